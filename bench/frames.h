@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * frames - an arena in this process, on the daemon's own floors
+ *
+ * Purpose     What the pages suite allocates from: nodes, metadata, a base stock in account mode,
+ *             one arena section and its zone, put together as the daemon does it.
+ */
+#ifndef MMB_BENCH_FRAMES_H
+#define MMB_BENCH_FRAMES_H
+
+#include <stdint.h>
+
+#include "lib/bench.h"
+
+/* Room for `bytes` of frames. Once in a process. */
+int frames_init(uint64_t bytes);
+
+/* Figure of a sample: CPU ns for taking and giving back one block, mean over the threads. */
+struct frames_args {
+	unsigned int order, threads;
+	uint64_t     pairs; /* one after the other ... */
+	uint32_t     bulk;  /* ... or, not 0: so many taken, then all given back, in each thread */
+};
+
+/* A side: arg is a struct frames_args. */
+int frames_side(struct bench *b, const void *arg, struct sample *out);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker - a private mmbrokerd for benches and tests
+ *
+ * Purpose     Starts the daemon of this build ($MMB_BROKERD, else ../daemon/mmbrokerd seen from
+ *             this executable) on a socket in a directory of its own, and ends it.
+ *             It dies with its starter.
+ * Errors      0 or a negative errno after bench_because(), with the daemon's last words.
+ */
+#ifndef MMB_BENCH_LIB_BROKER_H
+#define MMB_BENCH_LIB_BROKER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { BROKER_PATH = 108 };
+
+struct broker_config {
+	uint64_t    reserve, reserve_huge; /* bytes; 0 huge: none */
+	const char *mode;                  /* "account" or "hold" */
+};
+
+struct broker {
+	pid_t    pid;
+	int      pidfd;
+	uint64_t ready_ns; /* from the fork to the reply to HELLO */
+	char     directory[BROKER_PATH - 16];
+	char     socket[BROKER_PATH];
+	char     log[BROKER_PATH];
+};
+
+/* -ENOENT: no daemon was built. */
+int broker_start(struct broker *broker, const struct broker_config *config);
+/* SIGTERM, and SIGKILL after ten seconds. The exit status was 0, else negative. */
+int broker_stop(struct broker *broker);
+
+#endif

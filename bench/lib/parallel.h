@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * parallel - the same work on several pinned threads at once
+ *
+ * Purpose     Thread i runs on the i-th CPU; all begin together. Each tells how many nanoseconds
+ *             of its own CPU time an operation took (or whatever it measures).
+ */
+#ifndef MMB_BENCH_LIB_PARALLEL_H
+#define MMB_BENCH_LIB_PARALLEL_H
+
+enum { PARALLEL_MAX = 8 };
+
+/* Sets up, calls parallel_begin(p), works, leaves its figure in *figure. 0 or what
+ * bench_because() gave. A thread whose set-up failed must call parallel_begin() all the same. */
+struct parallel;
+typedef int (*parallel_fn)(struct parallel *p, void *arg, double *figure);
+
+void parallel_begin(struct parallel *p);
+/* The mean of the figures. The first error wins. */
+int parallel_run(parallel_fn fn, void *arg, unsigned int threads, double *mean);
+
+#endif

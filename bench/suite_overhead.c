@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * suite_overhead - what the broker itself needs, and how much it can carry
+ *
+ * Purpose     Metadata beside its limit (2 % of the reserve plus 0.25 % of what regions span):
+ *             idle, with one large resident region, and with 256 sessions that have 10,240
+ *             regions between them, each with a page in use. Then everything has to be gone.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/raw.h"
+#include "mmbroker.h"
+#include "suites.h"
+
+enum {
+	SESSIONS = 256,
+	REGIONS = 10240,
+	SESSIONS_QUICK = 16,
+	REGIONS_QUICK = 320,
+	REGION_BYTES = 64 << 10,
+	READY_MS = 120000,
+	GONE_MS = 10000,
+	STEP_MS = 20,
+};
+
+#define RESERVE_SHARE 0.02
+#define SPANNED_SHARE 0.0025
+#define LARGE_SHARE   4 /* the large region is a quarter of the reserve */
+
+/* a: atomic, shared with the children */
+struct crowd {
+	_Atomic unsigned int nr_ready, nr_failed; /* (a) */
+	_Atomic bool         leave;               /* (a) */
+};
+
+static void emit_metadata(struct bench *b, const char *name, const struct raw_status *s)
+{
+	const struct comparison how = { .metric = "metadata", .unit = "bytes",
+					.peer_name = "2 % of reserve + 0.25 % of span",
+					.goal = 1.0 };
+
+	bench_emit(b, name, &how, (double)s->metadata,
+		   RESERVE_SHARE * (double)s->reserve + SPANNED_SHARE * (double)s->spanned);
+}
+
+static void emit_count(struct bench *b, const char *name, const char *metric, uint64_t count,
+		       uint64_t wanted)
+{
+	const struct comparison how = { .metric = metric, .unit = "1", .kind = HIGHER_IS_BETTER,
+					.peer_name = "asked for", .goal = 1.0 };
+
+	bench_emit(b, name, &how, (double)count, (double)wanted);
+}
+
+/* ---- one large region, resident ---- */
+
+static int large_region(struct bench *b, struct raw *raw, uint64_t bytes)
+{
+	struct raw_status status;
+	struct mmb_region *region;
+	struct mmb_pool *pool;
+	struct mmb *mmb;
+	int error = mmb_open(b->socket, NULL, &mmb);
+
+	if (error != 0)
+		return bench_because(error, "mmb_open: %s", mmb_error());
+	error = mmb_pool_open(mmb, NULL, MMB_POOL_PRIVATE, NULL, &pool);
+	if (error == 0)
+		error = mmb_region_create(pool, bytes, NULL, &region);
+	if (error != 0) {
+		bench_because(error, "a region of %llu MiB: %s", (unsigned long long)bytes >> 20,
+			      mmb_error());
+	} else {
+		memset(mmb_region_address(region), 1, bytes);
+		error = raw_status(raw, &status);
+		mmb_region_close(region);
+	}
+	mmb_close(mmb);
+	if (error == 0)
+		emit_metadata(b, "one resident region", &status);
+	return error;
+}
+
+/* ---- a crowd of sessions and regions ---- */
+
+static int member_regions(struct mmb_pool *pool, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		struct mmb_region *region;
+		int error = mmb_region_create(pool, REGION_BYTES, NULL, &region);
+		volatile uint64_t *page;
+
+		if (error != 0)
+			return bench_because(error, "region %u of a session: %s", i, mmb_error());
+		page = mmb_region_address(region);
+		*page = i + 1;
+		if (*page != i + 1 || page[REGION_BYTES / sizeof(*page) - 1] != 0)
+			return bench_because(-EIO, "region %u holds something else", i);
+	}
+	return 0;
+}
+
+/* A session with its regions, until told to leave. */
+static int crowd_member(const char *socket, struct crowd *crowd, unsigned int regions)
+{
+	struct mmb_pool *pool;
+	struct mmb *mmb;
+	int error = mmb_open(socket, NULL, &mmb);
+
+	if (error == 0)
+		error = mmb_pool_open(mmb, NULL, MMB_POOL_PRIVATE, NULL, &pool);
+	if (error != 0)
+		bench_because(error, "a session of the crowd: %s", mmb_error());
+	else
+		error = member_regions(pool, regions);
+	if (error != 0)
+		crowd->nr_failed++;
+	crowd->nr_ready++;
+	while (!crowd->leave)
+		clock_sleep_ms(STEP_MS);
+	return error;
+}
+
+static unsigned int crowd_start(struct bench *b, struct crowd *crowd, pid_t *pids)
+{
+	unsigned int sessions = b->quick ? SESSIONS_QUICK : SESSIONS;
+	unsigned int regions = (b->quick ? REGIONS_QUICK : REGIONS) / sessions, started = 0;
+
+	while (started < sessions) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(crowd_member(b->socket, crowd, regions) != 0);
+		if (pid < 0)
+			break;
+		pids[started++] = pid;
+	}
+	for (int ms = 0; crowd->nr_ready < started && ms < READY_MS; ms += STEP_MS)
+		clock_sleep_ms(STEP_MS);
+	return started;
+}
+
+static void crowd_end(struct crowd *crowd, const pid_t *pids, unsigned int nr)
+{
+	bool hung = crowd->nr_ready < nr;
+
+	crowd->leave = true;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (hung)
+			kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+}
+
+static int wait_gone(struct raw *raw, const struct raw_status *before)
+{
+	struct raw_status now;
+	int error = raw_status(raw, &now);
+
+	for (int ms = 0; error == 0; ms += STEP_MS) {
+		if (now.sessions <= before->sessions && now.regions <= before->regions &&
+		    now.present <= before->present && now.committed <= before->committed)
+			return 0;
+		if (ms > GONE_MS)
+			return bench_because(-ETIMEDOUT, "of the crowd are left: %lld sessions,"
+					     " %lld regions, %lld KiB",
+					     (long long)(now.sessions - before->sessions),
+					     (long long)(now.regions - before->regions),
+					     (long long)(now.present - before->present) / 1024);
+		clock_sleep_ms(STEP_MS);
+		error = raw_status(raw, &now);
+	}
+	return error;
+}
+
+static int many(struct bench *b, struct raw *raw)
+{
+	static const char name[] = "many sessions and regions";
+	struct crowd *crowd = mmap(NULL, sizeof(*crowd), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct raw_status before, status = { 0 };
+	pid_t pids[SESSIONS];
+	unsigned int nr;
+	int error = raw_status(raw, &before);
+
+	if (crowd == MAP_FAILED || error != 0)
+		return error != 0 ? error : bench_because(-ENOMEM, "no memory");
+	nr = crowd_start(b, crowd, pids);
+	error = crowd->nr_failed ? -EPROTO : raw_status(raw, &status);
+	if (error == 0 && crowd->nr_ready < nr)
+		error = bench_because(-ETIMEDOUT, "%u of %u sessions came up in %d s",
+				      crowd->nr_ready, nr, READY_MS / 1000);
+	crowd_end(crowd, pids, nr);
+	munmap(crowd, sizeof(*crowd));
+	if (error != 0)
+		return error;
+	emit_count(b, name, "sessions", status.sessions - before.sessions,
+		   b->quick ? SESSIONS_QUICK : SESSIONS);
+	emit_count(b, name, "regions", status.regions - before.regions,
+		   b->quick ? REGIONS_QUICK : REGIONS);
+	emit_metadata(b, name, &status);
+	return wait_gone(raw, &before);
+}
+
+void suite_overhead(struct bench *b)
+{
+	struct raw_status status;
+	struct raw *raw;
+	int error = raw_open(b->socket, &raw);
+
+	if (error == 0)
+		error = raw_status(raw, &status);
+	if (error != 0) {
+		bench_fail(b, "status", bench_reason());
+		raw_close(raw);
+		return;
+	}
+	emit_metadata(b, "idle", &status);
+	if (large_region(b, raw, status.reserve / LARGE_SHARE >> 21 << 21) != 0)
+		bench_fail(b, "one resident region", bench_reason());
+	if (many(b, raw) != 0)
+		bench_fail(b, "many sessions and regions", bench_reason());
+	raw_close(raw);
+}

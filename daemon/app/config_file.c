@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_file - lines looked at, counted, and handed to inih
+ *
+ * Invariants  I1  inih sees each line once, as a line of its own, or an empty one in its place.
+ * Locking     none.
+ */
+#include "app/config_file.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reader {
+	struct config_sink *sink;
+	const char         *path;
+	FILE               *file;
+	char               *line; /* getline's */
+	size_t              room;
+	unsigned int        nr; /* of the line, from 1 */
+	bool                bad; /* the last line was a mistake already */
+	int                 error;
+	unsigned int        seen[NR_CONFIG_KEYS]; /* line of each key; 0: not yet */
+};
+
+static void mistake(struct reader *r, const char *what)
+{
+	char place[512];
+
+	snprintf(place, sizeof(place), "%s:%u", r->path, r->nr);
+	config_mistake(r->sink, place, "%s", what);
+	r->bad = true;
+}
+
+/* inih asks a handler about keys only: an unknown section without any would pass. */
+static void check_section(struct reader *r, const char *text)
+{
+	char   name[128], what[256];
+	size_t nr = strcspn(text + 1, "]");
+
+	if (text[1 + nr] != ']' || nr >= sizeof(name)) {
+		mistake(r, "a section is written [name]");
+		return;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int)nr, text + 1);
+	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
+		if (strcmp(config_keys[i].section, name) == 0)
+			return;
+	}
+	snprintf(what, sizeof(what), "there is no section [%s]%s", name,
+		 strcmp(name, "swap") == 0 ? ": this release has no swap yet" : "");
+	mistake(r, what);
+}
+
+/* A line for inih, which wants fgets. One with a mistake is shown to it as an empty line. */
+static char *read_line(char *out, int room, void *stream)
+{
+	struct reader *r = stream;
+	ssize_t        nr = getline(&r->line, &r->room, r->file);
+	const char    *text;
+
+	if (nr < 0) {
+		r->error = ferror(r->file) ? -errno : 0;
+		return NULL;
+	}
+	r->nr++;
+	r->bad = false;
+	/* Leading blanks would make inih take the line for a continuation of the last value. */
+	text = r->line + strspn(r->line, " \t");
+	if (strlen(r->line) != (size_t)nr)
+		mistake(r, "there is a NUL byte in this line");
+	else if (strlen(text) >= (size_t)room)
+		mistake(r, "this line is too long");
+	else if (text[0] == '[')
+		check_section(r, text);
+	else if (text[0] && !strchr("#;\r\n", text[0]) && !strchr(text, '='))
+		mistake(r, "expected [section], key = value, or a comment after #");
+	snprintf(out, (size_t)room, "%s", r->bad && text[0] != '[' ? "\n" : text);
+	return out;
+}
+
+static int take_setting(void *user, const char *section, const char *name, const char *value)
+{
+	struct reader        *r = user;
+	char                  place[512];
+	struct config_setting s = { place, section, name, value };
+	int                   key;
+
+	snprintf(place, sizeof(place), "%s:%u", r->path, r->nr);
+	if (!section[0]) {
+		config_mistake(r->sink, place, "%s = ... stands before any [section]", name);
+		return 1;
+	}
+	key = config_setting_key(r->sink, &s);
+	if (key >= 0 && r->seen[key])
+		config_mistake(r->sink, place, "%s.%s was set before, in line %u", section, name,
+			       r->seen[key]);
+	else if (key >= 0)
+		config_setting_apply(r->sink, key, &s);
+	if (key >= 0)
+		r->seen[key] = r->nr;
+	return 1;
+}
+
+int config_file_read(struct config_sink *sink, const char *path)
+{
+	struct reader r = { .sink = sink, .path = path, .file = fopen(path, "re") };
+	int           line;
+
+	if (!r.file)
+		return -errno;
+	line = ini_parse_stream(read_line, &r, take_setting, &r);
+	/* What inih alone minds; the checks before it leave very little. */
+	if (line > 0 && !sink->nr_mistakes) {
+		r.nr = (unsigned int)line;
+		mistake(&r, "expected [section], key = value, or a comment after #");
+	} else if (line < 0) {
+		r.error = -ENOMEM;
+	}
+	fclose(r.file);
+	free(r.line);
+	return r.error;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_keys - every configuration key, once
+ *
+ * Purpose     The file's parser, the flags, the environment, --help and the manual page are all
+ *             generated from this table, so that defaults can't differ between them.
+ * Columns     section, key, TYPE, default, allowed, when, help
+ *             allowed: "a|b|c" for ENUM (the value is the word's place), "low..high" for INT,
+ *             DURATION (in its own syntax) and SIZE; "" for the rest.
+ *             when: LIVE takes effect on reload, RESTART at the next start.
+ * Types       SIZE      bytes, with K, M, G or T          -> uint64_t
+ *             RESERVE   SIZE or N% of the host's memory   -> uint64_t, bytes
+ *             DURATION  with ms, s or m; bare: seconds    -> uint64_t, milliseconds
+ *             ENUM      one of a list of words            -> uint32_t
+ *             INT       decimal                           -> uint32_t
+ *             MODE      octal permission bits             -> uint32_t
+ *             STRING                                      -> char *, never NULL
+ */
+#ifndef MMB_APP_CONFIG_KEYS_H
+#define MMB_APP_CONFIG_KEYS_H
+
+#define CONFIG_KEYS(X)                                                                         \
+	X(memory, reserve, RESERVE, "25%", "", RESTART,                                        \
+	  "ordinary memory that the broker owns, over all nodes")                              \
+	X(memory, reserve_huge, RESERVE, "0", "", RESTART,                                     \
+	  "memory in huge pages that the broker owns; 0: none")                                \
+	X(memory, reserve_mode, ENUM, "account", "account|hold", RESTART,                      \
+	  "hold takes the reserve at start, account only counts it")                           \
+	X(memory, fault_deadline, DURATION, "60s", "100ms..60m", RESTART,                      \
+	  "a page that can't be produced in this time is poisoned")                            \
+	X(memory, pass_userfaultfd, ENUM, "group", "group|all|never", RESTART,                 \
+	  "who gets /dev/userfaultfd: members of socket.group, all, nobody")                   \
+	X(memory, fault_threads, INT, "0", "0..32", RESTART,                                   \
+	  "threads that answer page faults; 0: one for each CPU")                              \
+	X(socket, path, STRING, "", "", RESTART,                                               \
+	  "where clients connect; empty: the user's or the system's runtime folder")           \
+	X(socket, mode, MODE, "0660", "", RESTART, "permission bits of the socket")            \
+	X(socket, group, STRING, "", "", RESTART,                                              \
+	  "group of the socket, by name or number; empty: the daemon's own")                   \
+	X(socket, admin_group, STRING, "", "", RESTART,                                        \
+	  "group that may change things, beside root and the daemon's user; empty: none")      \
+	X(log, level, ENUM, "info", "error|warning|notice|info|debug", RESTART,                \
+	  "least important lines that are logged")                                             \
+	X(limits, sessions, INT, "1024", "1..16384", RESTART, "connected clients")             \
+	X(limits, sessions_per_uid, INT, "256", "1..16384", RESTART,                           \
+	  "connected clients of one user")                                                     \
+	X(limits, regions_per_session, INT, "1024", "1..1048576", RESTART,                     \
+	  "regions that one client has open")                                                  \
+	X(limits, regions_per_uid, INT, "4096", "1..1048576", RESTART,                         \
+	  "regions that exist for one user")                                                   \
+	X(limits, requests_in_flight, INT, "64", "1..1024", RESTART,                           \
+	  "requests of one client that are being worked on")                                   \
+	X(limits, upcall_deadline, DURATION, "5s", "10ms..5m", RESTART,                        \
+	  "a client that doesn't acknowledge an upcall in this time is unresponsive")          \
+	X(limits, hello_deadline, DURATION, "5s", "10ms..5m", RESTART,                         \
+	  "a connection that says nothing in this time is closed")                             \
+	X(control, workers, INT, "2", "1..16", RESTART, "threads that serve requests")
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/workqueue.h"
+
+#include <errno.h>
+
+#include "base/check.h"
+#include "base/cpu.h"
+
+static void run_one(struct workqueue *queue)
+{
+	struct work *work = list_first_entry(&queue->items, struct work, link);
+
+	list_del(&work->link);
+	queue->nr_running++;
+	mutex_unlock(&queue->lock);
+	work->run(work);
+	mutex_lock(&queue->lock);
+	queue->nr_running--;
+	if (!queue->nr_running && list_empty(&queue->items))
+		pthread_cond_broadcast(&queue->idle);
+}
+
+static void *worker(void *argument)
+{
+	struct workqueue *queue = argument;
+
+	cpu_slot_register(0);
+	mutex_lock(&queue->lock);
+	for (;;) {
+		if (!list_empty(&queue->items))
+			run_one(queue);
+		else if (queue->stopping)
+			break;
+		else
+			mutex_wait(&queue->lock, &queue->wanted);
+	}
+	mutex_unlock(&queue->lock);
+	cpu_slot_unregister();
+	return NULL;
+}
+
+int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_threads)
+{
+	CHECK(nr_threads > 0 && nr_threads <= WORKQUEUE_THREADS_MAX);
+	mutex_init(&queue->lock, RANK_LEAF, name);
+	pthread_cond_init(&queue->wanted, NULL);
+	pthread_cond_init(&queue->idle, NULL);
+	list_init(&queue->items);
+	queue->nr_running = 0;
+	queue->stopping = false;
+	for (queue->nr_threads = 0; queue->nr_threads < nr_threads; queue->nr_threads++) {
+		pthread_t *thread = &queue->threads[queue->nr_threads];
+
+		if (pthread_create(thread, NULL, worker, queue)) {
+			workqueue_fini(queue);
+			return -EAGAIN;
+		}
+		pthread_setname_np(*thread, name);
+	}
+	return 0;
+}
+
+void workqueue_fini(struct workqueue *queue)
+{
+	mutex_lock(&queue->lock);
+	queue->stopping = true;
+	pthread_cond_broadcast(&queue->wanted);
+	mutex_unlock(&queue->lock);
+	for (unsigned int i = 0; i < queue->nr_threads; i++)
+		pthread_join(queue->threads[i], NULL);
+	CHECK(list_empty(&queue->items));
+	pthread_cond_destroy(&queue->wanted);
+	pthread_cond_destroy(&queue->idle);
+	mutex_fini(&queue->lock);
+}
+
+bool workqueue_add(struct workqueue *queue, struct work *work)
+{
+	bool added = false;
+
+	mutex_lock(&queue->lock);
+	if (list_empty(&work->link)) {
+		list_add_tail(&work->link, &queue->items);
+		pthread_cond_signal(&queue->wanted);
+		added = true;
+	}
+	mutex_unlock(&queue->lock);
+	return added;
+}
+
+void workqueue_flush(struct workqueue *queue)
+{
+	mutex_lock(&queue->lock);
+	while (queue->nr_running || !list_empty(&queue->items))
+		mutex_wait(&queue->lock, &queue->idle);
+	mutex_unlock(&queue->lock);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * workqueue - a few threads that run embedded work items in order of arrival
+ *
+ * Purpose     Background work of the daemon: populating ahead, giving memory back, refilling.
+ * Invariants  Q1  an item is queued at most once; queueing it again while it waits does nothing.
+ * Locking     one leaf mutex inside; items run with no lock held, on a thread with a CPU slot.
+ * Not here    Requests of clients, which need fairness (ipc/workpool).
+ */
+#ifndef MMB_BASE_WORKQUEUE_H
+#define MMB_BASE_WORKQUEUE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+
+struct work {
+	struct list_head link;
+	void (*run)(struct work *work);
+};
+
+enum { WORKQUEUE_THREADS_MAX = 16 };
+
+/* c: fixed after init   q: lock */
+struct workqueue {
+	struct mutex     lock;
+	pthread_cond_t   wanted;
+	struct list_head items;      /* (q) */
+	unsigned int     nr_running; /* (q) */
+	pthread_cond_t   idle;
+	bool             stopping; /* (q) */
+	unsigned int     nr_threads; /* (c) */
+	pthread_t        threads[WORKQUEUE_THREADS_MAX]; /* (c) */
+};
+
+static inline void work_init(struct work *work, void (*run)(struct work *work))
+{
+	list_init(&work->link);
+	work->run = run;
+}
+
+/* `name` becomes the threads' name. Negative errno if no thread can be started. */
+int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_threads);
+/* Runs what is queued, then ends the threads. */
+void workqueue_fini(struct workqueue *queue);
+/* False if the item was queued already. */
+bool workqueue_add(struct workqueue *queue, struct work *work);
+/* Waits until nothing is queued or running. */
+void workqueue_flush(struct workqueue *queue);
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/account.h"
+
+#include <errno.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "mm/obj/objtable.h"
+
+enum { HASH_BUCKETS = 64 };
+
+/* l: accounts.lock */
+struct account {
+	struct list_head link;                 /* (l) */
+	uid_t            uid;                  /* fixed */
+	uint32_t         nr[NR_ACCOUNT_KINDS]; /* (l) */
+};
+
+static struct {
+	struct mutex     lock;
+	struct objtable  table;
+	struct list_head buckets[HASH_BUCKETS]; /* (l) */
+	uint64_t         total[NR_ACCOUNT_KINDS]; /* (l) */
+	struct limits    limits; /* fixed after init */
+} accounts;
+
+void accounts_init(const struct limits *limits)
+{
+	mutex_init(&accounts.lock, RANK_TABLE, "accounts");
+	objtable_init(&accounts.table, "account", sizeof(struct account));
+	for (int i = 0; i < HASH_BUCKETS; i++)
+		list_init(&accounts.buckets[i]);
+	accounts.limits = *limits;
+}
+
+const struct limits *limits_get(void)
+{
+	return &accounts.limits;
+}
+
+static struct account *find(uid_t uid)
+{
+	struct account *a;
+
+	list_for_each_entry(a, &accounts.buckets[uid % HASH_BUCKETS], link)
+		if (a->uid == uid)
+			return a;
+	return NULL;
+}
+
+static uint32_t limit_of(enum account_kind kind)
+{
+	switch (kind) {
+	case ACCOUNT_SESSIONS:
+		return accounts.limits.sessions_per_uid;
+	case ACCOUNT_REGIONS:
+		return accounts.limits.regions_per_uid;
+	default:
+		return accounts.limits.pools_per_uid;
+	}
+}
+
+/* The uid's account, made if needed. */
+static struct account *find_or_new(uid_t uid)
+{
+	struct account *a = find(uid);
+
+	if (a)
+		return a;
+	a = objtable_alloc(&accounts.table);
+	if (!a)
+		return NULL;
+	a->uid = uid;
+	list_add(&a->link, &accounts.buckets[uid % HASH_BUCKETS]);
+	return a;
+}
+
+int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
+{
+	struct account *a;
+	int             r = 0;
+
+	*limit = limit_of(kind);
+	mutex_lock(&accounts.lock);
+	if (kind == ACCOUNT_SESSIONS && accounts.total[kind] >= accounts.limits.sessions) {
+		*limit = accounts.limits.sessions;
+		mutex_unlock(&accounts.lock);
+		return -EDQUOT;
+	}
+	a = find_or_new(uid);
+	if (!a) {
+		r = -ENOMEM;
+	} else if (a->nr[kind] >= *limit) {
+		r = -EDQUOT;
+	} else {
+		a->nr[kind]++;
+		accounts.total[kind]++;
+	}
+	mutex_unlock(&accounts.lock);
+	return r;
+}
+
+void account_uncharge(uid_t uid, enum account_kind kind)
+{
+	struct account *a;
+	uint32_t        left = 0;
+
+	mutex_lock(&accounts.lock);
+	a = find(uid);
+	CHECK(a && a->nr[kind]);
+	a->nr[kind]--;
+	accounts.total[kind]--;
+	for (int i = 0; i < NR_ACCOUNT_KINDS; i++)
+		left |= a->nr[i];
+	if (!left) {
+		list_del(&a->link);
+		objtable_free(&accounts.table, a);
+	}
+	mutex_unlock(&accounts.lock);
+}
+
+uint64_t account_total(enum account_kind kind)
+{
+	uint64_t total;
+
+	mutex_lock(&accounts.lock);
+	total = accounts.total[kind];
+	mutex_unlock(&accounts.lock);
+	return total;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * account - what each uid uses, and the limits
+ *
+ * Purpose     A uid can't take more than its share of sessions and regions, whatever number of
+ *             connections it opens.
+ * Invariants  U1  an account exists while its uid has a session or a region.
+ * Locking     one leaf mutex inside.
+ */
+#ifndef MMB_CLIENT_ACCOUNT_H
+#define MMB_CLIENT_ACCOUNT_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/check.h"
+
+struct limits {
+	uint32_t sessions, sessions_per_uid;
+	uint32_t regions_per_session, regions_per_uid;
+	uint32_t pools_per_uid;
+};
+
+enum account_kind { ACCOUNT_SESSIONS, ACCOUNT_REGIONS, ACCOUNT_POOLS, NR_ACCOUNT_KINDS };
+
+void accounts_init(const struct limits *limits);
+const struct limits *limits_get(void);
+/* -EDQUOT with the limit in *limit when the uid has them all already. */
+int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit);
+void account_uncharge(uid_t uid, enum account_kind kind);
+uint64_t account_total(enum account_kind kind);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * address - which client addresses windows get
+ *
+ * Purpose     One table of address ranges, from which every arena and region gets a place of its
+ *             own, so that it can have the same address in every client.
+ * Invariants  X1  two live arenas or regions never share an address.
+ * Locking     one leaf mutex inside.
+ */
+#ifndef MMB_CLIENT_ADDRESS_H
+#define MMB_CLIENT_ADDRESS_H
+
+#include "base/range_alloc.h"
+
+void addresses_init(void);
+/* `align` is a power of two. -EADDRNOTAVAIL: no room. r->start is the address. */
+int address_alloc(struct range *r, uint64_t length, uint64_t align);
+void address_free(struct range *r);
+/* Where a session finds room of its own when the common address is taken. */
+extern const uint64_t address_private_bounds[2];
+/* Can a client have a window there at all? */
+bool address_is_legal(uint64_t address, uint64_t length);
+void addresses_validate(struct validation *v);
+
+#endif

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/broker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "client/address.h"
+#include "client/hugetlb_audit.h"
+#include "client/keeper.h"
+#include "client/session.h"
+#include "mm/obj/objtable.h"
+#include "mm/phys/guard.h"
+#include "mm/phys/memblock.h"
+#include "mm/phys/node.h"
+#include "mm/space/ahead.h"
+#include "mm/space/lane.h"
+#include "os/hugepages.h"
+#include "os/os.h"
+#include "os/process.h"
+
+enum {
+	OWN_BOOT_BYTES = PAGEBLOCK_SIZE, /* a node's part of pool 0 that memblock manages */
+	CHUNK_ORDER = 4,                 /* beyond the pagesets: any thread, no gate */
+	AHEAD_THREADS_MAX = 8,
+};
+static_assert(OBJTABLE_CHUNK_BYTES == PAGE_SIZE << CHUNK_ORDER, "a chunk is one block");
+
+/* Never more than that of a node's base stock becomes the daemon's own. */
+static const uint64_t own_span_bytes = 4ull << 30;
+
+/* Pool 0: the daemon's own memory. Its root lies in memory that memblock allocated at boot, and
+ * stays reserved. */
+struct own_root {
+	uint64_t          magic;
+	uint64_t          version;
+	uint32_t          nr_nodes;
+	uint32_t          sections[MAX_NUMNODES]; /* ids */
+};
+enum { OWN_ROOT_VERSION = 1 };
+static const uint64_t own_root_magic = 0x544f4f52424d4dull;
+
+struct broker broker;
+
+static struct memblock boot_memory;
+static struct pool_zones own_zones;
+static struct section *own_sections[MAX_NUMNODES];
+static struct own_root *own_root;
+
+/* ---- stocks ---- */
+
+/* A node's part of a total: by its memory, in whole pageblocks. */
+static uint64_t node_share(uint64_t bytes, int node)
+{
+	uint64_t all = 0;
+
+	for (int i = 0; i < nr_nodes; i++)
+		all += node_data[i].bytes;
+	if (!all)
+		return round_down(bytes / (uint64_t)nr_nodes, PAGEBLOCK_SIZE) >> PAGE_SHIFT;
+	return round_down((uint64_t)((__uint128_t)bytes * node_data[node].bytes / all),
+			  PAGEBLOCK_SIZE) >> PAGE_SHIFT;
+}
+
+static uint64_t host_frames(int node, enum stock_kind kind)
+{
+	int                os_node = broker.topology.binds ? node_data[node].os_node : OS_NODE_ANY;
+	struct hugepages   huge;
+	struct host_memory memory;
+
+	if (kind == STOCK_HUGE)
+		return hugepages_read(os_node, &huge) ? 0 : huge.free * PAGEBLOCK_PAGES;
+	return host_memory_read(os_node, &memory) ? 0 : memory.available >> PAGE_SHIFT;
+}
+
+static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct refusal *why)
+{
+	struct stock_request want = {
+		.node = node,
+		.os_node = broker.topology.binds ? node_data[node].os_node : OS_NODE_ANY,
+		.kind = kind,
+		.mode = broker.hold ? STOCK_HOLD : STOCK_ACCOUNT,
+		.reserve = node_share(bytes, node),
+		.available = host_frames(node, kind),
+	};
+	const char *key = kind == STOCK_HUGE ? "memory.reserve_huge" : "memory.reserve";
+	int         r = stock_init(&want);
+
+	if (r == -ENOMEM && kind == STOCK_HUGE)
+		return refuse(why, r, "%s wants %llu hugepages of 2 MiB on node %d and the host has %llu "
+			      "free; 'sysctl vm.nr_hugepages=N' makes more, or lower the key", key,
+			      (unsigned long long)(want.reserve / PAGEBLOCK_PAGES), node,
+			      (unsigned long long)(want.available / PAGEBLOCK_PAGES));
+	if (r == -ENOMEM)
+		return refuse(why, r, "%s wants %llu MiB on node %d and the host has %llu MiB available; "
+			      "lower the key or free memory", key,
+			      (unsigned long long)(want.reserve >> 8), node,
+			      (unsigned long long)(want.available >> 8));
+	if (r)
+		return refuse(why, r, "%s gives node %d %llu MiB; it needs at least 8 MiB", key, node,
+			      (unsigned long long)(want.reserve >> 8));
+	return 0;
+}
+
+static int init_stocks(const struct broker_config *config, struct refusal *why)
+{
+	int r = 0;
+
+	for (int node = 0; node < nr_nodes && !r; node++) {
+		r = init_stock(node, STOCK_BASE, config->reserve, why);
+		if (!r && config->reserve_huge)
+			r = init_stock(node, STOCK_HUGE, config->reserve_huge, why);
+	}
+	return r;
+}
+
+/* ---- hold: the reserve is taken for real, by several threads ---- */
+
+struct hold_part {
+	struct work     work;
+	int             node, error;
+	enum stock_kind kind;
+	uint64_t        first, nr; /* pageblocks */
+};
+
+static void populate_part(struct work *work)
+{
+	struct hold_part *part = container_of(work, struct hold_part, work);
+
+	part->error = stock_hold_populate(part->node, part->kind, part->first, part->nr);
+}
+
+static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind)
+{
+	struct hold_part parts[AHEAD_THREADS_MAX] = { 0 };
+	uint64_t         blocks = stock_hold_blocks(node, kind);
+	uint64_t         share = blocks / broker.nr_cpus + 1;
+	int              r = 0;
+
+	for (uint32_t i = 0; i < min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX); i++) {
+		uint64_t first = min_t(uint64_t, i * share, blocks);
+
+		parts[i] = (struct hold_part){ .node = node, .kind = kind, .first = first,
+					       .nr = min_t(uint64_t, share, blocks - first) };
+		work_init(&parts[i].work, populate_part);
+		if (parts[i].nr)
+			workqueue_add(queue, &parts[i].work);
+	}
+	workqueue_flush(queue);
+	for (int i = 0; i < AHEAD_THREADS_MAX && !r; i++)
+		r = parts[i].error;
+	return r;
+}
+
+static int hold_reserve(struct refusal *why)
+{
+	struct workqueue      queue;
+	struct stock_snapshot unused;
+	int r = workqueue_init(&queue, "mmb-hold", min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
+
+	if (r)
+		return refuse(why, r, "no thread to populate the reserve");
+	for (int node = 0; node < nr_nodes && !r; node++)
+		for (int kind = 0; kind < NR_STOCK_KINDS && !r; kind++)
+			if (stock_snapshot(node, (enum stock_kind)kind, &unused))
+				r = hold_stock(&queue, node, (enum stock_kind)kind);
+	workqueue_fini(&queue);
+	return r ? refuse(why, r, "the reserve can't be populated: %s; lower memory.reserve or "
+			  "memory.reserve_huge, or use memory.reserve_mode=account", strerror(-r)) : 0;
+}
+
+/* ---- pool 0 ---- */
+
+static void *boot_phys_to_virt(uint64_t address)
+{
+	return direct_map + address;
+}
+
+static int add_own_section(int node, uint64_t span)
+{
+	struct section_request want = { .name = "own", .nr_frames = span >> PAGE_SHIFT,
+					.kind = STOCK_BASE, .type = SECTION_META, .node = node,
+					.map = true };
+
+	return section_add(&want, &own_sections[node]);
+}
+
+static int boot_node(int node)
+{
+	struct section     *section = own_sections[node];
+	struct zone_request want = { .type = ZONE_NORMAL, .node = node, .pool = 0,
+				     .section = section };
+	uint64_t            frames = OWN_BOOT_BYTES >> PAGE_SHIFT;
+	int                 r = stock_commit(node, STOCK_BASE, frames);
+
+	if (r)
+		return r;
+	r = stock_take(node, STOCK_BASE, frames);
+	if (!r)
+		r = stock_populate(&(struct stock_populate_request){
+			.section = section, .length = OWN_BOOT_BYTES, .node = node });
+	if (!r)
+		r = zone_new(&want, &own_zones.normal[node]);
+	if (!r)
+		r = zone_boot_add(own_zones.normal[node], section->pfn, (uint32_t)frames);
+	if (!r)
+		r = memblock_add_node(&boot_memory, (uint64_t)section->pfn << PAGE_SHIFT,
+				      OWN_BOOT_BYTES, node, MEMBLOCK_NONE);
+	return r;
+}
+
+static void hand_over(void *unused, uint64_t start_pfn, uint64_t end_pfn, int node)
+{
+	zone_boot_free(own_zones.normal[node], (uint32_t)start_pfn, (uint32_t)(end_pfn - start_pfn));
+}
+
+static int make_own_root(void)
+{
+	own_root = memblock_alloc(&boot_memory, sizeof(*own_root), CACHELINE);
+	if (!own_root)
+		return -ENOMEM;
+	own_root->magic = own_root_magic;
+	own_root->version = OWN_ROOT_VERSION;
+	own_root->nr_nodes = (uint32_t)nr_nodes;
+	for (int node = 0; node < nr_nodes; node++)
+		own_root->sections[node] = own_sections[node]->id;
+	return 0;
+}
+
+static int boot_own_memory(void)
+{
+	int r = 0;
+
+	memblock_init(&boot_memory, boot_phys_to_virt);
+	memblock_allow_resize(&boot_memory);
+	for (int node = 0; node < nr_nodes && !r; node++)
+		r = boot_node(node);
+	if (!r)
+		r = make_own_root();
+	if (!r)
+		memblock_free_all(&boot_memory, hand_over, NULL);
+	return r;
+}
+
+static void *chunk_from_own(void)
+{
+	struct alloc_request want = { .zones = &own_zones, .order = CHUNK_ORDER, .gfp = GFP_ZERO };
+	struct page         *page;
+
+	return alloc_pages(&want, &page) ? NULL : page_to_virt(page);
+}
+
+static void chunk_to_own(void *chunk)
+{
+	free_pages(pfn_to_page(virt_to_pfn(chunk)), CHUNK_ORDER);
+}
+
+uint64_t broker_metadata_bytes(void)
+{
+	uint64_t bytes = meta_bytes();
+
+	for (int node = 0; node < nr_nodes; node++)
+		if (own_zones.normal[node])
+			bytes += atomic_load(&own_zones.normal[node]->present) << PAGE_SHIFT;
+	return bytes;
+}
+
+/* ---- assembly ---- */
+
+static int probe_host(struct refusal *why)
+{
+	char      missing[160];
+	cpu_set_t allowed;
+	int       r = uffd_features_probe(0, &broker.features);
+
+	if (r || !uffd_features_sufficient(&broker.features, missing, sizeof(missing)))
+		return refuse(why, r ? r : -ENOSYS, "this kernel's userfaultfd lacks: %s; full service "
+			      "needs Linux 6.6 (mmbctl doctor says more)", r ? "everything" : missing);
+	r = topology_discover(&broker.topology);
+	if (!r)
+		r = nodes_init(&broker.topology);
+	if (r)
+		return refuse(why, r, "hwloc finds no NUMA node with memory (HWLOC_SYNTHETIC, "
+			      "HWLOC_XMLFILE: %s)", strerror(-r));
+	process_set_cpu_nodes(broker.topology.cpu_node, ARRAY_SIZE(broker.topology.cpu_node));
+	broker.nr_cpus = sched_getaffinity(0, sizeof(allowed), &allowed)
+				 ? 1 : (uint32_t)CPU_COUNT(&allowed);
+	return 0;
+}
+
+static int boot_memory_floor(const struct broker_config *config, struct refusal *why)
+{
+	struct meta_request meta = { .span_frames = META_SPAN_FRAMES, .base = (void *)META_BASE,
+				     .direct_map_base = (void *)DIRECT_MAP_BASE };
+	int                 r = meta_init(&meta);
+
+	if (r)
+		return refuse(why, r, "no address space for the daemon's tables: %s", strerror(-r));
+	section_init();
+	for (int node = 0; node < nr_nodes && !r; node++)
+		r = add_own_section(node, own_span_bytes);
+	if (r)
+		return refuse(why, r, "no memfd for the daemon's own memory: %s", strerror(-r));
+	r = init_stocks(config, why);
+	if (!r && broker.hold)
+		r = hold_reserve(why);
+	if (r)
+		return r;
+	r = stock_charge_metadata(0);
+	if (!r)
+		r = boot_own_memory();
+	if (r)
+		return refuse(why, r, "the reserve is too small for the daemon's own memory; raise "
+			      "memory.reserve");
+	objtable_new_chunk = chunk_from_own;
+	objtable_free_chunk = chunk_to_own;
+	return 0;
+}
+
+static int start_threads(const struct broker_config *config, struct refusal *why)
+{
+	struct fault_config  fault = {
+		.deadline_ns = config->fault_deadline_ms * 1000000,
+		.can_poison = broker.features.poison,
+		.log_fault = session_log_fault,
+		.end_client = session_end_client,
+	};
+	struct lanes_request lanes = { .nr_fast = config->fault_threads, .pin = true };
+	int                  r;
+
+	addresses_init();
+	accounts_init(&config->limits);
+	mm_table_init();
+	pool_regions_init();
+	hugetlb_audit_init();
+	fault_init(&fault);
+	r = regions_init();
+	if (!r)
+		r = pools_init();
+	if (!r)
+		r = sessions_init();
+	if (!r)
+		r = ahead_init(min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
+	if (!r)
+		r = lanes_start(&lanes);
+	if (!r)
+		r = keeper_start();
+	return r ? refuse(why, r, "a thread can't be started: %s", strerror(-r)) : 0;
+}
+
+static void log_stocks(void)
+{
+	struct stock_snapshot s;
+	bool                  huge = false;
+
+	for (int node = 0; node < nr_nodes; node++) {
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
+			if (!stock_snapshot(node, (enum stock_kind)kind, &s))
+				continue;
+			huge |= kind == STOCK_HUGE;
+			log_emit(LOG_INFO, "stock", "node %d: %s stock of %llu MiB, %s%s", node,
+				 kind == STOCK_HUGE ? "huge" : "base",
+				 (unsigned long long)(s.reserve >> 8),
+				 s.hold ? "held" : "counted only",
+				 s.hold && !s.locked ? ", not locked against swap (needs CAP_IPC_LOCK or "
+						       "a higher LimitMEMLOCK)" : "");
+		}
+	}
+	if (!huge)
+		log_emit(LOG_NOTICE, "no_hugepages",
+			 "arenas and 2 MiB pages come from shared memory advised to huge pages; for "
+			 "hugepages set vm.nr_hugepages and memory.reserve_huge");
+	if (!broker.hold)
+		log_emit(LOG_NOTICE, "account_mode",
+			 "the reserve is only counted: other programs can take the memory; "
+			 "memory.reserve_mode=hold takes it at start");
+}
+
+int broker_start(const struct broker_config *config, struct refusal *why)
+{
+	int r;
+
+	broker.hold = config->hold;
+	broker.started_ns = os->now_ns();
+	cpu_slot_register(0);
+	guard_init();
+	r = probe_host(why);
+	if (!r)
+		r = boot_memory_floor(config, why);
+	if (!r)
+		r = start_threads(config, why);
+	if (!r)
+		log_stocks();
+	return r;
+}
+
+void broker_stop(void)
+{
+	keeper_stop();
+	lanes_stop();
+	ahead_fini();
+	sessions_fini();
+	regions_fini();
+	pools_fini();
+	fault_fini();
+}

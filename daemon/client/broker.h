@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker - boot order and the facts that hold from then on
+ *
+ * Purpose     Brings up physical memory as a kernel does: nodes, metadata, sections, stocks,
+ *             memblock for the daemon's own memory, hand-over to the buddy, then the tables and
+ *             threads above. Nothing is served before broker_start() returns.
+ * Not here    The socket (ipc), where the figures come from (app/config.h).
+ */
+#ifndef MMB_CLIENT_BROKER_H
+#define MMB_CLIENT_BROKER_H
+
+#include "client/account.h"
+#include "client/verbs.h"
+#include "os/topology.h"
+#include "os/uffd_features.h"
+
+struct broker_config {
+	uint64_t      reserve, reserve_huge; /* bytes over all nodes */
+	bool          hold;
+	uint64_t      fault_deadline_ms;
+	uint32_t      fault_threads; /* 0: one a CPU */
+	struct limits limits;
+};
+
+/* c: fixed after broker_start */
+struct broker {
+	struct topology      topology;   /* (c) */
+	struct uffd_features features;   /* (c) */
+	bool                 hold;       /* (c) */
+	uint64_t             started_ns; /* (c) */
+	uint32_t             nr_cpus;    /* (c) that the daemon may run on */
+};
+extern struct broker broker;
+
+/* 0, or a negative errno with what to do about it. */
+int broker_start(const struct broker_config *config, struct refusal *why);
+/* All sessions have ended. */
+void broker_stop(void);
+/* Bytes of the daemon's own memory under the arena and the tables. */
+uint64_t broker_metadata_bytes(void);
+
+#endif

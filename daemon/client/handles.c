@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/handles.h"
+
+#include <stdlib.h>
+
+#include "base/types.h"
+
+enum {
+	SERIALS = 1 << (32 - HANDLE_INDEX_BITS),
+	FIRST_SLOTS = 16,
+	NO_SLOT = HANDLE_MAX,
+};
+
+void handles_init(struct handles *h)
+{
+	*h = (struct handles){ .first_free = NO_SLOT };
+}
+
+void handles_fini(struct handles *h)
+{
+	free(h->slots);
+	handles_init(h);
+}
+
+static int grow(struct handles *h)
+{
+	uint32_t            nr = h->nr_slots ? h->nr_slots * 2 : FIRST_SLOTS;
+	struct handle_slot *slots;
+
+	if (nr > HANDLE_MAX)
+		return -1;
+	slots = realloc(h->slots, nr * sizeof(*slots));
+	if (!slots)
+		return -1;
+	h->slots = slots;
+	for (uint32_t i = nr; i-- > h->nr_slots;) {
+		slots[i] = (struct handle_slot){ .serial = 1, .next_free = h->first_free };
+		h->first_free = i;
+	}
+	h->nr_slots = nr;
+	return 0;
+}
+
+uint32_t handles_add(struct handles *h, void *object)
+{
+	struct handle_slot *slot;
+	uint32_t            index;
+
+	if (h->first_free == NO_SLOT && grow(h))
+		return 0;
+	index = h->first_free;
+	slot = &h->slots[index];
+	h->first_free = slot->next_free;
+	slot->object = object;
+	h->nr_used++;
+	return slot->serial << HANDLE_INDEX_BITS | index;
+}
+
+static struct handle_slot *slot_of(const struct handles *h, uint32_t handle)
+{
+	uint32_t index = handle & (HANDLE_MAX - 1);
+
+	if (index >= h->nr_slots || !h->slots[index].object ||
+	    h->slots[index].serial != handle >> HANDLE_INDEX_BITS)
+		return NULL;
+	return &h->slots[index];
+}
+
+void *handles_get(const struct handles *h, uint32_t handle)
+{
+	struct handle_slot *slot = slot_of(h, handle);
+
+	return slot ? slot->object : NULL;
+}
+
+void *handles_del(struct handles *h, uint32_t handle)
+{
+	struct handle_slot *slot = slot_of(h, handle);
+	void               *object;
+
+	if (!slot)
+		return NULL;
+	object = slot->object;
+	slot->object = NULL;
+	slot->serial = slot->serial + 1 < SERIALS ? slot->serial + 1 : 1;
+	slot->next_free = h->first_free;
+	h->first_free = (uint32_t)(slot - h->slots);
+	h->nr_used--;
+	return object;
+}
+
+void *handles_next(const struct handles *h, uint32_t *cursor, uint32_t *handle)
+{
+	for (; *cursor < h->nr_slots; (*cursor)++) {
+		struct handle_slot *slot = &h->slots[*cursor];
+
+		if (!slot->object)
+			continue;
+		*handle = slot->serial << HANDLE_INDEX_BITS | *cursor;
+		(*cursor)++;
+		return slot->object;
+	}
+	return NULL;
+}

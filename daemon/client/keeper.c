@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/keeper.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "client/gate.h"
+#include "client/hugetlb_audit.h"
+#include "client/session.h"
+#include "mm/balance/tick.h"
+#include "mm/space/lane.h"
+#include "os/os.h"
+
+enum { TICK_NS = 1000 * 1000 * 1000, REFILL_STEPS = 64, LOW_ZONES = 16 };
+
+/* l: lock */
+static struct {
+	struct mutex   lock;
+	pthread_cond_t wanted;
+	pthread_t      thread;
+	bool           stopping;        /* (l) */
+	uint32_t       low[LOW_ZONES];  /* (l) ids of zones that are low */
+	uint32_t       nr_low;          /* (l) */
+} keeper;
+
+void keeper_low(struct zone *zone)
+{
+	mutex_lock(&keeper.lock);
+	for (uint32_t i = 0; i < keeper.nr_low; i++) {
+		if (keeper.low[i] == zone->id) {
+			mutex_unlock(&keeper.lock);
+			return;
+		}
+	}
+	if (keeper.nr_low < LOW_ZONES)
+		keeper.low[keeper.nr_low++] = zone->id;
+	pthread_cond_signal(&keeper.wanted);
+	mutex_unlock(&keeper.lock);
+}
+
+/* ---- pressure ---- */
+
+struct pressure {
+	uint32_t pool;
+	uint64_t wanted;
+};
+
+static bool uses_pool(struct session *s, uint32_t pool)
+{
+	struct pool_handle *ph;
+	uint32_t            cursor = 0, handle;
+	bool                uses = false;
+
+	mutex_lock(&s->lock);
+	while (!s->ended && (ph = handles_next(&s->pools, &cursor, &handle)))
+		uses |= ph->pool->id == pool;
+	mutex_unlock(&s->lock);
+	return uses;
+}
+
+static void ask_session(struct session *s, void *arg)
+{
+	struct pressure *p = arg;
+
+	if (s->upcalls.pressure && uses_pool(s, p->pool))
+		s->upcalls.pressure(s->upcall_context, 1, p->wanted);
+}
+
+/* Growing is the first answer; clients are asked only if the zone stays low. */
+static void relieve(uint32_t zone_id)
+{
+	struct pressure p = { 0 };
+	bool            low = false;
+
+	gate_enter();
+	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone)) {
+		if (zone->id != zone_id)
+			continue;
+		balance_zone(zone);
+		low = zone_free_pages_nr(zone) < zone_wmark(zone, WMARK_LOW);
+		p.pool = zone->pool;
+		p.wanted = zone_wmark(zone, WMARK_HIGH) << PAGE_SHIFT;
+	}
+	gate_leave();
+	if (low && p.pool)
+		session_for_each(ask_session, &p);
+}
+
+/* ---- audits ---- */
+
+static void audit_region(struct region *region, void *arg)
+{
+	int64_t punched = region_audit(region);
+
+	if (punched > 0)
+		log_emit_limited(LOG_WARNING, "frames_conjured",
+				 "region %s: %lld frames appeared in holes of its file, put there by a "
+				 "client; punched", region->name[0] ? region->name : "(unnamed)",
+				 (long long)punched);
+}
+
+static void tick(void)
+{
+	lanes_tick();
+	region_for_each(audit_region, NULL);
+	hugetlb_audit();
+	gate_enter();
+	balance_tick();
+	gate_leave();
+	while (balance_refill(REFILL_STEPS))
+		;
+}
+
+static void wait_for_work(uint64_t next_ns)
+{
+	struct timespec until = { .tv_sec = (time_t)(next_ns / TICK_NS),
+				  .tv_nsec = (long)(next_ns % TICK_NS) };
+
+	while (!keeper.stopping && !keeper.nr_low && os->now_ns() < next_ns)
+		mutex_timedwait(&keeper.lock, &keeper.wanted, &until);
+}
+
+static void *keeper_main(void *unused)
+{
+	uint64_t next_ns = os->now_ns() + TICK_NS;
+
+	cpu_slot_register(0);
+	mutex_lock(&keeper.lock);
+	for (;;) {
+		wait_for_work(next_ns);
+		if (keeper.stopping)
+			break;
+		while (keeper.nr_low) {
+			uint32_t id = keeper.low[--keeper.nr_low];
+
+			mutex_unlock(&keeper.lock);
+			relieve(id);
+			mutex_lock(&keeper.lock);
+		}
+		if (os->now_ns() >= next_ns) {
+			mutex_unlock(&keeper.lock);
+			tick();
+			next_ns = os->now_ns() + TICK_NS;
+			mutex_lock(&keeper.lock);
+		}
+	}
+	mutex_unlock(&keeper.lock);
+	cpu_slot_unregister();
+	return unused;
+}
+
+int keeper_start(void)
+{
+	pthread_condattr_t attributes;
+
+	mutex_init(&keeper.lock, RANK_LEAF, "keeper");
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&keeper.wanted, &attributes);
+	pthread_condattr_destroy(&attributes);
+	keeper.stopping = false;
+	if (pthread_create(&keeper.thread, NULL, keeper_main, NULL))
+		return -EAGAIN;
+	pthread_setname_np(keeper.thread, "mmb-keeper");
+	balance_set_low_hook(keeper_low);
+	return 0;
+}
+
+void keeper_stop(void)
+{
+	balance_set_low_hook(NULL);
+	mutex_lock(&keeper.lock);
+	keeper.stopping = true;
+	pthread_cond_signal(&keeper.wanted);
+	mutex_unlock(&keeper.lock);
+	pthread_join(keeper.thread, NULL);
+	pthread_cond_destroy(&keeper.wanted);
+	mutex_fini(&keeper.lock);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "base/workqueue.h"
+#include "client/account.h"
+#include "client/address.h"
+#include "mm/obj/objtable.h"
+#include "mm/phys/node.h"
+#include "mm/phys/stock.h"
+
+static struct mutex pools_lock;
+static struct list_head pools = LIST_HEAD_INIT(pools); /* pools_lock */
+static uint64_t nr_pools, next_id = 1;                 /* pools_lock */
+static struct objtable pool_table;
+static struct workqueue free_queue;
+
+int pools_init(void)
+{
+	mutex_init(&pools_lock, RANK_POOLS, "pools");
+	objtable_init(&pool_table, "pool", sizeof(struct pool));
+	return workqueue_init(&free_queue, "mmb-pool", 1);
+}
+
+void pools_fini(void)
+{
+	workqueue_fini(&free_queue);
+	mutex_fini(&pools_lock);
+}
+
+/* ---- arena ---- */
+
+static int charge_frames(void *pool, uint64_t frames)
+{
+	return pool_charge(pool, frames << PAGE_SHIFT);
+}
+
+static void uncharge_frames(void *pool, uint64_t frames)
+{
+	pool_uncharge(pool, frames << PAGE_SHIFT);
+}
+
+static const struct zone_charge arena_charge = { charge_frames, uncharge_frames };
+
+/* Arenas are hugepage-backed where the node has such a stock. */
+static bool arena_stock(int node, struct stock_snapshot *stock, enum stock_kind *kind)
+{
+	*kind = STOCK_HUGE;
+	if (stock_snapshot(node, STOCK_HUGE, stock))
+		return true;
+	*kind = STOCK_BASE;
+	return stock_snapshot(node, STOCK_BASE, stock);
+}
+
+/* Address space for all the pool could ever take from this node. */
+static uint64_t arena_frames(const struct pool *pool, const struct stock_snapshot *stock)
+{
+	uint64_t frames = stock->reserve;
+
+	if (pool->max && pool->max >> PAGE_SHIFT < frames)
+		frames = pool->max >> PAGE_SHIFT;
+	return round_up(max_t(uint64_t, frames, 1), PAGEBLOCK_PAGES << 1);
+}
+
+static void unmake_arena_node(struct pool *pool, int node)
+{
+	if (pool->zones.normal[node])
+		zone_free(pool->zones.normal[node]);
+	if (pool->sections[node])
+		section_remove(pool->sections[node]);
+	address_free(&pool->windows[node]);
+	pool->zones.normal[node] = NULL;
+	pool->sections[node] = NULL;
+}
+
+static int make_arena_node(struct pool *pool, int node)
+{
+	struct stock_snapshot stock;
+	enum stock_kind       kind;
+	char                  name[SECTION_NAME_BYTES];
+	struct section_request want = { .name = name, .type = SECTION_ARENA, .node = node,
+					.map = true, .owner = pool, .owner_id = pool->id };
+	struct zone_request    zone = { .type = ZONE_NORMAL, .node = node, .pool = (uint32_t)pool->id,
+					.charge = &arena_charge, .charge_arg = pool, .owner = pool };
+	int r;
+
+	if (!arena_stock(node, &stock, &kind))
+		return 0;
+	snprintf(name, sizeof(name), "arena-%llu-%d", (unsigned long long)pool->id, node);
+	want.kind = kind;
+	want.nr_frames = arena_frames(pool, &stock);
+	zone.huge = kind == STOCK_BASE;
+	r = address_alloc(&pool->windows[node], want.nr_frames << PAGE_SHIFT, PAGEBLOCK_SIZE << 1);
+	if (!r)
+		r = section_add(&want, &pool->sections[node]);
+	if (!r) {
+		zone.section = pool->sections[node];
+		r = zone_new(&zone, &pool->zones.normal[node]);
+	}
+	if (r)
+		unmake_arena_node(pool, node);
+	return r;
+}
+
+int pool_make_arena(struct pool *pool, struct refusal *why)
+{
+	int r = 0;
+
+	mutex_lock(&pool->lock);
+	for (int node = 0; node < nr_nodes && !pool->has_arena && !r; node++)
+		r = make_arena_node(pool, node);
+	if (r) {
+		for (int node = 0; node < nr_nodes; node++)
+			unmake_arena_node(pool, node);
+	} else {
+		pool->has_arena = true;
+	}
+	mutex_unlock(&pool->lock);
+	if (r)
+		return refuse(why, r, "pool '%s': its arena can't be set up (%s); "
+			      "close pools that aren't needed, or give this one a max",
+			      pool->name, strerror(-r));
+	return 0;
+}
+
+uint64_t pool_arena_bytes(struct pool *pool)
+{
+	uint64_t bytes = 0;
+
+	for (int node = 0; node < nr_nodes; node++) {
+		struct zone *zone = pool->zones.normal[node];
+
+		if (zone)
+			bytes += atomic_load(&zone->present) << PAGE_SHIFT;
+	}
+	return bytes;
+}
+
+uint64_t pool_pfn_to_address(struct pool *pool, uint64_t pfn)
+{
+	for (int node = 0; node < nr_nodes; node++) {
+		struct section *section = pool->sections[node];
+
+		if (section && pfn >= section->pfn && pfn < section->pfn + section->nr_frames)
+			return pool->windows[node].start +
+			       section_offset(section, (uint32_t)pfn);
+	}
+	return 0;
+}
+
+uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address)
+{
+	for (int node = 0; node < nr_nodes; node++) {
+		const struct range *window = &pool->windows[node];
+
+		if (pool->sections[node] && address >= window->start &&
+		    address < window->start + window->length)
+			return pool->sections[node]->pfn + ((address - window->start) >> PAGE_SHIFT);
+	}
+	return UINT64_MAX;
+}
+
+/* ---- life ---- */
+
+static void free_pool(struct work *work)
+{
+	struct pool *pool = container_of(work, struct pool, free_work);
+
+	for (int node = 0; node < nr_nodes; node++) {
+		unmake_arena_node(pool, node);
+		if (pool->movable[node])
+			zone_free(pool->movable[node]);
+	}
+	CHECK(!atomic_load(&pool->committed));
+	CHECK(list_empty(&pool->regions));
+	account_uncharge(pool->uid, ACCOUNT_POOLS);
+	mutex_lock(&pools_lock);
+	nr_pools--;
+	mutex_unlock(&pools_lock);
+	mutex_fini(&pool->lock);
+	objtable_free(&pool_table, pool);
+}
+
+/* P2, with pools_lock held. */
+static void end_if_unused(struct pool *pool)
+{
+	if (pool->nr_handles || pool->nr_regions)
+		return;
+	list_del(&pool->link);
+	work_init(&pool->free_work, free_pool);
+	workqueue_add(&free_queue, &pool->free_work);
+}
+
+static struct pool *find_name(const char *name)
+{
+	struct pool *pool;
+
+	list_for_each_entry(pool, &pools, link)
+		if (!pool->is_private && !strcmp(pool->name, name))
+			return pool;
+	return NULL;
+}
+
+static int make_movable(struct pool *pool)
+{
+	int r = 0;
+
+	for (int node = 0; node < nr_nodes && !r; node++) {
+		struct zone_request want = { .type = ZONE_MOVABLE, .node = node,
+					     .pool = (uint32_t)pool->id, .owner = pool };
+
+		r = zone_new(&want, &pool->movable[node]);
+	}
+	for (int node = 0; node < nr_nodes && r; node++)
+		if (pool->movable[node])
+			zone_free(pool->movable[node]);
+	return r;
+}
+
+static void fill_pool(struct pool *pool, const struct pool_request *request)
+{
+	snprintf(pool->name, sizeof(pool->name), "%s", request->name);
+	pool->uid = request->creator->uid;
+	pool->gid = request->creator->gid;
+	pool->mode = request->mode;
+	pool->is_private = request->is_private;
+	pool->nodes = request->nodes;
+	pool->max = request->max;
+	pool->nr_handles = 1;
+	mutex_init(&pool->lock, RANK_ARENA, "pool");
+	list_init(&pool->regions);
+	list_init(&pool->link);
+}
+
+int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why)
+{
+	struct pool *pool = NULL;
+	uint32_t     limit;
+	int          r = INJECT(POOL_NEW);
+
+	if (r)
+		return refuse(why, r, "no memory for another pool");
+	r = account_charge(request->creator->uid, ACCOUNT_POOLS, &limit);
+	if (r)
+		return refuse(why, r, "uid %u has %u pools, which is the limit; close some",
+			      request->creator->uid, limit);
+	pool = objtable_alloc(&pool_table);
+	if (pool) {
+		fill_pool(pool, request);
+		mutex_lock(&pools_lock);
+		pool->id = next_id++;
+		mutex_unlock(&pools_lock);
+		r = make_movable(pool);
+	}
+	if (!pool || r) {
+		account_uncharge(request->creator->uid, ACCOUNT_POOLS);
+		if (pool)
+			objtable_free(&pool_table, pool);
+		return refuse(why, -ENOMEM, "no memory for another pool");
+	}
+	mutex_lock(&pools_lock);
+	if (!request->is_private && find_name(request->name)) {
+		r = -EEXIST;
+		account_uncharge(pool->uid, ACCOUNT_POOLS);
+	} else {
+		list_add_tail(&pool->link, &pools);
+		nr_pools++;
+	}
+	mutex_unlock(&pools_lock);
+	if (r) {
+		for (int node = 0; node < nr_nodes; node++)
+			zone_free(pool->movable[node]);
+		objtable_free(&pool_table, pool);
+		return refuse(why, r, "pool '%s' exists already", request->name);
+	}
+	*out = pool;
+	return 0;
+}
+
+struct pool *pool_open(const char *name)
+{
+	struct pool *pool;
+
+	mutex_lock(&pools_lock);
+	pool = find_name(name);
+	if (pool)
+		pool->nr_handles++;
+	mutex_unlock(&pools_lock);
+	return pool;
+}
+
+void pool_close(struct pool *pool)
+{
+	mutex_lock(&pools_lock);
+	CHECK(pool->nr_handles);
+	pool->nr_handles--;
+	end_if_unused(pool);
+	mutex_unlock(&pools_lock);
+}
+
+void pool_add_region(struct pool *pool)
+{
+	mutex_lock(&pools_lock);
+	pool->nr_regions++;
+	mutex_unlock(&pools_lock);
+}
+
+void pool_del_region(struct pool *pool)
+{
+	mutex_lock(&pools_lock);
+	CHECK(pool->nr_regions);
+	pool->nr_regions--;
+	end_if_unused(pool);
+	mutex_unlock(&pools_lock);
+}
+
+int pool_charge(struct pool *pool, uint64_t bytes)
+{
+	uint64_t now = atomic_load(&pool->committed);
+	uint64_t want;
+
+	do {
+		if (__builtin_add_overflow(now, bytes, &want) || (pool->max && want > pool->max)) {
+			atomic_fetch_add(&pool->nr_refused, 1);
+			return -ENOMEM;
+		}
+	} while (!atomic_compare_exchange_weak(&pool->committed, &now, want));
+	return 0;
+}
+
+void pool_uncharge(struct pool *pool, uint64_t bytes)
+{
+	CHECK(atomic_fetch_sub(&pool->committed, bytes) >= bytes);
+}
+
+void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg)
+{
+	struct pool *pool;
+
+	mutex_lock(&pools_lock);
+	list_for_each_entry(pool, &pools, link)
+		fn(pool, arg);
+	mutex_unlock(&pools_lock);
+}
+
+uint64_t pool_count(void)
+{
+	uint64_t nr;
+
+	mutex_lock(&pools_lock);
+	nr = nr_pools;
+	mutex_unlock(&pools_lock);
+	return nr;
+}

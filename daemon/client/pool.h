@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool - a domain of trust, accounting and limits
+ *
+ * Purpose     Named and private pools; each has an arena (a section and a zone per node, made at
+ *             first use) and a list of regions.
+ * Invariants  P1  committed = bytes of its live regions + bytes of its arena's present pageblocks.
+ *             P2  a pool ends when its last handle is closed and it has no region left; a
+ *                 private one takes nothing beyond its session.
+ *             P3  a name means at most one live pool.
+ * Locking     pools_lock for the list and names; pool->lock (RANK_POOL) for its regions and the
+ *             making of the arena; committed is atomic.
+ * Not here    Permission to use it (access.h), page runs (runs.h).
+ */
+#ifndef MMB_CLIENT_POOL_H
+#define MMB_CLIENT_POOL_H
+
+#include <stdatomic.h>
+
+#include "base/range_alloc.h"
+#include "base/workqueue.h"
+#include "client/verbs.h"
+#include "mm/balance/alloc.h"
+
+/* c: fixed   p: pools_lock   l: lock   a: atomic */
+struct pool {
+	struct list_head  link;       /* (p) */
+	uint64_t          id;         /* (c) */
+	char              name[NAME_MAX_BYTES + 1]; /* (c) */
+	uid_t             uid;        /* (c) */
+	gid_t             gid;        /* (c) */
+	uint32_t          mode;       /* (c) */
+	bool              is_private; /* (c) */
+	struct node_policy nodes;     /* (c) */
+	uint64_t          max;        /* (c) bytes; 0: no limit */
+	uint32_t          nr_handles; /* (p) */
+	uint32_t          nr_regions; /* (p) live, also those being freed */
+	struct mutex      lock;
+	struct list_head  regions;    /* (l) struct pool_region.link */
+	struct pool_zones zones;      /* (l) entries are made once */
+	struct section   *sections[MAX_NUMNODES]; /* (l) */
+	struct range      windows[MAX_NUMNODES];  /* (l) client addresses */
+	struct zone      *movable[MAX_NUMNODES];  /* (c) counts the regions' frames */
+	bool              has_arena;  /* (l) */
+	_Atomic uint64_t  committed;  /* (a) P1 */
+	_Atomic uint64_t  nr_refused; /* (a) */
+	struct work       free_work;  /* after P2 */
+};
+
+struct pool_request {
+	const char        *name;
+	bool               is_private;
+	uint64_t           max;
+	uint32_t           mode;
+	struct node_policy nodes;
+	const struct peer *creator;
+};
+
+int pools_init(void);
+void pools_fini(void);
+/* Each open is closed once. */
+int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why);
+/* NULL: no pool of that name. */
+struct pool *pool_open(const char *name);
+void pool_close(struct pool *pool);
+/* A region lives in the pool. */
+void pool_add_region(struct pool *pool);
+void pool_del_region(struct pool *pool);
+
+/* Commit within the pool's limit: -ENOMEM. */
+int pool_charge(struct pool *pool, uint64_t bytes);
+void pool_uncharge(struct pool *pool, uint64_t bytes);
+
+/* Makes the arena's sections and zones if they don't exist. */
+int pool_make_arena(struct pool *pool, struct refusal *why);
+uint64_t pool_arena_bytes(struct pool *pool);
+/* Client address of a frame of the arena, and back; 0 and UINT64_MAX: not of this arena. */
+uint64_t pool_pfn_to_address(struct pool *pool, uint64_t pfn);
+uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address);
+
+/* Every pool, pool 0 not among them, with pools_lock held. */
+void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg);
+uint64_t pool_count(void);
+void pool_validate(struct pool *pool, struct validation *v);
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/pool_region.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/access.h"
+#include "client/account.h"
+#include "client/address.h"
+#include "mm/obj/objtable.h"
+#include "mmbroker.h"
+
+static struct objtable table;
+static _Atomic uint64_t next_id = 1;
+
+void pool_regions_init(void)
+{
+	objtable_init(&table, "pool_region", sizeof(struct pool_region));
+}
+
+uint64_t pool_region_live(void)
+{
+	return objtable_live(&table);
+}
+
+/* G2: what making it has charged. */
+static void undo(struct pool_region *pr)
+{
+	struct pool *pool = pr->pool;
+
+	pool_uncharge(pool, pr->bytes);
+	address_free(&pr->address);
+	account_uncharge(pr->uid, ACCOUNT_REGIONS);
+	objtable_free(&table, pr);
+	pool_del_region(pool);
+}
+
+static void released(void *owner)
+{
+	undo(owner);
+}
+
+static int refuse_region(const struct region_refusal *why, const struct region_open_args *args,
+			 int code, struct refusal *out)
+{
+	if (why->what == REFUSED_COMMIT)
+		return refuse(out, -ENOMEM,
+			      "%llu bytes are asked for and %llu can still be granted of the %s stock; "
+			      "free memory, ask for less, or raise memory.%s",
+			      (unsigned long long)args->length, (unsigned long long)why->available,
+			      args->page_size != PAGEBLOCK_SIZE ? "base" : "huge-page",
+			      args->page_size != PAGEBLOCK_SIZE ? "reserve" : "reserve_huge");
+	if (why->what == REFUSED_METADATA)
+		return refuse(out, -ENOMEM, "no memory for the page table of %llu bytes; free memory "
+			      "or raise memory.reserve", (unsigned long long)args->length);
+	return refuse(out, code == -EMFILE ? -EMFILE : -ENOMEM,
+		      "the region can't be set up: %s; the daemon is short of %s", strerror(-code),
+		      code == -EMFILE ? "descriptors (LimitNOFILE)" : "memory");
+}
+
+static int choose_address(struct pool_region *pr, const struct region_open_args *args,
+			  struct refusal *why)
+{
+	uint64_t align = pr->bytes >= PAGEBLOCK_SIZE ? PAGEBLOCK_SIZE : PAGE_SIZE;
+	int      r;
+
+	if (args->address) {
+		pr->start = args->address;
+		return 0;
+	}
+	r = address_alloc(&pr->address, round_up(pr->bytes, align), align);
+	if (r)
+		return refuse(why, r, "no address range of %llu bytes is left; close regions, or name "
+			      "an address", (unsigned long long)pr->bytes);
+	pr->start = pr->address.start;
+	return 0;
+}
+
+static uint32_t page_size_of(const struct region_open_args *args)
+{
+	return args->page_size ? args->page_size : PAGE_SIZE;
+}
+
+static int make_region(struct pool_region *pr, const struct pool_region_request *request,
+		       struct refusal *why)
+{
+	const struct region_open_args *args = request->args;
+	const struct node_policy      *nodes =
+		args->nodes.policy || args->nodes.mask ? &args->nodes : &request->pool->nodes;
+	struct region_refusal because;
+	struct region_request want = {
+		.name = args->name,
+		.nr_pages = args->length / page_size_of(args),
+		.page_shift = (unsigned int)__builtin_ctz(page_size_of(args)),
+		.policy = (enum region_policy)nodes->policy,
+		.node_mask = nodes->mask,
+		.home_node = request->home_node,
+		.released = released,
+		.owner = pr,
+		.owner_id = pr->id,
+		.movable = request->pool->movable,
+	};
+	int r = region_new(&want, &pr->region, &because);
+
+	return r ? refuse_region(&because, args, r, why) : 0;
+}
+
+/* Everything but the list. */
+static int new_pool_region(const struct pool_region_request *request, struct pool_region **out,
+			   struct refusal *why)
+{
+	const struct region_open_args *args = request->args;
+	struct pool_region            *pr;
+	uint32_t                       limit;
+	int r = account_charge(request->creator->uid, ACCOUNT_REGIONS, &limit);
+
+	if (r)
+		return refuse(why, r, "uid %u has %u regions, which is the limit; close some, or raise "
+			      "limits.regions_per_uid", request->creator->uid, limit);
+	r = pool_charge(request->pool, args->length);
+	if (r) {
+		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
+		return refuse(why, r, "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
+			      "asked for", request->pool->name, (unsigned long long)request->pool->max,
+			      (unsigned long long)atomic_load(&request->pool->committed),
+			      (unsigned long long)args->length);
+	}
+	pr = objtable_alloc(&table);
+	if (!pr) {
+		pool_uncharge(request->pool, args->length);
+		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
+		return refuse(why, -ENOMEM, "no memory for another region");
+	}
+	pr->id = atomic_fetch_add(&next_id, 1);
+	pr->pool = request->pool;
+	pr->uid = request->creator->uid;
+	pr->gid = request->creator->gid;
+	pr->mode = args->mode;
+	pr->bytes = args->length;
+	pr->nr_handles = 1;
+	snprintf(pr->name, sizeof(pr->name), "%s", args->name);
+	pool_add_region(request->pool);
+	r = choose_address(pr, args, why);
+	if (!r)
+		r = make_region(pr, request, why);
+	if (r) {
+		atomic_fetch_add(&request->pool->nr_refused, r == -ENOMEM);
+		undo(pr);
+		return r;
+	}
+	*out = pr;
+	return 0;
+}
+
+static struct pool_region *find_name(struct pool *pool, const char *name)
+{
+	struct pool_region *pr;
+
+	list_for_each_entry(pr, &pool->regions, link)
+		if (!strcmp(pr->name, name))
+			return pr;
+	return NULL;
+}
+
+static int check_existing(const struct pool_region *pr, const struct pool_region_request *request,
+			  struct refusal *why)
+{
+	const struct region_open_args *args = request->args;
+	struct access_owner            owner = { pr->uid, pr->gid, pr->mode };
+	uint32_t wanted = args->flags & MMB_REGION_READONLY ? ACCESS_READ : ACCESS_READ | ACCESS_WRITE;
+
+	if ((args->flags & MMB_REGION_CREATE) && (args->flags & MMB_REGION_EXCL))
+		return refuse(why, -EEXIST, "region '%s' exists already", args->name);
+	if (!access_allowed(request->creator, &owner, wanted))
+		return refuse(why, -EACCES, "uid %u may not open region '%s' (owner %u, mode %04o) %s",
+			      request->creator->uid, args->name, pr->uid, pr->mode,
+			      wanted & ACCESS_WRITE ? "for writing" : "for reading");
+	if (args->length && args->length != pr->bytes)
+		return refuse(why, -EINVAL, "region '%s' has %llu bytes, not %llu; 0 opens it as it is",
+			      args->name, (unsigned long long)pr->bytes,
+			      (unsigned long long)args->length);
+	if (args->page_size && args->page_size != region_page_bytes(pr->region))
+		return refuse(why, -EINVAL, "region '%s' has pages of %llu bytes, not %u", args->name,
+			      (unsigned long long)region_page_bytes(pr->region), args->page_size);
+	return 0;
+}
+
+int pool_region_open(const struct pool_region_request *request, struct pool_region **out,
+		     bool *created, struct refusal *why)
+{
+	const struct region_open_args *args = request->args;
+	struct pool                   *pool = request->pool;
+	struct pool_region            *pr = NULL;
+	int                            r = 0;
+
+	*created = false;
+	mutex_lock(&pool->lock);
+	if (args->name[0])
+		pr = find_name(pool, args->name);
+	if (pr) {
+		r = check_existing(pr, request, why);
+		if (!r)
+			pr->nr_handles++;
+	} else if (args->name[0] && args->flags & MMB_REGION_CREATE && !args->length) {
+		r = refuse(why, -EINVAL, "region '%s' doesn't exist, and making it needs a length",
+			   args->name);
+	} else if (args->name[0] && !(args->flags & MMB_REGION_CREATE)) {
+		r = refuse(why, -ENOENT, "pool '%s' has no region '%s'; MMB_REGION_CREATE makes one",
+			   pool->name, args->name);
+	}
+	mutex_unlock(&pool->lock);
+	if (r || pr) {
+		*out = pr;
+		return r;
+	}
+	r = new_pool_region(request, &pr, why);
+	if (r)
+		return r;
+	mutex_lock(&pool->lock);
+	if (args->name[0] && find_name(pool, args->name)) {
+		/* Somebody was faster; once more, as an opener. */
+		mutex_unlock(&pool->lock);
+		region_put(pr->region);
+		return pool_region_open(request, out, created, why);
+	}
+	list_add_tail(&pr->link, &pool->regions);
+	mutex_unlock(&pool->lock);
+	*created = true;
+	*out = pr;
+	return 0;
+}
+
+/* G1 has ended; with pool->lock held. */
+static void end(struct pool_region *pr)
+{
+	list_del(&pr->link);
+	region_put(pr->region);
+}
+
+void pool_region_close(struct pool_region *pr)
+{
+	struct pool *pool = pr->pool;
+
+	mutex_lock(&pool->lock);
+	CHECK(pr->nr_handles);
+	if (!--pr->nr_handles && (!pr->name[0] || pool->is_private))
+		end(pr);
+	mutex_unlock(&pool->lock);
+}
+
+int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
+		       struct refusal *why)
+{
+	struct pool_region *pr;
+	int                 r = 0;
+
+	mutex_lock(&pool->lock);
+	pr = find_name(pool, name);
+	if (!pr) {
+		r = refuse(why, -ENOENT, "pool '%s' has no region '%s'", pool->name, name);
+	} else if (peer->uid && peer->uid != pr->uid && peer->uid != pool->uid) {
+		r = refuse(why, -EACCES, "only the owner of region '%s', of pool '%s', or root may "
+			   "unlink it", name, pool->name);
+	} else {
+		pr->name[0] = '\0';
+		if (!pr->nr_handles)
+			end(pr);
+	}
+	mutex_unlock(&pool->lock);
+	return r;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool_region - a region as clients know it: in a pool, perhaps with a name, an owner and a mode
+ *
+ * Purpose     Find or make a region by name, count its handles, end it with its last user.
+ * Invariants  G1  it is on its pool's list while it has a handle, or has a name.
+ *             G2  charge of the pool, address, account of the uid: from making until its memory
+ *                 is really back (region's released callback).
+ * Locking     pool->lock for the list, handles and names.
+ */
+#ifndef MMB_CLIENT_POOL_REGION_H
+#define MMB_CLIENT_POOL_REGION_H
+
+#include "client/pool.h"
+#include "mm/space/region.h"
+
+/* c: fixed   l: pool->lock */
+struct pool_region {
+	struct list_head link;     /* (l) */
+	uint64_t         id;       /* (c) */
+	struct pool     *pool;     /* (c) */
+	struct region   *region;   /* (c) one reference, until G1 ends */
+	char             name[NAME_MAX_BYTES + 1]; /* (l) empty: unnamed or unlinked */
+	uid_t            uid;      /* (c) */
+	gid_t            gid;      /* (c) */
+	uint32_t         mode;     /* (c) */
+	struct range     address;  /* (c) from the table; length 0: the creator chose */
+	uint64_t         start;    /* (c) the common address */
+	uint64_t         bytes;    /* (c) length */
+	uint32_t         nr_handles; /* (l) */
+};
+
+struct pool_region_request {
+	struct pool       *pool;
+	const struct peer *creator;
+	const struct region_open_args *args; /* checked */
+	int                home_node;
+};
+
+void pool_regions_init(void);
+/* Opens by name or makes; one handle is counted. *created tells which. */
+int pool_region_open(const struct pool_region_request *request, struct pool_region **out,
+		     bool *created, struct refusal *why);
+void pool_region_close(struct pool_region *pr);
+int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
+		       struct refusal *why);
+uint64_t pool_region_live(void);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * report - status, lists and maps
+ *
+ * Locking     each list is gathered one object at a time; an object that goes meanwhile is left out.
+ * Not here    Kernel-format texts (report_text.c), the verify walk (report_verify.c).
+ */
+#include "client/report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/broker.h"
+#include "client/pool_stat.h"
+#include "client/session.h"
+#include "client/text_format.h"
+#include "mm/phys/meta.h"
+#include "mm/phys/node.h"
+#include "os/os.h"
+
+/* ---- status ---- */
+
+static void add_stock(struct status_report *out, int node, enum stock_kind kind)
+{
+	struct stock_snapshot s;
+
+	if (!stock_snapshot(node, kind, &s))
+		return;
+	out->stocks[out->nr_stocks++] = (struct stock_report){
+		.node = (uint32_t)node,
+		.stock = kind == STOCK_HUGE ? "huge" : "base",
+		.reserve = s.reserve << PAGE_SHIFT,
+		.held = s.held << PAGE_SHIFT,
+		.present = s.present << PAGE_SHIFT,
+		.committed = s.committed << PAGE_SHIFT,
+		.margin = s.margin << PAGE_SHIFT,
+	};
+}
+
+static void add_spanned(struct pool *pool, void *arg)
+{
+	uint64_t           *spanned = arg;
+	struct pool_region *pr;
+
+	mutex_lock(&pool->lock);
+	list_for_each_entry(pr, &pool->regions, link)
+		*spanned += pr->bytes;
+	mutex_unlock(&pool->lock);
+}
+
+void report_status(struct status_report *out)
+{
+	*out = (struct status_report){
+		.uptime_ms = (os->now_ns() - broker.started_ns) / 1000000,
+		.pools = pool_count(),
+		.sessions = session_count(),
+		.regions = pool_region_live(),
+		.metadata = broker_metadata_bytes(),
+		.faults = atomic_load(&fault_stats.nr_faults),
+		.fault_p50_ns = histogram_percentile(&fault_latency, 50),
+		.fault_p99_ns = histogram_percentile(&fault_latency, 99),
+		.poisoned = atomic_load(&fault_stats.nr_poisoned),
+		.reserve_mode = broker.hold ? "hold" : "account",
+		.topology = broker.topology.source,
+	};
+	pool_for_each(add_spanned, &out->spanned);
+	for (int node = 0; node < nr_nodes; node++)
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
+			add_stock(out, node, (enum stock_kind)kind);
+}
+
+/* ---- lists: the cursor is the id of the last entry ---- */
+
+struct pool_list {
+	uint64_t            after;
+	struct pool_report *out;
+	uint32_t            max, nr;
+	bool                more;
+};
+
+static void list_pool(struct pool *pool, void *arg)
+{
+	struct pool_list *l = arg;
+
+	if (pool->id <= l->after)
+		return;
+	if (l->nr == l->max) {
+		l->more = true;
+		return;
+	}
+	l->out[l->nr] = (struct pool_report){ .id = pool->id, .uid = pool->uid, .gid = pool->gid,
+					      .mode = pool->mode, .is_private = pool->is_private };
+	snprintf(l->out[l->nr].name, sizeof(l->out[l->nr].name), "%s", pool->name);
+	pool_stat_take(pool, &l->out[l->nr].stat);
+	l->nr++;
+}
+
+uint32_t report_pools(uint64_t after, struct pool_report *out, uint32_t max, uint64_t *next)
+{
+	struct pool_list l = { .after = after, .out = out, .max = max };
+
+	pool_for_each(list_pool, &l);
+	*next = l.more ? out[l.nr - 1].id : 0;
+	return l.nr;
+}
+
+struct session_list {
+	uint64_t               after;
+	struct session_report *out;
+	uint32_t               max, nr;
+	bool                   more;
+};
+
+
+static void add_handles(struct session *s, struct session_report *r)
+{
+	struct region_handle *rh;
+	struct pool_handle   *ph;
+	uint32_t              cursor = 0, handle;
+
+	while ((rh = handles_next(&s->regions, &cursor, &handle))) {
+		r->regions++;
+		if (!rh->pr->name[0])
+			r->resident += atomic_load(&rh->pr->region->nr_resident)
+				       << rh->pr->region->page_shift;
+	}
+	cursor = 0;
+	while ((ph = handles_next(&s->pools, &cursor, &handle)))
+		r->page_runs += ph->nr_frames << PAGE_SHIFT;
+}
+
+static void describe_session(struct session *s, struct session_report *r)
+{
+	*r = (struct session_report){
+		.id = s->id,
+		.pid = s->peer.pid,
+		.uid = s->peer.uid,
+		.gid = s->peer.gid,
+		.requests = atomic_load(&s->nr_requests),
+		.state = "live",
+	};
+	snprintf(r->name, sizeof(r->name), "%s", s->peer.name);
+	mutex_lock(&s->lock);
+	r->user_mode_only = s->user_mode_only;
+	if (s->ended) {
+		r->state = "ending";
+	} else {
+		add_handles(s, r);
+		if (s->mm) {
+			r->spanned = s->mm->spanned;
+			r->faults = atomic_load(&s->mm->nr_faults);
+			if (atomic_load(&s->mm->slow_until_ns))
+				r->state = "slow";
+		}
+	}
+	mutex_unlock(&s->lock);
+}
+
+static void list_session(struct session *s, void *arg)
+{
+	struct session_list *l = arg;
+
+	if (s->id <= l->after)
+		return;
+	if (l->nr == l->max)
+		l->more = true;
+	else
+		describe_session(s, &l->out[l->nr++]);
+}
+
+uint32_t report_sessions(uint64_t after, struct session_report *out, uint32_t max, uint64_t *next)
+{
+	struct session_list l = { .after = after, .out = out, .max = max };
+
+	session_for_each(list_session, &l);
+	*next = l.more ? out[l.nr - 1].id : 0;
+	return l.nr;
+}
+
+struct region_list {
+	uint64_t              after;
+	const char           *pool;
+	struct region_report *out;
+	uint32_t              max, nr;
+	bool                  more;
+};
+
+static void list_one_region(struct region_list *l, const struct pool_region *pr)
+{
+	struct region_report *r = &l->out[l->nr++];
+
+	*r = (struct region_report){ .id = pr->id, .uid = pr->uid, .gid = pr->gid, .mode = pr->mode,
+				     .hugetlb = region_is_hugetlb(pr->region) };
+	snprintf(r->name, sizeof(r->name), "%s", pr->name);
+	snprintf(r->pool, sizeof(r->pool), "%s", pr->pool->name);
+	region_stat_take(pr, &r->stat);
+}
+
+/* Keeps the `max` lowest ids above the cursor, whatever order pools and lists have. */
+static void list_pool_regions(struct pool *pool, void *arg)
+{
+	struct region_list *l = arg;
+	struct pool_region *pr;
+
+	if (l->pool[0] && strcmp(l->pool, pool->name))
+		return;
+	mutex_lock(&pool->lock);
+	list_for_each_entry(pr, &pool->regions, link) {
+		uint32_t worst = 0;
+
+		if (pr->id <= l->after)
+			continue;
+		if (l->nr < l->max) {
+			list_one_region(l, pr);
+			continue;
+		}
+		l->more = true;
+		for (uint32_t i = 1; i < l->nr; i++)
+			if (l->out[i].id > l->out[worst].id)
+				worst = i;
+		if (pr->id < l->out[worst].id) {
+			l->out[worst] = l->out[--l->nr];
+			list_one_region(l, pr);
+		}
+	}
+	mutex_unlock(&pool->lock);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct region_report *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+uint32_t report_regions(uint64_t after, const char *pool, struct region_report *out, uint32_t max,
+			uint64_t *next)
+{
+	struct region_list l = { .after = after, .pool = pool, .out = out, .max = max };
+
+	pool_for_each(list_pool_regions, &l);
+	qsort(out, l.nr, sizeof(*out), by_id);
+	*next = l.more ? out[l.nr - 1].id : 0;
+	return l.nr;
+}
+
+/* ---- maps ---- */
+
+struct maps {
+	struct session *found;
+	uint64_t        id;
+	FILE           *stream;
+};
+
+static void match_session(struct session *s, void *arg)
+{
+	struct maps *m = arg;
+
+	if (s->id == m->id && !m->found) {
+		m->found = s;
+		session_get(s);
+	}
+}
+
+static void count_words(const struct window *w, struct text_window *out)
+{
+	struct region *region = w->region;
+	uint64_t       pages = w->range.length >> region->page_shift;
+
+	for (uint64_t i = w->page; i < w->page + pages; i++) {
+		uint64_t word = word_load(&region->words[i]);
+
+		if (word_state(word) != PAGE_PRESENT)
+			continue;
+		out->resident += region_page_bytes(region);
+		if (word & WORD_LOCKED)
+			out->locked += region_page_bytes(region);
+	}
+	if (region->nr_windows > 1)
+		out->shared = out->resident;
+}
+
+static void print_window(const struct window *w, void *arg)
+{
+	struct maps        *m = arg;
+	struct pool_region *pr = w->region->owner;
+	struct text_window  t = {
+		.start = w->range.start,
+		.end = w->range.start + w->range.length,
+		.offset = w->page << w->region->page_shift,
+		.id = pr->id,
+		.page_size = region_page_bytes(w->region),
+		.writable = !w->readonly,
+		.is_shared = !w->readonly,
+		.hugetlb = region_is_hugetlb(w->region),
+	};
+
+	count_words(w, &t);
+	snprintf(t.name, sizeof(t.name), "%s/%s", pr->pool->name[0] ? pr->pool->name : "(private)",
+		 w->region->name[0] ? w->region->name : "(unnamed)");
+	text_smaps(m->stream, &t);
+}
+
+static int print_maps(struct session *s, struct maps *m, char **out)
+{
+	size_t     length;
+	struct mm *mm = NULL;
+
+	m->stream = open_memstream(out, &length);
+	if (!m->stream)
+		return -ENOMEM;
+	mutex_lock(&s->lock);
+	if (!s->ended && s->mm && mm_get(s->mm))
+		mm = s->mm;
+	mutex_unlock(&s->lock);
+	if (mm) {
+		mm_for_each_window(mm, print_window, m);
+		mm_put(mm);
+	}
+	return fclose(m->stream) ? -ENOMEM : 0;
+}
+
+int report_maps(uint64_t session, const struct peer *reader, char **out, struct refusal *why)
+{
+	struct maps m = { .id = session };
+	int         r;
+
+	*out = NULL;
+	session_for_each(match_session, &m);
+	if (!m.found)
+		return refuse(why, -ENOENT, "there is no session %llu; 'mmbctl sessions' lists them",
+			      (unsigned long long)session);
+	if (!reader->admin && reader->uid != m.found->peer.uid)
+		r = refuse(why, -EACCES, "the maps of session %llu are for its uid, root and the admin group",
+			   (unsigned long long)session);
+	else
+		r = print_maps(m.found, &m, out);
+	session_put(m.found);
+	return r;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * report - what operators read: lists, counters, kernel-format texts, the live verify
+ *
+ * Purpose     Snapshots for mmbctl. Texts are formatted into a growing buffer the caller frees.
+ *             Lists are walked by cursor: `after` 0 starts, *next 0 ends.
+ */
+#ifndef MMB_CLIENT_REPORT_H
+#define MMB_CLIENT_REPORT_H
+
+#include "base/check.h"
+#include "client/verbs.h"
+
+struct stock_report {
+	uint32_t    node;
+	const char *stock;
+	uint64_t    reserve, held, present, committed, margin; /* bytes */
+};
+struct status_report {
+	uint64_t            uptime_ms, pools, sessions, regions, metadata, spanned;
+	uint64_t            faults, fault_p50_ns, fault_p99_ns, poisoned;
+	const char         *reserve_mode;
+	const char         *topology;
+	uint32_t            nr_stocks;
+	struct stock_report stocks[2 * MAX_NUMNODES];
+};
+void report_status(struct status_report *out);
+
+struct pool_report {
+	uint64_t         id;
+	char             name[NAME_MAX_BYTES + 1];
+	uid_t            uid;
+	gid_t            gid;
+	uint32_t         mode;
+	bool             is_private;
+	struct pool_stat stat;
+};
+struct session_report {
+	uint64_t    id, regions, spanned, resident, page_runs, faults, requests;
+	pid_t       pid;
+	uid_t       uid;
+	gid_t       gid;
+	char        name[NAME_MAX_BYTES + 1];
+	bool        user_mode_only;
+	const char *state;
+};
+struct region_report {
+	uint64_t           id;
+	char               name[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1];
+	uid_t              uid;
+	gid_t              gid;
+	uint32_t           mode;
+	bool               hugetlb;
+	struct region_stat stat;
+};
+/* Each fills at most max entries, returns how many, sets *next. */
+uint32_t report_pools(uint64_t after, struct pool_report *out, uint32_t max, uint64_t *next);
+uint32_t report_sessions(uint64_t after, struct session_report *out, uint32_t max, uint64_t *next);
+/* pool "": all. */
+uint32_t report_regions(uint64_t after, const char *pool, struct region_report *out, uint32_t max,
+			uint64_t *next);
+
+enum report_text { TEXT_MEMINFO, TEXT_BUDDYINFO, TEXT_ZONEINFO, TEXT_PAGETYPEINFO, TEXT_VMSTAT };
+/* *out: a NUL-terminated text, freed by the caller. pool "": all pools summed; -ENOENT. */
+int report_text(enum report_text what, const char *pool, char **out, struct refusal *why);
+/* /proc/PID/smaps-like text of one session's windows. */
+int report_maps(uint64_t session, const struct peer *reader, char **out, struct refusal *why);
+/* Recomputes everything that can be recomputed. */
+void report_verify(struct validation *v);
+
+#endif

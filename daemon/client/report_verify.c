@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * report_verify - recomputes everything that can be recomputed, on the live daemon
+ *
+ * Purpose     Zones and pagesets at rest behind the gate; regions, maps and stocks move on with
+ *             faults, so a difference counts only if it is still there when looked at again.
+ */
+#include <time.h>
+
+#include "client/address.h"
+#include "client/gate.h"
+#include "client/report.h"
+#include "client/session.h"
+#include "mm/phys/node.h"
+
+enum { TRIES = 12 };
+static const struct timespec pause_between = { .tv_nsec = 50 * 1000 * 1000 };
+
+static void verify_pool(struct pool *pool, void *arg)
+{
+	struct validation  *v = arg;
+	struct pool_region *pr;
+	uint64_t            bytes;
+
+	mutex_lock(&pool->lock);
+	bytes = pool_arena_bytes(pool);
+	list_for_each_entry(pr, &pool->regions, link) {
+		bytes += pr->bytes;
+		region_validate(pr->region, v);
+	}
+	validation_compare(v, bytes, atomic_load(&pool->committed), "pool %s: committed bytes",
+			   pool->name);
+	mutex_unlock(&pool->lock);
+}
+
+static void verify_session(struct session *s, void *arg)
+{
+	struct mm *mm = NULL;
+
+	mutex_lock(&s->lock);
+	if (!s->ended && s->mm && mm_get(s->mm))
+		mm = s->mm;
+	mutex_unlock(&s->lock);
+	if (!mm)
+		return;
+	mm_validate(mm, arg);
+	mm_put(mm);
+}
+
+static void walk(struct validation *v)
+{
+	*v = (struct validation){ 0 };
+	regions_flush();
+	gate_close();
+	meta_validate(v);
+	section_validate(v);
+	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))
+		if (zone->type == ZONE_NORMAL)
+			zone_validate(zone, v);
+	pool_for_each(verify_pool, v);
+	session_for_each(verify_session, v);
+	stock_validate(v);
+	addresses_validate(v);
+	gate_open();
+}
+
+void report_verify(struct validation *v)
+{
+	for (int i = 0; i < TRIES; i++) {
+		walk(v);
+		if (!v->nr_differences)
+			return;
+		nanosleep(&pause_between, NULL);
+	}
+}

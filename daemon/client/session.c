@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/inject.h"
+#include "base/log.h"
+#include "client/account.h"
+#include "mm/obj/objtable.h"
+#include "mm/phys/node.h"
+#include "mm/space/lane.h"
+#include "os/os.h"
+#include "os/process.h"
+#include "os/uffd_features.h"
+#include "proto/uffd_compat.h"
+
+static struct mutex sessions_lock;
+static struct list_head sessions = LIST_HEAD_INIT(sessions); /* sessions_lock */
+static uint64_t nr_sessions, next_id = 1;                    /* sessions_lock */
+static struct objtable session_table, pool_handle_table, region_handle_table;
+static struct workqueue end_queue;
+
+/* Page runs of a session that has ended, on their way back. */
+struct ending {
+	struct work         work;
+	struct pool_handle *ph;
+};
+static struct objtable ending_table;
+
+int sessions_init(void)
+{
+	mutex_init(&sessions_lock, RANK_SESSIONS, "sessions");
+	objtable_init(&session_table, "session", sizeof(struct session));
+	objtable_init(&pool_handle_table, "pool_handle", sizeof(struct pool_handle));
+	objtable_init(&region_handle_table, "region_handle", sizeof(struct region_handle));
+	objtable_init(&ending_table, "ending", sizeof(struct ending));
+	return workqueue_init(&end_queue, "mmb-end", 1);
+}
+
+void sessions_fini(void)
+{
+	workqueue_fini(&end_queue);
+	mutex_fini(&sessions_lock);
+}
+
+uint64_t session_count(void)
+{
+	uint64_t nr;
+
+	mutex_lock(&sessions_lock);
+	nr = nr_sessions;
+	mutex_unlock(&sessions_lock);
+	return nr;
+}
+
+/* ---- life ---- */
+
+static void init_session(struct session *s, const struct peer *peer)
+{
+	s->peer = *peer;
+	atomic_store(&s->refs, 1);
+	mutex_init(&s->lock, RANK_SESSION, "session");
+	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
+	handles_init(&s->pools);
+	handles_init(&s->regions);
+	s->fault_log_fd = -1;
+	s->start_time = process_start_time(peer->pid);
+}
+
+int session_new(const struct peer *peer, struct session **out, struct refusal *why)
+{
+	struct session *s;
+	uint32_t        limit;
+	int             r = INJECT(SESSION_NEW);
+
+	if (r)
+		return refuse(why, r, "no memory for another session");
+	r = account_charge(peer->uid, ACCOUNT_SESSIONS, &limit);
+	if (r)
+		return refuse(why, r, "the limit of %u sessions is reached; close some, or raise "
+			      "limits.sessions or limits.sessions_per_uid", limit);
+	s = objtable_alloc(&session_table);
+	if (!s) {
+		account_uncharge(peer->uid, ACCOUNT_SESSIONS);
+		return refuse(why, -ENOMEM, "no memory for another session");
+	}
+	init_session(s, peer);
+	mutex_lock(&sessions_lock);
+	s->id = next_id++;
+	list_add_tail(&s->link, &sessions);
+	nr_sessions++;
+	mutex_unlock(&sessions_lock);
+	*out = s;
+	return 0;
+}
+
+void session_get(struct session *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+}
+
+void session_put(struct session *s)
+{
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	CHECK(s->ended);
+	if (s->fault_log)
+		munmap(s->fault_log, MMB_FAULT_LOG_BYTES);
+	if (s->fault_log_fd >= 0)
+		os->close(s->fault_log_fd);
+	handles_fini(&s->pools);
+	handles_fini(&s->regions);
+	mutex_fini(&s->lock);
+	mutex_fini(&s->fault_log_lock);
+	objtable_free(&session_table, s);
+}
+
+uint64_t session_id(const struct session *s)
+{
+	return s->id;
+}
+
+void session_count_request(struct session *s)
+{
+	atomic_fetch_add_explicit(&s->nr_requests, 1, memory_order_relaxed);
+}
+
+void session_set_upcalls(struct session *s, const struct upcall_ops *ops, void *context)
+{
+	mutex_lock(&s->lock);
+	s->upcalls = *ops;
+	s->upcall_context = context;
+	mutex_unlock(&s->lock);
+}
+
+void session_for_each(void (*fn)(struct session *s, void *arg), void *arg)
+{
+	uint64_t        after = 0;
+	struct session *s, *found;
+
+	do {
+		found = NULL;
+		mutex_lock(&sessions_lock);
+		list_for_each_entry(s, &sessions, link) {
+			if (s->id > after) {
+				found = s;
+				session_get(s);
+				break;
+			}
+		}
+		mutex_unlock(&sessions_lock);
+		if (found) {
+			after = found->id;
+			fn(found, arg);
+			session_put(found);
+		}
+	} while (found);
+}
+
+/* ---- fault log ---- */
+
+static int make_fault_log(struct session *s)
+{
+	int   fd = os->memfd_new("mmb-fault-log", MMB_FAULT_LOG_BYTES, 0);
+	void *map;
+	int   r;
+
+	if (fd < 0)
+		return fd;
+	r = os->populate(fd, 0, MMB_FAULT_LOG_BYTES, OS_NODE_ANY);
+	map = r ? MAP_FAILED : mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED) {
+		os->close(fd);
+		return -ENOMEM;
+	}
+	s->fault_log = map;
+	s->fault_log_fd = fd;
+	return 0;
+}
+
+int session_fault_log_fd(struct session *s)
+{
+	int r = s->fault_log ? 0 : make_fault_log(s);
+
+	return r ? r : os->reopen_readonly(s->fault_log_fd);
+}
+
+void session_log_fault(void *session, const struct fault_record *record)
+{
+	struct session          *s = session;
+	struct mmb_fault_record *slot;
+	uint32_t                 seq;
+
+	if (!s || !s->fault_log)
+		return;
+	mutex_lock(&s->fault_log_lock);
+	slot = &s->fault_log->records[s->nr_fault_records % MMB_FAULT_RECORDS];
+	seq = (uint32_t)(s->nr_fault_records / MMB_FAULT_RECORDS) * 2;
+	atomic_store_explicit(&slot->seq, seq + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	slot->error = record->error;
+	slot->address = record->address;
+	slot->length = record->length;
+	slot->offset = record->offset;
+	snprintf(slot->region, sizeof(slot->region), "%s", record->region);
+	snprintf(slot->cause, sizeof(slot->cause), "%s", record->cause);
+	atomic_store_explicit(&slot->seq, seq + 2, memory_order_release);
+	s->nr_fault_records++;
+	atomic_store_explicit(&s->fault_log->head, s->nr_fault_records, memory_order_release);
+	mutex_unlock(&s->fault_log_lock);
+}
+
+/* The pid may belong to another process by now: only the one that connected is ended. */
+void session_end_client(void *session, const char *reason)
+{
+	struct session *s = session;
+
+	log_emit(LOG_ERR, "client_killed", "pid %d (session %llu): %s", s->peer.pid,
+		 (unsigned long long)s->id, reason);
+	process_kill(s->peer.pid, s->start_time);
+	if (s->upcalls.disconnect)
+		s->upcalls.disconnect(s->upcall_context, reason);
+}
+
+/* ---- attach ---- */
+
+static const uint64_t features_needed = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+
+int session_attach(struct session *s, const struct attach_args *args, struct refusal *why)
+{
+	struct mm_request want = { .uffd = args->uffd, .pid = s->peer.pid, .owner = s };
+	struct mm        *mm;
+	uint64_t          features = 0;
+	int               r = uffd_accept(args->uffd, &features);
+
+	if (!r && (features & features_needed) != features_needed)
+		r = -EPROTO;
+	if (r) {
+		os->close(args->uffd);
+		return refuse(why, -EINVAL, "the descriptor is no userfaultfd with MISSING and MINOR "
+			      "faults of shared memory enabled");
+	}
+	r = mm_new(&want, &mm);
+	if (r) {
+		os->close(args->uffd);
+		return refuse(why, r, "the limit of %d sessions with memory is reached", NR_MM_MAX);
+	}
+	mutex_lock(&s->lock);
+	if (s->mm || s->ended)
+		r = refuse(why, s->mm ? -EEXIST : -ENOTCONN, "a userfaultfd is attached already");
+	else
+		r = lanes_add(mm);
+	if (!r) {
+		s->mm = mm;
+		s->user_mode_only = args->user_mode_only;
+	}
+	mutex_unlock(&s->lock);
+	if (r)
+		mm_put(mm);
+	return r;
+}
+
+int session_home_node(const struct session *s)
+{
+	return nr_nodes > 1 ? process_node(s->peer.pid) : 0;
+}
+
+/* ---- handles ---- */
+
+struct pool_handle *pool_handle_new(struct pool *pool)
+{
+	struct pool_handle *ph = objtable_alloc(&pool_handle_table);
+
+	if (!ph)
+		return NULL;
+	ph->pool = pool;
+	atomic_store(&ph->refs, 1);
+	mutex_init(&ph->lock, RANK_ARENA, "page runs");
+	list_init(&ph->runs);
+	return ph;
+}
+
+uint64_t pool_handle_free_runs(struct pool_handle *ph)
+{
+	struct list_head all = LIST_HEAD_INIT(all);
+	struct page     *page, *next;
+	uint64_t         frames;
+
+	mutex_lock(&ph->lock);
+	ph->closed = true;
+	list_splice_tail(&ph->runs, &all);
+	frames = ph->nr_frames;
+	ph->nr_frames = 0;
+	mutex_unlock(&ph->lock);
+	list_for_each_entry_safe(page, next, &all, lru) {
+		list_del(&page->lru);
+		free_pages(page, pg_order(page));
+	}
+	return frames;
+}
+
+void pool_handle_put(struct pool_handle *ph)
+{
+	if (atomic_fetch_sub_explicit(&ph->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	pool_handle_free_runs(ph);
+	pool_close(ph->pool);
+	mutex_fini(&ph->lock);
+	objtable_free(&pool_handle_table, ph);
+}
+
+struct region_handle *region_handle_new(struct pool_region *pr, bool readonly)
+{
+	struct region_handle *rh = objtable_alloc(&region_handle_table);
+
+	if (!rh)
+		return NULL;
+	rh->pr = pr;
+	rh->readonly = readonly;
+	atomic_store(&rh->refs, 1);
+	atomic_store(&rh->start, pr->start);
+	return rh;
+}
+
+void region_handle_put(struct region_handle *rh)
+{
+	if (atomic_fetch_sub_explicit(&rh->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	pool_region_close(rh->pr);
+	objtable_free(&region_handle_table, rh);
+}
+
+struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refusal *why)
+{
+	struct pool_handle *ph;
+
+	mutex_lock(&s->lock);
+	ph = s->ended ? NULL : handles_get(&s->pools, handle);
+	if (ph)
+		atomic_fetch_add(&ph->refs, 1);
+	mutex_unlock(&s->lock);
+	if (!ph)
+		refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
+	return ph;
+}
+
+struct region_handle *session_region(struct session *s, uint32_t handle, struct refusal *why)
+{
+	struct region_handle *rh;
+
+	mutex_lock(&s->lock);
+	rh = s->ended ? NULL : handles_get(&s->regions, handle);
+	if (rh)
+		atomic_fetch_add(&rh->refs, 1);
+	mutex_unlock(&s->lock);
+	if (!rh)
+		refuse(why, -EBADF, "%#x is no region handle of this session", handle);
+	return rh;
+}
+
+/* ---- the end ---- */
+
+static void run_ending(struct work *work)
+{
+	struct ending *e = container_of(work, struct ending, work);
+
+	pool_handle_free_runs(e->ph);
+	pool_handle_put(e->ph);
+	objtable_free(&ending_table, e);
+}
+
+/* Millions of runs may have to go back: not on the caller's time. */
+static void end_pool_handle(struct pool_handle *ph)
+{
+	struct ending *e = objtable_alloc(&ending_table);
+
+	if (!e) {
+		pool_handle_free_runs(ph);
+		pool_handle_put(ph);
+		return;
+	}
+	e->ph = ph;
+	work_init(&e->work, run_ending);
+	workqueue_add(&end_queue, &e->work);
+}
+
+void session_end(struct session *s, const char *reason)
+{
+	struct mm *mm;
+	uint32_t   cursor = 0, handle;
+	void      *object;
+	bool       was_ended;
+
+	mutex_lock(&s->lock);
+	was_ended = s->ended;
+	s->ended = true;
+	mm = s->mm;
+	mutex_unlock(&s->lock);
+	if (was_ended)
+		return;
+	log_emit(LOG_INFO, "session_end", "session %llu (pid %d): %s", (unsigned long long)s->id,
+		 s->peer.pid, reason);
+	if (mm) {
+		lanes_del(mm);
+		mm_remove_all(mm);
+	}
+	while ((object = handles_next(&s->regions, &cursor, &handle)))
+		region_handle_put(handles_del(&s->regions, handle));
+	cursor = 0;
+	while ((object = handles_next(&s->pools, &cursor, &handle)))
+		end_pool_handle(handles_del(&s->pools, handle));
+	account_uncharge(s->peer.uid, ACCOUNT_SESSIONS);
+	mutex_lock(&sessions_lock);
+	list_del(&s->link);
+	nr_sessions--;
+	mutex_unlock(&sessions_lock);
+	if (mm)
+		mm_put(mm);
+	session_put(s);
+}

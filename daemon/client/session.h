@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session - one connected client process and everything it has
+ *
+ * Purpose     Handles to pools and regions, the address map, page runs, the fault log; and its
+ *             end, which undoes all of it whatever state the client died in.
+ * Invariants  S1  what a session holds is reachable from its handles: ending walks them once.
+ *             S2  after session_end has begun no verb adds anything (`ended`, under lock).
+ * Locking     session->lock (RANK_SESSION) for handles, mm and ended. It is not held while a verb
+ *             populates, punches or frees: objects are pinned by counts.
+ * Not here    The connection (ipc).
+ */
+#ifndef MMB_CLIENT_SESSION_H
+#define MMB_CLIENT_SESSION_H
+
+#include <stdatomic.h>
+
+#include "client/handles.h"
+#include "client/pool_region.h"
+#include "client/verbs.h"
+#include "mm/space/fault.h"
+#include "mm/space/mm.h"
+#include "proto/fault_log.h"
+
+/* A session's share of a pool. r: lock   a: atomic */
+struct pool_handle {
+	struct pool     *pool;     /* fixed; one of pool's handles */
+	uint32_t         nr_opens; /* session->lock: handles that mean it */
+	_Atomic uint32_t refs;     /* handles and verbs in progress */
+	struct mutex     lock;
+	struct list_head runs;     /* (r) heads of page runs, by page->lru */
+	uint64_t         nr_frames; /* (r) in them */
+	bool             closed;   /* (r) no more runs */
+};
+
+struct region_handle {
+	struct pool_region *pr;    /* fixed; one of its handles */
+	_Atomic uint32_t    refs;  /* the handle and verbs in progress */
+	bool                readonly; /* fixed */
+	_Atomic uint64_t    start; /* where the client has it */
+};
+
+/* c: fixed   l: lock   a: atomic */
+struct session {
+	struct list_head link;       /* the list's lock */
+	uint64_t         id;         /* (c) */
+	struct peer      peer;       /* (c) */
+	_Atomic uint32_t refs;       /* (a) */
+	struct mutex     lock;
+	bool             ended;      /* (l) S2 */
+	struct handles   pools;      /* (l) struct pool_handle */
+	struct handles   regions;    /* (l) struct region_handle */
+	struct mm       *mm;         /* (l) NULL before attach */
+	bool             user_mode_only; /* (l) */
+	struct upcall_ops upcalls;   /* (c) once serving */
+	void            *upcall_context;
+	int              fault_log_fd; /* (c) -1: none */
+	struct mmb_fault_log *fault_log; /* (c) written under fault_log_lock, never read */
+	struct mutex     fault_log_lock;
+	uint64_t         nr_fault_records; /* fault_log_lock */
+	_Atomic uint64_t nr_requests; /* (a) */
+	uint64_t         start_time; /* (c) of the process, to tell a reused pid */
+};
+
+int sessions_init(void);
+void sessions_fini(void);
+uint64_t session_count(void);
+/* Every live session, with a reference held and no lock. */
+void session_for_each(void (*fn)(struct session *s, void *arg), void *arg);
+
+/* Pinned handles, or NULL with a sentence. */
+struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refusal *why);
+void pool_handle_put(struct pool_handle *ph);
+struct region_handle *session_region(struct session *s, uint32_t handle, struct refusal *why);
+void region_handle_put(struct region_handle *rh);
+struct pool_handle *pool_handle_new(struct pool *pool);
+struct region_handle *region_handle_new(struct pool_region *pr, bool readonly);
+
+/* What fault.h calls with mm->owner. */
+void session_log_fault(void *session, const struct fault_record *record);
+void session_end_client(void *session, const char *reason);
+
+/* Node whose CPU the client last ran on. */
+int session_home_node(const struct session *s);
+/* Gives back all page runs of a handle; returns frames. */
+uint64_t pool_handle_free_runs(struct pool_handle *ph);
+
+#endif

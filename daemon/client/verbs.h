@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs - what a session may ask for: the border between the socket and the broker
+ *
+ * Purpose     One function a method of the protocol, on plain structs. Every argument is a
+ *             client's word and is checked here, not above. Handles are per session.
+ * Errors      0 or a negative errno with a sentence in `struct refusal`.
+ * Threads     Any thread. A verb marked "slow" may populate, punch or wait for another fault and
+ *             must not run on a control worker's event loop.
+ * Not here    Packets, sockets and who may call which method (ipc).
+ */
+#ifndef MMB_CLIENT_VERBS_H
+#define MMB_CLIENT_VERBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/types.h"
+
+enum { REFUSAL_BYTES = 320, PEER_GROUPS_MAX = 64 };
+
+struct refusal {
+	char text[REFUSAL_BYTES]; /* what was wrong, what was expected, what to do */
+};
+
+/* Fills the sentence and returns code. */
+int refuse(struct refusal *why, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+struct peer {
+	pid_t    pid;
+	uid_t    uid;
+	gid_t    gid;
+	uint32_t nr_groups;
+	gid_t    groups[PEER_GROUPS_MAX];
+	bool     admin; /* root, the daemon's uid or the admin group */
+	bool     control; /* a tool: takes no memory */
+	char     name[NAME_MAX_BYTES + 1];
+};
+
+struct session; /* counted; session_get/put */
+
+/* Limits per uid are checked here. The caller holds the only reference. */
+int session_new(const struct peer *peer, struct session **out, struct refusal *why);
+void session_get(struct session *s);
+void session_put(struct session *s);
+uint64_t session_id(const struct session *s);
+/* The session is over: its bookkeeping is undone before this returns, its memory follows from a
+ * work thread. Idempotent. `reason` is logged. */
+void session_end(struct session *s, const char *reason);
+/* Set once by ipc before the session serves: sends an upcall and returns at once. */
+struct zap_range {
+	uint64_t address, length;
+};
+struct upcall_ops {
+	void (*zap)(void *context, const struct zap_range *ranges, uint32_t nr);
+	void (*pressure)(void *context, uint32_t level, uint64_t wanted);
+	void (*disconnect)(void *context, const char *reason); /* ends the connection, any thread */
+};
+void session_set_upcalls(struct session *s, const struct upcall_ops *ops, void *context);
+/* Read-only memfd of the session's fault log for the HELLO reply; the caller closes it. */
+int session_fault_log_fd(struct session *s);
+void session_count_request(struct session *s);
+
+struct attach_args {
+	int      uffd; /* taken over, also on failure */
+	uint64_t features;
+	bool     user_mode_only;
+};
+int session_attach(struct session *s, const struct attach_args *args, struct refusal *why);
+
+struct node_policy {
+	uint32_t policy; /* MMB_NODE_* */
+	uint64_t mask;
+};
+
+struct pool_open_args {
+	const char        *name; /* may be "" for PRIVATE */
+	uint32_t           flags, mode;
+	uint64_t           min, low, high, max, swap_max;
+	struct node_policy nodes;
+};
+int verb_pool_open(struct session *s, const struct pool_open_args *args, uint32_t *handle,
+		   struct refusal *why);
+int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why);
+
+struct pool_stat {
+	uint64_t committed, resident, arena, locked, max, sessions, regions, refused; /* bytes, counts */
+};
+int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, struct refusal *why);
+
+struct arena_window {
+	uint64_t address, length;
+	bool     hugetlb;
+	uint32_t node;
+	int      fd; /* the caller closes it */
+};
+/* Windows from index `first` on, at most `max`; *nr were filled, *total exist. */
+int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, uint32_t max,
+		    struct arena_window *out, uint32_t *nr, uint32_t *total, struct refusal *why);
+
+struct pages_args {
+	uint32_t pool, order, gfp;
+	uint32_t nr;         /* wanted / given */
+	uint64_t *addresses; /* client addresses, equal in all clients */
+};
+/* slow. Fills up to nr addresses and sets *got (at least 1 on success). */
+int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t *got,
+		     struct refusal *why);
+/* All or none. */
+int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why);
+
+struct region_open_args {
+	uint32_t           pool;
+	const char        *name; /* "" creates an unnamed region */
+	uint64_t           length, address;
+	uint32_t           page_size, mode, flags;
+	struct node_policy nodes;
+};
+struct region_opened {
+	uint32_t handle, page_size, flags;
+	uint64_t address, length;
+	bool     hugetlb, created;
+	int      fd; /* the caller closes it */
+};
+/* slow with POPULATE or LOCKED, quick otherwise. */
+int verb_region_open(struct session *s, const struct region_open_args *args,
+		     struct region_opened *out, struct refusal *why);
+int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why);
+int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
+int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why);
+
+struct region_range_args {
+	uint32_t region, advice;
+	uint64_t offset, length;
+};
+int verb_region_advise(struct session *s, const struct region_range_args *args,
+		       struct refusal *why); /* slow */
+int verb_region_lock(struct session *s, const struct region_range_args *args,
+		     struct refusal *why); /* slow */
+int verb_region_unlock(struct session *s, const struct region_range_args *args,
+		       struct refusal *why);
+
+struct region_stat {
+	uint64_t length, page_size, resident, locked, faults, write_faults, sessions;
+};
+int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out,
+		     struct refusal *why);
+
+#endif

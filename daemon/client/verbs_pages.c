@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs_pages - page runs: taken for a session, listed on its handle, given back
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "client/gate.h"
+#include "client/session.h"
+#include "os/os.h"
+#include "proto/methods.h"
+
+enum { NOFAIL_SECONDS = 30 };
+
+static void alloc_nodes(const struct session *s, const struct pool *pool, struct alloc_request *want)
+{
+	int home = session_home_node(s);
+
+	want->node = home;
+	want->nodes = 0;
+	switch (pool->nodes.policy) {
+	case POLICY_BIND:
+		want->nodes = pool->nodes.mask;
+		break;
+	case POLICY_PREFERRED:
+		if (pool->nodes.mask)
+			want->node = __builtin_ctzll(pool->nodes.mask);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The runs become the session's, or go back if it has ended meanwhile. */
+static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, uint32_t order)
+{
+	bool closed;
+
+	mutex_lock(&ph->lock);
+	closed = ph->closed;
+	for (uint32_t i = 0; i < nr && !closed; i++)
+		list_add_tail(&pages[i]->lru, &ph->runs);
+	if (!closed)
+		ph->nr_frames += (uint64_t)nr << order;
+	mutex_unlock(&ph->lock);
+	for (uint32_t i = 0; i < nr && closed; i++)
+		free_pages(pages[i], order);
+	return closed ? -ENOTCONN : 0;
+}
+
+static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
+		      uint32_t *got, struct refusal *why)
+{
+	struct page          *pages[MMB_PAGES_BATCH];
+	struct alloc_failure  failure = { 0 };
+	struct alloc_request  want = {
+		.zones = &ph->pool->zones,
+		.gfp = args->gfp,
+		.order = args->order,
+		.session = s->id,
+		.pool = (uint32_t)ph->pool->id,
+		.deadline_ns = os->now_ns() + NOFAIL_SECONDS * 1000000000ull,
+		.failure = &failure,
+	};
+	int r;
+
+	alloc_nodes(s, ph->pool, &want);
+	gate_enter();
+	r = alloc_pages_bulk(&want, args->nr, pages);
+	gate_leave();
+	if (r < 0) {
+		atomic_fetch_add(&ph->pool->nr_refused, r == -ENOMEM);
+		alloc_failure_format(&failure, why->text, sizeof(why->text));
+		return r;
+	}
+	*got = (uint32_t)r;
+	for (uint32_t i = 0; i < *got; i++)
+		args->addresses[i] = pool_pfn_to_address(ph->pool, page_to_pfn(pages[i]));
+	r = keep_runs(ph, pages, *got, args->order);
+	return r ? refuse(why, r, "the pool handle has been closed") : 0;
+}
+
+static int check_pages_args(const struct pages_args *args, struct refusal *why)
+{
+	if (args->order > MAX_ORDER)
+		return refuse(why, -EINVAL, "order %u is too large; the largest is %d", args->order,
+			      MAX_ORDER);
+	if (!args->nr || args->nr > MMB_PAGES_BATCH)
+		return refuse(why, -EINVAL, "%u page runs in one request; it takes 1 to %d", args->nr,
+			      MMB_PAGES_BATCH);
+	if (args->gfp & ~(uint32_t)GFP_ALL)
+		return refuse(why, -EINVAL, "gfp flags %#x have unknown bits; known are %#x", args->gfp,
+			      GFP_ALL);
+	return 0;
+}
+
+int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t *got,
+		     struct refusal *why)
+{
+	struct pool_handle *ph;
+	int                 r = check_pages_args(args, why);
+
+	*got = 0;
+	if (r)
+		return r;
+	ph = session_pool(s, args->pool, why);
+	if (!ph)
+		return -EBADF;
+	r = pool_make_arena(ph->pool, why);
+	if (!r)
+		r = alloc_runs(s, ph, args, got, why);
+	pool_handle_put(ph);
+	return r;
+}
+
+/* All or none: what was claimed before the first wrong one is let go. */
+static int claim_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
+		      struct page **pages, struct refusal *why)
+{
+	for (uint32_t i = 0; i < args->nr; i++) {
+		struct free_request want = {
+			.zones = &ph->pool->zones,
+			.pfn = pool_address_to_pfn(ph->pool, args->addresses[i]),
+			.order = args->order,
+			.session = s->id,
+		};
+		enum free_fault fault = FREE_FOREIGN;
+		int             r = is_aligned(args->addresses[i], PAGE_SIZE)
+					    ? page_claim(&want, &pages[i], &fault)
+					    : -EINVAL;
+
+		uint64_t        bad = args->addresses[i];
+
+		if (!r)
+			continue;
+		while (i--)
+			page_unclaim(pages[i]);
+		return refuse(why, -EINVAL, "freeing %#llx as a run of order %u: %s",
+			      (unsigned long long)bad, args->order, free_fault_text(fault));
+	}
+	return 0;
+}
+
+static int free_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
+		     struct refusal *why)
+{
+	struct page *pages[MMB_PAGES_BATCH];
+	int          r;
+
+	gate_enter();
+	mutex_lock(&ph->lock);
+	if (ph->closed)
+		r = refuse(why, -ENOTCONN, "the pool handle has been closed");
+	else
+		r = claim_runs(s, ph, args, pages, why);
+	if (!r) {
+		for (uint32_t i = 0; i < args->nr; i++)
+			list_del(&pages[i]->lru);
+		ph->nr_frames -= (uint64_t)args->nr << args->order;
+	}
+	mutex_unlock(&ph->lock);
+	for (uint32_t i = 0; i < args->nr && !r; i++)
+		free_claimed_page(pages[i]);
+	gate_leave();
+	return r;
+}
+
+int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why)
+{
+	struct pool_handle *ph;
+	int                 r = check_pages_args(args, why);
+
+	if (r)
+		return r;
+	ph = session_pool(s, args->pool, why);
+	if (!ph)
+		return -EBADF;
+	r = free_runs(s, ph, args, why);
+	pool_handle_put(ph);
+	return r;
+}

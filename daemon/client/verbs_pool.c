@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs_pool - open, close and describe pools, and hand out their arenas' windows
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client/access.h"
+#include "client/pool_stat.h"
+#include "client/session.h"
+#include "mm/phys/node.h"
+#include "mmbroker.h"
+#include "os/os.h"
+
+enum { POOL_FLAGS = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE };
+
+static int check_pool_args(struct pool_open_args *args, struct refusal *why)
+{
+	int r = 0;
+
+	if (args->flags & ~(uint32_t)POOL_FLAGS)
+		return refuse(why, -EINVAL, "pool flags %#x have unknown bits; known are %#x",
+			      args->flags, POOL_FLAGS);
+	if (args->min || args->low || args->high || args->swap_max)
+		return refuse(why, -EOPNOTSUPP, "min, low, high and swap_max need a broker that "
+			      "reclaims memory, which this version doesn't; leave them 0");
+	if (!(args->flags & MMB_POOL_PRIVATE) || args->name[0])
+		r = name_check("pool", args->name, why);
+	if (!r)
+		r = mode_check(&args->mode, why);
+	if (!r)
+		r = node_policy_check(&args->nodes, why);
+	return r;
+}
+
+static int open_existing(struct session *s, const struct pool_open_args *args, struct pool **out,
+			 struct refusal *why)
+{
+	struct pool        *pool = pool_open(args->name);
+	struct access_owner owner;
+
+	if (!pool)
+		return -ENOENT;
+	owner = (struct access_owner){ pool->uid, pool->gid, pool->mode };
+	if ((args->flags & MMB_POOL_CREATE) && (args->flags & MMB_POOL_EXCL)) {
+		pool_close(pool);
+		return refuse(why, -EEXIST, "pool '%s' exists already", args->name);
+	}
+	if (!access_allowed(&s->peer, &owner, ACCESS_READ | ACCESS_WRITE)) {
+		refuse(why, -EACCES, "uid %u may not use pool '%s' (owner %u, mode %04o)",
+		       s->peer.uid, args->name, owner.uid, owner.mode);
+		pool_close(pool);
+		return -EACCES;
+	}
+	*out = pool;
+	return 0;
+}
+
+static int make_pool(struct session *s, const struct pool_open_args *args, struct pool **out,
+		     struct refusal *why)
+{
+	struct pool_request want = {
+		.name = args->name,
+		.is_private = args->flags & MMB_POOL_PRIVATE,
+		.max = args->max,
+		.mode = args->mode,
+		.nodes = args->nodes,
+		.creator = &s->peer,
+	};
+
+	return pool_new(&want, out, why);
+}
+
+static int open_or_make(struct session *s, const struct pool_open_args *args, struct pool **out,
+			struct refusal *why)
+{
+	int r;
+
+	if (args->flags & MMB_POOL_PRIVATE)
+		return make_pool(s, args, out, why);
+	for (;;) {
+		r = open_existing(s, args, out, why);
+		if (r != -ENOENT)
+			return r;
+		if (!(args->flags & MMB_POOL_CREATE))
+			return refuse(why, -ENOENT, "there is no pool '%s'; MMB_POOL_CREATE makes one",
+				      args->name);
+		r = make_pool(s, args, out, why);
+		if (r != -EEXIST || args->flags & MMB_POOL_EXCL)
+			return r;
+	}
+}
+
+/* The session's share of the pool if it has one already: page runs are listed once. */
+static struct pool_handle *find_share(struct session *s, const struct pool *pool)
+{
+	struct pool_handle *ph;
+	uint32_t            cursor = 0, handle;
+
+	while ((ph = handles_next(&s->pools, &cursor, &handle)))
+		if (ph->pool == pool)
+			return ph;
+	return NULL;
+}
+
+/* Takes over the caller's hold on the pool. */
+static int add_share(struct session *s, struct pool *pool, uint32_t *handle)
+{
+	struct pool_handle *fresh = pool_handle_new(pool);
+	struct pool_handle *ph;
+
+	*handle = 0;
+	if (!fresh) {
+		pool_close(pool);
+		return -ENOMEM;
+	}
+	mutex_lock(&s->lock);
+	ph = find_share(s, pool);
+	if (!s->ended)
+		*handle = handles_add(&s->pools, ph ? ph : fresh);
+	if (*handle && ph)
+		atomic_fetch_add(&ph->refs, 1);
+	if (*handle)
+		(ph ? ph : fresh)->nr_opens++;
+	mutex_unlock(&s->lock);
+	if (!*handle || ph)
+		pool_handle_put(fresh);
+	return *handle ? 0 : -ENOMEM;
+}
+
+int verb_pool_open(struct session *s, const struct pool_open_args *given, uint32_t *handle,
+		   struct refusal *why)
+{
+	struct pool_open_args args = *given;
+	struct pool          *pool;
+	int                   r = check_pool_args(&args, why);
+
+	if (!r)
+		r = open_or_make(s, &args, &pool, why);
+	if (r)
+		return r;
+	r = add_share(s, pool, handle);
+	return r ? refuse(why, r, "no memory for another pool handle") : 0;
+}
+
+int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
+{
+	struct pool_handle *ph;
+	bool                last = false;
+
+	mutex_lock(&s->lock);
+	ph = s->ended ? NULL : handles_del(&s->pools, handle);
+	if (ph)
+		last = !--ph->nr_opens;
+	mutex_unlock(&s->lock);
+	if (!ph)
+		return refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
+	if (last)
+		pool_handle_free_runs(ph);
+	pool_handle_put(ph);
+	return 0;
+}
+
+int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, struct refusal *why)
+{
+	struct pool_handle *ph = session_pool(s, handle, why);
+
+	if (!ph)
+		return -EBADF;
+	pool_stat_take(ph->pool, out);
+	pool_handle_put(ph);
+	return 0;
+}
+
+static int fill_window(struct pool *pool, int node, struct arena_window *out)
+{
+	struct section *section = pool->sections[node];
+
+	*out = (struct arena_window){
+		.address = pool->windows[node].start,
+		.length = section->nr_frames << PAGE_SHIFT,
+		.hugetlb = section->kind == STOCK_HUGE,
+		.node = (uint32_t)node,
+		.fd = os->dup(section->fd),
+	};
+	return out->fd < 0 ? out->fd : 0;
+}
+
+int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, uint32_t max,
+		    struct arena_window *out, uint32_t *nr, uint32_t *total, struct refusal *why)
+{
+	struct pool_handle *ph = session_pool(s, handle, why);
+	int                 r;
+
+	*nr = *total = 0;
+	if (!ph)
+		return -EBADF;
+	r = pool_make_arena(ph->pool, why);
+	for (int node = 0; node < nr_nodes && !r; node++) {
+		if (!ph->pool->sections[node])
+			continue;
+		if (*total >= first && *nr < max) {
+			r = fill_window(ph->pool, node, &out[*nr]);
+			if (r)
+				refuse(why, r, "the arena's descriptor can't be passed: %s", strerror(-r));
+			else
+				(*nr)++;
+		}
+		(*total)++;
+	}
+	for (uint32_t i = 0; i < *nr && r; i++)
+		os->close(out[i].fd);
+	pool_handle_put(ph);
+	return r;
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs_region - open, close, unlink regions; where they are mapped; advice and locks on ranges
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client/access.h"
+#include "client/account.h"
+#include "client/address.h"
+#include "client/pool_stat.h"
+#include "client/session.h"
+#include "mmbroker.h"
+#include "os/os.h"
+
+enum {
+	REGION_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
+		       MMB_REGION_POPULATE | MMB_REGION_LOCKED,
+	LENGTH_MAX_SHIFT = 43, /* 8 TiB: half of the pfn space */
+	ZAP_RANGES = 64,
+};
+
+/* ---- open ---- */
+
+static int check_length(struct region_open_args *args, struct refusal *why)
+{
+	bool creates = !args->name[0] || args->flags & MMB_REGION_CREATE;
+
+	if (args->page_size && args->page_size != PAGE_SIZE && args->page_size != PAGEBLOCK_SIZE)
+		return refuse(why, -EINVAL, "pages of %u bytes don't exist; 4096 or 2097152",
+			      args->page_size);
+	if (!args->length && !args->name[0])
+		return refuse(why, -EINVAL, "an unnamed region needs a length above 0");
+	if (args->length >> LENGTH_MAX_SHIFT)
+		return refuse(why, -EINVAL, "%llu bytes are more than a region can have, 2^%d",
+			      (unsigned long long)args->length, LENGTH_MAX_SHIFT);
+	if (creates && args->length % (args->page_size ? args->page_size : PAGE_SIZE))
+		return refuse(why, -EINVAL, "%llu bytes are not a multiple of the page size %u",
+			      (unsigned long long)args->length,
+			      args->page_size ? args->page_size : PAGE_SIZE);
+	return 0;
+}
+
+static int check_open_args(struct region_open_args *args, struct refusal *why)
+{
+	int r;
+
+	if (args->flags & ~(uint32_t)REGION_FLAGS)
+		return refuse(why, -EINVAL, "region flags %#x have unknown bits; known are %#x",
+			      args->flags, REGION_FLAGS);
+	if (!args->name[0] && args->flags & MMB_REGION_READONLY)
+		return refuse(why, -EINVAL, "an unnamed region can't be read-only: nobody could fill it");
+	r = args->name[0] ? name_check("region", args->name, why) : 0;
+	if (!r)
+		r = check_length(args, why);
+	if (!r)
+		r = mode_check(&args->mode, why);
+	if (!r)
+		r = node_policy_check(&args->nodes, why);
+	if (!r && args->address &&
+	    (!address_is_legal(args->address, args->length) ||
+	     args->address % (args->page_size ? args->page_size : PAGE_SIZE)))
+		r = refuse(why, -EINVAL, "a region can't be mapped at %#llx: not aligned, or outside a "
+			   "process's address space", (unsigned long long)args->address);
+	return r;
+}
+
+static int fill_reply(const struct region_open_args *args, struct region_handle *rh,
+		      struct region_opened *out)
+{
+	struct region *region = rh->pr->region;
+	int            fd = region->section->fd;
+
+	out->page_size = (uint32_t)region_page_bytes(region);
+	out->flags = args->flags & (MMB_REGION_READONLY | MMB_REGION_LOCKED);
+	out->length = rh->pr->bytes;
+	out->address = atomic_load(&rh->start);
+	out->hugetlb = region_is_hugetlb(region);
+	out->fd = rh->readonly ? os->reopen_readonly(fd) : os->dup(fd);
+	return out->fd < 0 ? out->fd : 0;
+}
+
+/* The common address, or, if this session has something there, one of its own. */
+static int add_window(struct session *s, struct region_handle *rh, uint32_t handle,
+		      uint64_t address)
+{
+	struct window_request want = {
+		.region = rh->pr->region,
+		.start = address ? address : rh->pr->start,
+		.length = rh->pr->bytes,
+		.handle = handle,
+		.readonly = rh->readonly,
+	};
+	int r = mm_add_window(s->mm, &want);
+
+	if (r == -EEXIST && !address) {
+		want.start = mm_find_gap(s->mm, want.length, PAGEBLOCK_SIZE, address_private_bounds);
+		r = want.start ? mm_add_window(s->mm, &want) : -EADDRNOTAVAIL;
+	}
+	if (!r)
+		atomic_store(&rh->start, want.start);
+	return r;
+}
+
+/* S2: handle and window together, unless the session has ended. */
+static int publish(struct session *s, struct region_handle *rh, uint64_t address, uint32_t *handle,
+		   struct refusal *why)
+{
+	int r = 0;
+
+	mutex_lock(&s->lock);
+	if (s->ended)
+		r = refuse(why, -ENOTCONN, "the session has ended");
+	else if (!s->mm)
+		r = refuse(why, -EPROTO, "ATTACH a userfaultfd first");
+	else if (s->regions.nr_used >= limits_get()->regions_per_session)
+		r = refuse(why, -EDQUOT, "this session has %u regions, which is the limit; close some, or "
+			   "raise limits.regions_per_session", s->regions.nr_used);
+	if (!r) {
+		*handle = handles_add(&s->regions, rh);
+		r = *handle ? add_window(s, rh, *handle, address) : -ENOMEM;
+		if (r) {
+			handles_del(&s->regions, *handle);
+			refuse(why, r, "no place for the region in the session's address map: %s",
+			       strerror(-r));
+		} else {
+			atomic_fetch_add(&rh->refs, 1);
+		}
+	}
+	mutex_unlock(&s->lock);
+	return r;
+}
+
+static int populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why)
+{
+	struct region    *region = rh->pr->region;
+	struct page_range all = { 0, region->nr_pages };
+	int               r = 0;
+
+	if (flags & MMB_REGION_LOCKED)
+		r = region_lock_pages(region, all);
+	else if (flags & MMB_REGION_POPULATE)
+		r = region_populate(region, all);
+	return r ? refuse(why, r, "the region's pages can't all be produced: %s; the host is short of "
+			  "memory (see mmbctl doctor)", strerror(-r)) : 0;
+}
+
+static int open_handle(struct session *s, struct pool *pool, const struct region_open_args *args,
+		       struct region_handle **out, bool *created, struct refusal *why)
+{
+	struct pool_region_request want = { .pool = pool, .creator = &s->peer, .args = args,
+					    .home_node = session_home_node(s) };
+	struct pool_region        *pr;
+	int                        r = pool_region_open(&want, &pr, created, why);
+
+	if (r)
+		return r;
+	*out = region_handle_new(pr, args->flags & MMB_REGION_READONLY);
+	if (*out)
+		return 0;
+	pool_region_close(pr);
+	return refuse(why, -ENOMEM, "no memory for another region handle");
+}
+
+static int open_in_pool(struct session *s, struct pool *pool, const struct region_open_args *args,
+			struct region_opened *out, struct refusal *why)
+{
+	struct region_handle *rh;
+	uint32_t              handle = 0;
+	int                   r = open_handle(s, pool, args, &rh, &out->created, why);
+
+	if (r)
+		return r;
+	r = publish(s, rh, args->address, &handle, why);
+	if (!r) {
+		r = populate_whole(rh, args->flags, why);
+		if (!r) {
+			r = fill_reply(args, rh, out);
+			if (r)
+				refuse(why, r, "the region's descriptor can't be passed: %s", strerror(-r));
+		}
+		if (r) {
+			struct refusal unused;
+
+			verb_region_close(s, handle, &unused);
+		}
+	}
+	out->handle = handle;
+	region_handle_put(rh);
+	return r;
+}
+
+int verb_region_open(struct session *s, const struct region_open_args *given,
+		     struct region_opened *out, struct refusal *why)
+{
+	struct region_open_args args = *given;
+	struct pool_handle     *ph;
+	int                     r = check_open_args(&args, why);
+
+	*out = (struct region_opened){ .fd = -1 };
+	if (r)
+		return r;
+	ph = session_pool(s, args.pool, why);
+	if (!ph)
+		return -EBADF;
+	r = open_in_pool(s, ph->pool, &args, out, why);
+	pool_handle_put(ph);
+	return r;
+}
+
+int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
+{
+	struct region_handle *rh;
+
+	mutex_lock(&s->lock);
+	rh = s->ended ? NULL : handles_del(&s->regions, handle);
+	if (rh)
+		mm_remove_handle(s->mm, handle);
+	mutex_unlock(&s->lock);
+	if (!rh)
+		return refuse(why, -EBADF, "%#x is no region handle of this session", handle);
+	region_handle_put(rh);
+	return 0;
+}
+
+int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
+{
+	struct pool_handle *ph;
+	int                 r = name_check("region", name, why);
+
+	if (r)
+		return r;
+	ph = session_pool(s, pool, why);
+	if (!ph)
+		return -EBADF;
+	r = pool_region_unlink(ph->pool, name, &s->peer, why);
+	pool_handle_put(ph);
+	return r;
+}
+
+int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, handle, why);
+	uint64_t              old;
+	int                   r = 0;
+
+	if (!rh)
+		return -EBADF;
+	if (!address_is_legal(address, rh->pr->bytes) ||
+	    address % (region_is_hugetlb(rh->pr->region) ? PAGEBLOCK_SIZE : PAGE_SIZE)) {
+		region_handle_put(rh);
+		return refuse(why, -EINVAL, "a region can't be mapped at %#llx: not aligned, or outside a "
+			      "process's address space", (unsigned long long)address);
+	}
+	mutex_lock(&s->lock);
+	old = atomic_load(&rh->start);
+	if (s->ended || handles_get(&s->regions, handle) != rh) {
+		r = -ENOTCONN;
+	} else {
+		mm_remove_handle(s->mm, handle);
+		r = add_window(s, rh, handle, address);
+		if (r)
+			add_window(s, rh, handle, old);
+	}
+	mutex_unlock(&s->lock);
+	region_handle_put(rh);
+	return r ? refuse(why, r, "no window at %#llx: %s", (unsigned long long)address,
+			  strerror(-r)) : 0;
+}
+
+/* ---- ranges ---- */
+
+static int range_of(const struct region_handle *rh, const struct region_range_args *args,
+		    struct page_range *out, struct refusal *why)
+{
+	uint64_t bytes = region_page_bytes(rh->pr->region);
+	uint64_t end;
+
+	if (args->offset % bytes || args->length % bytes || !args->length)
+		return refuse(why, -EINVAL, "offset %llu and length %llu must be multiples of the page "
+			      "size %llu, and the length above 0", (unsigned long long)args->offset,
+			      (unsigned long long)args->length, (unsigned long long)bytes);
+	if (__builtin_add_overflow(args->offset, args->length, &end) || end > rh->pr->bytes)
+		return refuse(why, -EINVAL, "the range ends at %llu + %llu, beyond the region's %llu bytes",
+			      (unsigned long long)args->offset, (unsigned long long)args->length,
+			      (unsigned long long)rh->pr->bytes);
+	*out = (struct page_range){ args->offset / bytes, args->length / bytes };
+	return 0;
+}
+
+/* A session whose window shows a part of the range, at a time. */
+struct zap_search {
+	struct region    *region;
+	struct page_range range;
+	struct session   *session;
+	struct zap_range  found[ZAP_RANGES];
+	uint32_t          nr;
+};
+
+static void collect_window(const struct window *w, void *arg)
+{
+	struct zap_search *z = arg;
+	unsigned int       shift = z->region->page_shift;
+	uint64_t           low = max_t(uint64_t, z->range.first, w->page);
+	uint64_t           high = min_t(uint64_t, z->range.first + z->range.nr,
+					w->page + (w->range.length >> shift));
+
+	if (w->region != z->region || low >= high || z->nr == ZAP_RANGES)
+		return;
+	z->found[z->nr++] = (struct zap_range){
+		.address = w->range.start + ((low - w->page) << shift),
+		.length = (high - low) << shift,
+	};
+}
+
+static void zap_session(struct session *s, void *arg)
+{
+	struct zap_search *z = arg;
+	struct mm         *mm = NULL;
+
+	mutex_lock(&s->lock);
+	if (!s->ended && s->mm && mm_get(s->mm))
+		mm = s->mm;
+	mutex_unlock(&s->lock);
+	if (!mm)
+		return;
+	z->nr = 0;
+	mm_for_each_window(mm, collect_window, z);
+	if (z->nr && s->upcalls.zap)
+		s->upcalls.zap(s->upcall_context, z->found, z->nr);
+	mm_put(mm);
+}
+
+/* Poison stays in a client's page table when the file is punched; only the client can drop it. */
+static void zap_poison(struct region *region, struct page_range range)
+{
+	struct zap_search z = { .region = region, .range = range };
+
+	if (atomic_load(&region->nr_poisoned))
+		session_for_each(zap_session, &z);
+}
+
+static int dontneed(struct region_handle *rh, struct page_range range, struct refusal *why)
+{
+	int r = region_drop(rh->pr->region, range);
+
+	zap_poison(rh->pr->region, range);
+	if (r == -EBUSY)
+		return refuse(why, -EBUSY, "a part of the range is locked; unlock it first");
+	return r ? refuse(why, r, "dropping the range failed: %s", strerror(-r)) : 0;
+}
+
+static int willneed(struct region_handle *rh, struct page_range range, struct refusal *why)
+{
+	int r = region_populate(rh->pr->region, range);
+
+	return r ? refuse(why, r, "a page can't be produced: %s", strerror(-r)) : 0;
+}
+
+static int window_advice(struct session *s, uint32_t handle, struct page_range range,
+			 uint32_t advice, struct refusal *why)
+{
+	enum window_advice what = advice == MMB_ADVISE_SEQUENTIAL ? WINDOW_SEQUENTIAL
+				: advice == MMB_ADVISE_RANDOM     ? WINDOW_RANDOM
+								  : WINDOW_NORMAL;
+	int r;
+
+	mutex_lock(&s->lock);
+	r = s->ended || !s->mm ? -ENOTCONN : mm_set_advice(s->mm, handle, range, what);
+	mutex_unlock(&s->lock);
+	return r ? refuse(why, r, "the advice can't be kept: %s", strerror(-r)) : 0;
+}
+
+static int advise(struct session *s, struct region_handle *rh,
+		  const struct region_range_args *args, struct refusal *why)
+{
+	struct page_range range;
+	int               r = range_of(rh, args, &range, why);
+
+	if (r)
+		return r;
+	switch (args->advice) {
+	case MMB_ADVISE_NORMAL:
+	case MMB_ADVISE_SEQUENTIAL:
+	case MMB_ADVISE_RANDOM:
+		return window_advice(s, args->region, range, args->advice, why);
+	case MMB_ADVISE_WILLNEED:
+		return willneed(rh, range, why);
+	case MMB_ADVISE_DONTNEED:
+		if (rh->readonly)
+			return refuse(why, -EACCES, "the region is open read-only: it can't be emptied");
+		return dontneed(rh, range, why);
+	case MMB_ADVISE_FREE: /* without reclaim nothing is ever dropped */
+		return rh->readonly ? refuse(why, -EACCES, "the region is open read-only") : 0;
+	case MMB_ADVISE_HUGEPAGE:
+		atomic_store(&rh->pr->region->huge, true);
+		return 0;
+	default:
+		return refuse(why, -EINVAL, "advice %u doesn't exist in this version", args->advice);
+	}
+}
+
+int verb_region_advise(struct session *s, const struct region_range_args *args, struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, args->region, why);
+	int                   r;
+
+	if (!rh)
+		return -EBADF;
+	r = advise(s, rh, args, why);
+	region_handle_put(rh);
+	return r;
+}
+
+static int lock_verb(struct session *s, const struct region_range_args *args, bool lock,
+		     struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, args->region, why);
+	struct page_range     range;
+	int                   r;
+
+	if (!rh)
+		return -EBADF;
+	r = range_of(rh, args, &range, why);
+	if (!r && rh->readonly)
+		r = refuse(why, -EACCES, "the region is open read-only: its pages can't be %s",
+			   lock ? "locked" : "unlocked");
+	if (!r && lock) {
+		r = region_lock_pages(rh->pr->region, range);
+		if (r)
+			refuse(why, r, "a page of the range can't be produced: %s", strerror(-r));
+	} else if (!r) {
+		region_unlock_pages(rh->pr->region, range);
+	}
+	region_handle_put(rh);
+	return r;
+}
+
+int verb_region_lock(struct session *s, const struct region_range_args *args, struct refusal *why)
+{
+	return lock_verb(s, args, true, why);
+}
+
+int verb_region_unlock(struct session *s, const struct region_range_args *args, struct refusal *why)
+{
+	return lock_verb(s, args, false, why);
+}
+
+int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out,
+		     struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, handle, why);
+
+	if (!rh)
+		return -EBADF;
+	region_stat_take(rh->pr, out);
+	region_handle_put(rh);
+	return 0;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection - events, sending and the end of one connection
+ *
+ * Purpose     See connection.h. Order here: life, sending from any thread, the end, events.
+ * Locking     `lock` for what other threads touch; everything else on the worker.
+ */
+#include "ipc/connection.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "ipc/closer.h"
+#include "ipc/dispatch.h"
+#include "ipc/registry.h"
+#include "ipc/server_state.h"
+
+enum {
+	/* Unread input that is thrown away before a close, so that the peer still gets the reply
+	 * that told it why: closing with input queued resets the connection. */
+	DISCARDED_PACKETS_MAX = 256,
+};
+
+static struct timeval timeval_of_ms(uint64_t ms)
+{
+	return (struct timeval){ .tv_sec = (time_t)(ms / 1000),
+				 .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+}
+
+void connection_get(struct connection *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+}
+
+void connection_put(struct connection *c)
+{
+	struct server *server = c->server;
+
+	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (c->session)
+		session_put(c->session);
+	free(c->text.text);
+	mutex_fini(&c->lock);
+	free(c);
+	atomic_fetch_sub_explicit(&server->nr_alive, 1, memory_order_release);
+}
+
+/* ---- sending, from any thread ---- */
+
+static bool at_bounds_locked(const struct connection *c)
+{
+	return c->nr_in_flight >= c->server->options.limits.requests_in_flight ||
+	       c->outbox.nr_bytes >= OUTBOX_BYTES_MAX || c->outbox.nr_packets >= OUTBOX_PACKETS_MAX;
+}
+
+static int queue_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+{
+	struct timeval deadline = timeval_of_ms(c->server->options.limits.unread_deadline_ms);
+	int            error = outbox_push(&c->outbox, bytes, nr, fds);
+
+	if (error)
+		return error;
+	if (!c->write_armed && event_add(&c->ev_write, &deadline))
+		return -ENOMEM;
+	c->write_armed = true;
+	return 0;
+}
+
+static int send_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+{
+	int error = -EAGAIN;
+
+	if (c->ended)
+		return 0;
+	if (!c->outbox.nr_packets)
+		error = wire_send(c->sock, bytes, nr, fds, MSG_DONTWAIT);
+	if (error == -EAGAIN)
+		error = queue_locked(c, bytes, nr, fds);
+	/* The peer has gone: reading will say so. */
+	return error == -EPIPE || error == -ECONNRESET ? 0 : error;
+}
+
+int connection_send(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+{
+	int error;
+
+	mutex_lock(&c->lock);
+	error = send_locked(c, bytes, nr, fds);
+	mutex_unlock(&c->lock);
+	return error;
+}
+
+static void wake_locked(struct connection *c)
+{
+	if (!c->ended)
+		event_active(&c->ev_wake, EV_TIMEOUT, 0);
+}
+
+void connection_kill(struct connection *c, int code, const char *format, ...)
+{
+	va_list args;
+
+	mutex_lock(&c->lock);
+	if (!c->kill_code) {
+		c->kill_code = code;
+		va_start(args, format);
+		vsnprintf(c->kill_reason.text, sizeof(c->kill_reason.text), format, args);
+		va_end(args);
+		wake_locked(c);
+	}
+	mutex_unlock(&c->lock);
+}
+
+void connection_flight_begin(struct connection *c)
+{
+	mutex_lock(&c->lock);
+	c->nr_in_flight++;
+	mutex_unlock(&c->lock);
+}
+
+void connection_flight_end(struct connection *c)
+{
+	mutex_lock(&c->lock);
+	c->nr_in_flight--;
+	if (c->paused && !at_bounds_locked(c))
+		wake_locked(c);
+	mutex_unlock(&c->lock);
+}
+
+/* ---- the end ---- */
+
+static void log_end(const struct connection *c, int code, const char *reason)
+{
+	const struct peer *p = &c->peer;
+
+	if (code == -EPROTO)
+		log_emit_limited(LOG_WARNING, "bad_message",
+				 "session of process %d (%s), uid %u, ended: %s", p->pid, p->name,
+				 p->uid, reason);
+	else if (code)
+		log_emit_limited(LOG_NOTICE, "session_cut",
+				 "session of process %d (%s), uid %u, ended: %s", p->pid, p->name,
+				 p->uid, reason);
+	else
+		log_emit(LOG_DEBUG, "session_closed", "process %d (%s), uid %u: %s", p->pid,
+			 p->name, p->uid, reason);
+}
+
+static void discard_input(struct connection *c)
+{
+	struct wire_message m = {
+		.bytes = c->worker->lane->rx,
+		.capacity = sizeof(c->worker->lane->rx),
+		.discard = closer_discard,
+	};
+
+	for (int i = 0; i < DISCARDED_PACKETS_MAX; i++) {
+		ssize_t got = wire_recv(c->sock, &m, MSG_DONTWAIT);
+
+		wire_discard_fds(&m);
+		if (got <= 0 && got != -EPROTO)
+			break;
+	}
+}
+
+static void delete_events(struct connection *c)
+{
+	event_del(&c->ev_read);
+	event_del(&c->ev_closed);
+	event_del(&c->ev_hello);
+	event_del(&c->ev_write);
+	event_del(&c->ev_wake);
+	if (c->pidfd >= 0)
+		event_del(&c->ev_pidfd);
+}
+
+void connection_end(struct connection *c, int code, const char *reason)
+{
+	bool again;
+
+	mutex_lock(&c->lock);
+	again = c->ended;
+	c->ended = true;
+	mutex_unlock(&c->lock);
+	if (again)
+		return;
+	delete_events(c);
+	upcall_close(c);
+	if (code == -EPROTO)
+		atomic_fetch_add_explicit(&c->server->nr_bad_messages, 1, memory_order_relaxed);
+	log_end(c, code, reason);
+	if (c->session)
+		session_end(c->session, reason);
+	if (code)
+		discard_input(c);
+	close(c->sock);
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	outbox_fini(&c->outbox);
+	atomic_fetch_sub_explicit(&c->worker->nr_connections, 1, memory_order_relaxed);
+	registry_del(c);
+	connection_put(c);
+}
+
+/* ---- events, on the worker ---- */
+
+/* C3: pauses or resumes reading. While paused, only a hang-up is listened for. */
+static void settle_reading(struct connection *c)
+{
+	bool pause, was;
+
+	mutex_lock(&c->lock);
+	was = c->paused;
+	pause = at_bounds_locked(c);
+	c->paused = pause;
+	mutex_unlock(&c->lock);
+	if (pause == was)
+		return;
+	event_del(pause ? &c->ev_read : &c->ev_closed);
+	event_add(pause ? &c->ev_closed : &c->ev_read, NULL);
+}
+
+static void on_read(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection  *c = arg;
+	struct lane        *lane = c->worker->lane;
+	struct wire_message m = {
+		.bytes = lane->rx,
+		.capacity = sizeof(lane->rx),
+		.discard = closer_discard,
+	};
+	struct refusal why;
+	ssize_t        got = wire_recv(fd, &m, MSG_DONTWAIT);
+	int            error;
+
+	(void)what;
+	if (got == -EAGAIN)
+		return;
+	if (got <= 0) {
+		connection_end(c, got == -EPROTO ? -EPROTO : 0,
+			       got == 0 ? "the client closed it"
+			       : got == -EPROTO ? "a packet or its descriptors were too many"
+						: strerror((int)-got));
+		return;
+	}
+	error = dispatch(c, &m, lane, &why);
+	wire_discard_fds(&m);
+	if (error)
+		connection_end(c, error, why.text);
+	else
+		settle_reading(c);
+}
+
+static void on_closed(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	connection_end(arg, 0, "the client closed it");
+}
+
+static void on_pidfd(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	connection_end(arg, 0, "the client's process ended");
+}
+
+static void on_hello_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	connection_end(arg, -ETIMEDOUT, "it said nothing before limits.hello_deadline");
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+	int                error;
+
+	if (what & EV_TIMEOUT) {
+		connection_end(c, -ETIMEDOUT, "it left its replies unread");
+		return;
+	}
+	mutex_lock(&c->lock);
+	error = outbox_flush(&c->outbox, fd);
+	if (!error) {
+		c->write_armed = false;
+		event_del_noblock(&c->ev_write);
+	}
+	mutex_unlock(&c->lock);
+	if (error && error != -EAGAIN)
+		connection_end(c, error, "its replies can't be sent");
+	else
+		settle_reading(c);
+}
+
+static void start(struct connection *c)
+{
+	struct timeval deadline = timeval_of_ms(c->server->options.limits.hello_deadline_ms);
+
+	c->started = true;
+	event_add(&c->ev_hello, &deadline);
+	event_add(&c->ev_read, NULL);
+	if (c->pidfd >= 0)
+		event_add(&c->ev_pidfd, NULL);
+}
+
+/* The first wake-up starts the connection on its worker; later ones bring news from elsewhere. */
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+	struct refusal     reason;
+	int                code;
+
+	(void)fd;
+	(void)what;
+	mutex_lock(&c->lock);
+	code = c->kill_code;
+	memcpy(&reason, &c->kill_reason, sizeof(reason));
+	mutex_unlock(&c->lock);
+	if (code)
+		connection_end(c, code, reason.text);
+	else if (!c->started)
+		start(c);
+	else
+		settle_reading(c);
+}
+
+void connection_greeted(struct connection *c)
+{
+	event_del(&c->ev_hello);
+	c->greeted = true;
+}
+
+static void assign_events(struct connection *c)
+{
+	struct event_base *base = c->worker->base;
+
+	event_assign(&c->ev_read, base, c->sock, EV_READ | EV_PERSIST, on_read, c);
+	event_assign(&c->ev_closed, base, c->sock, EV_CLOSED, on_closed, c);
+	event_assign(&c->ev_hello, base, -1, 0, on_hello_deadline, c);
+	event_assign(&c->ev_write, base, c->sock, EV_WRITE | EV_PERSIST, on_writable, c);
+	event_assign(&c->ev_wake, base, -1, 0, on_wake, c);
+	if (c->pidfd >= 0)
+		event_assign(&c->ev_pidfd, base, c->pidfd, EV_READ, on_pidfd, c);
+}
+
+int connection_new(struct worker *worker, int sock, const struct peer_identity *identity)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+	int                error;
+
+	if (!c)
+		return -ENOMEM;
+	c->server = worker->server;
+	c->worker = worker;
+	c->sock = sock;
+	c->pidfd = identity->pidfd;
+	c->peer = identity->peer;
+	c->in_group = identity->in_group;
+	/* Its own, until the end, and ours, until the worker has been told. */
+	atomic_init(&c->refs, 2);
+	mutex_init(&c->lock, RANK_LEAF, "connection");
+	outbox_init(&c->outbox);
+	job_queue_init(&c->jobs);
+	upcall_init(c);
+	assign_events(c);
+	error = registry_add(c);
+	if (error) {
+		mutex_fini(&c->lock);
+		free(c);
+		return error;
+	}
+	atomic_fetch_add_explicit(&c->server->nr_alive, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&worker->nr_connections, 1, memory_order_relaxed);
+	mutex_lock(&c->lock);
+	wake_locked(c);
+	mutex_unlock(&c->lock);
+	connection_put(c);
+	return 0;
+}

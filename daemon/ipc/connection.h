@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection - one connected client: its socket, what is queued for it, its end
+ *
+ * Purpose     Reads packets on its worker and hands them to the dispatcher; takes replies and
+ *             upcalls from any thread; ends when the peer, its process, a deadline, a limit or
+ *             the protocol says so, and then ends the session at once.
+ * Invariants  C1  events are added and deleted on the worker only; other threads add ev_write,
+ *                 ev_wake and the upcall deadline under the lock while not ended.
+ *             C2  once ended, nothing is sent and no event fires again.
+ *             C3  reading is paused while requests in flight or the outbox are at their bounds,
+ *                 so neither grows beyond bound plus what was in flight.
+ *             C4  a session exists from HELLO's reply until the end, and ends exactly once.
+ * Locking     `lock` is a leaf: sends and libevent calls only are made under it.
+ * Not here    What packets mean (dispatch), which connections exist (registry).
+ */
+#ifndef MMB_IPC_CONNECTION_H
+#define MMB_IPC_CONNECTION_H
+
+#include <event2/event_struct.h>
+#include <stdatomic.h>
+
+#include "base/lock.h"
+#include "client/verbs.h"
+#include "ipc/outbox.h"
+#include "ipc/peer.h"
+#include "ipc/upcall.h"
+#include "ipc/workpool.h"
+
+enum {
+	OUTBOX_BYTES_MAX = 1 << 20,
+	OUTBOX_PACKETS_MAX = 256,
+};
+
+/* A long text between two of its pieces; l. */
+struct text_cache {
+	char    *text; /* NULL: none */
+	size_t   length;
+	uint32_t method;
+	uint64_t session;
+	char     pool[NAME_MAX_BYTES + 1];
+};
+
+struct server;
+struct worker;
+
+/* c: fixed after init   w: worker only   l: lock   a: atomic */
+struct connection {
+	struct server    *server;    /* (c) */
+	struct worker    *worker;    /* (c) */
+	uint64_t          key;       /* (c) */
+	atomic_uint       refs;      /* (a) */
+	struct peer       peer;      /* (c) but name and control: (w) until HELLO is answered */
+	bool              in_group;  /* (c) */
+	int               pidfd;     /* (w) */
+	struct session   *session;   /* (w) until HELLO is answered, then (c) until freed */
+	bool              started;   /* (w) events are added */
+	bool              greeted;   /* (w) HELLO is answered */
+	atomic_bool       has_memory; /* (a) said HELLO and is no tool */
+
+	struct event ev_read, ev_closed, ev_pidfd, ev_hello; /* (w) */
+	struct event ev_write, ev_wake;                      /* C1 */
+
+	struct mutex          lock;
+	int                   sock;         /* (l) for sending; (w) for reading */
+	bool                  ended;        /* (l) */
+	bool                  paused;       /* (l) C3 */
+	bool                  write_armed;  /* (l) */
+	uint32_t              nr_in_flight; /* (l) */
+	int                   kill_code;    /* (l) wanted end; 0: none */
+	struct refusal        kill_reason;  /* (l) */
+	struct outbox         outbox;       /* (l) */
+	struct upcall_channel upcalls;      /* (l) */
+	struct text_cache     text;         /* (l) */
+
+	struct job_queue jobs; /* the work pool's lock */
+};
+
+/* Takes over sock and identity->pidfd on success; reading begins on the worker. */
+int connection_new(struct worker *worker, int sock, const struct peer_identity *identity);
+void connection_get(struct connection *c);
+void connection_put(struct connection *c);
+
+/* Any thread. Sends now or queues; descriptors stay the caller's. 0, or the error of a packet
+ * that can't be sent as it is. A connection that has ended swallows it. */
+int connection_send(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds);
+/* Any thread: the worker ends the connection soon. code: as for connection_end. */
+void connection_kill(struct connection *c, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Worker only. code 0: the client left; -EPROTO: it broke the protocol; ... */
+void connection_end(struct connection *c, int code, const char *reason);
+/* Worker only: HELLO is answered and the deadline for it is off. */
+void connection_greeted(struct connection *c);
+
+/* A request went to the work threads; one came back. */
+void connection_flight_begin(struct connection *c);
+void connection_flight_end(struct connection *c);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dispatch - checks, routes and answers a request
+ *
+ * Purpose     See dispatch.h. Order of the checks: form, method, state and rights, descriptors,
+ *             body. What a stranger sends is refused at the first that fails.
+ * Locking     a request belongs to the thread that runs it; a slow one is copied once on its way.
+ */
+#include "ipc/dispatch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "ipc/server_state.h"
+#include "mmbroker.h"
+#include "os/os.h"
+
+/* Where a method runs. A verb that may populate, punch or walk everything isn't for a worker. */
+enum pace { QUICK, SLOW, SLOW_WITH_PAGES };
+
+typedef int (*handler_fn)(struct request *r);
+
+#define X(number, name, request_, reply, fds, access) [number] = handle_##name,
+static const handler_fn handlers[] = { MMB_METHODS(X) };
+#undef X
+
+static const uint8_t paces[ARRAY_SIZE(handlers)] = {
+	[MMB_METHOD_PAGES_ALLOC] = SLOW,
+	[MMB_METHOD_REGION_CREATE] = SLOW_WITH_PAGES,
+	[MMB_METHOD_REGION_OPEN] = SLOW_WITH_PAGES,
+	[MMB_METHOD_REGION_ADVISE] = SLOW,
+	[MMB_METHOD_REGION_LOCK] = SLOW,
+	[MMB_METHOD_MEMINFO] = SLOW,
+	[MMB_METHOD_BUDDYINFO] = SLOW,
+	[MMB_METHOD_ZONEINFO] = SLOW,
+	[MMB_METHOD_PAGETYPEINFO] = SLOW,
+	[MMB_METHOD_VMSTAT] = SLOW,
+	[MMB_METHOD_MAPS] = SLOW,
+	[MMB_METHOD_VERIFY] = SLOW,
+};
+
+/* ---- replies ---- */
+
+static int send_packet(struct request *r, const struct wire_packet *head,
+		       const ProtobufCMessage *body, struct wire_fds fds)
+{
+	ssize_t nr = wire_encode(head, body, r->lane->tx, sizeof(r->lane->tx));
+
+	if (nr < 0)
+		return (int)nr;
+	return connection_send(r->connection, r->lane->tx, (size_t)nr, fds);
+}
+
+int request_reply(struct request *r, const ProtobufCMessage *reply, struct wire_fds fds)
+{
+	struct wire_packet head = { .method = r->packet.method, .id = r->packet.id };
+	int                error = send_packet(r, &head, reply, fds);
+
+	if (error)
+		return refuse(&r->why, error, "the reply can't be sent: %s", strerror(-error));
+	r->replied = true;
+	return 0;
+}
+
+int reply_empty(struct request *r)
+{
+	return request_reply(r, NULL, (struct wire_fds){ 0 });
+}
+
+static void reply_refusal(struct request *r, int code)
+{
+	struct wire_packet head = {
+		.method = r->packet.method,
+		.id = r->packet.id,
+		.code = code,
+	};
+	int error;
+
+	if (!r->why.text[0])
+		refuse(&r->why, code, "%s", strerror(-code));
+	head.error = r->why.text;
+	head.error_bytes = strlen(r->why.text);
+	error = send_packet(r, &head, NULL, (struct wire_fds){ 0 });
+	/* Not even that can be sent: the client would wait for ever. */
+	if (error)
+		connection_kill(r->connection, error, "a reply can't be sent: %s",
+				strerror(-error));
+}
+
+/* ---- checks ---- */
+
+/* Length of the character at s, or 0 when it isn't printable UTF-8. */
+static size_t printable_length(const unsigned char *s)
+{
+	static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
+	uint32_t              code;
+	size_t                nr;
+
+	if (s[0] < 0x80)
+		nr = 1, code = s[0];
+	else if (s[0] >> 5 == 6)
+		nr = 2, code = s[0] & 0x1f;
+	else if (s[0] >> 4 == 14)
+		nr = 3, code = s[0] & 0x0f;
+	else if (s[0] >> 3 == 30)
+		nr = 4, code = s[0] & 0x07;
+	else
+		return 0;
+	for (size_t i = 1; i < nr; i++) {
+		if (s[i] >> 6 != 2)
+			return 0;
+		code = code << 6 | (s[i] & 0x3f);
+	}
+	if (code < least[nr] || code == 0x7f || code > 0x10ffff || code >> 11 == 0x1b)
+		return 0;
+	return nr;
+}
+
+int check_name(struct request *r, const char *what, const char *s)
+{
+	const unsigned char *at = (const unsigned char *)s;
+
+	if (strlen(s) > MMB_NAME_MAX)
+		return refuse(&r->why, -EINVAL, "the %s is %zu bytes long; at most %d are allowed",
+			      what, strlen(s), MMB_NAME_MAX);
+	while (*at) {
+		size_t nr = printable_length(at);
+
+		if (!nr)
+			return refuse(&r->why, -EINVAL,
+				      "the %s has a byte 0x%02x at %td that is not printable UTF-8",
+				      what, *at, (const char *)at - s);
+		at += nr;
+	}
+	return 0;
+}
+
+/* State and rights: what may be called now, by this peer. */
+static int admit(struct request *r)
+{
+	const struct connection *c = r->connection;
+	enum wire_access         access = r->method->access;
+
+	if (!c->greeted && access != WIRE_FIRST) {
+		r->fatal = true;
+		return refuse(&r->why, -EPROTO, "%s before HELLO", r->method->name);
+	}
+	if (c->greeted && access == WIRE_FIRST) {
+		r->fatal = true;
+		return refuse(&r->why, -EPROTO, "a second %s", r->method->name);
+	}
+	if (access == WIRE_SESSION && c->peer.control)
+		return refuse(&r->why, -EPERM,
+			      "%s is not for a control connection: it has no memory",
+			      r->method->name);
+	if (access == WIRE_ADMIN && !c->peer.admin)
+		return refuse(&r->why, -EPERM,
+			      "%s is for root, the daemon's user and members of socket.admin_group",
+			      r->method->name);
+	return 0;
+}
+
+static int check_fds(struct request *r, uint32_t nr_fds)
+{
+	if (nr_fds == r->method->nr_fds)
+		return 0;
+	r->fatal = true;
+	return refuse(&r->why, -EPROTO, "%s came with %u descriptors instead of %u",
+		      r->method->name, nr_fds, r->method->nr_fds);
+}
+
+static int unpack(struct request *r)
+{
+	ProtobufCMessage *message;
+	int               error;
+
+	wire_scratch_init(&r->scratch, r->lane->scratch, sizeof(r->lane->scratch));
+	error = wire_unpack(&r->packet, r->method->request, &r->scratch, &message);
+	r->message = message;
+	if (!error)
+		return 0;
+	r->fatal = true;
+	return refuse(&r->why, -EPROTO, "the %zu bytes of body are no %s%s", r->packet.body_bytes,
+		      r->method->request->short_name,
+		      error == -ENOBUFS ? " of reasonable size" : "");
+}
+
+/* ---- running ---- */
+
+static void request_init(struct request *r, struct connection *c, struct lane *lane)
+{
+	r->connection = c;
+	r->session = c->session;
+	r->method = NULL;
+	r->message = NULL;
+	r->received = NULL;
+	r->lane = lane;
+	r->why.text[0] = '\0';
+	r->fatal = false;
+	r->replied = false;
+}
+
+/* D1. Returns what the session shall end with. */
+static int finish(struct request *r, int code)
+{
+	if (code && !r->replied)
+		reply_refusal(r, code);
+	histogram_add(&r->lane->latency, os->now_ns() - r->started_ns);
+	return r->fatal ? code : 0;
+}
+
+static int run(struct request *r)
+{
+	if (r->session)
+		session_count_request(r->session);
+	return finish(r, handlers[r->packet.method](r));
+}
+
+/* A request on its way to a work thread, with a copy of its body. */
+struct slow_request {
+	struct job         job;
+	struct connection *connection;
+	struct wire_packet packet;
+	uint64_t           started_ns;
+	uint8_t            body[];
+};
+
+static void run_slow(struct job *job, struct lane *lane)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+	struct connection   *c = slow->connection;
+	struct request       r;
+	int                  code;
+	bool                 ended;
+
+	mutex_lock(&c->lock);
+	ended = c->ended;
+	mutex_unlock(&c->lock);
+	if (!ended) {
+		request_init(&r, c, lane);
+		r.packet = slow->packet;
+		r.started_ns = slow->started_ns;
+		r.method = wire_method(r.packet.method);
+		code = unpack(&r);
+		code = code ? finish(&r, code) : run(&r);
+		if (code)
+			connection_kill(c, code, "%s", r.why.text);
+	}
+	connection_flight_end(c);
+}
+
+static void release_slow(struct job *job)
+{
+	struct slow_request *slow = container_of(job, struct slow_request, job);
+
+	connection_put(slow->connection);
+	free(slow);
+}
+
+static int submit_slow(struct request *r)
+{
+	struct slow_request *slow = malloc(sizeof(*slow) + r->packet.body_bytes);
+
+	if (!slow)
+		return finish(r, refuse(&r->why, -ENOMEM, "the daemon is out of memory"));
+	slow->job.run = run_slow;
+	slow->job.release = release_slow;
+	slow->connection = r->connection;
+	slow->started_ns = r->started_ns;
+	slow->packet = r->packet;
+	slow->packet.body = slow->body;
+	slow->packet.error = "";
+	slow->packet.error_bytes = 0;
+	if (r->packet.body_bytes)
+		memcpy(slow->body, r->packet.body, r->packet.body_bytes);
+	connection_get(r->connection);
+	connection_flight_begin(r->connection);
+	workpool_submit(r->connection->server->pool, &r->connection->jobs, &slow->job);
+	return 0;
+}
+
+/* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once. */
+static bool wants_pages(const struct request *r)
+{
+	const Mmb__Wire__RegionOpenRequest *open = r->message;
+
+	return open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED);
+}
+
+static int dispatch_known(struct request *r)
+{
+	enum pace pace = paces[r->packet.method];
+	int       code = admit(r);
+
+	if (!code)
+		code = check_fds(r, r->received->nr_fds);
+	if (!code && pace == SLOW)
+		return submit_slow(r);
+	if (!code)
+		code = unpack(r);
+	if (code)
+		return finish(r, code);
+	return pace == SLOW_WITH_PAGES && wants_pages(r) ? submit_slow(r) : run(r);
+}
+
+int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, struct refusal *why)
+{
+	struct request r;
+	int            code;
+
+	request_init(&r, c, lane);
+	r.started_ns = os->now_ns();
+	r.received = m;
+	if (wire_decode(m->bytes, m->length, &r.packet))
+		return refuse(why, -EPROTO, "%zu bytes that are no Packet", m->length);
+	r.method = wire_method(r.packet.method);
+	if (r.method) {
+		code = dispatch_known(&r);
+	} else {
+		/* A newer client may ask for more than there is here; a stranger may not. */
+		r.fatal = !c->greeted || m->nr_fds;
+		code = r.fatal ? -EPROTO : -ENOSYS;
+		code = finish(&r, refuse(&r.why, code, "there is no method %u", r.packet.method));
+	}
+	if (code)
+		memcpy(why, &r.why, sizeof(*why));
+	return code;
+}

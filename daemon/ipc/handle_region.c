@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * handle_region - regions: from messages to verbs and back
+ *
+ * Locking     none; any thread that runs requests.
+ * Not here    What the verbs check and do (client/verbs.h).
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "ipc/convert.h"
+#include "ipc/dispatch.h"
+
+static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
+{
+	Mmb__Wire__RegionOpenReply reply = MMB__WIRE__REGION_OPEN_REPLY__INIT;
+	struct region_opened       opened = { .fd = -1 };
+	struct region_open_args    args = {
+		.pool = m->pool,
+		.name = m->name,
+		.length = m->length,
+		.address = m->address,
+		.page_size = m->page_size,
+		.mode = m->mode,
+		.flags = m->flags,
+		.nodes = node_policy_of(m->nodes),
+	};
+	int error = verb_region_open(r->session, &args, &opened, &r->why);
+
+	if (error)
+		return error;
+	reply.region = opened.handle;
+	reply.address = opened.address;
+	reply.length = opened.length;
+	reply.page_size = opened.page_size;
+	reply.flags = opened.flags;
+	reply.hugetlb = opened.hugetlb;
+	reply.created = opened.created;
+	error = request_reply(r, &reply.base, (struct wire_fds){ &opened.fd, 1 });
+	close(opened.fd);
+	return error;
+}
+
+int handle_REGION_CREATE(struct request *r)
+{
+	const Mmb__Wire__RegionOpenRequest *m = r->message;
+
+	if (m->name[0])
+		return refuse(&r->why, -EINVAL, "REGION_CREATE makes unnamed regions; a named one "
+						"is created by REGION_OPEN");
+	return open_region(r, m);
+}
+
+int handle_REGION_OPEN(struct request *r)
+{
+	const Mmb__Wire__RegionOpenRequest *m = r->message;
+	int                                 error = check_name(r, "region name", m->name);
+
+	if (error)
+		return error;
+	if (!m->name[0])
+		return refuse(&r->why, -EINVAL,
+			      "a region is opened by its name, which is empty here");
+	return open_region(r, m);
+}
+
+int handle_WINDOW(struct request *r)
+{
+	const Mmb__Wire__WindowRequest *m = r->message;
+	int error = verb_region_window(r->session, m->region, m->address, &r->why);
+
+	return error ? error : reply_empty(r);
+}
+
+int handle_REGION_CLOSE(struct request *r)
+{
+	const Mmb__Wire__RegionRequest *m = r->message;
+	int error = verb_region_close(r->session, m->region, &r->why);
+
+	return error ? error : reply_empty(r);
+}
+
+int handle_REGION_UNLINK(struct request *r)
+{
+	const Mmb__Wire__RegionUnlinkRequest *m = r->message;
+	int                                   error = check_name(r, "region name", m->name);
+
+	if (!error)
+		error = verb_region_unlink(r->session, m->pool, m->name, &r->why);
+	return error ? error : reply_empty(r);
+}
+
+typedef int (*range_verb_fn)(struct session *s, const struct region_range_args *args,
+			     struct refusal *why);
+
+static int range(struct request *r, range_verb_fn verb)
+{
+	const Mmb__Wire__RegionRangeRequest *m = r->message;
+	struct region_range_args             args = {
+		.region = m->region,
+		.advice = m->advice,
+		.offset = m->offset,
+		.length = m->length,
+	};
+	int error = verb(r->session, &args, &r->why);
+
+	return error ? error : reply_empty(r);
+}
+
+int handle_REGION_ADVISE(struct request *r)
+{
+	return range(r, verb_region_advise);
+}
+
+int handle_REGION_LOCK(struct request *r)
+{
+	return range(r, verb_region_lock);
+}
+
+int handle_REGION_UNLOCK(struct request *r)
+{
+	return range(r, verb_region_unlock);
+}
+
+int handle_REGION_STAT(struct request *r)
+{
+	const Mmb__Wire__RegionRequest *m = r->message;
+	Mmb__Wire__RegionStatReply      reply;
+	struct region_stat              stat;
+	int error = verb_region_stat(r->session, m->region, &stat, &r->why);
+
+	if (error)
+		return error;
+	region_stat_reply_fill(&reply, &stat);
+	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * handle_session - HELLO, PING and ATTACH: how a session comes to be
+ *
+ * Purpose     HELLO agrees on version and features, makes the session and hands out its
+ *             descriptors: fault log, upcall socket, and /dev/userfaultfd to whom
+ *             memory.pass_userfaultfd permits. ATTACH takes the session's userfaultfd.
+ * Invariants  H1  after a refused HELLO the connection ends: there is one try.
+ *             H2  a tool (control) gets no descriptors.
+ * Locking     on the connection's worker.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/dispatch.h"
+#include "ipc/registry.h"
+#include "ipc/server_state.h"
+
+static int check_version(struct request *r, const Mmb__Wire__HelloRequest *m)
+{
+	if (m->version_min <= MMB_PROTOCOL_VERSION && MMB_PROTOCOL_VERSION <= m->version_max)
+		return 0;
+	return refuse(&r->why, -EPROTONOSUPPORT,
+		      "this daemon speaks protocol version %d, the client %u to %u: install the "
+		      "same release of both", MMB_PROTOCOL_VERSION, m->version_min, m->version_max);
+}
+
+static int check_room(struct request *r)
+{
+	const struct connection *c = r->connection;
+	struct server           *server = c->server;
+	struct registry_count    count;
+
+	if (atomic_load(&server->draining))
+		return refuse(&r->why, -ESHUTDOWN, "the daemon is stopping: no new sessions");
+	if (c->peer.control)
+		return 0;
+	/* This one is counted already, so that two at once can't both take the last place. */
+	registry_count(server, c->peer.uid, &count);
+	if (count.sessions > server->options.limits.sessions)
+		return refuse(&r->why, -EUSERS, "%u sessions exist already: limits.sessions",
+			      server->options.limits.sessions);
+	return 0;
+}
+
+static bool may_have_userfaultfd(const struct connection *c)
+{
+	if (c->server->userfaultfd < 0)
+		return false;
+	switch (c->server->options.pass_userfaultfd) {
+	case PASS_ALL:
+		return true;
+	case PASS_GROUP:
+		return c->in_group;
+	default:
+		return false;
+	}
+}
+
+/* The reply's descriptors, in its order; ours to close but the device. */
+struct hello_fds {
+	int      fds[MMB_PACKET_FDS];
+	uint32_t nr, nr_own;
+};
+
+static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct hello_fds *out)
+{
+	struct connection *c = r->connection;
+	int                fd, error;
+
+	if (c->peer.control)
+		return 0;
+	if (reply->features & MMB_FEATURE_FAULT_LOG) {
+		fd = session_fault_log_fd(c->session);
+		if (fd < 0)
+			return refuse(&r->why, fd, "no fault log: %s", strerror(-fd));
+		out->fds[out->nr++] = fd;
+		reply->has_fault_log = true;
+	}
+	if (reply->features & MMB_FEATURE_UPCALLS) {
+		error = upcall_open(c, &fd);
+		if (error)
+			return refuse(&r->why, error, "no upcall socket: %s", strerror(-error));
+		out->fds[out->nr++] = fd;
+		reply->has_upcall = true;
+	}
+	out->nr_own = out->nr;
+	if (may_have_userfaultfd(c)) {
+		out->fds[out->nr++] = c->server->userfaultfd;
+		reply->has_userfaultfd = true;
+	}
+	return 0;
+}
+
+static int greet(struct request *r, const Mmb__Wire__HelloRequest *m)
+{
+	struct connection    *c = r->connection;
+	Mmb__Wire__HelloReply reply = MMB__WIRE__HELLO_REPLY__INIT;
+	struct hello_fds      fds = { .nr = 0 };
+	int                   error;
+
+	reply.version = MMB_PROTOCOL_VERSION;
+	reply.features = m->features & c->server->options.features;
+	reply.session = session_id(c->session);
+	reply.operation_timeout_ms = c->server->options.operation_timeout_ms;
+	reply.server = (char *)(uintptr_t) "mmbrokerd " MMB_VERSION;
+	error = gather_fds(r, &reply, &fds);
+	if (!error && !c->peer.control)
+		session_set_upcalls(c->session, &upcall_ops, (void *)(uintptr_t)c->key);
+	if (!error)
+		error = request_reply(r, &reply.base, (struct wire_fds){ fds.fds, fds.nr });
+	for (uint32_t i = 0; i < fds.nr_own; i++)
+		close(fds.fds[i]);
+	return error;
+}
+
+static int hello(struct request *r)
+{
+	const Mmb__Wire__HelloRequest *m = r->message;
+	struct connection             *c = r->connection;
+	int                            error = check_version(r, m);
+
+	if (!error)
+		error = check_name(r, "client name", m->name);
+	if (error)
+		return error;
+	snprintf(c->peer.name, sizeof(c->peer.name), "%s", m->name);
+	c->peer.control = m->control;
+	atomic_store_explicit(&c->has_memory, !m->control, memory_order_relaxed);
+	error = check_room(r);
+	if (!error)
+		error = session_new(&c->peer, &c->session, &r->why);
+	if (!error)
+		error = greet(r, m);
+	if (!error)
+		connection_greeted(c);
+	return error;
+}
+
+int handle_HELLO(struct request *r)
+{
+	int error = hello(r);
+
+	r->fatal = error != 0; /* H1 */
+	return error;
+}
+
+int handle_PING(struct request *r)
+{
+	return reply_empty(r);
+}
+
+/* The kernel's name of the file, which no client can choose for another kind of file. */
+static bool is_userfaultfd(int fd)
+{
+	char    path[32], name[64];
+	ssize_t nr;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	nr = readlink(path, name, sizeof(name) - 1);
+	if (nr < 0)
+		return false;
+	name[nr] = '\0';
+	return strcmp(name, "anon_inode:[userfaultfd]") == 0;
+}
+
+int handle_ATTACH(struct request *r)
+{
+	const Mmb__Wire__AttachRequest *m = r->message;
+	struct attach_args              args = {
+		.uffd = r->received->fds[0],
+		.features = m->uffd_features,
+		.user_mode_only = m->user_mode_only,
+	};
+	int error;
+
+	if (!is_userfaultfd(args.uffd)) {
+		r->fatal = true;
+		return refuse(&r->why, -EPROTO, "the descriptor of ATTACH is no userfaultfd");
+	}
+	r->received->nr_fds = 0; /* the session's now */
+	error = session_attach(r->session, &args, &r->why);
+	return error ? error : reply_empty(r);
+}

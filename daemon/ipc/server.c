@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server - assembly: options, limits, workers, start and stop
+ *
+ * Invariants  see server.h. What start has made is undone by server_free in the opposite order,
+ *             from any point.
+ * Locking     see server_state.h.
+ */
+#include "ipc/server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "ipc/connection.h"
+#include "ipc/registry.h"
+#include "ipc/server_state.h"
+#include "os/os.h"
+
+enum {
+	/* Connections beyond the sessions, so that tools still get in when they are all taken. */
+	SPARE_CONNECTIONS = 64,
+	SPARE_CONNECTIONS_PER_UID = 16,
+	POLL_MS = 2,
+};
+
+void server_options_init(struct server_options *options)
+{
+	*options = (struct server_options){
+		.listen_fd = -1,
+		.mode = 0660,
+		.gid = GID_NONE,
+		.admin_gid = GID_NONE,
+		.nr_workers = 2,
+		.nr_work_threads = 2,
+		.limits = {
+			.sessions = 1024,
+			.sessions_per_uid = 256,
+			.requests_in_flight = 64,
+			.upcall_deadline_ms = 5000,
+			.hello_deadline_ms = 5000,
+			.unread_deadline_ms = 5000,
+		},
+		.pass_userfaultfd = PASS_GROUP,
+		.features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG,
+		.operation_timeout_ms = 30000,
+	};
+}
+
+int server_group(const char *name, int64_t *gid)
+{
+	struct group  entry, *found = NULL;
+	char          strings[4096], *end;
+	unsigned long number;
+
+	*gid = GID_NONE;
+	if (!name[0])
+		return 0;
+	number = strtoul(name, &end, 10);
+	if (*end == '\0' && number < UINT32_MAX) {
+		*gid = (int64_t)number;
+		return 0;
+	}
+	if (getgrnam_r(name, &entry, strings, sizeof(strings), &found) || !found)
+		return -ENOENT;
+	*gid = found->gr_gid;
+	return 0;
+}
+
+/* ---- connections ---- */
+
+static struct worker *least_loaded(struct server *server)
+{
+	struct worker *best = &server->workers[0];
+
+	for (uint32_t i = 1; i < server->nr_workers; i++) {
+		if (atomic_load_explicit(&server->workers[i].nr_connections, memory_order_relaxed) <
+		    atomic_load_explicit(&best->nr_connections, memory_order_relaxed))
+			best = &server->workers[i];
+	}
+	return best;
+}
+
+/* Says why, with an id no request has, before the connection is closed. */
+static void turn_away(int sock, int code, const char *sentence)
+{
+	struct wire_packet head = {
+		.method = MMB_METHOD_HELLO,
+		.code = code,
+		.error = sentence,
+		.error_bytes = strlen(sentence),
+	};
+	uint8_t packet[512];
+	ssize_t nr = wire_encode(&head, NULL, packet, sizeof(packet));
+
+	if (nr > 0 && wire_send(sock, packet, (size_t)nr, (struct wire_fds){ 0 }, MSG_DONTWAIT))
+		log_emit(LOG_DEBUG, "turned_away", "the reason could not be sent: %s", sentence);
+}
+
+static int check_room(struct server *server, uid_t uid, struct refusal *why)
+{
+	const struct server_limits *limits = &server->options.limits;
+	struct registry_count       count;
+
+	registry_count(server, uid, &count);
+	if (count.connections >= (uint64_t)limits->sessions + SPARE_CONNECTIONS)
+		return refuse(why, -EUSERS, "%llu connections exist: limits.sessions",
+			      (unsigned long long)count.connections);
+	if (count.of_uid >= (uint64_t)limits->sessions_per_uid + SPARE_CONNECTIONS_PER_UID)
+		return refuse(why, -EUSERS, "%llu connections of uid %u exist: "
+			      "limits.sessions_per_uid", (unsigned long long)count.of_uid, uid);
+	return 0;
+}
+
+int server_take_socket(struct server *server, int sock)
+{
+	struct peer_rules    rules = { server->options.gid, server->options.admin_gid };
+	struct peer_identity who;
+	struct refusal       why;
+	int                  error = peer_identify(sock, &rules, &who);
+
+	if (error) {
+		refuse(&why, error, "the peer can't be identified: %s", strerror(-error));
+		who.pidfd = -1;
+	} else {
+		error = check_room(server, who.peer.uid, &why);
+	}
+	if (!error) {
+		error = connection_new(least_loaded(server), sock, &who);
+		if (error)
+			refuse(&why, error, "no connection: %s", strerror(-error));
+	}
+	if (!error) {
+		atomic_fetch_add_explicit(&server->nr_accepted, 1, memory_order_relaxed);
+		return 0;
+	}
+	atomic_fetch_add_explicit(&server->nr_refused, 1, memory_order_relaxed);
+	log_emit_limited(LOG_WARNING, "connection_refused", "%s", why.text);
+	turn_away(sock, error, why.text);
+	if (who.pidfd >= 0)
+		close(who.pidfd);
+	close(sock);
+	return error;
+}
+
+int server_adopt(struct server *server, int sock)
+{
+	return server_take_socket(server, sock);
+}
+
+/* ---- workers ---- */
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+	char           name[16];
+
+	snprintf(name, sizeof(name), "mmb-control%u", w->index);
+	lane_thread_enter(name, w->server->options.topology);
+	event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	lane_thread_leave();
+	return NULL;
+}
+
+static struct event_base *base_new(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base   *base = NULL;
+
+	if (!config)
+		return NULL;
+	/* Timers are few and coarse: don't read the clock for every event. */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME);
+	if (!event_config_require_features(config, EV_FEATURE_EARLY_CLOSE))
+		base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+static int worker_init(struct server *server, uint32_t index)
+{
+	struct worker *w = &server->workers[index];
+
+	w->server = server;
+	w->index = index;
+	w->base = base_new();
+	w->lane = lane_new();
+	return w->base && w->lane ? 0 : -ENOMEM;
+}
+
+static void on_stop(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	event_base_loopbreak(arg);
+}
+
+static void worker_fini(struct worker *w)
+{
+	if (w->thread) {
+		/* As an event of its own: a loop that only begins would forget a plain break. */
+		CHECK(!event_base_once(w->base, -1, EV_TIMEOUT, on_stop, w->base, NULL));
+		pthread_join(w->thread, NULL);
+	}
+	if (w->base)
+		event_base_free(w->base);
+	lane_free(w->lane);
+}
+
+/* ---- start and stop ---- */
+
+/* The connections have ended. */
+static void server_free(struct server *server)
+{
+	listener_close(&server->listener);
+	workpool_free(server->pool);
+	for (uint32_t i = 0; i < SERVER_WORKERS_MAX; i++)
+		worker_fini(&server->workers[i]);
+	if (server->userfaultfd >= 0)
+		close(server->userfaultfd);
+	free(server);
+}
+
+static void open_userfaultfd(struct server *server)
+{
+	if (server->options.pass_userfaultfd == PASS_NEVER)
+		return;
+	server->userfaultfd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (server->userfaultfd < 0)
+		log_emit(LOG_NOTICE, "no_userfaultfd_device",
+			 "/dev/userfaultfd can't be passed to clients (%s): without a privilege "
+			 "of their own their system calls fail on pages that aren't mapped yet",
+			 strerror(errno));
+}
+
+static int start_threads(struct server *server)
+{
+	const struct server_options *o = &server->options;
+	int error = workpool_new(o->nr_work_threads, o->topology, &server->pool);
+
+	for (uint32_t i = 0; i < server->nr_workers && !error; i++)
+		error = worker_init(server, i);
+	if (!error)
+		error = listener_start(&server->listener, server, server->workers[0].base);
+	for (uint32_t i = 0; i < server->nr_workers && !error; i++) {
+		struct worker *w = &server->workers[i];
+
+		error = lane_thread_start(&w->thread, worker_run, w);
+		if (error)
+			w->thread = 0;
+	}
+	return error;
+}
+
+int server_start(const struct server_options *options, struct server **out,
+		 char error[SERVER_ERROR_BYTES])
+{
+	struct server *server = calloc(1, sizeof(*server));
+	int            code;
+
+	if (!server || evthread_use_pthreads()) {
+		free(server);
+		snprintf(error, SERVER_ERROR_BYTES, "out of memory");
+		return -ENOMEM;
+	}
+	server->options = *options;
+	server->nr_workers = min_t(uint32_t, options->nr_workers, SERVER_WORKERS_MAX);
+	server->userfaultfd = -1;
+	snprintf(server->path, sizeof(server->path), "%s", options->path ? options->path : "");
+	code = listener_open(&server->listener, options, error);
+	if (!code) {
+		open_userfaultfd(server);
+		code = start_threads(server);
+		if (code)
+			snprintf(error, SERVER_ERROR_BYTES, "can't start threads: %s",
+				 strerror(-code));
+	}
+	if (!code)
+		code = listener_publish(&server->listener, error);
+	if (code) {
+		server_free(server);
+		return code;
+	}
+	*out = server;
+	return 0;
+}
+
+static uint64_t count_sessions(const struct server *server)
+{
+	struct registry_count count;
+
+	registry_count(server, 0, &count);
+	return count.sessions;
+}
+
+static void rest(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
+}
+
+static void drain(struct server *server, const char *reason, uint64_t drain_ms)
+{
+	uint64_t           until = os->now_ns() + drain_ms * 1000000;
+	struct connection *c;
+
+	for (uint64_t key = 0; (c = registry_next(server, key));) {
+		key = c->key;
+		upcall_goodbye(c, reason);
+		connection_put(c);
+	}
+	while (count_sessions(server) && os->now_ns() < until)
+		rest();
+}
+
+void server_stop(struct server *server, const char *reason, uint64_t drain_ms)
+{
+	struct connection *c;
+
+	atomic_store(&server->draining, true);
+	listener_close(&server->listener);
+	drain(server, reason, drain_ms);
+	/* Again and again: one that was just accepted may have come after the last look. */
+	while (atomic_load_explicit(&server->nr_alive, memory_order_acquire)) {
+		for (uint64_t key = 0; (c = registry_next(server, key));) {
+			key = c->key;
+			connection_kill(c, -ESHUTDOWN, "%s", reason);
+			connection_put(c);
+		}
+		rest();
+	}
+	server_free(server);
+}
+
+void server_stats(const struct server *server, struct server_stats *out)
+{
+	struct registry_count count;
+	struct histogram      latency;
+
+	registry_count(server, 0, &count);
+	histogram_init(&latency);
+	for (uint32_t i = 0; i < server->nr_workers; i++)
+		histogram_merge(&latency, &server->workers[i].lane->latency);
+	workpool_latency(server->pool, &latency);
+	*out = (struct server_stats){
+		.connections = count.connections,
+		.sessions = count.sessions,
+		.accepted = atomic_load(&server->nr_accepted),
+		.refused = atomic_load(&server->nr_refused),
+		.requests = histogram_count(&latency),
+		.bad_messages = atomic_load(&server->nr_bad_messages),
+		.upcalls_sent = atomic_load(&server->nr_upcalls_sent),
+		.upcalls_dropped = atomic_load(&server->nr_upcalls_dropped),
+		.upcalls_missed = atomic_load(&server->nr_upcalls_missed),
+		.request_p50_ns = histogram_percentile(&latency, 50),
+		.request_p99_ns = histogram_percentile(&latency, 99),
+	};
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server_state - the server and its workers as the rest of ipc sees them
+ *
+ * Locking     c: fixed after start   a: atomic   w: that worker only
+ */
+#ifndef MMB_IPC_SERVER_STATE_H
+#define MMB_IPC_SERVER_STATE_H
+
+#include <event2/event.h>
+#include <stdatomic.h>
+
+#include "ipc/lane.h"
+#include "ipc/listener.h"
+#include "ipc/server.h"
+#include "ipc/workpool.h"
+
+struct worker {
+	struct server    *server;  /* (c) */
+	struct event_base *base;   /* (c) */
+	struct lane      *lane;    /* (w) */
+	pthread_t         thread;  /* (c) */
+	uint32_t          index;   /* (c) */
+	atomic_uint       nr_connections; /* (a) for choosing the least loaded */
+};
+
+struct server {
+	struct server_options options;  /* (c) */
+	char                  path[256]; /* (c) */
+	struct listener       listener; /* worker 0 */
+	struct workpool      *pool;     /* (c) */
+	int                   userfaultfd; /* (c) /dev/userfaultfd or -1 */
+	uint32_t              nr_workers;  /* (c) */
+	struct worker         workers[SERVER_WORKERS_MAX];
+
+	atomic_bool      draining;   /* (a) no new sessions */
+	atomic_uint      nr_alive;   /* (a) connections not freed yet */
+	_Atomic uint64_t nr_accepted, nr_refused, nr_bad_messages; /* (a) */
+	_Atomic uint64_t nr_upcalls_sent, nr_upcalls_dropped, nr_upcalls_missed; /* (a) */
+};
+
+/* Identifies the peer, applies the limits and makes the connection; closes sock on failure. */
+int server_take_socket(struct server *server, int sock);
+
+#endif

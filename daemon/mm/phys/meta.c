@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * meta - the metadata memfd: layout, population by pieces, exact bytes
+ *
+ * Purpose     See meta.h.
+ * Invariants  T2 to T4 of meta.h. A piece (4 KiB) of a dense window has a count of the ranges that
+ *             use it; sparse windows are populated in whole pageblocks' worth by one owner.
+ * Locking     meta_mutex (leaf) for pieces[]; never held while charging.
+ */
+#include "mm/phys/meta.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "base/lock.h"
+#include "mm/phys/page.h"
+#include "mm/phys/section.h"
+#include "os/os.h"
+
+struct page           *vmemmap;
+_Atomic uint64_t      *page_words;
+_Atomic uint32_t      *section_of;
+_Atomic uint8_t       *block_flags;
+struct section_record *section_records;
+struct meta_header    *meta_header;
+char                  *direct_map;
+uint64_t               meta_span_frames;
+
+/* c: fixed after init   m: meta_mutex   a: atomic */
+struct window {
+	uint64_t         entry_bytes; /* (c) */
+	uint64_t         nr;          /* (c) entries */
+	uint64_t         offset;      /* (c) in the file */
+	uint64_t         bytes;       /* (c) address space */
+	_Atomic uint16_t *pieces;     /* (m) users of each piece; NULL in sparse windows */
+	_Atomic uint64_t populated;   /* (a) bytes */
+};
+
+static struct window        windows[NR_META_WINDOWS];
+static char                *meta_map;
+static uint64_t             meta_map_bytes;
+static int                  meta_file = -1;
+static struct mutex         meta_mutex;
+static struct meta_charger  charger;
+static bool                 has_charger;
+
+static void layout(uint64_t span)
+{
+	uint64_t offset = 0;
+
+	windows[META_HEADER] = (struct window){ sizeof(struct meta_header), 1, 0, 0, NULL, 0 };
+	windows[META_RECORDS] = (struct window){ sizeof(struct section_record), NR_SECTIONS_MAX,
+						 0, 0, NULL, 0 };
+	windows[META_SECTION_OF] = (struct window){ sizeof(uint32_t), span >> PAGEBLOCK_ORDER,
+						    0, 0, NULL, 0 };
+	windows[META_BLOCKS] = (struct window){ 1, span >> PAGEBLOCK_ORDER, 0, 0, NULL, 0 };
+	windows[META_VMEMMAP] = (struct window){ sizeof(struct page), span, 0, 0, NULL, 0 };
+	windows[META_WORDS] = (struct window){ sizeof(uint64_t), span, 0, 0, NULL, 0 };
+	for (int i = 0; i < NR_META_WINDOWS; i++) {
+		windows[i].offset = offset;
+		windows[i].bytes = round_up(windows[i].entry_bytes * windows[i].nr,
+					    PAGEBLOCK_SIZE);
+		offset += windows[i].bytes;
+	}
+	meta_map_bytes = offset;
+}
+
+static bool is_dense(enum meta_window window)
+{
+	return window != META_VMEMMAP && window != META_WORDS;
+}
+
+static int alloc_pieces(void)
+{
+	for (int i = 0; i < NR_META_WINDOWS; i++) {
+		if (!is_dense((enum meta_window)i))
+			continue;
+		windows[i].pieces = calloc(windows[i].bytes >> PAGE_SHIFT, sizeof(uint16_t));
+		if (!windows[i].pieces)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_pieces(void)
+{
+	for (int i = 0; i < NR_META_WINDOWS; i++) {
+		free((void *)windows[i].pieces);
+		windows[i].pieces = NULL;
+	}
+}
+
+/* Address space for `bytes`, pageblock-aligned when the place is free to choose. */
+static int reserve_space(void *at, uint64_t bytes, char **out)
+{
+	void *p;
+	int   r = os->reserve(at, at ? bytes : bytes + PAGEBLOCK_SIZE, &p);
+
+	if (!r)
+		*out = (char *)round_up((uint64_t)(uintptr_t)p, PAGEBLOCK_SIZE);
+	return r;
+}
+
+static void set_pointers(void)
+{
+	meta_header = (struct meta_header *)(meta_map + windows[META_HEADER].offset);
+	section_records = (struct section_record *)(meta_map + windows[META_RECORDS].offset);
+	section_of = (_Atomic uint32_t *)(meta_map + windows[META_SECTION_OF].offset);
+	block_flags = (_Atomic uint8_t *)(meta_map + windows[META_BLOCKS].offset);
+	vmemmap = (struct page *)(meta_map + windows[META_VMEMMAP].offset);
+	page_words = (_Atomic uint64_t *)(meta_map + windows[META_WORDS].offset);
+}
+
+static void write_header(void)
+{
+	struct meta_header *h = meta_header;
+
+	h->version = META_VERSION;
+	h->header_bytes = sizeof(*h);
+	h->span_frames = meta_span_frames;
+	h->base = (uint64_t)(uintptr_t)meta_map;
+	h->direct_map = (uint64_t)(uintptr_t)direct_map;
+	for (int i = 0; i < NR_META_WINDOWS; i++)
+		h->window_offset[i] = windows[i].offset;
+	h->page_bytes = sizeof(struct page);
+	h->record_bytes = sizeof(struct section_record);
+	h->magic = META_MAGIC;
+}
+
+int meta_init(const struct meta_request *request)
+{
+	int r;
+
+	CHECK(is_aligned(request->span_frames, 1u << MAX_ORDER));
+	meta_span_frames = request->span_frames;
+	has_charger = false;
+	mutex_init(&meta_mutex, RANK_LEAF, "meta");
+	layout(meta_span_frames);
+	r = alloc_pieces();
+	if (!r)
+		r = reserve_space(request->base, meta_map_bytes, &meta_map);
+	if (!r)
+		r = reserve_space(request->direct_map_base, meta_span_frames << PAGE_SHIFT,
+				  &direct_map);
+	if (!r) {
+		meta_file = os->memfd_new("mmb-meta", meta_map_bytes, 0);
+		r = meta_file < 0 ? meta_file : 0;
+	}
+	if (!r)
+		r = os->map(meta_map, meta_map_bytes, meta_file, 0);
+	if (!r) {
+		set_pointers();
+		r = meta_populate(META_HEADER, 0, 1);
+	}
+	if (r) {
+		meta_fini();
+		return r;
+	}
+	write_header();
+	return 0;
+}
+
+void meta_fini(void)
+{
+	if (meta_file >= 0) {
+		os->unmap(meta_map, meta_map_bytes);
+		os->close(meta_file);
+	}
+	meta_file = -1;
+	free_pieces();
+	mutex_fini(&meta_mutex);
+}
+
+int meta_fd(void)
+{
+	return meta_file;
+}
+
+static int charge(uint64_t bytes)
+{
+	return has_charger && bytes ? charger.charge(bytes >> PAGE_SHIFT) : 0;
+}
+
+static void uncharge(uint64_t bytes)
+{
+	if (has_charger && bytes)
+		charger.uncharge(bytes >> PAGE_SHIFT);
+}
+
+/* Fills a part of the file; nothing stays of it on failure. */
+static int fill(const struct window *w, uint64_t at, uint64_t bytes)
+{
+	int node = has_charger ? charger.os_node : OS_NODE_ANY;
+	int r = os->populate(meta_file, w->offset + at, bytes, node);
+
+	if (r)
+		os->punch(meta_file, w->offset + at, bytes);
+	return r;
+}
+
+static void drop(const struct window *w, uint64_t at, uint64_t bytes)
+{
+	int r = os->punch(meta_file, w->offset + at, bytes);
+
+	CHECK(!r);
+}
+
+/* Counts a user out of pieces [first, end) and punches those without any; returns bytes. */
+static uint64_t put_pieces_locked(struct window *w, uint64_t first, uint64_t end)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t i = first; i < end; i++) {
+		CHECK(w->pieces[i]);
+		if (--w->pieces[i])
+			continue;
+		drop(w, i << PAGE_SHIFT, PAGE_SIZE);
+		bytes += PAGE_SIZE;
+	}
+	return bytes;
+}
+
+/* Counts a user into pieces [first, end). *bytes: what was populated for it. */
+static int get_pieces_locked(struct window *w, uint64_t first, uint64_t end, uint64_t *bytes)
+{
+	*bytes = 0;
+	for (uint64_t i = first; i < end; i++) {
+		int r = w->pieces[i] ? 0 : fill(w, i << PAGE_SHIFT, PAGE_SIZE);
+
+		if (r) {
+			put_pieces_locked(w, first, i);
+			*bytes = 0;
+			return r;
+		}
+		if (!w->pieces[i]++)
+			*bytes += PAGE_SIZE;
+	}
+	return 0;
+}
+
+static int populate_dense(struct window *w, uint64_t at, uint64_t length, uint64_t *bytes)
+{
+	int r;
+
+	mutex_lock(&meta_mutex);
+	r = get_pieces_locked(w, at >> PAGE_SHIFT, (at + length) >> PAGE_SHIFT, bytes);
+	mutex_unlock(&meta_mutex);
+	return r;
+}
+
+int meta_populate(enum meta_window window, uint64_t first, uint64_t nr)
+{
+	struct window *w = &windows[window];
+	uint64_t       at = round_down(first * w->entry_bytes, PAGE_SIZE);
+	uint64_t       length = round_up((first + nr) * w->entry_bytes, PAGE_SIZE) - at;
+	uint64_t       bytes = 0;
+	int            r = INJECT(META_POPULATE);
+
+	CHECK(nr && first + nr <= w->nr);
+	CHECK(is_dense(window) || is_aligned(first | nr, PAGEBLOCK_PAGES));
+	if (!r)
+		r = charge(length);
+	if (r)
+		return r;
+	do {
+		r = is_dense(window) ? populate_dense(w, at, length, &bytes) : fill(w, at, length);
+	} while (r == -ENOMEM && has_charger && charger.relieve());
+	if (!r && !is_dense(window))
+		bytes = length;
+	atomic_fetch_add(&w->populated, bytes);
+	uncharge(length - bytes);
+	return r;
+}
+
+void meta_release(enum meta_window window, uint64_t first, uint64_t nr)
+{
+	struct window *w = &windows[window];
+	uint64_t       at = first * w->entry_bytes;
+	uint64_t       bytes = nr * w->entry_bytes;
+
+	if (is_dense(window)) {
+		mutex_lock(&meta_mutex);
+		bytes = put_pieces_locked(w, at >> PAGE_SHIFT,
+					  round_up(at + bytes, PAGE_SIZE) >> PAGE_SHIFT);
+		mutex_unlock(&meta_mutex);
+	} else {
+		CHECK(is_aligned(first | nr, PAGEBLOCK_PAGES));
+		drop(w, at, bytes);
+	}
+	atomic_fetch_sub(&w->populated, bytes);
+	uncharge(bytes);
+}
+
+bool meta_is_populated(enum meta_window window, uint64_t entry)
+{
+	const struct window *w = &windows[window];
+
+	return entry < w->nr &&
+	       atomic_load_explicit(&w->pieces[entry * w->entry_bytes >> PAGE_SHIFT],
+				    memory_order_acquire);
+}
+
+uint64_t meta_window_bytes(enum meta_window window)
+{
+	return atomic_load(&windows[window].populated);
+}
+
+uint64_t meta_bytes(void)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < NR_META_WINDOWS; i++)
+		sum += meta_window_bytes((enum meta_window)i);
+	return sum;
+}
+
+int meta_set_charger(const struct meta_charger *by)
+{
+	int r;
+
+	if (!by) {
+		uncharge(meta_bytes());
+		has_charger = false;
+		return 0;
+	}
+	r = by->charge(meta_bytes() >> PAGE_SHIFT);
+	if (r)
+		return r;
+	charger = *by;
+	has_charger = true;
+	return 0;
+}
+
+void meta_validate(struct validation *v)
+{
+	validation_compare(v, (uint64_t)os->allocated(meta_file), meta_bytes(),
+			   "bytes of the metadata file");
+	validation_compare(v, META_MAGIC, meta_header->magic, "metadata header: magic");
+	validation_compare(v, meta_span_frames, meta_header->span_frames,
+			   "metadata header: span in frames");
+	for (int i = 0; i < NR_META_WINDOWS; i++) {
+		const struct window *w = &windows[i];
+		uint64_t             bytes = 0;
+
+		if (!w->pieces)
+			continue;
+		for (uint64_t piece = 0; piece < w->bytes >> PAGE_SHIFT; piece++)
+			bytes += w->pieces[piece] ? PAGE_SIZE : 0;
+		validation_compare(v, bytes, meta_window_bytes((enum meta_window)i),
+				   "populated bytes of metadata window %d", i);
+	}
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * meta - the metadata memfd and its windows
+ *
+ * Purpose     One sparse memfd holds all state about memory that must outlive the daemon: the
+ *             state header, the section records, section_of, pageblock flags, struct pages and
+ *             page words. Each is an array ("window") over the whole pfn space, mapped at a fixed
+ *             base, of which only the used parts are populated.
+ * Invariants  T1  an entry is read or written only while it is populated: a bare touch of a hole
+ *                 would conjure memory that nobody has accounted for.
+ *             T2  meta_bytes() is what the file holds: the sum over windows of populated bytes.
+ *             T3  vmemmap and page words are populated by whole pageblocks (32 and 4 KiB), so
+ *                 that no two owners share a 4 KiB piece. Pieces of the dense windows are shared
+ *                 and counted: the last release punches.
+ *             T4  from meta_set_charger() on, every populated byte is charged before it appears
+ *                 and uncharged after it is gone.
+ * Locking     meta mutex (leaf) for the counts of shared pieces; the caller owns the entries.
+ * Not here    What the entries mean (page.h, section.h, the region's page words).
+ */
+#ifndef MMB_MM_PHYS_META_H
+#define MMB_MM_PHYS_META_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/types.h"
+
+struct page;
+struct section_record;
+
+enum meta_window {
+	META_HEADER,     /* one struct meta_header */
+	META_RECORDS,    /* struct section_record by section id */
+	META_SECTION_OF, /* uint32_t section id by pageblock; 0: none */
+	META_BLOCKS,     /* _Atomic uint8_t block flags by pageblock (page.h) */
+	META_VMEMMAP,    /* struct page by pfn */
+	META_WORDS,      /* _Atomic uint64_t by pfn */
+	NR_META_WINDOWS
+};
+
+#define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
+enum { META_VERSION = 1, NR_SECTIONS_MAX = 65536 };
+#define META_SPAN_FRAMES (1ull << 32)     /* 16 TiB of broker physical memory */
+#define META_BASE 0x101000000000ull /* 288 GiB of windows; ASan keeps off from 0x10007fff8000 up */
+#define DIRECT_MAP_BASE 0x108000000000ull
+
+/* Authoritative. What a restarted daemon checks before it believes the rest of the file. */
+struct meta_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t header_bytes;
+	uint64_t span_frames;
+	uint64_t base, direct_map;
+	uint64_t window_offset[NR_META_WINDOWS]; /* bytes from the start of the file */
+	uint32_t page_bytes, record_bytes;
+};
+
+struct meta_request {
+	uint64_t span_frames;     /* multiple of MAX_ORDER blocks; META_SPAN_FRAMES in the daemon */
+	void    *base;            /* where the windows go; NULL: anywhere (unit tests) */
+	void    *direct_map_base; /* the same for the direct map */
+};
+
+/* c: fixed after meta_init */
+extern struct page            *vmemmap;        /* (c) */
+extern _Atomic uint64_t       *page_words;     /* (c) */
+extern _Atomic uint32_t       *section_of;     /* (c) read it through pfn_to_section() */
+extern _Atomic uint8_t        *block_flags;    /* (c) */
+extern struct section_record  *section_records; /* (c) */
+extern struct meta_header     *meta_header;    /* (c) */
+extern char                   *direct_map;     /* (c) */
+extern uint64_t                meta_span_frames; /* (c) */
+
+/* Reserves the address space, makes the memfd and the header. */
+int meta_init(const struct meta_request *request);
+/* Unmaps everything; all sections are gone. For tests and a clean exit. */
+void meta_fini(void);
+int meta_fd(void);
+
+/* Makes entries [first, first + nr) of a window usable and zero where they were absent. 0,
+ * -ENOMEM (no commit left, or the host has none). All or nothing. */
+int meta_populate(enum meta_window window, uint64_t first, uint64_t nr);
+/* The same range as a meta_populate() before. */
+void meta_release(enum meta_window window, uint64_t first, uint64_t nr);
+/* True if entry is populated, for the dense windows (RECORDS, SECTION_OF, BLOCKS). */
+bool meta_is_populated(enum meta_window window, uint64_t entry);
+/* Bytes of the file in use, exact. */
+uint64_t meta_bytes(void);
+uint64_t meta_window_bytes(enum meta_window window);
+
+/* Who pays for metadata. charge(frames) may refuse with -ENOMEM; NULL: nobody. What is populated
+ * already is charged by the call itself, which fails like charge does. */
+struct meta_charger {
+	int (*charge)(uint64_t frames);
+	void (*uncharge)(uint64_t frames);
+	bool (*relieve)(void); /* the host has no page left: true if trying again makes sense */
+	int os_node;           /* where metadata is bound to */
+};
+int meta_set_charger(const struct meta_charger *charger);
+
+void meta_validate(struct validation *v);
+
+#endif

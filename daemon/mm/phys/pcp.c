@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pcp - refill, overflow, drains, decay
+ *
+ * Purpose     See pcp.h. Batches double with each refill or overflow in a row and start anew when
+ *             the direction changes; high grows with either and decays when nothing happens, as in
+ *             Linux from 6.7 on.
+ */
+#include "mm/phys/pcp.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "mm/phys/buddy.h"
+#include "mm/phys/zone_census.h"
+
+enum { PCP_FACTOR_MAX = 3 };
+
+static const struct pcp_limits {
+	uint16_t batch, high_min, high_max;
+} limits[PCP_CLASSES] = {
+	/* 63 is the kernel's batch; the largest high of order 0 is 8 MiB. */
+	{ 63, 126, 2048 }, { 32, 64, 512 }, { 16, 32, 256 }, { 8, 16, 128 }, { 1, 2, 8 },
+};
+
+static struct pcp *pcp_new(struct zone *zone)
+{
+	struct pcp *pcp = aligned_alloc(CACHELINE, round_up(sizeof(*pcp), CACHELINE));
+
+	if (!pcp)
+		return NULL;
+	*pcp = (struct pcp){ .zone = zone };
+	for (int i = 0; i < PCP_CLASSES; i++) {
+		struct pcp_class *class = &pcp->classes[i];
+
+		class->batch = limits[i].batch;
+		class->high_min = limits[i].high_min;
+		class->high_max = limits[i].high_max;
+		class->high = class->high_min;
+		for (int type = 0; type < MIGRATE_PCPTYPES; type++)
+			list_init(&class->lists[type]);
+	}
+	return pcp;
+}
+
+/* The calling thread's pageset, made if need be. */
+static struct pcp *pcp_get(struct zone *zone)
+{
+	struct pcp *pcp = pcp_of_this_cpu(zone);
+
+	if (pcp || this_cpu() < 0)
+		return pcp;
+	pcp = pcp_new(zone);
+	atomic_store_explicit(&zone->pcp[this_cpu()], pcp, memory_order_release);
+	return pcp;
+}
+
+/* ---- the owner's slow path ---- */
+
+static void raise_high(struct pcp_class *class)
+{
+	uint32_t high = class->high + class->batch;
+
+	atomic_store_explicit(&class->high, min_t(uint32_t, high, class->high_max),
+			      memory_order_relaxed);
+}
+
+/* Not more than what lies above the min mark, so that a refill doesn't eat the reserves. */
+static unsigned int refill_nr(const struct zone *zone, const struct pcp_class *class,
+			      unsigned int order)
+{
+	uint64_t nr = (uint64_t)class->batch << class->alloc_factor;
+	uint64_t free = zone_free_pages_nr(zone), min = zone_wmark(zone, WMARK_MIN);
+
+	nr = min_t(uint64_t, nr, class->high);
+	nr = min_t(uint64_t, nr, free > min ? (free - min) >> order : 0);
+	return (unsigned int)max_t(uint64_t, nr, 1);
+}
+
+/* One block for the caller and, if the zone has them, more for the list. */
+static struct page *refill(struct pcp *pcp, int index, const struct bulk_request *want)
+{
+	struct pcp_class   *class = &pcp->classes[index];
+	struct bulk_request request = *want;
+	struct list_head   *list = &class->lists[want->type];
+	struct page        *page = NULL;
+	unsigned int        nr;
+
+	if (!pcp_enter(pcp))
+		return NULL;
+	request.nr = refill_nr(pcp->zone, class, want->order);
+	mutex_lock(&pcp->zone->lock);
+	nr = buddy_alloc_bulk_locked(pcp->zone, &request, list);
+	mutex_unlock(&pcp->zone->lock);
+	if (nr) {
+		page = list_first_entry(list, struct page, lru);
+		list_del(&page->lru);
+		pg_store(page, pg_word(PG_ALLOCATED, want->order, want->type));
+		pcp_set_count(class, pcp_count(class) + nr - 1);
+		pcp_count_event(&class->nr_alloc);
+		class->alloc_factor += class->alloc_factor < PCP_FACTOR_MAX;
+		class->free_factor = 0;
+		raise_high(class);
+		pcp_count_event(&pcp->nr_refills);
+	}
+	pcp_leave(pcp);
+	return page;
+}
+
+/* Moves up to nr blocks, coldest first and from all types in turn, to `out`; returns how many. */
+static uint32_t take_cold(struct pcp_class *class, uint32_t nr, struct list_head *out)
+{
+	uint32_t taken = 0, empty = 0;
+
+	for (int type = 0; taken < nr && empty < MIGRATE_PCPTYPES;
+	     type = (type + 1) % MIGRATE_PCPTYPES) {
+		struct list_head *list = &class->lists[type];
+		struct page      *page;
+
+		if (list_empty(list)) {
+			empty++;
+			continue;
+		}
+		empty = 0;
+		page = list_last_entry(list, struct page, lru);
+		list_del(&page->lru);
+		list_add_tail(&page->lru, out);
+		taken++;
+	}
+	pcp_set_count(class, pcp_count(class) - taken);
+	return taken;
+}
+
+/* Blocks of one order on a private list go to the buddy; returns frames. */
+static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, unsigned int order)
+{
+	struct page *page, *next;
+	uint64_t     frames = 0;
+
+	if (list_empty(list))
+		return 0;
+	mutex_lock(&zone->lock);
+	list_for_each_entry_safe(page, next, list, lru) {
+		__builtin_prefetch(next);
+		buddy_free_locked(zone, page, order);
+		frames += 1u << order;
+	}
+	mutex_unlock(&zone->lock);
+	return frames;
+}
+
+/* The pageset is full: a batch goes back and high grows. False: a visitor is at it. */
+static bool overflow(struct pcp *pcp, int index)
+{
+	struct pcp_class *class = &pcp->classes[index];
+	struct list_head  cold = LIST_HEAD_INIT(cold);
+
+	if (!pcp_enter(pcp))
+		return false;
+	if (pcp_count(class) >= class->high) {
+		uint32_t nr = (uint32_t)class->batch << class->free_factor;
+
+		take_cold(class, min_t(uint32_t, nr, pcp_count(class)), &cold);
+		class->free_factor += class->free_factor < PCP_FACTOR_MAX;
+		raise_high(class);
+		pcp_count_event(&pcp->nr_overflows);
+	}
+	pcp_leave(pcp);
+	free_list_to_buddy(pcp->zone, &cold, pcp_class_order(index));
+	return true;
+}
+
+static struct page *rmqueue_buddy(struct zone *zone, const struct bulk_request *want)
+{
+	struct page *page;
+
+	mutex_lock(&zone->lock);
+	page = buddy_alloc_locked(zone, want->order, want->type, want->flags);
+	if (page) {
+		pg_store(page, pg_word(PG_ALLOCATED, want->order, want->type));
+		zone->events.pgalloc += 1u << want->order;
+		zone->events.nr_direct++;
+		if ((want->flags & ALLOC_HIGHATOMIC) && want->order > 0)
+			reserve_highatomic_locked(zone, page);
+	}
+	mutex_unlock(&zone->lock);
+	return page;
+}
+
+struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype type,
+		     unsigned int flags)
+{
+	struct bulk_request want = { .order = order, .flags = flags, .type = type };
+	int                 index = pcp_class_of(order);
+	struct page        *page = NULL;
+	struct pcp         *pcp;
+
+	/* High-order atomic requests come from pageblocks kept for them. */
+	if (index >= 0 && !((flags & ALLOC_HIGHATOMIC) && order > 0)) {
+		page = pcp_alloc_hit(zone, order, type);
+		if (page)
+			return page;
+		pcp = pcp_get(zone);
+		if (pcp)
+			page = refill(pcp, index, &want);
+	}
+	return page ? page : rmqueue_buddy(zone, &want);
+}
+
+void free_unref_page(struct zone *zone, struct page *page, unsigned int order)
+{
+	int         index = pcp_class_of(order);
+	struct pcp *pcp;
+
+	if (likely(pcp_free_hit(zone, page, order)))
+		return;
+	if (index >= 0 && pfn_migratetype(page_to_pfn(page)) < MIGRATE_PCPTYPES) {
+		pcp = pcp_get(zone);
+		if (pcp && overflow(pcp, index) && pcp_free_hit(zone, page, order))
+			return;
+	}
+	mutex_lock(&zone->lock);
+	buddy_free_locked(zone, page, order);
+	zone->events.pgfree += 1u << order;
+	mutex_unlock(&zone->lock);
+}
+
+/* ---- visitors ---- */
+
+struct visit {
+	struct zone *zone;
+	uint64_t     cpus; /* bit n: slot n's pageset is visited */
+};
+
+static_assert(NR_CPU_SLOTS <= 64, "a visit names slots by bits");
+
+static void wait_until_idle(struct pcp *pcp)
+{
+	while (atomic_load_explicit(&pcp->busy, memory_order_acquire))
+		sched_yield();
+}
+
+/* After this the owners keep away from the pagesets of v->cpus, which all exist. */
+static void visit_begin(struct visit *v)
+{
+	mutex_lock(&v->zone->visit);
+	for (uint64_t left = v->cpus; left; left &= left - 1)
+		atomic_store(&v->zone->pcp[__builtin_ctzll(left)]->blocked, 1);
+	if (v->cpus)
+		asym_heavy();
+	for (uint64_t left = v->cpus; left; left &= left - 1)
+		wait_until_idle(v->zone->pcp[__builtin_ctzll(left)]);
+}
+
+static void visit_end(struct visit *v)
+{
+	for (uint64_t left = v->cpus; left; left &= left - 1)
+		atomic_store_explicit(&v->zone->pcp[__builtin_ctzll(left)]->blocked, 0,
+				      memory_order_release);
+	mutex_unlock(&v->zone->visit);
+}
+
+static uint64_t pagesets_in_use(struct zone *zone)
+{
+	uint64_t cpus = 0;
+
+	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
+		struct pcp *pcp = atomic_load_explicit(&zone->pcp[cpu], memory_order_acquire);
+
+		for (int i = 0; pcp && i < PCP_CLASSES; i++)
+			if (pcp_count(&pcp->classes[i]))
+				cpus |= 1ull << cpu;
+	}
+	return cpus;
+}
+
+static uint64_t drain_cpus(struct zone *zone, uint64_t cpus)
+{
+	struct visit     v = { zone, cpus };
+	struct list_head cold[PCP_CLASSES];
+	uint64_t         frames = 0;
+
+	if (!cpus)
+		return 0;
+	for (int i = 0; i < PCP_CLASSES; i++)
+		list_init(&cold[i]);
+	visit_begin(&v);
+	for (uint64_t left = cpus; left; left &= left - 1) {
+		struct pcp *pcp = zone->pcp[__builtin_ctzll(left)];
+
+		for (int i = 0; i < PCP_CLASSES; i++)
+			take_cold(&pcp->classes[i], UINT32_MAX, &cold[i]);
+	}
+	visit_end(&v);
+	for (int i = 0; i < PCP_CLASSES; i++)
+		frames += free_list_to_buddy(zone, &cold[i], pcp_class_order(i));
+	return frames;
+}
+
+uint64_t pcp_drain(struct zone *zone, int cpu)
+{
+	return drain_cpus(zone, pagesets_in_use(zone) & 1ull << cpu);
+}
+
+uint64_t pcp_drain_all(struct zone *zone)
+{
+	return drain_cpus(zone, pagesets_in_use(zone));
+}
+
+void pcp_cpu_dead(int cpu)
+{
+	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))
+		pcp_drain(zone, cpu);
+}
+
+static uint64_t events_of(const struct pcp_class *class)
+{
+	return class->nr_alloc + class->nr_free;
+}
+
+/* Idle classes are emptied; the high of others shrinks by an eighth and what is above goes. */
+static void decay_class(struct pcp_class *class, struct list_head *cold)
+{
+	uint64_t seen = events_of(class);
+	uint32_t count = pcp_count(class), high;
+
+	if (seen == class->nr_seen) {
+		class->high = class->high_min;
+		take_cold(class, count, cold);
+	} else {
+		high = max_t(uint32_t, class->high - class->high / 8, class->high_min);
+		class->high = high;
+		take_cold(class, count > high ? count - high : 0, cold);
+	}
+	class->alloc_factor = 0;
+	class->free_factor = 0;
+	class->nr_seen = seen;
+}
+
+uint64_t pcp_decay(struct zone *zone)
+{
+	struct visit     v = { zone, pagesets_in_use(zone) };
+	struct list_head cold[PCP_CLASSES];
+	uint64_t         frames = 0;
+
+	if (!v.cpus)
+		return 0;
+	for (int i = 0; i < PCP_CLASSES; i++)
+		list_init(&cold[i]);
+	visit_begin(&v);
+	for (uint64_t left = v.cpus; left; left &= left - 1)
+		for (int i = 0; i < PCP_CLASSES; i++)
+			decay_class(&zone->pcp[__builtin_ctzll(left)]->classes[i], &cold[i]);
+	visit_end(&v);
+	for (int i = 0; i < PCP_CLASSES; i++)
+		frames += free_list_to_buddy(zone, &cold[i], pcp_class_order(i));
+	return frames;
+}
+
+uint64_t pcp_nr_frames(const struct zone *zone)
+{
+	uint64_t frames = 0;
+
+	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
+		struct pcp *pcp = atomic_load_explicit(&zone->pcp[cpu], memory_order_acquire);
+
+		for (int i = 0; pcp && i < PCP_CLASSES; i++)
+			frames += (uint64_t)pcp_count(&pcp->classes[i]) << pcp_class_order(i);
+	}
+	return frames;
+}
+
+void pcp_fini(struct zone *zone)
+{
+	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
+		free(atomic_load(&zone->pcp[cpu]));
+		atomic_store(&zone->pcp[cpu], NULL);
+	}
+}
+
+static uint64_t validate_class(struct pcp_class *class, unsigned int order, struct validation *v)
+{
+	uint64_t nr = 0;
+
+	for (int type = 0; type < MIGRATE_PCPTYPES; type++) {
+		struct page *page;
+
+		list_for_each_entry(page, &class->lists[type], lru) {
+			nr++;
+			validation_compare(v, pg_word(PG_PCP, order, (enum migratetype)type),
+					   pg_load(page), "state word of frame %u on a pageset",
+					   page_to_pfn(page));
+		}
+	}
+	validation_compare(v, nr, pcp_count(class), "blocks of order %u on a pageset", order);
+	return nr;
+}
+
+void pcp_validate(struct zone *zone, struct validation *v)
+{
+	struct zone_census census;
+	struct validation  ignored = { 0 };
+	uint64_t           blocks[PCP_CLASSES] = { 0 };
+
+	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
+		struct pcp *pcp = atomic_load(&zone->pcp[cpu]);
+
+		for (int i = 0; pcp && i < PCP_CLASSES; i++)
+			blocks[i] += validate_class(&pcp->classes[i], pcp_class_order(i), v);
+	}
+	mutex_lock(&zone->lock);
+	zone_census_locked(zone, &census, &ignored);
+	mutex_unlock(&zone->lock);
+	for (int i = 0; i < PCP_CLASSES; i++)
+		validation_compare(v, census.pcp[pcp_class_order(i)], blocks[i],
+				   "blocks of order %u on pagesets, by struct pages",
+				   pcp_class_order(i));
+}

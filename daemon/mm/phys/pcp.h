@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pcp - per-CPU pagesets in front of one zone's buddy
+ *
+ * Purpose     Keeps orders 0 to 3 and 9 off the zone lock. A hit is a list operation: no lock, no
+ *             locked instruction. A CPU is a daemon thread with a slot (base/cpu.h); a thread
+ *             without one goes to the buddy.
+ * Invariants  P1  class->count is the sum of the lengths of the class's lists.
+ *             P2  a block on a list has its head in PG_PCP with the class's order.
+ *             P3  the lists are touched by the owner between pcp_enter() and pcp_leave(), or by
+ *                 a visitor that holds zone->visit, has set blocked, passed asym_heavy() and then
+ *                 seen busy == 0.
+ * Locking     P3. The owner may take zone->lock inside. One that finds blocked set doesn't wait,
+ *             but goes to the buddy.
+ * Not here    Watermarks (zone.c), the choice of zone (balance/alloc.c).
+ */
+#ifndef MMB_MM_PHYS_PCP_H
+#define MMB_MM_PHYS_PCP_H
+
+#include "mm/phys/asym.h"
+#include "mm/phys/zone.h"
+
+enum { PCP_CLASSES = 5, PCP_ORDER_MAX_SMALL = 3 };
+
+/* o: P3   s: written under P3, read any time   c: fixed   v: zone->visit */
+struct pcp_class {
+	struct list_head lists[MIGRATE_PCPTYPES]; /* (o) hottest first */
+	_Atomic uint32_t count;        /* (s) blocks */
+	_Atomic uint32_t high;         /* (s) at this many a batch goes back; adapts */
+	uint16_t         batch;        /* (c) */
+	uint16_t         high_min;     /* (c) */
+	uint16_t         high_max;     /* (c) */
+	uint8_t          alloc_factor; /* (o) refills in a row: the next is batch << this */
+	uint8_t          free_factor;  /* (o) overflows in a row */
+	_Atomic uint64_t nr_alloc;     /* (s) blocks granted from here */
+	_Atomic uint64_t nr_free;      /* (s) blocks freed to here */
+	uint64_t         nr_seen;      /* (v) nr_alloc + nr_free at the last decay */
+};
+
+struct pcp {
+	_Atomic uint32_t busy;    /* owner writes */
+	_Atomic uint32_t blocked; /* (v) visitor writes */
+	struct zone     *zone;    /* (c) */
+	_Atomic uint64_t nr_refills, nr_overflows; /* (s) */
+	struct pcp_class classes[PCP_CLASSES];
+};
+
+/* Index of an order's class, -1 if it has none. */
+static inline int pcp_class_of(unsigned int order)
+{
+	if (likely(order <= PCP_ORDER_MAX_SMALL))
+		return (int)order;
+	return order == PAGEBLOCK_ORDER ? PCP_ORDER_MAX_SMALL + 1 : -1;
+}
+
+static inline unsigned int pcp_class_order(int index)
+{
+	return index <= PCP_ORDER_MAX_SMALL ? (unsigned int)index : PAGEBLOCK_ORDER;
+}
+
+static inline bool pcp_enter(struct pcp *pcp)
+{
+	atomic_store_explicit(&pcp->busy, 1, memory_order_relaxed);
+	asym_light();
+	if (likely(!atomic_load_explicit(&pcp->blocked, memory_order_acquire)))
+		return true;
+	atomic_store_explicit(&pcp->busy, 0, memory_order_release);
+	return false;
+}
+
+static inline void pcp_leave(struct pcp *pcp)
+{
+	atomic_store_explicit(&pcp->busy, 0, memory_order_release);
+}
+
+/* One writer at a time: no locked instruction is needed to add. */
+static inline void pcp_count_event(_Atomic uint64_t *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+static inline uint32_t pcp_count(const struct pcp_class *class)
+{
+	return atomic_load_explicit(&class->count, memory_order_relaxed);
+}
+
+static inline void pcp_set_count(struct pcp_class *class, uint32_t count)
+{
+	atomic_store_explicit(&class->count, count, memory_order_relaxed);
+}
+
+/* The calling thread's pageset, NULL if there is none (yet). */
+static inline struct pcp *pcp_of_this_cpu(struct zone *zone)
+{
+	int cpu = this_cpu();
+
+	return likely(cpu >= 0) ? atomic_load_explicit(&zone->pcp[cpu], memory_order_relaxed)
+				: NULL;
+}
+
+/* The calling thread's most recently freed block of that class and type, PG_ALLOCATED; NULL if it
+ * has none. Watermarks don't matter: what is on a pageset has left the free areas. */
+static inline struct page *pcp_alloc_hit(struct zone *zone, unsigned int order,
+					 enum migratetype type)
+{
+	int               index = pcp_class_of(order);
+	struct pcp       *pcp = pcp_of_this_cpu(zone);
+	struct pcp_class *class;
+	struct list_head *list, *entry;
+	struct page      *page = NULL;
+
+	if (unlikely(!pcp || index < 0 || !pcp_enter(pcp)))
+		return NULL;
+	class = &pcp->classes[index];
+	list = &class->lists[type];
+	entry = list->next;
+	if (likely(entry != list)) {
+		list->next = entry->next;
+		entry->next->prev = list;
+		page = list_entry(entry, struct page, lru);
+		pg_store(page, pg_word(PG_ALLOCATED, order, type));
+		pcp_set_count(class, pcp_count(class) - 1);
+		class->free_factor = 0;
+		pcp_count_event(&class->nr_alloc);
+	}
+	pcp_leave(pcp);
+	return page;
+}
+
+/* Puts a block whose state the caller has checked on the calling thread's pageset; false if it
+ * must go another way (no pageset, pageset full, pageblock isolated). */
+static inline bool pcp_free_hit(struct zone *zone, struct page *page, unsigned int order)
+{
+	int               index = pcp_class_of(order);
+	struct pcp       *pcp = pcp_of_this_cpu(zone);
+	enum migratetype  type = pfn_migratetype(page_to_pfn(page));
+	struct pcp_class *class;
+	uint32_t          count;
+
+	if (unlikely(!pcp || index < 0 || type >= MIGRATE_PCPTYPES || !pcp_enter(pcp)))
+		return false;
+	class = &pcp->classes[index];
+	count = pcp_count(class);
+	if (unlikely(count >= atomic_load_explicit(&class->high, memory_order_relaxed))) {
+		pcp_leave(pcp);
+		return false;
+	}
+	pg_store(page, pg_word(PG_PCP, order, type));
+	list_add(&page->lru, &class->lists[type]);
+	pcp_set_count(class, count + 1);
+	class->alloc_factor = 0;
+	pcp_count_event(&class->nr_free);
+	pcp_leave(pcp);
+	return true;
+}
+
+/* ---- the whole way, without watermark checks: pageset, refill, buddy ---- */
+
+/* Takes a block from the zone, PG_ALLOCATED; NULL if it has none. */
+struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype type,
+		     unsigned int flags);
+/* Gives a block back. Its state has been checked: PG_ALLOCATED or PG_CLAIMED of that order. */
+void free_unref_page(struct zone *zone, struct page *page, unsigned int order);
+
+/* ---- visitors ---- */
+
+/* Everything on one CPU's pageset goes to the buddy; returns frames. Any thread. */
+uint64_t pcp_drain(struct zone *zone, int cpu);
+/* All pagesets of the zone. */
+uint64_t pcp_drain_all(struct zone *zone);
+/* The slot's thread is gone or going: drains its pagesets in every zone. */
+void pcp_cpu_dead(int cpu);
+/* Once in a while: pagesets that have not been used since the last call are drained, high of the
+ * others moves towards its minimum. Returns frames given to the buddy. */
+uint64_t pcp_decay(struct zone *zone);
+/* Frames on all pagesets, approximately. */
+uint64_t pcp_nr_frames(const struct zone *zone);
+
+/* Frees the zone's pagesets, which must be empty or belong to a zone that ends. */
+void pcp_fini(struct zone *zone);
+/* P1, P2. Quiescent callers only. */
+void pcp_validate(struct zone *zone, struct validation *v);
+
+#endif

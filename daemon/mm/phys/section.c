@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * section - pfn ranges, ids, records and the table that finds a section by pfn
+ *
+ * Purpose     See section.h.
+ * Locking     section_mutex (RANK_STOCK) for ids[], pfns and the number of sections. Files are made
+ *             and mapped without it.
+ */
+#include "mm/phys/section.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/inject.h"
+#include "base/lock.h"
+#include "os/os.h"
+
+static struct mutex       section_mutex;
+static struct section *_Atomic *ids; /* (s) by id; read any time */
+static struct range_alloc pfns;      /* (s) */
+static _Atomic uint32_t   nr_sections; /* (s) */
+static uint32_t           next_id;   /* (s) where the search for a free id begins */
+
+void section_init(void)
+{
+	mutex_init(&section_mutex, RANK_STOCK, "sections");
+	ids = calloc(NR_SECTIONS_MAX, sizeof(ids[0]));
+	CHECK(ids);
+	/* PFN_NONE is the last number of a full span. */
+	range_alloc_init(&pfns, 0, meta_span_frames - (1u << MAX_ORDER));
+	nr_sections = 0;
+	next_id = 1;
+}
+
+void section_fini(void)
+{
+	CHECK(nr_sections == 0);
+	free((void *)ids);
+	ids = NULL;
+	mutex_fini(&section_mutex);
+}
+
+/* Whether struct pages may describe the section's frames. */
+static bool has_blocks(const struct section *section)
+{
+	return section->type == SECTION_ARENA || section->type == SECTION_META;
+}
+
+/* An id and a pfn range. */
+static int take_names(struct section *section)
+{
+	uint32_t id;
+	int      r = INJECT(PFN_RANGE);
+
+	if (r)
+		return r;
+	mutex_lock(&section_mutex);
+	id = next_id;
+	for (uint32_t tries = 1; ids[id] && tries < NR_SECTIONS_MAX; tries++)
+		id = id + 1 < NR_SECTIONS_MAX ? id + 1 : 1;
+	if (ids[id])
+		r = -EMFILE;
+	if (!r)
+		r = range_alloc(&pfns, &section->range, section->nr_frames,
+				has_blocks(section) ? 1u << MAX_ORDER : PAGEBLOCK_PAGES);
+	if (!r) {
+		section->id = id;
+		section->pfn = (uint32_t)section->range.start;
+		ids[id] = section;
+		nr_sections++;
+		next_id = id + 1 < NR_SECTIONS_MAX ? id + 1 : 1;
+	}
+	mutex_unlock(&section_mutex);
+	return r;
+}
+
+static void put_names(struct section *section)
+{
+	mutex_lock(&section_mutex);
+	range_free(&pfns, &section->range);
+	ids[section->id] = NULL;
+	nr_sections--;
+	mutex_unlock(&section_mutex);
+}
+
+static int populate_tables(const struct section *section)
+{
+	uint32_t block = pfn_to_block(section->pfn);
+	uint64_t nr = section->nr_frames >> PAGEBLOCK_ORDER;
+	int      r = meta_populate(META_RECORDS, section->id, 1);
+
+	if (r)
+		return r;
+	r = meta_populate(META_SECTION_OF, block, nr);
+	if (r)
+		goto out_record;
+	r = has_blocks(section) ? meta_populate(META_BLOCKS, block, nr) : 0;
+	if (!r)
+		return 0;
+	meta_release(META_SECTION_OF, block, nr);
+out_record:
+	meta_release(META_RECORDS, section->id, 1);
+	return r;
+}
+
+static void release_tables(const struct section *section)
+{
+	uint32_t block = pfn_to_block(section->pfn);
+	uint64_t nr = section->nr_frames >> PAGEBLOCK_ORDER;
+
+	if (has_blocks(section))
+		meta_release(META_BLOCKS, block, nr);
+	meta_release(META_SECTION_OF, block, nr);
+	meta_release(META_RECORDS, section->id, 1);
+}
+
+static void set_section_of(const struct section *section, uint32_t id)
+{
+	uint32_t block = pfn_to_block(section->pfn);
+	uint64_t nr = section->nr_frames >> PAGEBLOCK_ORDER;
+
+	for (uint64_t i = 0; i < nr; i++)
+		atomic_store_explicit(&section_of[block + i], id, memory_order_release);
+}
+
+static void write_record(const struct section *section, uint64_t owner_id)
+{
+	struct section_record *record = &section_records[section->id];
+	struct stat            file;
+
+	*record = (struct section_record){
+		.id = section->id,
+		.pfn = section->pfn,
+		.kind = (uint8_t)section->kind,
+		.type = (uint8_t)section->type,
+		.node = (int16_t)section->node,
+		.nr_frames = section->nr_frames,
+		.owner_id = owner_id,
+		.file = fstat(section->fd, &file) ? 0 : file.st_ino,
+	};
+	atomic_thread_fence(memory_order_release);
+	record->magic = SECTION_RECORD_MAGIC;
+}
+
+static int open_file(struct section *section)
+{
+	int r = INJECT(SECTION_ADD);
+
+	if (r)
+		return r;
+	section->fd = os->memfd_new(section->name, section->nr_frames << PAGE_SHIFT,
+				    section->kind == STOCK_HUGE ? OS_HUGETLB : 0);
+	return section->fd < 0 ? section->fd : 0;
+}
+
+static struct section *section_new(const struct section_request *request)
+{
+	struct section *section = calloc(1, sizeof(*section));
+
+	if (!section)
+		return NULL;
+	section->nr_frames = request->nr_frames;
+	section->kind = request->kind;
+	section->type = request->type;
+	section->node = request->node;
+	section->owner = request->owner;
+	section->fd = -1;
+	snprintf(section->name, sizeof(section->name), SECTION_FILE_PREFIX "%s", request->name);
+	return section;
+}
+
+int section_add(const struct section_request *request, struct section **out)
+{
+	struct section *section = section_new(request);
+	int             r;
+
+	CHECK(request->nr_frames && is_aligned(request->nr_frames, PAGEBLOCK_PAGES));
+	if (!section)
+		return -ENOMEM;
+	r = take_names(section);
+	if (r)
+		goto out_free;
+	r = open_file(section);
+	if (r)
+		goto out_names;
+	r = populate_tables(section);
+	if (r)
+		goto out_file;
+	if (request->map)
+		r = os->map(section_virt(section), section->nr_frames << PAGE_SHIFT, section->fd, 0);
+	if (r)
+		goto out_tables;
+	section->mapped = request->map;
+	set_section_of(section, section->id);
+	write_record(section, request->owner_id);
+	*out = section;
+	return 0;
+out_tables:
+	release_tables(section);
+out_file:
+	os->close(section->fd);
+out_names:
+	put_names(section);
+out_free:
+	free(section);
+	return r;
+}
+
+void section_remove(struct section *section)
+{
+	section_records[section->id].magic = 0;
+	set_section_of(section, 0);
+	if (section->mapped) {
+		int r = os->unmap(section_virt(section), section->nr_frames << PAGE_SHIFT);
+
+		CHECK(!r);
+	}
+	os->close(section->fd);
+	release_tables(section);
+	put_names(section);
+	free(section);
+}
+
+struct section *section_by_id(uint32_t id)
+{
+	return id && id < NR_SECTIONS_MAX ? ids[id] : NULL;
+}
+
+struct section *pfn_to_section(uint64_t pfn)
+{
+	uint64_t block = pfn >> PAGEBLOCK_ORDER;
+
+	if (pfn >= meta_span_frames || !meta_is_populated(META_SECTION_OF, block))
+		return NULL;
+	return section_by_id(atomic_load_explicit(&section_of[block], memory_order_acquire));
+}
+
+uint32_t section_count(void)
+{
+	return nr_sections;
+}
+
+void section_for_each(void (*fn)(struct section *section, void *arg), void *arg)
+{
+	mutex_lock(&section_mutex);
+	for (struct range *r = range_find_from(&pfns, 0); r; r = range_next(r))
+		fn(container_of(r, struct section, range), arg);
+	mutex_unlock(&section_mutex);
+}
+
+static void validate_section(struct section *section, void *arg)
+{
+	struct validation           *v = arg;
+	const struct section_record *record = &section_records[section->id];
+	uint32_t                     block = pfn_to_block(section->pfn);
+
+	validation_expect(v, ids[section->id] == section, "section %u is found by its id",
+			  section->id);
+	validation_compare(v, SECTION_RECORD_MAGIC, record->magic, "magic of section %u's record",
+			   section->id);
+	validation_compare(v, section->pfn, record->pfn, "pfn in section %u's record", section->id);
+	validation_compare(v, section->nr_frames, record->nr_frames,
+			   "length in section %u's record", section->id);
+	for (uint64_t i = 0; i < section->nr_frames >> PAGEBLOCK_ORDER; i++)
+		validation_compare(v, section->id, section_of[block + i],
+				   "section of pageblock %llu",
+				   (unsigned long long)(block + i));
+}
+
+void section_validate(struct validation *v)
+{
+	mutex_lock(&section_mutex);
+	range_alloc_validate(&pfns, v);
+	validation_compare(v, pfns.nr_ranges, nr_sections, "number of sections");
+	for (struct range *r = range_find_from(&pfns, 0); r; r = range_next(r))
+		validate_section(container_of(r, struct section, range), v);
+	mutex_unlock(&section_mutex);
+}

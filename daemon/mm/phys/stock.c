@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stock - admission, and the accounting of memory that exists
+ *
+ * Purpose     See stock.h. used is held + present, so that one compare-and-swap keeps K1.
+ * Not here    Moving held memory (stock_hold.c).
+ */
+#include "mm/phys/stock.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "base/inject.h"
+#include "mm/phys/stock_hold.h"
+#include "os/os.h"
+
+enum {
+	MARGIN_DIVISOR = 128,
+	MARGIN_FRAMES_MIN = 2 * PAGEBLOCK_PAGES,
+	MARGIN_FRAMES_MAX = (64 << 20) >> PAGE_SHIFT,
+	RESERVE_FRAMES_MIN = 2 * MARGIN_FRAMES_MIN,
+};
+
+static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
+static int          metadata_node = -1;
+
+struct stock *stock_of(int node, enum stock_kind kind)
+{
+	DCHECK(node >= 0 && node < MAX_NUMNODES);
+	return &stocks[node][kind];
+}
+
+static uint64_t margin_of(uint64_t reserve)
+{
+	uint64_t margin = round_down(reserve / MARGIN_DIVISOR, PAGEBLOCK_PAGES);
+
+	margin = max_t(uint64_t, margin, MARGIN_FRAMES_MIN);
+	return min_t(uint64_t, margin, MARGIN_FRAMES_MAX);
+}
+
+int stock_init(const struct stock_request *request)
+{
+	struct stock *s = stock_of(request->node, request->kind);
+	uint64_t      reserve = round_down(request->reserve, PAGEBLOCK_PAGES);
+	int           r = 0;
+
+	if (reserve < RESERVE_FRAMES_MIN)
+		return -EINVAL;
+	if (reserve > request->available)
+		return -ENOMEM;
+	*s = (struct stock){
+		.limit = reserve - margin_of(reserve),
+		.mode = request->mode,
+		.node = request->node,
+		.kind = request->kind,
+		.os_node = request->os_node,
+		.locked = true,
+	};
+	mutex_init(&s->lock, RANK_STOCK, "stock");
+	if (s->mode == STOCK_HOLD) {
+		s->slack = round_down(margin_of(reserve) / 2, PAGEBLOCK_PAGES);
+		r = stock_hold_init(s, reserve);
+	}
+	if (!r)
+		s->reserve = reserve;
+	return r;
+}
+
+void stock_fini(int node, enum stock_kind kind)
+{
+	struct stock *s = stock_of(node, kind);
+
+	if (!s->reserve)
+		return;
+	CHECK(s->committed == 0 && s->used == s->held);
+	if (s->section)
+		stock_hold_fini(s);
+	mutex_fini(&s->lock);
+	s->reserve = 0;
+	s->limit = 0;
+}
+
+/* Raises *counter by nr unless it would pass limit. */
+static bool add_up_to(_Atomic uint64_t *counter, uint64_t nr, uint64_t limit)
+{
+	uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+
+	do {
+		if (nr > limit || old > limit - nr)
+			return false;
+	} while (!atomic_compare_exchange_weak(counter, &old, old + nr));
+	return true;
+}
+
+int stock_commit(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+	int           r = INJECT(COMMIT);
+
+	if (r)
+		return r;
+	if (add_up_to(&s->committed, nr, s->limit))
+		return 0;
+	atomic_fetch_add(&s->nr_refused, 1);
+	return -ENOMEM;
+}
+
+void stock_uncommit(int node, enum stock_kind kind, uint64_t nr)
+{
+	uint64_t old = atomic_fetch_sub(&stock_of(node, kind)->committed, nr);
+
+	CHECK(old >= nr);
+}
+
+uint64_t stock_available(int node, enum stock_kind kind)
+{
+	struct stock *s = stock_of(node, kind);
+	uint64_t      committed = s->committed;
+
+	return committed < s->limit ? s->limit - committed : 0;
+}
+
+/* No room: held memory makes way, one pageblock at a time. */
+static int take_slow(struct stock *s, uint64_t nr)
+{
+	bool room, more = s->mode == STOCK_HOLD;
+
+	mutex_lock(&s->lock);
+	while (!(room = add_up_to(&s->used, nr, s->reserve)) && more) {
+		if (stock_punch_held_locked(s))
+			continue;
+		more = s->nr_busy > 0;
+		mutex_unlock(&s->lock);
+		sched_yield(); /* a block is being filled; it can be punched in a moment */
+		mutex_lock(&s->lock);
+	}
+	mutex_unlock(&s->lock);
+	return room ? 0 : -ENOMEM;
+}
+
+int stock_take(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+
+	if (likely(add_up_to(&s->used, nr, s->reserve)))
+		return 0;
+	return s->reserve ? take_slow(s, nr) : -ENOMEM;
+}
+
+void stock_put(int node, enum stock_kind kind, uint64_t nr)
+{
+	uint64_t old = atomic_fetch_sub(&stock_of(node, kind)->used, nr);
+
+	CHECK(old >= nr);
+}
+
+int stock_populate(const struct stock_populate_request *request)
+{
+	struct stock *s = stock_of(request->node, request->section->kind);
+	uint64_t      range = request->offset | request->length;
+	bool          huge = request->huge && s->kind == STOCK_BASE &&
+		    is_aligned(range, PAGEBLOCK_SIZE);
+	/* Twice what is wanted: what others grab meanwhile is theirs. */
+	uint64_t      tries = 2 * (request->length >> PAGEBLOCK_SHIFT) + 8;
+	int           r;
+
+	do {
+		r = (huge ? os->populate_huge : os->populate)(request->section->fd,
+							      request->offset, request->length,
+							      s->os_node);
+	} while ((r == -ENOMEM || r == -ENOSPC) && tries-- && stock_relieve(s));
+	return r;
+}
+
+bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out)
+{
+	struct stock *s = stock_of(node, kind);
+
+	if (!s->reserve)
+		return false;
+	mutex_lock(&s->lock);
+	*out = (struct stock_snapshot){
+		.reserve = s->reserve,
+		.held = s->held,
+		.present = s->used - s->held,
+		.committed = s->committed,
+		.margin = s->reserve - s->limit,
+		.slack = s->slack,
+		.nr_refused = s->nr_refused,
+		.hold = s->mode == STOCK_HOLD,
+		.locked = s->locked,
+	};
+	mutex_unlock(&s->lock);
+	return true;
+}
+
+/* ---- metadata ---- */
+
+static int charge_metadata(uint64_t frames)
+{
+	int r = stock_commit(metadata_node, STOCK_BASE, frames);
+
+	if (r)
+		return r;
+	r = stock_take(metadata_node, STOCK_BASE, frames);
+	if (r)
+		stock_uncommit(metadata_node, STOCK_BASE, frames);
+	return r;
+}
+
+static void uncharge_metadata(uint64_t frames)
+{
+	stock_put(metadata_node, STOCK_BASE, frames);
+	stock_uncommit(metadata_node, STOCK_BASE, frames);
+}
+
+static bool relieve_metadata(void)
+{
+	return stock_relieve(stock_of(metadata_node, STOCK_BASE));
+}
+
+int stock_charge_metadata(int node)
+{
+	struct meta_charger charger = { charge_metadata, uncharge_metadata, relieve_metadata, 0 };
+	int                 r;
+
+	if (node < 0) {
+		r = meta_set_charger(NULL);
+		metadata_node = -1;
+		return r;
+	}
+	metadata_node = node;
+	charger.os_node = stock_of(node, STOCK_BASE)->os_node;
+	r = meta_set_charger(&charger);
+	if (r)
+		metadata_node = -1;
+	return r;
+}
+
+/* ---- validation ---- */
+
+static void add_section(struct section *section, void *arg)
+{
+	uint64_t *present = arg;
+
+	if (section->type != SECTION_RESERVE)
+		present[section->kind] += (uint64_t)os->allocated(section->fd) >> PAGE_SHIFT;
+}
+
+static void validate_stock(struct stock *s, struct validation *v)
+{
+	const char *name = s->kind == STOCK_HUGE ? "huge" : "base";
+
+	validation_expect(v, s->used <= s->reserve, "node %d %s: held + present within the reserve",
+			  s->node, name);
+	validation_expect(v, s->committed <= s->limit, "node %d %s: committed within the limit",
+			  s->node, name);
+	validation_expect(v, s->used - s->held <= s->committed,
+			  "node %d %s: present is committed", s->node, name);
+	if (s->section)
+		stock_hold_validate(s, v);
+}
+
+void stock_validate(struct validation *v)
+{
+	uint64_t present[NR_STOCK_KINDS] = { 0 };
+
+	section_for_each(add_section, present);
+	if (metadata_node >= 0)
+		present[STOCK_BASE] += meta_bytes() >> PAGE_SHIFT;
+	for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
+		uint64_t recorded = 0;
+
+		for (int node = 0; node < MAX_NUMNODES; node++) {
+			struct stock *s = stock_of(node, (enum stock_kind)kind);
+
+			if (!s->reserve)
+				continue;
+			recorded += s->used - s->held;
+			validate_stock(s, v);
+		}
+		validation_compare(v, present[kind], recorded, "frames present in %s stocks",
+				   kind == STOCK_HUGE ? "huge" : "base");
+	}
+}

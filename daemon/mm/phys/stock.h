@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stock - what a node has of one kind of memory, and admission to it
+ *
+ * Purpose     commit is a promise (stock_commit), present is memory that exists (stock_take), held
+ *             is memory the broker keeps so that promises can be kept (hold mode). account mode
+ *             holds nothing and only counts.
+ * Invariants  K1  held + present <= reserve, at every moment.
+ *             K2  committed <= limit = reserve - margin, and present <= committed: so taking what
+ *                 was committed never fails for lack of stock.
+ *             K3  present is raised before a file is populated and lowered after it was punched.
+ *             K4  held frames lie in the stock's reserve section, whole pageblocks.
+ *             K5  slack <= margin: the part of the reserve the holder leaves free, so that a taker
+ *                 populates first and the holder punches afterwards.
+ * Locking     committed and used (held + present) are atomic and change by compare-and-swap;
+ *             stock->lock (RANK_STOCK) for moving held. One atomic operation when slack suffices.
+ * Not here    Limits of a pool (client), background threads (they call stock_refill_step).
+ */
+#ifndef MMB_MM_PHYS_STOCK_H
+#define MMB_MM_PHYS_STOCK_H
+
+#include "base/lock.h"
+#include "mm/phys/section.h"
+
+enum stock_mode { STOCK_ACCOUNT, STOCK_HOLD };
+enum stock_block { BLOCK_ABSENT, BLOCK_BUSY, BLOCK_HELD };
+
+/* c: fixed after init   l: lock   a: atomic */
+struct stock {
+	uint64_t         reserve; /* (c) frames; 0: this node has no such stock */
+	uint64_t         limit;   /* (c) most that may be committed */
+	uint64_t         slack;   /* (c) K5; 0 in account mode */
+	enum stock_mode  mode;    /* (c) */
+	int              node;    /* (c) index */
+	enum stock_kind  kind;    /* (c) */
+	int              os_node; /* (c) for binding; OS_NODE_ANY: never bound */
+	_Atomic uint64_t committed; /* (a) K2 */
+	_Atomic uint64_t used;      /* (a) K1: held + present */
+	_Atomic uint64_t held;      /* (l) changes; readable any time */
+	struct mutex     lock;
+	struct section  *section;   /* (c) the reserve's, NULL in account mode */
+	uint8_t         *blocks;    /* (l) enum stock_block of each pageblock of section */
+	uint32_t         nr_busy;   /* (l) blocks being populated */
+	uint32_t         nr_blocks; /* (c) */
+	uint32_t         hint_held, hint_absent; /* (l) where a search starts */
+	_Atomic bool     locked;    /* (a) all held memory so far could be locked */
+	_Atomic uint64_t nr_punched, nr_refilled, nr_refused; /* (a) */
+};
+
+struct stock_request {
+	int             node, os_node;
+	enum stock_kind kind;
+	enum stock_mode mode;
+	uint64_t        reserve;   /* frames; rounded down to pageblocks */
+	uint64_t        available; /* frames the host can give; more is refused */
+};
+
+/* -EINVAL: smaller than four pageblocks; -ENOMEM: more than the host has, or the errno of making
+ * the reserve's section. A hold stock is empty until stock_hold_populate(). */
+int stock_init(const struct stock_request *request);
+/* Gives back what is held. present and committed must be 0. */
+void stock_fini(int node, enum stock_kind kind);
+
+/* Start-up in hold mode: pageblocks [0, stock_hold_blocks) of the reserve are to be populated; any
+ * number of threads may take parts. -ENOMEM or -ENOSPC: the host doesn't have it. */
+uint64_t stock_hold_blocks(int node, enum stock_kind kind);
+int stock_hold_populate(int node, enum stock_kind kind, uint64_t first_block, uint64_t nr);
+
+/* Admission of nr frames. -ENOMEM: the limit is reached. */
+int stock_commit(int node, enum stock_kind kind, uint64_t nr);
+void stock_uncommit(int node, enum stock_kind kind, uint64_t nr);
+/* Frames still admissible. */
+uint64_t stock_available(int node, enum stock_kind kind);
+
+/* nr committed frames are about to be populated. Always 0 for what is committed; -ENOMEM is a
+ * caller that takes what it did not commit. May punch held memory. */
+int stock_take(int node, enum stock_kind kind, uint64_t nr);
+/* nr frames have been punched. */
+void stock_put(int node, enum stock_kind kind, uint64_t nr);
+
+/* Populates [offset, offset + length) of a section's file with memory of `node`, which the caller
+ * has taken. If the host has no page left, held memory is given up for it. Whole pageblocks of base
+ * memory are made huge where `huge` says so. 0 or negative errno; what came stays. */
+struct stock_populate_request {
+	struct section *section;
+	uint64_t        offset, length; /* bytes */
+	int             node;
+	bool            huge;
+};
+int stock_populate(const struct stock_populate_request *request);
+
+/* Moves held one pageblock towards reserve - present - slack. 1: there may be more to do, 0: it is
+ * there, negative errno: the host doesn't give (try later). May take long. */
+int stock_refill_step(int node, enum stock_kind kind);
+/* How far held is from where it should be, in frames; negative: too little is held. */
+int64_t stock_hold_surplus(int node, enum stock_kind kind);
+
+struct stock_snapshot {
+	uint64_t reserve, held, present, committed, margin, slack; /* frames */
+	uint64_t nr_refused;
+	bool     hold, locked;
+};
+/* False if the node has no such stock. */
+bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out);
+
+/* Charges metadata to node's base stock from now on, what exists included; -1: to nobody again. */
+int stock_charge_metadata(int node);
+/* Recomputes held and present from the files. Quiescent callers only: nobody takes or puts. */
+void stock_validate(struct validation *v);
+
+#endif

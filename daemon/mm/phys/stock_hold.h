@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stock_hold - the part of a stock that keeps memory nobody uses: the reserve's section
+ *
+ * Purpose     Populates and punches pageblocks of the reserve. For stock.c only; the public part
+ *             (stock_hold_populate, stock_refill_step) is in stock.h.
+ * Locking     stock->lock for block states; a block being populated is BLOCK_BUSY meanwhile.
+ */
+#ifndef MMB_MM_PHYS_STOCK_HOLD_H
+#define MMB_MM_PHYS_STOCK_HOLD_H
+
+#include "mm/phys/stock.h"
+
+struct stock *stock_of(int node, enum stock_kind kind);
+
+int stock_hold_init(struct stock *s, uint64_t reserve);
+void stock_hold_fini(struct stock *s);
+/* One pageblock back to the host; false if none is held (or the host refused). */
+bool stock_punch_held_locked(struct stock *s);
+/* The host is out of pages: gives up one held pageblock. */
+bool stock_relieve(struct stock *s);
+void stock_hold_validate(struct stock *s, struct validation *v);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ahead - populates and maps ahead of a sequential streak, in the background
+ *
+ * Purpose     A streak's next blocks are produced and mapped by work threads while the client
+ *             still touches the last one, so that it rarely faults at all.
+ * Invariants  A1  the first page of each block stays unmapped: touching it tells how far the
+ *                 client has come, and starts the blocks after it.
+ *             A2  a job holds references to its mm and region, and at most AHEAD_JOBS wait.
+ */
+#ifndef MMB_SPACE_AHEAD_H
+#define MMB_SPACE_AHEAD_H
+
+#include "mm/space/mm.h"
+
+enum {
+	AHEAD_BLOCK_BYTES = 2 << 20, /* one job of 4 KiB pages */
+	AHEAD_BLOCK_HUGE = 4,        /* one job of 2 MiB pages */
+	AHEAD_JOBS = 64,
+};
+
+static inline uint64_t ahead_block_pages(const struct region *region)
+{
+	uint64_t pages = AHEAD_BLOCK_BYTES >> region->page_shift;
+
+	return pages > AHEAD_BLOCK_HUGE ? pages : AHEAD_BLOCK_HUGE;
+}
+
+int ahead_init(unsigned int nr_threads);
+void ahead_fini(void);
+/* Pages [first, first + nr) of the target's region, as seen through its window. */
+void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range);
+/* Installs entries for pages that are present; shared with the fault path. Negative errno of the
+ * first page that couldn't be mapped, with *done pages finished. */
+int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);
+
+#endif

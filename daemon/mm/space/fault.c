@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mm/space/fault.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "mm/space/ahead.h"
+
+enum {
+	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
+	ROUNDS_MAX = 8, /* a page punched under us this often is left to the next fault */
+};
+
+/* c: fixed   p: parked_lock */
+struct parked {
+	struct list_head link;       /* (p) */
+	struct mm       *mm;         /* (c) */
+	struct os_uffd_event event;  /* (c) */
+	uint64_t         first_ns;   /* (c) */
+	uint64_t         due_ns;     /* (p) */
+	int              error;      /* (c) why */
+};
+
+struct fault_stats fault_stats;
+struct histogram fault_latency;
+
+static struct fault_config config;
+static struct mutex parked_lock;
+static struct list_head parked_list = LIST_HEAD_INIT(parked_list);
+
+void fault_init(const struct fault_config *request)
+{
+	config = *request;
+	mutex_init(&parked_lock, RANK_LEAF, "parked faults");
+}
+
+static void drop_parked(struct parked *p)
+{
+	mm_put(p->mm);
+	free(p);
+}
+
+void fault_fini(void)
+{
+	struct parked *p, *next;
+
+	list_for_each_entry_safe(p, next, &parked_list, link) {
+		list_del(&p->link);
+		drop_parked(p);
+	}
+	mutex_fini(&parked_lock);
+}
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* SIGBUS at this page of this client, with a cause it can read. */
+static void poison_window(struct mm *mm, const struct fault_record *record)
+{
+	int r = -EOPNOTSUPP;
+
+	count(&fault_stats.nr_poisoned);
+	if (config.log_fault)
+		config.log_fault(mm->owner, record);
+	if (config.can_poison)
+		r = os->uffd_poison(mm->uffd, record->address, record->length);
+	if (r == -EEXIST) /* mapped meanwhile: it may look again */
+		r = os->uffd_wake(mm->uffd, record->address, record->length);
+	if (r && r != -ESRCH && r != -ENOENT && config.end_client)
+		config.end_client(mm->owner, "a page is lost and this kernel can't poison it");
+}
+
+static void poison_target(struct mm *mm, const struct mm_target *target, const char *cause)
+{
+	uint64_t            bytes = region_page_bytes(target->region);
+	struct fault_record record = {
+		.address = target->base + target->page * bytes,
+		.length = bytes,
+		.offset = target->page * bytes,
+		.region = target->region->name,
+		.error = -EIO,
+		.cause = cause,
+	};
+
+	poison_window(mm, &record);
+}
+
+/* An address in our userfaultfd that no window of ours covers: an arena page that was never
+ * granted or has been returned, or a range that the client registered by itself. */
+static void poison_stray(struct mm *mm, uint64_t address)
+{
+	struct fault_record record = {
+		.address = round_down(address, PAGE_SIZE),
+		.length = PAGE_SIZE,
+		.region = "",
+		.error = -EFAULT,
+		.cause = "no memory was granted at this address, or it has been given back",
+	};
+	uint64_t block = round_down(address, PAGEBLOCK_SIZE);
+	int      r;
+
+	count(&fault_stats.nr_strays);
+	atomic_fetch_add_explicit(&mm->nr_strays, 1, memory_order_relaxed);
+	if (config.can_poison) {
+		r = os->uffd_poison(mm->uffd, record.address, PAGE_SIZE);
+		if (r == -EINVAL) { /* hugetlb: whole pages only */
+			record.address = block;
+			record.length = PAGEBLOCK_SIZE;
+		} else if (!r || r == -ESRCH || r == -ENOENT) {
+			if (config.log_fault)
+				config.log_fault(mm->owner, &record);
+			count(&fault_stats.nr_poisoned);
+			return;
+		}
+	}
+	poison_window(mm, &record);
+}
+
+static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t first_ns, int error)
+{
+	struct parked *p = malloc(sizeof(*p));
+
+	if (!p || !mm_get(mm)) {
+		free(p);
+		os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
+		return;
+	}
+	*p = (struct parked){ .mm = mm, .event = *event, .first_ns = first_ns,
+			      .due_ns = os->now_ns() + PARK_RETRY_NS, .error = error };
+	count(&fault_stats.nr_parked);
+	log_emit_limited(LOG_WARNING, "fault_parked",
+			 "pid %d: a page can't be produced now (error %d); retrying", mm->pid, -error);
+	mutex_lock(&parked_lock);
+	list_add_tail(&p->link, &parked_list);
+	mutex_unlock(&parked_lock);
+}
+
+/* CONTINUE says the page isn't in the file although its word is PRESENT. With BUSY held nobody of
+ * ours can have taken it: if it still isn't there, a client punched it. */
+static void settle_vanished(struct mm *mm, const struct mm_target *target)
+{
+	_Atomic uint64_t *word = &target->region->words[target->page];
+	struct page_range one = { target->page, 1 };
+	uint64_t          bytes = region_page_bytes(target->region);
+	uint64_t          old;
+	int64_t           at;
+
+	if (!word_try_busy(word, PAGE_PRESENT, &old))
+		return;
+	at = os->next_present(target->region->section->fd, target->page * bytes);
+	if (word_end_busy(word, old))
+		region_wake(target->region, one);
+	if (at >= 0 && (uint64_t)at < (target->page + 1) * bytes)
+		return;
+	if (region_poison(target->region, target->page, "a client punched it out of the file")) {
+		count(&fault_stats.nr_punched);
+		poison_target(mm, target, "the page was punched out by a client");
+	}
+}
+
+/* What to do after CONTINUE failed on the faulting page. 0: look at the word again. */
+static int settle_error(struct mm *mm, const struct mm_target *target, int error)
+{
+	uint64_t bytes = region_page_bytes(target->region);
+	uint64_t address = target->base + target->page * bytes;
+
+	switch (error) {
+	case -ENOENT:
+	case -ESRCH:
+		count(&fault_stats.nr_gone);
+		return 1;
+	case -EFAULT:
+		settle_vanished(mm, target);
+		return 0;
+	default: /* -EAGAIN: the client is changing its map; -ENOMEM: no page table just now */
+		count(&fault_stats.nr_again);
+		os->uffd_wake(mm->uffd, address, bytes);
+		return 1;
+	}
+}
+
+/* One round: produce and map. 1: the event is settled; 0: look again; else the error. */
+static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t around)
+{
+	struct page_range range = { target->page, min_t(uint64_t, around, target->end - target->page) };
+	struct page_range run;
+	uint64_t          done = 0;
+	int               r;
+
+	r = region_make_present(target->region, range, target->page, &run);
+	if (r == -EBUSY) {
+		count(&fault_stats.nr_busy);
+		return 1;
+	}
+	if (r == -EIO) {
+		poison_target(mm, target, "the page is lost");
+		return 1;
+	}
+	if (r)
+		return r;
+	run.nr -= target->page - run.first;
+	run.first = target->page;
+	r = map_run(mm, target, run, &done);
+	if (done) {
+		atomic_fetch_add_explicit(&fault_stats.nr_around, done - 1, memory_order_relaxed);
+		return 1;
+	}
+	return settle_error(mm, target, r);
+}
+
+static void count_fault(struct mm *mm, struct region *region, uint32_t flags)
+{
+	count(&fault_stats.nr_faults);
+	count(flags & OS_FAULT_MINOR ? &fault_stats.nr_minor
+				     : flags & OS_FAULT_WP ? &fault_stats.nr_wp
+							   : &fault_stats.nr_missing);
+	atomic_fetch_add_explicit(&mm->nr_faults, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&region->nr_faults, 1, memory_order_relaxed);
+	if (flags & OS_FAULT_WRITE)
+		atomic_fetch_add_explicit(&region->nr_write_faults, 1, memory_order_relaxed);
+}
+
+/* Nothing of ours is write-protected: whoever did it gets it undone. */
+static void settle_wp(struct mm *mm, const struct mm_target *target)
+{
+	uint64_t bytes = region_page_bytes(target->region);
+
+	os->uffd_unprotect(mm->uffd, target->base + target->page * bytes, bytes);
+}
+
+/* 0: settled; else the error for which the page can't be produced now. */
+static int resolve(struct mm *mm, const struct os_uffd_event *event)
+{
+	struct mm_target target;
+	struct mm_hint   hint;
+	int              r = 0;
+
+	if (!mm_find(mm, event->address, &target, &hint)) {
+		poison_stray(mm, event->address);
+		return 0;
+	}
+	count_fault(mm, target.region, event->flags);
+	if (event->flags & OS_FAULT_WP) {
+		settle_wp(mm, &target);
+	} else {
+		if (hint.in_ahead && event->flags & OS_FAULT_MINOR)
+			hint.around = 1;
+		for (int round = 0; round < ROUNDS_MAX && !r; round++)
+			r = fault_round(mm, &target, hint.around);
+		if (!r) /* it went away each time: fault again rather than hold this thread */
+			os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
+		if (r > 0 && hint.ahead_nr)
+			ahead_start(mm, &target, (struct page_range){ hint.ahead_first, hint.ahead_nr });
+	}
+	region_put(target.region);
+	return r < 0 ? r : 0;
+}
+
+void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns)
+{
+	int r = resolve(mm, event);
+
+	if (r)
+		park(mm, event, read_ns, r);
+	else
+		histogram_add(&fault_latency, os->now_ns() - read_ns);
+}
+
+static void give_up(struct parked *p)
+{
+	struct mm_target target;
+	struct mm_hint   hint;
+
+	log_emit_limited(LOG_ERR, "fault_deadline",
+			 "pid %d: no page could be produced within the deadline (error %d)",
+			 p->mm->pid, -p->error);
+	if (!mm_find(p->mm, p->event.address, &target, &hint))
+		return;
+	poison_target(p->mm, &target, "no memory for the page within fault_deadline");
+	region_put(target.region);
+}
+
+static void retry_one(struct parked *p, uint64_t now_ns)
+{
+	int r = resolve(p->mm, &p->event);
+
+	if (!r) {
+		drop_parked(p);
+	} else if (now_ns - p->first_ns >= config.deadline_ns) {
+		p->error = r;
+		give_up(p);
+		drop_parked(p);
+	} else {
+		p->due_ns = now_ns + PARK_RETRY_NS;
+		mutex_lock(&parked_lock);
+		list_add_tail(&p->link, &parked_list);
+		mutex_unlock(&parked_lock);
+	}
+}
+
+uint64_t fault_retry_parked(uint64_t now_ns)
+{
+	struct list_head due = LIST_HEAD_INIT(due);
+	struct parked   *p, *next;
+	bool             more;
+
+	mutex_lock(&parked_lock);
+	list_for_each_entry_safe(p, next, &parked_list, link) {
+		if (p->due_ns > now_ns)
+			continue;
+		list_del(&p->link);
+		list_add_tail(&p->link, &due);
+	}
+	mutex_unlock(&parked_lock);
+	list_for_each_entry_safe(p, next, &due, link) {
+		list_del(&p->link);
+		retry_one(p, now_ns);
+	}
+	mutex_lock(&parked_lock);
+	more = !list_empty(&parked_list);
+	mutex_unlock(&parked_lock);
+	return more ? PARK_RETRY_NS : 0;
+}

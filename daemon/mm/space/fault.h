@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fault - answers one userfaultfd event of one session
+ *
+ * Purpose     From an address to a resident page and an installed entry: find the window, make
+ *             the page (and, in a streak, its neighbours) present, CONTINUE; or poison, so that
+ *             the client gets SIGBUS with a cause and never zeros or another page's data.
+ * Invariants  F1  every fault event ends in exactly one of: an entry installed and woken, a
+ *                 poison, a note as waiter of a busy page, a wake that makes it fault again, or
+ *                 a place on the parked list (retried until the deadline).
+ * Locking     mm->lock for the look-up only. No lock is held over a system call.
+ */
+#ifndef MMB_SPACE_FAULT_H
+#define MMB_SPACE_FAULT_H
+
+#include "base/histogram.h"
+#include "mm/space/mm.h"
+#include "os/os.h"
+
+struct fault_record {
+	uint64_t    address, length, offset;
+	const char *region;
+	int         error; /* negative errno */
+	const char *cause;
+};
+
+struct fault_config {
+	uint64_t deadline_ns; /* after which a page that can't be produced is poisoned */
+	bool     can_poison;  /* else the client is ended through its pidfd */
+	/* Set by the floor above; both may be called from any fault thread. */
+	void (*log_fault)(void *owner, const struct fault_record *record);
+	void (*end_client)(void *owner, const char *reason);
+};
+
+void fault_init(const struct fault_config *config);
+void fault_fini(void);
+
+/* Handles one event; `read_ns` is when it was read, for the latency histogram. */
+void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns);
+/* Retries what is parked and due; returns nanoseconds until the next retry, 0: none. */
+uint64_t fault_retry_parked(uint64_t now_ns);
+
+struct fault_stats {
+	_Atomic uint64_t nr_faults, nr_minor, nr_missing, nr_wp;
+	_Atomic uint64_t nr_strays;   /* address without a window */
+	_Atomic uint64_t nr_gone;     /* ENOENT, ESRCH: unmapped or dead meanwhile */
+	_Atomic uint64_t nr_busy;     /* noted as waiter */
+	_Atomic uint64_t nr_again;    /* woken to fault again */
+	_Atomic uint64_t nr_parked;
+	_Atomic uint64_t nr_poisoned;
+	_Atomic uint64_t nr_punched;  /* pages a client punched behind our back */
+	_Atomic uint64_t nr_around;   /* entries installed beyond the faulting one */
+	_Atomic uint64_t nr_ahead;    /* pages produced in the background */
+};
+extern struct fault_stats fault_stats;
+extern struct histogram fault_latency;
+
+#endif

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mm/space/mm.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "mm/obj/objtable.h"
+#include "mm/space/ahead.h"
+#include "os/os.h"
+
+/* Client addresses are below 2^47. */
+static const uint64_t address_end = 1ull << 47;
+
+/* The slots' objects are type-stable: allocated once, never freed. t: table_lock */
+static struct {
+	struct mutex    lock;
+	struct objtable mms, windows;
+	struct mm      *slots[NR_MM_MAX]; /* (t) set once each */
+	uint64_t        generation;       /* (t) */
+} table;
+
+void mm_table_init(void)
+{
+	mutex_init(&table.lock, RANK_TABLE, "mm table");
+	objtable_init(&table.mms, "mm", sizeof(struct mm));
+	objtable_init(&table.windows, "window", sizeof(struct window));
+}
+
+static struct window *window_of(struct range *range)
+{
+	return range ? container_of(range, struct window, range) : NULL;
+}
+
+static uint64_t window_end(const struct window *w)
+{
+	return w->range.start + w->range.length;
+}
+
+/* ---- life of an mm ---- */
+
+static struct mm *take_slot(void)
+{
+	struct mm *mm = NULL;
+
+	mutex_lock(&table.lock);
+	for (uint32_t i = 0; i < NR_MM_MAX && !mm; i++) {
+		if (!table.slots[i]) {
+			table.slots[i] = objtable_alloc(&table.mms);
+			if (!table.slots[i])
+				break;
+			table.slots[i]->slot = i;
+			mutex_init(&table.slots[i]->lock, RANK_MAP, "mm");
+		} else if (atomic_load(&table.slots[i]->refs) || table.slots[i]->claimed) {
+			continue;
+		}
+		mm = table.slots[i];
+		mm->claimed = true;
+		mm->generation = ++table.generation;
+	}
+	mutex_unlock(&table.lock);
+	return mm;
+}
+
+int mm_new(const struct mm_request *request, struct mm **out)
+{
+	struct mm *mm = take_slot();
+
+	if (!mm)
+		return -EMFILE;
+	mm->uffd = request->uffd;
+	mm->pid = request->pid;
+	mm->owner = request->owner;
+	range_alloc_init(&mm->windows, PAGE_SIZE, address_end);
+	mm->nr_windows = 0;
+	mm->spanned = 0;
+	atomic_store(&mm->nr_faults, 0);
+	atomic_store(&mm->nr_strays, 0);
+	atomic_store(&mm->slow_level, 0);
+	atomic_store(&mm->slow_until_ns, 0);
+	atomic_store(&mm->refs, 1);
+	*out = mm;
+	return 0;
+}
+
+bool mm_get(struct mm *mm)
+{
+	uint32_t refs = atomic_load_explicit(&mm->refs, memory_order_relaxed);
+
+	do {
+		if (!refs)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&mm->refs, &refs, refs + 1,
+							memory_order_acquire,
+							memory_order_relaxed));
+	return true;
+}
+
+void mm_put(struct mm *mm)
+{
+	int uffd = mm->uffd;
+
+	if (atomic_fetch_sub_explicit(&mm->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	CHECK(!mm->nr_windows);
+	mm->uffd = -1;
+	if (uffd >= 0)
+		os->close(uffd);
+	mutex_lock(&table.lock);
+	mm->claimed = false;
+	mutex_unlock(&table.lock);
+}
+
+struct mm *mm_get_slot(uint32_t slot, uint64_t generation)
+{
+	struct mm *mm = slot < NR_MM_MAX ? table.slots[slot] : NULL;
+
+	if (!mm || !mm_get(mm))
+		return NULL;
+	if (mm->generation == generation)
+		return mm;
+	mm_put(mm);
+	return NULL;
+}
+
+void mm_for_each(void (*fn)(struct mm *mm, void *arg), void *arg)
+{
+	for (uint32_t i = 0; i < NR_MM_MAX; i++) {
+		struct mm *mm = table.slots[i];
+
+		if (!mm || !mm_get(mm))
+			continue;
+		fn(mm, arg);
+		mm_put(mm);
+	}
+}
+
+/* ---- windows: all with region->lock of the window's region and mm->lock held ---- */
+
+static bool continues(const struct window *a, const struct window *b)
+{
+	return a->region == b->region && a->handle == b->handle && a->advice == b->advice &&
+	       window_end(a) == b->range.start &&
+	       a->page + (a->range.length >> a->region->page_shift) == b->page;
+}
+
+static int link_window(struct mm *mm, struct window *w, uint64_t start, uint64_t length)
+{
+	int r = range_alloc_at(&mm->windows, &w->range, start, length);
+
+	if (r)
+		return r;
+	w->mm = mm;
+	list_add_tail(&w->region_link, &w->region->windows);
+	w->region->nr_windows++;
+	mm->nr_windows++;
+	mm->spanned += length;
+	region_get(w->region);
+	return 0;
+}
+
+/* The region reference is the caller's afterwards, since putting it may free the region. */
+static struct region *unlink_window(struct mm *mm, struct window *w)
+{
+	struct region *region = w->region;
+
+	mm->spanned -= w->range.length;
+	mm->nr_windows--;
+	region->nr_windows--;
+	list_del(&w->region_link);
+	range_free(&mm->windows, &w->range);
+	objtable_free(&table.windows, w);
+	return region;
+}
+
+static void resize(struct mm *mm, struct window *w, uint64_t start, uint64_t end)
+{
+	w->page += (start - w->range.start) >> w->region->page_shift;
+	mm->spanned += (end - start) - w->range.length;
+	range_free(&mm->windows, &w->range);
+	CHECK(!range_alloc_at(&mm->windows, &w->range, start, end - start));
+}
+
+/* M2 around w; returns the window that covers it now. */
+static struct window *merge(struct mm *mm, struct window *w)
+{
+	struct rb_node *node = rb_prev(&w->range.node);
+	struct window  *other = node ? window_of(rb_entry(node, struct range, node)) : NULL;
+	uint64_t        end;
+
+	if (other && continues(other, w)) {
+		end = window_end(w);
+		region_put(unlink_window(mm, w)); /* `other` holds one as well */
+		resize(mm, other, other->range.start, end);
+		w = other;
+	}
+	other = window_of(range_next(&w->range));
+	if (other && continues(w, other)) {
+		end = window_end(other);
+		region_put(unlink_window(mm, other));
+		resize(mm, w, w->range.start, end);
+	}
+	return w;
+}
+
+/* Cuts w at `at`; the upper part becomes a window of its own, made from `fresh`. */
+static void split(struct mm *mm, struct window *w, uint64_t at, struct window *fresh)
+{
+	uint64_t end = window_end(w);
+
+	fresh->region = w->region;
+	fresh->handle = w->handle;
+	fresh->readonly = w->readonly;
+	fresh->advice = w->advice;
+	fresh->page = w->page + ((at - w->range.start) >> w->region->page_shift);
+	resize(mm, w, w->range.start, at);
+	CHECK(!link_window(mm, fresh, at, end - at));
+}
+
+int mm_add_window(struct mm *mm, const struct window_request *request)
+{
+	struct window *w;
+	int            r = INJECT(WINDOW_ADD);
+
+	if (r)
+		return r;
+	w = objtable_alloc(&table.windows);
+	if (!w)
+		return -ENOMEM;
+	w->region = request->region;
+	w->page = request->page;
+	w->handle = request->handle;
+	w->readonly = request->readonly;
+	w->advice = WINDOW_NORMAL;
+	mutex_lock(&request->region->lock);
+	mutex_lock(&mm->lock);
+	r = link_window(mm, w, request->start, request->length);
+	if (r)
+		objtable_free(&table.windows, w);
+	else
+		merge(mm, w);
+	mutex_unlock(&mm->lock);
+	mutex_unlock(&request->region->lock);
+	return r;
+}
+
+/* The region of the first window that touches [start, end), referenced. */
+static struct region *region_at(struct mm *mm, uint64_t start, uint64_t end)
+{
+	struct window *w;
+	struct region *region = NULL;
+
+	mutex_lock(&mm->lock);
+	w = window_of(range_find_from(&mm->windows, start));
+	if (w && w->range.start < end) {
+		region = w->region;
+		region_get(region);
+	}
+	mutex_unlock(&mm->lock);
+	return region;
+}
+
+/* Takes the part of w inside [start, end) out; w->region->lock and mm->lock are held. A page that
+ * is cut in two leaves with the part that goes. Returns whether `fresh` was used. */
+static bool cut(struct mm *mm, struct window *w, uint64_t start, uint64_t end, struct window *fresh)
+{
+	uint64_t bytes = region_page_bytes(w->region);
+	uint64_t low = max_t(uint64_t, start, w->range.start);
+	uint64_t high = min_t(uint64_t, end, window_end(w));
+	uint64_t offset = low - w->range.start;
+	bool     used = false;
+
+	low = w->range.start + round_down(offset, bytes);
+	high = w->range.start + round_up(high - w->range.start, bytes);
+	if (high < window_end(w)) {
+		split(mm, w, high, fresh);
+		used = true;
+	}
+	if (low > w->range.start)
+		resize(mm, w, w->range.start, low);
+	else
+		region_put(unlink_window(mm, w)); /* the caller holds one more */
+	return used;
+}
+
+int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
+{
+	uint64_t       end;
+	struct region *region;
+
+	if (__builtin_add_overflow(start, length, &end) || !length)
+		return -EINVAL;
+	while ((region = region_at(mm, start, end))) {
+		struct window *fresh = objtable_alloc(&table.windows);
+		struct window *w;
+		bool           used = false;
+
+		if (!fresh) {
+			region_put(region);
+			return -ENOMEM;
+		}
+		mutex_lock(&region->lock);
+		mutex_lock(&mm->lock);
+		w = window_of(range_find_from(&mm->windows, start));
+		if (w && w->range.start < end && w->region == region)
+			used = cut(mm, w, start, end, fresh);
+		mutex_unlock(&mm->lock);
+		mutex_unlock(&region->lock);
+		if (!used)
+			objtable_free(&table.windows, fresh);
+		region_put(region);
+	}
+	return 0;
+}
+
+/* First window of the handle at or above `from`; 0 handle: any. Its region is referenced. */
+static struct region *region_of_handle(struct mm *mm, uint32_t handle, struct range *found)
+{
+	struct region *region = NULL;
+
+	mutex_lock(&mm->lock);
+	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r)) {
+		struct window *w = window_of(r);
+
+		if (handle && w->handle != handle)
+			continue;
+		*found = *r;
+		region = w->region;
+		region_get(region);
+		break;
+	}
+	mutex_unlock(&mm->lock);
+	return region;
+}
+
+void mm_remove_handle(struct mm *mm, uint32_t handle)
+{
+	struct range   found;
+	struct region *region;
+
+	while ((region = region_of_handle(mm, handle, &found))) {
+		struct window *w;
+
+		mutex_lock(&region->lock);
+		mutex_lock(&mm->lock);
+		w = window_of(range_find(&mm->windows, found.start));
+		if (w && w->region == region && (!handle || w->handle == handle))
+			region_put(unlink_window(mm, w));
+		mutex_unlock(&mm->lock);
+		mutex_unlock(&region->lock);
+		region_put(region);
+	}
+}
+
+void mm_remove_all(struct mm *mm)
+{
+	mm_remove_handle(mm, 0);
+}
+
+static int move_piece(struct mm *mm, struct region *region, uint64_t from, uint64_t to,
+		      struct window *fresh)
+{
+	struct window *w = window_of(range_find(&mm->windows, from));
+	uint64_t       length;
+	int            r;
+
+	if (!w || w->region != region || w->range.start != from) {
+		objtable_free(&table.windows, fresh);
+		return -EAGAIN;
+	}
+	*fresh = (struct window){ .region = region, .handle = w->handle, .advice = w->advice,
+				  .readonly = w->readonly, .page = w->page };
+	length = w->range.length;
+	region_put(unlink_window(mm, w));
+	r = link_window(mm, fresh, to, length);
+	if (r)
+		objtable_free(&table.windows, fresh);
+	else
+		merge(mm, fresh);
+	return r;
+}
+
+static int cut_at(struct mm *mm, uint64_t address)
+{
+	struct region *region = region_at(mm, address, address + 1);
+	struct window *fresh, *w;
+	bool           used = false;
+
+	if (!region)
+		return 0;
+	fresh = objtable_alloc(&table.windows);
+	if (!fresh) {
+		region_put(region);
+		return -ENOMEM;
+	}
+	mutex_lock(&region->lock);
+	mutex_lock(&mm->lock);
+	w = window_of(range_find(&mm->windows, address));
+	if (w && w->region == region && w->range.start < address &&
+	    is_aligned(address - w->range.start, region_page_bytes(region))) {
+		split(mm, w, address, fresh);
+		used = true;
+	}
+	mutex_unlock(&mm->lock);
+	mutex_unlock(&region->lock);
+	if (!used)
+		objtable_free(&table.windows, fresh);
+	region_put(region);
+	return 0;
+}
+
+int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
+{
+	uint64_t       end;
+	struct region *region;
+	int            r = 0;
+
+	if (__builtin_add_overflow(from, length, &end) || !length || to >= address_end)
+		return -EINVAL;
+	mm_remove_range(mm, to, length); /* whatever was there has been replaced */
+	r = cut_at(mm, from);
+	if (!r)
+		r = cut_at(mm, end);
+	while (!r && (region = region_at(mm, from, end))) {
+		struct window *fresh = objtable_alloc(&table.windows);
+		uint64_t       at;
+
+		if (!fresh) {
+			region_put(region);
+			return -ENOMEM;
+		}
+		mutex_lock(&region->lock);
+		mutex_lock(&mm->lock);
+		at = range_find_from(&mm->windows, from)->start;
+		r = move_piece(mm, region, at, to + (at - from), fresh);
+		mutex_unlock(&mm->lock);
+		mutex_unlock(&region->lock);
+		region_put(region);
+	}
+	return r;
+}
+
+uint64_t mm_find_gap(struct mm *mm, uint64_t length, uint64_t align, const uint64_t bounds[2])
+{
+	struct range_request want = { .length = length, .align = align, .low = bounds[0],
+				      .high = bounds[1] };
+	struct range         probe = { 0 };
+	uint64_t             start = 0;
+
+	mutex_lock(&mm->lock);
+	if (!range_alloc_within(&mm->windows, &probe, &want)) {
+		start = probe.start;
+		range_free(&mm->windows, &probe);
+	}
+	mutex_unlock(&mm->lock);
+	return start;
+}
+
+/* ---- advice ---- */
+
+/* Applies to the part of one window that shows pages of `range`; both locks held. */
+static void advise_window(struct mm *mm, struct window *w, struct page_range range,
+			  enum window_advice advice, struct window *fresh[2])
+{
+	unsigned int shift = w->region->page_shift;
+	uint64_t     last = w->page + (w->range.length >> shift);
+	uint64_t     low = max_t(uint64_t, range.first, w->page);
+	uint64_t     high = min_t(uint64_t, range.first + range.nr, last);
+
+	if (low >= high || w->advice == advice)
+		return;
+	if (high < last) {
+		split(mm, w, w->range.start + ((high - w->page) << shift), fresh[0]);
+		fresh[0] = NULL;
+	}
+	if (low > w->page) {
+		split(mm, w, w->range.start + ((low - w->page) << shift), fresh[1]);
+		w = fresh[1];
+		fresh[1] = NULL;
+	}
+	w->advice = advice;
+	merge(mm, w);
+}
+
+int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
+		  enum window_advice advice)
+{
+	uint64_t       from = 0;
+	struct region *region;
+	struct range   found;
+
+	region = region_of_handle(mm, handle, &found);
+	if (!region)
+		return -ENOENT;
+	for (;;) {
+		struct window *fresh[2] = { objtable_alloc(&table.windows),
+					    objtable_alloc(&table.windows) };
+		struct window *w;
+		bool           ok = fresh[0] && fresh[1];
+
+		mutex_lock(&region->lock);
+		mutex_lock(&mm->lock);
+		w = window_of(range_find_from(&mm->windows, from));
+		while (w && w->handle != handle)
+			w = window_of(range_next(&w->range));
+		if (w && ok) {
+			from = window_end(w);
+			advise_window(mm, w, range, advice, fresh);
+		}
+		mutex_unlock(&mm->lock);
+		mutex_unlock(&region->lock);
+		for (int i = 0; i < 2; i++)
+			if (fresh[i])
+				objtable_free(&table.windows, fresh[i]);
+		if (!w || !ok) {
+			region_put(region);
+			return ok ? 0 : -ENOMEM;
+		}
+	}
+}
+
+void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *arg), void *arg)
+{
+	mutex_lock(&mm->lock);
+	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r))
+		fn(window_of(r), arg);
+	mutex_unlock(&mm->lock);
+}
+
+/* ---- faults: which page, and how far around it ---- */
+
+enum {
+	STREAK_MIN = 2,          /* steps before a streak is believed */
+	AROUND_SHIFT_MAX = 9,    /* at most 512 pages of 4 KiB at a time */
+	AHEAD_BYTES_MAX = 32 << 20,
+	AHEAD_STREAK = 8,        /* steps before work goes on in the background */
+	AHEAD_STREAK_HUGE = 2,   /* the same for 2 MiB pages */
+};
+
+static uint64_t around_pages(const struct window *w, uint32_t streak)
+{
+	unsigned int shift = streak + 1;
+
+	if (w->advice == WINDOW_SEQUENTIAL)
+		shift = AROUND_SHIFT_MAX;
+	else if (w->advice == WINDOW_RANDOM || streak < STREAK_MIN)
+		return 1;
+	if (w->region->page_shift != PAGE_SHIFT)
+		return 1;
+	return 1ull << min_t(unsigned int, shift, AROUND_SHIFT_MAX);
+}
+
+/* What to produce in the background: from where the last such work ended, so far ahead of the
+ * faulting page as the streak has earned. */
+static void plan_ahead(struct window *w, const struct mm_target *t, uint32_t streak,
+		       struct mm_hint *hint)
+{
+	uint64_t block = ahead_block_pages(w->region);
+	uint64_t depth = AHEAD_BYTES_MAX >> w->region->page_shift;
+	uint64_t from = atomic_load_explicit(&w->ahead, memory_order_relaxed);
+	uint64_t until;
+
+	uint32_t needed = w->region->page_shift == PAGE_SHIFT ? AHEAD_STREAK : AHEAD_STREAK_HUGE;
+
+	if (w->advice == WINDOW_RANDOM || (streak < needed && w->advice != WINDOW_SEQUENTIAL))
+		return;
+	from = round_up(max_t(uint64_t, from, t->page + hint->around), block);
+	until = min_t(uint64_t, t->end, round_down(t->page + depth, block));
+	if (from >= until)
+		return;
+	hint->ahead_first = from;
+	hint->ahead_nr = until - from;
+	atomic_store_explicit(&w->ahead, until, memory_order_relaxed);
+}
+
+/* A streak goes on when the fault is where the last run ended, or inside what was made ahead. */
+static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hint)
+{
+	uint64_t next = atomic_load_explicit(&w->next_page, memory_order_relaxed);
+	uint64_t ahead = atomic_load_explicit(&w->ahead, memory_order_relaxed);
+	uint32_t streak = atomic_load_explicit(&w->streak, memory_order_relaxed);
+	uint64_t block = ahead_block_pages(w->region);
+
+	if (t->page == next || (t->page > next && t->page <= ahead))
+		streak++;
+	else if (streak) {
+		streak = 0;
+		atomic_store_explicit(&w->ahead, 0, memory_order_relaxed);
+	}
+	/* Blocks made ahead begin at aligned pages; what is mapped now ends there. */
+	hint->around = min_t(uint64_t, around_pages(w, streak), block - t->page % block);
+	hint->in_ahead = t->page < ahead;
+	plan_ahead(w, t, streak, hint);
+	atomic_store_explicit(&w->streak, streak, memory_order_relaxed);
+	atomic_store_explicit(&w->next_page, t->page + hint->around, memory_order_relaxed);
+}
+
+bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hint *hint)
+{
+	struct window *w;
+	unsigned int   shift;
+
+	mutex_lock(&mm->lock);
+	w = window_of(range_find(&mm->windows, address));
+	if (!w) {
+		mutex_unlock(&mm->lock);
+		return false;
+	}
+	shift = w->region->page_shift;
+	region_get(w->region);
+	t->region = w->region;
+	t->first = w->page;
+	t->end = w->page + (w->range.length >> shift);
+	t->page = w->page + ((address - w->range.start) >> shift);
+	t->base = w->range.start - (w->page << shift);
+	*hint = (struct mm_hint){ .around = 1 };
+	plan(w, t, hint);
+	mutex_unlock(&mm->lock);
+	return true;
+}
+
+void mm_validate(struct mm *mm, struct validation *v)
+{
+	uint64_t nr = 0, spanned = 0;
+
+	mutex_lock(&mm->lock);
+	range_alloc_validate(&mm->windows, v);
+	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r)) {
+		struct window *w = window_of(r);
+		struct range  *next = range_next(r);
+
+		nr++;
+		spanned += r->length;
+		validation_expect(v, is_aligned(r->length, region_page_bytes(w->region)),
+				  "window at %#llx: not whole pages", (unsigned long long)r->start);
+		validation_expect(v, !next || !continues(w, window_of(next)),
+				  "window at %#llx: not merged with the next",
+				  (unsigned long long)r->start);
+	}
+	validation_compare(v, nr, mm->nr_windows, "mm of pid %d: windows", mm->pid);
+	validation_compare(v, spanned, mm->spanned, "mm of pid %d: bytes spanned", mm->pid);
+	mutex_unlock(&mm->lock);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mm - a session's address map: which window, hence which page of which region, an address is
+ *
+ * Purpose     An augmented red-black tree of windows with find, gap, merge and split, and the
+ *             session's userfaultfd, through which its faults come and are answered.
+ * Invariants  M1  windows don't overlap; a window shows whole pages of its region.
+ *             M2  neighbours that continue each other with equal attributes are one window.
+ *             M3  every window is on its region's list and holds a reference to the region.
+ * Locking     mm->lock (RANK_MAP) guards the tree; region->lock is taken outside it.
+ *             mm objects are type-stable: a lane may look at one that has ended, and sees that
+ *             refs is 0 or the generation differs.
+ * Not here    Fault handling (fault.c), lanes (lane.c), who the session is (client).
+ */
+#ifndef MMB_SPACE_MM_H
+#define MMB_SPACE_MM_H
+
+#include <stdatomic.h>
+
+#include "base/range_alloc.h"
+#include "mm/space/region.h"
+
+enum { NR_MM_MAX = 4096 };
+
+enum window_advice { WINDOW_NORMAL, WINDOW_SEQUENTIAL, WINDOW_RANDOM };
+
+/* c: fixed after creation   m: mm->lock   r: region->lock   f: fault path, racy by design */
+struct window {
+	struct range       range;    /* (m) client addresses; the tree keeps the gaps */
+	struct region     *region;   /* (c) */
+	uint64_t           page;     /* (m) page of the region at start */
+	uint32_t           handle;   /* (c) whose windows merge */
+	bool               readonly; /* (c) */
+	enum window_advice advice;   /* (m) */
+	struct mm         *mm;       /* (c) */
+	struct list_head   region_link; /* (r) */
+	_Atomic uint64_t   next_page; /* (f) where a sequential streak goes on */
+	_Atomic uint64_t   ahead;     /* (f) pages before this one are populated ahead */
+	_Atomic uint32_t   streak;    /* (f) length of the streak, in steps */
+};
+
+/* c: fixed while live   m: lock   a: atomic */
+struct mm {
+	_Atomic uint32_t refs;       /* (a) 0: free slot */
+	bool             claimed;    /* the table's lock: in use, also before and after refs */
+	uint32_t         slot;       /* (c) index in the table */
+	uint64_t         generation; /* (c) differs for each user of the slot */
+	int              uffd;       /* (c) -1 before attach */
+	int              pid;        /* (c) for logs and for ending the client */
+	struct mutex     lock;
+	struct range_alloc windows;  /* (m) */
+	uint32_t         nr_windows; /* (m) */
+	uint64_t         spanned;    /* (m) bytes */
+	_Atomic uint64_t nr_faults;  /* (a) */
+	_Atomic uint64_t nr_strays;  /* (a) faults at addresses no window has */
+	_Atomic uint32_t slow_level; /* (a) grows while ioctls on it are slow; 0: fast lanes */
+	_Atomic uint64_t slow_until_ns; /* (a) */
+	void            *owner;      /* (c) the session, for the fault log */
+};
+
+/* Once, before everything else here. */
+void mm_table_init(void);
+
+struct mm_request {
+	int   uffd, pid;
+	void *owner;
+};
+
+/* One reference. -EMFILE when the table is full. Takes over the descriptor on success. */
+int mm_new(const struct mm_request *request, struct mm **out);
+/* NULL if the slot's user isn't that generation any more. */
+struct mm *mm_get_slot(uint32_t slot, uint64_t generation);
+/* Every live mm, with a reference held during fn. */
+void mm_for_each(void (*fn)(struct mm *mm, void *arg), void *arg);
+bool mm_get(struct mm *mm);
+void mm_put(struct mm *mm); /* the last put closes the userfaultfd */
+
+struct window_request {
+	struct region     *region; /* a reference is taken */
+	uint64_t           start, length, page;
+	uint32_t           handle;
+	bool               readonly;
+};
+
+/* -EEXIST if something is there. */
+int mm_add_window(struct mm *mm, const struct window_request *request);
+/* Removes whatever lies in the range, splitting windows at its ends. */
+int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length);
+/* All windows of one handle. */
+void mm_remove_handle(struct mm *mm, uint32_t handle);
+void mm_remove_all(struct mm *mm);
+/* The client moved [from, from + length) to `to` (EVENT_REMAP). */
+int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length);
+/* Lowest hole of `length` bytes in [low, high), aligned; 0: none. */
+uint64_t mm_find_gap(struct mm *mm, uint64_t length, uint64_t align, const uint64_t bounds[2]);
+/* Advice for a part of a handle's windows; splits and merges. */
+int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
+		  enum window_advice advice);
+
+/* What an address means. The region is referenced; window fields are copied. */
+struct mm_target {
+	struct region     *region;
+	uint64_t           page;
+	uint64_t           first, end; /* pages of the region that this window shows */
+	uint64_t           base; /* address of page 0 of the region, if it were mapped */
+};
+/* Streak hints of a fault at target->page, decided under mm->lock. */
+struct mm_hint {
+	uint64_t around;      /* pages to produce and map from the page on; 1: only it */
+	bool     in_ahead;    /* made, or being made, in the background: if present, map only it */
+	uint64_t ahead_first; /* pages to produce in the background */
+	uint64_t ahead_nr;
+};
+bool mm_find(struct mm *mm, uint64_t address, struct mm_target *target, struct mm_hint *hint);
+
+/* Calls fn for each window, lowest address first, with mm->lock held. */
+void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *arg), void *arg);
+void mm_validate(struct mm *mm, struct validation *v);
+
+#endif

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mm/space/region.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "mm/obj/objtable.h"
+#include "mm/phys/node.h"
+#include "mm/space/mm.h"
+#include "os/os.h"
+
+enum { FOR_EACH_BATCH = 256 };
+
+static struct objtable region_table;
+static struct workqueue free_queue;
+static struct mutex all_lock;
+static struct list_head all_regions = LIST_HEAD_INIT(all_regions); /* all_lock; by serial */
+static uint64_t next_serial = 1;                                   /* all_lock */
+
+int regions_init(void)
+{
+	objtable_init(&region_table, "region", sizeof(struct region));
+	mutex_init(&all_lock, RANK_TABLE, "regions");
+	return workqueue_init(&free_queue, "mmb-free", 2);
+}
+
+void regions_fini(void)
+{
+	workqueue_fini(&free_queue);
+}
+
+void regions_flush(void)
+{
+	workqueue_flush(&free_queue);
+}
+
+/* ---- admission: which nodes promise how many pages ---- */
+
+static bool node_allowed(const struct region_request *request, int node)
+{
+	if (request->policy == POLICY_LOCAL || request->policy == POLICY_PREFERRED)
+		return true;
+	return !request->node_mask || request->node_mask >> node & 1;
+}
+
+static int first_node(const struct region_request *request)
+{
+	if (request->policy == POLICY_LOCAL || !request->node_mask)
+		return request->home_node;
+	return __builtin_ctzll(request->node_mask);
+}
+
+static void uncommit_all(struct region *region)
+{
+	for (int node = 0; node < nr_nodes; node++) {
+		uint64_t pages = atomic_exchange(&region->committed[node], 0);
+
+		if (pages)
+			stock_uncommit(node, region->kind, pages * region_frames_per_page(region));
+	}
+}
+
+static uint64_t commit_on(struct region *region, int node, uint64_t pages)
+{
+	uint64_t per_page = region_frames_per_page(region);
+	uint64_t fits;
+
+	for (;;) {
+		fits = min_t(uint64_t, pages, stock_available(node, region->kind) / per_page);
+		if (!fits)
+			return 0;
+		if (!stock_commit(node, region->kind, fits * per_page)) {
+			atomic_fetch_add(&region->committed[node], fits);
+			return fits;
+		}
+	}
+}
+
+/* Spreads what is left over the allowed nodes: evenly for INTERLEAVE, else nearest first. */
+static uint64_t commit_round(struct region *region, const struct region_request *request,
+			     uint64_t left)
+{
+	const struct zonelist *list = node_zonelist(first_node(request), ZONELIST_FALLBACK);
+	uint64_t               share = left;
+	uint32_t               nr_allowed = 0;
+
+	for (uint32_t i = 0; i < list->nr; i++)
+		nr_allowed += node_allowed(request, list->nodes[i]);
+	if (request->policy == POLICY_INTERLEAVE && nr_allowed)
+		share = (left + nr_allowed - 1) / nr_allowed;
+	for (uint32_t i = 0; i < list->nr && left; i++)
+		if (node_allowed(request, list->nodes[i]))
+			left -= commit_on(region, list->nodes[i], min_t(uint64_t, share, left));
+	return left;
+}
+
+static int commit(struct region *region, const struct region_request *request,
+		  struct region_refusal *why)
+{
+	uint64_t left = request->nr_pages;
+	uint64_t before;
+	int      r = INJECT(COMMIT);
+
+	if (r)
+		return r;
+	do {
+		before = left;
+		left = commit_round(region, request, left);
+	} while (left && left < before);
+	for (int node = 0; node < nr_nodes; node++)
+		atomic_store(&region->quota[node], (int64_t)atomic_load(&region->committed[node]));
+	if (!left)
+		return 0;
+	why->what = REFUSED_COMMIT;
+	why->wanted = request->nr_pages << request->page_shift;
+	why->available = (request->nr_pages - left) << request->page_shift;
+	uncommit_all(region);
+	return -ENOMEM;
+}
+
+/* ---- life ---- */
+
+static uint64_t table_entries(const struct region *region)
+{
+	return round_up(region->nr_pages, PAGEBLOCK_PAGES);
+}
+
+static int make_section(struct region *region, const struct region_request *request,
+			struct region_refusal *why)
+{
+	struct section_request want = {
+		.name = request->name[0] ? request->name : "region",
+		.nr_frames = round_up(request->nr_pages * region_frames_per_page(region),
+				      PAGEBLOCK_PAGES),
+		.kind = region->kind,
+		.type = SECTION_REGION,
+		.node = SECTION_NODE_MIXED,
+		.owner = region,
+		.owner_id = request->owner_id,
+	};
+	int r = section_add(&want, &region->section);
+
+	if (r) {
+		why->what = REFUSED_MEMFD;
+		return r;
+	}
+	r = meta_populate(META_WORDS, region->section->pfn, table_entries(region));
+	if (r) {
+		why->what = REFUSED_METADATA;
+		section_remove(region->section);
+		return r;
+	}
+	region->words = page_words + region->section->pfn;
+	return 0;
+}
+
+/* 2 MiB pages come from the huge stock where there is one. */
+static enum stock_kind kind_for(const struct region_request *request)
+{
+	struct stock_snapshot unused;
+
+	if (request->page_shift == PAGE_SHIFT)
+		return STOCK_BASE;
+	for (int node = 0; node < nr_nodes; node++)
+		if (node_allowed(request, node) && stock_snapshot(node, STOCK_HUGE, &unused))
+			return STOCK_HUGE;
+	return STOCK_BASE;
+}
+
+bool region_is_hugetlb(const struct region *region)
+{
+	return region->kind == STOCK_HUGE;
+}
+
+int region_new(const struct region_request *request, struct region **out,
+	       struct region_refusal *why)
+{
+	struct region *region;
+	int            r = INJECT(REGION_NEW);
+
+	why->what = REFUSED_TABLE;
+	if (r)
+		return r;
+	region = objtable_alloc(&region_table);
+	if (!region)
+		return -ENOMEM;
+	region->nr_pages = request->nr_pages;
+	region->page_shift = request->page_shift;
+	region->policy = request->policy;
+	region->node_mask = request->node_mask;
+	region->home_node = first_node(request);
+	region->kind = kind_for(request);
+	region->huge = request->page_shift != PAGE_SHIFT;
+	region->released = request->released;
+	region->owner = request->owner;
+	region->movable = request->movable;
+	snprintf(region->name, sizeof(region->name), "%s", request->name);
+	atomic_store(&region->refs, 1);
+	list_init(&region->windows);
+	r = commit(region, request, why);
+	if (!r) {
+		r = make_section(region, request, why);
+		if (r)
+			uncommit_all(region);
+	}
+	if (r) {
+		objtable_free(&region_table, region);
+		return r;
+	}
+	mutex_init(&region->lock, RANK_REGION, "region");
+	mutex_lock(&all_lock);
+	region->serial = next_serial++;
+	list_add_tail(&region->all_link, &all_regions);
+	mutex_unlock(&all_lock);
+	*out = region;
+	return 0;
+}
+
+void region_count_frames(struct region *region, int node, int64_t pages)
+{
+	int64_t frames = pages * (int64_t)region_frames_per_page(region);
+
+	if (frames < 0)
+		stock_put(node, region->kind, (uint64_t)-frames);
+	if (region->movable)
+		zone_count_present(region->movable[node], frames);
+}
+
+static void put_frames_back(struct region *region)
+{
+	for (int node = 0; node < nr_nodes; node++) {
+		uint64_t committed = atomic_load(&region->committed[node]);
+		int64_t  quota = atomic_load(&region->quota[node]);
+
+		CHECK(quota >= 0 && (uint64_t)quota <= committed);
+		if (committed > (uint64_t)quota)
+			region_count_frames(region, node, quota - (int64_t)committed);
+	}
+}
+
+/* Closing the file is what frees the memory, when no client maps it any more; a client that kept
+ * a descriptor or a mapping keeps pages alive, so they are punched first. */
+static void free_region(struct work *work)
+{
+	struct region  *region = container_of(work, struct region, free_work);
+	struct section *section = region->section;
+	uint32_t        pfn = section->pfn;
+
+	CHECK(list_empty(&region->windows));
+	mutex_lock(&all_lock);
+	list_del(&region->all_link);
+	mutex_unlock(&all_lock);
+	os->punch(section->fd, 0, section->nr_frames << PAGE_SHIFT);
+	put_frames_back(region);
+	section_remove(section);
+	meta_release(META_WORDS, pfn, table_entries(region));
+	uncommit_all(region);
+	mutex_fini(&region->lock);
+	if (region->released)
+		region->released(region->owner);
+	objtable_free(&region_table, region);
+}
+
+void region_get(struct region *region)
+{
+	atomic_fetch_add_explicit(&region->refs, 1, memory_order_relaxed);
+}
+
+void region_put(struct region *region)
+{
+	if (atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	work_init(&region->free_work, free_region);
+	workqueue_add(&free_queue, &region->free_work);
+}
+
+static bool get_unless_gone(struct region *region)
+{
+	uint32_t refs = atomic_load(&region->refs);
+
+	while (refs)
+		if (atomic_compare_exchange_weak(&region->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
+static uint32_t next_batch(struct region *batch[FOR_EACH_BATCH], uint64_t *after)
+{
+	struct region *region;
+	uint32_t       nr = 0;
+
+	mutex_lock(&all_lock);
+	list_for_each_entry(region, &all_regions, all_link) {
+		if (nr == FOR_EACH_BATCH)
+			break;
+		if (region->serial <= *after || !get_unless_gone(region))
+			continue;
+		batch[nr++] = region;
+		*after = region->serial;
+	}
+	mutex_unlock(&all_lock);
+	return nr;
+}
+
+void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
+{
+	struct region *batch[FOR_EACH_BATCH];
+	uint64_t       after = 0;
+	uint32_t       nr;
+
+	while ((nr = next_batch(batch, &after))) {
+		for (uint32_t i = 0; i < nr; i++) {
+			fn(batch[i], arg);
+			region_put(batch[i]);
+		}
+	}
+}
+
+void region_wake(struct region *region, struct page_range range)
+{
+	unsigned int   shift = region->page_shift;
+	struct window *w;
+
+	mutex_lock(&region->lock);
+	list_for_each_entry(w, &region->windows, region_link) {
+		uint64_t pages = w->range.length >> shift;
+		uint64_t low = max_t(uint64_t, range.first, w->page);
+		uint64_t high = min_t(uint64_t, range.first + range.nr, w->page + pages);
+
+		if (low < high)
+			os->uffd_wake(w->mm->uffd, w->range.start + ((low - w->page) << shift),
+				      (high - low) << shift);
+	}
+	mutex_unlock(&region->lock);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * region - a demand-paged object: one memfd, one page table of words, linear homes
+ *
+ * Purpose     Creation with admission, residency (present, drop, lock, poison), the list of
+ *             windows through which sessions see it, statistics, and its end.
+ * Invariants  R1  for each node: committed[n] = what region_new charged; the pages whose word says
+ *                 node n take present frames of that node's stock, and never more than that.
+ *             R2  nr_resident = number of words in state PRESENT; nr_locked = with LOCKED set.
+ *             R3  the memfd has a page exactly where the word is PRESENT, or BUSY for a while;
+ *                 anything else was done by a client and is found by the audit.
+ * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
+ * Not here    Names, permission and pools (client); which address a fault means (mm.h).
+ */
+#ifndef MMB_SPACE_REGION_H
+#define MMB_SPACE_REGION_H
+
+#include <stdatomic.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "base/workqueue.h"
+#include "mm/map/pageword.h"
+#include "mm/phys/section.h"
+#include "mm/phys/stock.h"
+#include "mm/phys/zone.h"
+
+struct mm;
+
+/* The node policy of a region, numbered as in the public interface. */
+enum region_policy { POLICY_LOCAL, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE };
+
+struct region_request {
+	const char        *name; /* of the memfd; "" for unnamed regions */
+	uint64_t           nr_pages;
+	unsigned int       page_shift; /* PAGE_SHIFT or PAGEBLOCK_SHIFT */
+	enum region_policy policy;
+	uint64_t           node_mask; /* 0: all nodes */
+	int                home_node; /* of the creator, for LOCAL */
+	void (*released)(void *owner);
+	void              *owner;
+	uint64_t           owner_id; /* for the section's record */
+	struct zone      **movable;  /* by node: whose frames they count as; may be NULL */
+};
+
+/* c: fixed after creation   l: lock   a: atomic, W: changed with a word's BUSY held */
+struct region {
+	struct section    *section;    /* (c) */
+	_Atomic uint64_t  *words;      /* (c) one a page */
+	uint64_t           nr_pages;   /* (c) */
+	unsigned int       page_shift; /* (c) */
+	enum stock_kind    kind;       /* (c) */
+	enum region_policy policy;     /* (c) */
+	uint64_t           node_mask;  /* (c) */
+	int                home_node;  /* (c) first choice, and LOCAL's */
+	char               name[NAME_MAX_BYTES + 1]; /* (c) for logs and fault records */
+	_Atomic uint32_t   refs;       /* (a) windows, handles and work in progress */
+	_Atomic bool       huge;       /* (a) populate whole pageblocks as huge pages */
+	_Atomic uint64_t   committed[MAX_NUMNODES]; /* (c) pages charged */
+	_Atomic int64_t    quota[MAX_NUMNODES];     /* (W) pages charged and not resident */
+	_Atomic uint64_t   nr_resident; /* (W) R2 */
+	_Atomic uint64_t   nr_locked;   /* (W) R2 */
+	_Atomic uint64_t   nr_poisoned; /* (a) ever */
+	_Atomic uint64_t   nr_faults, nr_write_faults; /* (a) */
+	struct mutex       lock;
+	struct list_head   windows; /* (l) struct window.region_link */
+	uint32_t           nr_windows; /* (l) */
+	struct zone      **movable;    /* (c) by node; NULL: nobody counts */
+	void (*released)(void *owner); /* (c) the memory is back; may be NULL */
+	void              *owner;      /* (c) */
+	struct work        free_work;  /* after the last put */
+	struct list_head   all_link;   /* the table's lock */
+	uint64_t           serial;     /* (c) order of creation */
+};
+
+/* Why a region was refused: filled on failure. */
+struct region_refusal {
+	enum { REFUSED_COMMIT, REFUSED_METADATA, REFUSED_MEMFD, REFUSED_TABLE } what;
+	uint64_t wanted, available; /* bytes of the stock, for COMMIT */
+};
+
+/* Once. Frees the regions that nobody holds any more on a work thread of its own. */
+int regions_init(void);
+void regions_fini(void);
+/* Waits until what has been given up is really free. */
+void regions_flush(void);
+
+/* Charges the whole length, makes the memfd and the page table. One reference. */
+int region_new(const struct region_request *request, struct region **out,
+	       struct region_refusal *why);
+void region_get(struct region *region);
+/* After the last put a work thread gives the memory back. */
+void region_put(struct region *region);
+
+static inline uint64_t region_page_bytes(const struct region *region)
+{
+	return 1ull << region->page_shift;
+}
+
+static inline uint64_t region_frames_per_page(const struct region *region)
+{
+	return 1ull << (region->page_shift - PAGE_SHIFT);
+}
+
+/* Calls fn for every region, with a reference and no lock held. */
+void region_for_each(void (*fn)(struct region *region, void *arg), void *arg);
+/* `pages` more are present on the node, or less, which the stock gets back. */
+void region_count_frames(struct region *region, int node, int64_t pages);
+
+/* True if 2 MiB pages come from hugetlb: mapping and punching only in whole ones. */
+bool region_is_hugetlb(const struct region *region);
+
+/* ---- residency (residency.c) ---- */
+
+struct page_range {
+	uint64_t first, nr; /* pages of the region */
+};
+
+/* Makes pages of the range present as far as they are NONE, in one go where they adjoin, and
+ * stops at the first page that is busy, poisoned, or can't be produced. `want` is the page that
+ * must be produced. *run gets the range around want that is present now and was idle.
+ * 0, -EBUSY (want is busy: the faulter was noted as waiter), -EIO (want is poisoned), or the
+ * errno of populating. */
+int region_make_present(struct region *region, struct page_range range, uint64_t want,
+			struct page_range *run);
+/* Every page of the range, waiting for busy ones; 0 or the first error. */
+int region_populate(struct region *region, struct page_range range);
+/* The range reads zero afterwards, for everybody. Locked pages are left: -EBUSY if any was. */
+int region_drop(struct region *region, struct page_range range);
+int region_lock_pages(struct region *region, struct page_range range);
+void region_unlock_pages(struct region *region, struct page_range range);
+/* The page is lost: state POISONED, frame given back. True if this call did it. */
+bool region_poison(struct region *region, uint64_t page, const char *cause);
+/* Wakes whoever waits for pages of the range, in all windows. */
+void region_wake(struct region *region, struct page_range range);
+
+/* ---- audit.c ---- */
+
+/* Finds frames that a client conjured in holes of its memfd and punches them; returns frames
+ * punched, or negative errno. */
+int64_t region_audit(struct region *region);
+void region_validate(struct region *region, struct validation *v);
+
+#endif

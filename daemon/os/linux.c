@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * linux - os_linux: memfds, address space, binding to nodes
+ *
+ * Purpose     The production table. Everything that can fail gives a negative errno and passes an
+ *             injection point.
+ * Invariants  X1  a file is never grown by a bare touch: populate is fallocate or
+ *                 MADV_POPULATE_WRITE, which answer with an error instead of SIGBUS.
+ *             X2  a thread's memory policy is the same after a call as before it.
+ *             X3  every file mapping is MAP_NORESERVE: what isn't populated is charged to nobody.
+ * Not here    userfaultfd (uffd.c), looking for present pages (present.c), nodes (topology.c).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <numaif.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/inject.h"
+#include "base/types.h"
+#include "os/os.h"
+#include "os/present.h"
+#include "os/topology.h"
+#include "os/uffd.h"
+#include "os/uffd_read.h"
+#include "proto/uffd_compat.h"
+
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21U << 26)
+#endif
+
+enum {
+	KERNEL_NODES = 1024, /* MAX_NUMNODES of the largest distribution kernels */
+	NODE_WORDS = KERNEL_NODES / 64,
+	/* One fallocate is interrupted by a signal and undone as a whole: so none is long. */
+	POPULATE_STEP = 32 << 20,
+};
+
+static_assert(POPULATE_STEP % PAGEBLOCK_SIZE == 0, "a step is whole pageblocks");
+
+const struct os_ops *os = &os_linux;
+
+static _Atomic(const struct topology *) bound_topology;
+
+void os_bind_nodes(const struct topology *t)
+{
+	atomic_store(&bound_topology, t);
+}
+
+static int failure(void)
+{
+	return errno ? -errno : -EIO;
+}
+
+/* ---- files ---- */
+
+static int new_memfd(const char *name, unsigned int flags)
+{
+	int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+
+	if (fd < 0 && errno == EINVAL) /* before 6.3 */
+		fd = memfd_create(name, flags);
+	return fd;
+}
+
+static int linux_memfd_new(const char *name, uint64_t bytes, unsigned flags)
+{
+	unsigned int memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int          fd, error = INJECT(MEMFD_NEW);
+
+	if (error)
+		return error;
+	if (flags & OS_HUGETLB)
+		memfd_flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	fd = new_memfd(name, memfd_flags);
+	if (fd < 0)
+		return failure();
+	if (ftruncate(fd, (off_t)bytes) || fchmod(fd, 0400) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		error = failure();
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+static int linux_reopen_readonly(int fd)
+{
+	char path[32];
+	int  copy, error = INJECT(REOPEN);
+
+	if (error)
+		return error;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	copy = open(path, O_RDONLY | O_CLOEXEC);
+	return copy < 0 ? failure() : copy;
+}
+
+static int linux_dup(int fd)
+{
+	int copy, error = INJECT(REOPEN);
+
+	if (error)
+		return error;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return copy < 0 ? failure() : copy;
+}
+
+static void linux_close(int fd)
+{
+	CHECK(fd >= 0);
+	close(fd);
+}
+
+/* ---- populating ---- */
+
+struct policy {
+	int           mode;
+	unsigned long nodes[NODE_WORDS];
+	bool          changed;
+};
+
+/* Makes the calling thread allocate on the node only, and remembers what was before. */
+static int bind_thread(int node, struct policy *before)
+{
+	const struct topology *t = atomic_load(&bound_topology);
+	unsigned long          nodes[NODE_WORDS] = { 0 };
+	int                    kernel_node;
+
+	before->changed = false;
+	if (node < 0 || !t || !t->binds || t->nr_nodes < 2)
+		return 0;
+	CHECK((uint32_t)node < t->nr_nodes);
+	kernel_node = t->nodes[node].os_index;
+	CHECK(kernel_node >= 0 && kernel_node < KERNEL_NODES);
+	nodes[kernel_node / 64] = 1UL << (kernel_node % 64);
+	if (get_mempolicy(&before->mode, before->nodes, KERNEL_NODES, NULL, 0) ||
+	    set_mempolicy(MPOL_BIND, nodes, KERNEL_NODES))
+		return failure();
+	before->changed = true;
+	return 0;
+}
+
+static void unbind_thread(const struct policy *before)
+{
+	if (before->changed) /* X2; what was accepted before is accepted again */
+		CHECK(set_mempolicy(before->mode, before->nodes, KERNEL_NODES) == 0);
+}
+
+typedef int (*populate_step_fn)(int fd, uint64_t offset, uint64_t length);
+
+static int step_by_fallocate(int fd, uint64_t offset, uint64_t length)
+{
+	while (fallocate(fd, 0, (off_t)offset, (off_t)length))
+		if (errno != EINTR)
+			return failure();
+	return 0;
+}
+
+static int step_by_mapping(int fd, uint64_t offset, uint64_t length)
+{
+	int   error = 0;
+	void *window = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+			    (off_t)offset);
+
+	if (window == MAP_FAILED)
+		return failure();
+	/* Refused by kernels without transparent huge pages: then pages are small. */
+	if (madvise(window, length, MADV_HUGEPAGE) && errno != EINVAL)
+		error = failure();
+	while (!error && madvise(window, length, MADV_POPULATE_WRITE))
+		if (errno != EINTR && errno != EAGAIN)
+			error = failure();
+	CHECK(munmap(window, length) == 0);
+	return error;
+}
+
+static int64_t bytes_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? failure() : (int64_t)st.st_blocks * 512;
+}
+
+static int punch(int fd, uint64_t offset, uint64_t length)
+{
+	while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+			 (off_t)length))
+		if (errno != EINTR)
+			return failure();
+	return 0;
+}
+
+/*
+ * Populates in steps. The kernel undoes a shmem fallocate that fails, but neither earlier steps nor
+ * any other way of populating; so a range that began as holes is punched again.
+ */
+static int populate_steps(int fd, uint64_t offset, uint64_t length, populate_step_fn run)
+{
+	bool     holes = present_none(fd, offset, length);
+	uint64_t done, step;
+	int      error = 0;
+
+	for (done = 0; !error && done < length; done += step) {
+		step = min_t(uint64_t, POPULATE_STEP, length - done);
+		error = run(fd, offset + done, step);
+	}
+	if (error && holes)
+		punch(fd, offset, done);
+	return error;
+}
+
+static int populate_bound(int fd, uint64_t offset, uint64_t length, int node,
+			  populate_step_fn run)
+{
+	struct policy before;
+	int           error = INJECT(POPULATE);
+
+	if (error)
+		return error;
+	error = bind_thread(node, &before);
+	if (error)
+		return error;
+	if (length < PAGEBLOCK_SIZE)
+		error = run(fd, offset, length); /* the fault path: one call */
+	else
+		error = populate_steps(fd, offset, length, run);
+	unbind_thread(&before);
+	return error;
+}
+
+static int linux_populate(int fd, uint64_t offset, uint64_t length, int node)
+{
+	return populate_bound(fd, offset, length, node, step_by_fallocate);
+}
+
+static int linux_populate_huge(int fd, uint64_t offset, uint64_t length, int node)
+{
+	if (!is_aligned(offset, PAGEBLOCK_SIZE) || !is_aligned(length, PAGEBLOCK_SIZE))
+		return -EINVAL;
+	return populate_bound(fd, offset, length, node, step_by_mapping);
+}
+
+static int linux_punch(int fd, uint64_t offset, uint64_t length)
+{
+	int error = INJECT(PUNCH);
+
+	return error ? error : punch(fd, offset, length);
+}
+
+static int64_t linux_allocated(int fd)
+{
+	int error = INJECT(ALLOCATED);
+
+	return error ? error : bytes_of(fd);
+}
+
+static int64_t linux_next_present(int fd, uint64_t from)
+{
+	int error = INJECT(NEXT_PRESENT);
+
+	return error ? error : present_next(fd, from);
+}
+
+/* ---- address space ---- */
+
+static int linux_reserve(void *hint, uint64_t length, void **out)
+{
+	int   fixed = hint ? MAP_FIXED_NOREPLACE : 0, error = INJECT(RESERVE);
+	void *got;
+
+	if (error)
+		return error;
+	got = mmap(hint, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1,
+		   0);
+	if (got == MAP_FAILED)
+		return failure();
+	if (hint && got != hint) { /* a kernel that takes the flag for a mere wish */
+		CHECK(munmap(got, length) == 0);
+		return -EEXIST;
+	}
+	*out = got;
+	return 0;
+}
+
+static int linux_map(void *address, uint64_t length, int fd, uint64_t offset)
+{
+	int error = INJECT(MAP);
+
+	if (error)
+		return error;
+	if (mmap(address, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		 fd, (off_t)offset) == MAP_FAILED)
+		return failure();
+	return 0;
+}
+
+static int linux_unmap(void *address, uint64_t length)
+{
+	int error = INJECT(UNMAP);
+
+	if (error)
+		return error;
+	if (mmap(address, length, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return failure();
+	return 0;
+}
+
+static int linux_lock(void *address, uint64_t length)
+{
+	int error = INJECT(LOCK);
+
+	if (error)
+		return error;
+	return mlock(address, length) ? failure() : 0;
+}
+
+static uint64_t linux_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+const struct os_ops os_linux = {
+	.memfd_new = linux_memfd_new,
+	.reopen_readonly = linux_reopen_readonly,
+	.dup = linux_dup,
+	.close = linux_close,
+	.populate = linux_populate,
+	.populate_huge = linux_populate_huge,
+	.punch = linux_punch,
+	.allocated = linux_allocated,
+	.next_present = linux_next_present,
+	.reserve = linux_reserve,
+	.map = linux_map,
+	.unmap = linux_unmap,
+	.lock = linux_lock,
+	.uffd_continue = linux_uffd_continue,
+	.uffd_wake = linux_uffd_wake,
+	.uffd_poison = linux_uffd_poison,
+	.uffd_unprotect = linux_uffd_unprotect,
+	.uffd_read = linux_uffd_read,
+	.now_ns = linux_now_ns,
+};

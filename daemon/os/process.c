@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "os/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const int8_t *cpu_nodes;
+static unsigned int nr_cpu_nodes;
+
+enum { FIELD_START_TIME = 22, FIELD_PROCESSOR = 39 };
+
+/* Field of /proc/PID/stat, counted from 1 as in proc(5). The name may hold spaces and brackets:
+ * what follows the last bracket is field 3. */
+static uint64_t stat_field(pid_t pid, int field)
+{
+	char  path[64], text[1024];
+	char *at;
+	int   fd;
+	ssize_t got;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	got = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (got <= 0)
+		return 0;
+	text[got] = '\0';
+	at = strrchr(text, ')');
+	for (int i = 2; at && i < field; i++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+uint64_t process_start_time(pid_t pid)
+{
+	return stat_field(pid, FIELD_START_TIME);
+}
+
+void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)
+{
+	cpu_nodes = cpu_node;
+	nr_cpu_nodes = nr;
+}
+
+int process_node(pid_t pid)
+{
+	uint64_t cpu = stat_field(pid, FIELD_PROCESSOR);
+
+	return cpu < nr_cpu_nodes && cpu_nodes[cpu] > 0 ? cpu_nodes[cpu] : 0;
+}
+
+void process_kill(pid_t pid, uint64_t start_time)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0)
+		return;
+	if (process_start_time(pid) == start_time)
+		syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	close(fd);
+}

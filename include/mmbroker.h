@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mmbroker - public interface of libmmbroker
+ *
+ * Purpose     Memory from mmbrokerd: page runs at one address in every client of a pool, and
+ *             demand-paged regions, unnamed or shared by name.
+ * Errors      Functions returning int give 0 or a negative errno; functions returning a pointer
+ *             give NULL and set errno. mmb_error() has the sentence, the daemon's own words where
+ *             the daemon refused.
+ * Threads     Everything is thread-safe. A handle used in a forked child gives -EOWNERDEAD.
+ * Options     Structs begin with `size_t size`, set to sizeof the struct, so that they can grow.
+ *             A NULL option pointer means the defaults. Lengths and limits are bytes.
+ */
+#ifndef MMBROKER_H
+#define MMBROKER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- connection ---- */
+
+struct mmb;
+
+struct mmb_open_options {
+	size_t   size;
+	uint64_t operation_timeout_ms; /* longest wait for one reply; 0: 30 s */
+	uint64_t daemon_timeout_ms;    /* longest wait for a daemon that is not there; 0: for ever */
+};
+
+/* Connects. NULL path: $MMB_SOCKET, then the user's, then the system's socket. */
+int mmb_open(const char *socket_path, const struct mmb_open_options *options, struct mmb **out);
+void mmb_close(struct mmb *mmb);
+
+/* The sentence for the calling thread's last failure; never NULL, valid until the next failure. */
+const char *mmb_error(void);
+const char *mmb_version(void);
+
+/* ---- pools ---- */
+
+struct mmb_pool;
+
+enum { MMB_NODE_LOCAL, MMB_NODE_PREFERRED, MMB_NODE_BIND, MMB_NODE_INTERLEAVE };
+
+struct mmb_pool_options {
+	size_t   size;
+	uint64_t min, low, high; /* bytes; only 0 is accepted until the broker reclaims memory */
+	uint64_t max;            /* most the pool may commit; 0: no limit */
+	uint64_t swap_max;       /* only 0 is accepted until the broker has swap */
+	uint32_t mode;           /* permission bits; 0: 0600; group means the creator's egid */
+	uint32_t node_policy;    /* MMB_NODE_* */
+	uint64_t node_mask;      /* bit n: node n; 0 with MMB_NODE_LOCAL: all nodes */
+};
+
+enum { MMB_POOL_CREATE = 1, MMB_POOL_EXCL = 2, MMB_POOL_PRIVATE = 4 };
+
+/* Opens a pool by name (up to 63 bytes). PRIVATE: an unnamed pool of this session alone, which
+ * ends with it; name is then a label and may be NULL. */
+int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
+		  const struct mmb_pool_options *options, struct mmb_pool **out);
+void mmb_pool_close(struct mmb_pool *pool);
+
+struct mmb_pool_stat {
+	size_t   size;
+	uint64_t committed, resident, arena, locked, swapped, max, swap_max; /* bytes */
+	uint64_t sessions, regions, refused;
+	uint64_t some_stall_us, full_stall_us; /* 0 until the broker reclaims memory */
+};
+
+/* Set stat->size first. */
+int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat);
+
+/* ---- page runs: 2^order pages of 4 KiB, aligned to their size, same address in every client ---- */
+
+enum {
+	MMB_GFP_KERNEL = 0,
+	MMB_GFP_NOWAIT = 1,
+	MMB_GFP_ATOMIC = 2,
+	MMB_GFP_NORETRY = 4,
+	MMB_GFP_RETRY_MAYFAIL = 8,
+	MMB_GFP_NOFAIL = 16, /* waits until the operation timeout, then ends the caller with a message */
+	MMB_GFP_ZERO = 32,
+	MMB_GFP_MOVABLE = 64,
+	MMB_GFP_RECLAIMABLE = 128,
+	MMB_GFP_THISNODE = 256
+};
+enum { MMB_ORDER_MAX = 10 };
+
+/* A run goes back to the pool when it is freed or when the session that took it ends. Contents
+ * are undefined without MMB_GFP_ZERO (never another pool's data). */
+void *mmb_alloc_pages(struct mmb_pool *pool, unsigned order, unsigned gfp);
+/* A wrong address or order, or a second free, ends the calling process with a message. */
+void mmb_free_pages(struct mmb_pool *pool, void *pages, unsigned order);
+
+/* ---- regions: demand-paged, shareable ---- */
+
+struct mmb_region;
+
+struct mmb_region_options {
+	size_t   size;
+	uint32_t page_size;   /* 4096 or 2 MiB; 0: 4096 */
+	uint32_t mode;        /* permission bits of a named region; 0: 0600 */
+	uint32_t flags;       /* MMB_REGION_*, or-ed with the argument */
+	uint32_t node_policy; /* MMB_NODE_* */
+	uint64_t node_mask;
+	void    *address;     /* where to map it; NULL: the broker's choice, equal in all clients */
+};
+
+enum {
+	MMB_REGION_CREATE = 1,
+	MMB_REGION_EXCL = 2,
+	MMB_REGION_READONLY = 4,
+	MMB_REGION_POPULATE = 8, /* every page resident before the call returns */
+	MMB_REGION_LOCKED = 16   /* populated, and never evicted */
+};
+
+/* An unnamed region of this session. Its whole length is charged here, or refused here. */
+int mmb_region_create(struct mmb_pool *pool, size_t length,
+		      const struct mmb_region_options *options, struct mmb_region **out);
+/* A named region. length 0 opens at the existing length; any other mismatch is -EINVAL. */
+int mmb_region_open(struct mmb_pool *pool, const char *name, size_t length, unsigned flags,
+		    const struct mmb_region_options *options, struct mmb_region **out);
+void *mmb_region_address(struct mmb_region *region);
+size_t mmb_region_length(struct mmb_region *region);
+
+enum {
+	MMB_ADVISE_NORMAL = 0,
+	MMB_ADVISE_SEQUENTIAL = 1,
+	MMB_ADVISE_RANDOM = 2,
+	MMB_ADVISE_WILLNEED = 3,
+	MMB_ADVISE_DONTNEED = 6, /* the range reads zero for all its users */
+	MMB_ADVISE_FREE = 7,     /* contents may be dropped at any time; without reclaim: kept */
+	MMB_ADVISE_HUGEPAGE = 8
+};
+
+/* offset and length in bytes, multiples of the region's page size. */
+int mmb_region_advise(struct mmb_region *region, size_t offset, size_t length, int advice);
+/* Resident and pinned: needed for device or registered-buffer I/O. */
+int mmb_region_lock(struct mmb_region *region, size_t offset, size_t length);
+int mmb_region_unlock(struct mmb_region *region, size_t offset, size_t length);
+
+struct mmb_region_stat {
+	size_t   size;
+	uint64_t length, page_size, resident, swapped, shared, own, locked; /* bytes */
+	uint64_t faults, refaults, write_faults, sessions;
+};
+
+/* Set stat->size first. */
+int mmb_region_stat(struct mmb_region *region, struct mmb_region_stat *stat);
+
+struct mmb_fault_info {
+	size_t   size;
+	char     region[64];
+	uint64_t offset;
+	int      error;
+	char     cause[96];
+};
+
+/* Why an access to this address raised SIGBUS. Async-signal-safe. -ENOENT: no record. */
+int mmb_fault_info(const void *address, struct mmb_fault_info *info);
+
+void mmb_region_close(struct mmb_region *region);
+int mmb_region_unlink(struct mmb_pool *pool, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * arena - the arena windows of this process
+ *
+ * Purpose     See arena.h.
+ */
+#include "arena.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "connection.h"
+#include "error.h"
+#include "process.h"
+#include "window.h"
+
+/* p: process lock, all of them */
+struct arena_use {
+	LIST_ENTRY(arena_use) link;     /* (p) */
+	struct mmb           *mmb;      /* (p) */
+	uint32_t              nr_pools; /* (p) open handles of this connection */
+};
+struct arena {
+	LIST_ENTRY(arena)           link;   /* (p) */
+	struct window               window; /* (p) */
+	struct mmb                 *owner;  /* (p) A1; one of the users */
+	LIST_HEAD(, arena_use)      uses;   /* (p) never empty */
+};
+static LIST_HEAD(, arena) arenas = LIST_HEAD_INITIALIZER(arenas);
+
+void arena_forget_all(void)
+{
+	LIST_INIT(&arenas);
+}
+
+static struct arena *find_overlap(uint64_t address, uint64_t length)
+{
+	struct arena *a;
+
+	LIST_FOREACH(a, &arenas, link)
+		if (address < a->window.address + a->window.length &&
+		    a->window.address < address + length)
+			return a;
+	return NULL;
+}
+
+static struct arena_use *find_use(struct arena *a, const struct mmb *mmb)
+{
+	struct arena_use *use;
+
+	LIST_FOREACH(use, &a->uses, link)
+		if (use->mmb == mmb)
+			return use;
+	return NULL;
+}
+
+static int add_use(struct arena *a, struct mmb *mmb)
+{
+	struct arena_use *use = find_use(a, mmb);
+
+	if (!use) {
+		use = calloc(1, sizeof(*use));
+		if (!use)
+			return fail(-ENOMEM, "no memory to record an arena window");
+		use->mmb = mmb;
+		LIST_INSERT_HEAD(&a->uses, use, link);
+	}
+	use->nr_pools++;
+	return 0;
+}
+
+static void destroy_arena(struct arena *a)
+{
+	struct arena_use *use;
+
+	LIST_REMOVE(a, link);
+	window_unmap(&a->window);
+	while ((use = LIST_FIRST(&a->uses))) {
+		LIST_REMOVE(use, link);
+		free(use);
+	}
+	free(a);
+}
+
+static bool is_stale(const struct arena *a)
+{
+	struct arena_use *use;
+
+	LIST_FOREACH(use, &a->uses, link)
+		if (use->nr_pools)
+			return false;
+	return true;
+}
+
+static int create_arena(struct mmb *mmb, const struct arena_spec *spec)
+{
+	struct window_spec ws = {
+		.fd = spec->fd,
+		.length = spec->length,
+		.align = CLIENT_PAGE_SIZE,
+		.preferred = spec->address,
+		.exact = true,
+	};
+	struct arena *a = calloc(1, sizeof(*a));
+	int error;
+
+	if (!a)
+		return fail(-ENOMEM, "no memory to record an arena window");
+	error = window_map(&a->window, &ws);
+	if (error) {
+		free(a);
+		return error;
+	}
+	a->owner = mmb;
+	LIST_INSERT_HEAD(&arenas, a, link);
+	error = uffd_register(&mmb->uffd, spec->address, spec->length, UFFD_WATCH_ARENA);
+	if (!error)
+		error = add_use(a, mmb);
+	if (error)
+		destroy_arena(a);
+	return error;
+}
+
+static int map_locked(struct mmb *mmb, const struct arena_spec *spec)
+{
+	struct arena *a;
+	struct stat st;
+
+	if (fstat(spec->fd, &st))
+		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
+	while ((a = find_overlap(spec->address, spec->length))) {
+		if (a->window.dev == st.st_dev && a->window.ino == st.st_ino &&
+		    a->window.address == spec->address && a->window.length == spec->length)
+			return add_use(a, mmb);
+		if (!is_stale(a))
+			return fail(-EADDRNOTAVAIL,
+				    "address %#llx holds another pool's arena in this process; two "
+				    "brokers with one address plan can't be used at once",
+				    (unsigned long long)spec->address);
+		destroy_arena(a);
+	}
+	return create_arena(mmb, spec);
+}
+
+int arena_map(struct mmb *mmb, const struct arena_spec *spec)
+{
+	int error;
+
+	process_lock();
+	error = map_locked(mmb, spec);
+	process_unlock();
+	return error;
+}
+
+void arena_unuse(struct mmb *mmb, uint64_t address)
+{
+	struct arena_use *use;
+	struct arena *a;
+
+	process_lock();
+	a = find_overlap(address, 1);
+	use = a ? find_use(a, mmb) : NULL;
+	if (use && use->nr_pools)
+		use->nr_pools--;
+	process_unlock();
+}
+
+/* A1. Granted pages are present and cause no events, so only a wild access could notice the
+ * moment between the two calls. */
+static void pass_on(struct arena *a)
+{
+	struct window *w = &a->window;
+
+	uffd_unregister(&a->owner->uffd, w->address, w->length);
+	a->owner = LIST_FIRST(&a->uses)->mmb;
+	uffd_register(&a->owner->uffd, w->address, w->length, UFFD_WATCH_ARENA);
+}
+
+void arena_leave(struct mmb *mmb)
+{
+	struct arena *a, *next;
+
+	process_lock();
+	for (a = LIST_FIRST(&arenas); a; a = next) {
+		struct arena_use *use = find_use(a, mmb);
+
+		next = LIST_NEXT(a, link);
+		if (!use)
+			continue;
+		LIST_REMOVE(use, link);
+		free(use);
+		if (LIST_EMPTY(&a->uses))
+			destroy_arena(a);
+		else if (a->owner == mmb)
+			pass_on(a);
+	}
+	process_unlock();
+}

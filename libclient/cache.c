@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cache - the magazines of a thread, by pool
+ *
+ * Purpose     Makes them, finds them, and takes them back when a thread exits or a pool closes.
+ *             See cache.h.
+ */
+#include "cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pages.h"
+#include "pool.h"
+#include "process.h"
+
+/* 512 KiB an order for the small ones; of 2 MiB runs two. */
+const uint32_t magazine_capacity[MAGAZINE_KINDS] = { 128, 64, 32, 16, 2 };
+
+_Thread_local struct thread_table *thread_table;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t exit_key;
+static bool exit_key_usable;
+/* One bit a slot, process lock. */
+static uint64_t used_slots[CACHE_SLOTS / 64];
+
+/* ---- slots ---- */
+
+uint32_t cache_slot_get(void)
+{
+	uint32_t slot = CACHE_SLOTS;
+
+	process_lock();
+	for (uint32_t i = 0; i < CACHE_SLOTS / 64; i++) {
+		if (used_slots[i] == UINT64_MAX)
+			continue;
+		slot = i * 64 + (uint32_t)__builtin_ctzll(~used_slots[i]);
+		used_slots[i] |= 1ull << (slot % 64);
+		break;
+	}
+	process_unlock();
+	return slot;
+}
+
+void cache_slot_put(uint32_t slot)
+{
+	if (slot >= CACHE_SLOTS)
+		return;
+	process_lock();
+	used_slots[slot / 64] &= ~(1ull << (slot % 64));
+	process_unlock();
+}
+
+/* ---- a thread's end ---- */
+
+/* Takes a cache out of its table and its pool's list; the pool stays referenced. NULL: none, or
+ * one of the parent's before a fork, or of a closed connection. */
+static struct run_cache *detach(struct thread_table *t, uint32_t slot)
+{
+	struct run_cache *cache;
+
+	process_lock();
+	cache = atomic_load_explicit(&t->caches[slot], memory_order_relaxed);
+	if (cache) {
+		pool_get(cache->pool);
+		LIST_REMOVE(cache, link);
+		atomic_store_explicit(&t->caches[slot], NULL, memory_order_relaxed);
+	}
+	process_unlock();
+	return cache;
+}
+
+static void thread_exits(void *arg)
+{
+	struct thread_table *t = arg;
+
+	thread_table = NULL;
+	/* A child's copy of the parent's table: nothing in it is ours to give back. */
+	for (uint32_t i = 0; i < t->nr && process_owns(t->generation); i++) {
+		struct run_cache *cache = detach(t, i);
+
+		if (!cache)
+			continue;
+		pages_flush_cache(cache->pool, cache);
+		pool_put(cache->pool);
+		free(cache);
+	}
+	free(t->caches);
+	free(t);
+}
+
+static void make_key(void)
+{
+	exit_key_usable = !pthread_key_create(&exit_key, thread_exits);
+}
+
+/* ---- making ---- */
+
+static struct thread_table *make_table(void)
+{
+	struct thread_table *t;
+
+	pthread_once(&once, make_key);
+	if (!exit_key_usable)
+		return NULL;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->generation = process_generation();
+	if (pthread_setspecific(exit_key, t)) {
+		free(t);
+		return NULL;
+	}
+	thread_table = t;
+	return t;
+}
+
+static bool grow_table(struct thread_table *t, uint32_t slot)
+{
+	uint32_t nr = (slot | 7) + 1;
+	_Atomic(struct run_cache *) *caches;
+
+	if (slot < t->nr)
+		return true;
+	caches = calloc(nr, sizeof(*caches));
+	if (!caches)
+		return false;
+	process_lock();
+	for (uint32_t i = 0; i < t->nr; i++)
+		atomic_store_explicit(&caches[i],
+				      atomic_load_explicit(&t->caches[i], memory_order_relaxed),
+				      memory_order_relaxed);
+	free(t->caches);
+	t->caches = caches;
+	t->nr = nr;
+	process_unlock();
+	return true;
+}
+
+static void init_magazines(struct run_cache *cache)
+{
+	uint64_t *next = cache->store;
+
+	for (int kind = 0; kind < MAGAZINE_KINDS; kind++) {
+		struct magazine *m = &cache->magazines[kind];
+		uint32_t half = magazine_capacity[kind] / 2;
+
+		m->runs = next;
+		m->batch = half < MAGAZINE_BATCH_FIRST ? half : MAGAZINE_BATCH_FIRST;
+		next += magazine_capacity[kind];
+	}
+}
+
+struct run_cache *cache_get(struct mmb_pool *pool)
+{
+	struct run_cache *cache = cache_of_slot(pool->slot);
+	struct thread_table *t = thread_table;
+
+	if (cache || pool->slot >= CACHE_SLOTS)
+		return cache;
+	if (t && !process_owns(t->generation)) {
+		/* Inherited by fork; what it points to is the parent's. */
+		thread_table = NULL;
+		t = NULL;
+	}
+	if (!t)
+		t = make_table();
+	if (!t || !grow_table(t, pool->slot))
+		return NULL;
+	cache = calloc(1, sizeof(*cache));
+	if (!cache)
+		return NULL;
+	cache->pool = pool;
+	cache->table = t;
+	cache->drains_seen = atomic_load_explicit(&pool->drains, memory_order_relaxed);
+	init_magazines(cache);
+	process_lock();
+	LIST_INSERT_HEAD(&pool->caches, cache, link);
+	atomic_store_explicit(&t->caches[pool->slot], cache, memory_order_relaxed);
+	process_unlock();
+	return cache;
+}
+
+void cache_close_pool(struct mmb_pool *pool, cache_flush_fn flush)
+{
+	struct run_cache_list taken = LIST_HEAD_INITIALIZER(taken);
+	struct run_cache *cache;
+
+	process_lock();
+	while ((cache = LIST_FIRST(&pool->caches))) {
+		LIST_REMOVE(cache, link);
+		atomic_store_explicit(&cache->table->caches[pool->slot], NULL,
+				      memory_order_relaxed);
+		LIST_INSERT_HEAD(&taken, cache, link);
+	}
+	process_unlock();
+	while ((cache = LIST_FIRST(&taken))) {
+		LIST_REMOVE(cache, link);
+		flush(pool, cache);
+		free(cache);
+	}
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * call - requests and replies on the connection's socket
+ *
+ * Purpose     See call.h.
+ * Not here    Upcalls: they have a socket of their own (pager.c).
+ */
+#include "call.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "undo.h"
+
+/* ---- time ---- */
+
+uint64_t call_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+int call_left_ms(uint64_t deadline)
+{
+	const uint64_t longest = 1u << 30; /* poll(2) takes no more than 24 days */
+	uint64_t now = call_now_ms();
+
+	if (now >= deadline)
+		return 0;
+	return (int)(deadline - now < longest ? deadline - now : longest);
+}
+
+/* ---- the channel ---- */
+
+void channel_init(struct channel *ch, int sock)
+{
+	ch->sock = sock;
+	ch->next_id = 1;
+	pthread_mutex_init(&ch->lock, NULL);
+	LIST_INIT(&ch->pending);
+	LIST_INIT(&ch->free);
+}
+
+static void break_locked(struct channel *ch, int error, const char *reason)
+{
+	struct call *c;
+
+	if (ch->error)
+		return;
+	ch->error = error;
+	snprintf(ch->reason, sizeof(ch->reason), "%s", reason);
+	LIST_FOREACH(c, &ch->pending, link)
+		pthread_cond_signal(&c->wake);
+	/* Wakes a reader that sleeps in poll, and tells the daemon. */
+	shutdown(ch->sock, SHUT_RDWR);
+}
+
+void channel_break(struct channel *ch, int error, const char *reason)
+{
+	pthread_mutex_lock(&ch->lock);
+	break_locked(ch, error, reason);
+	pthread_mutex_unlock(&ch->lock);
+}
+
+static void free_calls(struct call_list *list)
+{
+	struct call *c;
+
+	while ((c = LIST_FIRST(list))) {
+		LIST_REMOVE(c, link);
+		wire_discard_fds(&c->message);
+		pthread_cond_destroy(&c->wake);
+		munmap(c, sizeof(*c));
+	}
+}
+
+void channel_fini(struct channel *ch)
+{
+	free_calls(&ch->pending);
+	free_calls(&ch->free);
+	close(ch->sock);
+	pthread_mutex_destroy(&ch->lock);
+}
+
+int call_protocol_error(struct mmb *mmb, const char *what)
+{
+	char reason[ERROR_BYTES];
+
+	snprintf(reason, sizeof(reason), "the broker broke the protocol: %s; the session is closed, "
+		 "check that daemon and library are of one release", what);
+	channel_break(&mmb->channel, -EPROTO, reason);
+	return fail(-EPROTO, "%s", reason);
+}
+
+/* ---- calls ---- */
+
+static struct call *new_call(void)
+{
+	struct call *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_condattr_t attr;
+
+	if (c == MAP_FAILED)
+		return NULL;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	c->message.bytes = c->bytes;
+	c->message.capacity = sizeof(c->bytes);
+	return c;
+}
+
+struct call *call_get(struct mmb *mmb, int *error)
+{
+	struct channel *ch = &mmb->channel;
+	struct call *c;
+
+	pthread_mutex_lock(&ch->lock);
+	if (ch->error) {
+		*error = fail(ch->error, "%s", ch->reason);
+		pthread_mutex_unlock(&ch->lock);
+		return NULL;
+	}
+	c = LIST_FIRST(&ch->free);
+	if (c)
+		LIST_REMOVE(c, link);
+	pthread_mutex_unlock(&ch->lock);
+	if (!c)
+		c = new_call();
+	if (!c) {
+		*error = fail(-ENOMEM, "no memory for a request of %zu bytes", sizeof(*c));
+		return NULL;
+	}
+	c->done = c->orphan = c->waiting = c->timed_out = false;
+	c->timeout_ms = mmb->timeout_ms;
+	connection_get(mmb);
+	return c;
+}
+
+void call_free(struct mmb *mmb, struct call *c)
+{
+	wire_discard_fds(&c->message);
+	pthread_mutex_lock(&mmb->channel.lock);
+	LIST_INSERT_HEAD(&mmb->channel.free, c, link);
+	pthread_mutex_unlock(&mmb->channel.lock);
+}
+
+void call_put(struct mmb *mmb, struct call *c)
+{
+	struct channel *ch = &mmb->channel;
+	bool orphan = false;
+
+	if (c->timed_out) {
+		pthread_mutex_lock(&ch->lock);
+		orphan = !c->done;
+		c->orphan = orphan;
+		ch->nr_orphans += orphan;
+		pthread_mutex_unlock(&ch->lock);
+		/* The reply came between call_wait() giving up and now. */
+		if (!orphan)
+			undo_late_reply(mmb, c);
+	}
+	if (!orphan && !c->timed_out)
+		call_free(mmb, c);
+	connection_put(mmb);
+}
+
+int call_take_fds(struct mmb *mmb, struct call *c, uint32_t nr, int *fds)
+{
+	if (c->message.nr_fds != nr)
+		return call_protocol_error(mmb, "a reply came with the wrong number of descriptors");
+	memcpy(fds, c->message.fds, nr * sizeof(*fds));
+	c->message.nr_fds = 0;
+	return 0;
+}
+
+/* ---- sending ---- */
+
+int call_gone(struct mmb *mmb)
+{
+	char reason[ERROR_BYTES], last_words[ERROR_BYTES / 2];
+
+	pager_last_words(&mmb->pager, last_words, sizeof(last_words));
+	snprintf(reason, sizeof(reason), "the broker closed the connection%s%s; this session is over, "
+		 "close it with mmb_close() and open another", last_words[0] ? ": " : "", last_words);
+	channel_break(&mmb->channel, -ENOTCONN, reason);
+	return -ENOTCONN;
+}
+
+static int transmit(struct mmb *mmb, struct call *c, size_t length, int fd)
+{
+	struct wire_fds fds = { .fds = &fd, .nr = fd >= 0 };
+	uint64_t deadline = call_now_ms() + c->timeout_ms;
+	struct pollfd p = { .fd = mmb->channel.sock, .events = POLLOUT };
+	int error;
+
+	for (;;) {
+		error = wire_send(p.fd, c->bytes, length, fds, MSG_DONTWAIT);
+		if (error != -EAGAIN)
+			return error;
+		if (!call_left_ms(deadline))
+			return -ETIMEDOUT;
+		poll(&p, 1, call_left_ms(deadline));
+	}
+}
+
+/* The sentence for a call that ends without a reply. */
+int call_fail(struct mmb *mmb, const struct call *c, int error)
+{
+	struct channel *ch = &mmb->channel;
+	int code;
+
+	if (error == -ETIMEDOUT)
+		return fail(error, "the broker has not answered %s for %llu ms; it may be stuck or "
+			    "overloaded: look at mmbctl status, or raise operation_timeout_ms",
+			    wire_method(c->method)->name, (unsigned long long)c->timeout_ms);
+	pthread_mutex_lock(&ch->lock);
+	code = ch->error ? fail(ch->error, "%s", ch->reason)
+			 : fail(error, "%s could not be sent to the broker (errno %d)",
+				wire_method(c->method)->name, -error);
+	pthread_mutex_unlock(&ch->lock);
+	return code;
+}
+
+static int enlist(struct channel *ch, struct call *c)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&ch->lock);
+	if (ch->error)
+		error = ch->error;
+	else if (ch->nr_orphans >= CALL_ORPHANS_MAX)
+		error = -ETIMEDOUT;
+	else
+		LIST_INSERT_HEAD(&ch->pending, c, link);
+	c->id = ch->next_id++;
+	pthread_mutex_unlock(&ch->lock);
+	return error;
+}
+
+int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd)
+{
+	struct wire_packet head = { .method = c->method };
+	ssize_t length;
+	int error = enlist(&mmb->channel, c);
+
+	if (error)
+		return call_fail(mmb, c, error);
+	head.id = c->id;
+	/* The reply comes into the same bytes, after the request has left them. */
+	length = wire_encode(&head, request, c->bytes, sizeof(c->bytes));
+	error = length < 0 ? (int)length : transmit(mmb, c, (size_t)length, fd);
+	if (!error)
+		return 0;
+	if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
+		error = call_gone(mmb);
+	pthread_mutex_lock(&mmb->channel.lock);
+	LIST_REMOVE(c, link);
+	pthread_mutex_unlock(&mmb->channel.lock);
+	return call_fail(mmb, c, error);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * call - requests and replies on the connection's socket
+ *
+ * Purpose     Any number of threads call at once. Requests are pipelined by id; whichever waiting
+ *             thread finds nobody reading becomes the reader, and hands replies of other threads
+ *             over. A slow request of one thread delays no other's.
+ * Invariants  C1  A call is in the pending list from before it is sent until its reply is in, it
+ *                 fails with the connection, or its orphan's reply is undone.
+ *             C2  At most one thread reads. While there are waiters and no reader, one of them has
+ *                 been woken to become it.
+ *             C3  Each call that was sent is waited for or becomes an orphan: a timed-out call's
+ *                 late success is undone, so that the daemon keeps nothing nobody knows of.
+ *             C4  Once `error` is set it stays, and every call ends with it.
+ * Locking     channel.lock, innermost. Nothing blocks under it.
+ */
+#ifndef MMB_LIBCLIENT_CALL_H
+#define MMB_LIBCLIENT_CALL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "error.h"
+#include "proto/wire.h"
+
+struct mmb;
+
+/* Replies of a session with memory are short; 512 page runs are the longest. */
+enum { CALL_SCRATCH_BYTES = 16 * 1024, CALL_ORPHANS_MAX = 64 };
+
+/* o: the caller that holds it   l: channel.lock */
+struct call {
+	LIST_ENTRY(call)        link;       /* (l) pending or free list */
+	pthread_cond_t          wake;       /* (l) reply in, connection over, or: become the reader */
+	bool                    done;       /* (l) the reply is in bytes[] */
+	bool                    waiting;    /* (l) a thread sleeps on wake */
+	bool                    orphan;     /* (l) given up: whoever reads the reply undoes it */
+	bool                    timed_out;  /* (o) still pending when call_wait gave up */
+	uint64_t                id;         /* (o) */
+	uint32_t                method;     /* (o) */
+	uint64_t                timeout_ms; /* (o) */
+	uint32_t                pool, order; /* (o) PAGES_ALLOC: what undoing a late one needs */
+	struct wire_message     message;    /* (o) */
+	struct wire_scratch     scratch;    /* (o) */
+	const ProtobufCMessage *reply;      /* (o) valid until call_put */
+	uint8_t bytes[MMB_PACKET_MAX] __attribute__((aligned(16)));
+	uint8_t memory[CALL_SCRATCH_BYTES] __attribute__((aligned(16)));
+};
+LIST_HEAD(call_list, call);
+
+/* c: fixed after channel_init   l: lock */
+struct channel {
+	int              sock;       /* (c) */
+	pthread_mutex_t  lock;
+	struct call_list pending;    /* (l) */
+	struct call_list free;       /* (l) */
+	uint64_t         next_id;    /* (l) */
+	uint32_t         nr_orphans; /* (l) */
+	bool             reading;    /* (l) C2 */
+	int              error;      /* (l) C4; 0: alive */
+	char             reason[ERROR_BYTES]; /* (l) the sentence for error */
+};
+
+void channel_init(struct channel *ch, int sock);
+/* Ends the connection for everybody, with this sentence. The descriptor stays open. */
+void channel_break(struct channel *ch, int error, const char *reason);
+/* Nobody calls any more: closes the socket, frees all calls. */
+void channel_fini(struct channel *ch);
+
+/* A call on this connection, with the connection's timeout; NULL with a sentence, see *error. */
+struct call *call_get(struct mmb *mmb, int *error);
+/* Sends, waits, unpacks call->reply. A refusal is the daemon's code and its sentence. */
+int call_run(struct mmb *mmb, struct call *call, uint32_t method, const ProtobufCMessage *request);
+/* A request whose reply is Empty, from call_get to call_put. */
+int call_simple(struct mmb *mmb, uint32_t method, const ProtobufCMessage *request);
+/* The halves of call_run, for HELLO and ATTACH. fd: sent along, stays the caller's; -1: none. */
+int call_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request, int fd);
+int call_wait(struct mmb *mmb, struct call *call);
+/* Collects the reply to ATTACH, which was sent without waiting. Refused, the session can do
+ * nothing and every call ends with the daemon's words. */
+int call_settle_attach(struct mmb *mmb);
+/* Closes descriptors of the reply that were not taken. */
+void call_put(struct mmb *mmb, struct call *call);
+/* The descriptors become the caller's if there are exactly nr; else -EPROTO. */
+int call_take_fds(struct mmb *mmb, struct call *call, uint32_t nr, int *fds);
+/* The rest is between call.c, reply.c and undo.c. */
+
+uint64_t call_now_ms(void);
+/* Until a deadline, for poll(2). */
+int call_left_ms(uint64_t deadline);
+/* The daemon has closed the connection: says so to everybody, returns -ENOTCONN. */
+int call_gone(struct mmb *mmb);
+/* Records the sentence for a call that ended without a reply, returns its code. */
+int call_fail(struct mmb *mmb, const struct call *call, int error);
+/* Back to the free list, out of any other. */
+void call_free(struct mmb *mmb, struct call *call);
+/* The peer broke the protocol: ends the connection, returns -EPROTO. */
+int call_protocol_error(struct mmb *mmb, const char *what);
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection - opening and closing a session with the broker
+ *
+ * Purpose     mmb_open: socket, HELLO, userfaultfd, ATTACH sent without waiting (its reply is
+ *             collected by the first request, so a session costs one round trip). mmb_close: takes
+ *             everything away in an order in which no thread can read what isn't there.
+ * Invariants  See connection.h.
+ */
+#include "connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "error.h"
+#include "export.h"
+#include "faultlog.h"
+#include "options.h"
+#include "socket.h"
+
+enum { OPERATION_TIMEOUT_MS = 30000 };
+
+/* ---- life ---- */
+
+int connection_check(const struct mmb *mmb, const char *function)
+{
+	if (!mmb)
+		return fail(-EINVAL, "%s: the connection is NULL; open one with mmb_open()", function);
+	return process_owns(mmb->generation) ? 0 : process_disowned();
+}
+
+void connection_get(struct mmb *mmb)
+{
+	atomic_fetch_add(&mmb->refs, 1);
+}
+
+void connection_put(struct mmb *mmb)
+{
+	if (atomic_fetch_sub(&mmb->refs, 1) != 1)
+		return;
+	channel_fini(&mmb->channel);
+	pager_fini(&mmb->pager);
+	faultlog_unmap(mmb->log);
+	pthread_mutex_destroy(&mmb->attach_lock);
+	pthread_mutex_destroy(&mmb->lock);
+	free(mmb);
+}
+
+bool connection_add_window(struct mmb *mmb, struct window *w)
+{
+	bool open;
+
+	pthread_mutex_lock(&mmb->lock);
+	open = !mmb->closed;
+	if (open)
+		LIST_INSERT_HEAD(&mmb->windows, w, link);
+	pthread_mutex_unlock(&mmb->lock);
+	return open;
+}
+
+bool connection_del_window(struct mmb *mmb, struct window *w)
+{
+	bool open;
+
+	pthread_mutex_lock(&mmb->lock);
+	open = !mmb->closed;
+	if (open)
+		LIST_REMOVE(w, link);
+	pthread_mutex_unlock(&mmb->lock);
+	return open;
+}
+
+/* ---- opening ---- */
+
+static int say_hello(struct mmb *mmb, struct call *c)
+{
+	Mmb__Wire__HelloRequest request = MMB__WIRE__HELLO_REQUEST__INIT;
+	char name[MMB_NAME_MAX + 1];
+	int error;
+
+	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
+	request.version_min = MMB_PROTOCOL_VERSION;
+	request.version_max = MMB_PROTOCOL_VERSION;
+	request.features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG | MMB_FEATURE_POISON;
+	request.name = name;
+	c->method = MMB_METHOD_HELLO;
+	error = call_send(mmb, c, &request.base, -1);
+	return error ? error : call_wait(mmb, c);
+}
+
+/* The reply's descriptors, in the order in which they come. */
+struct hello_fds {
+	int log, upcall, device;
+};
+
+static int take_hello_fds(struct mmb *mmb, struct call *c, struct hello_fds *out)
+{
+	const Mmb__Wire__HelloReply *reply = (const void *)c->reply;
+	uint32_t nr = reply->has_fault_log + reply->has_upcall + reply->has_userfaultfd;
+	int fds[MMB_PACKET_FDS], *next = fds;
+	int error = call_take_fds(mmb, c, nr, fds);
+
+	if (error)
+		return error;
+	out->log = reply->has_fault_log ? *next++ : -1;
+	out->upcall = reply->has_upcall ? *next++ : -1;
+	out->device = reply->has_userfaultfd ? *next++ : -1;
+	return 0;
+}
+
+static int hello(struct mmb *mmb, const struct mmb_open_options *options, struct hello_fds *fds)
+{
+	const Mmb__Wire__HelloReply *reply;
+	struct call *c;
+	int error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	error = say_hello(mmb, c);
+	reply = (const void *)c->reply;
+	if (!error && reply->version != MMB_PROTOCOL_VERSION)
+		error = call_protocol_error(mmb, "it chose a protocol version nobody offered");
+	if (!error)
+		error = take_hello_fds(mmb, c, fds);
+	if (!error) {
+		mmb->session = reply->session;
+		if (!options->operation_timeout_ms && reply->operation_timeout_ms)
+			mmb->timeout_ms = reply->operation_timeout_ms;
+	}
+	call_put(mmb, c);
+	return error;
+}
+
+/* Not waited for: call_settle_attach() collects the reply with the next request. */
+static int send_attach(struct mmb *mmb)
+{
+	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
+	struct call *c;
+	int error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	request.uffd_features = mmb->uffd.features;
+	request.user_mode_only = mmb->uffd.user_mode_only;
+	c->method = MMB_METHOD_ATTACH;
+	error = call_send(mmb, c, &request.base, mmb->uffd.fd);
+	if (error) {
+		call_put(mmb, c);
+		return error;
+	}
+	mmb->attach = c;
+	return 0;
+}
+
+static void warn_user_mode(void)
+{
+	fail(0, "faults inside system calls on broker memory will fail with EFAULT in this process: "
+		"it may only have a user-mode userfaultfd; let the broker pass its device "
+		"(pass_userfaultfd), or set vm.unprivileged_userfaultfd=1");
+	fprintf(stderr, "libmmbroker: %s\n", mmb_error());
+}
+
+/* From the descriptors of HELLO to a session that can fault. Takes the descriptors over. */
+static int equip(struct mmb *mmb, const struct hello_fds *fds)
+{
+	int own[PROCESS_FDS];
+	int error;
+
+	mmb->pager.sock = fds->upcall;
+	if (fds->log >= 0)
+		mmb->log = faultlog_map(fds->log);
+	error = uffd_open(fds->device, &mmb->uffd);
+	if (fds->device >= 0)
+		close(fds->device);
+	if (error) {
+		mmb->uffd.fd = -1;
+		return error;
+	}
+	own[0] = mmb->channel.sock;
+	own[1] = fds->upcall;
+	own[2] = mmb->uffd.fd;
+	mmb->entry = process_add(own, mmb->log);
+	if (!mmb->entry)
+		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
+	return send_attach(mmb);
+}
+
+static struct mmb *connection_new(int sock, uint64_t timeout_ms)
+{
+	struct mmb *mmb = calloc(1, sizeof(*mmb));
+
+	if (!mmb)
+		return NULL;
+	mmb->generation = process_generation();
+	atomic_store(&mmb->refs, 1);
+	mmb->timeout_ms = timeout_ms ? timeout_ms : OPERATION_TIMEOUT_MS;
+	mmb->uffd.fd = -1;
+	channel_init(&mmb->channel, sock);
+	pager_init(&mmb->pager);
+	pthread_mutex_init(&mmb->attach_lock, NULL);
+	pthread_mutex_init(&mmb->lock, NULL);
+	LIST_INIT(&mmb->windows);
+	LIST_INIT(&mmb->pools);
+	return mmb;
+}
+
+static int open_on(int sock, const struct mmb_open_options *options, struct mmb **out)
+{
+	struct mmb *mmb = connection_new(sock, options->operation_timeout_ms);
+	struct hello_fds fds = { -1, -1, -1 };
+	int error;
+
+	if (!mmb) {
+		close(sock);
+		return fail(-ENOMEM, "mmb_open: no memory for a connection");
+	}
+	error = hello(mmb, options, &fds);
+	if (!error)
+		error = equip(mmb, &fds);
+	if (error) {
+		char why[ERROR_BYTES];
+
+		strcpy(why, mmb_error());
+		mmb_close(mmb);
+		return fail(error, "%s", why);
+	}
+	if (mmb->uffd.user_mode_only)
+		warn_user_mode();
+	*out = mmb;
+	return 0;
+}
+
+PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *options,
+		    struct mmb **out)
+{
+	struct socket_search search = { .path = socket_path };
+	struct mmb_open_options o;
+	int sock, error;
+
+	if (!out)
+		return fail(-EINVAL, "mmb_open: out is NULL; pass where the connection is to go");
+	error = options_read(&o, sizeof(o), options, "mmb_open_options");
+	if (!error)
+		error = process_init();
+	if (error)
+		return error;
+	search.timeout_ms = o.operation_timeout_ms ? o.operation_timeout_ms
+						   : OPERATION_TIMEOUT_MS;
+	search.wait_absent_ms = o.daemon_timeout_ms;
+	sock = socket_connect(&search);
+	return sock < 0 ? sock : open_on(sock, &o, out);
+}
+
+/* ---- closing ---- */
+
+/* M2. The windows go first (W3): then no thread waits at a fault that the end of the userfaultfd
+ * would answer with zeros. */
+static void close_handles(struct mmb *mmb)
+{
+	struct mmb_pool *pool;
+	struct window *w;
+
+	pthread_mutex_lock(&mmb->lock);
+	mmb->closed = true;
+	while ((pool = LIST_FIRST(&mmb->pools))) {
+		LIST_REMOVE(pool, link);
+		pool->listed = false;
+		atomic_store(&pool->generation, 0);
+	}
+	while ((w = LIST_FIRST(&mmb->windows))) {
+		LIST_REMOVE(w, link);
+		window_unmap(w);
+	}
+	pthread_mutex_unlock(&mmb->lock);
+	arena_leave(mmb);
+}
+
+PUBLIC void mmb_close(struct mmb *mmb)
+{
+	if (!mmb)
+		return;
+	/* In a forked child there is nothing to close: the fork handler did. */
+	if (!process_owns(mmb->generation)) {
+		process_disowned();
+		return;
+	}
+	channel_break(&mmb->channel, -ENOTCONN, "the connection was closed by mmb_close()");
+	pager_stop(&mmb->pager);
+	call_settle_attach(mmb);
+	close_handles(mmb);
+	if (mmb->entry)
+		process_del(mmb->entry);
+	mmb->entry = NULL;
+	if (mmb->uffd.fd >= 0)
+		close(mmb->uffd.fd);
+	mmb->uffd.fd = -1;
+	connection_put(mmb);
+}

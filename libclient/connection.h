@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection - struct mmb, one session with the broker
+ *
+ * Purpose     What a connection consists of, and how long its parts live: the struct lives until
+ *             mmb_close() and until the last pool and region handle made from it is closed; the
+ *             windows, descriptors and the pager thread end in mmb_close().
+ * Invariants  M1  Windows and pools are listed here from before the application knows of them.
+ *             M2  After mmb_close() every handle of the connection gives -ENOTCONN.
+ * Locking     mmb.lock guards the lists; see process.h for the order. Windows are mapped before
+ *             they are listed and unmapped after they are unlisted.
+ */
+#ifndef MMB_LIBCLIENT_CONNECTION_H
+#define MMB_LIBCLIENT_CONNECTION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "call.h"
+#include "mmbroker.h"
+#include "pager.h"
+#include "pool.h"
+#include "process.h"
+#include "uffd.h"
+#include "window.h"
+
+/* c: fixed after mmb_open   a: atomic   l: lock   t: attach_lock */
+struct mmb {
+	uint32_t              generation;  /* (c) */
+	_Atomic uint32_t      refs;        /* (a) the application's, one a pool, region and call */
+	uint64_t              timeout_ms;  /* (c) of one operation */
+	uint64_t              session;     /* (c) the daemon's number for us */
+	struct channel        channel;
+	struct uffd           uffd;        /* (c) fd -1 after mmb_close */
+	struct mmb_fault_log *log;         /* (c) NULL: the daemon has none */
+	struct process_entry *entry;       /* (c) */
+	struct pager          pager;
+	pthread_mutex_t       attach_lock;
+	struct call          *attach;      /* (t) ATTACH, sent and not yet answered */
+	atomic_bool           attached;    /* (a) its answer was 0 */
+	pthread_mutex_t       lock;
+	struct window_list    windows;     /* (l) of regions */
+	struct pool_list      pools;       /* (l) */
+	bool                  closed;      /* (l) */
+};
+
+/* Of a handle's connection, at the top of a public function: 0, -EINVAL for NULL, -EOWNERDEAD. */
+int  connection_check(const struct mmb *mmb, const char *handle);
+void connection_get(struct mmb *mmb);
+void connection_put(struct mmb *mmb);
+
+/* False: the connection is closed, the window is not listed. */
+bool connection_add_window(struct mmb *mmb, struct window *w);
+/* False: mmb_close() has taken it already. */
+bool connection_del_window(struct mmb *mmb, struct window *w);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool - opening, closing and asking about a pool; mapping its arena
+ *
+ * Purpose     See pool.h. The daemon decides about names, permissions and limits and says why not;
+ *             here is checked only what can never be right.
+ */
+#include "pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "connection.h"
+#include "error.h"
+#include "export.h"
+#include "options.h"
+#include "pages.h"
+
+/* ---- the handle ---- */
+
+int pool_check(const struct mmb_pool *pool)
+{
+	uint32_t generation;
+
+	if (!pool)
+		return fail(-EINVAL, "the pool is NULL; open one with mmb_pool_open()");
+	generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
+	if (generation == 0)
+		return fail(-ENOTCONN, "the pool's connection was closed by mmb_close()");
+	return process_owns(generation) ? 0 : process_disowned();
+}
+
+void pool_get(struct mmb_pool *pool)
+{
+	atomic_fetch_add(&pool->refs, 1);
+}
+
+void pool_put(struct mmb_pool *pool)
+{
+	struct mmb *mmb = pool->mmb;
+	uint32_t i, nr = atomic_load(&pool->runs.nr);
+
+	if (atomic_fetch_sub(&pool->refs, 1) != 1)
+		return;
+	for (i = 0; i < nr; i++)
+		arena_unuse(mmb, pool->runs.windows[i].base);
+	cache_slot_put(pool->slot);
+	runmap_fini(&pool->runs);
+	depot_fini(&pool->depot);
+	pthread_mutex_destroy(&pool->map_lock);
+	free(pool);
+	connection_put(mmb);
+}
+
+static struct mmb_pool *pool_new(struct mmb *mmb, uint32_t handle)
+{
+	struct mmb_pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->mmb = mmb;
+	pool->handle = handle;
+	pool->slot = cache_slot_get();
+	atomic_store(&pool->refs, 1);
+	atomic_store(&pool->generation, mmb->generation);
+	pthread_mutex_init(&pool->map_lock, NULL);
+	depot_init(&pool->depot);
+	LIST_INIT(&pool->caches);
+	connection_get(mmb);
+	return pool;
+}
+
+/* ---- the arena ---- */
+
+static int map_window(struct mmb_pool *pool, const Mmb__Wire__ArenaWindow *w, int fd)
+{
+	struct arena_spec spec = { .address = w->address, .length = w->length, .fd = fd };
+	int error;
+
+	if (!w->address || !w->length || (w->address | w->length) % CLIENT_PAGE_SIZE ||
+	    w->address + w->length < w->address)
+		return call_protocol_error(pool->mmb, "an arena window is no range of pages");
+	error = arena_map(pool->mmb, &spec);
+	if (error)
+		return error;
+	error = runmap_add(&pool->runs, w->address, w->length);
+	if (error)
+		arena_unuse(pool->mmb, w->address);
+	else
+		pool->nr_windows++;
+	return error;
+}
+
+/* One reply's windows; *more: there are others. */
+static int map_some_locked(struct mmb_pool *pool, bool *more)
+{
+	Mmb__Wire__ArenaOpenRequest request = MMB__WIRE__ARENA_OPEN_REQUEST__INIT;
+	const Mmb__Wire__ArenaOpenReply *reply;
+	struct call *c;
+	int error;
+	size_t i;
+
+	c = call_get(pool->mmb, &error);
+	if (!c)
+		return error;
+	request.pool = pool->handle;
+	request.first = pool->nr_windows;
+	error = call_run(pool->mmb, c, MMB_METHOD_ARENA_OPEN, &request.base);
+	reply = (const void *)c->reply;
+	if (!error && reply->n_windows != c->message.nr_fds)
+		error = call_protocol_error(pool->mmb, "an arena window came without descriptor");
+	for (i = 0; !error && i < reply->n_windows; i++)
+		error = map_window(pool, reply->windows[i], c->message.fds[i]);
+	if (!error)
+		*more = reply->n_windows && pool->nr_windows < reply->total;
+	call_put(pool->mmb, c);
+	return error;
+}
+
+int pool_map_arena(struct mmb_pool *pool)
+{
+	int error = pager_start(pool->mmb);
+	bool more = true;
+
+	pthread_mutex_lock(&pool->map_lock);
+	while (!error && more)
+		error = map_some_locked(pool, &more);
+	pthread_mutex_unlock(&pool->map_lock);
+	return error;
+}
+
+/* ---- open and close ---- */
+
+static int check_pool_open(const char *name, unsigned int flags, struct mmb_pool **out)
+{
+	const unsigned int known = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE;
+	bool needs_name = !(flags & MMB_POOL_PRIVATE);
+
+	if (!out)
+		return fail(-EINVAL, "mmb_pool_open: out is NULL; pass where the pool is to go");
+	if (flags & ~known)
+		return fail(-EINVAL, "mmb_pool_open: flags %#x has bits that no MMB_POOL_ flag names",
+			    flags);
+	if ((flags & MMB_POOL_EXCL) && !(flags & (MMB_POOL_CREATE | MMB_POOL_PRIVATE)))
+		return fail(-EINVAL, "mmb_pool_open: MMB_POOL_EXCL needs MMB_POOL_CREATE");
+	if (needs_name && (!name || !name[0]))
+		return fail(-EINVAL, "mmb_pool_open: a pool needs a name, unless it is "
+			    "MMB_POOL_PRIVATE");
+	if (name && strnlen(name, MMB_NAME_MAX + 1) > MMB_NAME_MAX)
+		return fail(-EINVAL, "mmb_pool_open: the name is longer than %d bytes",
+			    MMB_NAME_MAX);
+	return 0;
+}
+
+/* M1, M2: a pool of a connection that is just being closed is born closed. */
+static void list_pool(struct mmb *mmb, struct mmb_pool *pool)
+{
+	pthread_mutex_lock(&mmb->lock);
+	if (mmb->closed) {
+		atomic_store(&pool->generation, 0);
+	} else {
+		LIST_INSERT_HEAD(&mmb->pools, pool, link);
+		pool->listed = true;
+	}
+	pthread_mutex_unlock(&mmb->lock);
+}
+
+static void close_at_daemon(struct mmb *mmb, uint32_t handle)
+{
+	Mmb__Wire__PoolRequest request = MMB__WIRE__POOL_REQUEST__INIT;
+
+	request.pool = handle;
+	call_simple(mmb, MMB_METHOD_POOL_CLOSE, &request.base);
+}
+
+static int open_at_daemon(struct mmb *mmb, Mmb__Wire__PoolOpenRequest *request, uint32_t *handle)
+{
+	struct call *c;
+	int error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	error = call_run(mmb, c, MMB_METHOD_POOL_OPEN, &request->base);
+	if (!error)
+		*handle = ((const Mmb__Wire__PoolOpenReply *)(const void *)c->reply)->pool;
+	call_put(mmb, c);
+	return error;
+}
+
+PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
+			 const struct mmb_pool_options *options, struct mmb_pool **out)
+{
+	Mmb__Wire__PoolOpenRequest request = MMB__WIRE__POOL_OPEN_REQUEST__INIT;
+	Mmb__Wire__NodePolicy nodes = MMB__WIRE__NODE_POLICY__INIT;
+	struct mmb_pool_options o;
+	struct mmb_pool *pool;
+	uint32_t handle = 0;
+	int error = connection_check(mmb, "mmb_pool_open");
+
+	if (!error)
+		error = check_pool_open(name, flags, out);
+	if (!error)
+		error = options_read(&o, sizeof(o), options, "mmb_pool_options");
+	if (error)
+		return error;
+	request.name = name ? (char *)(uintptr_t)name : request.name;
+	request.flags = flags;
+	request.min = o.min;
+	request.low = o.low;
+	request.high = o.high;
+	request.max = o.max;
+	request.swap_max = o.swap_max;
+	request.mode = o.mode;
+	nodes.policy = o.node_policy;
+	nodes.mask = o.node_mask;
+	request.nodes = &nodes;
+	error = open_at_daemon(mmb, &request, &handle);
+	if (error)
+		return error;
+	pool = pool_new(mmb, handle);
+	if (!pool) {
+		close_at_daemon(mmb, handle);
+		return fail(-ENOMEM, "mmb_pool_open: no memory for a handle");
+	}
+	list_pool(mmb, pool);
+	*out = pool;
+	return 0;
+}
+
+PUBLIC void mmb_pool_close(struct mmb_pool *pool)
+{
+	uint32_t generation;
+
+	if (!pool)
+		return;
+	generation = atomic_load(&pool->generation);
+	/* In a forked child the locks may be held by threads that don't exist: leave it alone. */
+	if (generation && !process_owns(generation)) {
+		process_disowned();
+		return;
+	}
+	pthread_mutex_lock(&pool->mmb->lock);
+	if (pool->listed)
+		LIST_REMOVE(pool, link);
+	pool->listed = false;
+	pthread_mutex_unlock(&pool->mmb->lock);
+	pages_drain(pool);
+	cache_close_pool(pool, pages_flush_cache);
+	close_at_daemon(pool->mmb, pool->handle);
+	pool_put(pool);
+}
+
+PUBLIC int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat)
+{
+	Mmb__Wire__PoolRequest request = MMB__WIRE__POOL_REQUEST__INIT;
+	struct mmb_pool_stat result = { .size = sizeof(result) };
+	const Mmb__Wire__PoolStatReply *reply;
+	int error = pool_check(pool);
+	struct call *c;
+
+	if (!error)
+		error = result_check(stat, "mmb_pool_stat");
+	if (error)
+		return error;
+	c = call_get(pool->mmb, &error);
+	if (!c)
+		return error;
+	request.pool = pool->handle;
+	error = call_run(pool->mmb, c, MMB_METHOD_POOL_STAT, &request.base);
+	if (!error) {
+		reply = (const void *)c->reply;
+		result.committed = reply->committed;
+		result.resident = reply->resident;
+		result.arena = reply->arena;
+		result.locked = reply->locked;
+		result.max = reply->max;
+		result.sessions = reply->sessions;
+		result.regions = reply->regions;
+		result.refused = reply->refused;
+		result_write(stat, &result, sizeof(result));
+	}
+	call_put(pool->mmb, c);
+	return error;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool - a client's handle on a pool, with the page runs it keeps
+ *
+ * Purpose     The daemon's handle, the arena windows, the run map and the caches in front of
+ *             PAGES_ALLOC and PAGES_FREE.
+ * Invariants  See cache.h for the caches, runmap.h for ownership of runs.
+ * Locking     mmb.lock for the connection's list; map_lock while windows are added; the process
+ *             lock for the list of thread caches.
+ */
+#ifndef MMB_LIBCLIENT_POOL_H
+#define MMB_LIBCLIENT_POOL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "cache.h"
+#include "mmbroker.h"
+#include "runmap.h"
+
+/* c: fixed after pool_open   a: atomic   l: mmb.lock   m: map_lock   p: process lock */
+struct mmb_pool {
+	_Atomic uint32_t       generation; /* (a) 0: its connection is closed */
+	struct mmb            *mmb;        /* (c) */
+	uint32_t               handle;     /* (c) the daemon's */
+	_Atomic uint32_t       refs;       /* (a) the application's, and users in flight */
+	bool                   listed;     /* (l) */
+	LIST_ENTRY(mmb_pool)   link;       /* (l) */
+	pthread_mutex_t        map_lock;
+	uint32_t               nr_windows; /* (m) mapped, in the daemon's order */
+	struct runmap          runs;
+	struct run_depot       depot;
+	uint32_t               slot;       /* (c) index of its cache in every thread's table */
+	struct run_cache_list  caches;     /* (p) one a thread that uses the pool */
+	_Atomic uint32_t       drains;     /* (a) raised to make every thread give its cache back */
+};
+LIST_HEAD(pool_list, mmb_pool);
+
+/* 0, or why this handle can't be used, with its sentence. */
+int  pool_check(const struct mmb_pool *pool);
+void pool_get(struct mmb_pool *pool);
+void pool_put(struct mmb_pool *pool);
+/* Maps arena windows the pool has and this process hasn't. No lock is held. */
+int  pool_map_arena(struct mmb_pool *pool);
+
+#endif

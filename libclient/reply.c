@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reply - waiting for replies: leader and followers on one socket
+ *
+ * Purpose     call_wait(): the waiting thread that finds nobody reading reads (C2 of call.h), for
+ *             itself and for the others, until its own reply is in; then it wakes the next reader.
+ * Locking     channel.lock, given up while polling, receiving and undoing.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "call.h"
+#include "connection.h"
+#include "undo.h"
+
+/* ---- reading, by whoever set channel.reading ---- */
+
+/* Gives a packet that `me` received to the pending call it answers; NULL if nobody sent it. */
+static struct call *deliver_locked(struct channel *ch, struct call *me, uint64_t id)
+{
+	struct call *c;
+
+	LIST_FOREACH(c, &ch->pending, link)
+		if (c->id == id)
+			break;
+	if (!c)
+		return NULL;
+	if (c != me) {
+		memcpy(c->bytes, me->bytes, me->message.length);
+		memcpy(c->message.fds, me->message.fds, sizeof(c->message.fds));
+		c->message.length = me->message.length;
+		c->message.nr_fds = me->message.nr_fds;
+		me->message.nr_fds = 0;
+	}
+	LIST_REMOVE(c, link);
+	c->done = true;
+	if (c->orphan)
+		ch->nr_orphans--;
+	else if (c->waiting)
+		pthread_cond_signal(&c->wake);
+	return c;
+}
+
+/* -EAGAIN: nothing there yet. Otherwise the connection is broken, or a packet is in. */
+static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *packet)
+{
+	ssize_t got = wire_recv(mmb->channel.sock, &me->message, MSG_DONTWAIT);
+
+	if (got == -EAGAIN)
+		return -EAGAIN;
+	if (got == -EPROTO)
+		return call_protocol_error(mmb, "a packet was too long, or its descriptors did not "
+						"fit (RLIMIT_NOFILE?)");
+	if (got <= 0)
+		return call_gone(mmb);
+	if (wire_decode(me->bytes, me->message.length, packet))
+		return call_protocol_error(mmb, "a packet could not be decoded");
+	return 0;
+}
+
+/* Waits for one packet and delivers it. The channel's lock is held on entry and on return. */
+static void read_one(struct mmb *mmb, struct call *me, uint64_t deadline)
+{
+	struct channel *ch = &mmb->channel;
+	struct pollfd p = { .fd = ch->sock, .events = POLLIN };
+	struct wire_packet packet;
+	struct call *answered;
+
+	pthread_mutex_unlock(&ch->lock);
+	if (poll(&p, 1, call_left_ms(deadline)) <= 0 || receive_reply(mmb, me, &packet)) {
+		pthread_mutex_lock(&ch->lock);
+		return;
+	}
+	pthread_mutex_lock(&ch->lock);
+	answered = deliver_locked(ch, me, packet.id);
+	if (answered && !answered->orphan)
+		return;
+	pthread_mutex_unlock(&ch->lock);
+	if (answered) {
+		undo_late_reply(mmb, answered);
+	} else {
+		wire_discard_fds(&me->message);
+		call_protocol_error(mmb, "a reply answers no request");
+	}
+	pthread_mutex_lock(&ch->lock);
+}
+
+/* ---- waiting ---- */
+
+static void sleep_locked(struct channel *ch, struct call *c, uint64_t deadline)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(deadline / 1000),
+		.tv_nsec = (long)(deadline % 1000) * 1000000,
+	};
+
+	c->waiting = true;
+	pthread_cond_timedwait(&c->wake, &ch->lock, &until);
+	c->waiting = false;
+}
+
+/* C2: somebody else has to read from now on. */
+static void hand_over_locked(struct channel *ch)
+{
+	struct call *c;
+
+	if (ch->reading)
+		return;
+	LIST_FOREACH(c, &ch->pending, link) {
+		if (c->waiting) {
+			pthread_cond_signal(&c->wake);
+			return;
+		}
+	}
+}
+
+/* 0: the reply's bytes are in. */
+static int await_bytes(struct mmb *mmb, struct call *c)
+{
+	struct channel *ch = &mmb->channel;
+	uint64_t deadline = call_now_ms() + c->timeout_ms;
+	int error = 0;
+
+	pthread_mutex_lock(&ch->lock);
+	while (!c->done && !ch->error && call_left_ms(deadline)) {
+		if (ch->reading) {
+			sleep_locked(ch, c, deadline);
+			continue;
+		}
+		ch->reading = true;
+		read_one(mmb, c, deadline);
+		ch->reading = false;
+	}
+	hand_over_locked(ch);
+	if (!c->done) {
+		error = ch->error ? ch->error : -ETIMEDOUT;
+		c->timed_out = !ch->error;
+		if (ch->error)
+			LIST_REMOVE(c, link);
+	}
+	pthread_mutex_unlock(&ch->lock);
+	return error;
+}
+
+static int unpack(struct mmb *mmb, struct call *c)
+{
+	const struct wire_method *method = wire_method(c->method);
+	struct wire_packet packet;
+	ProtobufCMessage *reply;
+
+	/* Decoded before, by whoever received it: can't fail. */
+	wire_decode(c->bytes, c->message.length, &packet);
+	if (packet.method != c->method || packet.code > 0)
+		return call_protocol_error(mmb, "a reply names another method than its request");
+	if (packet.code)
+		return fail(packet.code, "%.*s", (int)packet.error_bytes, packet.error);
+	wire_scratch_init(&c->scratch, c->memory, sizeof(c->memory));
+	if (wire_unpack(&packet, method->reply, &c->scratch, &reply))
+		return call_protocol_error(mmb, "a reply's body could not be unpacked");
+	c->reply = reply;
+	return 0;
+}
+
+int call_wait(struct mmb *mmb, struct call *c)
+{
+	int error = await_bytes(mmb, c);
+
+	return error ? call_fail(mmb, c, error) : unpack(mmb, c);
+}
+
+int call_settle_attach(struct mmb *mmb)
+{
+	struct channel *ch = &mmb->channel;
+	int error;
+
+	if (atomic_load_explicit(&mmb->attached, memory_order_acquire))
+		return 0;
+	pthread_mutex_lock(&mmb->attach_lock);
+	if (mmb->attach) {
+		error = call_wait(mmb, mmb->attach);
+		call_put(mmb, mmb->attach);
+		mmb->attach = NULL;
+		if (error)
+			channel_break(ch, error, mmb_error());
+		else
+			atomic_store_explicit(&mmb->attached, true, memory_order_release);
+	}
+	pthread_mutex_unlock(&mmb->attach_lock);
+	if (atomic_load_explicit(&mmb->attached, memory_order_acquire))
+		return 0;
+	pthread_mutex_lock(&ch->lock);
+	error = fail(ch->error, "%s", ch->reason);
+	pthread_mutex_unlock(&ch->lock);
+	return error;
+}
+
+int call_run(struct mmb *mmb, struct call *c, uint32_t method, const ProtobufCMessage *request)
+{
+	int error;
+
+	c->method = method;
+	error = call_send(mmb, c, request, -1);
+	if (error)
+		return error;
+	error = await_bytes(mmb, c);
+	if (error)
+		return call_fail(mmb, c, error);
+	/* Sent before this request, so its reply costs no round trip. */
+	error = call_settle_attach(mmb);
+	return error ? error : unpack(mmb, c);
+}
+
+int call_simple(struct mmb *mmb, uint32_t method, const ProtobufCMessage *request)
+{
+	struct call *c;
+	int error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	error = call_run(mmb, c, method, request);
+	call_put(mmb, c);
+	return error;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * socket - finding the broker's socket
+ *
+ * Invariants  S1  A path that was named, by argument or environment, is the only one tried: falling
+ *                 through to another broker would be a surprise.
+ */
+#include "socket.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "error.h"
+
+enum { RETRY_MS = 20, CANDIDATES_MAX = 2 };
+#define SYSTEM_SOCKET "/run/mmbroker/mmbroker.sock"
+
+struct candidates {
+	struct sockaddr_un address[CANDIDATES_MAX];
+	unsigned int       nr;
+};
+
+static int add(struct candidates *c, const char *directory, const char *rest)
+{
+	struct sockaddr_un *a = &c->address[c->nr];
+	int length;
+
+	a->sun_family = AF_UNIX;
+	length = snprintf(a->sun_path, sizeof(a->sun_path), "%s%s", directory, rest);
+	if (length >= (int)sizeof(a->sun_path))
+		return fail(-ENAMETOOLONG, "socket path %s%s is longer than %zu bytes", directory,
+			    rest, sizeof(a->sun_path) - 1);
+	c->nr++;
+	return 0;
+}
+
+static int collect(struct candidates *c, const char *path)
+{
+	const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
+	int error = 0;
+
+	if (!path)
+		path = secure_getenv("MMB_SOCKET");
+	if (path && path[0])
+		return add(c, path, "");
+	if (path)
+		return fail(-EINVAL, "the socket path is empty; name one or unset MMB_SOCKET");
+	if (runtime && runtime[0])
+		error = add(c, runtime, "/mmbroker/mmbroker.sock");
+	return error ? error : add(c, SYSTEM_SOCKET, "");
+}
+
+static int try_one(const struct sockaddr_un *address, uint64_t timeout_ms)
+{
+	struct timeval timeout = {
+		.tv_sec = (time_t)(timeout_ms / 1000),
+		.tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000),
+	};
+	int error, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	/* Bounds the wait for a place in the listen queue, too. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	if (!connect(fd, (const struct sockaddr *)address, sizeof(*address)))
+		return fd;
+	error = errno == EAGAIN ? -ETIMEDOUT : -errno;
+	close(fd);
+	return error;
+}
+
+static bool is_absent(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED;
+}
+
+static int try_all(const struct candidates *c, uint64_t timeout_ms, unsigned int *last)
+{
+	int fd = -ENOENT;
+
+	for (*last = 0; *last < c->nr; (*last)++) {
+		fd = try_one(&c->address[*last], timeout_ms);
+		if (!is_absent(fd))
+			return fd;
+	}
+	(*last)--;
+	return fd;
+}
+
+static int explain(const struct candidates *c, unsigned int last, int error)
+{
+	const char *path = c->address[last].sun_path;
+
+	if (is_absent(error))
+		return fail(error, "no broker answers at %s%s%s; start mmbrokerd, or name its socket "
+			    "in MMB_SOCKET", c->address[0].sun_path, last ? " or " : "",
+			    last ? path : "");
+	if (error == -EACCES || error == -EPERM)
+		return fail(error, "not permitted to connect to the broker at %s; look at the "
+			    "socket's mode and group", path);
+	if (error == -EPROTOTYPE)
+		return fail(error, "%s is a socket of another kind, not a broker's", path);
+	return fail(error, "can't connect to the broker at %s: %s", path, strerror(-error));
+}
+
+int socket_connect(const struct socket_search *search)
+{
+	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
+	struct candidates c = { .nr = 0 };
+	uint64_t deadline = call_now_ms() + search->wait_absent_ms;
+	unsigned int last;
+	int fd, error = collect(&c, search->path);
+
+	if (error)
+		return error;
+	for (;;) {
+		fd = try_all(&c, search->timeout_ms, &last);
+		if (!is_absent(fd) || !search->wait_absent_ms || !call_left_ms(deadline))
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return fd < 0 ? explain(&c, last, fd) : fd;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * undo - the reply to a request that nobody waits for any more
+ *
+ * Invariants  N1  The undoing request is sent without waiting, and its own reply is undone by
+ *                 nothing: a refusal means that the daemon knows nothing of it either.
+ */
+#include "undo.h"
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include "connection.h"
+
+static ssize_t close_region(struct wire_packet *head, struct call *c)
+{
+	const Mmb__Wire__RegionOpenReply *reply = (const void *)c->reply;
+	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
+
+	head->method = MMB_METHOD_REGION_CLOSE;
+	request.region = reply->region;
+	return wire_encode(head, &request.base, c->bytes, sizeof(c->bytes));
+}
+
+static ssize_t close_pool(struct wire_packet *head, struct call *c)
+{
+	const Mmb__Wire__PoolOpenReply *reply = (const void *)c->reply;
+	Mmb__Wire__PoolRequest request = MMB__WIRE__POOL_REQUEST__INIT;
+
+	head->method = MMB_METHOD_POOL_CLOSE;
+	request.pool = reply->pool;
+	return wire_encode(head, &request.base, c->bytes, sizeof(c->bytes));
+}
+
+static ssize_t free_pages(struct wire_packet *head, struct call *c)
+{
+	const Mmb__Wire__PagesAllocReply *reply = (const void *)c->reply;
+	Mmb__Wire__PagesFreeRequest request = MMB__WIRE__PAGES_FREE_REQUEST__INIT;
+
+	head->method = MMB_METHOD_PAGES_FREE;
+	request.pool = c->pool;
+	request.order = c->order;
+	request.n_addresses = reply->n_addresses;
+	request.addresses = reply->addresses;
+	return wire_encode(head, &request.base, c->bytes, sizeof(c->bytes));
+}
+
+static const struct undo_way {
+	uint32_t method;
+	ssize_t (*encode)(struct wire_packet *head, struct call *c);
+} ways[] = {
+	{ MMB_METHOD_REGION_CREATE, close_region },
+	{ MMB_METHOD_REGION_OPEN, close_region },
+	{ MMB_METHOD_POOL_OPEN, close_pool },
+	{ MMB_METHOD_PAGES_ALLOC, free_pages },
+};
+
+static const struct undo_way *way_of(struct call *c)
+{
+	struct wire_packet packet;
+	ProtobufCMessage *reply;
+	size_t i;
+
+	if (wire_decode(c->bytes, c->message.length, &packet) || packet.code)
+		return NULL;
+	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		if (ways[i].method != c->method)
+			continue;
+		wire_scratch_init(&c->scratch, c->memory, sizeof(c->memory));
+		if (wire_unpack(&packet, wire_method(c->method)->reply, &c->scratch, &reply))
+			return NULL;
+		c->reply = reply;
+		return &ways[i];
+	}
+	return NULL;
+}
+
+void undo_late_reply(struct mmb *mmb, struct call *c)
+{
+	struct channel *ch = &mmb->channel;
+	const struct undo_way *way = way_of(c);
+	struct wire_packet head = { .id = 0 };
+	ssize_t length;
+
+	wire_discard_fds(&c->message);
+	if (!way) {
+		call_free(mmb, c);
+		return;
+	}
+	pthread_mutex_lock(&ch->lock);
+	c->id = head.id = ch->next_id++;
+	c->done = false;
+	c->orphan = true;
+	ch->nr_orphans++;
+	LIST_INSERT_HEAD(&ch->pending, c, link);
+	pthread_mutex_unlock(&ch->lock);
+	length = way->encode(&head, c);
+	c->method = head.method;
+	/* If it can't be sent the connection is as good as over; the call stays with it. */
+	if (length > 0)
+		wire_send(ch->sock, c->bytes, (size_t)length, (struct wire_fds){ .nr = 0 },
+			  MSG_DONTWAIT);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * window - a mapping of part of a section in this process
+ *
+ * Purpose     See window.h. Ownership (W2) is asked of the kernel by file and range: the result of
+ *             UFFDIO_UNREGISTER doesn't tell, since it succeeds on a stranger's anonymous mapping,
+ *             and unregistering first would let blocked threads read zeros.
+ */
+#include "window.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "error.h"
+#include "procmap.h"
+
+/* At `at` and nowhere else: MAP_FAILED with EEXIST if something is there. */
+static void *map_at(const struct window_spec *spec, uint64_t at)
+{
+	int protection = spec->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+	int flags = spec->read_only ? MAP_PRIVATE : MAP_SHARED;
+
+	/* NORESERVE: a hugetlb mapping without it takes hugepages from the whole host. */
+	return mmap((void *)(uintptr_t)at, spec->length, protection,
+		    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, spec->fd, 0);
+}
+
+/* Finds an aligned free range by reserving one that is longer, and maps into it. */
+static void *map_elsewhere(const struct window_spec *spec)
+{
+	uint64_t start, slack = spec->align;
+	uint8_t *reserved;
+	void *at;
+
+	if (spec->length + slack < spec->length) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	reserved = mmap(NULL, spec->length + slack, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserved == MAP_FAILED)
+		return reserved;
+	start = ((uintptr_t)reserved + slack - 1) & ~(slack - 1);
+	/* Another thread may take the range between the two calls: then map_at() says so. */
+	munmap(reserved, spec->length + slack);
+	at = map_at(spec, start);
+	return at;
+}
+
+static int place(struct window *w, const struct window_spec *spec)
+{
+	enum { TRIES = 16 };
+	void *at = map_at(spec, spec->preferred);
+	int tries;
+
+	if (at == MAP_FAILED && errno == EEXIST && spec->exact)
+		return fail(-EADDRNOTAVAIL,
+			    "%llu bytes at address %#llx are not free in this process, and must be "
+			    "mapped exactly there; keep that range free",
+			    (unsigned long long)spec->length, (unsigned long long)spec->preferred);
+	for (tries = 0; at == MAP_FAILED && !spec->exact && tries < TRIES; tries++) {
+		at = map_elsewhere(spec);
+		if (at == MAP_FAILED && errno != EEXIST)
+			break;
+	}
+	if (at == MAP_FAILED)
+		return fail(-errno, "can't map %llu bytes (errno %d); look at RLIMIT_AS and "
+			    "vm.max_map_count", (unsigned long long)spec->length, errno);
+	w->address = (uintptr_t)at;
+	return 0;
+}
+
+int window_map(struct window *w, const struct window_spec *spec)
+{
+	struct stat st;
+	int error;
+
+	if (fstat(spec->fd, &st))
+		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
+	w->length = spec->length;
+	w->dev = st.st_dev;
+	w->ino = st.st_ino;
+	error = place(w, spec);
+	if (error)
+		return error;
+	/* A child would read zeros without an event (no EVENT_FORK for unprivileged processes). */
+	if (madvise((void *)(uintptr_t)w->address, w->length, MADV_DONTFORK)) {
+		error = -errno;
+		window_unmap(w);
+		return fail(error, "madvise(MADV_DONTFORK) failed on a new window (errno %d)",
+			    -error);
+	}
+	return 0;
+}
+
+/* Calls act(address, length) on every mapping of the window's file in [from, to). */
+static int for_own_mappings(const struct window *w, uint64_t from, uint64_t to,
+			    int (*act)(void *address, size_t length))
+{
+	struct procmap_vma vma;
+	int fd = procmap_open();
+	int error = 0;
+
+	if (fd < 0)
+		return fd;
+	while (from < to && !error && !procmap_find(fd, from, &vma) && vma.start < to) {
+		uint64_t start = vma.start > from ? vma.start : from;
+		uint64_t end = vma.end < to ? vma.end : to;
+
+		if (vma.dev == w->dev && vma.ino == w->ino)
+			error = act((void *)(uintptr_t)start, end - start);
+		from = vma.end;
+	}
+	procmap_close(fd);
+	return error;
+}
+
+static int drop(void *address, size_t length)
+{
+	return madvise(address, length, MADV_DONTNEED) ? -errno : 0;
+}
+
+static int unmap(void *address, size_t length)
+{
+	return munmap(address, length) ? -errno : 0;
+}
+
+void window_unmap(const struct window *w)
+{
+	/* Without /proc nothing can be proved ours and the address range is given up instead. */
+	for_own_mappings(w, w->address, w->address + w->length, unmap);
+}
+
+int window_drop(const struct window *w, uint64_t offset, uint64_t length)
+{
+	return for_own_mappings(w, w->address + offset, w->address + offset + length, drop);
+}
+
+bool window_contains(const struct window *w, uint64_t address, uint64_t length)
+{
+	return address >= w->address && length <= w->length &&
+	       address - w->address <= w->length - length;
+}

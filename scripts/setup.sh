@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+# setup - what run and check share: packages, builds, huge pages, and undoing it all
+#
+# Purpose     Sourced by bash scripts that have set `root` to the repository's folder.
+# Invariants  S1  whatever is pushed on the undo list is undone on every exit: success, failure,
+#                 Ctrl-C, SIGTERM, a closed terminal.
+#             S2  the number of huge pages goes down by what it went up by, so that two of us at
+#                 the same time don't take each other's setting for the original.
+# shellcheck shell=bash
+
+packages_build=(build-essential meson ninja-build pkg-config liburing-dev libnuma-dev libhwloc-dev
+	libprotobuf-c-dev protobuf-c-compiler libevent-dev libinih-dev libsystemd-dev python3)
+packages_check=(clang libclang-rt-14-dev procps mandoc)
+exit_tempfail=75
+exit_missing=77
+
+say() { printf 'mmbroker: %s\n' "$*"; }
+fail() {
+	printf 'mmbroker: %s\n' "$2" >&2
+	exit "$1"
+}
+
+undo=()
+child=
+
+undo_push() {
+	undo+=("$(printf '%q ' "$@")")
+}
+
+undo_all() {
+	local status=$? i
+	trap '' INT TERM HUP
+	trap - EXIT
+	if [[ -n $child ]]; then
+		kill -TERM -- "-$child" 2>/dev/null || true
+		wait "$child" 2>/dev/null || true
+	fi
+	for ((i = ${#undo[@]} - 1; i >= 0; i--)); do
+		eval "${undo[i]}" || say "couldn't undo: ${undo[i]}" >&2
+	done
+	exit "$status"
+}
+
+undo_on_exit() {
+	trap undo_all EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	trap 'exit 129' HUP
+}
+
+# Starts a command in a process group of its own; its number is in $started.
+start_group() {
+	set -m
+	"$@" </dev/null &
+	started=$!
+	set +m
+}
+
+# Runs a command that a signal to this script ends, too.
+run_child() {
+	local status=0
+	start_group "$@"
+	child=$started
+	wait "$child" || status=$?
+	child=
+	return "$status"
+}
+
+# Runs a command quietly: its output goes to a file, and is shown when it fails.
+run_logged() {
+	local log=$1 status=0
+	shift
+	run_child "$@" >"$log" 2>&1 || status=$?
+	((status == 0)) || tail -n 60 "$log" >&2
+	return "$status"
+}
+
+# An absent package: installed by root, named to everybody else.
+packages_need() {
+	local missing=() package install
+	command -v dpkg-query >/dev/null || return 0
+	for package; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
+			grep -qx installed || missing+=("$package")
+	done
+	((${#missing[@]})) || return 0
+	install="apt-get install -y --no-install-recommends ${missing[*]}"
+	if ((EUID != 0)); then
+		fail "$exit_missing" "packages are missing; as root: apt-get update && $install"
+	fi
+	say "installing ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	run_child apt-get update -qq || fail "$exit_tempfail" "apt-get update failed"
+	# shellcheck disable=SC2086  # package names hold no blanks
+	run_child $install -qq >/dev/null || fail "$exit_tempfail" "this failed: $install"
+}
+
+# build_tree DIR [meson options]: sets it up when it is new or was made for another folder.
+build_tree() {
+	local dir=$1 begin=$SECONDS log
+	shift
+	log=$dir/mmbroker-build.log
+	if [[ -e $dir ]] &&
+		! grep -qsF "\"source\": \"$root\"" "$dir/meson-info/meson-info.json"; then
+		rm -rf "$dir"
+	fi
+	mkdir -p "$dir"
+	if [[ ! -f $dir/build.ninja ]]; then
+		run_logged "$log" meson setup "$@" "$dir" "$root" || return
+	fi
+	run_logged "$log" ninja -C "$dir" || return
+	say "built ${dir#"$root"/} in $((SECONDS - begin)) s"
+}
+
+nr_hugepages=/proc/sys/vm/nr_hugepages
+
+# hugepages_take MIB: asks for so many more; what came is in $hugepages_mib (0 without root).
+hugepages_take() {
+	local before now available
+	hugepages_mib=0
+	((EUID == 0)) && [[ -w $nr_hugepages ]] || return 0
+	grep -q '^Hugepagesize: *2048 kB' /proc/meminfo || return 0
+	available=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+	(($1 * 4 <= available)) || return 0
+	before=$(<"$nr_hugepages")
+	undo_push hugepages_put_back "$before"
+	echo $((before + $1 / 2)) >"$nr_hugepages" || return 0
+	now=$(<"$nr_hugepages")
+	hugepages_mib=$(((now - before) * 2))
+}
+
+hugepages_put_back() {
+	local now wanted
+	now=$(<"$nr_hugepages")
+	wanted=$((now - hugepages_mib / 2))
+	# Nothing was taken if the signal came first.
+	((hugepages_mib > 0)) || wanted=$1
+	echo "$((wanted > 0 ? wanted : 0))" >"$nr_hugepages"
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_verbs - a broker of numbers, for tests of the socket and the dispatcher
+ *
+ * Purpose     Implements client/verbs.h and client/report.h without memory behind them: every
+ *             verb checks that its session is alive, counts, and answers something that can be
+ *             recognised. Link it instead of the client floor.
+ * Locking     all counters are atomic; the gate has a lock of its own.
+ */
+#ifndef MMB_TESTS_LIB_FAKE_VERBS_H
+#define MMB_TESTS_LIB_FAKE_VERBS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "client/verbs.h"
+
+/* What the fake answers, so that a test can tell it. */
+enum {
+	FAKE_POOL = 7,
+	FAKE_REGION = 9,
+	FAKE_NR_POOLS = 70, /* in lists: three pages */
+	FAKE_TEXT_LINES = 1000, /* of 40 bytes each: three pieces */
+};
+#define FAKE_ADDRESS UINT64_C(0x200000000000)
+
+struct fake_counts {
+	atomic_uint sessions_new, sessions_ended, sessions_freed;
+	atomic_uint attached;  /* userfaultfds taken */
+	atomic_uint requests;  /* counted for sessions */
+	atomic_uint slow;      /* slow verbs begun */
+	atomic_uint texts;     /* texts made */
+	atomic_uint after_end; /* verbs called for a session that had ended: allowed, but rare */
+};
+extern struct fake_counts fake_counts;
+
+/* All counts to 0, no refusals, gate open. */
+void fake_verbs_reset(void);
+/* session_new answers this code from now on; 0: none. */
+void fake_refuse_sessions(int code);
+/* While closed, slow verbs wait. */
+void fake_gate(bool closed);
+/* The session made last, for sending upcalls through what ipc installed; NULL ops: none. */
+const struct upcall_ops *fake_upcalls(void **context);
+
+#endif

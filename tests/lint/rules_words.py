@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rules_words - words and names: what must not be written, what must be written, what must exist
+"""
+import os
+import re
+
+from rules import CHECKED, Problem, rule
+
+FORBIDDEN = re.compile(r"\b(TODO|FIXME|XXX|HACK|WIP)\b|not (yet )?implemented", re.I)
+CASED = {"todo", "fixme", "xxx", "hack", "wip"}
+MACHINE = re.compile(r"(?:^|[^A-Za-z0-9_.~$}])(/(?:work|farm|root|tmp/build|home/\w+)(?:/|\b-?))")
+SPDX = "SPDX-License-Identifier: Apache-2.0"
+HEAD = re.compile(r"/\* SPDX-License-Identifier: Apache-2\.0 \*/\n/\*(\n \*)? \S+( \S+)? - \S")
+VAGUE = {"common", "util", "utils", "misc", "helpers", "helper", "stuff"}
+
+# Named in comments and found in a library or the kernel rather than here.
+FOREIGN = set("""
+    main fork exec execve exit _exit abort malloc calloc realloc free mmap munmap mremap mprotect
+    madvise process_madvise mlock mlock2 fallocate ftruncate memfd_create fchmod fcntl dup dup2
+    close open openat read write pread pwrite recvmsg sendmsg poll epoll_wait epoll_ctl ioctl
+    userfaultfd membarrier sched_getcpu sched_yield getcpu getrandom clock_gettime nanosleep
+    pthread_create pthread_join pthread_atfork pthread_mutex_lock pthread_setaffinity_np
+    sigaction raise kill waitpid wait fstat stat lseek mbind set_mempolicy move_pages memcpy
+    memset memcmp strerror perror printf snprintf rseq pidfd_open pidfd_send_signal socketpair
+    accept bind listen connect unlink rename fsync fdatasync sysconf setrlimit getrlimit prctl
+    clone clone3 openat2 vfork posix_spawn sd_notify sd_listen_fds atexit qsort time sysinfo usleep
+""".split())
+
+
+@rule("nothing is marked as unfinished")
+def unfinished(tree):
+    for path in tree.paths():
+        if path == "LICENSE":
+            continue
+        yield CHECKED
+        for number, line in enumerate(tree.files[path].split("\n"), 1):
+            for match in FORBIDDEN.finditer(line):
+                word = match.group(0)
+                if word.lower() in CASED and not word.isupper():
+                    continue
+                yield Problem(path, number, f"says {word}")
+            if re.match(r"\s*#\s*if\s+0\b", line) and path.endswith((".c", ".h")):
+                yield Problem(path, number, "dead code under #if 0")
+
+
+@rule("no file names a path of somebody's machine")
+def machine_paths(tree):
+    for path in tree.paths():
+        yield CHECKED
+        for number, line in enumerate(tree.files[path].split("\n"), 1):
+            match = MACHINE.search(line)
+            if match:
+                yield Problem(path, number, f"names {match.group(1)}")
+
+
+@rule("every file has its licence line, every C file begins by saying what it is")
+def head_comment(tree):
+    for path in tree.paths(".c", ".h", ".py", ".proto", ".sh", "run", "check"):
+        yield CHECKED
+        text = tree.files[path]
+        if SPDX not in "\n".join(text.split("\n")[:3]):
+            yield Problem(path, 1, "has no SPDX line on top")
+        elif path.endswith((".c", ".h")) and not HEAD.match(text):
+            yield Problem(path, 1, "has no head comment `name - what it is` after the SPDX line")
+
+
+@rule("no file has a name that could hold anything")
+def vague_names(tree):
+    for path in tree.c_paths():
+        yield CHECKED
+        if os.path.basename(path).rsplit(".", 1)[0] in VAGUE:
+            yield Problem(path, 1, "a name that says nothing attracts everything")
+
+
+@rule("comments hold no banners")
+def banners(tree):
+    for path in tree.c_paths():
+        yield CHECKED
+        for line, comment in tree.source(path).comments:
+            if re.search(r"[-=*#]{10,}", comment):
+                yield Problem(path, line, "banner comment")
+
+
+def names_in_code(tree):
+    known = set(FOREIGN)
+    for path in tree.c_paths():
+        known.update(re.findall(r"\b([A-Za-z_]\w*)\s*\(", tree.source(path).code))
+        known.update(re.findall(r"\(\*\s*([A-Za-z_]\w*)\s*\)", tree.source(path).code))
+    for path in tree.paths(".py", own=True):
+        known.update(re.findall(r"\bdef (\w+)", tree.files[path]))
+    return known
+
+
+@rule("a function that a comment names exists")
+def named_functions(tree):
+    known = names_in_code(tree)
+    for path in tree.c_paths():
+        for line, comment in tree.source(path).comments:
+            for match in re.finditer(r"\b([A-Za-z_]\w*)\(\)", comment):
+                yield CHECKED
+                if match.group(1) not in known:
+                    yield Problem(path, line + comment.count("\n", 0, match.start()),
+                                  f"{match.group(1)}() exists nowhere")
+    for path in tree.paths(".md"):
+        for number, line in enumerate(tree.files[path].split("\n"), 1):
+            for name in re.findall(r"\b(mmb_\w+)\(", line):
+                yield CHECKED
+                if name not in known:
+                    yield Problem(path, number, f"{name}() exists nowhere")

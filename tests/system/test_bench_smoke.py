@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_bench_smoke - every suite of mmb-bench runs and speaks the format it promises
+
+Purpose     Runs `mmb-bench SUITE --quick --json` for each suite on a private broker and checks
+            each line: one JSON object with exactly the keys of API.md, numbers that agree with
+            each other, at least one comparison, no case that failed. Goals are not judged: the
+            sizes are too small for that.
+Usage       test_bench_smoke.py [PATH OF mmb-bench]; default $MMB_BENCH, then build/bench.
+"""
+import json
+import os
+import subprocess
+import sys
+
+KEYS = ["suite", "case", "metric", "unit", "value", "peer", "peer_value", "ratio", "goal", "met"]
+SUITES = ["pages", "fault", "rpc", "start", "death", "overhead", "stress"]
+SECONDS = 300
+SEED = "1234567"
+
+
+def find_bench():
+    if len(sys.argv) > 1:
+        return sys.argv[1]
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return os.environ.get("MMB_BENCH", os.path.join(root, "build", "bench", "mmb-bench"))
+
+
+def check_line(suite, text):
+    """A sentence about what is wrong, or None."""
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        return f"no JSON: {error}: {text!r}"
+    if list(line) != KEYS:
+        return f"keys {list(line)}"
+    if line["suite"] != suite or not line["case"] or not line["metric"]:
+        return f"nameless: {text}"
+    if line["metric"].startswith("failed: "):
+        return f"{line['case']} {line['metric']}"
+    if line["metric"].startswith("skipped: "):
+        return None if line["value"] is None and line["met"] is None else f"skipped, yet: {text}"
+    if not isinstance(line["value"], (int, float)):
+        return f"no value: {text}"
+    if (line["goal"] is None) != (line["met"] is None):
+        return f"goal without verdict: {text}"
+    if line["goal"] is not None and line["met"] != (line["ratio"] >= line["goal"]):
+        return f"the verdict contradicts the ratio: {text}"
+    if line["peer_value"] and line["value"]:
+        ratios = line["peer_value"] / line["value"], line["value"] / line["peer_value"]
+        if min(abs(line["ratio"] / r - 1) for r in ratios) > 0.001:
+            return f"the ratio is of other numbers: {text}"
+    return None
+
+
+def run_suite(bench, suite):
+    """Problems found, and whether the host can't run it."""
+    done = subprocess.run([bench, suite, "--quick", "--json", "--seed", SEED],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=SECONDS, check=False)
+    lines = done.stdout.splitlines()
+    problems = [p for p in (check_line(suite, line) for line in lines) if p]
+    if not lines:
+        problems.append("no line of output")
+    if done.returncode != 0:
+        problems.append(f"exit status {done.returncode}: {done.stderr.strip()[-400:]}")
+    return problems
+
+
+def check_usage(bench):
+    """Wrong use is told apart from failure: exit status 64 and the usage."""
+    problems = []
+    for args in (["nonsense"], [], ["rpc", "--rounds", "many"], ["rpc", "--rounds"]):
+        done = subprocess.run([bench, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=SECONDS, check=False)
+        if done.returncode != 64 or "usage: mmb-bench" not in done.stderr:
+            problems.append(f"{args}: exit status {done.returncode}, expected 64 and the usage")
+    return problems
+
+
+def main():
+    bench = find_bench()
+    if not os.access(bench, os.X_OK):
+        print(f"skipped: no {bench}")
+        print("0 passed, 0 failed, 1 skipped")
+        return 77
+    passed = failed = 0
+    for name, check in [("usage", lambda: check_usage(bench))] + \
+            [(s, lambda s=s: run_suite(bench, s)) for s in SUITES]:
+        try:
+            problems = check()
+        except subprocess.TimeoutExpired:
+            problems = [f"not done after {SECONDS} s"]
+        passed += not problems
+        failed += bool(problems)
+        print(f"{'ok' if not problems else 'FAILED'}: mmb-bench {name}")
+        for problem in problems:
+            print(f"    {problem}")
+    print(f"{passed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

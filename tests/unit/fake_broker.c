@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_broker - a scripted broker for tests of libclient
+ *
+ * Invariants  B1  A held request keeps its packet until it is released; its connection goes on
+ *                 reading meanwhile.
+ *             B2  frames[] has the order + 1 of a granted run at its first frame, else 0; busy[]
+ *                 is set for all its frames.
+ */
+#include "fake_broker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "proto/fault_log.h"
+#include "proto/wire.h"
+
+enum {
+	PEERS_MAX = 64,
+	HELD_MAX = 128,
+	FRAMES = BROKER_ARENA_BYTES / 4096,
+	REGION_PAGE = 4096,
+	WAIT_SECONDS = 10,
+};
+
+struct peer {
+	struct fake_broker   *broker;
+	pthread_t             thread;
+	int                   sock, upcall;
+	struct mmb_fault_log *log;
+};
+
+struct held {
+	struct peer *peer;
+	uint32_t     method;
+	size_t       length;
+	uint8_t     *bytes;
+};
+
+/* l: lock */
+struct fake_broker {
+	char            directory[64], path[96];
+	int             listener, arena;
+	uint64_t        arena_address, region_address;
+	pthread_t       thread;
+	pthread_mutex_t lock;
+	pthread_cond_t  changed;                /* with lock */
+	struct peer     peers[PEERS_MAX];       /* (l) */
+	uint32_t        nr_peers;               /* (l) */
+	bool            hold[BROKER_METHODS];   /* (l) */
+	uint32_t        count[BROKER_METHODS];  /* (l) */
+	int             code[BROKER_METHODS];   /* (l) */
+	char            words[BROKER_METHODS][160]; /* (l) */
+	struct held     held[HELD_MAX];         /* (l) */
+	uint32_t        nr_held;                /* (l) */
+	uint8_t         frames[FRAMES];         /* (l) B2 */
+	bool            busy[FRAMES];           /* (l) B2 */
+	uint32_t        frames_out, handles;    /* (l) */
+	uint64_t        window;                 /* (l) */
+	bool            confused;               /* (l) */
+};
+
+static void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	perror(what);
+	abort();
+}
+
+/* ---- replies ---- */
+
+struct answer {
+	struct peer            *peer;
+	struct wire_packet      head;
+	const ProtobufCMessage *request;
+	int                     fds[MMB_PACKET_FDS];
+	uint32_t                nr_fds;
+};
+
+static void send_answer(struct answer *a, const ProtobufCMessage *body)
+{
+	uint8_t bytes[MMB_PACKET_MAX];
+	ssize_t length = wire_encode(&a->head, body, bytes, sizeof(bytes));
+
+	must(length > 0, "encode");
+	wire_send(a->peer->sock, bytes, (size_t)length,
+		  (struct wire_fds){ .fds = a->fds, .nr = a->nr_fds }, 0);
+	while (a->nr_fds)
+		close(a->fds[--a->nr_fds]);
+}
+
+static void refuse(struct answer *a, int code, const char *words)
+{
+	a->head.code = code;
+	a->head.error = words;
+	a->head.error_bytes = strlen(words);
+	send_answer(a, NULL);
+}
+
+static void answer_empty(struct fake_broker *b, struct answer *a)
+{
+	send_answer(a, NULL);
+}
+
+static int memory(const char *name, size_t bytes)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	must(fd >= 0 && !ftruncate(fd, (off_t)bytes), "memfd");
+	return fd;
+}
+
+static void answer_hello(struct fake_broker *b, struct answer *a)
+{
+	Mmb__Wire__HelloReply reply = MMB__WIRE__HELLO_REPLY__INIT;
+	int pair[2];
+
+	a->fds[0] = memory("fault-log", MMB_FAULT_LOG_BYTES);
+	a->peer->log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    a->fds[0], 0);
+	must(a->peer->log != MAP_FAILED, "fault log");
+	must(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), "socketpair");
+	a->peer->upcall = pair[0];
+	a->fds[1] = pair[1];
+	a->nr_fds = 2;
+	reply.version = MMB_PROTOCOL_VERSION;
+	reply.session = b->nr_peers;
+	reply.has_fault_log = reply.has_upcall = true;
+	send_answer(a, &reply.base);
+}
+
+static void answer_pool_open(struct fake_broker *b, struct answer *a)
+{
+	Mmb__Wire__PoolOpenReply reply = MMB__WIRE__POOL_OPEN_REPLY__INIT;
+
+	reply.pool = ++b->handles;
+	send_answer(a, &reply.base);
+}
+
+static void answer_pool_stat(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__PoolRequest *request = (const void *)a->request;
+	Mmb__Wire__PoolStatReply reply = MMB__WIRE__POOL_STAT_REPLY__INIT;
+
+	reply.arena = BROKER_ARENA_BYTES;
+	reply.sessions = b->nr_peers;
+	/* So that a caller can tell whether it got its own reply. */
+	reply.refused = request->pool;
+	send_answer(a, &reply.base);
+}
+
+static void answer_arena_open(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__ArenaOpenRequest *request = (const void *)a->request;
+	Mmb__Wire__ArenaOpenReply reply = MMB__WIRE__ARENA_OPEN_REPLY__INIT;
+	Mmb__Wire__ArenaWindow window = MMB__WIRE__ARENA_WINDOW__INIT;
+	Mmb__Wire__ArenaWindow *windows[] = { &window };
+
+	reply.total = 1;
+	if (request->first == 0) {
+		window.address = b->arena_address;
+		window.length = BROKER_ARENA_BYTES;
+		reply.windows = windows;
+		reply.n_windows = 1;
+		a->fds[a->nr_fds++] = dup(b->arena);
+	}
+	send_answer(a, &reply.base);
+}
+
+static bool is_free(const struct fake_broker *b, uint32_t first, uint32_t nr)
+{
+	return !memchr(&b->busy[first], true, nr);
+}
+
+static void mark(struct fake_broker *b, uint32_t first, uint32_t order, bool busy)
+{
+	b->frames[first] = busy ? (uint8_t)(order + 1) : 0;
+	memset(&b->busy[first], busy, 1u << order);
+	if (busy)
+		b->frames_out += 1u << order;
+	else
+		b->frames_out -= 1u << order;
+}
+
+static void answer_pages_alloc(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__PagesAllocRequest *request = (const void *)a->request;
+	Mmb__Wire__PagesAllocReply reply = MMB__WIRE__PAGES_ALLOC_REPLY__INIT;
+	uint64_t addresses[MMB_PAGES_BATCH];
+	uint32_t i, nr = 1u << request->order;
+
+	reply.addresses = addresses;
+	for (i = 0; i + nr <= FRAMES && reply.n_addresses < request->count; i += nr) {
+		if (!is_free(b, i, nr))
+			continue;
+		mark(b, i, request->order, true);
+		addresses[reply.n_addresses++] = b->arena_address + i * 4096ull;
+	}
+	if (reply.n_addresses)
+		send_answer(a, &reply.base);
+	else
+		refuse(a, -ENOMEM, "the arena is full");
+}
+
+static void answer_pages_free(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__PagesFreeRequest *request = (const void *)a->request;
+	size_t i;
+
+	for (i = 0; i < request->n_addresses; i++) {
+		uint64_t frame = (request->addresses[i] - b->arena_address) / 4096;
+
+		if (frame >= FRAMES || b->frames[frame] != request->order + 1) {
+			refuse(a, -EINVAL, "that is no run of yours");
+			return;
+		}
+	}
+	for (i = 0; i < request->n_addresses; i++)
+		mark(b, (uint32_t)((request->addresses[i] - b->arena_address) / 4096),
+		     request->order, false);
+	send_answer(a, NULL);
+}
+
+static void answer_region(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__RegionOpenRequest *request = (const void *)a->request;
+	Mmb__Wire__RegionOpenReply reply = MMB__WIRE__REGION_OPEN_REPLY__INIT;
+
+	reply.region = ++b->handles;
+	reply.address = request->address ? request->address : b->region_address;
+	reply.length = request->length;
+	reply.page_size = request->page_size ? request->page_size : REGION_PAGE;
+	reply.flags = request->flags & 4;
+	a->fds[a->nr_fds++] = memory("region", request->length);
+	send_answer(a, &reply.base);
+}
+
+static void answer_window(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__WindowRequest *request = (const void *)a->request;
+
+	b->window = request->address;
+	send_answer(a, NULL);
+}
+
+static void answer_region_stat(struct fake_broker *b, struct answer *a)
+{
+	Mmb__Wire__RegionStatReply reply = MMB__WIRE__REGION_STAT_REPLY__INIT;
+
+	reply.faults = 7;
+	send_answer(a, &reply.base);
+}
+
+static void (*const answers[BROKER_METHODS])(struct fake_broker *b, struct answer *a) = {
+	[MMB_METHOD_HELLO] = answer_hello,
+	[MMB_METHOD_ATTACH] = answer_empty,
+	[MMB_METHOD_POOL_OPEN] = answer_pool_open,
+	[MMB_METHOD_POOL_CLOSE] = answer_empty,
+	[MMB_METHOD_POOL_STAT] = answer_pool_stat,
+	[MMB_METHOD_ARENA_OPEN] = answer_arena_open,
+	[MMB_METHOD_PAGES_ALLOC] = answer_pages_alloc,
+	[MMB_METHOD_PAGES_FREE] = answer_pages_free,
+	[MMB_METHOD_REGION_CREATE] = answer_region,
+	[MMB_METHOD_REGION_OPEN] = answer_region,
+	[MMB_METHOD_WINDOW] = answer_window,
+	[MMB_METHOD_REGION_CLOSE] = answer_empty,
+	[MMB_METHOD_REGION_UNLINK] = answer_empty,
+	[MMB_METHOD_REGION_ADVISE] = answer_empty,
+	[MMB_METHOD_REGION_LOCK] = answer_empty,
+	[MMB_METHOD_REGION_UNLOCK] = answer_empty,
+	[MMB_METHOD_REGION_STAT] = answer_region_stat,
+};
+
+/* ---- requests ---- */
+
+static void answer_locked(struct fake_broker *b, const struct held *h)
+{
+	static uint8_t memory_for_requests[WIRE_SCRATCH_BYTES] __attribute__((aligned(16)));
+	struct answer a = { .peer = h->peer };
+	struct wire_packet packet;
+	struct wire_scratch scratch;
+	ProtobufCMessage *request;
+
+	wire_scratch_init(&scratch, memory_for_requests, sizeof(memory_for_requests));
+	must(!wire_decode(h->bytes, h->length, &packet), "decode");
+	must(!wire_unpack(&packet, wire_method(packet.method)->request, &scratch, &request), "body");
+	a.request = request;
+	a.head = (struct wire_packet){ .method = packet.method, .id = packet.id };
+	if (b->confused)
+		a.head.id += 1000;
+	b->confused = false;
+	if (b->code[packet.method])
+		refuse(&a, b->code[packet.method], b->words[packet.method]);
+	else
+		answers[packet.method](b, &a);
+}
+
+static void take_request(struct peer *peer, const struct wire_message *message)
+{
+	struct fake_broker *b = peer->broker;
+	struct held h = { .peer = peer, .length = message->length, .bytes = message->bytes };
+	struct wire_packet packet;
+
+	must(!wire_decode(message->bytes, message->length, &packet), "decode");
+	must(packet.method < BROKER_METHODS && answers[packet.method], "known method");
+	h.method = packet.method;
+	pthread_mutex_lock(&b->lock);
+	b->count[packet.method]++;
+	if (b->hold[packet.method]) {
+		must(b->nr_held < HELD_MAX, "room to hold a request");
+		h.bytes = malloc(h.length);
+		must(h.bytes, "malloc");
+		memcpy(h.bytes, message->bytes, h.length);
+		b->held[b->nr_held++] = h;
+	} else {
+		answer_locked(b, &h);
+	}
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->lock);
+}
+
+static void *peer_main(void *arg)
+{
+	struct peer *peer = arg;
+	uint8_t bytes[MMB_PACKET_MAX];
+	struct wire_message message = { .bytes = bytes, .capacity = sizeof(bytes) };
+
+	while (wire_recv(peer->sock, &message, 0) > 0) {
+		wire_discard_fds(&message);
+		take_request(peer, &message);
+	}
+	return NULL;
+}
+
+static void *listener_main(void *arg)
+{
+	struct fake_broker *b = arg;
+	int sock;
+
+	while ((sock = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		struct peer *peer;
+
+		pthread_mutex_lock(&b->lock);
+		must(b->nr_peers < PEERS_MAX, "room for a connection");
+		peer = &b->peers[b->nr_peers++];
+		peer->broker = b;
+		peer->sock = sock;
+		peer->upcall = -1;
+		must(!pthread_create(&peer->thread, NULL, peer_main, peer), "thread");
+		pthread_mutex_unlock(&b->lock);
+	}
+	return NULL;
+}
+
+/* ---- start and stop ---- */
+
+struct fake_broker *broker_start(void)
+{
+	struct fake_broker *b = calloc(1, sizeof(*b));
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	void *hint;
+
+	must(b, "calloc");
+	strcpy(b->directory, "/tmp/fake-broker-XXXXXX");
+	must(mkdtemp(b->directory), "mkdtemp");
+	snprintf(b->path, sizeof(b->path), "%s/socket", b->directory);
+	strcpy(address.sun_path, b->path);
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_cond_init(&b->changed, NULL);
+	b->arena = memory("arena", BROKER_ARENA_BYTES);
+	/* Granted pages are present: nobody serves faults here. */
+	must(!fallocate(b->arena, 0, 0, BROKER_ARENA_BYTES), "fallocate");
+	/* Two ranges that are free now. */
+	hint = mmap(NULL, 4 * BROKER_ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(hint != MAP_FAILED, "mmap");
+	munmap(hint, 4 * BROKER_ARENA_BYTES);
+	b->arena_address = ((uintptr_t)hint + BROKER_ARENA_BYTES) &
+			   ~(uint64_t)(BROKER_ARENA_BYTES - 1);
+	b->region_address = b->arena_address + BROKER_ARENA_BYTES;
+	b->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	must(!bind(b->listener, (struct sockaddr *)&address, sizeof(address)), "bind");
+	must(!listen(b->listener, PEERS_MAX), "listen");
+	must(!pthread_create(&b->thread, NULL, listener_main, b), "thread");
+	return b;
+}
+
+static void end_peer(struct peer *peer)
+{
+	shutdown(peer->sock, SHUT_RDWR);
+	pthread_join(peer->thread, NULL);
+	close(peer->sock);
+	if (peer->upcall >= 0)
+		close(peer->upcall);
+	if (peer->log)
+		munmap(peer->log, MMB_FAULT_LOG_BYTES);
+}
+
+void broker_stop(struct fake_broker *b)
+{
+	uint32_t i;
+
+	shutdown(b->listener, SHUT_RDWR);
+	pthread_join(b->thread, NULL);
+	close(b->listener);
+	for (i = 0; i < b->nr_peers; i++)
+		end_peer(&b->peers[i]);
+	for (i = 0; i < b->nr_held; i++)
+		free(b->held[i].bytes);
+	close(b->arena);
+	unlink(b->path);
+	rmdir(b->directory);
+	pthread_cond_destroy(&b->changed);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
+
+const char *broker_path(const struct fake_broker *b)
+{
+	return b->path;
+}
+
+uint64_t broker_arena_address(const struct fake_broker *b)
+{
+	return b->arena_address;
+}
+
+uint64_t broker_region_address(const struct fake_broker *b)
+{
+	return b->region_address;
+}
+
+/* ---- the script ---- */
+
+void broker_hold(struct fake_broker *b, uint32_t method)
+{
+	pthread_mutex_lock(&b->lock);
+	b->hold[method] = true;
+	pthread_mutex_unlock(&b->lock);
+}
+
+void broker_release(struct fake_broker *b, uint32_t method)
+{
+	uint32_t i, kept = 0;
+
+	pthread_mutex_lock(&b->lock);
+	b->hold[method] = false;
+	for (i = 0; i < b->nr_held; i++) {
+		if (b->held[i].method != method) {
+			b->held[kept++] = b->held[i];
+			continue;
+		}
+		answer_locked(b, &b->held[i]);
+		free(b->held[i].bytes);
+	}
+	b->nr_held = kept;
+	pthread_mutex_unlock(&b->lock);
+}
+
+bool broker_wait_count(struct fake_broker *b, uint32_t method, uint32_t nr)
+{
+	struct timespec until;
+	bool there;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_SECONDS;
+	pthread_mutex_lock(&b->lock);
+	while (b->count[method] < nr)
+		if (pthread_cond_timedwait(&b->changed, &b->lock, &until) == ETIMEDOUT)
+			break;
+	there = b->count[method] >= nr;
+	pthread_mutex_unlock(&b->lock);
+	return there;
+}
+
+void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char *words)
+{
+	pthread_mutex_lock(&b->lock);
+	b->code[method] = code;
+	snprintf(b->words[method], sizeof(b->words[method]), "%s", words);
+	pthread_mutex_unlock(&b->lock);
+}
+
+void broker_confuse(struct fake_broker *b)
+{
+	pthread_mutex_lock(&b->lock);
+	b->confused = true;
+	pthread_mutex_unlock(&b->lock);
+}
+
+void broker_place_regions(struct fake_broker *b, uint64_t address)
+{
+	pthread_mutex_lock(&b->lock);
+	b->region_address = address;
+	pthread_mutex_unlock(&b->lock);
+}
+
+static uint64_t read_locked(struct fake_broker *b, const uint64_t *wide, const uint32_t *narrow)
+{
+	uint64_t value;
+
+	pthread_mutex_lock(&b->lock);
+	value = wide ? *wide : *narrow;
+	pthread_mutex_unlock(&b->lock);
+	return value;
+}
+
+uint32_t broker_count(struct fake_broker *b, uint32_t method)
+{
+	return (uint32_t)read_locked(b, NULL, &b->count[method]);
+}
+
+uint32_t broker_frames_out(struct fake_broker *b)
+{
+	return (uint32_t)read_locked(b, NULL, &b->frames_out);
+}
+
+uint64_t broker_last_window(struct fake_broker *b)
+{
+	return read_locked(b, &b->window, NULL);
+}
+
+/* ---- upcalls ---- */
+
+static struct peer *newest(struct fake_broker *b)
+{
+	struct peer *peer;
+
+	pthread_mutex_lock(&b->lock);
+	must(b->nr_peers > 0, "a connection");
+	peer = &b->peers[b->nr_peers - 1];
+	pthread_mutex_unlock(&b->lock);
+	return peer;
+}
+
+static void send_upcall(int sock, uint32_t method, const ProtobufCMessage *body)
+{
+	struct wire_packet head = { .method = method, .id = 5 };
+	uint8_t bytes[1024];
+	ssize_t length = wire_encode(&head, body, bytes, sizeof(bytes));
+
+	must(length > 0, "encode");
+	must(!wire_send(sock, bytes, (size_t)length, (struct wire_fds){ .nr = 0 }, 0), "upcall");
+}
+
+static bool acknowledged(int sock, uint32_t method, int code)
+{
+	uint8_t bytes[MMB_PACKET_MAX];
+	struct wire_message message = { .bytes = bytes, .capacity = sizeof(bytes) };
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+	struct wire_packet packet;
+
+	if (poll(&p, 1, WAIT_SECONDS * 1000) != 1 || wire_recv(sock, &message, 0) <= 0)
+		return false;
+	return !wire_decode(bytes, message.length, &packet) && packet.method == method &&
+	       packet.id == 5 && packet.code == code;
+}
+
+bool broker_pressure(struct fake_broker *b, int code)
+{
+	Mmb__Wire__PressureRequest request = MMB__WIRE__PRESSURE_REQUEST__INIT;
+	int sock = newest(b)->upcall;
+
+	request.wanted = 4096;
+	send_upcall(sock, MMB_UPCALL_PRESSURE, &request.base);
+	return acknowledged(sock, MMB_UPCALL_PRESSURE, code);
+}
+
+bool broker_zap(struct fake_broker *b, uint64_t address, uint64_t length, int code)
+{
+	Mmb__Wire__ZapRequest request = MMB__WIRE__ZAP_REQUEST__INIT;
+	Mmb__Wire__ZapRequest__Range range = MMB__WIRE__ZAP_REQUEST__RANGE__INIT;
+	Mmb__Wire__ZapRequest__Range *ranges[] = { &range };
+	int sock = newest(b)->upcall;
+
+	range.address = address;
+	range.length = length;
+	request.ranges = ranges;
+	request.n_ranges = 1;
+	send_upcall(sock, MMB_UPCALL_ZAP, &request.base);
+	return acknowledged(sock, MMB_UPCALL_ZAP, code);
+}
+
+void broker_goodbye(struct fake_broker *b, const char *reason)
+{
+	Mmb__Wire__GoodbyeRequest request = MMB__WIRE__GOODBYE_REQUEST__INIT;
+
+	request.reason = (char *)(uintptr_t)reason;
+	send_upcall(newest(b)->upcall, MMB_UPCALL_GOODBYE, &request.base);
+}
+
+void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause)
+{
+	struct mmb_fault_log *log = newest(b)->log;
+	uint64_t head = atomic_load(&log->head);
+	struct mmb_fault_record *r = &log->records[head % MMB_FAULT_RECORDS];
+
+	atomic_fetch_add(&r->seq, 1);
+	r->error = -EIO;
+	r->address = address;
+	r->length = 4096;
+	r->offset = 8192;
+	strcpy(r->region, "faulty");
+	snprintf(r->cause, sizeof(r->cause), "%s", cause);
+	atomic_fetch_add(&r->seq, 1);
+	atomic_store(&log->head, head + 1);
+}
+
+void broker_hang_up(struct fake_broker *b)
+{
+	shutdown(newest(b)->sock, SHUT_RDWR);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_broker - a scripted broker for tests of libclient
+ *
+ * Purpose     Speaks the protocol on a unix socket from threads of the test program: one pool arena
+ *             in a memfd, regions in memfds that nobody serves. Requests can be held back,
+ *             refused, and are counted.
+ * Locking     broker.lock for everything but the sockets' own.
+ */
+#ifndef MMB_TESTS_UNIT_FAKE_BROKER_H
+#define MMB_TESTS_UNIT_FAKE_BROKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { BROKER_ARENA_BYTES = 32 << 20, BROKER_METHODS = 64 };
+
+struct fake_broker;
+
+struct fake_broker *broker_start(void);
+/* Ends every connection and joins every thread. */
+void                broker_stop(struct fake_broker *b);
+const char         *broker_path(const struct fake_broker *b);
+uint64_t            broker_arena_address(const struct fake_broker *b);
+uint64_t            broker_region_address(const struct fake_broker *b);
+
+/* Requests of this method wait; broker_release answers those held and lets later ones pass. */
+void broker_hold(struct fake_broker *b, uint32_t method);
+void broker_release(struct fake_broker *b, uint32_t method);
+/* Until at least nr requests of the method have come in; false after 10 seconds. */
+bool broker_wait_count(struct fake_broker *b, uint32_t method, uint32_t nr);
+/* Answered with this code and sentence; code 0: as usual again. */
+void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char *words);
+/* The next reply carries an id nobody asked with. */
+void broker_confuse(struct fake_broker *b);
+/* Where the next regions are said to belong. */
+void broker_place_regions(struct fake_broker *b, uint64_t address);
+
+uint32_t broker_count(struct fake_broker *b, uint32_t method);
+/* Frames granted and not freed. */
+uint32_t broker_frames_out(struct fake_broker *b);
+/* The address in the last WINDOW request; 0: none yet. */
+uint64_t broker_last_window(struct fake_broker *b);
+
+/* Upcalls to the newest connection; true: acknowledged with this code within 10 seconds. */
+bool broker_pressure(struct fake_broker *b, int code);
+bool broker_zap(struct fake_broker *b, uint64_t address, uint64_t length, int code);
+void broker_goodbye(struct fake_broker *b, const char *reason);
+/* Writes a fault record into the newest connection's log. */
+void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause);
+/* Closes the newest connection. */
+void broker_hang_up(struct fake_broker *b);
+
+#endif
