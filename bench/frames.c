@@ -21,7 +21,9 @@ static struct pool_zones zones; /* fixed after frames_init */
 
 static int floors_init(uint64_t frames)
 {
-	struct meta_request meta = { .span_frames = META_SPAN_FRAMES };
+	struct meta_request meta = { .span_frames = META_SPAN_FRAMES,
+				     .base = (void *)META_BASE,
+				     .direct_map_base = (void *)DIRECT_MAP_BASE };
 	struct stock_request stock = { .os_node = OS_NODE_ANY, .reserve = frames * 5 / 4,
 				       .available = frames * 5 / 4 };
 	struct topology topology;

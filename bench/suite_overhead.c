@@ -169,7 +169,7 @@ static int wait_gone(struct raw *raw, const struct raw_status *before)
 		    now.present <= before->present && now.committed <= before->committed)
 			return 0;
 		if (ms > GONE_MS)
-			return bench_because(-ETIMEDOUT, "of the crowd are left: %lld sessions,"
+			return bench_because(-ETIMEDOUT, "clients are gone, there are left: %lld sessions,"
 					     " %lld regions, %lld KiB",
 					     (long long)(now.sessions - before->sessions),
 					     (long long)(now.regions - before->regions),
@@ -180,15 +180,15 @@ static int wait_gone(struct raw *raw, const struct raw_status *before)
 	return error;
 }
 
-static int many(struct bench *b, struct raw *raw)
+static int many(struct bench *b, struct raw *raw, const struct raw_status *before)
 {
 	static const char name[] = "many sessions and regions";
 	struct crowd *crowd = mmap(NULL, sizeof(*crowd), PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct raw_status before, status = { 0 };
+	struct raw_status status = { 0 };
 	pid_t pids[SESSIONS];
 	unsigned int nr;
-	int error = raw_status(raw, &before);
+	int error = wait_gone(raw, before);
 
 	if (crowd == MAP_FAILED || error != 0)
 		return error != 0 ? error : bench_because(-ENOMEM, "no memory");
@@ -201,12 +201,12 @@ static int many(struct bench *b, struct raw *raw)
 	munmap(crowd, sizeof(*crowd));
 	if (error != 0)
 		return error;
-	emit_count(b, name, "sessions", status.sessions - before.sessions,
+	emit_count(b, name, "sessions", status.sessions - before->sessions,
 		   b->quick ? SESSIONS_QUICK : SESSIONS);
-	emit_count(b, name, "regions", status.regions - before.regions,
+	emit_count(b, name, "regions", status.regions - before->regions,
 		   b->quick ? REGIONS_QUICK : REGIONS);
 	emit_metadata(b, name, &status);
-	return wait_gone(raw, &before);
+	return wait_gone(raw, before);
 }
 
 void suite_overhead(struct bench *b)
@@ -225,7 +225,7 @@ void suite_overhead(struct bench *b)
 	emit_metadata(b, "idle", &status);
 	if (large_region(b, raw, status.reserve / LARGE_SHARE >> 21 << 21) != 0)
 		bench_fail(b, "one resident region", bench_reason());
-	if (many(b, raw) != 0)
+	if (many(b, raw, &status) != 0)
 		bench_fail(b, "many sessions and regions", bench_reason());
 	raw_close(raw);
 }

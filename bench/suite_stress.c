@@ -30,7 +30,6 @@ enum {
 	SETTLE_MS = 10000,     /* for the broker to be back where it was */
 	STEP_MS = 10,
 	NAME = 64,
-	EXIT_STATUS_CLEAN = 0,
 };
 
 /* c: fixed before the clients start */
@@ -90,17 +89,14 @@ static void blame(struct stress *s, unsigned int i, int status)
 /* A client that went by itself before it was told to has something to say. */
 static void reap(struct stress *s)
 {
-	int status;
-	pid_t pid;
+	for (unsigned int i = 0; i < s->shared->clients; i++) {
+		int status;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (unsigned int i = 0; i < s->shared->clients; i++) {
-			if (s->pids[i] != pid)
-				continue;
-			s->pids[i] = 0;
-			if (!s->shared->finish || status != EXIT_STATUS_CLEAN)
-				blame(s, i, status);
-		}
+		if (s->pids[i] == 0 || waitpid(s->pids[i], &status, WNOHANG) != s->pids[i])
+			continue;
+		s->pids[i] = 0;
+		if (!s->shared->finish || status != 0)
+			blame(s, i, status);
 	}
 }
 

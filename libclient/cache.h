@@ -31,7 +31,7 @@ struct mmb_pool;
 enum {
 	MAGAZINE_KINDS = 5,
 	MAGAZINE_RUNS = 128 + 64 + 32 + 16 + 2, /* the capacities of magazine_capacity[] */
-	MAGAZINE_BATCH_FIRST = 8,               /* runs of a first refill; doubles to half a magazine */
+	MAGAZINE_BATCH_FIRST = 8, /* runs of a first refill; doubles up to half a magazine */
 	DEPOT_BYTES = 4 << 20,
 	DEPOT_RUNS = 512, /* of one order */
 	CACHE_SLOTS = 1024, /* pools of one process whose runs threads may keep */

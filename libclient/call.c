@@ -87,7 +87,6 @@ void channel_fini(struct channel *ch)
 {
 	free_calls(&ch->pending);
 	free_calls(&ch->free);
-	close(ch->sock);
 	pthread_mutex_destroy(&ch->lock);
 }
 
@@ -95,8 +94,8 @@ int call_protocol_error(struct mmb *mmb, const char *what)
 {
 	char reason[ERROR_BYTES];
 
-	snprintf(reason, sizeof(reason), "the broker broke the protocol: %s; the session is closed, "
-		 "check that daemon and library are of one release", what);
+	snprintf(reason, sizeof(reason), "the broker broke the protocol: %s; the session is "
+		 "closed, check that daemon and library are of one release", what);
 	channel_break(&mmb->channel, -EPROTO, reason);
 	return fail(-EPROTO, "%s", reason);
 }
@@ -131,6 +130,8 @@ struct call *call_get(struct mmb *mmb, int *error)
 		pthread_mutex_unlock(&ch->lock);
 		return NULL;
 	}
+	/* Under the lock: whoever breaks the channel closes the descriptors only afterwards. */
+	connection_enter(mmb);
 	c = LIST_FIRST(&ch->free);
 	if (c)
 		LIST_REMOVE(c, link);
@@ -138,12 +139,12 @@ struct call *call_get(struct mmb *mmb, int *error)
 	if (!c)
 		c = new_call();
 	if (!c) {
+		connection_leave(mmb);
 		*error = fail(-ENOMEM, "no memory for a request of %zu bytes", sizeof(*c));
 		return NULL;
 	}
 	c->done = c->orphan = c->waiting = c->timed_out = false;
 	c->timeout_ms = mmb->timeout_ms;
-	connection_get(mmb);
 	return c;
 }
 
@@ -172,13 +173,13 @@ void call_put(struct mmb *mmb, struct call *c)
 	}
 	if (!orphan && !c->timed_out)
 		call_free(mmb, c);
-	connection_put(mmb);
+	connection_leave(mmb);
 }
 
 int call_take_fds(struct mmb *mmb, struct call *c, uint32_t nr, int *fds)
 {
 	if (c->message.nr_fds != nr)
-		return call_protocol_error(mmb, "a reply came with the wrong number of descriptors");
+		return call_protocol_error(mmb, "a reply has a wrong number of descriptors");
 	memcpy(fds, c->message.fds, nr * sizeof(*fds));
 	c->message.nr_fds = 0;
 	return 0;
@@ -191,8 +192,9 @@ int call_gone(struct mmb *mmb)
 	char reason[ERROR_BYTES], last_words[ERROR_BYTES / 2];
 
 	pager_last_words(&mmb->pager, last_words, sizeof(last_words));
-	snprintf(reason, sizeof(reason), "the broker closed the connection%s%s; this session is over, "
-		 "close it with mmb_close() and open another", last_words[0] ? ": " : "", last_words);
+	snprintf(reason, sizeof(reason), "the broker closed the connection%s%s; this session "
+		 "is over, close it with mmb_close() and open another", last_words[0] ? ": " : "",
+		 last_words);
 	channel_break(&mmb->channel, -ENOTCONN, reason);
 	return -ENOTCONN;
 }
@@ -205,7 +207,7 @@ static int transmit(struct mmb *mmb, struct call *c, size_t length, int fd)
 	int error;
 
 	for (;;) {
-		error = wire_send(p.fd, c->bytes, length, fds, MSG_DONTWAIT);
+		error = wire_send(p.fd, c->out, length, fds, MSG_DONTWAIT);
 		if (error != -EAGAIN)
 			return error;
 		if (!call_left_ms(deadline))
@@ -257,8 +259,7 @@ int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, 
 	if (error)
 		return call_fail(mmb, c, error);
 	head.id = c->id;
-	/* The reply comes into the same bytes, after the request has left them. */
-	length = wire_encode(&head, request, c->bytes, sizeof(c->bytes));
+	length = wire_encode(&head, request, c->out, sizeof(c->out));
 	error = length < 0 ? (int)length : transmit(mmb, c, (size_t)length, fd);
 	if (!error)
 		return 0;

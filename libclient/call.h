@@ -34,19 +34,20 @@ enum { CALL_SCRATCH_BYTES = 16 * 1024, CALL_ORPHANS_MAX = 64 };
 /* o: the caller that holds it   l: channel.lock */
 struct call {
 	LIST_ENTRY(call)        link;       /* (l) pending or free list */
-	pthread_cond_t          wake;       /* (l) reply in, connection over, or: become the reader */
+	pthread_cond_t          wake;       /* (l) reply in, connection over, or time to read */
 	bool                    done;       /* (l) the reply is in bytes[] */
 	bool                    waiting;    /* (l) a thread sleeps on wake */
 	bool                    orphan;     /* (l) given up: whoever reads the reply undoes it */
 	bool                    timed_out;  /* (o) still pending when call_wait gave up */
-	uint64_t                id;         /* (o) */
+	uint64_t                id;         /* (o) before it is pending, then (l) */
 	uint32_t                method;     /* (o) */
 	uint64_t                timeout_ms; /* (o) */
 	uint32_t                pool, order; /* (o) PAGES_ALLOC: what undoing a late one needs */
 	struct wire_message     message;    /* (o) */
 	struct wire_scratch     scratch;    /* (o) */
 	const ProtobufCMessage *reply;      /* (o) valid until call_put */
-	uint8_t bytes[MMB_PACKET_MAX] __attribute__((aligned(16)));
+	uint8_t out[MMB_PACKET_MAX] __attribute__((aligned(16)));    /* the request */
+	uint8_t bytes[MMB_PACKET_MAX] __attribute__((aligned(16)));  /* the reply */
 	uint8_t memory[CALL_SCRATCH_BYTES] __attribute__((aligned(16)));
 };
 LIST_HEAD(call_list, call);
@@ -65,9 +66,9 @@ struct channel {
 };
 
 void channel_init(struct channel *ch, int sock);
-/* Ends the connection for everybody, with this sentence. The descriptor stays open. */
+/* Ends the connection for everybody, with this sentence. The socket is shut down, not closed. */
 void channel_break(struct channel *ch, int error, const char *reason);
-/* Nobody calls any more: closes the socket, frees all calls. */
+/* Nobody calls any more: frees all calls. */
 void channel_fini(struct channel *ch);
 
 /* A call on this connection, with the connection's timeout; NULL with a sentence, see *error. */

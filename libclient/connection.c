@@ -29,13 +29,31 @@ enum { OPERATION_TIMEOUT_MS = 30000 };
 int connection_check(const struct mmb *mmb, const char *function)
 {
 	if (!mmb)
-		return fail(-EINVAL, "%s: the connection is NULL; open one with mmb_open()", function);
+		return fail(-EINVAL, "%s: the connection is NULL; mmb_open() makes one", function);
 	return process_owns(mmb->generation) ? 0 : process_disowned();
 }
 
 void connection_get(struct mmb *mmb)
 {
 	atomic_fetch_add(&mmb->refs, 1);
+}
+
+void connection_enter(struct mmb *mmb)
+{
+	connection_get(mmb);
+	atomic_fetch_add(&mmb->users, 1);
+}
+
+void connection_leave(struct mmb *mmb)
+{
+	if (atomic_fetch_sub(&mmb->users, 1) == 1) {
+		close(mmb->channel.sock);
+		if (mmb->pager.sock >= 0)
+			close(mmb->pager.sock);
+		if (mmb->uffd.fd >= 0)
+			close(mmb->uffd.fd);
+	}
+	connection_put(mmb);
 }
 
 void connection_put(struct mmb *mmb)
@@ -160,8 +178,8 @@ static int send_attach(struct mmb *mmb)
 
 static void warn_user_mode(void)
 {
-	fail(0, "faults inside system calls on broker memory will fail with EFAULT in this process: "
-		"it may only have a user-mode userfaultfd; let the broker pass its device "
+	fail(0, "system calls on broker memory that is not present will fail with EFAULT in this "
+		"process: it may only have a user-mode userfaultfd; let the broker pass its device "
 		"(pass_userfaultfd), or set vm.unprivileged_userfaultfd=1");
 	fprintf(stderr, "libmmbroker: %s\n", mmb_error());
 }
@@ -199,6 +217,7 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 		return NULL;
 	mmb->generation = process_generation();
 	atomic_store(&mmb->refs, 1);
+	atomic_store(&mmb->users, 1);
 	mmb->timeout_ms = timeout_ms ? timeout_ms : OPERATION_TIMEOUT_MS;
 	mmb->uffd.fd = -1;
 	channel_init(&mmb->channel, sock);
@@ -271,7 +290,7 @@ static void close_handles(struct mmb *mmb)
 	while ((pool = LIST_FIRST(&mmb->pools))) {
 		LIST_REMOVE(pool, link);
 		pool->listed = false;
-		atomic_store(&pool->generation, 0);
+		atomic_store(&pool->generation, POOL_CLOSED);
 	}
 	while ((w = LIST_FIRST(&mmb->windows))) {
 		LIST_REMOVE(w, link);
@@ -297,8 +316,5 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	if (mmb->entry)
 		process_del(mmb->entry);
 	mmb->entry = NULL;
-	if (mmb->uffd.fd >= 0)
-		close(mmb->uffd.fd);
-	mmb->uffd.fd = -1;
-	connection_put(mmb);
+	connection_leave(mmb);
 }

@@ -2,9 +2,9 @@
 /*
  * connection - struct mmb, one session with the broker
  *
- * Purpose     What a connection consists of, and how long its parts live: the struct lives until
- *             mmb_close() and until the last pool and region handle made from it is closed; the
- *             windows, descriptors and the pager thread end in mmb_close().
+ * Purpose     What a connection consists of, and how long its parts live: the windows and the
+ *             pager thread until mmb_close(); the descriptors until then and until the last call
+ *             in flight has ended; the struct until the last pool and region handle is closed too.
  * Invariants  M1  Windows and pools are listed here from before the application knows of them.
  *             M2  After mmb_close() every handle of the connection gives -ENOTCONN.
  * Locking     mmb.lock guards the lists; see process.h for the order. Windows are mapped before
@@ -31,10 +31,11 @@
 struct mmb {
 	uint32_t              generation;  /* (c) */
 	_Atomic uint32_t      refs;        /* (a) the application's, one a pool, region and call */
+	_Atomic uint32_t      users;       /* (a) of the descriptors: being open, and each call */
 	uint64_t              timeout_ms;  /* (c) of one operation */
 	uint64_t              session;     /* (c) the daemon's number for us */
 	struct channel        channel;
-	struct uffd           uffd;        /* (c) fd -1 after mmb_close */
+	struct uffd           uffd;        /* (c) */
 	struct mmb_fault_log *log;         /* (c) NULL: the daemon has none */
 	struct process_entry *entry;       /* (c) */
 	struct pager          pager;
@@ -51,6 +52,9 @@ struct mmb {
 int  connection_check(const struct mmb *mmb, const char *handle);
 void connection_get(struct mmb *mmb);
 void connection_put(struct mmb *mmb);
+/* Around each call: a reference, and the descriptors stay open. */
+void connection_enter(struct mmb *mmb);
+void connection_leave(struct mmb *mmb);
 
 /* False: the connection is closed, the window is not listed. */
 bool connection_add_window(struct mmb *mmb, struct window *w);

@@ -238,8 +238,6 @@ void pager_stop(struct pager *pager)
 
 void pager_fini(struct pager *pager)
 {
-	if (pager->sock >= 0)
-		close(pager->sock);
 	pthread_mutex_destroy(&pager->lock);
 }
 

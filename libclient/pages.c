@@ -114,7 +114,7 @@ static int check_alloc(const struct mmb_pool *pool, unsigned int order, unsigned
 	if (error)
 		return error;
 	if (order > MMB_ORDER_MAX)
-		return fail(-EINVAL, "order %u is above MMB_ORDER_MAX (%d): a run has at most 4 MiB",
+		return fail(-EINVAL, "order %u is above MMB_ORDER_MAX (%d), 4 MiB",
 			    order, MMB_ORDER_MAX);
 	return gfp & (unsigned int)GFP_NEEDS_CHECK ? check_gfp(gfp) : 0;
 }
@@ -275,13 +275,14 @@ static _Noreturn void die_of(const struct run_fault *fault, uint64_t address, un
 		[RUN_WRONG_ORDER] = "is a run of another order",
 		[RUN_INTERIOR] = "lies inside a run",
 	};
+	const char *text = texts[fault->verdict];
 
 	if (fault->head)
-		die("libmmbroker: mmb_free_pages(%#llx, order %u): the address %s (the run at %#llx "
-		    "has order %u)", (unsigned long long)address, order, texts[fault->verdict],
+		die("libmmbroker: mmb_free_pages(%#llx, order %u): the address %s (the run at %#llx"
+		    " has order %u)", (unsigned long long)address, order, text,
 		    (unsigned long long)fault->head, fault->order);
 	die("libmmbroker: mmb_free_pages(%#llx, order %u): the address %s",
-	    (unsigned long long)address, order, texts[fault->verdict]);
+	    (unsigned long long)address, order, text);
 }
 
 /* The run map disagrees with the caller. */
@@ -334,8 +335,8 @@ static void free_slowly(struct mmb_pool *pool, uint64_t address, unsigned int or
 	if (!address || pool_check(pool))
 		return;
 	if (order > MMB_ORDER_MAX)
-		die("libmmbroker: mmb_free_pages(%#llx, order %u): the order is above MMB_ORDER_MAX "
-		    "(%d)", (unsigned long long)address, order, MMB_ORDER_MAX);
+		die("libmmbroker: mmb_free_pages(%#llx, order %u): the order is above "
+		    "MMB_ORDER_MAX (%d)", (unsigned long long)address, order, MMB_ORDER_MAX);
 	if (runmap_give(&pool->runs, address, order) == RUN_OK)
 		keep_run(pool, address, order);
 	else

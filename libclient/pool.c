@@ -28,7 +28,7 @@ int pool_check(const struct mmb_pool *pool)
 	if (!pool)
 		return fail(-EINVAL, "the pool is NULL; open one with mmb_pool_open()");
 	generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
-	if (generation == 0)
+	if (generation == POOL_CLOSED)
 		return fail(-ENOTCONN, "the pool's connection was closed by mmb_close()");
 	return process_owns(generation) ? 0 : process_disowned();
 }
@@ -142,8 +142,8 @@ static int check_pool_open(const char *name, unsigned int flags, struct mmb_pool
 	if (!out)
 		return fail(-EINVAL, "mmb_pool_open: out is NULL; pass where the pool is to go");
 	if (flags & ~known)
-		return fail(-EINVAL, "mmb_pool_open: flags %#x has bits that no MMB_POOL_ flag names",
-			    flags);
+		return fail(-EINVAL, "mmb_pool_open: flags %#x has bits that no MMB_POOL_ flag "
+			    "names", flags);
 	if ((flags & MMB_POOL_EXCL) && !(flags & (MMB_POOL_CREATE | MMB_POOL_PRIVATE)))
 		return fail(-EINVAL, "mmb_pool_open: MMB_POOL_EXCL needs MMB_POOL_CREATE");
 	if (needs_name && (!name || !name[0]))
@@ -160,7 +160,7 @@ static void list_pool(struct mmb *mmb, struct mmb_pool *pool)
 {
 	pthread_mutex_lock(&mmb->lock);
 	if (mmb->closed) {
-		atomic_store(&pool->generation, 0);
+		atomic_store(&pool->generation, POOL_CLOSED);
 	} else {
 		LIST_INSERT_HEAD(&mmb->pools, pool, link);
 		pool->listed = true;
@@ -239,7 +239,7 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 		return;
 	generation = atomic_load(&pool->generation);
 	/* In a forked child the locks may be held by threads that don't exist: leave it alone. */
-	if (generation && !process_owns(generation)) {
+	if (generation != POOL_CLOSED && !process_owns(generation)) {
 		process_disowned();
 		return;
 	}

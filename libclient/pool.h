@@ -21,9 +21,12 @@
 #include "mmbroker.h"
 #include "runmap.h"
 
+/* No process has this generation. */
+#define POOL_CLOSED UINT32_MAX
+
 /* c: fixed after pool_open   a: atomic   l: mmb.lock   m: map_lock   p: process lock */
 struct mmb_pool {
-	_Atomic uint32_t       generation; /* (a) 0: its connection is closed */
+	_Atomic uint32_t       generation; /* (a) or POOL_CLOSED: its connection is */
 	struct mmb            *mmb;        /* (c) */
 	uint32_t               handle;     /* (c) the daemon's */
 	_Atomic uint32_t       refs;       /* (a) the application's, and users in flight */

@@ -102,8 +102,8 @@ static int explain(const struct candidates *c, unsigned int last, int error)
 	const char *path = c->address[last].sun_path;
 
 	if (is_absent(error))
-		return fail(error, "no broker answers at %s%s%s; start mmbrokerd, or name its socket "
-			    "in MMB_SOCKET", c->address[0].sun_path, last ? " or " : "",
+		return fail(error, "no broker answers at %s%s%s; start mmbrokerd, or name its "
+			    "socket in MMB_SOCKET", c->address[0].sun_path, last ? " or " : "",
 			    last ? path : "");
 	if (error == -EACCES || error == -EPERM)
 		return fail(error, "not permitted to connect to the broker at %s; look at the "

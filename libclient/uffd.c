@@ -108,8 +108,9 @@ int uffd_open(int device, struct uffd *out)
 			break;
 	}
 	if (error == -ENOSYS)
-		return fail(error, "this kernel's userfaultfd lacks minor faults or write-protection "
-			    "on shared memory; Linux 6.1 or later is needed, 6.6 for full service");
+		return fail(error, "this kernel's userfaultfd lacks minor faults or write "
+			    "protection on shared memory; Linux 6.1 or later is needed, 6.6 for "
+			    "full service");
 	if (error)
 		return fail(error, "no userfaultfd for this process (errno %d): a container's "
 			    "seccomp filter may block it; allow the userfaultfd system call or "

@@ -19,7 +19,7 @@ static ssize_t close_region(struct wire_packet *head, struct call *c)
 
 	head->method = MMB_METHOD_REGION_CLOSE;
 	request.region = reply->region;
-	return wire_encode(head, &request.base, c->bytes, sizeof(c->bytes));
+	return wire_encode(head, &request.base, c->out, sizeof(c->out));
 }
 
 static ssize_t close_pool(struct wire_packet *head, struct call *c)
@@ -29,7 +29,7 @@ static ssize_t close_pool(struct wire_packet *head, struct call *c)
 
 	head->method = MMB_METHOD_POOL_CLOSE;
 	request.pool = reply->pool;
-	return wire_encode(head, &request.base, c->bytes, sizeof(c->bytes));
+	return wire_encode(head, &request.base, c->out, sizeof(c->out));
 }
 
 static ssize_t free_pages(struct wire_packet *head, struct call *c)
@@ -42,7 +42,7 @@ static ssize_t free_pages(struct wire_packet *head, struct call *c)
 	request.order = c->order;
 	request.n_addresses = reply->n_addresses;
 	request.addresses = reply->addresses;
-	return wire_encode(head, &request.base, c->bytes, sizeof(c->bytes));
+	return wire_encode(head, &request.base, c->out, sizeof(c->out));
 }
 
 static const struct undo_way {
@@ -83,21 +83,21 @@ void undo_late_reply(struct mmb *mmb, struct call *c)
 	ssize_t length;
 
 	wire_discard_fds(&c->message);
-	if (!way) {
+	pthread_mutex_lock(&ch->lock);
+	c->id = head.id = ch->next_id++;
+	pthread_mutex_unlock(&ch->lock);
+	length = way ? way->encode(&head, c) : -1;
+	if (length < 0) {
 		call_free(mmb, c);
 		return;
 	}
+	c->method = head.method;
 	pthread_mutex_lock(&ch->lock);
-	c->id = head.id = ch->next_id++;
 	c->done = false;
 	c->orphan = true;
 	ch->nr_orphans++;
 	LIST_INSERT_HEAD(&ch->pending, c, link);
 	pthread_mutex_unlock(&ch->lock);
-	length = way->encode(&head, c);
-	c->method = head.method;
 	/* If it can't be sent the connection is as good as over; the call stays with it. */
-	if (length > 0)
-		wire_send(ch->sock, c->bytes, (size_t)length, (struct wire_fds){ .nr = 0 },
-			  MSG_DONTWAIT);
+	wire_send(ch->sock, c->out, (size_t)length, (struct wire_fds){ .nr = 0 }, MSG_DONTWAIT);
 }

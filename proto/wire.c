@@ -380,6 +380,9 @@ ssize_t wire_recv(int sock, struct wire_message *message, int flags)
 		wire_discard_fds(message);
 		return -EPROTO;
 	}
+	/* An empty packet can't be told from the end, but it may bring descriptors. */
+	if (got == 0)
+		wire_discard_fds(message);
 	message->length = (size_t)got;
 	return got;
 }

@@ -99,9 +99,9 @@ struct wire_fds {
 
 /* One packet, whole. flags as for send(2); SIGPIPE is never raised. 0 or -errno. */
 int wire_send(int sock, const void *bytes, size_t nr, struct wire_fds fds, int flags);
-/* One packet: its length, 0 when the peer is gone, -EPROTO (closed descriptors) when packet or
- * descriptors didn't fit or came in an unknown kind of control message, else -errno.
- * flags as for recv(2). Descriptors arrive close-on-exec. */
+/* One packet: its length, or 0 when the peer is gone or sent an empty one, which no Packet is.
+ * -EPROTO, with all descriptors closed, when packet or descriptors didn't fit or came in another
+ * kind of control message; else -errno. flags as for recv(2). Descriptors arrive close-on-exec. */
 ssize_t wire_recv(int sock, struct wire_message *message, int flags);
 /* Closes the descriptors that are still in the message. */
 void wire_discard_fds(struct wire_message *message);

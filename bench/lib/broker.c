@@ -74,7 +74,8 @@ static _Noreturn void exec_daemon(const struct broker *broker, const struct brok
 	snprintf(huge, sizeof(huge), "--memory.reserve_huge=%lluK",
 		 (unsigned long long)c->reserve_huge >> 10);
 	snprintf(mode, sizeof(mode), "--memory.reserve_mode=%s", c->mode);
-	execl(path, path, socket, reserve, huge, mode, NULL);
+	execl(path, path, socket, reserve, huge, mode, "--limits.sessions_per_uid=1024",
+	      "--limits.regions_per_uid=65536", NULL);
 	_exit(71);
 }
 
@@ -149,6 +150,7 @@ int broker_start(struct broker *broker, const struct broker_config *config)
 int broker_stop(struct broker *broker)
 {
 	struct pollfd ended = { .fd = broker->pidfd, .events = POLLIN };
+	char words[256];
 	int status = 0;
 
 	kill(broker->pid, SIGTERM);
@@ -156,10 +158,15 @@ int broker_stop(struct broker *broker)
 		kill(broker->pid, SIGKILL);
 	waitpid(broker->pid, &status, 0);
 	close(broker->pidfd);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		last_words(broker, words, sizeof(words));
+		return bench_because(-ECHILD, "mmbrokerd %s %d; the end of %s: %.180s",
+				     WIFSIGNALED(status) ? "died by signal" : "exit status",
+				     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+				     broker->log, words);
+	}
 	unlink(broker->socket);
 	unlink(broker->log);
 	rmdir(broker->directory);
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return bench_because(-ECHILD, "mmbrokerd ended with status 0x%x", status);
 	return 0;
 }

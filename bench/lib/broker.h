@@ -3,8 +3,8 @@
  * broker - a private mmbrokerd for benches and tests
  *
  * Purpose     Starts the daemon of this build ($MMB_BROKERD, else ../daemon/mmbrokerd seen from
- *             this executable) on a socket in a directory of its own, and ends it.
- *             It dies with its starter.
+ *             this executable) on a socket in a directory of its own, with limits per uid that
+ *             one user's crowd of clients doesn't reach, and ends it. It dies with its starter.
  * Errors      0 or a negative errno after bench_because(), with the daemon's last words.
  */
 #ifndef MMB_BENCH_LIB_BROKER_H
@@ -31,7 +31,8 @@ struct broker {
 
 /* -ENOENT: no daemon was built. */
 int broker_start(struct broker *broker, const struct broker_config *config);
-/* SIGTERM, and SIGKILL after ten seconds. The exit status was 0, else negative. */
+/* SIGTERM, and SIGKILL after ten seconds. Negative unless its exit status was 0: then its log
+ * stays where it is, for whoever looks into it. */
 int broker_stop(struct broker *broker);
 
 #endif

@@ -37,6 +37,8 @@ const struct stress_operation stress_operations[] = {
 };
 const unsigned int stress_nr_operations = sizeof(stress_operations) / sizeof(stress_operations[0]);
 
+static struct stress_client *client; /* of this process, for its signal handler */
+
 /* ---- for operations ---- */
 
 int stress_fail(struct stress_client *c, const char *format, ...)
@@ -122,6 +124,18 @@ int stress_disconnect(struct stress_client *c)
 
 /* ---- a life ---- */
 
+/* Nothing here is ever lost: a page that can't be had is a broken promise. */
+static void on_sigbus(int signal, siginfo_t *info, void *context)
+{
+	struct mmb_fault_info why = { .size = sizeof(why) };
+	int code = mmb_fault_info(info->si_addr, &why);
+
+	stress_fail(client, "SIGBUS at %p: %s (region \"%s\" offset %#llx, error %d)",
+		    info->si_addr, code ? "no record" : why.cause, why.region,
+		    (unsigned long long)why.offset, why.error);
+	_exit(STRESS_FAILED);
+}
+
 static const struct stress_operation *pick_operation(struct stress_client *c)
 {
 	unsigned int total = 0, chosen, i = 0;
@@ -153,11 +167,14 @@ static int do_step(struct stress_client *c)
 
 void stress_client_main(struct stress_shared *shared, unsigned int index, unsigned int life)
 {
-	static struct stress_client client;
-	struct stress_client *c = &client;
+	static struct stress_client self;
+	struct sigaction bus = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	struct stress_client *c = &self;
 	int failed;
 
+	client = c;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigaction(SIGBUS, &bus, NULL);
 	c->shared = shared;
 	c->slot = &shared->slots[index];
 	c->index = index;

@@ -61,7 +61,7 @@ static int start_broker(const struct config *config)
 		},
 	};
 	struct refusal why;
-	int            r = broker_start(&want, &why);
+	int r = broker_start(&want, &why);
 
 	if (!r)
 		return EX_OK;
@@ -88,7 +88,8 @@ static int fill_options(const struct config *config, struct server_options *opti
 	options->operation_timeout_ms = OPERATION_TIMEOUT_MS;
 	options->topology = &broker.topology;
 	if (server_group(config->socket_group, &options->gid)) {
-		log_emit(LOG_ERR, "no_group", "socket.group: there is no group '%s'", config->socket_group);
+		log_emit(LOG_ERR, "no_group", "socket.group: there is no group '%s'",
+			 config->socket_group);
 		return EX_CONFIG;
 	}
 	if (server_group(config->socket_admin_group, &options->admin_gid)) {
@@ -108,7 +109,8 @@ static void wait_for_end(const sigset_t *set)
 			continue;
 		if (signal_number != SIGHUP)
 			break;
-		log_emit(LOG_NOTICE, "reload", "no key of the configuration can change while running; "
+		log_emit(LOG_NOTICE, "reload",
+			 "no key of the configuration can change while running; "
 			 "restart to apply changes");
 	}
 	log_emit(LOG_INFO, "stopping", "%s received", strsignal(signal_number));
@@ -117,9 +119,9 @@ static void wait_for_end(const sigset_t *set)
 static int serve(const struct config *config, const sigset_t *signals)
 {
 	struct server_options options;
-	struct server        *server;
-	char                  error[SERVER_ERROR_BYTES];
-	int                   r = fill_options(config, &options);
+	struct server *server;
+	char error[SERVER_ERROR_BYTES];
+	int r = fill_options(config, &options);
 
 	if (r)
 		return r;
@@ -139,7 +141,7 @@ static int serve(const struct config *config, const sigset_t *signals)
 static int run(const struct config *config)
 {
 	sigset_t signals;
-	int      r;
+	int r;
 
 	block_signals(&signals);
 	raise_descriptor_limit();
@@ -155,7 +157,7 @@ static int run(const struct config *config)
 int main(int argc, char **argv)
 {
 	struct config config;
-	int           r = config_load(argc, argv, &config, stderr);
+	int r = config_load(argc, argv, &config, stderr);
 
 	if (r == EX_OK && config.action == CONFIG_RUN)
 		r = run(&config);

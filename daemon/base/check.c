@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * check - failing, and collecting differences
+ */
 #include "base/check.h"
 
 #include <stdarg.h>

@@ -10,7 +10,14 @@
 #ifndef MMB_BASE_LOG_H
 #define MMB_BASE_LOG_H
 
-enum log_level { LOG_CRIT = 2, LOG_ERR = 3, LOG_WARNING = 4, LOG_NOTICE = 5, LOG_INFO = 6, LOG_DEBUG = 7 };
+enum log_level {
+	LOG_CRIT = 2,
+	LOG_ERR = 3,
+	LOG_WARNING = 4,
+	LOG_NOTICE = 5,
+	LOG_INFO = 6,
+	LOG_DEBUG = 7
+};
 
 void log_set_level(enum log_level level);
 /* -EINVAL for a name that is no level. */

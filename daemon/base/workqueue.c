@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * workqueue - the threads and their queue
+ */
 #include "base/workqueue.h"
 
 #include <errno.h>

@@ -25,14 +25,14 @@ enum { WORKQUEUE_THREADS_MAX = 16 };
 
 /* c: fixed after init   q: lock */
 struct workqueue {
-	struct mutex     lock;
-	pthread_cond_t   wanted;
-	struct list_head items;      /* (q) */
-	unsigned int     nr_running; /* (q) */
-	pthread_cond_t   idle;
-	bool             stopping; /* (q) */
-	unsigned int     nr_threads; /* (c) */
-	pthread_t        threads[WORKQUEUE_THREADS_MAX]; /* (c) */
+	struct mutex lock;
+	pthread_cond_t wanted;
+	struct list_head items;  /* (q) */
+	unsigned int nr_running; /* (q) */
+	pthread_cond_t idle;
+	bool stopping;                            /* (q) */
+	unsigned int nr_threads;                  /* (c) */
+	pthread_t threads[WORKQUEUE_THREADS_MAX]; /* (c) */
 };
 
 static inline void work_init(struct work *work, void (*run)(struct work *work))

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * access - mode bits, names, modes and policies, checked
+ *
+ * Not here    What the answers are used for (verbs_*.c).
+ */
 #include "client/access.h"
 
 #include <errno.h>
@@ -49,14 +54,15 @@ int name_check(const char *what, const char *name, struct refusal *why)
 	size_t length = strlen(name);
 
 	if (!length || length > NAME_MAX_BYTES)
-		return refuse(why, -EINVAL, "the name of a %s has 1 to %d bytes, this one %zu", what,
-			      NAME_MAX_BYTES, length);
+		return refuse(why, -EINVAL, "the name of a %s has 1 to %d bytes, this one %zu",
+			      what, NAME_MAX_BYTES, length);
 	if (!strcmp(name, ".") || !strcmp(name, ".."))
 		return refuse(why, -EINVAL, "'%s' can't be the name of a %s", name, what);
 	for (size_t i = 0; i < length; i++)
 		if ((unsigned char)name[i] <= ' ' || name[i] == '/' || name[i] == 0x7f)
 			return refuse(why, -EINVAL,
-				      "the name of a %s has no '/', space or control characters", what);
+				      "the name of a %s has no '/', space or control characters",
+				      what);
 	return 0;
 }
 
@@ -65,7 +71,8 @@ int mode_check(uint32_t *mode, struct refusal *why)
 	if (!*mode)
 		*mode = 0600;
 	if (*mode & ~0777u)
-		return refuse(why, -EINVAL, "mode %#o has more than the permission bits 0777", *mode);
+		return refuse(why, -EINVAL, "mode %#o has more than the permission bits 0777",
+			      *mode);
 	return 0;
 }
 
@@ -74,10 +81,11 @@ int node_policy_check(const struct node_policy *nodes, struct refusal *why)
 	uint64_t known = nr_nodes == 64 ? UINT64_MAX : (1ull << nr_nodes) - 1;
 
 	if (nodes->policy > MMB_NODE_INTERLEAVE)
-		return refuse(why, -EINVAL, "node policy %u doesn't exist; it is 0 to %d", nodes->policy,
-			      MMB_NODE_INTERLEAVE);
+		return refuse(why, -EINVAL, "node policy %u doesn't exist; it is 0 to %d",
+			      nodes->policy, MMB_NODE_INTERLEAVE);
 	if (nodes->mask & ~known)
-		return refuse(why, -EINVAL, "node mask %#llx names nodes that this host hasn't: it has %d",
+		return refuse(why, -EINVAL,
+			      "node mask %#llx names nodes that this host hasn't: it has %d",
 			      (unsigned long long)nodes->mask, nr_nodes);
 	if (nodes->policy == MMB_NODE_BIND && !nodes->mask)
 		return refuse(why, -EINVAL, "binding to nodes needs a node mask");

@@ -8,8 +8,8 @@
 #include "client/verbs.h"
 
 struct access_owner {
-	uid_t    uid;
-	gid_t    gid;
+	uid_t uid;
+	gid_t gid;
 	uint32_t mode;
 };
 

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * account - a hash of uids and what each has
+ *
+ * Locking     accounts.lock (RANK_TABLE) for everything; nothing else is taken under it but the
+ *             table of accounts.
+ */
 #include "client/account.h"
 
 #include <errno.h>
@@ -11,17 +17,17 @@ enum { HASH_BUCKETS = 64 };
 
 /* l: accounts.lock */
 struct account {
-	struct list_head link;                 /* (l) */
-	uid_t            uid;                  /* fixed */
-	uint32_t         nr[NR_ACCOUNT_KINDS]; /* (l) */
+	struct list_head link;         /* (l) */
+	uid_t uid;                     /* fixed */
+	uint32_t nr[NR_ACCOUNT_KINDS]; /* (l) */
 };
 
 static struct {
-	struct mutex     lock;
-	struct objtable  table;
+	struct mutex lock;
+	struct objtable table; /* its own lock */
 	struct list_head buckets[HASH_BUCKETS]; /* (l) */
-	uint64_t         total[NR_ACCOUNT_KINDS]; /* (l) */
-	struct limits    limits; /* fixed after init */
+	uint64_t total[NR_ACCOUNT_KINDS];       /* (l) */
+	struct limits limits;                   /* fixed after init */
 } accounts;
 
 void accounts_init(const struct limits *limits)
@@ -78,7 +84,7 @@ static struct account *find_or_new(uid_t uid)
 int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 {
 	struct account *a;
-	int             r = 0;
+	int r = 0;
 
 	*limit = limit_of(kind);
 	mutex_lock(&accounts.lock);
@@ -103,7 +109,7 @@ int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 void account_uncharge(uid_t uid, enum account_kind kind)
 {
 	struct account *a;
-	uint32_t        left = 0;
+	uint32_t left = 0;
 
 	mutex_lock(&accounts.lock);
 	a = find(uid);

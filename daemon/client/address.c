@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * address - three ranges of client addresses, first fit
+ *
+ * Why         Which addresses are free in every process stands above the table.
+ */
 #include "client/address.h"
 
 #include <errno.h>

@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker - the order of boot
+ *
+ * Order       host features, topology, nodes; tables and sections; stocks; the reserve (hold);
+ *             memblock over each node's first pageblock of the daemon's own memory, and its
+ *             hand-over to the buddy; tables of objects; threads.
+ * Crash       a daemon that dies before broker_start returns has served nobody: its memfds go
+ *             with it.
+ */
 #include "client/broker.h"
 
 #include <errno.h>
@@ -36,10 +45,10 @@ static const uint64_t own_span_bytes = 4ull << 30;
 /* Pool 0: the daemon's own memory. Its root lies in memory that memblock allocated at boot, and
  * stays reserved. */
 struct own_root {
-	uint64_t          magic;
-	uint64_t          version;
-	uint32_t          nr_nodes;
-	uint32_t          sections[MAX_NUMNODES]; /* ids */
+	uint64_t magic;
+	uint64_t version;
+	uint32_t nr_nodes;
+	uint32_t sections[MAX_NUMNODES]; /* ids */
 };
 enum { OWN_ROOT_VERSION = 1 };
 static const uint64_t own_root_magic = 0x544f4f52424d4dull;
@@ -63,13 +72,16 @@ static uint64_t node_share(uint64_t bytes, int node)
 	if (!all)
 		return round_down(bytes / (uint64_t)nr_nodes, PAGEBLOCK_SIZE) >> PAGE_SHIFT;
 	return round_down((uint64_t)((__uint128_t)bytes * node_data[node].bytes / all),
-			  PAGEBLOCK_SIZE) >> PAGE_SHIFT;
+			  PAGEBLOCK_SIZE) >>
+	       PAGE_SHIFT;
 }
 
 static uint64_t host_frames(int node, enum stock_kind kind)
 {
-	int                os_node = broker.topology.binds ? node_data[node].os_node : OS_NODE_ANY;
-	struct hugepages   huge;
+	/* A lone node is the whole host, whose own figures count all its memory. */
+	bool binds = broker.topology.binds && nr_nodes > 1;
+	int os_node = binds ? node_data[node].os_node : OS_NODE_ANY;
+	struct hugepages huge;
 	struct host_memory memory;
 
 	if (kind == STOCK_HUGE)
@@ -88,21 +100,23 @@ static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct ref
 		.available = host_frames(node, kind),
 	};
 	const char *key = kind == STOCK_HUGE ? "memory.reserve_huge" : "memory.reserve";
-	int         r = stock_init(&want);
+	int r = stock_init(&want);
 
 	if (r == -ENOMEM && kind == STOCK_HUGE)
-		return refuse(why, r, "%s wants %llu hugepages of 2 MiB on node %d and the host has %llu "
-			      "free; 'sysctl vm.nr_hugepages=N' makes more, or lower the key", key,
-			      (unsigned long long)(want.reserve / PAGEBLOCK_PAGES), node,
+		return refuse(why, r,
+			      "%s wants %llu hugepages of 2 MiB on node %d and the host has %llu "
+			      "free; 'sysctl vm.nr_hugepages=N' makes more, or lower the key",
+			      key, (unsigned long long)(want.reserve / PAGEBLOCK_PAGES), node,
 			      (unsigned long long)(want.available / PAGEBLOCK_PAGES));
 	if (r == -ENOMEM)
-		return refuse(why, r, "%s wants %llu MiB on node %d and the host has %llu MiB available; "
-			      "lower the key or free memory", key,
-			      (unsigned long long)(want.reserve >> 8), node,
+		return refuse(why, r,
+			      "%s wants %llu MiB on node %d and the host has %llu MiB available; "
+			      "lower the key or free memory",
+			      key, (unsigned long long)(want.reserve >> 8), node,
 			      (unsigned long long)(want.available >> 8));
 	if (r)
-		return refuse(why, r, "%s gives node %d %llu MiB; it needs at least 8 MiB", key, node,
-			      (unsigned long long)(want.reserve >> 8));
+		return refuse(why, r, "%s gives node %d %llu MiB; it needs at least 8 MiB", key,
+			      node, (unsigned long long)(want.reserve >> 8));
 	return 0;
 }
 
@@ -121,10 +135,10 @@ static int init_stocks(const struct broker_config *config, struct refusal *why)
 /* ---- hold: the reserve is taken for real, by several threads ---- */
 
 struct hold_part {
-	struct work     work;
-	int             node, error;
+	struct work work;
+	int node, error;
 	enum stock_kind kind;
-	uint64_t        first, nr; /* pageblocks */
+	uint64_t first, nr; /* pageblocks */
 };
 
 static void populate_part(struct work *work)
@@ -137,14 +151,16 @@ static void populate_part(struct work *work)
 static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind)
 {
 	struct hold_part parts[AHEAD_THREADS_MAX] = { 0 };
-	uint64_t         blocks = stock_hold_blocks(node, kind);
-	uint64_t         share = blocks / broker.nr_cpus + 1;
-	int              r = 0;
+	uint64_t blocks = stock_hold_blocks(node, kind);
+	uint64_t share = blocks / broker.nr_cpus + 1;
+	int r = 0;
 
 	for (uint32_t i = 0; i < min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX); i++) {
 		uint64_t first = min_t(uint64_t, i * share, blocks);
 
-		parts[i] = (struct hold_part){ .node = node, .kind = kind, .first = first,
+		parts[i] = (struct hold_part){ .node = node,
+					       .kind = kind,
+					       .first = first,
 					       .nr = min_t(uint64_t, share, blocks - first) };
 		work_init(&parts[i].work, populate_part);
 		if (parts[i].nr)
@@ -158,9 +174,10 @@ static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind)
 
 static int hold_reserve(struct refusal *why)
 {
-	struct workqueue      queue;
+	struct workqueue queue;
 	struct stock_snapshot unused;
-	int r = workqueue_init(&queue, "mmb-hold", min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
+	int r = workqueue_init(&queue, "mmb-hold",
+			       min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
 
 	if (r)
 		return refuse(why, r, "no thread to populate the reserve");
@@ -169,8 +186,11 @@ static int hold_reserve(struct refusal *why)
 			if (stock_snapshot(node, (enum stock_kind)kind, &unused))
 				r = hold_stock(&queue, node, (enum stock_kind)kind);
 	workqueue_fini(&queue);
-	return r ? refuse(why, r, "the reserve can't be populated: %s; lower memory.reserve or "
-			  "memory.reserve_huge, or use memory.reserve_mode=account", strerror(-r)) : 0;
+	return r ? refuse(why, r,
+			  "the reserve can't be populated: %s; lower memory.reserve or "
+			  "memory.reserve_huge, or use memory.reserve_mode=account",
+			  strerror(-r))
+		 : 0;
 }
 
 /* ---- pool 0 ---- */
@@ -182,8 +202,11 @@ static void *boot_phys_to_virt(uint64_t address)
 
 static int add_own_section(int node, uint64_t span)
 {
-	struct section_request want = { .name = "own", .nr_frames = span >> PAGE_SHIFT,
-					.kind = STOCK_BASE, .type = SECTION_META, .node = node,
+	struct section_request want = { .name = "own",
+					.nr_frames = span >> PAGE_SHIFT,
+					.kind = STOCK_BASE,
+					.type = SECTION_META,
+					.node = node,
 					.map = true };
 
 	return section_add(&want, &own_sections[node]);
@@ -191,11 +214,12 @@ static int add_own_section(int node, uint64_t span)
 
 static int boot_node(int node)
 {
-	struct section     *section = own_sections[node];
-	struct zone_request want = { .type = ZONE_NORMAL, .node = node, .pool = 0,
-				     .section = section };
-	uint64_t            frames = OWN_BOOT_BYTES >> PAGE_SHIFT;
-	int                 r = stock_commit(node, STOCK_BASE, frames);
+	struct section *section = own_sections[node];
+	struct zone_request want = {
+		.type = ZONE_NORMAL, .node = node, .pool = 0, .section = section
+	};
+	uint64_t frames = OWN_BOOT_BYTES >> PAGE_SHIFT;
+	int r = stock_commit(node, STOCK_BASE, frames);
 
 	if (r)
 		return r;
@@ -215,7 +239,8 @@ static int boot_node(int node)
 
 static void hand_over(void *unused, uint64_t start_pfn, uint64_t end_pfn, int node)
 {
-	zone_boot_free(own_zones.normal[node], (uint32_t)start_pfn, (uint32_t)(end_pfn - start_pfn));
+	zone_boot_free(own_zones.normal[node], (uint32_t)start_pfn,
+		       (uint32_t)(end_pfn - start_pfn));
 }
 
 static int make_own_root(void)
@@ -249,7 +274,7 @@ static int boot_own_memory(void)
 static void *chunk_from_own(void)
 {
 	struct alloc_request want = { .zones = &own_zones, .order = CHUNK_ORDER, .gfp = GFP_ZERO };
-	struct page         *page;
+	struct page *page;
 
 	return alloc_pages(&want, &page) ? NULL : page_to_virt(page);
 }
@@ -273,30 +298,37 @@ uint64_t broker_metadata_bytes(void)
 
 static int probe_host(struct refusal *why)
 {
-	char      missing[160];
+	char missing[160];
 	cpu_set_t allowed;
-	int       r = uffd_features_probe(0, &broker.features);
+	int r = uffd_features_probe(0, &broker.features);
 
 	if (r || !uffd_features_sufficient(&broker.features, missing, sizeof(missing)))
-		return refuse(why, r ? r : -ENOSYS, "this kernel's userfaultfd lacks: %s; full service "
-			      "needs Linux 6.6 (mmbctl doctor says more)", r ? "everything" : missing);
+		return refuse(why, r ? r : -ENOSYS,
+			      "this kernel's userfaultfd lacks: %s; full service "
+			      "needs Linux 6.6 (mmbctl doctor says more)",
+			      r ? "everything" : missing);
 	r = topology_discover(&broker.topology);
 	if (!r)
 		r = nodes_init(&broker.topology);
 	if (r)
-		return refuse(why, r, "hwloc finds no NUMA node with memory (HWLOC_SYNTHETIC, "
-			      "HWLOC_XMLFILE: %s)", strerror(-r));
+		return refuse(why, r,
+			      "hwloc finds no NUMA node with memory (HWLOC_SYNTHETIC, "
+			      "HWLOC_XMLFILE: %s)",
+			      strerror(-r));
+	os_bind_nodes(&broker.topology);
+	uffd_use_features(&broker.features);
 	process_set_cpu_nodes(broker.topology.cpu_node, ARRAY_SIZE(broker.topology.cpu_node));
-	broker.nr_cpus = sched_getaffinity(0, sizeof(allowed), &allowed)
-				 ? 1 : (uint32_t)CPU_COUNT(&allowed);
+	broker.nr_cpus =
+		sched_getaffinity(0, sizeof(allowed), &allowed) ? 1 : (uint32_t)CPU_COUNT(&allowed);
 	return 0;
 }
 
 static int boot_memory_floor(const struct broker_config *config, struct refusal *why)
 {
-	struct meta_request meta = { .span_frames = META_SPAN_FRAMES, .base = (void *)META_BASE,
+	struct meta_request meta = { .span_frames = META_SPAN_FRAMES,
+				     .base = (void *)META_BASE,
 				     .direct_map_base = (void *)DIRECT_MAP_BASE };
-	int                 r = meta_init(&meta);
+	int r = meta_init(&meta);
 
 	if (r)
 		return refuse(why, r, "no address space for the daemon's tables: %s", strerror(-r));
@@ -314,7 +346,8 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	if (!r)
 		r = boot_own_memory();
 	if (r)
-		return refuse(why, r, "the reserve is too small for the daemon's own memory; raise "
+		return refuse(why, r,
+			      "the reserve is too small for the daemon's own memory; raise "
 			      "memory.reserve");
 	objtable_new_chunk = chunk_from_own;
 	objtable_free_chunk = chunk_to_own;
@@ -323,14 +356,14 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 
 static int start_threads(const struct broker_config *config, struct refusal *why)
 {
-	struct fault_config  fault = {
+	struct fault_config fault = {
 		.deadline_ns = config->fault_deadline_ms * 1000000,
 		.can_poison = broker.features.poison,
 		.log_fault = session_log_fault,
 		.end_client = session_end_client,
 	};
 	struct lanes_request lanes = { .nr_fast = config->fault_threads, .pin = true };
-	int                  r;
+	int r;
 
 	addresses_init();
 	accounts_init(&config->limits);
@@ -355,7 +388,7 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 static void log_stocks(void)
 {
 	struct stock_snapshot s;
-	bool                  huge = false;
+	bool huge = false;
 
 	for (int node = 0; node < nr_nodes; node++) {
 		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
@@ -366,14 +399,17 @@ static void log_stocks(void)
 				 kind == STOCK_HUGE ? "huge" : "base",
 				 (unsigned long long)(s.reserve >> 8),
 				 s.hold ? "held" : "counted only",
-				 s.hold && !s.locked ? ", not locked against swap (needs CAP_IPC_LOCK or "
-						       "a higher LimitMEMLOCK)" : "");
+				 s.hold && !s.locked
+					 ? ", not locked against swap (needs CAP_IPC_LOCK or "
+					   "a higher LimitMEMLOCK)"
+					 : "");
 		}
 	}
 	if (!huge)
-		log_emit(LOG_NOTICE, "no_hugepages",
-			 "arenas and 2 MiB pages come from shared memory advised to huge pages; for "
-			 "hugepages set vm.nr_hugepages and memory.reserve_huge");
+		log_emit(
+			LOG_NOTICE, "no_hugepages",
+			"arenas and 2 MiB pages come from shared memory advised to huge pages; for "
+			"hugepages set vm.nr_hugepages and memory.reserve_huge");
 	if (!broker.hold)
 		log_emit(LOG_NOTICE, "account_mode",
 			 "the reserve is only counted: other programs can take the memory; "

@@ -16,20 +16,20 @@
 #include "os/uffd_features.h"
 
 struct broker_config {
-	uint64_t      reserve, reserve_huge; /* bytes over all nodes */
-	bool          hold;
-	uint64_t      fault_deadline_ms;
-	uint32_t      fault_threads; /* 0: one a CPU */
+	uint64_t reserve, reserve_huge; /* bytes over all nodes */
+	bool hold;
+	uint64_t fault_deadline_ms;
+	uint32_t fault_threads; /* 0: one a CPU */
 	struct limits limits;
 };
 
 /* c: fixed after broker_start */
 struct broker {
-	struct topology      topology;   /* (c) */
-	struct uffd_features features;   /* (c) */
-	bool                 hold;       /* (c) */
-	uint64_t             started_ns; /* (c) */
-	uint32_t             nr_cpus;    /* (c) that the daemon may run on */
+	struct topology topology;      /* (c) */
+	struct uffd_features features; /* (c) */
+	bool hold;                     /* (c) */
+	uint64_t started_ns;           /* (c) */
+	uint32_t nr_cpus;              /* (c) that the daemon may run on */
 };
 extern struct broker broker;
 

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gate - a reader-writer lock that prefers the writer, so that a verify isn't starved
+ */
 #include "client/gate.h"
 
 #include <pthread.h>

@@ -2,7 +2,7 @@
 /*
  * gate - lets a verify walk see zones and pagesets at rest
  *
- * Purpose     Whoever moves frames of zones passes the gate for that long; a walk closes it, so that
+ * Purpose     Whoever moves frames of zones passes the gate meanwhile; a walk closes it, so that
  *             lists don't change under it. Faults don't pass it: they move no frames of zones.
  * Locking     a reader-writer lock, outermost of all: taken with nothing held.
  */

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * handles - an array of slots with serial numbers and a free list
+ *
+ * Invariants  a slot's serial changes when it is freed, and is never 0, so that no handle is 0.
+ */
 #include "client/handles.h"
 
 #include <stdlib.h>
@@ -24,7 +29,7 @@ void handles_fini(struct handles *h)
 
 static int grow(struct handles *h)
 {
-	uint32_t            nr = h->nr_slots ? h->nr_slots * 2 : FIRST_SLOTS;
+	uint32_t nr = h->nr_slots ? h->nr_slots * 2 : FIRST_SLOTS;
 	struct handle_slot *slots;
 
 	if (nr > HANDLE_MAX)
@@ -44,7 +49,7 @@ static int grow(struct handles *h)
 uint32_t handles_add(struct handles *h, void *object)
 {
 	struct handle_slot *slot;
-	uint32_t            index;
+	uint32_t index;
 
 	if (h->first_free == NO_SLOT && grow(h))
 		return 0;
@@ -76,7 +81,7 @@ void *handles_get(const struct handles *h, uint32_t handle)
 void *handles_del(struct handles *h, uint32_t handle)
 {
 	struct handle_slot *slot = slot_of(h, handle);
-	void               *object;
+	void *object;
 
 	if (!slot)
 		return NULL;

@@ -15,14 +15,14 @@
 enum { HANDLE_INDEX_BITS = 18, HANDLE_MAX = 1 << HANDLE_INDEX_BITS };
 
 struct handle_slot {
-	void    *object; /* NULL: free */
+	void *object; /* NULL: free */
 	uint32_t serial;
 	uint32_t next_free;
 };
 
 struct handles {
 	struct handle_slot *slots;
-	uint32_t            nr_slots, nr_used, first_free;
+	uint32_t nr_slots, nr_used, first_free;
 };
 
 void handles_init(struct handles *h);

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hugetlb_audit - from a count that is too high to the process behind it
+ *
+ * Cost        one small file a second; the clients' smaps only while the count is too high.
+ */
 #include "client/hugetlb_audit.h"
 
 #include <inttypes.h>
@@ -44,8 +49,8 @@ struct search {
 static void check_session(struct session *s, void *arg)
 {
 	struct search *search = arg;
-	char           path[64];
-	FILE          *smaps;
+	char path[64];
+	FILE *smaps;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps", s->peer.pid);
 	smaps = fopen(path, "re");
@@ -53,15 +58,16 @@ static void check_session(struct session *s, void *arg)
 		return;
 	if (reserves(smaps)) {
 		search->found = true;
-		session_end_client(s, "it mapped a hugepage file of the broker so that hugepages of "
-				      "the whole host were reserved");
+		session_end_client(s,
+				   "it mapped a hugepage file of the broker so that hugepages of "
+				   "the whole host were reserved");
 	}
 	fclose(smaps);
 }
 
 void hugetlb_audit(void)
 {
-	struct search    search = { 0 };
+	struct search search = { 0 };
 	struct hugepages pages;
 
 	if (hugepages_read(OS_NODE_ANY, &pages) || pages.resv <= baseline) {

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keeper - one thread: due work first, then sleep until the next second or a call
+ *
+ * Locking     keeper.lock for what was asked for; it is dropped while working.
+ */
 #include "client/keeper.h"
 
 #include <errno.h>
@@ -19,12 +24,12 @@ enum { TICK_NS = 1000 * 1000 * 1000, REFILL_STEPS = 64, LOW_ZONES = 16 };
 
 /* l: lock */
 static struct {
-	struct mutex   lock;
+	struct mutex lock;
 	pthread_cond_t wanted;
-	pthread_t      thread;
-	bool           stopping;        /* (l) */
-	uint32_t       low[LOW_ZONES];  /* (l) ids of zones that are low */
-	uint32_t       nr_low;          /* (l) */
+	pthread_t thread; /* fixed while running */
+	bool stopping;           /* (l) */
+	uint32_t low[LOW_ZONES]; /* (l) ids of zones that are low */
+	uint32_t nr_low;         /* (l) */
 } keeper;
 
 void keeper_low(struct zone *zone)
@@ -52,8 +57,8 @@ struct pressure {
 static bool uses_pool(struct session *s, uint32_t pool)
 {
 	struct pool_handle *ph;
-	uint32_t            cursor = 0, handle;
-	bool                uses = false;
+	uint32_t cursor = 0, handle;
+	bool uses = false;
 
 	mutex_lock(&s->lock);
 	while (!s->ended && (ph = handles_next(&s->pools, &cursor, &handle)))
@@ -74,7 +79,7 @@ static void ask_session(struct session *s, void *arg)
 static void relieve(uint32_t zone_id)
 {
 	struct pressure p = { 0 };
-	bool            low = false;
+	bool low = false;
 
 	gate_enter();
 	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone)) {
@@ -97,10 +102,11 @@ static void audit_region(struct region *region, void *arg)
 	int64_t punched = region_audit(region);
 
 	if (punched > 0)
-		log_emit_limited(LOG_WARNING, "frames_conjured",
-				 "region %s: %lld frames appeared in holes of its file, put there by a "
-				 "client; punched", region->name[0] ? region->name : "(unnamed)",
-				 (long long)punched);
+		log_emit_limited(
+			LOG_WARNING, "frames_conjured",
+			"region %s: %lld frames appeared in holes of its file, put there by a "
+			"client; punched",
+			region->name[0] ? region->name : "(unnamed)", (long long)punched);
 }
 
 static void tick(void)

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool - the list of pools, their arenas, charge and end
+ *
+ * Locking     see pool.h. Freeing runs on a work thread with no lock, after the pool has left the
+ *             list and nobody can find it.
+ */
 #include "client/pool.h"
 
 #include <errno.h>
@@ -80,12 +86,20 @@ static void unmake_arena_node(struct pool *pool, int node)
 static int make_arena_node(struct pool *pool, int node)
 {
 	struct stock_snapshot stock;
-	enum stock_kind       kind;
-	char                  name[SECTION_NAME_BYTES];
-	struct section_request want = { .name = name, .type = SECTION_ARENA, .node = node,
-					.map = true, .owner = pool, .owner_id = pool->id };
-	struct zone_request    zone = { .type = ZONE_NORMAL, .node = node, .pool = (uint32_t)pool->id,
-					.charge = &arena_charge, .charge_arg = pool, .owner = pool };
+	enum stock_kind kind;
+	char name[SECTION_NAME_BYTES];
+	struct section_request want = { .name = name,
+					.type = SECTION_ARENA,
+					.node = node,
+					.map = true,
+					.owner = pool,
+					.owner_id = pool->id };
+	struct zone_request zone = { .type = ZONE_NORMAL,
+				     .node = node,
+				     .pool = (uint32_t)pool->id,
+				     .charge = &arena_charge,
+				     .charge_arg = pool,
+				     .owner = pool };
 	int r;
 
 	if (!arena_stock(node, &stock, &kind))
@@ -121,7 +135,8 @@ int pool_make_arena(struct pool *pool, struct refusal *why)
 	}
 	mutex_unlock(&pool->lock);
 	if (r)
-		return refuse(why, r, "pool '%s': its arena can't be set up (%s); "
+		return refuse(why, r,
+			      "pool '%s': its arena can't be set up (%s); "
 			      "close pools that aren't needed, or give this one a max",
 			      pool->name, strerror(-r));
 	return 0;
@@ -146,8 +161,7 @@ uint64_t pool_pfn_to_address(struct pool *pool, uint64_t pfn)
 		struct section *section = pool->sections[node];
 
 		if (section && pfn >= section->pfn && pfn < section->pfn + section->nr_frames)
-			return pool->windows[node].start +
-			       section_offset(section, (uint32_t)pfn);
+			return pool->windows[node].start + section_offset(section, (uint32_t)pfn);
 	}
 	return 0;
 }
@@ -159,7 +173,8 @@ uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address)
 
 		if (pool->sections[node] && address >= window->start &&
 		    address < window->start + window->length)
-			return pool->sections[node]->pfn + ((address - window->start) >> PAGE_SHIFT);
+			return pool->sections[node]->pfn +
+			       ((address - window->start) >> PAGE_SHIFT);
 	}
 	return UINT64_MAX;
 }
@@ -210,8 +225,10 @@ static int make_movable(struct pool *pool)
 	int r = 0;
 
 	for (int node = 0; node < nr_nodes && !r; node++) {
-		struct zone_request want = { .type = ZONE_MOVABLE, .node = node,
-					     .pool = (uint32_t)pool->id, .owner = pool };
+		struct zone_request want = { .type = ZONE_MOVABLE,
+					     .node = node,
+					     .pool = (uint32_t)pool->id,
+					     .owner = pool };
 
 		r = zone_new(&want, &pool->movable[node]);
 	}
@@ -239,8 +256,8 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why)
 {
 	struct pool *pool = NULL;
-	uint32_t     limit;
-	int          r = INJECT(POOL_NEW);
+	uint32_t limit;
+	int r = INJECT(POOL_NEW);
 
 	if (r)
 		return refuse(why, r, "no memory for another pool");

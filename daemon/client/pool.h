@@ -24,34 +24,34 @@
 
 /* c: fixed   p: pools_lock   l: lock   a: atomic */
 struct pool {
-	struct list_head  link;       /* (p) */
-	uint64_t          id;         /* (c) */
-	char              name[NAME_MAX_BYTES + 1]; /* (c) */
-	uid_t             uid;        /* (c) */
-	gid_t             gid;        /* (c) */
-	uint32_t          mode;       /* (c) */
-	bool              is_private; /* (c) */
-	struct node_policy nodes;     /* (c) */
-	uint64_t          max;        /* (c) bytes; 0: no limit */
-	uint32_t          nr_handles; /* (p) */
-	uint32_t          nr_regions; /* (p) live, also those being freed */
-	struct mutex      lock;
-	struct list_head  regions;    /* (l) struct pool_region.link */
-	struct pool_zones zones;      /* (l) entries are made once */
-	struct section   *sections[MAX_NUMNODES]; /* (l) */
-	struct range      windows[MAX_NUMNODES];  /* (l) client addresses */
-	struct zone      *movable[MAX_NUMNODES];  /* (c) counts the regions' frames */
-	bool              has_arena;  /* (l) */
-	_Atomic uint64_t  committed;  /* (a) P1 */
-	_Atomic uint64_t  nr_refused; /* (a) */
-	struct work       free_work;  /* after P2 */
+	struct list_head link;         /* (p) */
+	uint64_t id;                   /* (c) */
+	char name[NAME_MAX_BYTES + 1]; /* (c) */
+	uid_t uid;                     /* (c) */
+	gid_t gid;                     /* (c) */
+	uint32_t mode;                 /* (c) */
+	bool is_private;               /* (c) */
+	struct node_policy nodes;      /* (c) */
+	uint64_t max;                  /* (c) bytes; 0: no limit */
+	uint32_t nr_handles;           /* (p) */
+	uint32_t nr_regions;           /* (p) live, also those being freed */
+	struct mutex lock;
+	struct list_head regions;               /* (l) struct pool_region.link */
+	struct pool_zones zones;                /* (l) entries are made once */
+	struct section *sections[MAX_NUMNODES]; /* (l) */
+	struct range windows[MAX_NUMNODES];     /* (l) client addresses */
+	struct zone *movable[MAX_NUMNODES];     /* (c) counts the regions' frames */
+	bool has_arena;                         /* (l) */
+	_Atomic uint64_t committed;             /* (a) P1 */
+	_Atomic uint64_t nr_refused;            /* (a) */
+	struct work free_work;                  /* after P2 */
 };
 
 struct pool_request {
-	const char        *name;
-	bool               is_private;
-	uint64_t           max;
-	uint32_t           mode;
+	const char *name;
+	bool is_private;
+	uint64_t max;
+	uint32_t mode;
 	struct node_policy nodes;
 	const struct peer *creator;
 };

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool_region - from a name to a region, made at most once
+ *
+ * Race        two openers that both find no region both make one; the second to reach the list
+ *             gives its own back and opens the first's.
+ */
 #include "client/pool_region.h"
 
 #include <errno.h>
@@ -45,15 +51,18 @@ static int refuse_region(const struct region_refusal *why, const struct region_o
 			 int code, struct refusal *out)
 {
 	if (why->what == REFUSED_COMMIT)
-		return refuse(out, -ENOMEM,
-			      "%llu bytes are asked for and %llu can still be granted of the %s stock; "
-			      "free memory, ask for less, or raise memory.%s",
-			      (unsigned long long)args->length, (unsigned long long)why->available,
-			      args->page_size != PAGEBLOCK_SIZE ? "base" : "huge-page",
-			      args->page_size != PAGEBLOCK_SIZE ? "reserve" : "reserve_huge");
+		return refuse(
+			out, -ENOMEM,
+			"%llu bytes are asked for and %llu can still be granted of the %s stock; "
+			"free memory, ask for less, or raise memory.%s",
+			(unsigned long long)args->length, (unsigned long long)why->available,
+			args->page_size != PAGEBLOCK_SIZE ? "base" : "huge-page",
+			args->page_size != PAGEBLOCK_SIZE ? "reserve" : "reserve_huge");
 	if (why->what == REFUSED_METADATA)
-		return refuse(out, -ENOMEM, "no memory for the page table of %llu bytes; free memory "
-			      "or raise memory.reserve", (unsigned long long)args->length);
+		return refuse(out, -ENOMEM,
+			      "no memory for the page table of %llu bytes; free memory "
+			      "or raise memory.reserve",
+			      (unsigned long long)args->length);
 	return refuse(out, code == -EMFILE ? -EMFILE : -ENOMEM,
 		      "the region can't be set up: %s; the daemon is short of %s", strerror(-code),
 		      code == -EMFILE ? "descriptors (LimitNOFILE)" : "memory");
@@ -63,7 +72,7 @@ static int choose_address(struct pool_region *pr, const struct region_open_args 
 			  struct refusal *why)
 {
 	uint64_t align = pr->bytes >= PAGEBLOCK_SIZE ? PAGEBLOCK_SIZE : PAGE_SIZE;
-	int      r;
+	int r;
 
 	if (args->address) {
 		pr->start = args->address;
@@ -71,8 +80,10 @@ static int choose_address(struct pool_region *pr, const struct region_open_args 
 	}
 	r = address_alloc(&pr->address, round_up(pr->bytes, align), align);
 	if (r)
-		return refuse(why, r, "no address range of %llu bytes is left; close regions, or name "
-			      "an address", (unsigned long long)pr->bytes);
+		return refuse(why, r,
+			      "no address range of %llu bytes is left; close regions, or name "
+			      "an address",
+			      (unsigned long long)pr->bytes);
 	pr->start = pr->address.start;
 	return 0;
 }
@@ -86,7 +97,7 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 		       struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
-	const struct node_policy      *nodes =
+	const struct node_policy *nodes =
 		args->nodes.policy || args->nodes.mask ? &args->nodes : &request->pool->nodes;
 	struct region_refusal because;
 	struct region_request want = {
@@ -111,18 +122,22 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 			   struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
-	struct pool_region            *pr;
-	uint32_t                       limit;
+	struct pool_region *pr;
+	uint32_t limit;
 	int r = account_charge(request->creator->uid, ACCOUNT_REGIONS, &limit);
 
 	if (r)
-		return refuse(why, r, "uid %u has %u regions, which is the limit; close some, or raise "
-			      "limits.regions_per_uid", request->creator->uid, limit);
+		return refuse(why, r,
+			      "uid %u has %u regions, which is the limit; close some, or raise "
+			      "limits.regions_per_uid",
+			      request->creator->uid, limit);
 	r = pool_charge(request->pool, args->length);
 	if (r) {
 		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
-		return refuse(why, r, "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
-			      "asked for", request->pool->name, (unsigned long long)request->pool->max,
+		return refuse(why, r,
+			      "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
+			      "asked for",
+			      request->pool->name, (unsigned long long)request->pool->max,
 			      (unsigned long long)atomic_load(&request->pool->committed),
 			      (unsigned long long)args->length);
 	}
@@ -167,22 +182,26 @@ static int check_existing(const struct pool_region *pr, const struct pool_region
 			  struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
-	struct access_owner            owner = { pr->uid, pr->gid, pr->mode };
-	uint32_t wanted = args->flags & MMB_REGION_READONLY ? ACCESS_READ : ACCESS_READ | ACCESS_WRITE;
+	struct access_owner owner = { pr->uid, pr->gid, pr->mode };
+	uint32_t wanted =
+		args->flags & MMB_REGION_READONLY ? ACCESS_READ : ACCESS_READ | ACCESS_WRITE;
 
 	if ((args->flags & MMB_REGION_CREATE) && (args->flags & MMB_REGION_EXCL))
 		return refuse(why, -EEXIST, "region '%s' exists already", args->name);
 	if (!access_allowed(request->creator, &owner, wanted))
-		return refuse(why, -EACCES, "uid %u may not open region '%s' (owner %u, mode %04o) %s",
+		return refuse(why, -EACCES,
+			      "uid %u may not open region '%s' (owner %u, mode %04o) %s",
 			      request->creator->uid, args->name, pr->uid, pr->mode,
 			      wanted & ACCESS_WRITE ? "for writing" : "for reading");
 	if (args->length && args->length != pr->bytes)
-		return refuse(why, -EINVAL, "region '%s' has %llu bytes, not %llu; 0 opens it as it is",
+		return refuse(why, -EINVAL,
+			      "region '%s' has %llu bytes, not %llu; 0 opens it as it is",
 			      args->name, (unsigned long long)pr->bytes,
 			      (unsigned long long)args->length);
 	if (args->page_size && args->page_size != region_page_bytes(pr->region))
-		return refuse(why, -EINVAL, "region '%s' has pages of %llu bytes, not %u", args->name,
-			      (unsigned long long)region_page_bytes(pr->region), args->page_size);
+		return refuse(why, -EINVAL, "region '%s' has pages of %llu bytes, not %u",
+			      args->name, (unsigned long long)region_page_bytes(pr->region),
+			      args->page_size);
 	return 0;
 }
 
@@ -190,9 +209,9 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		     bool *created, struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
-	struct pool                   *pool = request->pool;
-	struct pool_region            *pr = NULL;
-	int                            r = 0;
+	struct pool *pool = request->pool;
+	struct pool_region *pr = NULL;
+	int r = 0;
 
 	*created = false;
 	mutex_lock(&pool->lock);
@@ -206,8 +225,9 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		r = refuse(why, -EINVAL, "region '%s' doesn't exist, and making it needs a length",
 			   args->name);
 	} else if (args->name[0] && !(args->flags & MMB_REGION_CREATE)) {
-		r = refuse(why, -ENOENT, "pool '%s' has no region '%s'; MMB_REGION_CREATE makes one",
-			   pool->name, args->name);
+		r = refuse(why, -ENOENT,
+			   "pool '%s' has no region '%s'; MMB_REGION_CREATE makes one", pool->name,
+			   args->name);
 	}
 	mutex_unlock(&pool->lock);
 	if (r || pr) {
@@ -253,15 +273,17 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 		       struct refusal *why)
 {
 	struct pool_region *pr;
-	int                 r = 0;
+	int r = 0;
 
 	mutex_lock(&pool->lock);
 	pr = find_name(pool, name);
 	if (!pr) {
 		r = refuse(why, -ENOENT, "pool '%s' has no region '%s'", pool->name, name);
 	} else if (peer->uid && peer->uid != pr->uid && peer->uid != pool->uid) {
-		r = refuse(why, -EACCES, "only the owner of region '%s', of pool '%s', or root may "
-			   "unlink it", name, pool->name);
+		r = refuse(why, -EACCES,
+			   "only the owner of region '%s', of pool '%s', or root may "
+			   "unlink it",
+			   name, pool->name);
 	} else {
 		pr->name[0] = '\0';
 		if (!pr->nr_handles)

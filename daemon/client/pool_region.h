@@ -16,25 +16,25 @@
 
 /* c: fixed   l: pool->lock */
 struct pool_region {
-	struct list_head link;     /* (l) */
-	uint64_t         id;       /* (c) */
-	struct pool     *pool;     /* (c) */
-	struct region   *region;   /* (c) one reference, until G1 ends */
-	char             name[NAME_MAX_BYTES + 1]; /* (l) empty: unnamed or unlinked */
-	uid_t            uid;      /* (c) */
-	gid_t            gid;      /* (c) */
-	uint32_t         mode;     /* (c) */
-	struct range     address;  /* (c) from the table; length 0: the creator chose */
-	uint64_t         start;    /* (c) the common address */
-	uint64_t         bytes;    /* (c) length */
-	uint32_t         nr_handles; /* (l) */
+	struct list_head link;         /* (l) */
+	uint64_t id;                   /* (c) */
+	struct pool *pool;             /* (c) */
+	struct region *region;         /* (c) one reference, until G1 ends */
+	char name[NAME_MAX_BYTES + 1]; /* (l) empty: unnamed or unlinked */
+	uid_t uid;                     /* (c) */
+	gid_t gid;                     /* (c) */
+	uint32_t mode;                 /* (c) */
+	struct range address;          /* (c) from the table; length 0: the creator chose */
+	uint64_t start;                /* (c) the common address */
+	uint64_t bytes;                /* (c) length */
+	uint32_t nr_handles;           /* (l) */
 };
 
 struct pool_region_request {
-	struct pool       *pool;
+	struct pool *pool;
 	const struct peer *creator;
 	const struct region_open_args *args; /* checked */
-	int                home_node;
+	int home_node;
 };
 
 void pool_regions_init(void);

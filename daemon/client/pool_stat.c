@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool_stat - sums over a pool's regions and zones
+ *
+ * Locking     pool->lock while the regions are added up.
+ */
 #include "client/pool_stat.h"
 
 void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 {
 	struct region *region = pr->region;
-	unsigned int   shift = region->page_shift;
+	unsigned int shift = region->page_shift;
 
 	*out = (struct region_stat){
 		.length = pr->bytes,

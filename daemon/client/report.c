@@ -2,7 +2,7 @@
 /*
  * report - status, lists and maps
  *
- * Locking     each list is gathered one object at a time; an object that goes meanwhile is left out.
+ * Locking     each list is gathered one object at a time; one that goes meanwhile is left out.
  * Not here    Kernel-format texts (report_text.c), the verify walk (report_verify.c).
  */
 #include "client/report.h"
@@ -41,7 +41,7 @@ static void add_stock(struct status_report *out, int node, enum stock_kind kind)
 
 static void add_spanned(struct pool *pool, void *arg)
 {
-	uint64_t           *spanned = arg;
+	uint64_t *spanned = arg;
 	struct pool_region *pr;
 
 	mutex_lock(&pool->lock);
@@ -74,10 +74,10 @@ void report_status(struct status_report *out)
 /* ---- lists: the cursor is the id of the last entry ---- */
 
 struct pool_list {
-	uint64_t            after;
+	uint64_t after;
 	struct pool_report *out;
-	uint32_t            max, nr;
-	bool                more;
+	uint32_t max, nr;
+	bool more;
 };
 
 static void list_pool(struct pool *pool, void *arg)
@@ -90,8 +90,11 @@ static void list_pool(struct pool *pool, void *arg)
 		l->more = true;
 		return;
 	}
-	l->out[l->nr] = (struct pool_report){ .id = pool->id, .uid = pool->uid, .gid = pool->gid,
-					      .mode = pool->mode, .is_private = pool->is_private };
+	l->out[l->nr] = (struct pool_report){ .id = pool->id,
+					      .uid = pool->uid,
+					      .gid = pool->gid,
+					      .mode = pool->mode,
+					      .is_private = pool->is_private };
 	snprintf(l->out[l->nr].name, sizeof(l->out[l->nr].name), "%s", pool->name);
 	pool_stat_take(pool, &l->out[l->nr].stat);
 	l->nr++;
@@ -107,18 +110,17 @@ uint32_t report_pools(uint64_t after, struct pool_report *out, uint32_t max, uin
 }
 
 struct session_list {
-	uint64_t               after;
+	uint64_t after;
 	struct session_report *out;
-	uint32_t               max, nr;
-	bool                   more;
+	uint32_t max, nr;
+	bool more;
 };
-
 
 static void add_handles(struct session *s, struct session_report *r)
 {
 	struct region_handle *rh;
-	struct pool_handle   *ph;
-	uint32_t              cursor = 0, handle;
+	struct pool_handle *ph;
+	uint32_t cursor = 0, handle;
 
 	while ((rh = handles_next(&s->regions, &cursor, &handle))) {
 		r->regions++;
@@ -180,18 +182,21 @@ uint32_t report_sessions(uint64_t after, struct session_report *out, uint32_t ma
 }
 
 struct region_list {
-	uint64_t              after;
-	const char           *pool;
+	uint64_t after;
+	const char *pool;
 	struct region_report *out;
-	uint32_t              max, nr;
-	bool                  more;
+	uint32_t max, nr;
+	bool more;
 };
 
 static void list_one_region(struct region_list *l, const struct pool_region *pr)
 {
 	struct region_report *r = &l->out[l->nr++];
 
-	*r = (struct region_report){ .id = pr->id, .uid = pr->uid, .gid = pr->gid, .mode = pr->mode,
+	*r = (struct region_report){ .id = pr->id,
+				     .uid = pr->uid,
+				     .gid = pr->gid,
+				     .mode = pr->mode,
 				     .hugetlb = region_is_hugetlb(pr->region) };
 	snprintf(r->name, sizeof(r->name), "%s", pr->name);
 	snprintf(r->pool, sizeof(r->pool), "%s", pr->pool->name);
@@ -250,8 +255,8 @@ uint32_t report_regions(uint64_t after, const char *pool, struct region_report *
 
 struct maps {
 	struct session *found;
-	uint64_t        id;
-	FILE           *stream;
+	uint64_t id;
+	FILE *stream;
 };
 
 static void match_session(struct session *s, void *arg)
@@ -267,7 +272,7 @@ static void match_session(struct session *s, void *arg)
 static void count_words(const struct window *w, struct text_window *out)
 {
 	struct region *region = w->region;
-	uint64_t       pages = w->range.length >> region->page_shift;
+	uint64_t pages = w->range.length >> region->page_shift;
 
 	for (uint64_t i = w->page; i < w->page + pages; i++) {
 		uint64_t word = word_load(&region->words[i]);
@@ -284,9 +289,9 @@ static void count_words(const struct window *w, struct text_window *out)
 
 static void print_window(const struct window *w, void *arg)
 {
-	struct maps        *m = arg;
+	struct maps *m = arg;
 	struct pool_region *pr = w->region->owner;
-	struct text_window  t = {
+	struct text_window t = {
 		.start = w->range.start,
 		.end = w->range.start + w->range.length,
 		.offset = w->page << w->region->page_shift,
@@ -305,7 +310,7 @@ static void print_window(const struct window *w, void *arg)
 
 static int print_maps(struct session *s, struct maps *m, char **out)
 {
-	size_t     length;
+	size_t length;
 	struct mm *mm = NULL;
 
 	m->stream = open_memstream(out, &length);
@@ -325,15 +330,17 @@ static int print_maps(struct session *s, struct maps *m, char **out)
 int report_maps(uint64_t session, const struct peer *reader, char **out, struct refusal *why)
 {
 	struct maps m = { .id = session };
-	int         r;
+	int r;
 
 	*out = NULL;
 	session_for_each(match_session, &m);
 	if (!m.found)
-		return refuse(why, -ENOENT, "there is no session %llu; 'mmbctl sessions' lists them",
+		return refuse(why, -ENOENT,
+			      "there is no session %llu; 'mmbctl sessions' lists them",
 			      (unsigned long long)session);
 	if (!reader->admin && reader->uid != m.found->peer.uid)
-		r = refuse(why, -EACCES, "the maps of session %llu are for its uid, root and the admin group",
+		r = refuse(why, -EACCES,
+			   "the maps of session %llu are for its uid, root and the admin group",
 			   (unsigned long long)session);
 	else
 		r = print_maps(m.found, &m, out);

@@ -12,45 +12,45 @@
 #include "client/verbs.h"
 
 struct stock_report {
-	uint32_t    node;
+	uint32_t node;
 	const char *stock;
-	uint64_t    reserve, held, present, committed, margin; /* bytes */
+	uint64_t reserve, held, present, committed, margin; /* bytes */
 };
 struct status_report {
-	uint64_t            uptime_ms, pools, sessions, regions, metadata, spanned;
-	uint64_t            faults, fault_p50_ns, fault_p99_ns, poisoned;
-	const char         *reserve_mode;
-	const char         *topology;
-	uint32_t            nr_stocks;
+	uint64_t uptime_ms, pools, sessions, regions, metadata, spanned;
+	uint64_t faults, fault_p50_ns, fault_p99_ns, poisoned;
+	const char *reserve_mode;
+	const char *topology;
+	uint32_t nr_stocks;
 	struct stock_report stocks[2 * MAX_NUMNODES];
 };
 void report_status(struct status_report *out);
 
 struct pool_report {
-	uint64_t         id;
-	char             name[NAME_MAX_BYTES + 1];
-	uid_t            uid;
-	gid_t            gid;
-	uint32_t         mode;
-	bool             is_private;
+	uint64_t id;
+	char name[NAME_MAX_BYTES + 1];
+	uid_t uid;
+	gid_t gid;
+	uint32_t mode;
+	bool is_private;
 	struct pool_stat stat;
 };
 struct session_report {
-	uint64_t    id, regions, spanned, resident, page_runs, faults, requests;
-	pid_t       pid;
-	uid_t       uid;
-	gid_t       gid;
-	char        name[NAME_MAX_BYTES + 1];
-	bool        user_mode_only;
+	uint64_t id, regions, spanned, resident, page_runs, faults, requests;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	char name[NAME_MAX_BYTES + 1];
+	bool user_mode_only;
 	const char *state;
 };
 struct region_report {
-	uint64_t           id;
-	char               name[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1];
-	uid_t              uid;
-	gid_t              gid;
-	uint32_t           mode;
-	bool               hugetlb;
+	uint64_t id;
+	char name[NAME_MAX_BYTES + 1], pool[NAME_MAX_BYTES + 1];
+	uid_t uid;
+	gid_t gid;
+	uint32_t mode;
+	bool hugetlb;
 	struct region_stat stat;
 };
 /* Each fills at most max entries, returns how many, sets *next. */

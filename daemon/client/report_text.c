@@ -27,11 +27,11 @@ static_assert((int)TEXT_MIGRATETYPES == (int)MIGRATE_TYPES, "the names are in th
 
 struct gather {
 	struct text_snapshot *s;
-	const char           *pool; /* "": all */
-	bool                  found;
-	uint64_t              max, committed; /* frames, of the one pool */
-	uint64_t              used;           /* frames present in the pools */
-	uint64_t              arena_free;     /* of these, free in arenas */
+	const char *pool; /* "": all */
+	bool found;
+	uint64_t max, committed; /* frames, of the one pool */
+	uint64_t used;           /* frames present in the pools */
+	uint64_t arena_free;     /* of these, free in arenas */
 };
 
 static struct text_zone *normal_zone(struct text_snapshot *s, int node)
@@ -94,7 +94,7 @@ static void add_frames(struct gather *g, int node, enum stock_kind kind, uint64_
 static void add_zone(struct gather *g, struct zone *zone)
 {
 	struct zone_snapshot from;
-	struct text_zone    *z = normal_zone(g->s, zone->node);
+	struct text_zone *z = normal_zone(g->s, zone->node);
 
 	zone_snapshot(zone, &from);
 	if (z->present == 0 || from.start_pfn < z->start_pfn)
@@ -140,11 +140,11 @@ static void add_own_zones(struct gather *g)
 static void add_region(struct gather *g, const struct pool_region *pr)
 {
 	const struct region *region = pr->region;
-	uint64_t             frames = region_frames_per_page(region);
+	uint64_t frames = region_frames_per_page(region);
 
 	for (int node = 0; node < nr_nodes; node++) {
 		uint64_t charged = atomic_load(&region->committed[node]);
-		int64_t  left = atomic_load(&region->quota[node]);
+		int64_t left = atomic_load(&region->quota[node]);
 		uint64_t resident = (uint64_t)max_t(int64_t, (int64_t)charged - left, 0) * frames;
 		struct text_zone *z = movable_zone(g->s, node);
 
@@ -163,7 +163,7 @@ static void add_region(struct gather *g, const struct pool_region *pr)
 
 static void add_pool(struct pool *pool, void *arg)
 {
-	struct gather      *g = arg;
+	struct gather *g = arg;
 	struct pool_region *pr;
 
 	if (g->pool[0] != '\0' && (pool->is_private || strcmp(pool->name, g->pool) != 0))
@@ -189,7 +189,7 @@ static uint64_t left_of(uint64_t all, uint64_t taken)
 
 static void add_stock(struct text_snapshot *s, int node, enum stock_kind kind)
 {
-	struct text_memory   *m = &s->memory;
+	struct text_memory *m = &s->memory;
 	struct stock_snapshot stock;
 
 	if (!stock_snapshot(node, kind, &stock))
@@ -271,16 +271,14 @@ static int fill(struct text_snapshot *s, const char *pool)
 int report_text(enum report_text what, const char *pool, char **out, struct refusal *why)
 {
 	static void (*const formats[])(FILE *, const struct text_snapshot *) = {
-		[TEXT_MEMINFO] = text_meminfo,
-		[TEXT_BUDDYINFO] = text_buddyinfo,
-		[TEXT_ZONEINFO] = text_zoneinfo,
-		[TEXT_PAGETYPEINFO] = text_pagetypeinfo,
+		[TEXT_MEMINFO] = text_meminfo,   [TEXT_BUDDYINFO] = text_buddyinfo,
+		[TEXT_ZONEINFO] = text_zoneinfo, [TEXT_PAGETYPEINFO] = text_pagetypeinfo,
 		[TEXT_VMSTAT] = text_vmstat,
 	};
 	struct text_snapshot *s = calloc(1, sizeof(*s));
-	size_t                length;
-	FILE                 *stream;
-	int                   error;
+	size_t length;
+	FILE *stream;
+	int error;
 
 	*out = NULL;
 	if (!s)

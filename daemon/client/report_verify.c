@@ -18,9 +18,9 @@ static const struct timespec pause_between = { .tv_nsec = 50 * 1000 * 1000 };
 
 static void verify_pool(struct pool *pool, void *arg)
 {
-	struct validation  *v = arg;
+	struct validation *v = arg;
 	struct pool_region *pr;
-	uint64_t            bytes;
+	uint64_t bytes;
 
 	mutex_lock(&pool->lock);
 	bytes = pool_arena_bytes(pool);

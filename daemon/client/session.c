@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session - life, handles, fault log and end of a session
+ *
+ * End         bookkeeping on the caller's thread: lanes, windows, handles. Page runs go back on a
+ *             work thread, regions' memory on another.
+ */
 #include "client/session.h"
 
 #include <errno.h>
@@ -25,7 +31,7 @@ static struct workqueue end_queue;
 
 /* Page runs of a session that has ended, on their way back. */
 struct ending {
-	struct work         work;
+	struct work work;
 	struct pool_handle *ph;
 };
 static struct objtable ending_table;
@@ -61,7 +67,7 @@ uint64_t session_count(void)
 static void init_session(struct session *s, const struct peer *peer)
 {
 	s->peer = *peer;
-	atomic_store(&s->refs, 1);
+	atomic_store(&s->refs, 2); /* the caller's, and one that session_end() drops */
 	mutex_init(&s->lock, RANK_SESSION, "session");
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
 	handles_init(&s->pools);
@@ -73,15 +79,17 @@ static void init_session(struct session *s, const struct peer *peer)
 int session_new(const struct peer *peer, struct session **out, struct refusal *why)
 {
 	struct session *s;
-	uint32_t        limit;
-	int             r = INJECT(SESSION_NEW);
+	uint32_t limit;
+	int r = INJECT(SESSION_NEW);
 
 	if (r)
 		return refuse(why, r, "no memory for another session");
 	r = account_charge(peer->uid, ACCOUNT_SESSIONS, &limit);
 	if (r)
-		return refuse(why, r, "the limit of %u sessions is reached; close some, or raise "
-			      "limits.sessions or limits.sessions_per_uid", limit);
+		return refuse(why, r,
+			      "the limit of %u sessions is reached; close some, or raise "
+			      "limits.sessions or limits.sessions_per_uid",
+			      limit);
 	s = objtable_alloc(&session_table);
 	if (!s) {
 		account_uncharge(peer->uid, ACCOUNT_SESSIONS);
@@ -138,7 +146,7 @@ void session_set_upcalls(struct session *s, const struct upcall_ops *ops, void *
 
 void session_for_each(void (*fn)(struct session *s, void *arg), void *arg)
 {
-	uint64_t        after = 0;
+	uint64_t after = 0;
 	struct session *s, *found;
 
 	do {
@@ -164,14 +172,15 @@ void session_for_each(void (*fn)(struct session *s, void *arg), void *arg)
 
 static int make_fault_log(struct session *s)
 {
-	int   fd = os->memfd_new("mmb-fault-log", MMB_FAULT_LOG_BYTES, 0);
+	int fd = os->memfd_new("mmb-fault-log", MMB_FAULT_LOG_BYTES, 0);
 	void *map;
-	int   r;
+	int r;
 
 	if (fd < 0)
 		return fd;
 	r = os->populate(fd, 0, MMB_FAULT_LOG_BYTES, OS_NODE_ANY);
-	map = r ? MAP_FAILED : mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	map = r ? MAP_FAILED
+		: mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED) {
 		os->close(fd);
 		return -ENOMEM;
@@ -190,9 +199,9 @@ int session_fault_log_fd(struct session *s)
 
 void session_log_fault(void *session, const struct fault_record *record)
 {
-	struct session          *s = session;
+	struct session *s = session;
 	struct mmb_fault_record *slot;
-	uint32_t                 seq;
+	uint32_t seq;
 
 	if (!s || !s->fault_log)
 		return;
@@ -232,15 +241,16 @@ static const uint64_t features_needed = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATUR
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why)
 {
 	struct mm_request want = { .uffd = args->uffd, .pid = s->peer.pid, .owner = s };
-	struct mm        *mm;
-	uint64_t          features = 0;
-	int               r = uffd_accept(args->uffd, &features);
+	struct mm *mm;
+	uint64_t features = 0;
+	int r = uffd_accept(args->uffd, &features);
 
 	if (!r && (features & features_needed) != features_needed)
 		r = -EPROTO;
 	if (r) {
 		os->close(args->uffd);
-		return refuse(why, -EINVAL, "the descriptor is no userfaultfd with MISSING and MINOR "
+		return refuse(why, -EINVAL,
+			      "the descriptor is no userfaultfd with MISSING and MINOR "
 			      "faults of shared memory enabled");
 	}
 	r = mm_new(&want, &mm);
@@ -286,8 +296,8 @@ struct pool_handle *pool_handle_new(struct pool *pool)
 uint64_t pool_handle_free_runs(struct pool_handle *ph)
 {
 	struct list_head all = LIST_HEAD_INIT(all);
-	struct page     *page, *next;
-	uint64_t         frames;
+	struct page *page, *next;
+	uint64_t frames;
 
 	mutex_lock(&ph->lock);
 	ph->closed = true;
@@ -390,9 +400,9 @@ static void end_pool_handle(struct pool_handle *ph)
 void session_end(struct session *s, const char *reason)
 {
 	struct mm *mm;
-	uint32_t   cursor = 0, handle;
-	void      *object;
-	bool       was_ended;
+	uint32_t cursor = 0, handle;
+	void *object;
+	bool was_ended;
 
 	mutex_lock(&s->lock);
 	was_ended = s->ended;

@@ -24,42 +24,42 @@
 
 /* A session's share of a pool. r: lock   a: atomic */
 struct pool_handle {
-	struct pool     *pool;     /* fixed; one of pool's handles */
-	uint32_t         nr_opens; /* session->lock: handles that mean it */
-	_Atomic uint32_t refs;     /* handles and verbs in progress */
-	struct mutex     lock;
-	struct list_head runs;     /* (r) heads of page runs, by page->lru */
-	uint64_t         nr_frames; /* (r) in them */
-	bool             closed;   /* (r) no more runs */
+	struct pool *pool;     /* fixed; one of pool's handles */
+	uint32_t nr_opens;     /* session->lock: handles that mean it */
+	_Atomic uint32_t refs; /* handles and verbs in progress */
+	struct mutex lock;
+	struct list_head runs; /* (r) heads of page runs, by page->lru */
+	uint64_t nr_frames;    /* (r) in them */
+	bool closed;           /* (r) no more runs */
 };
 
 struct region_handle {
-	struct pool_region *pr;    /* fixed; one of its handles */
-	_Atomic uint32_t    refs;  /* the handle and verbs in progress */
-	bool                readonly; /* fixed */
-	_Atomic uint64_t    start; /* where the client has it */
+	struct pool_region *pr; /* fixed; one of its handles */
+	_Atomic uint32_t refs;  /* the handle and verbs in progress */
+	bool readonly;          /* fixed */
+	_Atomic uint64_t start; /* where the client has it */
 };
 
 /* c: fixed   l: lock   a: atomic */
 struct session {
-	struct list_head link;       /* the list's lock */
-	uint64_t         id;         /* (c) */
-	struct peer      peer;       /* (c) */
-	_Atomic uint32_t refs;       /* (a) */
-	struct mutex     lock;
-	bool             ended;      /* (l) S2 */
-	struct handles   pools;      /* (l) struct pool_handle */
-	struct handles   regions;    /* (l) struct region_handle */
-	struct mm       *mm;         /* (l) NULL before attach */
-	bool             user_mode_only; /* (l) */
-	struct upcall_ops upcalls;   /* (c) once serving */
-	void            *upcall_context;
-	int              fault_log_fd; /* (c) -1: none */
+	struct list_head link; /* the list's lock */
+	uint64_t id;           /* (c) */
+	struct peer peer;      /* (c) */
+	_Atomic uint32_t refs; /* (a) */
+	struct mutex lock;
+	bool ended;                /* (l) S2 */
+	struct handles pools;      /* (l) struct pool_handle */
+	struct handles regions;    /* (l) struct region_handle */
+	struct mm *mm;             /* (l) NULL before attach */
+	bool user_mode_only;       /* (l) */
+	struct upcall_ops upcalls; /* (c) once serving */
+	void *upcall_context; /* (c) once serving */
+	int fault_log_fd;                /* (c) -1: none */
 	struct mmb_fault_log *fault_log; /* (c) written under fault_log_lock, never read */
-	struct mutex     fault_log_lock;
-	uint64_t         nr_fault_records; /* fault_log_lock */
+	struct mutex fault_log_lock;
+	uint64_t nr_fault_records;    /* fault_log_lock */
 	_Atomic uint64_t nr_requests; /* (a) */
-	uint64_t         start_time; /* (c) of the process, to tell a reused pid */
+	uint64_t start_time;          /* (c) of the process, to tell a reused pid */
 };
 
 int sessions_init(void);

@@ -19,7 +19,7 @@ static const char *const migratetype_names[TEXT_MIGRATETYPES] = {
 
 struct text_row {
 	const char *name;
-	uint64_t    value;
+	uint64_t value;
 };
 
 static uint64_t frames_to_kb(uint64_t frames)
@@ -36,7 +36,7 @@ static void meminfo_kb(FILE *out, const struct text_row *rows, size_t nr)
 void text_meminfo(FILE *out, const struct text_snapshot *s)
 {
 	const struct text_memory *m = &s->memory;
-	const struct text_row     rows[] = {
+	const struct text_row rows[] = {
 		{ "MemTotal:", m->total },
 		{ "MemFree:", m->free },
 		{ "MemAvailable:", m->available },
@@ -147,12 +147,9 @@ static void zoneinfo_rows(FILE *out, const struct text_row *rows, size_t nr)
 static void zoneinfo_node(FILE *out, const struct text_node *n)
 {
 	const struct text_row rows[] = {
-		{ "nr_inactive_anon", 0 },
-		{ "nr_active_anon", n->anon },
-		{ "nr_anon_pages", n->anon },
-		{ "nr_mapped", n->anon + n->shmem },
-		{ "nr_file_pages", n->shmem },
-		{ "nr_shmem", n->shmem },
+		{ "nr_inactive_anon", 0 },     { "nr_active_anon", n->anon },
+		{ "nr_anon_pages", n->anon },  { "nr_mapped", n->shmem },
+		{ "nr_file_pages", n->shmem }, { "nr_shmem", n->shmem },
 		{ "nr_hugetlb", n->hugetlb },
 	};
 
@@ -192,10 +189,8 @@ static void zoneinfo_pagesets(FILE *out, const struct text_zone *z)
 static void zoneinfo_zone(FILE *out, const struct text_zone *z)
 {
 	const struct text_row rows[] = {
-		{ "nr_free_pages", z->nr_free },
-		{ "nr_free_cma", 0 },
-		{ "numa_hit", z->numa_hit },
-		{ "numa_miss", z->numa_miss },
+		{ "nr_free_pages", z->nr_free },     { "nr_free_cma", 0 },
+		{ "numa_hit", z->numa_hit },         { "numa_miss", z->numa_miss },
 		{ "numa_foreign", z->numa_foreign },
 	};
 
@@ -232,7 +227,7 @@ static void vmstat_rows(FILE *out, const struct text_row *rows, size_t nr)
 static void vmstat_events(FILE *out, const struct text_snapshot *s)
 {
 	const struct text_events *e = &s->events;
-	const struct text_row     events[] = {
+	const struct text_row events[] = {
 		{ "numa_hit", e->numa_hit },
 		{ "numa_miss", e->numa_miss },
 		{ "numa_foreign", e->numa_foreign },
@@ -259,7 +254,7 @@ static void vmstat_events(FILE *out, const struct text_snapshot *s)
 void text_vmstat(FILE *out, const struct text_snapshot *s)
 {
 	const struct text_memory *m = &s->memory;
-	const struct text_row     rows[] = {
+	const struct text_row rows[] = {
 		{ "nr_free_pages", m->free },
 		{ "nr_mlock", m->locked },
 		{ "nr_inactive_anon", 0 },
@@ -270,7 +265,7 @@ void text_vmstat(FILE *out, const struct text_snapshot *s)
 		{ "nr_slab_reclaimable", 0 },
 		{ "nr_slab_unreclaimable", 0 },
 		{ "nr_anon_pages", m->anon },
-		{ "nr_mapped", m->anon + m->shmem },
+		{ "nr_mapped", m->shmem },
 		{ "nr_file_pages", m->shmem },
 		{ "nr_dirty", 0 },
 		{ "nr_writeback", 0 },

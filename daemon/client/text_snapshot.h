@@ -35,14 +35,14 @@ struct text_pageset {
 };
 
 struct text_zone {
-	uint32_t            node;
-	const char         *name; /* "Normal" or "Movable" */
-	uint64_t            nr_free, boost, min, low, high, promo;
-	uint64_t            spanned, present, managed, cma, start_pfn;
-	uint64_t            numa_hit, numa_miss, numa_foreign;
-	uint64_t            free[TEXT_MIGRATETYPES][NR_ORDERS];
-	uint64_t            pageblocks[TEXT_MIGRATETYPES];
-	uint32_t            nr_pagesets;
+	uint32_t node;
+	const char *name; /* "Normal" or "Movable" */
+	uint64_t nr_free, boost, min, low, high, promo;
+	uint64_t spanned, present, managed, cma, start_pfn;
+	uint64_t numa_hit, numa_miss, numa_foreign;
+	uint64_t free[TEXT_MIGRATETYPES][NR_ORDERS];
+	uint64_t pageblocks[TEXT_MIGRATETYPES];
+	uint32_t nr_pagesets;
 	struct text_pageset pagesets[NR_CPU_SLOTS];
 };
 
@@ -57,7 +57,7 @@ struct text_memory {
 	uint64_t total, free, available;
 	uint64_t anon, shmem, locked;
 	uint64_t commit_limit, committed;
-	uint64_t page_tables, percpu; /* frames of page words; frames lying in pagesets */
+	uint64_t page_tables, percpu;  /* frames of page words; frames lying in pagesets */
 	uint64_t direct_4k, direct_2m; /* present frames by what backs them */
 	uint64_t huge_total, huge_free, huge_reserved; /* pages of 2 MiB */
 };
@@ -71,10 +71,10 @@ struct text_events {
 };
 
 struct text_snapshot {
-	bool               of_pool; /* of one pool: the broker's own counters are left out */
-	uint32_t           nr_nodes, nr_zones;
-	struct text_node   nodes[MAX_NUMNODES];
-	struct text_zone   zones[TEXT_ZONES_MAX];
+	bool of_pool; /* of one pool: the broker's own counters are left out */
+	uint32_t nr_nodes, nr_zones;
+	struct text_node nodes[MAX_NUMNODES];
+	struct text_zone zones[TEXT_ZONES_MAX];
 	struct text_memory memory;
 	struct text_events events;
 };
@@ -85,8 +85,8 @@ struct text_window {
 	uint64_t id; /* of the region, or of the pool for an arena: stands where the inode does */
 	uint64_t page_size;
 	uint64_t resident, shared, locked; /* shared: of resident, also mapped by other sessions */
-	bool     writable, is_shared, hugetlb;
-	char     name[TEXT_WINDOW_NAME_BYTES]; /* "POOL/REGION", or "[arena]" and the like */
+	bool writable, is_shared, hugetlb;
+	char name[TEXT_WINDOW_NAME_BYTES]; /* "POOL/REGION", or "[arena]" and the like */
 };
 
 #endif

@@ -29,14 +29,14 @@ int refuse(struct refusal *why, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 struct peer {
-	pid_t    pid;
-	uid_t    uid;
-	gid_t    gid;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
 	uint32_t nr_groups;
-	gid_t    groups[PEER_GROUPS_MAX];
-	bool     admin; /* root, the daemon's uid or the admin group */
-	bool     control; /* a tool: takes no memory */
-	char     name[NAME_MAX_BYTES + 1];
+	gid_t groups[PEER_GROUPS_MAX];
+	bool admin;   /* root, the daemon's uid or the admin group */
+	bool control; /* a tool: takes no memory */
+	char name[NAME_MAX_BYTES + 1];
 };
 
 struct session; /* counted; session_get/put */
@@ -64,9 +64,9 @@ int session_fault_log_fd(struct session *s);
 void session_count_request(struct session *s);
 
 struct attach_args {
-	int      uffd; /* taken over, also on failure */
+	int uffd; /* taken over, also on failure */
 	uint64_t features;
-	bool     user_mode_only;
+	bool user_mode_only;
 };
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why);
 
@@ -76,9 +76,9 @@ struct node_policy {
 };
 
 struct pool_open_args {
-	const char        *name; /* may be "" for PRIVATE */
-	uint32_t           flags, mode;
-	uint64_t           min, low, high, max, swap_max;
+	const char *name; /* may be "" for PRIVATE */
+	uint32_t flags, mode;
+	uint64_t min, low, high, max, swap_max;
 	struct node_policy nodes;
 };
 int verb_pool_open(struct session *s, const struct pool_open_args *args, uint32_t *handle,
@@ -86,19 +86,25 @@ int verb_pool_open(struct session *s, const struct pool_open_args *args, uint32_
 int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why);
 
 struct pool_stat {
-	uint64_t committed, resident, arena, locked, max, sessions, regions, refused; /* bytes, counts */
+	uint64_t committed, resident, arena, locked, max, sessions, regions,
+		refused; /* bytes, counts */
 };
 int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, struct refusal *why);
 
 struct arena_window {
 	uint64_t address, length;
-	bool     hugetlb;
+	bool hugetlb;
 	uint32_t node;
-	int      fd; /* the caller closes it */
+	int fd; /* the caller closes it */
 };
-/* Windows from index `first` on, at most `max`; *nr were filled, *total exist. */
-int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, uint32_t max,
-		    struct arena_window *out, uint32_t *nr, uint32_t *total, struct refusal *why);
+enum { ARENA_WINDOWS = 4 }; /* at most, in one call */
+struct arena_opened {
+	uint32_t            nr, total; /* filled here; existing */
+	struct arena_window windows[ARENA_WINDOWS];
+};
+/* Windows from index `first` on. */
+int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, struct arena_opened *out,
+		    struct refusal *why);
 
 struct pages_args {
 	uint32_t pool, order, gfp;
@@ -112,17 +118,17 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why);
 
 struct region_open_args {
-	uint32_t           pool;
-	const char        *name; /* "" creates an unnamed region */
-	uint64_t           length, address;
-	uint32_t           page_size, mode, flags;
+	uint32_t pool;
+	const char *name; /* "" creates an unnamed region */
+	uint64_t length, address;
+	uint32_t page_size, mode, flags;
 	struct node_policy nodes;
 };
 struct region_opened {
 	uint32_t handle, page_size, flags;
 	uint64_t address, length;
-	bool     hugetlb, created;
-	int      fd; /* the caller closes it */
+	bool hugetlb, created;
+	int fd; /* the caller closes it */
 };
 /* slow with POPULATE or LOCKED, quick otherwise. */
 int verb_region_open(struct session *s, const struct region_open_args *args,

@@ -12,7 +12,8 @@
 
 enum { NOFAIL_SECONDS = 30 };
 
-static void alloc_nodes(const struct session *s, const struct pool *pool, struct alloc_request *want)
+static void alloc_nodes(const struct session *s, const struct pool *pool,
+			struct alloc_request *want)
 {
 	int home = session_home_node(s);
 
@@ -51,9 +52,9 @@ static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, u
 static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
 		      uint32_t *got, struct refusal *why)
 {
-	struct page          *pages[MMB_PAGES_BATCH];
-	struct alloc_failure  failure = { 0 };
-	struct alloc_request  want = {
+	struct page *pages[MMB_PAGES_BATCH];
+	struct alloc_failure failure = { 0 };
+	struct alloc_request want = {
 		.zones = &ph->pool->zones,
 		.gfp = args->gfp,
 		.order = args->order,
@@ -86,11 +87,11 @@ static int check_pages_args(const struct pages_args *args, struct refusal *why)
 		return refuse(why, -EINVAL, "order %u is too large; the largest is %d", args->order,
 			      MAX_ORDER);
 	if (!args->nr || args->nr > MMB_PAGES_BATCH)
-		return refuse(why, -EINVAL, "%u page runs in one request; it takes 1 to %d", args->nr,
-			      MMB_PAGES_BATCH);
+		return refuse(why, -EINVAL, "%u page runs in one request; it takes 1 to %d",
+			      args->nr, MMB_PAGES_BATCH);
 	if (args->gfp & ~(uint32_t)GFP_ALL)
-		return refuse(why, -EINVAL, "gfp flags %#x have unknown bits; known are %#x", args->gfp,
-			      GFP_ALL);
+		return refuse(why, -EINVAL, "gfp flags %#x have unknown bits; known are %#x",
+			      args->gfp, GFP_ALL);
 	return 0;
 }
 
@@ -98,7 +99,7 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 		     struct refusal *why)
 {
 	struct pool_handle *ph;
-	int                 r = check_pages_args(args, why);
+	int r = check_pages_args(args, why);
 
 	*got = 0;
 	if (r)
@@ -125,11 +126,11 @@ static int claim_runs(struct session *s, struct pool_handle *ph, const struct pa
 			.session = s->id,
 		};
 		enum free_fault fault = FREE_FOREIGN;
-		int             r = is_aligned(args->addresses[i], PAGE_SIZE)
-					    ? page_claim(&want, &pages[i], &fault)
-					    : -EINVAL;
+		int r = is_aligned(args->addresses[i], PAGE_SIZE)
+				? page_claim(&want, &pages[i], &fault)
+				: -EINVAL;
 
-		uint64_t        bad = args->addresses[i];
+		uint64_t bad = args->addresses[i];
 
 		if (!r)
 			continue;
@@ -145,7 +146,7 @@ static int free_runs(struct session *s, struct pool_handle *ph, const struct pag
 		     struct refusal *why)
 {
 	struct page *pages[MMB_PAGES_BATCH];
-	int          r;
+	int r;
 
 	gate_enter();
 	mutex_lock(&ph->lock);
@@ -168,7 +169,7 @@ static int free_runs(struct session *s, struct pool_handle *ph, const struct pag
 int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why)
 {
 	struct pool_handle *ph;
-	int                 r = check_pages_args(args, why);
+	int r = check_pages_args(args, why);
 
 	if (r)
 		return r;

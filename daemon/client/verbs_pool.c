@@ -22,7 +22,8 @@ static int check_pool_args(struct pool_open_args *args, struct refusal *why)
 		return refuse(why, -EINVAL, "pool flags %#x have unknown bits; known are %#x",
 			      args->flags, POOL_FLAGS);
 	if (args->min || args->low || args->high || args->swap_max)
-		return refuse(why, -EOPNOTSUPP, "min, low, high and swap_max need a broker that "
+		return refuse(why, -EOPNOTSUPP,
+			      "min, low, high and swap_max need a broker that "
 			      "reclaims memory, which this version doesn't; leave them 0");
 	if (!(args->flags & MMB_POOL_PRIVATE) || args->name[0])
 		r = name_check("pool", args->name, why);
@@ -36,7 +37,7 @@ static int check_pool_args(struct pool_open_args *args, struct refusal *why)
 static int open_existing(struct session *s, const struct pool_open_args *args, struct pool **out,
 			 struct refusal *why)
 {
-	struct pool        *pool = pool_open(args->name);
+	struct pool *pool = pool_open(args->name);
 	struct access_owner owner;
 
 	if (!pool)
@@ -83,7 +84,8 @@ static int open_or_make(struct session *s, const struct pool_open_args *args, st
 		if (r != -ENOENT)
 			return r;
 		if (!(args->flags & MMB_POOL_CREATE))
-			return refuse(why, -ENOENT, "there is no pool '%s'; MMB_POOL_CREATE makes one",
+			return refuse(why, -ENOENT,
+				      "there is no pool '%s'; MMB_POOL_CREATE makes one",
 				      args->name);
 		r = make_pool(s, args, out, why);
 		if (r != -EEXIST || args->flags & MMB_POOL_EXCL)
@@ -95,7 +97,7 @@ static int open_or_make(struct session *s, const struct pool_open_args *args, st
 static struct pool_handle *find_share(struct session *s, const struct pool *pool)
 {
 	struct pool_handle *ph;
-	uint32_t            cursor = 0, handle;
+	uint32_t cursor = 0, handle;
 
 	while ((ph = handles_next(&s->pools, &cursor, &handle)))
 		if (ph->pool == pool)
@@ -132,8 +134,8 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, uint32
 		   struct refusal *why)
 {
 	struct pool_open_args args = *given;
-	struct pool          *pool;
-	int                   r = check_pool_args(&args, why);
+	struct pool *pool;
+	int r = check_pool_args(&args, why);
 
 	if (!r)
 		r = open_or_make(s, &args, &pool, why);
@@ -146,7 +148,7 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, uint32
 int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 {
 	struct pool_handle *ph;
-	bool                last = false;
+	bool last = false;
 
 	mutex_lock(&s->lock);
 	ph = s->ended ? NULL : handles_del(&s->pools, handle);
@@ -186,30 +188,31 @@ static int fill_window(struct pool *pool, int node, struct arena_window *out)
 	return out->fd < 0 ? out->fd : 0;
 }
 
-int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, uint32_t max,
-		    struct arena_window *out, uint32_t *nr, uint32_t *total, struct refusal *why)
+int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, struct arena_opened *out,
+		    struct refusal *why)
 {
 	struct pool_handle *ph = session_pool(s, handle, why);
 	int                 r;
 
-	*nr = *total = 0;
+	out->nr = out->total = 0;
 	if (!ph)
 		return -EBADF;
 	r = pool_make_arena(ph->pool, why);
 	for (int node = 0; node < nr_nodes && !r; node++) {
 		if (!ph->pool->sections[node])
 			continue;
-		if (*total >= first && *nr < max) {
-			r = fill_window(ph->pool, node, &out[*nr]);
+		if (out->total >= first && out->nr < ARENA_WINDOWS) {
+			r = fill_window(ph->pool, node, &out->windows[out->nr]);
 			if (r)
-				refuse(why, r, "the arena's descriptor can't be passed: %s", strerror(-r));
+				refuse(why, r, "the arena's descriptor can't be passed: %s",
+				       strerror(-r));
 			else
-				(*nr)++;
+				out->nr++;
 		}
-		(*total)++;
+		out->total++;
 	}
-	for (uint32_t i = 0; i < *nr && r; i++)
-		os->close(out[i].fd);
+	for (uint32_t i = 0; i < out->nr && r; i++)
+		os->close(out->windows[i].fd);
 	pool_handle_put(ph);
 	return r;
 }

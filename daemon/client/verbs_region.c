@@ -49,7 +49,8 @@ static int check_open_args(struct region_open_args *args, struct refusal *why)
 		return refuse(why, -EINVAL, "region flags %#x have unknown bits; known are %#x",
 			      args->flags, REGION_FLAGS);
 	if (!args->name[0] && args->flags & MMB_REGION_READONLY)
-		return refuse(why, -EINVAL, "an unnamed region can't be read-only: nobody could fill it");
+		return refuse(why, -EINVAL,
+			      "an unnamed region can't be read-only: nobody could fill it");
 	r = args->name[0] ? name_check("region", args->name, why) : 0;
 	if (!r)
 		r = check_length(args, why);
@@ -60,8 +61,10 @@ static int check_open_args(struct region_open_args *args, struct refusal *why)
 	if (!r && args->address &&
 	    (!address_is_legal(args->address, args->length) ||
 	     args->address % (args->page_size ? args->page_size : PAGE_SIZE)))
-		r = refuse(why, -EINVAL, "a region can't be mapped at %#llx: not aligned, or outside a "
-			   "process's address space", (unsigned long long)args->address);
+		r = refuse(why, -EINVAL,
+			   "a region can't be mapped at %#llx: not aligned, or outside a "
+			   "process's address space",
+			   (unsigned long long)args->address);
 	return r;
 }
 
@@ -69,7 +72,7 @@ static int fill_reply(const struct region_open_args *args, struct region_handle 
 		      struct region_opened *out)
 {
 	struct region *region = rh->pr->region;
-	int            fd = region->section->fd;
+	int fd = region->section->fd;
 
 	out->page_size = (uint32_t)region_page_bytes(region);
 	out->flags = args->flags & (MMB_REGION_READONLY | MMB_REGION_LOCKED);
@@ -94,7 +97,8 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 	int r = mm_add_window(s->mm, &want);
 
 	if (r == -EEXIST && !address) {
-		want.start = mm_find_gap(s->mm, want.length, PAGEBLOCK_SIZE, address_private_bounds);
+		want.start =
+			mm_find_gap(s->mm, want.length, PAGEBLOCK_SIZE, address_private_bounds);
 		r = want.start ? mm_add_window(s->mm, &want) : -EADDRNOTAVAIL;
 	}
 	if (!r)
@@ -114,8 +118,10 @@ static int publish(struct session *s, struct region_handle *rh, uint64_t address
 	else if (!s->mm)
 		r = refuse(why, -EPROTO, "ATTACH a userfaultfd first");
 	else if (s->regions.nr_used >= limits_get()->regions_per_session)
-		r = refuse(why, -EDQUOT, "this session has %u regions, which is the limit; close some, or "
-			   "raise limits.regions_per_session", s->regions.nr_used);
+		r = refuse(why, -EDQUOT,
+			   "this session has %u regions, which is the limit; close some, or "
+			   "raise limits.regions_per_session",
+			   s->regions.nr_used);
 	if (!r) {
 		*handle = handles_add(&s->regions, rh);
 		r = *handle ? add_window(s, rh, *handle, address) : -ENOMEM;
@@ -133,25 +139,29 @@ static int publish(struct session *s, struct region_handle *rh, uint64_t address
 
 static int populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why)
 {
-	struct region    *region = rh->pr->region;
+	struct region *region = rh->pr->region;
 	struct page_range all = { 0, region->nr_pages };
-	int               r = 0;
+	int r = 0;
 
 	if (flags & MMB_REGION_LOCKED)
 		r = region_lock_pages(region, all);
 	else if (flags & MMB_REGION_POPULATE)
 		r = region_populate(region, all);
-	return r ? refuse(why, r, "the region's pages can't all be produced: %s; the host is short of "
-			  "memory (see mmbctl doctor)", strerror(-r)) : 0;
+	return r ? refuse(why, r,
+			  "the region's pages can't all be produced: %s; the host is short of "
+			  "memory (see mmbctl doctor)",
+			  strerror(-r))
+		 : 0;
 }
 
 static int open_handle(struct session *s, struct pool *pool, const struct region_open_args *args,
 		       struct region_handle **out, bool *created, struct refusal *why)
 {
-	struct pool_region_request want = { .pool = pool, .creator = &s->peer, .args = args,
-					    .home_node = session_home_node(s) };
-	struct pool_region        *pr;
-	int                        r = pool_region_open(&want, &pr, created, why);
+	struct pool_region_request want = {
+		.pool = pool, .creator = &s->peer, .args = args, .home_node = session_home_node(s)
+	};
+	struct pool_region *pr;
+	int r = pool_region_open(&want, &pr, created, why);
 
 	if (r)
 		return r;
@@ -166,8 +176,8 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 			struct region_opened *out, struct refusal *why)
 {
 	struct region_handle *rh;
-	uint32_t              handle = 0;
-	int                   r = open_handle(s, pool, args, &rh, &out->created, why);
+	uint32_t handle = 0;
+	int r = open_handle(s, pool, args, &rh, &out->created, why);
 
 	if (r)
 		return r;
@@ -177,7 +187,8 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 		if (!r) {
 			r = fill_reply(args, rh, out);
 			if (r)
-				refuse(why, r, "the region's descriptor can't be passed: %s", strerror(-r));
+				refuse(why, r, "the region's descriptor can't be passed: %s",
+				       strerror(-r));
 		}
 		if (r) {
 			struct refusal unused;
@@ -194,8 +205,8 @@ int verb_region_open(struct session *s, const struct region_open_args *given,
 		     struct region_opened *out, struct refusal *why)
 {
 	struct region_open_args args = *given;
-	struct pool_handle     *ph;
-	int                     r = check_open_args(&args, why);
+	struct pool_handle *ph;
+	int r = check_open_args(&args, why);
 
 	*out = (struct region_opened){ .fd = -1 };
 	if (r)
@@ -226,7 +237,7 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
 {
 	struct pool_handle *ph;
-	int                 r = name_check("region", name, why);
+	int r = name_check("region", name, why);
 
 	if (r)
 		return r;
@@ -241,16 +252,18 @@ int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struc
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, handle, why);
-	uint64_t              old;
-	int                   r = 0;
+	uint64_t old;
+	int r = 0;
 
 	if (!rh)
 		return -EBADF;
 	if (!address_is_legal(address, rh->pr->bytes) ||
 	    address % (region_is_hugetlb(rh->pr->region) ? PAGEBLOCK_SIZE : PAGE_SIZE)) {
 		region_handle_put(rh);
-		return refuse(why, -EINVAL, "a region can't be mapped at %#llx: not aligned, or outside a "
-			      "process's address space", (unsigned long long)address);
+		return refuse(why, -EINVAL,
+			      "a region can't be mapped at %#llx: not aligned, or outside a "
+			      "process's address space",
+			      (unsigned long long)address);
 	}
 	mutex_lock(&s->lock);
 	old = atomic_load(&rh->start);
@@ -265,7 +278,8 @@ int verb_region_window(struct session *s, uint32_t handle, uint64_t address, str
 	mutex_unlock(&s->lock);
 	region_handle_put(rh);
 	return r ? refuse(why, r, "no window at %#llx: %s", (unsigned long long)address,
-			  strerror(-r)) : 0;
+			  strerror(-r))
+		 : 0;
 }
 
 /* ---- ranges ---- */
@@ -277,11 +291,14 @@ static int range_of(const struct region_handle *rh, const struct region_range_ar
 	uint64_t end;
 
 	if (args->offset % bytes || args->length % bytes || !args->length)
-		return refuse(why, -EINVAL, "offset %llu and length %llu must be multiples of the page "
-			      "size %llu, and the length above 0", (unsigned long long)args->offset,
-			      (unsigned long long)args->length, (unsigned long long)bytes);
+		return refuse(why, -EINVAL,
+			      "offset %llu and length %llu must be multiples of the page "
+			      "size %llu, and the length above 0",
+			      (unsigned long long)args->offset, (unsigned long long)args->length,
+			      (unsigned long long)bytes);
 	if (__builtin_add_overflow(args->offset, args->length, &end) || end > rh->pr->bytes)
-		return refuse(why, -EINVAL, "the range ends at %llu + %llu, beyond the region's %llu bytes",
+		return refuse(why, -EINVAL,
+			      "the range ends at %llu + %llu, beyond the region's %llu bytes",
 			      (unsigned long long)args->offset, (unsigned long long)args->length,
 			      (unsigned long long)rh->pr->bytes);
 	*out = (struct page_range){ args->offset / bytes, args->length / bytes };
@@ -290,20 +307,20 @@ static int range_of(const struct region_handle *rh, const struct region_range_ar
 
 /* A session whose window shows a part of the range, at a time. */
 struct zap_search {
-	struct region    *region;
+	struct region *region;
 	struct page_range range;
-	struct session   *session;
-	struct zap_range  found[ZAP_RANGES];
-	uint32_t          nr;
+	struct session *session;
+	struct zap_range found[ZAP_RANGES];
+	uint32_t nr;
 };
 
 static void collect_window(const struct window *w, void *arg)
 {
 	struct zap_search *z = arg;
-	unsigned int       shift = z->region->page_shift;
-	uint64_t           low = max_t(uint64_t, z->range.first, w->page);
-	uint64_t           high = min_t(uint64_t, z->range.first + z->range.nr,
-					w->page + (w->range.length >> shift));
+	unsigned int shift = z->region->page_shift;
+	uint64_t low = max_t(uint64_t, z->range.first, w->page);
+	uint64_t high =
+		min_t(uint64_t, z->range.first + z->range.nr, w->page + (w->range.length >> shift));
 
 	if (w->region != z->region || low >= high || z->nr == ZAP_RANGES)
 		return;
@@ -316,7 +333,7 @@ static void collect_window(const struct window *w, void *arg)
 static void zap_session(struct session *s, void *arg)
 {
 	struct zap_search *z = arg;
-	struct mm         *mm = NULL;
+	struct mm *mm = NULL;
 
 	mutex_lock(&s->lock);
 	if (!s->ended && s->mm && mm_get(s->mm))
@@ -361,7 +378,7 @@ static int window_advice(struct session *s, uint32_t handle, struct page_range r
 			 uint32_t advice, struct refusal *why)
 {
 	enum window_advice what = advice == MMB_ADVISE_SEQUENTIAL ? WINDOW_SEQUENTIAL
-				: advice == MMB_ADVISE_RANDOM     ? WINDOW_RANDOM
+				  : advice == MMB_ADVISE_RANDOM   ? WINDOW_RANDOM
 								  : WINDOW_NORMAL;
 	int r;
 
@@ -371,11 +388,11 @@ static int window_advice(struct session *s, uint32_t handle, struct page_range r
 	return r ? refuse(why, r, "the advice can't be kept: %s", strerror(-r)) : 0;
 }
 
-static int advise(struct session *s, struct region_handle *rh,
-		  const struct region_range_args *args, struct refusal *why)
+static int advise(struct session *s, struct region_handle *rh, const struct region_range_args *args,
+		  struct refusal *why)
 {
 	struct page_range range;
-	int               r = range_of(rh, args, &range, why);
+	int r = range_of(rh, args, &range, why);
 
 	if (r)
 		return r;
@@ -388,7 +405,8 @@ static int advise(struct session *s, struct region_handle *rh,
 		return willneed(rh, range, why);
 	case MMB_ADVISE_DONTNEED:
 		if (rh->readonly)
-			return refuse(why, -EACCES, "the region is open read-only: it can't be emptied");
+			return refuse(why, -EACCES,
+				      "the region is open read-only: it can't be emptied");
 		return dontneed(rh, range, why);
 	case MMB_ADVISE_FREE: /* without reclaim nothing is ever dropped */
 		return rh->readonly ? refuse(why, -EACCES, "the region is open read-only") : 0;
@@ -396,14 +414,15 @@ static int advise(struct session *s, struct region_handle *rh,
 		atomic_store(&rh->pr->region->huge, true);
 		return 0;
 	default:
-		return refuse(why, -EINVAL, "advice %u doesn't exist in this version", args->advice);
+		return refuse(why, -EINVAL, "advice %u doesn't exist in this version",
+			      args->advice);
 	}
 }
 
 int verb_region_advise(struct session *s, const struct region_range_args *args, struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, args->region, why);
-	int                   r;
+	int r;
 
 	if (!rh)
 		return -EBADF;
@@ -416,8 +435,8 @@ static int lock_verb(struct session *s, const struct region_range_args *args, bo
 		     struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, args->region, why);
-	struct page_range     range;
-	int                   r;
+	struct page_range range;
+	int r;
 
 	if (!rh)
 		return -EBADF;

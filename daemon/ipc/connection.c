@@ -198,14 +198,15 @@ void connection_end(struct connection *c, int code, const char *reason)
 	log_end(c, code, reason);
 	if (c->session)
 		session_end(c->session, reason);
+	atomic_fetch_sub_explicit(&c->worker->nr_connections, 1, memory_order_relaxed);
+	registry_del(c);
+	/* Last of what others see: whoever finds the socket closed finds the rest undone. */
 	if (code)
 		discard_input(c);
 	close(c->sock);
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	outbox_fini(&c->outbox);
-	atomic_fetch_sub_explicit(&c->worker->nr_connections, 1, memory_order_relaxed);
-	registry_del(c);
 	connection_put(c);
 }
 

@@ -54,33 +54,34 @@ int handle_POOL_STAT(struct request *r)
 	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
 
+static_assert((int)ARENA_WINDOWS <= (int)MMB_PACKET_FDS, "a reply has room for the descriptors");
+
 int handle_ARENA_OPEN(struct request *r)
 {
 	const Mmb__Wire__ArenaOpenRequest *m = r->message;
 	Mmb__Wire__ArenaOpenReply          reply = MMB__WIRE__ARENA_OPEN_REPLY__INIT;
-	Mmb__Wire__ArenaWindow             parts[MMB_PACKET_FDS], *pointers[MMB_PACKET_FDS];
-	struct arena_window                windows[MMB_PACKET_FDS];
-	int                                fds[MMB_PACKET_FDS];
-	uint32_t                           nr = 0;
+	Mmb__Wire__ArenaWindow             parts[ARENA_WINDOWS], *pointers[ARENA_WINDOWS];
+	struct arena_opened                opened;
+	int                                fds[ARENA_WINDOWS];
 	int                                error;
 
-	error = verb_arena_open(r->session, m->pool, m->first, MMB_PACKET_FDS, windows, &nr,
-				&reply.total, &r->why);
+	error = verb_arena_open(r->session, m->pool, m->first, &opened, &r->why);
 	if (error)
 		return error;
-	for (uint32_t i = 0; i < nr; i++) {
+	for (uint32_t i = 0; i < opened.nr; i++) {
 		mmb__wire__arena_window__init(&parts[i]);
-		parts[i].address = windows[i].address;
-		parts[i].length = windows[i].length;
-		parts[i].hugetlb = windows[i].hugetlb;
-		parts[i].node = windows[i].node;
+		parts[i].address = opened.windows[i].address;
+		parts[i].length = opened.windows[i].length;
+		parts[i].hugetlb = opened.windows[i].hugetlb;
+		parts[i].node = opened.windows[i].node;
 		pointers[i] = &parts[i];
-		fds[i] = windows[i].fd;
+		fds[i] = opened.windows[i].fd;
 	}
-	reply.n_windows = nr;
+	reply.total = opened.total;
+	reply.n_windows = opened.nr;
 	reply.windows = pointers;
-	error = request_reply(r, &reply.base, (struct wire_fds){ fds, nr });
-	for (uint32_t i = 0; i < nr; i++)
+	error = request_reply(r, &reply.base, (struct wire_fds){ fds, opened.nr });
+	for (uint32_t i = 0; i < opened.nr; i++)
 		close(fds[i]);
 	return error;
 }

@@ -29,7 +29,7 @@ struct listener {
 	struct server *server;
 };
 
-/* Everything but the name. Also takes over options->listen_fd. */
+/* Everything but the name. options->listen_fd is taken over on success. */
 int listener_open(struct listener *l, const struct server_options *options,
 		  char error[SERVER_ERROR_BYTES]);
 /* Accepts on this base from now on, before its loop runs. */

@@ -29,6 +29,7 @@ enum {
 	/* Connections beyond the sessions, so that tools still get in when they are all taken. */
 	SPARE_CONNECTIONS = 64,
 	SPARE_CONNECTIONS_PER_UID = 16,
+	UNREAD_DEADLINE_MS = 5000,
 	POLL_MS = 2,
 };
 
@@ -47,7 +48,7 @@ void server_options_init(struct server_options *options)
 			.requests_in_flight = 64,
 			.upcall_deadline_ms = 5000,
 			.hello_deadline_ms = 5000,
-			.unread_deadline_ms = 5000,
+			.unread_deadline_ms = UNREAD_DEADLINE_MS,
 		},
 		.pass_userfaultfd = PASS_GROUP,
 		.features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG,
@@ -272,6 +273,8 @@ int server_start(const struct server_options *options, struct server **out,
 		return -ENOMEM;
 	}
 	server->options = *options;
+	if (!server->options.limits.unread_deadline_ms)
+		server->options.limits.unread_deadline_ms = UNREAD_DEADLINE_MS;
 	server->nr_workers = min_t(uint32_t, options->nr_workers, SERVER_WORKERS_MAX);
 	server->userfaultfd = -1;
 	snprintf(server->path, sizeof(server->path), "%s", options->path ? options->path : "");

@@ -31,12 +31,12 @@ struct server_limits {
 	uint32_t requests_in_flight; /* of one session, on the work threads */
 	uint64_t upcall_deadline_ms;
 	uint64_t hello_deadline_ms;
-	uint64_t unread_deadline_ms; /* a client that reads no reply for so long is let go */
+	uint64_t unread_deadline_ms; /* for a client that reads no reply; 0: 5 s */
 };
 
 struct server_options {
 	const char            *path;      /* with a listen_fd only shown by STATUS */
-	int                    listen_fd; /* the service manager's listening socket; -1: none */
+	int                    listen_fd; /* of the service manager, taken over; -1: none */
 	uint32_t               mode;      /* permission bits of the socket */
 	int64_t                gid;       /* the socket's group; GID_NONE: the daemon's own */
 	int64_t                admin_gid; /* may use ADMIN methods; GID_NONE: nobody by group */

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * process - parsing /proc/PID/stat
+ */
 #include "os/process.h"
 
 #include <fcntl.h>
@@ -18,9 +21,9 @@ enum { FIELD_START_TIME = 22, FIELD_PROCESSOR = 39 };
  * what follows the last bracket is field 3. */
 static uint64_t stat_field(pid_t pid, int field)
 {
-	char  path[64], text[1024];
+	char path[64], text[1024];
 	char *at;
-	int   fd;
+	int fd;
 	ssize_t got;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);

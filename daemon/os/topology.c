@@ -93,23 +93,29 @@ static void default_distances(struct topology *t)
 			t->nodes[i].distance[j] = i == j ? DISTANCE_SELF : DISTANCE_OTHER;
 }
 
+/* From one node to another as the table has it; 0: not in the table. */
+static uint64_t table_value(struct hwloc_distances_s *d, hwloc_obj_t from, hwloc_obj_t to)
+{
+	int row = hwloc_distances_obj_index(d, from), column = hwloc_distances_obj_index(d, to);
+
+	if (row < 0 || column < 0)
+		return 0;
+	return d->values[(unsigned int)row * d->nbobjs + (unsigned int)column];
+}
+
 /* Relative latencies, scaled so that a node's distance to itself is 10. */
 static void take_distances(struct topology *t, const hwloc_obj_t *objects,
 			   struct hwloc_distances_s *d)
 {
 	for (uint32_t i = 0; i < t->nr_nodes; i++) {
-		int      row = hwloc_distances_obj_index(d, objects[i]);
-		uint64_t self = row < 0 ? 0 : d->values[(unsigned int)row * d->nbobjs + (unsigned int)row];
+		uint64_t self = table_value(d, objects[i], objects[i]);
 
 		for (uint32_t j = 0; self && j < t->nr_nodes; j++) {
-			int      column = hwloc_distances_obj_index(d, objects[j]);
-			uint64_t value;
+			uint64_t value = table_value(d, objects[i], objects[j]) * DISTANCE_SELF;
 
-			if (column < 0 || i == j)
-				continue;
-			value = d->values[(unsigned int)row * d->nbobjs + (unsigned int)column];
-			t->nodes[i].distance[j] =
-				(uint32_t)max_t(uint64_t, value * DISTANCE_SELF / self, DISTANCE_SELF);
+			if (value && i != j)
+				t->nodes[i].distance[j] =
+					(uint32_t)max_t(uint64_t, value / self, DISTANCE_SELF);
 		}
 	}
 }

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/inject.h"
 #include "base/types.h"
@@ -108,12 +109,21 @@ int linux_uffd_wake(int uffd, uint64_t address, uint64_t length)
 	return error ? error : wake(uffd, address, length);
 }
 
-static struct uffd_features kernel;
+static _Atomic(const struct uffd_features *) features_in_use;
+
+void uffd_use_features(const struct uffd_features *f)
+{
+	atomic_store(&features_in_use, f);
+}
 
 static void probe_kernel(void)
 {
+	static struct uffd_features kernel;
+	const struct uffd_features *nobody = NULL;
+
 	if (uffd_features_probe(0, &kernel))
 		kernel = (struct uffd_features){ 0 };
+	atomic_compare_exchange_strong(&features_in_use, &nobody, &kernel);
 }
 
 int linux_uffd_poison(int uffd, uint64_t address, uint64_t length)
@@ -123,8 +133,9 @@ int linux_uffd_poison(int uffd, uint64_t address, uint64_t length)
 
 	if (error)
 		return error;
-	pthread_once(&once, probe_kernel);
-	if (!kernel.poison)
+	if (!atomic_load(&features_in_use))
+		pthread_once(&once, probe_kernel);
+	if (!atomic_load(&features_in_use)->poison)
 		return -EOPNOTSUPP;
 	return fill_range(uffd, address, length, fill_poison).error;
 }

@@ -64,7 +64,7 @@ int uffd_features_probe(uint64_t hide, struct uffd_features *out)
 	out->wp_shmem = out->bits & UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	out->wp_unpopulated = out->bits & UFFD_FEATURE_WP_UNPOPULATED;
 	out->poison = out->bits & UFFD_FEATURE_POISON;
-	/* The mode has no bit of its own; it came with the kernel that brought poison, or before. */
+	/* The mode has no bit of its own; it came with poison's kernel, or before. */
 	out->continue_wp = out->poison;
 	out->wp_async = out->bits & UFFD_FEATURE_WP_ASYNC;
 	return 0;

@@ -32,6 +32,8 @@ struct uffd_features {
 /* hide: UFFD_FEATURE_* bits to pretend absent (a test plays an older kernel); 0 in production.
  * -ENOSYS: no userfaultfd at all, or another negative errno. */
 int uffd_features_probe(uint64_t hide, struct uffd_features *out);
+/* What os_linux goes by from now on, instead of a probe of its own; f must stay. */
+void uffd_use_features(const struct uffd_features *f);
 /* True if regions can be served. Otherwise `missing` names what isn't there, comma-separated. */
 bool uffd_features_sufficient(const struct uffd_features *f, char *missing, size_t size);
 

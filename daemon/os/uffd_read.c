@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * uffd_read - struct uffd_msg to struct os_uffd_event
+ */
 #include "os/uffd_read.h"
 
 #include <errno.h>
@@ -58,7 +61,7 @@ static void decode(const struct uffd_msg *msg, struct os_uffd_event *event)
 static ssize_t read_nowait(int uffd, void *buffer, size_t bytes)
 {
 	struct iovec iov = { .iov_base = buffer, .iov_len = bytes };
-	ssize_t      got;
+	ssize_t got;
 
 	if (atomic_load_explicit(&nowait_refused, memory_order_relaxed))
 		return read(uffd, buffer, bytes);
@@ -72,8 +75,8 @@ static ssize_t read_nowait(int uffd, void *buffer, size_t bytes)
 int linux_uffd_read(int uffd, struct os_uffd_event *events)
 {
 	struct uffd_msg msgs[OS_UFFD_EVENTS];
-	ssize_t         got = read_nowait(uffd, msgs, sizeof(msgs));
-	int             nr;
+	ssize_t got = read_nowait(uffd, msgs, sizeof(msgs));
+	int nr;
 
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;

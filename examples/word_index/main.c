@@ -21,6 +21,7 @@
 
 #include "index.h"
 #include "report.h"
+#include "tally.h"
 #include "word.h"
 #include "worker.h"
 
@@ -144,7 +145,8 @@ static void job_lose_worker(struct job *job)
 		if (loss.ns > 10000000000)
 			die("the killed worker's memory didn't come back", -ETIMEDOUT);
 	} while (loss.after.sessions >= loss.before.sessions ||
-		 loss.after.resident >= loss.before.resident);
+		 loss.after.committed > loss.before.committed - TALLY_BYTES ||
+		 loss.after.resident > loss.before.resident - TALLY_BYTES);
 	loss.chunks_again = index_forget_worker(job->index, victim);
 	report_loss(&loss);
 	atomic_store(&job->index->is_pausing, 0);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "tally.h"
 #include "word.h"
 
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
@@ -16,14 +17,16 @@ enum { NR_TOP = 5 };
 
 void report_loss(const struct loss *loss)
 {
-	printf("  lost      worker %u (pid %d), killed in the middle, with %u chunks and %.1f MiB of "
-	       "page runs;\n",
-	       loss->worker, loss->pid, loss->chunks_done, MIB(loss->run_bytes));
-	printf("            %.1f ms later the pool had %.1f MiB resident instead of %.1f, %" PRIu64
-	       " sessions instead of %" PRIu64 ";\n",
-	       MS(loss->ns), MIB(loss->after.resident), MIB(loss->before.resident),
-	       loss->after.sessions, loss->before.sessions);
-	printf("            the others do its %u chunks again\n", loss->chunks_again);
+	printf("  lost      worker %u (pid %d), killed with a private region of %.1f MiB "
+	       "and %.1f MiB of page runs;\n",
+	       loss->worker, loss->pid, MIB(TALLY_BYTES), MIB(loss->run_bytes));
+	printf("            %.1f ms later: sessions %" PRIu64 " -> %" PRIu64
+	       ", committed %.1f -> %.1f MiB, resident %.1f -> %.1f MiB;\n",
+	       MS(loss->ns), loss->before.sessions, loss->after.sessions,
+	       MIB(loss->before.committed), MIB(loss->after.committed),
+	       MIB(loss->before.resident), MIB(loss->after.resident));
+	printf("            the others did its %u finished chunks and %u unfinished ones again\n",
+	       loss->chunks_done, loss->chunks_again - loss->chunks_done);
 }
 
 void report_build(const struct index *index, uint64_t ns)

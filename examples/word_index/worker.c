@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "index.h"
+#include "tally.h"
 #include "word.h"
 
 enum { RUN_ORDER = 6, RUN_BYTES = 4096 << RUN_ORDER, LOOKUPS = 200000 };
@@ -26,6 +27,7 @@ struct worker {
 	struct mmb_pool      *pool;
 	struct index         *index;
 	struct worker_report *report;
+	struct tally         *tally;
 	struct posting       *next_posting, *end_of_run;
 };
 
@@ -53,6 +55,8 @@ static int worker_open(struct worker *w, const char *pool_name, uint32_t number)
 		r = mmb_region_open(w->pool, CORPUS_REGION, 0, MMB_REGION_READONLY, NULL, &corpus);
 	if (r == 0)
 		r = mmb_region_open(w->pool, INDEX_REGION, 0, 0, NULL, &index);
+	if (r == 0)
+		r = tally_open(w->pool, &w->tally);
 	if (r < 0)
 		return r;
 	w->number = number;
@@ -76,8 +80,8 @@ static struct posting *posting_new(struct worker *w)
 	return w->next_posting++;
 }
 
-/* One more occurrence of the word in the document. */
-static int worker_add(struct worker *w, const char *word, uint32_t document)
+/* The word stands `count` more times in the document. */
+static int worker_add(struct worker *w, const char *word, uint32_t document, uint32_t count)
 {
 	struct slot *slot = index_slot(w->index, word);
 	struct posting *posting;
@@ -86,15 +90,26 @@ static int worker_add(struct worker *w, const char *word, uint32_t document)
 		return -ENOSPC;
 	posting = slot->of[w->number];
 	if (posting && posting->document == document) {
-		posting->count++;
+		posting->count += count;
 		return 0;
 	}
 	posting = posting_new(w);
 	if (!posting)
 		return -ENOMEM;
-	*posting = (struct posting){ slot->of[w->number], document, 1 };
+	*posting = (struct posting){ slot->of[w->number], document, count };
 	slot->of[w->number] = posting;
 	return 0;
+}
+
+/* Moves what is tallied into the shared index. */
+static int worker_flush(struct worker *w, uint32_t document)
+{
+	struct tally_entry entry;
+	int r = 0;
+
+	while (r == 0 && (entry = tally_take(w->tally)).word)
+		r = worker_add(w, entry.word, document, (uint32_t)entry.count);
+	return r;
 }
 
 static int worker_do_chunk(struct worker *w, const struct chunk *chunk)
@@ -102,13 +117,19 @@ static int worker_do_chunk(struct worker *w, const struct chunk *chunk)
 	const struct corpus *corpus = w->index->corpus;
 	int r = 0;
 
-	for (uint32_t i = chunk->first; i < chunk->first + chunk->nr; i++) {
+	for (uint32_t i = chunk->first; i < chunk->first + chunk->nr && r == 0; i++) {
 		const struct document *document = &corpus->documents[i];
 		const char *end = document->text + document->bytes;
 		const char *word = word_next(document->text, end);
 
-		for (; word && r == 0; word = word_next(word_end(word), end))
-			r = worker_add(w, word, i);
+		while (word && r == 0) {
+			if (tally_add(w->tally, word))
+				word = word_next(word_end(word), end);
+			else
+				r = worker_flush(w, i);
+		}
+		if (r == 0)
+			r = worker_flush(w, i);
 	}
 	return r;
 }

@@ -203,18 +203,18 @@ int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, st
 	return check_handle(handle, FAKE_POOL, why);
 }
 
-int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, uint32_t max,
-		    struct arena_window *out, uint32_t *nr, uint32_t *total, struct refusal *why)
+int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, struct arena_opened *out,
+		    struct refusal *why)
 {
 	seen(s);
 	if (check_handle(handle, FAKE_POOL, why))
 		return -EINVAL;
-	*total = 5;
-	for (*nr = 0; *nr < max && first + *nr < *total; (*nr)++) {
-		out[*nr] = (struct arena_window){
-			.address = FAKE_ADDRESS + ((uint64_t)(first + *nr) << 32),
+	out->total = 5;
+	for (out->nr = 0; out->nr < ARENA_WINDOWS && first + out->nr < out->total; out->nr++) {
+		out->windows[out->nr] = (struct arena_window){
+			.address = FAKE_ADDRESS + ((uint64_t)(first + out->nr) << 32),
 			.length = 1 << 30,
-			.node = first + *nr,
+			.node = first + out->nr,
 			.fd = session_fault_log_fd(s),
 		};
 	}

@@ -86,6 +86,11 @@ uint64_t test_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
+uint64_t test_below(uint64_t *state, uint64_t bound)
+{
+	return test_random(state) % bound;
+}
+
 bool test_wait(bool (*condition)(void *arg), void *arg, unsigned int seconds)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };

@@ -38,6 +38,8 @@ _Noreturn void test_skip(const char *reason);
 uint64_t test_seed(void);
 /* A fast reproducible generator. */
 uint64_t test_random(uint64_t *state);
+/* 0 .. bound - 1 */
+uint64_t test_below(uint64_t *state, uint64_t bound);
 /* Waits until condition(arg) holds; false after `seconds`. */
 bool test_wait(bool (*condition)(void *arg), void *arg, unsigned int seconds);
 

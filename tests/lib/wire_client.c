@@ -55,8 +55,10 @@ uint64_t wire_client_send(struct wire_client *c, uint32_t method, const Protobuf
 	uint8_t            tx[MMB_PACKET_MAX];
 	ssize_t            nr = wire_encode(&head, body, tx, sizeof(tx));
 
-	if (nr < 0 || wire_send(c->sock, tx, (size_t)nr, fds, MSG_DONTWAIT))
+	if (nr < 0 || wire_send(c->sock, tx, (size_t)nr, fds, MSG_DONTWAIT)) {
+		c->last_id--;
 		return 0;
+	}
 	return head.id;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * test_memblock_model - random operations against a plain reference
+ *
  * memblock against a plain array: one record for each of 512 pages.
  */
 #include <string.h>
@@ -20,20 +22,15 @@ static struct model_page model[PAGES];
 static char              arena[PAGES * PAGE_SIZE];
 static uint64_t          state;
 
-static void *to_virt(uint64_t address)
+static void *model_virt(uint64_t address)
 {
 	return arena + address;
 }
 
-static uint64_t below(uint64_t bound)
-{
-	return test_random(&state) % bound;
-}
-
 static void pick_range(uint64_t *first, uint64_t *nr)
 {
-	*first = below(PAGES);
-	*nr = 1 + below(below(4) ? 16 : PAGES);
+	*first = test_below(&state, PAGES);
+	*nr = 1 + test_below(&state, test_below(&state, 4) ? 16 : PAGES);
 	*nr = min_t(uint64_t, *nr, PAGES - *first);
 }
 
@@ -69,9 +66,10 @@ static uint64_t model_find(uint64_t nr, uint64_t align, int nid)
 static void step_add(void)
 {
 	uint64_t first, nr;
-	int      nid = (int)below(NODES);
-	uint32_t flags = below(6) == 0 ? MEMBLOCK_HOTPLUG : below(6) == 0 ? MEMBLOCK_NOMAP : 0;
+	int      nid = (int)test_below(&state, NODES);
+	uint32_t flags = 1U << test_below(&state, 16);
 
+	flags &= MEMBLOCK_HOTPLUG | MEMBLOCK_NOMAP; /* mostly none */
 	pick_range(&first, &nr);
 	EXPECT_EQ(memblock_add_node(&mb, bytes(first), bytes(nr), nid, flags), 0);
 	for (uint64_t i = first; i < first + nr; i++)
@@ -115,8 +113,9 @@ static void step_free(void)
 
 static void step_alloc(void)
 {
-	uint64_t nr = 1 + below(12), align = 1ULL << below(4), expected, got;
-	int      nid = (int)below(NODES + 1) - 1;
+	uint64_t nr = 1 + test_below(&state, 12), align = 1ULL << test_below(&state, 4);
+	uint64_t expected, got;
+	int      nid = (int)test_below(&state, NODES + 1) - 1;
 
 	expected = model_find(nr, align, nid);
 	if (!expected && nid != NUMA_NO_NODE)
@@ -130,7 +129,7 @@ static void step_alloc(void)
 static void step_set_node(void)
 {
 	uint64_t first, nr;
-	int      nid = (int)below(NODES);
+	int      nid = (int)test_below(&state, NODES);
 
 	pick_range(&first, &nr);
 	EXPECT_EQ(memblock_set_node(&mb, bytes(first), bytes(nr), nid), 0);
@@ -169,15 +168,15 @@ static void count_walk(bool (*next)(const struct memblock *, struct memblock_wal
 		EXPECT(seen[i] == usable(i));
 }
 
-static void one_seed(uint64_t seed)
+static void run_memblock(uint64_t seed)
 {
 	struct validation v = { 0 };
 
 	state = seed;
-	memblock_init(&mb, to_virt);
+	memblock_init(&mb, model_virt);
 	memset(model, 0, sizeof(model));
 	for (int step = 0; step < STEPS; step++)
-		steps[below(ARRAY_SIZE(steps))]();
+		steps[test_below(&state, ARRAY_SIZE(steps))]();
 	compare_pages();
 	count_walk(memblock_walk_next);
 	count_walk(memblock_walk_prev);
@@ -185,13 +184,13 @@ static void one_seed(uint64_t seed)
 	EXPECT_EQ(v.nr_differences, 0);
 }
 
-static void random_operations(void)
+static void memblock_agrees(void)
 {
 	for (uint64_t i = 0; i < SEEDS; i++)
-		one_seed(test_seed() + i);
+		run_memblock(test_seed() + i);
 }
 
 static const struct test_case cases[] = {
-	{ "memblock agrees with a record for every page", random_operations },
+	{ "memblock agrees with a record for every page", memblock_agrees },
 };
 TEST_MAIN(cases)

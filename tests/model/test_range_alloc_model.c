@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * test_range_alloc_model - random operations against a plain reference
+ *
  * range_alloc against an array of taken units.
  */
 #include <errno.h>
@@ -14,11 +16,6 @@ static struct range_alloc ra;
 static struct range       ranges[RANGES];
 static bool               taken[START + UNITS];
 static uint64_t           state;
-
-static uint64_t below(uint64_t bound)
-{
-	return test_random(&state) % bound;
-}
 
 static bool is_free(uint64_t at, uint64_t length)
 {
@@ -49,15 +46,15 @@ static int64_t model_find(const struct range_request *want)
 static void step_alloc(struct range *r)
 {
 	struct range_request want = {
-		.length = 1 + below(24), .align = 1 + below(9), .low = START,
-		.high = START + UNITS,
+		.length = 1 + test_below(&state, 24), .align = 1 + test_below(&state, 9),
+		.low = START, .high = START + UNITS,
 	};
 	int64_t expected;
 	int     error;
 
-	if (below(3) == 0) {
-		want.low = below(UNITS);
-		want.high = want.low + below(UNITS);
+	if (test_below(&state, 3) == 0) {
+		want.low = test_below(&state, UNITS);
+		want.high = want.low + test_below(&state, UNITS);
 	}
 	expected = model_find(&want);
 	error = range_alloc_within(&ra, r, &want);
@@ -70,7 +67,7 @@ static void step_alloc(struct range *r)
 
 static void step_alloc_at(struct range *r)
 {
-	uint64_t at = below(START + UNITS + 10), length = 1 + below(12);
+	uint64_t at = test_below(&state, START + UNITS + 10), length = 1 + test_below(&state, 12);
 	int      error = range_alloc_at(&ra, r, at, length);
 
 	EXPECT(is_free(at, length) == (error == 0));
@@ -94,19 +91,19 @@ static void check_all(void)
 	}
 }
 
-static void one_seed(uint64_t seed)
+static void run_range_alloc(uint64_t seed)
 {
 	state = seed;
 	memset(taken, 0, sizeof(taken));
 	memset(ranges, 0, sizeof(ranges));
 	range_alloc_init(&ra, START, START + UNITS);
 	for (int step = 0; step < STEPS; step++) {
-		struct range *r = &ranges[below(RANGES)];
+		struct range *r = &ranges[test_below(&state, RANGES)];
 
 		if (r->length) {
 			mark(r, r->length, false);
 			range_free(&ra, r);
-		} else if (below(4)) {
+		} else if (test_below(&state, 4)) {
 			step_alloc(r);
 		} else {
 			step_alloc_at(r);
@@ -115,13 +112,13 @@ static void one_seed(uint64_t seed)
 	check_all();
 }
 
-static void random_operations(void)
+static void range_alloc_agrees(void)
 {
 	for (uint64_t i = 0; i < SEEDS; i++)
-		one_seed(test_seed() + i);
+		run_range_alloc(test_seed() + i);
 }
 
 static const struct test_case cases[] = {
-	{ "range_alloc agrees with an array of taken units", random_operations },
+	{ "range_alloc agrees with an array of taken units", range_alloc_agrees },
 };
 TEST_MAIN(cases)

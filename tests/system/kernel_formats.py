@@ -181,6 +181,7 @@ class Broker:
     """A private mmbrokerd and mmbctl beside it."""
 
     def __init__(self, build):
+        self.build = build
         self.daemon_path = os.path.join(build, "daemon/mmbrokerd")
         self.ctl_path = os.path.join(build, "tools/mmbctl")
         self.folder = tempfile.mkdtemp(prefix="mmb-formats-")
@@ -304,6 +305,82 @@ def lists(broker):
     expect(verified["checked"] > 0 and verified["differences"] == 0, f"{verified}")
 
 
+def client_process(library, socket, ready):
+    """A child with a named and an unnamed region and a page run, until its stdin ends."""
+    script = """
+import ctypes, sys
+lib = ctypes.CDLL(sys.argv[1])
+for name in ("mmb_error", "mmb_region_address", "mmb_alloc_pages"):
+    getattr(lib, name).restype = ctypes.c_char_p if name == "mmb_error" else ctypes.c_void_p
+def must(good):
+    if not good:
+        sys.exit(lib.mmb_error().decode())
+mmb, pool, named, own = (ctypes.c_void_p() for _ in range(4))
+must(lib.mmb_open(sys.argv[2].encode(), None, ctypes.byref(mmb)) == 0)
+must(lib.mmb_pool_open(mmb, b"formats", 1, None, ctypes.byref(pool)) == 0)
+must(lib.mmb_region_open(pool, b"named", ctypes.c_size_t(8 << 20), 1, None,
+                         ctypes.byref(named)) == 0)
+must(lib.mmb_region_create(pool, ctypes.c_size_t(1 << 20), None, ctypes.byref(own)) == 0)
+ctypes.memset(lib.mmb_region_address(named), 1, 4 << 20)
+must(lib.mmb_region_lock(own, ctypes.c_size_t(0), ctypes.c_size_t(1 << 16)) == 0)
+must(lib.mmb_alloc_pages(pool, 2, 0))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, library, socket], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    if process.stdout.readline() != "ready\n":
+        raise RuntimeError(f"the client: {process.communicate()[1]}")
+    ready.append(process)
+
+
+def with_client(broker):
+    """a client's memory shows in lists, maps and texts, and they agree"""
+    library = os.path.join(broker.build, "libclient/libmmbroker.so")
+    if not os.path.exists(library):
+        raise Skip("libmmbroker isn't built")
+    processes = []
+    client_process(library, broker.socket, processes)
+    try:
+        check_client(broker)
+    finally:
+        processes[0].stdin.close()
+        processes[0].wait(20)
+
+
+def check_client(broker):
+    [pool] = [row for row in broker.json("pools") if row["name"] == "formats"]
+    regions = {row["name"]: row for row in broker.json("regions", "--pool", "formats")}
+    expect(set(regions) == {"named", ""}, f"{regions}")
+    expect(regions["named"]["resident"] >= 4 << 20 and regions[""]["locked"] == 1 << 16,
+           f"{regions}")
+    [session] = [row for row in broker.json("sessions") if row["regions"] == 2]
+    windows = parse_smaps(broker.ctl("maps", str(session["id"])))
+    expect(sorted(w["Size"] for w in windows) == [1 << 20, 8 << 20], f"{windows}")
+    expect(sum(w["Rss"] for w in windows) == sum(r["resident"] for r in regions.values()),
+           f"{windows}")
+    rows = broker.json("maps", str(session["id"]))
+    expect([row["Rss"] for row in rows] == [w["Rss"] for w in windows], f"{rows}")
+    expect({row["name"].split("/")[0] for row in rows} == {"formats"}, f"{rows}")
+    memory = parse_meminfo(broker.ctl("meminfo", "--pool", "formats"))
+    expect(memory["Shmem"] == regions["named"]["resident"], f"{memory}")
+    expect(memory["AnonPages"] == regions[""]["resident"], f"{memory}")
+    expect(memory["Mlocked"] == 1 << 16, f"{memory}")
+    expect(memory["Committed_AS"] == pool["committed"], f"{memory}")
+    zones = parse_zoneinfo(broker.ctl("zoneinfo", "--pool", "formats"))
+    normal = [zone for (_, name), zone in zones.items() if name == "Normal"]
+    movable = [zone for (_, name), zone in zones.items() if name == "Movable"]
+    expect(sum(zone["pages"]["present"] for zone in normal) << 12 == pool["arena"], f"{normal}")
+    expect(sum(zone["pages"]["present"] for zone in movable) << 12 ==
+           sum(region["resident"] for region in regions.values()), f"{movable}")
+    buddy = parse_buddyinfo(broker.ctl("buddyinfo", "--pool", "formats"))
+    free = sum(count << order for counts in buddy.values() for order, count in enumerate(counts))
+    expect(free == sum(zone["pages"]["free"] for zone in zones.values()), "free pages")
+    events = parse_vmstat(broker.ctl("vmstat", "--pool", "formats"))
+    expect(events["pgalloc_normal"] >= 4 and "pgfault" not in events, f"{events}")
+
+
 def procps(broker):
     """free and vmstat read the texts in the place of the kernel's files"""
     unshare, free, vmstat = (shutil.which(name) for name in ("unshare", "free", "vmstat"))
@@ -331,7 +408,8 @@ def refusals(broker):
     expect("nobody" in broker.ctl("meminfo", "--pool", "nobody", code=1), "the pool is named")
     expect("ENOENT" in broker.ctl("maps", "999999", code=1), "the errno is named")
     for wrong in (("nonsense",), ("maps",), ("maps", "x"), ("status", "x"),
-                  ("--pool", "a", "status"), ("--json", "help"), ("--timeout", "0", "status"), ("--nonsense",), ()):
+                  ("--pool", "a", "status"), ("--json", "help"),
+                  ("--timeout", "0", "status"), ("--nonsense",), ()):
         broker.ctl(*wrong, code=2)
 
 
@@ -375,8 +453,8 @@ def not_running(broker):
 
 
 # In this order: the last two end the broker.
-CASES = (host_files, broker_texts, figures_agree, json_agrees, lists, procps, refusals, timeout,
-         doctor, not_running)
+CASES = (host_files, broker_texts, figures_agree, json_agrees, lists, with_client, procps,
+         refusals, timeout, doctor, not_running)
 
 
 def run_case(case, broker):

@@ -10,6 +10,7 @@
 #include "fake_broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -30,6 +31,9 @@ enum {
 	REGION_PAGE = 4096,
 	WAIT_SECONDS = 10,
 };
+
+/* Where nothing else comes by itself, and ThreadSanitizer lets a program map. */
+#define FAKE_ADDRESSES 0x7e9000000000ull
 
 struct peer {
 	struct fake_broker   *broker;
@@ -292,7 +296,8 @@ static void answer_locked(struct fake_broker *b, const struct held *h)
 
 	wire_scratch_init(&scratch, memory_for_requests, sizeof(memory_for_requests));
 	must(!wire_decode(h->bytes, h->length, &packet), "decode");
-	must(!wire_unpack(&packet, wire_method(packet.method)->request, &scratch, &request), "body");
+	must(!wire_unpack(&packet, wire_method(packet.method)->request, &scratch, &request),
+	     "body");
 	a.request = request;
 	a.head = (struct wire_packet){ .method = packet.method, .id = packet.id };
 	if (b->confused)
@@ -367,7 +372,6 @@ struct fake_broker *broker_start(void)
 {
 	struct fake_broker *b = calloc(1, sizeof(*b));
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	void *hint;
 
 	must(b, "calloc");
 	strcpy(b->directory, "/tmp/fake-broker-XXXXXX");
@@ -379,13 +383,8 @@ struct fake_broker *broker_start(void)
 	b->arena = memory("arena", BROKER_ARENA_BYTES);
 	/* Granted pages are present: nobody serves faults here. */
 	must(!fallocate(b->arena, 0, 0, BROKER_ARENA_BYTES), "fallocate");
-	/* Two ranges that are free now. */
-	hint = mmap(NULL, 4 * BROKER_ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(hint != MAP_FAILED, "mmap");
-	munmap(hint, 4 * BROKER_ARENA_BYTES);
-	b->arena_address = ((uintptr_t)hint + BROKER_ARENA_BYTES) &
-			   ~(uint64_t)(BROKER_ARENA_BYTES - 1);
-	b->region_address = b->arena_address + BROKER_ARENA_BYTES;
+	b->arena_address = FAKE_ADDRESSES;
+	b->region_address = FAKE_ADDRESSES + BROKER_ARENA_BYTES;
 	b->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	must(!bind(b->listener, (struct sockaddr *)&address, sizeof(address)), "bind");
 	must(!listen(b->listener, PEERS_MAX), "listen");

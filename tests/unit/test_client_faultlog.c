@@ -15,12 +15,12 @@ static _Alignas(64) union {
 	struct mmb_fault_log log;
 	uint8_t              page[MMB_FAULT_LOG_BYTES];
 } memory;
-static struct mmb_fault_log *const log = &memory.log;
+static struct mmb_fault_log *const faults = &memory.log;
 
 static void record(uint64_t address, uint64_t length, int number)
 {
-	uint64_t head = atomic_load(&log->head);
-	struct mmb_fault_record *r = &log->records[head % MMB_FAULT_RECORDS];
+	uint64_t head = atomic_load(&faults->head);
+	struct mmb_fault_record *r = &faults->records[head % MMB_FAULT_RECORDS];
 
 	atomic_fetch_add(&r->seq, 1);
 	r->error = -number;
@@ -30,7 +30,7 @@ static void record(uint64_t address, uint64_t length, int number)
 	snprintf(r->region, sizeof(r->region), "region%d", number);
 	snprintf(r->cause, sizeof(r->cause), "cause %d", number);
 	atomic_fetch_add(&r->seq, 1);
-	atomic_store(&log->head, head + 1);
+	atomic_store(&faults->head, head + 1);
 }
 
 static void begin(void)
@@ -46,13 +46,13 @@ static void the_newest_record_wins(void)
 	record(0x10000, 0x1000, 1);
 	record(0x10000, 0x2000, 2);
 	record(0x90000, 0x1000, 3);
-	EXPECT(faultlog_find(log, 0x10123, &info));
+	EXPECT(faultlog_find(faults, 0x10123, &info));
 	EXPECT_EQ(info.error, -2);
 	EXPECT_EQ(info.offset, 0x5123);
 	EXPECT(!strcmp(info.region, "region2"));
 	EXPECT(!strcmp(info.cause, "cause 2"));
-	EXPECT(!faultlog_find(log, 0x12000, &info));
-	EXPECT(!faultlog_find(log, 0xffff, &info));
+	EXPECT(!faultlog_find(faults, 0x12000, &info));
+	EXPECT(!faultlog_find(faults, 0xffff, &info));
 }
 
 static void old_records_are_overwritten(void)
@@ -62,9 +62,9 @@ static void old_records_are_overwritten(void)
 	begin();
 	for (int i = 0; i < MMB_FAULT_RECORDS + 3; i++)
 		record(0x1000000 + (uint64_t)i * 0x1000, 0x1000, i);
-	EXPECT(!faultlog_find(log, 0x1000000, &info));
-	EXPECT(!faultlog_find(log, 0x1002000, &info));
-	EXPECT(faultlog_find(log, 0x1003000, &info));
+	EXPECT(!faultlog_find(faults, 0x1000000, &info));
+	EXPECT(!faultlog_find(faults, 0x1002000, &info));
+	EXPECT(faultlog_find(faults, 0x1003000, &info));
 	EXPECT_EQ(info.error, -3);
 }
 
@@ -75,8 +75,8 @@ static void a_record_being_written_is_passed_over(void)
 	begin();
 	record(0x10000, 0x1000, 1);
 	record(0x10000, 0x1000, 2);
-	atomic_fetch_add(&log->records[1].seq, 1);
-	EXPECT(faultlog_find(log, 0x10000, &info));
+	atomic_fetch_add(&faults->records[1].seq, 1);
+	EXPECT(faultlog_find(faults, 0x10000, &info));
 	EXPECT_EQ(info.error, -1);
 }
 
@@ -88,7 +88,7 @@ static void nonsense_from_outside_does_no_harm(void)
 	for (int round = 0; round < 2000; round++) {
 		for (size_t i = 0; i < sizeof(memory.page); i++)
 			memory.page[i] = (uint8_t)test_random(&seed);
-		if (faultlog_find(log, test_random(&seed), &info)) {
+		if (faultlog_find(faults, test_random(&seed), &info)) {
 			EXPECT(memchr(info.region, 0, sizeof(info.region)));
 			EXPECT(memchr(info.cause, 0, sizeof(info.cause)));
 		}
@@ -105,7 +105,7 @@ static void every_open_connection_is_asked(void)
 	begin();
 	EXPECT_EQ(process_init(), 0);
 	record(0x10000, 0x1000, 4);
-	first = process_add(none, log);
+	first = process_add(none, faults);
 	second = process_add(none, NULL);
 	EXPECT(first && second && first != second);
 	EXPECT_EQ(mmb_fault_info((void *)0x10010, &info), 0);
@@ -116,7 +116,7 @@ static void every_open_connection_is_asked(void)
 	EXPECT_EQ(info.cause[0], 'x');
 	process_del(first);
 	EXPECT_EQ(mmb_fault_info((void *)0x10010, &info), -ENOENT);
-	EXPECT(process_add(none, log) == first);
+	EXPECT(process_add(none, faults) == first);
 	process_del(first);
 	process_del(second);
 }

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_cpu - slots and their owners
+ */
 #include "base/cpu.h"
 
 #include <errno.h>

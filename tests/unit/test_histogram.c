@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_histogram - buckets and percentiles
+ */
 #include "base/histogram.h"
 #include "lib/test.h"
 

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_hugepages - parsing the host's files, from a pretended root
+ */
 #include "os/hugepages.h"
 
 #include <errno.h>

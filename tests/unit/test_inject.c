@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_inject - failing the chosen pass
+ */
 #include "base/inject.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_list - the embedded list
+ */
 #include "base/list.h"
 #include "lib/test.h"
 

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_lock - order of ranks, waiting
+ */
 #include "base/lock.h"
 
 #include <signal.h>

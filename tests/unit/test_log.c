@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * test_log - what a reader of stderr sees
+ *
  * Each case runs in a child of its own, because the kind of stderr is looked at once a process.
  */
 #include "base/log.h"

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_memblock - the kernel's behaviour, case by case (memblock.c, memblock_alloc.c)
+ */
 #include "mm/phys/memblock.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_os_linux - files, address space and binding on the running kernel
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <numaif.h>
@@ -136,7 +139,7 @@ static void reserve_map_unmap(void)
 	char *page;
 	int   fd = new_file(4 * MB);
 
-	EXPECT_EQ(os->reserve(NULL, 1ULL << 40, &base), 0);
+	EXPECT_EQ(os->reserve(NULL, 1ULL << 33, &base), 0);
 	EXPECT_EQ(os->reserve(base, MB, &again), -EEXIST);
 	EXPECT_EQ(os->populate(fd, 0, 2 * MB, OS_NODE_ANY), 0);
 	EXPECT_EQ(os->map((char *)base + 8 * MB, 4 * MB, fd, 0), 0);
@@ -148,7 +151,7 @@ static void reserve_map_unmap(void)
 	EXPECT_EQ(os->reserve(page, 4 * MB, &again), -EEXIST);
 	EXPECT_EQ(os->map(page, 4 * MB, fd, 0), 0);
 	EXPECT_EQ(page[0], 'x');
-	EXPECT_EQ(munmap(base, 1ULL << 40), 0);
+	EXPECT_EQ(munmap(base, 1ULL << 33), 0);
 	EXPECT_EQ(os->reserve(base, MB, &again), 0);
 	EXPECT(again == base);
 	EXPECT_EQ(munmap(base, MB), 0);

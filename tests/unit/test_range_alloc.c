@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_range_alloc - first fit, alignment, bounds
+ */
 #include "base/range_alloc.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_rbtree - the tree against its own rules and sums
+ */
 #include "base/rbtree.h"
 #include "lib/test.h"
 
@@ -57,7 +60,7 @@ static void expect_sound(const struct rb_root *root, uint64_t nr, uint64_t sum)
 	EXPECT_EQ(root->node ? item_of(root->node)->sum : 0, sum);
 }
 
-static void random_operations(void)
+static void stays_sound(void)
 {
 	struct rb_root root = RB_ROOT;
 	uint64_t       state = test_seed(), nr = 0, sum = 0;
@@ -141,7 +144,7 @@ static void changed_entry_propagates(void)
 
 static const struct test_case cases[] = {
 	{ "random insertions and erasures keep order, balance and augmented sums",
-	  random_operations },
+	  stays_sound },
 	{ "a plain tree stays balanced in ascending order and empties", plain_tree_empties },
 	{ "a replaced node has its victim's neighbours", replaced_node_stands_in },
 	{ "a changed entry reaches the root's augmented value", changed_entry_propagates },

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_topology - the machine, a synthetic and a described one
+ */
 #include "os/topology.h"
 
 #include <stdlib.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * test_uffd - the ioctls that answer faults, on the running kernel
+ *
  * The ioctls on a real userfaultfd over a window in this process.
  */
 #include <errno.h>
@@ -169,6 +171,18 @@ static void poison_spares_mapped_pages(void)
 	close_window();
 }
 
+static void old_kernel_has_no_poison(void)
+{
+	struct uffd_features old;
+
+	open_window();
+	EXPECT_EQ(uffd_features_probe(UFFD_FEATURE_POISON, &old), 0);
+	uffd_use_features(&old);
+	EXPECT_EQ(os->uffd_poison(uffd, page(0), PAGE_SIZE), -EOPNOTSUPP);
+	uffd_use_features(&kernel);
+	close_window();
+}
+
 static void unprotect_lets_writers_go(void)
 {
 	struct uffdio_writeprotect protect = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
@@ -271,6 +285,8 @@ static const struct test_case cases[] = {
 	{ "a sleeper on a page that is mapped already is woken", sleeper_on_mapped_page_is_woken },
 	{ "poison ends touchers of absent pages and spares mapped ones",
 	  poison_spares_mapped_pages },
+	{ "an older kernel, played by hiding the feature, doesn't poison",
+	  old_kernel_has_no_poison },
 	{ "unprotecting lets writers go on", unprotect_lets_writers_go },
 	{ "an unmapped window gives an error, waking it none", errors_are_told },
 	{ "continue steps by 2 MiB over hugetlb", hugetlb_steps },

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/inject.h"
 #include "mm/balance/alloc_failure.h"
 #include "mm/phys/buddy.h"
 #include "mm/phys/guard.h"
@@ -329,17 +328,9 @@ int alloc_pages_bulk(const struct alloc_request *request, unsigned int nr, struc
 	return got ? (int)got : r;
 }
 
-int alloc_pages(const struct alloc_request *request, struct page **out)
+int alloc_pages_miss(const struct alloc_request *request, struct page **out)
 {
 	int r = alloc_pages_bulk(request, 1, out);
 
 	return r < 0 ? r : 0;
-}
-
-void free_pages(struct page *page, unsigned int order)
-{
-	uint32_t word = pg_load(page);
-
-	CHECK(pg_word_state(word) == PG_ALLOCATED && pg_word_order(word) == order);
-	free_unref_page(page_zone(page), page, order);
 }

@@ -15,6 +15,7 @@
 #ifndef MMB_MM_BALANCE_ALLOC_H
 #define MMB_MM_BALANCE_ALLOC_H
 
+#include "base/inject.h"
 #include "mm/phys/pcp.h"
 #include "mm/phys/zone_grow.h"
 
@@ -73,12 +74,48 @@ struct alloc_request {
 	struct alloc_failure    *failure;     /* filled on failure; may be NULL */
 };
 
+/* What alloc_pages() does when the nearest pageset has no such block, or the flags ask for more. */
+int alloc_pages_miss(const struct alloc_request *request, struct page **out);
+
+/* Requests that a hit on the preferred node's pageset answers completely: nothing to zero, no
+ * contradiction, no test that wants a failure. */
+static inline struct page *alloc_pages_hit(const struct alloc_request *request)
+{
+	enum migratetype type = request->gfp & GFP_MOVABLE ? MIGRATE_MOVABLE : MIGRATE_UNMOVABLE;
+	struct zone     *zone;
+
+	if (request->gfp & ~(uint32_t)(GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY | GFP_THISNODE))
+		return NULL;
+	if (request->order > MAX_ORDER || (uint32_t)request->node >= MAX_NUMNODES ||
+	    atomic_load_explicit(&inject_armed, memory_order_relaxed))
+		return NULL;
+	zone = request->zones->normal[request->node];
+	if (!zone || (request->nodes && !(request->nodes & 1ull << request->node)))
+		return NULL;
+	return pcp_alloc_hit(zone, request->order, type);
+}
+
 /* One block of 2^order frames. 0; -EINVAL for a request that can never be right; -ENOMEM. */
-int alloc_pages(const struct alloc_request *request, struct page **out);
+static inline int alloc_pages(const struct alloc_request *request, struct page **out)
+{
+	struct page *page = alloc_pages_hit(request);
+
+	if (unlikely(!page))
+		return alloc_pages_miss(request, out);
+	page_set_owner(page, request->session, request->pool);
+	*out = page;
+	return 0;
+}
+
 /* Up to nr blocks; returns how many, at least 1, or a negative errno if none. */
 int alloc_pages_bulk(const struct alloc_request *request, unsigned int nr, struct page **pages);
 /* The daemon's own block. CHECKs that it was granted, and with that order. */
-void free_pages(struct page *page, unsigned int order);
+static inline void free_pages(struct page *page, unsigned int order)
+{
+	CHECK((pg_load(page) & 0xff) == pg_word(PG_ALLOCATED, order, (enum migratetype)0));
+	if (unlikely(!pcp_free_hit(page_zone(page), page, order)))
+		free_unref_page(page_zone(page), page, order);
+}
 
 /* ---- frees that clients ask for: nothing in them is true until checked. Runs that belong to a
  * session are freed only this way, at its end too, so that a run has one winner. ---- */

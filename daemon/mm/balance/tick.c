@@ -6,6 +6,7 @@
  */
 #include "mm/balance/tick.h"
 
+#include "mm/phys/buddy.h"
 #include "mm/phys/node.h"
 #include "mm/phys/pcp.h"
 #include "mm/phys/stock.h"
@@ -41,6 +42,15 @@ static uint32_t blocks_to_keep(struct zone *zone)
 	return (uint32_t)max_t(uint64_t, keep, mark);
 }
 
+/* No reason to keep pageblocks for high-order atomic requests. */
+static void end_highatomic(struct zone *zone)
+{
+	mutex_lock(&zone->lock);
+	while (unreserve_highatomic_locked(zone))
+		;
+	mutex_unlock(&zone->lock);
+}
+
 static uint64_t tick_zone(struct zone *zone)
 {
 	uint32_t empty, idle, keep, nr = 0;
@@ -50,6 +60,8 @@ static uint64_t tick_zone(struct zone *zone)
 		balance_zone(zone);
 		zone_end_boost(zone);
 	}
+	if (zone->nr_highatomic && zone_free_pages_nr(zone) == zone->managed)
+		end_highatomic(zone);
 	empty = zone_nr_empty_blocks(zone);
 	idle = min_t(uint32_t, empty, zone->nr_empty_seen);
 	keep = blocks_to_keep(zone);
@@ -88,5 +100,6 @@ bool balance_refill(unsigned int max_steps)
 uint64_t balance_trim(struct zone *zone)
 {
 	pcp_drain_all(zone);
+	end_highatomic(zone);
 	return (uint64_t)zone_shrink(zone, 0, UINT32_MAX) << PAGEBLOCK_ORDER;
 }

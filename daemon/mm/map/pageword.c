@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pageword - the compare-and-swap loops behind a word's BUSY
+ */
 #include "mm/map/pageword.h"
 
 #include "base/check.h"
@@ -10,9 +13,8 @@ bool word_try_busy(_Atomic uint64_t *word, enum page_state state, uint64_t *old)
 	do {
 		if (word_state(seen) != state || seen & WORD_BUSY)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(word, &seen, seen | WORD_BUSY,
-							memory_order_acq_rel,
-							memory_order_acquire));
+	} while (!atomic_compare_exchange_weak_explicit(
+		word, &seen, seen | WORD_BUSY, memory_order_acq_rel, memory_order_acquire));
 	*old = seen;
 	return true;
 }
@@ -34,8 +36,7 @@ bool word_wait(_Atomic uint64_t *word)
 			return false;
 		if (seen & WORD_WAITERS)
 			return true;
-	} while (!atomic_compare_exchange_weak_explicit(word, &seen, seen | WORD_WAITERS,
-							memory_order_acq_rel,
-							memory_order_acquire));
+	} while (!atomic_compare_exchange_weak_explicit(
+		word, &seen, seen | WORD_WAITERS, memory_order_acq_rel, memory_order_acquire));
 	return true;
 }

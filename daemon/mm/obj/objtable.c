@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * objtable - chunks cut into slots, one free list
+ *
+ * Locking     table->lock for list and counts; a chunk is made without it, since that may wait.
+ */
 #include "mm/obj/objtable.h"
 
 #include <stdlib.h>
@@ -9,7 +14,7 @@
 /* Stands before each object. */
 struct objtable_slot {
 	struct objtable_slot *next;
-	uint64_t              live;
+	uint64_t live;
 };
 
 static void *chunk_from_heap(void)

@@ -22,14 +22,14 @@ struct objtable_slot;
 
 /* c: fixed after init   l: lock */
 struct objtable {
-	const char           *name;      /* (c) */
-	size_t                bytes;     /* (c) of one object, rounded up */
-	uint32_t              per_chunk; /* (c) */
-	struct mutex          lock;
-	struct objtable_slot *free;      /* (l) */
-	uint64_t              nr_live;   /* (l) */
-	uint32_t              nr_chunks; /* (l) */
-	void                 *chunks[OBJTABLE_CHUNKS]; /* (l) */
+	const char *name;   /* (c) */
+	size_t bytes;       /* (c) of one object, rounded up */
+	uint32_t per_chunk; /* (c) */
+	struct mutex lock;
+	struct objtable_slot *free;    /* (l) */
+	uint64_t nr_live;              /* (l) */
+	uint32_t nr_chunks;            /* (l) */
+	void *chunks[OBJTABLE_CHUNKS]; /* (l) */
 };
 
 /* Where chunks come from; unit tests leave it at the heap. Zeroed, OBJTABLE_CHUNK_BYTES long. */

@@ -32,19 +32,28 @@ static struct page *del_and_expand(struct zone *zone, struct page *page, unsigne
 	return page;
 }
 
-/* The smallest block of at least `order`, cut down to `keep` if it is larger; *got: its order. */
+/* The smallest block of at least `order`, cut down to `keep` if it is larger; *got: its order.
+ * One that lies low is taken before a smaller one that lies high: high pageblocks shall empty. */
 static struct page *rmqueue_smallest(struct zone *zone, unsigned int order, unsigned int keep,
 				     enum migratetype type, unsigned int *got)
 {
+	struct page *page = NULL, *found = NULL;
+
 	for (unsigned int o = order; o <= MAX_ORDER; o++) {
 		struct list_head *list = &zone->free_area[o].free_list[type];
 
 		if (list_empty(list))
 			continue;
-		*got = o < keep ? o : keep;
-		return del_and_expand(zone, list_first_entry(list, struct page, lru), *got);
+		page = list_first_entry(list, struct page, lru);
+		if (!found || page_to_pfn(page) < zone->pack_below)
+			found = page;
+		if (page_to_pfn(found) < zone->pack_below)
+			break;
 	}
-	return NULL;
+	if (!found)
+		return NULL;
+	*got = min_t(unsigned int, pg_order(found), keep);
+	return del_and_expand(zone, found, *got);
 }
 
 /* The order asked for, or up to `keep` when that comes at no cost; *got: which. */
@@ -142,6 +151,12 @@ void buddy_free_locked(struct zone *zone, struct page *page, unsigned int order)
 	enum migratetype type = pfn_migratetype(pfn);
 
 	DCHECK(is_aligned(pfn, 1u << order) && zone_has_pfn(zone, pfn));
+	if (order > PAGEBLOCK_ORDER) {
+		/* Its pageblocks may have got different types meanwhile; if not, they merge. */
+		buddy_free_locked(zone, page, PAGEBLOCK_ORDER);
+		buddy_free_locked(zone, page + PAGEBLOCK_PAGES, PAGEBLOCK_ORDER);
+		return;
+	}
 	pg_store(page, pg_word(PG_TAIL, 0, 0));
 	count_free(zone, type, 1 << order);
 	while (order < MAX_ORDER) {

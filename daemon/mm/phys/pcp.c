@@ -52,7 +52,7 @@ static struct pcp *pcp_get(struct zone *zone)
 	if (pcp || this_cpu() < 0)
 		return pcp;
 	pcp = pcp_new(zone);
-	atomic_store_explicit(&zone->pcp[this_cpu()], pcp, memory_order_release);
+	atomic_store_explicit(&zone->pcp[this_cpu() + 1], pcp, memory_order_release);
 	return pcp;
 }
 
@@ -85,10 +85,14 @@ static struct page *refill(struct pcp *pcp, int index, const struct bulk_request
 	struct bulk_request request = *want;
 	struct list_head   *list = &class->lists[want->type];
 	struct page        *page = NULL;
+	uint64_t            nr_free;
 	unsigned int        nr;
 
 	if (!pcp_enter(pcp))
 		return NULL;
+	nr_free = pcp_nr_free(class);
+	class->alloc_factor = nr_free != class->free_at_refill ? 0 : class->alloc_factor;
+	class->free_at_refill = nr_free;
 	request.nr = refill_nr(pcp->zone, class, want->order);
 	mutex_lock(&pcp->zone->lock);
 	nr = buddy_alloc_bulk_locked(pcp->zone, &request, list);
@@ -98,11 +102,11 @@ static struct page *refill(struct pcp *pcp, int index, const struct bulk_request
 		list_del(&page->lru);
 		pg_store(page, pg_word(PG_ALLOCATED, want->order, want->type));
 		pcp_set_count(class, pcp_count(class) + nr - 1);
-		pcp_count_event(&class->nr_alloc);
+		pcp_add_events(&class->nr_in, nr);
+		pcp_add_events(&class->nr_alloc, 1);
 		class->alloc_factor += class->alloc_factor < PCP_FACTOR_MAX;
-		class->free_factor = 0;
 		raise_high(class);
-		pcp_count_event(&pcp->nr_refills);
+		pcp_add_events(&pcp->nr_refills, 1);
 	}
 	pcp_leave(pcp);
 	return page;
@@ -129,23 +133,48 @@ static uint32_t take_cold(struct pcp_class *class, uint32_t nr, struct list_head
 		taken++;
 	}
 	pcp_set_count(class, pcp_count(class) - taken);
+	pcp_add_events(&class->nr_out, taken);
 	return taken;
 }
 
-/* Blocks of one order on a private list go to the buddy; returns frames. */
+/* Adjoining frames [pfn, end) of one pageblock, heads of 2^order each, as few large blocks. */
+static void free_run_locked(struct zone *zone, uint32_t pfn, uint32_t end, unsigned int order)
+{
+	while (pfn < end) {
+		unsigned int large = order;
+
+		while (is_aligned(pfn, 2u << large) && pfn + (2u << large) <= end)
+			large++;
+		for (uint32_t i = 1u << order; i < 1u << large; i += 1u << order)
+			pg_store(pfn_to_page(pfn + i), pg_word(PG_TAIL, 0, 0));
+		buddy_free_locked(zone, pfn_to_page(pfn), large);
+		pfn += 1u << large;
+	}
+}
+
+/* Blocks of one order on a private list go to the buddy; returns frames. Neighbours on the list
+ * that are neighbours in memory, as after a sequential free, are merged without the lists. */
 static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, unsigned int order)
 {
 	struct page *page, *next;
+	uint32_t     start = 0, end = 0;
 	uint64_t     frames = 0;
 
 	if (list_empty(list))
 		return 0;
 	mutex_lock(&zone->lock);
 	list_for_each_entry_safe(page, next, list, lru) {
+		uint32_t pfn = page_to_pfn(page);
+
 		__builtin_prefetch(next);
-		buddy_free_locked(zone, page, order);
+		if (pfn != end || is_aligned(pfn, PAGEBLOCK_PAGES)) {
+			free_run_locked(zone, start, end, order);
+			start = pfn;
+		}
+		end = pfn + (1u << order);
 		frames += 1u << order;
 	}
+	free_run_locked(zone, start, end, order);
 	mutex_unlock(&zone->lock);
 	return frames;
 }
@@ -159,12 +188,16 @@ static bool overflow(struct pcp *pcp, int index)
 	if (!pcp_enter(pcp))
 		return false;
 	if (pcp_count(class) >= class->high) {
-		uint32_t nr = (uint32_t)class->batch << class->free_factor;
+		uint32_t nr;
 
+		class->free_factor = class->nr_alloc != class->alloc_at_overflow ? 0
+										 : class->free_factor;
+		class->alloc_at_overflow = class->nr_alloc;
+		nr = (uint32_t)class->batch << class->free_factor;
 		take_cold(class, min_t(uint32_t, nr, pcp_count(class)), &cold);
 		class->free_factor += class->free_factor < PCP_FACTOR_MAX;
 		raise_high(class);
-		pcp_count_event(&pcp->nr_overflows);
+		pcp_add_events(&pcp->nr_overflows, 1);
 	}
 	pcp_leave(pcp);
 	free_list_to_buddy(pcp->zone, &cold, pcp_class_order(index));
@@ -188,19 +221,21 @@ static struct page *rmqueue_buddy(struct zone *zone, const struct bulk_request *
 	return page;
 }
 
-struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype type,
-		     unsigned int flags)
+/* High-order atomic requests come from pageblocks kept for them. */
+static bool passes_pagesets(unsigned int order, unsigned int flags)
+{
+	return order > 0 && (flags & ALLOC_HIGHATOMIC);
+}
+
+static __attribute__((noinline)) struct page *
+rmqueue_slow(struct zone *zone, unsigned int order, enum migratetype type, unsigned int flags)
 {
 	struct bulk_request want = { .order = order, .flags = flags, .type = type };
 	int                 index = pcp_class_of(order);
 	struct page        *page = NULL;
 	struct pcp         *pcp;
 
-	/* High-order atomic requests come from pageblocks kept for them. */
-	if (index >= 0 && !((flags & ALLOC_HIGHATOMIC) && order > 0)) {
-		page = pcp_alloc_hit(zone, order, type);
-		if (page)
-			return page;
+	if (index >= 0 && !passes_pagesets(order, flags)) {
 		pcp = pcp_get(zone);
 		if (pcp)
 			page = refill(pcp, index, &want);
@@ -208,13 +243,23 @@ struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype typ
 	return page ? page : rmqueue_buddy(zone, &want);
 }
 
-void free_unref_page(struct zone *zone, struct page *page, unsigned int order)
+/* The slow halves are functions of their own, so that a hit saves no registers for them. */
+struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype type,
+		     unsigned int flags)
+{
+	struct page *page = NULL;
+
+	if (likely(!passes_pagesets(order, flags)))
+		page = pcp_alloc_hit(zone, order, type);
+	return likely(page != NULL) ? page : rmqueue_slow(zone, order, type, flags);
+}
+
+static __attribute__((noinline)) void free_slow(struct zone *zone, struct page *page,
+						unsigned int order)
 {
 	int         index = pcp_class_of(order);
 	struct pcp *pcp;
 
-	if (likely(pcp_free_hit(zone, page, order)))
-		return;
 	if (index >= 0 && pfn_migratetype(page_to_pfn(page)) < MIGRATE_PCPTYPES) {
 		pcp = pcp_get(zone);
 		if (pcp && overflow(pcp, index) && pcp_free_hit(zone, page, order))
@@ -224,6 +269,12 @@ void free_unref_page(struct zone *zone, struct page *page, unsigned int order)
 	buddy_free_locked(zone, page, order);
 	zone->events.pgfree += 1u << order;
 	mutex_unlock(&zone->lock);
+}
+
+void free_unref_page(struct zone *zone, struct page *page, unsigned int order)
+{
+	if (unlikely(!pcp_free_hit(zone, page, order)))
+		free_slow(zone, page, order);
 }
 
 /* ---- visitors ---- */
@@ -246,17 +297,17 @@ static void visit_begin(struct visit *v)
 {
 	mutex_lock(&v->zone->visit);
 	for (uint64_t left = v->cpus; left; left &= left - 1)
-		atomic_store(&v->zone->pcp[__builtin_ctzll(left)]->blocked, 1);
+		atomic_store(&pcp_of_cpu(v->zone, __builtin_ctzll(left))->blocked, 1);
 	if (v->cpus)
 		asym_heavy();
 	for (uint64_t left = v->cpus; left; left &= left - 1)
-		wait_until_idle(v->zone->pcp[__builtin_ctzll(left)]);
+		wait_until_idle(pcp_of_cpu(v->zone, __builtin_ctzll(left)));
 }
 
 static void visit_end(struct visit *v)
 {
 	for (uint64_t left = v->cpus; left; left &= left - 1)
-		atomic_store_explicit(&v->zone->pcp[__builtin_ctzll(left)]->blocked, 0,
+		atomic_store_explicit(&pcp_of_cpu(v->zone, __builtin_ctzll(left))->blocked, 0,
 				      memory_order_release);
 	mutex_unlock(&v->zone->visit);
 }
@@ -266,7 +317,7 @@ static uint64_t pagesets_in_use(struct zone *zone)
 	uint64_t cpus = 0;
 
 	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
-		struct pcp *pcp = atomic_load_explicit(&zone->pcp[cpu], memory_order_acquire);
+		struct pcp *pcp = pcp_of_cpu(zone, cpu);
 
 		for (int i = 0; pcp && i < PCP_CLASSES; i++)
 			if (pcp_count(&pcp->classes[i]))
@@ -287,7 +338,7 @@ static uint64_t drain_cpus(struct zone *zone, uint64_t cpus)
 		list_init(&cold[i]);
 	visit_begin(&v);
 	for (uint64_t left = cpus; left; left &= left - 1) {
-		struct pcp *pcp = zone->pcp[__builtin_ctzll(left)];
+		struct pcp *pcp = pcp_of_cpu(zone, __builtin_ctzll(left));
 
 		for (int i = 0; i < PCP_CLASSES; i++)
 			take_cold(&pcp->classes[i], UINT32_MAX, &cold[i]);
@@ -316,7 +367,7 @@ void pcp_cpu_dead(int cpu)
 
 static uint64_t events_of(const struct pcp_class *class)
 {
-	return class->nr_alloc + class->nr_free;
+	return class->nr_alloc + pcp_nr_free(class);
 }
 
 /* Idle classes are emptied; the high of others shrinks by an eighth and what is above goes. */
@@ -351,7 +402,7 @@ uint64_t pcp_decay(struct zone *zone)
 	visit_begin(&v);
 	for (uint64_t left = v.cpus; left; left &= left - 1)
 		for (int i = 0; i < PCP_CLASSES; i++)
-			decay_class(&zone->pcp[__builtin_ctzll(left)]->classes[i], &cold[i]);
+			decay_class(&pcp_of_cpu(zone, __builtin_ctzll(left))->classes[i], &cold[i]);
 	visit_end(&v);
 	for (int i = 0; i < PCP_CLASSES; i++)
 		frames += free_list_to_buddy(zone, &cold[i], pcp_class_order(i));
@@ -363,7 +414,7 @@ uint64_t pcp_nr_frames(const struct zone *zone)
 	uint64_t frames = 0;
 
 	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
-		struct pcp *pcp = atomic_load_explicit(&zone->pcp[cpu], memory_order_acquire);
+		struct pcp *pcp = pcp_of_cpu(zone, cpu);
 
 		for (int i = 0; pcp && i < PCP_CLASSES; i++)
 			frames += (uint64_t)pcp_count(&pcp->classes[i]) << pcp_class_order(i);
@@ -374,8 +425,8 @@ uint64_t pcp_nr_frames(const struct zone *zone)
 void pcp_fini(struct zone *zone)
 {
 	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
-		free(atomic_load(&zone->pcp[cpu]));
-		atomic_store(&zone->pcp[cpu], NULL);
+		free(pcp_of_cpu(zone, cpu));
+		atomic_store(&zone->pcp[cpu + 1], NULL);
 	}
 }
 
@@ -404,7 +455,7 @@ void pcp_validate(struct zone *zone, struct validation *v)
 	uint64_t           blocks[PCP_CLASSES] = { 0 };
 
 	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
-		struct pcp *pcp = atomic_load(&zone->pcp[cpu]);
+		struct pcp *pcp = pcp_of_cpu(zone, cpu);
 
 		for (int i = 0; pcp && i < PCP_CLASSES; i++)
 			blocks[i] += validate_class(&pcp->classes[i], pcp_class_order(i), v);

@@ -32,9 +32,11 @@ struct pcp_class {
 	uint16_t         high_max;     /* (c) */
 	uint8_t          alloc_factor; /* (o) refills in a row: the next is batch << this */
 	uint8_t          free_factor;  /* (o) overflows in a row */
-	_Atomic uint64_t nr_alloc;     /* (s) blocks granted from here */
-	_Atomic uint64_t nr_free;      /* (s) blocks freed to here */
-	uint64_t         nr_seen;      /* (v) nr_alloc + nr_free at the last decay */
+	_Atomic uint64_t nr_alloc;     /* (s) blocks granted from here; a hit counts only these */
+	_Atomic uint64_t nr_in, nr_out; /* (s) blocks that came from and went to the buddy */
+	uint64_t         free_at_refill;    /* (o) pcp_nr_free() at the last refill */
+	uint64_t         alloc_at_overflow; /* (o) nr_alloc at the last overflow */
+	uint64_t         nr_seen;      /* (v) grants and frees at the last decay */
 };
 
 struct pcp {
@@ -74,9 +76,9 @@ static inline void pcp_leave(struct pcp *pcp)
 }
 
 /* One writer at a time: no locked instruction is needed to add. */
-static inline void pcp_count_event(_Atomic uint64_t *counter)
+static inline void pcp_add_events(_Atomic uint64_t *counter, uint64_t nr)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + nr,
 			      memory_order_relaxed);
 }
 
@@ -85,18 +87,29 @@ static inline uint32_t pcp_count(const struct pcp_class *class)
 	return atomic_load_explicit(&class->count, memory_order_relaxed);
 }
 
+/* Blocks ever freed to here: what neither came from the buddy nor is explained by what went. */
+static inline uint64_t pcp_nr_free(const struct pcp_class *class)
+{
+	return pcp_count(class) + class->nr_alloc + class->nr_out - class->nr_in;
+}
+
 static inline void pcp_set_count(struct pcp_class *class, uint32_t count)
 {
 	atomic_store_explicit(&class->count, count, memory_order_relaxed);
 }
 
-/* The calling thread's pageset, NULL if there is none (yet). */
-static inline struct pcp *pcp_of_this_cpu(struct zone *zone)
-{
-	int cpu = this_cpu();
+static_assert(CPU_SLOT_NONE == -1, "threads without a slot find the entry that is always NULL");
 
-	return likely(cpu >= 0) ? atomic_load_explicit(&zone->pcp[cpu], memory_order_relaxed)
-				: NULL;
+/* A slot's pageset, NULL if there is none (yet). */
+static inline struct pcp *pcp_of_cpu(const struct zone *zone, int cpu)
+{
+	return atomic_load_explicit(&zone->pcp[cpu + 1], memory_order_acquire);
+}
+
+/* The calling thread's. */
+static inline struct pcp *pcp_of_this_cpu(const struct zone *zone)
+{
+	return atomic_load_explicit(&zone->pcp[this_cpu() + 1], memory_order_relaxed);
 }
 
 /* The calling thread's most recently freed block of that class and type, PG_ALLOCATED; NULL if it
@@ -121,8 +134,7 @@ static inline struct page *pcp_alloc_hit(struct zone *zone, unsigned int order,
 		page = list_entry(entry, struct page, lru);
 		pg_store(page, pg_word(PG_ALLOCATED, order, type));
 		pcp_set_count(class, pcp_count(class) - 1);
-		class->free_factor = 0;
-		pcp_count_event(&class->nr_alloc);
+		pcp_add_events(&class->nr_alloc, 1);
 	}
 	pcp_leave(pcp);
 	return page;
@@ -149,8 +161,6 @@ static inline bool pcp_free_hit(struct zone *zone, struct page *page, unsigned i
 	pg_store(page, pg_word(PG_PCP, order, type));
 	list_add(&page->lru, &class->lists[type]);
 	pcp_set_count(class, count + 1);
-	class->alloc_factor = 0;
-	pcp_count_event(&class->nr_free);
 	pcp_leave(pcp);
 	return true;
 }

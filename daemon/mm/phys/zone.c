@@ -295,7 +295,7 @@ bool zone_watermark_ok(const struct zone *zone, unsigned int order, unsigned int
 static void snapshot_pagesets(struct zone *zone, struct zone_snapshot *out)
 {
 	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
-		struct pcp *pcp = atomic_load_explicit(&zone->pcp[cpu], memory_order_acquire);
+		struct pcp *pcp = pcp_of_cpu(zone, cpu);
 		uint32_t    n = out->nr_pagesets;
 
 		if (!pcp)
@@ -312,7 +312,7 @@ static void snapshot_pagesets(struct zone *zone, struct zone_snapshot *out)
 			out->pagesets[n].high_max += (uint32_t)class->high_max << order;
 			out->numa_hit += class->nr_alloc;
 			out->events.pgalloc += class->nr_alloc << order;
-			out->events.pgfree += class->nr_free << order;
+			out->events.pgfree += pcp_nr_free(class) << order;
 		}
 		out->nr_pcp += out->pagesets[n].count;
 		out->nr_pagesets = n + 1;

@@ -61,7 +61,7 @@ struct zone {
 	_Atomic uint64_t  watermark[NR_WMARK]; /* (a) frames, without boost */
 	_Atomic uint64_t  boost;            /* (a) added to low and high after a fallback */
 	uint32_t          pack_below;       /* (z) freed frames below it go to the front of lists */
-	_Atomic(struct pcp *) pcp[NR_CPU_SLOTS]; /* made by the slot's thread at first use */
+	_Atomic(struct pcp *) pcp[NR_CPU_SLOTS + 1]; /* of slot n at n + 1; made at its first use */
 
 	struct zone_events events;          /* (z) */
 	_Atomic uint64_t  present, managed; /* (a) frames */

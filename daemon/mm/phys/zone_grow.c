@@ -179,7 +179,6 @@ static bool isolate_top_block(struct zone *zone, uint32_t *top)
 		zone->events.nr_shrunk++;
 		zone_set_watermarks_locked(zone);
 	}
-	set_packing_locked(zone);
 	mutex_unlock(&zone->lock);
 	return found;
 }
@@ -222,6 +221,9 @@ uint32_t zone_shrink(struct zone *zone, uint32_t keep, uint32_t max)
 	uint32_t top, nr = 0;
 
 	mutex_lock(&zone->grow);
+	mutex_lock(&zone->lock);
+	set_packing_locked(zone);
+	mutex_unlock(&zone->lock);
 	top = zone->top_block;
 	while (nr < max && zone_nr_empty_blocks(zone) > keep && isolate_top_block(zone, &top)) {
 		if (!release_block(zone, top))

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ahead - a fixed set of jobs, run by a few work threads
+ *
+ * Locking     jobs_lock (leaf) for lists and the flags begun, taken, waited.
+ */
 #include "mm/space/ahead.h"
 
 #include <errno.h>
@@ -7,43 +12,96 @@
 #include "mm/space/fault.h"
 #include "os/os.h"
 
-/* c: fixed while queued   q: jobs_lock */
+/* c: fixed while in use   j: jobs_lock */
 struct job {
-	struct work      work;
-	struct mm       *mm;     /* (c) */
-	struct mm_target target; /* (c) */
-	struct page_range range; /* (c) */
-	struct job      *next;   /* (q) free list */
+	struct work work;
+	struct list_head link;     /* (j) free or busy list */
+	struct mm *mm;             /* (c) */
+	struct mm_target target;   /* (c) */
+	struct page_range range;   /* (c) */
+	bool begun, taken, waited; /* (j) */
 };
 
 static struct workqueue queue;
 static struct mutex jobs_lock;
 static struct job jobs[AHEAD_JOBS];
-static struct job *free_jobs;
+static struct list_head free_jobs = LIST_HEAD_INIT(free_jobs); /* jobs_lock */
+static struct list_head busy_jobs = LIST_HEAD_INIT(busy_jobs); /* jobs_lock */
 
 static void give_job(struct job *job)
 {
 	mutex_lock(&jobs_lock);
-	job->next = free_jobs;
-	free_jobs = job;
+	list_del(&job->link);
+	list_add(&job->link, &free_jobs);
 	mutex_unlock(&jobs_lock);
 }
 
-static struct job *take_job(void)
+static struct job *take_job(const struct job *model)
 {
-	struct job *job;
+	struct job *job = NULL;
 
 	mutex_lock(&jobs_lock);
-	job = free_jobs;
-	if (job)
-		free_jobs = job->next;
+	if (!list_empty(&free_jobs)) {
+		job = list_first_entry(&free_jobs, struct job, link);
+		list_del(&job->link);
+		job->mm = model->mm;
+		job->target = model->target;
+		job->range = model->range;
+		job->begun = job->taken = job->waited = false;
+		list_add_tail(&job->link, &busy_jobs);
+	}
 	mutex_unlock(&jobs_lock);
 	return job;
 }
 
+enum ahead_state ahead_claim(const struct mm *mm, const struct mm_target *target)
+{
+	enum ahead_state state = AHEAD_NONE;
+	struct job *job;
+
+	mutex_lock(&jobs_lock);
+	list_for_each_entry(job, &busy_jobs, link) {
+		if (job->mm != mm || job->target.region != target->region || job->taken ||
+		    target->page < job->range.first ||
+		    target->page >= job->range.first + job->range.nr)
+			continue;
+		if (job->begun)
+			job->waited = true;
+		else
+			job->taken = true;
+		state = job->begun ? AHEAD_BEGUN : AHEAD_TAKEN;
+		break;
+	}
+	mutex_unlock(&jobs_lock);
+	return state;
+}
+
+static bool begin(struct job *job)
+{
+	mutex_lock(&jobs_lock);
+	job->begun = !job->taken;
+	mutex_unlock(&jobs_lock);
+	return job->begun;
+}
+
+/* Nobody finds the job any more; wakes who found it while it ran. */
+static void finish(struct job *job)
+{
+	unsigned int shift = job->target.region->page_shift;
+	bool waited;
+
+	mutex_lock(&jobs_lock);
+	list_del(&job->link);
+	waited = job->waited;
+	mutex_unlock(&jobs_lock);
+	if (waited)
+		os->uffd_wake(job->mm->uffd, job->target.base + (job->range.first << shift),
+			      job->range.nr << shift);
+}
+
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done)
 {
-	unsigned int           shift = target->region->page_shift;
+	unsigned int shift = target->region->page_shift;
 	struct os_range_result r;
 
 	r = os->uffd_continue(mm->uffd, target->base + (run.first << shift), run.nr << shift);
@@ -51,14 +109,12 @@ int map_run(struct mm *mm, const struct mm_target *target, struct page_range run
 	return r.error;
 }
 
-/* Produces the block, and maps all of it but its first page (A1). A first page that is there says
- * that the client has overtaken this job, unless all of it is only to be mapped. */
-static void run_job(struct work *work)
+/* Produces the block, and maps all of it but its first page (A1). */
+static void produce_and_map(struct job *job)
 {
-	struct job      *job = container_of(work, struct job, work);
 	struct page_range rest = job->range;
 	struct page_range run;
-	uint64_t          done;
+	uint64_t done;
 
 	while (rest.nr && !region_make_present(job->target.region, rest, rest.first, &run)) {
 		uint64_t end = run.first + run.nr;
@@ -73,6 +129,15 @@ static void run_job(struct work *work)
 		rest.nr -= min_t(uint64_t, rest.nr, end - rest.first);
 		rest.first = end;
 	}
+}
+
+static void run_job(struct work *work)
+{
+	struct job *job = container_of(work, struct job, work);
+
+	if (begin(job))
+		produce_and_map(job);
+	finish(job);
 	region_put(job->target.region);
 	mm_put(job->mm);
 	give_job(job);
@@ -81,9 +146,11 @@ static void run_job(struct work *work)
 int ahead_init(unsigned int nr_threads)
 {
 	mutex_init(&jobs_lock, RANK_LEAF, "ahead jobs");
-	free_jobs = NULL;
+	list_init(&free_jobs);
+	list_init(&busy_jobs);
 	for (int i = 0; i < AHEAD_JOBS; i++) {
 		work_init(&jobs[i].work, run_job);
+		list_init(&jobs[i].link);
 		give_job(&jobs[i]);
 	}
 	return workqueue_init(&queue, "mmb-ahead", nr_threads);
@@ -100,22 +167,21 @@ void ahead_start(struct mm *mm, const struct mm_target *target, struct page_rang
 	uint64_t per_block = ahead_block_pages(target->region);
 
 	while (range.nr) {
-		uint64_t    nr = min_t(uint64_t, range.nr,
-				       round_up(range.first + 1, per_block) - range.first);
-		struct job *job = take_job();
+		struct job want = { .mm = mm, .target = *target, .range = range };
+		struct job *job;
 
-		if (!job)
+		want.range.nr = min_t(uint64_t, range.nr,
+				      round_up(range.first + 1, per_block) - range.first);
+		if (!mm_get(mm))
 			return;
-		if (!mm_get(mm)) {
-			give_job(job);
+		job = take_job(&want);
+		if (!job) {
+			mm_put(mm);
 			return;
 		}
 		region_get(target->region);
-		job->mm = mm;
-		job->target = *target;
-		job->range = (struct page_range){ range.first, nr };
 		workqueue_add(&queue, &job->work);
-		range.first += nr;
-		range.nr -= nr;
+		range.first += want.range.nr;
+		range.nr -= want.range.nr;
 	}
 }

@@ -6,7 +6,10 @@
  *             still touches the last one, so that it rarely faults at all.
  * Invariants  A1  the first page of each block stays unmapped: touching it tells how far the
  *                 client has come, and starts the blocks after it.
- *             A2  a job holds references to its mm and region, and at most AHEAD_JOBS wait.
+ *             A2  a job holds references to its mm and region, and at most AHEAD_JOBS exist.
+ *             A3  a faulting client never works on a block together with a job: it takes over a
+ *                 job that hasn't begun, and waits for the end of one that has.
+ * Locking     one leaf mutex for the state of jobs; nothing is held over a system call.
  */
 #ifndef MMB_SPACE_AHEAD_H
 #define MMB_SPACE_AHEAD_H
@@ -16,7 +19,7 @@
 enum {
 	AHEAD_BLOCK_BYTES = 2 << 20, /* one job of 4 KiB pages */
 	AHEAD_BLOCK_HUGE = 4,        /* one job of 2 MiB pages */
-	AHEAD_JOBS = 64,
+	AHEAD_JOBS = 256,
 };
 
 static inline uint64_t ahead_block_pages(const struct region *region)
@@ -30,6 +33,12 @@ int ahead_init(unsigned int nr_threads);
 void ahead_fini(void);
 /* Pages [first, first + nr) of the target's region, as seen through its window. */
 void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range);
+enum ahead_state {
+	AHEAD_NONE,  /* no job has this page: it is done, or there was no room for it */
+	AHEAD_BEGUN, /* the job will wake whoever waits for a page of it */
+	AHEAD_TAKEN, /* it was still waiting, and is now the caller's to do */
+};
+enum ahead_state ahead_claim(const struct mm *mm, const struct mm_target *target);
 /* Installs entries for pages that are present; shared with the fault path. Negative errno of the
  * first page that couldn't be mapped, with *done pages finished. */
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);

@@ -28,8 +28,8 @@ static int64_t punch_tail(struct region *region)
 static int64_t punch_conjured(struct region *region, uint64_t page)
 {
 	struct page_range one = { page, 1 };
-	uint64_t          old;
-	int64_t           punched = 0;
+	uint64_t old;
+	int64_t punched = 0;
 
 	if (!word_try_busy(&region->words[page], PAGE_NONE, &old) &&
 	    !word_try_busy(&region->words[page], PAGE_POISONED, &old))
@@ -102,7 +102,7 @@ static bool settled(struct region *region, const struct census *c)
 void region_validate(struct region *region, struct validation *v)
 {
 	struct census c;
-	const char   *name = region->name[0] ? region->name : "(unnamed)";
+	const char *name = region->name[0] ? region->name : "(unnamed)";
 
 	for (int i = 0; i < CENSUS_TRIES; i++) {
 		take_census(region, &c);
@@ -116,8 +116,7 @@ void region_validate(struct region *region, struct validation *v)
 	validation_compare(v, (uint64_t)os->allocated(region->section->fd),
 			   c.resident << region->page_shift, "region %s: bytes in the file", name);
 	for (int node = 0; node < nr_nodes; node++)
-		validation_compare(v,
-				   atomic_load(&region->committed[node]) - c.per_node[node],
+		validation_compare(v, atomic_load(&region->committed[node]) - c.per_node[node],
 				   (uint64_t)atomic_load(&region->quota[node]),
 				   "region %s: quota on node %d", name, node);
 }

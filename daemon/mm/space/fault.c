@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fault - look up, produce, map; and what to do when one of these fails
+ *
+ * Parked      a page that can't be produced now waits on a list of this file, which the slow lanes
+ *             retry until the deadline.
+ */
 #include "mm/space/fault.h"
 
 #include <errno.h>
@@ -14,12 +20,12 @@ enum {
 
 /* c: fixed   p: parked_lock */
 struct parked {
-	struct list_head link;       /* (p) */
-	struct mm       *mm;         /* (c) */
-	struct os_uffd_event event;  /* (c) */
-	uint64_t         first_ns;   /* (c) */
-	uint64_t         due_ns;     /* (p) */
-	int              error;      /* (c) why */
+	struct list_head link;      /* (p) */
+	struct mm *mm;              /* (c) */
+	struct os_uffd_event event; /* (c) */
+	uint64_t first_ns;          /* (c) */
+	uint64_t due_ns;            /* (p) */
+	int error;                  /* (c) why */
 };
 
 struct fault_stats fault_stats;
@@ -57,7 +63,19 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* SIGBUS at this page of this client, with a cause it can read. */
+/* hugetlb mappings are poisoned in whole pages only; of an arena the caller knows just an address. */
+static int poison_range(struct mm *mm, const struct fault_record *record)
+{
+	int r = os->uffd_poison(mm->uffd, record->address, record->length);
+
+	if (r == -EINVAL && record->length < PAGEBLOCK_SIZE)
+		r = os->uffd_poison(mm->uffd, round_down(record->address, PAGEBLOCK_SIZE),
+				    PAGEBLOCK_SIZE);
+	return r;
+}
+
+/* SIGBUS at this page of this client, with a cause it can read: the record comes first, since the
+ * client may be in its signal handler before this returns. */
 static void poison_window(struct mm *mm, const struct fault_record *record)
 {
 	int r = -EOPNOTSUPP;
@@ -66,7 +84,7 @@ static void poison_window(struct mm *mm, const struct fault_record *record)
 	if (config.log_fault)
 		config.log_fault(mm->owner, record);
 	if (config.can_poison)
-		r = os->uffd_poison(mm->uffd, record->address, record->length);
+		r = poison_range(mm, record);
 	if (r == -EEXIST) /* mapped meanwhile: it may look again */
 		r = os->uffd_wake(mm->uffd, record->address, record->length);
 	if (r && r != -ESRCH && r != -ENOENT && config.end_client)
@@ -75,7 +93,7 @@ static void poison_window(struct mm *mm, const struct fault_record *record)
 
 static void poison_target(struct mm *mm, const struct mm_target *target, const char *cause)
 {
-	uint64_t            bytes = region_page_bytes(target->region);
+	uint64_t bytes = region_page_bytes(target->region);
 	struct fault_record record = {
 		.address = target->base + target->page * bytes,
 		.length = bytes,
@@ -99,23 +117,9 @@ static void poison_stray(struct mm *mm, uint64_t address)
 		.error = -EFAULT,
 		.cause = "no memory was granted at this address, or it has been given back",
 	};
-	uint64_t block = round_down(address, PAGEBLOCK_SIZE);
-	int      r;
 
 	count(&fault_stats.nr_strays);
 	atomic_fetch_add_explicit(&mm->nr_strays, 1, memory_order_relaxed);
-	if (config.can_poison) {
-		r = os->uffd_poison(mm->uffd, record.address, PAGE_SIZE);
-		if (r == -EINVAL) { /* hugetlb: whole pages only */
-			record.address = block;
-			record.length = PAGEBLOCK_SIZE;
-		} else if (!r || r == -ESRCH || r == -ENOENT) {
-			if (config.log_fault)
-				config.log_fault(mm->owner, &record);
-			count(&fault_stats.nr_poisoned);
-			return;
-		}
-	}
 	poison_window(mm, &record);
 }
 
@@ -128,11 +132,15 @@ static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t firs
 		os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
 		return;
 	}
-	*p = (struct parked){ .mm = mm, .event = *event, .first_ns = first_ns,
-			      .due_ns = os->now_ns() + PARK_RETRY_NS, .error = error };
+	*p = (struct parked){ .mm = mm,
+			      .event = *event,
+			      .first_ns = first_ns,
+			      .due_ns = os->now_ns() + PARK_RETRY_NS,
+			      .error = error };
 	count(&fault_stats.nr_parked);
 	log_emit_limited(LOG_WARNING, "fault_parked",
-			 "pid %d: a page can't be produced now (error %d); retrying", mm->pid, -error);
+			 "pid %d: a page can't be produced now (error %d); retrying", mm->pid,
+			 -error);
 	mutex_lock(&parked_lock);
 	list_add_tail(&p->link, &parked_list);
 	mutex_unlock(&parked_lock);
@@ -144,9 +152,9 @@ static void settle_vanished(struct mm *mm, const struct mm_target *target)
 {
 	_Atomic uint64_t *word = &target->region->words[target->page];
 	struct page_range one = { target->page, 1 };
-	uint64_t          bytes = region_page_bytes(target->region);
-	uint64_t          old;
-	int64_t           at;
+	uint64_t bytes = region_page_bytes(target->region);
+	uint64_t old;
+	int64_t at;
 
 	if (!word_try_busy(word, PAGE_PRESENT, &old))
 		return;
@@ -185,10 +193,11 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 /* One round: produce and map. 1: the event is settled; 0: look again; else the error. */
 static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t around)
 {
-	struct page_range range = { target->page, min_t(uint64_t, around, target->end - target->page) };
+	struct page_range range = { target->page,
+				    min_t(uint64_t, around, target->end - target->page) };
 	struct page_range run;
-	uint64_t          done = 0;
-	int               r;
+	uint64_t done = 0;
+	int r;
 
 	r = region_make_present(target->region, range, target->page, &run);
 	if (r == -EBUSY) {
@@ -215,8 +224,8 @@ static void count_fault(struct mm *mm, struct region *region, uint32_t flags)
 {
 	count(&fault_stats.nr_faults);
 	count(flags & OS_FAULT_MINOR ? &fault_stats.nr_minor
-				     : flags & OS_FAULT_WP ? &fault_stats.nr_wp
-							   : &fault_stats.nr_missing);
+	      : flags & OS_FAULT_WP  ? &fault_stats.nr_wp
+				     : &fault_stats.nr_missing);
 	atomic_fetch_add_explicit(&mm->nr_faults, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&region->nr_faults, 1, memory_order_relaxed);
 	if (flags & OS_FAULT_WRITE)
@@ -231,12 +240,34 @@ static void settle_wp(struct mm *mm, const struct mm_target *target)
 	os->uffd_unprotect(mm->uffd, target->base + target->page * bytes, bytes);
 }
 
+/* Blocks made ahead have their first page unmapped, which says nothing about the others. */
+static bool left_to_job(struct mm *mm, const struct mm_target *target,
+			const struct os_uffd_event *event, struct mm_hint *hint)
+{
+	bool first = target->page % ahead_block_pages(target->region) == 0;
+
+	switch (ahead_claim(mm, target)) {
+	case AHEAD_BEGUN:
+		if (!first || !(event->flags & OS_FAULT_MINOR))
+			return true;
+		hint->around = 1;
+		return false;
+	case AHEAD_NONE:
+		if (first && event->flags & OS_FAULT_MINOR)
+			hint->around = 1;
+		return false;
+	case AHEAD_TAKEN:
+		break;
+	}
+	return false;
+}
+
 /* 0: settled; else the error for which the page can't be produced now. */
 static int resolve(struct mm *mm, const struct os_uffd_event *event)
 {
 	struct mm_target target;
-	struct mm_hint   hint;
-	int              r = 0;
+	struct mm_hint hint;
+	int r = 0;
 
 	if (!mm_find(mm, event->address, &target, &hint)) {
 		poison_stray(mm, event->address);
@@ -245,15 +276,16 @@ static int resolve(struct mm *mm, const struct os_uffd_event *event)
 	count_fault(mm, target.region, event->flags);
 	if (event->flags & OS_FAULT_WP) {
 		settle_wp(mm, &target);
+	} else if (hint.in_ahead && left_to_job(mm, &target, event, &hint)) {
+		r = 1;
 	} else {
-		if (hint.in_ahead && event->flags & OS_FAULT_MINOR)
-			hint.around = 1;
 		for (int round = 0; round < ROUNDS_MAX && !r; round++)
 			r = fault_round(mm, &target, hint.around);
 		if (!r) /* it went away each time: fault again rather than hold this thread */
 			os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
 		if (r > 0 && hint.ahead_nr)
-			ahead_start(mm, &target, (struct page_range){ hint.ahead_first, hint.ahead_nr });
+			ahead_start(mm, &target,
+				    (struct page_range){ hint.ahead_first, hint.ahead_nr });
 	}
 	region_put(target.region);
 	return r < 0 ? r : 0;
@@ -272,7 +304,7 @@ void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t rea
 static void give_up(struct parked *p)
 {
 	struct mm_target target;
-	struct mm_hint   hint;
+	struct mm_hint hint;
 
 	log_emit_limited(LOG_ERR, "fault_deadline",
 			 "pid %d: no page could be produced within the deadline (error %d)",
@@ -304,8 +336,8 @@ static void retry_one(struct parked *p, uint64_t now_ns)
 uint64_t fault_retry_parked(uint64_t now_ns)
 {
 	struct list_head due = LIST_HEAD_INIT(due);
-	struct parked   *p, *next;
-	bool             more;
+	struct parked *p, *next;
+	bool more;
 
 	mutex_lock(&parked_lock);
 	list_for_each_entry_safe(p, next, &parked_list, link) {

@@ -18,15 +18,15 @@
 #include "os/os.h"
 
 struct fault_record {
-	uint64_t    address, length, offset;
+	uint64_t address, length, offset;
 	const char *region;
-	int         error; /* negative errno */
+	int error; /* negative errno */
 	const char *cause;
 };
 
 struct fault_config {
 	uint64_t deadline_ns; /* after which a page that can't be produced is poisoned */
-	bool     can_poison;  /* else the client is ended through its pidfd */
+	bool can_poison;      /* else the client is ended through its pidfd */
 	/* Set by the floor above; both may be called from any fault thread. */
 	void (*log_fault)(void *owner, const struct fault_record *record);
 	void (*end_client)(void *owner, const char *reason);
@@ -42,15 +42,15 @@ uint64_t fault_retry_parked(uint64_t now_ns);
 
 struct fault_stats {
 	_Atomic uint64_t nr_faults, nr_minor, nr_missing, nr_wp;
-	_Atomic uint64_t nr_strays;   /* address without a window */
-	_Atomic uint64_t nr_gone;     /* ENOENT, ESRCH: unmapped or dead meanwhile */
-	_Atomic uint64_t nr_busy;     /* noted as waiter */
-	_Atomic uint64_t nr_again;    /* woken to fault again */
+	_Atomic uint64_t nr_strays; /* address without a window */
+	_Atomic uint64_t nr_gone;   /* ENOENT, ESRCH: unmapped or dead meanwhile */
+	_Atomic uint64_t nr_busy;   /* noted as waiter */
+	_Atomic uint64_t nr_again;  /* woken to fault again */
 	_Atomic uint64_t nr_parked;
 	_Atomic uint64_t nr_poisoned;
-	_Atomic uint64_t nr_punched;  /* pages a client punched behind our back */
-	_Atomic uint64_t nr_around;   /* entries installed beyond the faulting one */
-	_Atomic uint64_t nr_ahead;    /* pages produced in the background */
+	_Atomic uint64_t nr_punched; /* pages a client punched behind our back */
+	_Atomic uint64_t nr_around;  /* entries installed beyond the faulting one */
+	_Atomic uint64_t nr_ahead;   /* pages produced in the background */
 };
 extern struct fault_stats fault_stats;
 extern struct histogram fault_latency;

@@ -20,7 +20,7 @@ enum { LANES_MAX = 16, NR_SLOW_LANES = 2 };
 
 struct lanes_request {
 	unsigned int nr_fast; /* 0: one per CPU the daemon may run on, at most LANES_MAX */
-	bool         pin;
+	bool pin;
 };
 
 int lanes_start(const struct lanes_request *request);

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mm - slots of address maps, windows in a range tree, streaks of faults
+ *
+ * Sections    life of an mm; windows; moves; advice; which page an address means and how far
+ *             around it to go.
+ */
 #include "mm/space/mm.h"
 
 #include <errno.h>
@@ -14,10 +20,10 @@ static const uint64_t address_end = 1ull << 47;
 
 /* The slots' objects are type-stable: allocated once, never freed. t: table_lock */
 static struct {
-	struct mutex    lock;
-	struct objtable mms, windows;
-	struct mm      *slots[NR_MM_MAX]; /* (t) set once each */
-	uint64_t        generation;       /* (t) */
+	struct mutex lock;
+	struct objtable mms, windows; /* their own locks */
+	struct mm *slots[NR_MM_MAX]; /* (t) set once each */
+	uint64_t generation;         /* (t) */
 } table;
 
 void mm_table_init(void)
@@ -78,6 +84,13 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	atomic_store(&mm->nr_strays, 0);
 	atomic_store(&mm->slow_level, 0);
 	atomic_store(&mm->slow_until_ns, 0);
+	atomic_store(&mm->lanes, 0);
+	mm->lanes_wanted = 0;
+	mm->nr_threads = 0;
+	mm->nr_slow_events = 0;
+	for (int i = 0; i < MM_THREADS; i++)
+		atomic_store(&mm->threads[i], 0);
+	mm->ended = false;
 	atomic_store(&mm->refs, 1);
 	*out = mm;
 	return 0;
@@ -90,9 +103,8 @@ bool mm_get(struct mm *mm)
 	do {
 		if (!refs)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&mm->refs, &refs, refs + 1,
-							memory_order_acquire,
-							memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&mm->refs, &refs, refs + 1, memory_order_acquire, memory_order_relaxed));
 	return true;
 }
 
@@ -185,8 +197,8 @@ static void resize(struct mm *mm, struct window *w, uint64_t start, uint64_t end
 static struct window *merge(struct mm *mm, struct window *w)
 {
 	struct rb_node *node = rb_prev(&w->range.node);
-	struct window  *other = node ? window_of(rb_entry(node, struct range, node)) : NULL;
-	uint64_t        end;
+	struct window *other = node ? window_of(rb_entry(node, struct range, node)) : NULL;
+	uint64_t end;
 
 	if (other && continues(other, w)) {
 		end = window_end(w);
@@ -220,7 +232,7 @@ static void split(struct mm *mm, struct window *w, uint64_t at, struct window *f
 int mm_add_window(struct mm *mm, const struct window_request *request)
 {
 	struct window *w;
-	int            r = INJECT(WINDOW_ADD);
+	int r = INJECT(WINDOW_ADD);
 
 	if (r)
 		return r;
@@ -268,7 +280,7 @@ static bool cut(struct mm *mm, struct window *w, uint64_t start, uint64_t end, s
 	uint64_t low = max_t(uint64_t, start, w->range.start);
 	uint64_t high = min_t(uint64_t, end, window_end(w));
 	uint64_t offset = low - w->range.start;
-	bool     used = false;
+	bool used = false;
 
 	low = w->range.start + round_down(offset, bytes);
 	high = w->range.start + round_up(high - w->range.start, bytes);
@@ -285,7 +297,7 @@ static bool cut(struct mm *mm, struct window *w, uint64_t start, uint64_t end, s
 
 int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 {
-	uint64_t       end;
+	uint64_t end;
 	struct region *region;
 
 	if (__builtin_add_overflow(start, length, &end) || !length)
@@ -293,7 +305,7 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 	while ((region = region_at(mm, start, end))) {
 		struct window *fresh = objtable_alloc(&table.windows);
 		struct window *w;
-		bool           used = false;
+		bool used = false;
 
 		if (!fresh) {
 			region_put(region);
@@ -335,7 +347,7 @@ static struct region *region_of_handle(struct mm *mm, uint32_t handle, struct ra
 
 void mm_remove_handle(struct mm *mm, uint32_t handle)
 {
-	struct range   found;
+	struct range found;
 	struct region *region;
 
 	while ((region = region_of_handle(mm, handle, &found))) {
@@ -361,15 +373,18 @@ static int move_piece(struct mm *mm, struct region *region, uint64_t from, uint6
 		      struct window *fresh)
 {
 	struct window *w = window_of(range_find(&mm->windows, from));
-	uint64_t       length;
-	int            r;
+	uint64_t length;
+	int r;
 
 	if (!w || w->region != region || w->range.start != from) {
 		objtable_free(&table.windows, fresh);
 		return -EAGAIN;
 	}
-	*fresh = (struct window){ .region = region, .handle = w->handle, .advice = w->advice,
-				  .readonly = w->readonly, .page = w->page };
+	*fresh = (struct window){ .region = region,
+				  .handle = w->handle,
+				  .advice = w->advice,
+				  .readonly = w->readonly,
+				  .page = w->page };
 	length = w->range.length;
 	region_put(unlink_window(mm, w));
 	r = link_window(mm, fresh, to, length);
@@ -384,7 +399,7 @@ static int cut_at(struct mm *mm, uint64_t address)
 {
 	struct region *region = region_at(mm, address, address + 1);
 	struct window *fresh, *w;
-	bool           used = false;
+	bool used = false;
 
 	if (!region)
 		return 0;
@@ -411,9 +426,9 @@ static int cut_at(struct mm *mm, uint64_t address)
 
 int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 {
-	uint64_t       end;
+	uint64_t end;
 	struct region *region;
-	int            r = 0;
+	int r = 0;
 
 	if (__builtin_add_overflow(from, length, &end) || !length || to >= address_end)
 		return -EINVAL;
@@ -423,7 +438,7 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		r = cut_at(mm, end);
 	while (!r && (region = region_at(mm, from, end))) {
 		struct window *fresh = objtable_alloc(&table.windows);
-		uint64_t       at;
+		uint64_t at;
 
 		if (!fresh) {
 			region_put(region);
@@ -442,10 +457,11 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 
 uint64_t mm_find_gap(struct mm *mm, uint64_t length, uint64_t align, const uint64_t bounds[2])
 {
-	struct range_request want = { .length = length, .align = align, .low = bounds[0],
-				      .high = bounds[1] };
-	struct range         probe = { 0 };
-	uint64_t             start = 0;
+	struct range_request want = {
+		.length = length, .align = align, .low = bounds[0], .high = bounds[1]
+	};
+	struct range probe = { 0 };
+	uint64_t start = 0;
 
 	mutex_lock(&mm->lock);
 	if (!range_alloc_within(&mm->windows, &probe, &want)) {
@@ -463,9 +479,9 @@ static void advise_window(struct mm *mm, struct window *w, struct page_range ran
 			  enum window_advice advice, struct window *fresh[2])
 {
 	unsigned int shift = w->region->page_shift;
-	uint64_t     last = w->page + (w->range.length >> shift);
-	uint64_t     low = max_t(uint64_t, range.first, w->page);
-	uint64_t     high = min_t(uint64_t, range.first + range.nr, last);
+	uint64_t last = w->page + (w->range.length >> shift);
+	uint64_t low = max_t(uint64_t, range.first, w->page);
+	uint64_t high = min_t(uint64_t, range.first + range.nr, last);
 
 	if (low >= high || w->advice == advice)
 		return;
@@ -485,9 +501,9 @@ static void advise_window(struct mm *mm, struct window *w, struct page_range ran
 int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 		  enum window_advice advice)
 {
-	uint64_t       from = 0;
+	uint64_t from = 0;
 	struct region *region;
-	struct range   found;
+	struct range found;
 
 	region = region_of_handle(mm, handle, &found);
 	if (!region)
@@ -496,7 +512,7 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 		struct window *fresh[2] = { objtable_alloc(&table.windows),
 					    objtable_alloc(&table.windows) };
 		struct window *w;
-		bool           ok = fresh[0] && fresh[1];
+		bool ok = fresh[0] && fresh[1];
 
 		mutex_lock(&region->lock);
 		mutex_lock(&mm->lock);
@@ -530,11 +546,11 @@ void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *
 /* ---- faults: which page, and how far around it ---- */
 
 enum {
-	STREAK_MIN = 2,          /* steps before a streak is believed */
-	AROUND_SHIFT_MAX = 9,    /* at most 512 pages of 4 KiB at a time */
+	STREAK_MIN = 2,       /* steps before a streak is believed */
+	AROUND_SHIFT_MAX = 9, /* at most 512 pages of 4 KiB at a time */
 	AHEAD_BYTES_MAX = 32 << 20,
-	AHEAD_STREAK = 8,        /* steps before work goes on in the background */
-	AHEAD_STREAK_HUGE = 2,   /* the same for 2 MiB pages */
+	AHEAD_STREAK = 8,      /* steps before work goes on in the background */
+	AHEAD_STREAK_HUGE = 2, /* the same for 2 MiB pages */
 };
 
 static uint64_t around_pages(const struct window *w, uint32_t streak)
@@ -552,53 +568,62 @@ static uint64_t around_pages(const struct window *w, uint32_t streak)
 
 /* What to produce in the background: from where the last such work ended, so far ahead of the
  * faulting page as the streak has earned. */
-static void plan_ahead(struct window *w, const struct mm_target *t, uint32_t streak,
+static void plan_ahead(struct window *w, struct streak *k, const struct mm_target *t,
 		       struct mm_hint *hint)
 {
 	uint64_t block = ahead_block_pages(w->region);
 	uint64_t depth = AHEAD_BYTES_MAX >> w->region->page_shift;
-	uint64_t from = atomic_load_explicit(&w->ahead, memory_order_relaxed);
-	uint64_t until;
-
 	uint32_t needed = w->region->page_shift == PAGE_SHIFT ? AHEAD_STREAK : AHEAD_STREAK_HUGE;
+	uint64_t from, until;
 
-	if (w->advice == WINDOW_RANDOM || (streak < needed && w->advice != WINDOW_SEQUENTIAL))
+	if (w->advice == WINDOW_RANDOM || (k->steps < needed && w->advice != WINDOW_SEQUENTIAL))
 		return;
-	from = round_up(max_t(uint64_t, from, t->page + hint->around), block);
+	from = round_up(max_t(uint64_t, k->ahead, t->page + hint->around), block);
 	until = min_t(uint64_t, t->end, round_down(t->page + depth, block));
 	if (from >= until)
 		return;
 	hint->ahead_first = from;
 	hint->ahead_nr = until - from;
-	atomic_store_explicit(&w->ahead, until, memory_order_relaxed);
+	k->ahead = until;
 }
 
-/* A streak goes on when the fault is where the last run ended, or inside what was made ahead. */
+/* The streak that this fault continues, or the one not used for longest, begun anew. A streak goes
+ * on where its last run ended, or inside what was made ahead of it. */
+static struct streak *find_streak(struct window *w, uint64_t page)
+{
+	struct streak *oldest = &w->streaks[0];
+
+	for (int i = 0; i < NR_STREAKS; i++) {
+		struct streak *k = &w->streaks[i];
+
+		if (page == k->next_page || (page > k->next_page && page < k->ahead)) {
+			k->steps++;
+			return k;
+		}
+		if ((int32_t)(k->used - oldest->used) < 0)
+			oldest = k;
+	}
+	*oldest = (struct streak){ 0 };
+	return oldest;
+}
+
 static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hint)
 {
-	uint64_t next = atomic_load_explicit(&w->next_page, memory_order_relaxed);
-	uint64_t ahead = atomic_load_explicit(&w->ahead, memory_order_relaxed);
-	uint32_t streak = atomic_load_explicit(&w->streak, memory_order_relaxed);
+	struct streak *k = find_streak(w, t->page);
 	uint64_t block = ahead_block_pages(w->region);
 
-	if (t->page == next || (t->page > next && t->page <= ahead))
-		streak++;
-	else if (streak) {
-		streak = 0;
-		atomic_store_explicit(&w->ahead, 0, memory_order_relaxed);
-	}
 	/* Blocks made ahead begin at aligned pages; what is mapped now ends there. */
-	hint->around = min_t(uint64_t, around_pages(w, streak), block - t->page % block);
-	hint->in_ahead = t->page < ahead;
-	plan_ahead(w, t, streak, hint);
-	atomic_store_explicit(&w->streak, streak, memory_order_relaxed);
-	atomic_store_explicit(&w->next_page, t->page + hint->around, memory_order_relaxed);
+	hint->around = min_t(uint64_t, around_pages(w, k->steps), block - t->page % block);
+	hint->in_ahead = t->page < k->ahead;
+	plan_ahead(w, k, t, hint);
+	k->next_page = t->page + hint->around;
+	k->used = ++w->streak_clock;
 }
 
 bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hint *hint)
 {
 	struct window *w;
-	unsigned int   shift;
+	unsigned int shift;
 
 	mutex_lock(&mm->lock);
 	w = window_of(range_find(&mm->windows, address));
@@ -627,7 +652,7 @@ void mm_validate(struct mm *mm, struct validation *v)
 	range_alloc_validate(&mm->windows, v);
 	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r)) {
 		struct window *w = window_of(r);
-		struct range  *next = range_next(r);
+		struct range *next = range_next(r);
 
 		nr++;
 		spanned += r->length;

@@ -20,49 +20,62 @@
 #include "base/range_alloc.h"
 #include "mm/space/region.h"
 
-enum { NR_MM_MAX = 4096 };
+enum { NR_MM_MAX = 4096, MM_THREADS = 8, NR_STREAKS = 4 };
 
 enum window_advice { WINDOW_NORMAL, WINDOW_SEQUENTIAL, WINDOW_RANDOM };
 
-/* c: fixed after creation   m: mm->lock   r: region->lock   f: fault path, racy by design */
-struct window {
-	struct range       range;    /* (m) client addresses; the tree keeps the gaps */
-	struct region     *region;   /* (c) */
-	uint64_t           page;     /* (m) page of the region at start */
-	uint32_t           handle;   /* (c) whose windows merge */
-	bool               readonly; /* (c) */
-	enum window_advice advice;   /* (m) */
-	struct mm         *mm;       /* (c) */
-	struct list_head   region_link; /* (r) */
-	_Atomic uint64_t   next_page; /* (f) where a sequential streak goes on */
-	_Atomic uint64_t   ahead;     /* (f) pages before this one are populated ahead */
-	_Atomic uint32_t   streak;    /* (f) length of the streak, in steps */
+/* One thread that touches page after page. */
+struct streak {
+	uint64_t next_page; /* where it goes on */
+	uint64_t ahead;     /* pages before this one are made, or being made, in the background */
+	uint32_t steps;     /* 0: one fault so far */
+	uint32_t used;      /* the window's clock at its last step */
 };
 
-/* c: fixed while live   m: lock   a: atomic */
+/* c: fixed after creation   m: mm->lock   r: region->lock */
+struct window {
+	struct range range;                /* (m) client addresses; the tree keeps the gaps */
+	struct region *region;             /* (c) */
+	uint64_t page;                     /* (m) page of the region at start */
+	uint32_t handle;                   /* (c) whose windows merge */
+	bool readonly;                     /* (c) */
+	enum window_advice advice;         /* (m) */
+	struct mm *mm;                     /* (c) */
+	struct list_head region_link;      /* (r) */
+	struct streak streaks[NR_STREAKS]; /* (m) */
+	uint32_t streak_clock;             /* (m) */
+};
+
+/* c: fixed while live   m: lock   a: atomic   w: changed by lane_watch.c under its lock */
 struct mm {
-	_Atomic uint32_t refs;       /* (a) 0: free slot */
-	bool             claimed;    /* the table's lock: in use, also before and after refs */
-	uint32_t         slot;       /* (c) index in the table */
-	uint64_t         generation; /* (c) differs for each user of the slot */
-	int              uffd;       /* (c) -1 before attach */
-	int              pid;        /* (c) for logs and for ending the client */
-	struct mutex     lock;
-	struct range_alloc windows;  /* (m) */
-	uint32_t         nr_windows; /* (m) */
-	uint64_t         spanned;    /* (m) bytes */
-	_Atomic uint64_t nr_faults;  /* (a) */
-	_Atomic uint64_t nr_strays;  /* (a) faults at addresses no window has */
-	_Atomic uint32_t slow_level; /* (a) grows while ioctls on it are slow; 0: fast lanes */
+	_Atomic uint32_t refs; /* (a) 0: free slot */
+	bool claimed;          /* the table's lock: in use, also before and after refs */
+	uint32_t slot;         /* (c) index in the table */
+	uint64_t generation;   /* (c) differs for each user of the slot */
+	int uffd;              /* (c) -1 before attach */
+	int pid;               /* (c) for logs and for ending the client */
+	struct mutex lock;
+	struct range_alloc windows;     /* (m) */
+	uint32_t nr_windows;            /* (m) */
+	uint64_t spanned;               /* (m) bytes */
+	_Atomic uint64_t nr_faults;     /* (a) */
+	_Atomic uint64_t nr_strays;     /* (a) faults at addresses no window has */
+	uint32_t nr_slow_events;        /* (w) since the last tick */
+	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
-	void            *owner;      /* (c) the session, for the fault log */
+	void *owner;                    /* (c) the session, for the fault log */
+	_Atomic uint64_t lanes;         /* (w) mask of the fault threads that poll it */
+	uint64_t lanes_wanted;          /* (w) by the threads below */
+	_Atomic uint32_t threads[MM_THREADS]; /* (w) that have faulted since the last tick */
+	uint32_t nr_threads;                  /* (w) */
+	bool ended;                           /* (w) no lane polls it any more */
 };
 
 /* Once, before everything else here. */
 void mm_table_init(void);
 
 struct mm_request {
-	int   uffd, pid;
+	int uffd, pid;
 	void *owner;
 };
 
@@ -76,10 +89,10 @@ bool mm_get(struct mm *mm);
 void mm_put(struct mm *mm); /* the last put closes the userfaultfd */
 
 struct window_request {
-	struct region     *region; /* a reference is taken */
-	uint64_t           start, length, page;
-	uint32_t           handle;
-	bool               readonly;
+	struct region *region; /* a reference is taken */
+	uint64_t start, length, page;
+	uint32_t handle;
+	bool readonly;
 };
 
 /* -EEXIST if something is there. */
@@ -99,15 +112,15 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 
 /* What an address means. The region is referenced; window fields are copied. */
 struct mm_target {
-	struct region     *region;
-	uint64_t           page;
-	uint64_t           first, end; /* pages of the region that this window shows */
-	uint64_t           base; /* address of page 0 of the region, if it were mapped */
+	struct region *region;
+	uint64_t page;
+	uint64_t first, end; /* pages of the region that this window shows */
+	uint64_t base;       /* address of page 0 of the region, if it were mapped */
 };
 /* Streak hints of a fault at target->page, decided under mm->lock. */
 struct mm_hint {
 	uint64_t around;      /* pages to produce and map from the page on; 1: only it */
-	bool     in_ahead;    /* made, or being made, in the background: if present, map only it */
+	bool in_ahead;        /* made, or being made, in the background: if present, map only it */
 	uint64_t ahead_first; /* pages to produce in the background */
 	uint64_t ahead_nr;
 };

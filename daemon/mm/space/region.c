@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * region - admission by nodes, the memfd and its page table, the end of both
+ *
+ * Admission   a region is promised pages node by node, and its pages only ever come from what was
+ *             promised there: so no fault fails for lack of stock on a node.
+ */
 #include "mm/space/region.h"
 
 #include <errno.h>
@@ -83,8 +89,8 @@ static uint64_t commit_round(struct region *region, const struct region_request 
 			     uint64_t left)
 {
 	const struct zonelist *list = node_zonelist(first_node(request), ZONELIST_FALLBACK);
-	uint64_t               share = left;
-	uint32_t               nr_allowed = 0;
+	uint64_t share = left;
+	uint32_t nr_allowed = 0;
 
 	for (uint32_t i = 0; i < list->nr; i++)
 		nr_allowed += node_allowed(request, list->nodes[i]);
@@ -101,7 +107,7 @@ static int commit(struct region *region, const struct region_request *request,
 {
 	uint64_t left = request->nr_pages;
 	uint64_t before;
-	int      r = INJECT(COMMIT);
+	int r = INJECT(COMMIT);
 
 	if (r)
 		return r;
@@ -178,7 +184,7 @@ int region_new(const struct region_request *request, struct region **out,
 	       struct region_refusal *why)
 {
 	struct region *region;
-	int            r = INJECT(REGION_NEW);
+	int r = INJECT(REGION_NEW);
 
 	why->what = REFUSED_TABLE;
 	if (r)
@@ -232,7 +238,7 @@ static void put_frames_back(struct region *region)
 {
 	for (int node = 0; node < nr_nodes; node++) {
 		uint64_t committed = atomic_load(&region->committed[node]);
-		int64_t  quota = atomic_load(&region->quota[node]);
+		int64_t quota = atomic_load(&region->quota[node]);
 
 		CHECK(quota >= 0 && (uint64_t)quota <= committed);
 		if (committed > (uint64_t)quota)
@@ -244,9 +250,9 @@ static void put_frames_back(struct region *region)
  * a descriptor or a mapping keeps pages alive, so they are punched first. */
 static void free_region(struct work *work)
 {
-	struct region  *region = container_of(work, struct region, free_work);
+	struct region *region = container_of(work, struct region, free_work);
 	struct section *section = region->section;
-	uint32_t        pfn = section->pfn;
+	uint32_t pfn = section->pfn;
 
 	CHECK(list_empty(&region->windows));
 	mutex_lock(&all_lock);
@@ -289,7 +295,7 @@ static bool get_unless_gone(struct region *region)
 static uint32_t next_batch(struct region *batch[FOR_EACH_BATCH], uint64_t *after)
 {
 	struct region *region;
-	uint32_t       nr = 0;
+	uint32_t nr = 0;
 
 	mutex_lock(&all_lock);
 	list_for_each_entry(region, &all_regions, all_link) {
@@ -307,8 +313,8 @@ static uint32_t next_batch(struct region *batch[FOR_EACH_BATCH], uint64_t *after
 void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
 {
 	struct region *batch[FOR_EACH_BATCH];
-	uint64_t       after = 0;
-	uint32_t       nr;
+	uint64_t after = 0;
+	uint32_t nr;
 
 	while ((nr = next_batch(batch, &after))) {
 		for (uint32_t i = 0; i < nr; i++) {
@@ -320,7 +326,7 @@ void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
 
 void region_wake(struct region *region, struct page_range range)
 {
-	unsigned int   shift = region->page_shift;
+	unsigned int shift = region->page_shift;
 	struct window *w;
 
 	mutex_lock(&region->lock);

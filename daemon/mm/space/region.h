@@ -32,46 +32,46 @@ struct mm;
 enum region_policy { POLICY_LOCAL, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE };
 
 struct region_request {
-	const char        *name; /* of the memfd; "" for unnamed regions */
-	uint64_t           nr_pages;
-	unsigned int       page_shift; /* PAGE_SHIFT or PAGEBLOCK_SHIFT */
+	const char *name; /* of the memfd; "" for unnamed regions */
+	uint64_t nr_pages;
+	unsigned int page_shift; /* PAGE_SHIFT or PAGEBLOCK_SHIFT */
 	enum region_policy policy;
-	uint64_t           node_mask; /* 0: all nodes */
-	int                home_node; /* of the creator, for LOCAL */
+	uint64_t node_mask; /* 0: all nodes */
+	int home_node;      /* of the creator, for LOCAL */
 	void (*released)(void *owner);
-	void              *owner;
-	uint64_t           owner_id; /* for the section's record */
-	struct zone      **movable;  /* by node: whose frames they count as; may be NULL */
+	void *owner;
+	uint64_t owner_id;     /* for the section's record */
+	struct zone **movable; /* by node: whose frames they count as; may be NULL */
 };
 
 /* c: fixed after creation   l: lock   a: atomic, W: changed with a word's BUSY held */
 struct region {
-	struct section    *section;    /* (c) */
-	_Atomic uint64_t  *words;      /* (c) one a page */
-	uint64_t           nr_pages;   /* (c) */
-	unsigned int       page_shift; /* (c) */
-	enum stock_kind    kind;       /* (c) */
-	enum region_policy policy;     /* (c) */
-	uint64_t           node_mask;  /* (c) */
-	int                home_node;  /* (c) first choice, and LOCAL's */
-	char               name[NAME_MAX_BYTES + 1]; /* (c) for logs and fault records */
-	_Atomic uint32_t   refs;       /* (a) windows, handles and work in progress */
-	_Atomic bool       huge;       /* (a) populate whole pageblocks as huge pages */
-	_Atomic uint64_t   committed[MAX_NUMNODES]; /* (c) pages charged */
-	_Atomic int64_t    quota[MAX_NUMNODES];     /* (W) pages charged and not resident */
-	_Atomic uint64_t   nr_resident; /* (W) R2 */
-	_Atomic uint64_t   nr_locked;   /* (W) R2 */
-	_Atomic uint64_t   nr_poisoned; /* (a) ever */
-	_Atomic uint64_t   nr_faults, nr_write_faults; /* (a) */
-	struct mutex       lock;
-	struct list_head   windows; /* (l) struct window.region_link */
-	uint32_t           nr_windows; /* (l) */
-	struct zone      **movable;    /* (c) by node; NULL: nobody counts */
+	struct section *section;                  /* (c) */
+	_Atomic uint64_t *words;                  /* (c) one a page */
+	uint64_t nr_pages;                        /* (c) */
+	unsigned int page_shift;                  /* (c) */
+	enum stock_kind kind;                     /* (c) */
+	enum region_policy policy;                /* (c) */
+	uint64_t node_mask;                       /* (c) */
+	int home_node;                            /* (c) first choice, and LOCAL's */
+	char name[NAME_MAX_BYTES + 1];            /* (c) for logs and fault records */
+	_Atomic uint32_t refs;                    /* (a) windows, handles and work in progress */
+	_Atomic bool huge;                        /* (a) populate whole pageblocks as huge pages */
+	_Atomic uint64_t committed[MAX_NUMNODES]; /* (c) pages charged */
+	_Atomic int64_t quota[MAX_NUMNODES];      /* (W) pages charged and not resident */
+	_Atomic uint64_t nr_resident;             /* (W) R2 */
+	_Atomic uint64_t nr_locked;               /* (W) R2 */
+	_Atomic uint64_t nr_poisoned;             /* (a) ever */
+	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
+	struct mutex lock;
+	struct list_head windows;      /* (l) struct window.region_link */
+	uint32_t nr_windows;           /* (l) */
+	struct zone **movable;         /* (c) by node; NULL: nobody counts */
 	void (*released)(void *owner); /* (c) the memory is back; may be NULL */
-	void              *owner;      /* (c) */
-	struct work        free_work;  /* after the last put */
-	struct list_head   all_link;   /* the table's lock */
-	uint64_t           serial;     /* (c) order of creation */
+	void *owner;                   /* (c) */
+	struct work free_work;         /* after the last put */
+	struct list_head all_link;     /* the table's lock */
+	uint64_t serial;               /* (c) order of creation */
 };
 
 /* Why a region was refused: filled on failure. */

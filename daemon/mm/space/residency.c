@@ -35,11 +35,11 @@ static uint64_t run_pages_max(const struct region *region)
 /* Takes up to `nr` pages of quota from one node, the preferred one first; *got is what it gave. */
 static int take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_t *got)
 {
-	int first = region->policy == POLICY_INTERLEAVE ? (int)(page % nr_nodes)
-							  : region->home_node;
+	int first =
+		region->policy == POLICY_INTERLEAVE ? (int)(page % nr_nodes) : region->home_node;
 
 	for (int i = 0; i < nr_nodes; i++) {
-		int     node = (first + i) % nr_nodes;
+		int node = (first + i) % nr_nodes;
 		int64_t have = atomic_load_explicit(&region->quota[node], memory_order_relaxed);
 
 		while (have > 0) {
@@ -85,13 +85,13 @@ static int produce(struct region *region, struct page_range run, uint64_t *produ
 {
 	uint64_t end = run.first + run.nr;
 	uint64_t at = run.first;
-	bool     waiters = false;
-	int      r = 0;
+	bool waiters = false;
+	int r = 0;
 
 	while (at < end) {
 		struct page_range part = { .first = at };
-		int               node = take_quota(region, at, end - at, &part.nr);
-		uint64_t          frames = part.nr * region_frames_per_page(region);
+		int node = take_quota(region, at, end - at, &part.nr);
+		uint64_t frames = part.nr * region_frames_per_page(region);
 
 		if (node < 0) {
 			r = node;
@@ -164,7 +164,7 @@ int region_make_present(struct region *region, struct page_range range, uint64_t
 {
 	uint64_t end;
 	uint64_t at;
-	int      r = 0;
+	int r = 0;
 
 	widen_to_block(region, &range);
 	run->first = at = range.first;
@@ -203,7 +203,7 @@ int region_populate(struct region *region, struct page_range range)
 
 	while (at < end) {
 		struct page_range run;
-		int               r;
+		int r;
 
 		r = region_make_present(region, (struct page_range){ at, end - at }, at, &run);
 		if (r == -EBUSY)
@@ -267,13 +267,13 @@ int region_drop(struct region *region, struct page_range range)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
-	int      result = 0;
+	int result = 0;
 
 	while (at < end) {
 		uint64_t value = 0;
 		uint64_t nr = claim_present(region, at, end, &value);
 		uint64_t word;
-		int      r;
+		int r;
 
 		if (nr) {
 			r = drop_run(region, (struct page_range){ at, nr }, value);
@@ -300,7 +300,7 @@ int region_lock_pages(struct region *region, struct page_range range)
 
 	while (at < range.first + range.nr) {
 		uint64_t old;
-		int      r;
+		int r;
 
 		r = region_populate(region, (struct page_range){ at, range.first + range.nr - at });
 		if (r)
@@ -321,8 +321,8 @@ void region_unlock_pages(struct region *region, struct page_range range)
 {
 	for (uint64_t at = range.first; at < range.first + range.nr; at++) {
 		_Atomic uint64_t *word = word_of(region, at);
-		uint64_t          seen = word_load(word);
-		uint64_t          old;
+		uint64_t seen = word_load(word);
+		uint64_t old;
 
 		if (!(seen & WORD_LOCKED))
 			continue;
@@ -340,7 +340,7 @@ void region_unlock_pages(struct region *region, struct page_range range)
 bool region_poison(struct region *region, uint64_t page, const char *cause)
 {
 	_Atomic uint64_t *word = word_of(region, page);
-	uint64_t          old = 0;
+	uint64_t old = 0;
 
 	if (!word_try_busy(word, PAGE_PRESENT, &old) && !word_try_busy(word, PAGE_NONE, &old))
 		return false;

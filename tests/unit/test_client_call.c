@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_client_call - requests and replies: pipelining, deadlines, refusals, the end of the broker
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake_client.h"
+#include "proto/methods.h"
+#include "tests/lib/test.h"
+
+enum { REGION_BYTES = 1 << 20 };
+static struct fake_client client;
+
+static uint64_t stat_pool(struct mmb_pool *of)
+{
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+
+	return mmb_pool_stat(of, &stat) ? 0 : stat.refused;
+}
+
+static unsigned int nr_threads(void)
+{
+	unsigned int nr = 0;
+	DIR *tasks = opendir("/proc/self/task");
+
+	while (readdir(tasks))
+		nr++;
+	closedir(tasks);
+	return nr - 2;
+}
+
+static void opening_waits_for_one_reply(void)
+{
+	unsigned int before;
+	struct mmb_region *region;
+
+	client.broker = broker_start();
+	/* ATTACH is never answered here: opening doesn't wait for it. */
+	broker_hold(client.broker, MMB_METHOD_ATTACH);
+	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &client.mmb), 0);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_ATTACH, 1));
+	broker_release(client.broker, MMB_METHOD_ATTACH);
+	before = nr_threads();
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	EXPECT_EQ(nr_threads(), before);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_HELLO), 1);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_ATTACH), 1);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_POOL_OPEN), 1);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_CREATE), 1);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_WINDOW), 0);
+	EXPECT_EQ((uintptr_t)mmb_region_address(region), broker_region_address(client.broker));
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+static void a_refused_attach_surfaces_at_the_next_call(void)
+{
+	client.broker = broker_start();
+	broker_refuse(client.broker, MMB_METHOD_ATTACH, -EPERM, "no such userfaultfd here");
+	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &client.mmb), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), -EPERM);
+	EXPECT(strstr(mmb_error(), "no such userfaultfd here"));
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), -EPERM);
+	mmb_close(client.mmb);
+	broker_stop(client.broker);
+}
+
+static void *lock_region(void *region)
+{
+	return (void *)(intptr_t)mmb_region_lock(region, 0, REGION_BYTES);
+}
+
+static void a_slow_call_delays_no_other_thread(void)
+{
+	struct mmb_region *region;
+	pthread_t thread;
+	void *result;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	broker_hold(client.broker, MMB_METHOD_REGION_LOCK);
+	pthread_create(&thread, NULL, lock_region, region);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_LOCK, 1));
+	for (int i = 0; i < 100; i++)
+		EXPECT_EQ(stat_pool(client.pool), 1);
+	broker_release(client.broker, MMB_METHOD_REGION_LOCK);
+	pthread_join(thread, &result);
+	EXPECT_EQ((intptr_t)result, 0);
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+static void *ask_often(void *arg)
+{
+	struct mmb_pool *own;
+	uint64_t first;
+
+	EXPECT_EQ(mmb_pool_open(client.mmb, "own", MMB_POOL_CREATE, NULL, &own), 0);
+	first = stat_pool(own);
+	EXPECT(first > 1);
+	for (int i = 0; i < 300; i++)
+		EXPECT_EQ(stat_pool(own), first);
+	mmb_pool_close(own);
+	return NULL;
+}
+
+static void every_thread_gets_its_own_reply(void)
+{
+	pthread_t threads[8];
+
+	fake_client_begin(&client, 0);
+	for (int i = 0; i < 8; i++)
+		pthread_create(&threads[i], NULL, ask_often, NULL);
+	for (int i = 0; i < 8; i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	fake_client_end(&client);
+}
+
+static void a_late_reply_is_a_timeout_with_a_sentence(void)
+{
+	fake_client_begin(&client, 100);
+	broker_hold(client.broker, MMB_METHOD_POOL_STAT);
+	EXPECT_EQ(stat_pool(client.pool), 0);
+	EXPECT(strstr(mmb_error(), "POOL_STAT for 100 ms"));
+	broker_release(client.broker, MMB_METHOD_POOL_STAT);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	fake_client_end(&client);
+}
+
+static void a_late_success_is_undone(void)
+{
+	struct mmb_region *region;
+
+	fake_client_begin(&client, 100);
+	broker_hold(client.broker, MMB_METHOD_REGION_CREATE);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), -ETIMEDOUT);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_CLOSE), 0);
+	broker_release(client.broker, MMB_METHOD_REGION_CREATE);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_CLOSE, 1));
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	broker_hold(client.broker, MMB_METHOD_PAGES_ALLOC);
+	EXPECT(!mmb_alloc_pages(client.pool, 5, 0));
+	broker_release(client.broker, MMB_METHOD_PAGES_ALLOC);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_PAGES_FREE, 1));
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT_EQ(broker_frames_out(client.broker), 0);
+	fake_client_end(&client);
+}
+
+static void a_refusal_is_in_the_brokers_words(void)
+{
+	struct mmb_region *region;
+
+	fake_client_begin(&client, 0);
+	broker_refuse(client.broker, MMB_METHOD_REGION_CREATE, -ENOMEM,
+		      "the pool may commit 3 pages more");
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), -ENOMEM);
+	EXPECT(!strcmp(mmb_error(), "the pool may commit 3 pages more"));
+	broker_refuse(client.broker, MMB_METHOD_REGION_CREATE, 0, "");
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+static void a_broker_that_went_is_not_connected(void)
+{
+	struct mmb_region *region;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	broker_goodbye(client.broker, "planned stop");
+	broker_hang_up(client.broker);
+	EXPECT_EQ(mmb_region_lock(region, 0, 4096), -ENOTCONN);
+	EXPECT(strstr(mmb_error(), "planned stop"));
+	EXPECT_EQ(stat_pool(client.pool), 0);
+	EXPECT(strstr(mmb_error(), "planned stop"));
+	EXPECT(mmb_region_address(region));
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+static void *expect_not_connected(void *region)
+{
+	EXPECT_EQ(mmb_region_lock(region, 0, REGION_BYTES), -ENOTCONN);
+	return NULL;
+}
+
+static void waiting_calls_end_with_the_broker(void)
+{
+	struct mmb_region *region;
+	pthread_t threads[4];
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	broker_hold(client.broker, MMB_METHOD_REGION_LOCK);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, expect_not_connected, region);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_LOCK, 4));
+	broker_hang_up(client.broker);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+static void a_reply_to_nothing_ends_the_session(void)
+{
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+
+	fake_client_begin(&client, 0);
+	broker_confuse(client.broker);
+	EXPECT_EQ(mmb_pool_stat(client.pool, &stat), -EPROTO);
+	EXPECT(strstr(mmb_error(), "answers no request"));
+	EXPECT_EQ(mmb_pool_stat(client.pool, &stat), -EPROTO);
+	fake_client_end(&client);
+}
+
+static void handles_outlive_their_connection(void)
+{
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+	struct mmb_region *region;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	mmb_close(client.mmb);
+	EXPECT_EQ(mmb_pool_stat(client.pool, &stat), -ENOTCONN);
+	EXPECT_EQ(mmb_region_lock(region, 0, 4096), -ENOTCONN);
+	EXPECT(!mmb_alloc_pages(client.pool, 0, 0));
+	EXPECT_EQ(errno, ENOTCONN);
+	EXPECT_EQ(mmb_region_length(region), REGION_BYTES);
+	mmb_region_close(region);
+	mmb_pool_close(client.pool);
+	broker_stop(client.broker);
+}
+
+static void a_missing_broker_is_named(void)
+{
+	struct mmb_open_options options = { .size = sizeof(options), .daemon_timeout_ms = 60 };
+
+	EXPECT_EQ(mmb_open("/nonexistent/socket", NULL, &client.mmb), -ENOENT);
+	EXPECT(strstr(mmb_error(), "/nonexistent/socket"));
+	EXPECT_EQ(mmb_open("/nonexistent/socket", &options, &client.mmb), -ENOENT);
+	setenv("MMB_SOCKET", "/nonexistent/other", 1);
+	EXPECT_EQ(mmb_open(NULL, NULL, &client.mmb), -ENOENT);
+	EXPECT(strstr(mmb_error(), "/nonexistent/other"));
+	unsetenv("MMB_SOCKET");
+	setenv("XDG_RUNTIME_DIR", "/nonexistent/run", 1);
+	if (mmb_open(NULL, NULL, &client.mmb)) {
+		EXPECT(strstr(mmb_error(), "/run/mmbroker/mmbroker.sock"));
+	} else {
+		mmb_close(client.mmb);
+	}
+}
+
+static const struct test_case cases[] = {
+	{ "opening waits for one reply, and starts no thread", opening_waits_for_one_reply },
+	{ "a refused ATTACH surfaces at the next call",
+	  a_refused_attach_surfaces_at_the_next_call },
+	{ "a slow call delays no other thread", a_slow_call_delays_no_other_thread },
+	{ "every thread gets its own reply", every_thread_gets_its_own_reply },
+	{ "a late reply is a timeout with a sentence", a_late_reply_is_a_timeout_with_a_sentence },
+	{ "a late success is undone", a_late_success_is_undone },
+	{ "a refusal is in the broker's words", a_refusal_is_in_the_brokers_words },
+	{ "a broker that went gives ENOTCONN and its last words",
+	  a_broker_that_went_is_not_connected },
+	{ "waiting calls end with the broker", waiting_calls_end_with_the_broker },
+	{ "a reply to nothing ends the session", a_reply_to_nothing_ends_the_session },
+	{ "handles outlive their connection", handles_outlive_their_connection },
+	{ "a missing broker is named", a_missing_broker_is_named },
+};
+
+TEST_MAIN(cases)

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_client_fork - what a forked child may do, and frees that end a process
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fake_broker.h"
+#include "mmbroker.h"
+#include "proto/methods.h"
+#include "tests/lib/test.h"
+
+enum { REGION_BYTES = 1 << 20 };
+static struct fake_broker *broker;
+static struct mmb *mmb;
+static struct mmb_pool *pool;
+static struct mmb_region *region;
+static void *run;
+
+static void begin(void)
+{
+	broker = broker_start();
+	EXPECT_EQ(mmb_open(broker_path(broker), NULL, &mmb), 0);
+	EXPECT_EQ(mmb_pool_open(mmb, "p", MMB_POOL_CREATE, NULL, &pool), 0);
+	EXPECT_EQ(mmb_region_open(pool, "r", REGION_BYTES, MMB_REGION_CREATE, NULL, &region), 0);
+	run = mmb_alloc_pages(pool, 1, 0);
+	EXPECT(run);
+}
+
+static void end(void)
+{
+	mmb_free_pages(pool, run, 1);
+	mmb_region_close(region);
+	mmb_pool_close(pool);
+	EXPECT_EQ(broker_frames_out(broker), 0);
+	mmb_close(mmb);
+	broker_stop(broker);
+}
+
+/* 0, or the line of the first thing that was not as expected. */
+#define CHILD_EXPECT(e)                  \
+	do {                             \
+		if (!(e))                \
+			return __LINE__; \
+	} while (0)
+
+static int use_parents_handles(void)
+{
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+	struct mmb_pool *other;
+	struct mmb_region *opened;
+
+	CHILD_EXPECT(mmb_pool_stat(pool, &stat) == -EOWNERDEAD);
+	CHILD_EXPECT(strstr(mmb_error(), "fork"));
+	CHILD_EXPECT(mmb_pool_open(mmb, "p", 0, NULL, &other) == -EOWNERDEAD);
+	CHILD_EXPECT(mmb_region_create(pool, 4096, NULL, &opened) == -EOWNERDEAD);
+	CHILD_EXPECT(mmb_region_lock(region, 0, 4096) == -EOWNERDEAD);
+	CHILD_EXPECT(mmb_region_advise(region, 0, 4096, MMB_ADVISE_DONTNEED) == -EOWNERDEAD);
+	CHILD_EXPECT(!mmb_region_address(region) && errno == EOWNERDEAD);
+	CHILD_EXPECT(!mmb_alloc_pages(pool, 0, 0) && errno == EOWNERDEAD);
+	CHILD_EXPECT(!mmb_alloc_pages(pool, 1, 0) && errno == EOWNERDEAD);
+	mmb_free_pages(pool, run, 1);
+	mmb_region_close(region);
+	mmb_pool_close(pool);
+	mmb_close(mmb);
+	return 0;
+}
+
+static int open_ones_own(void)
+{
+	struct mmb_region *mine;
+	struct mmb_pool *p;
+	struct mmb *m;
+	char *page;
+
+	CHILD_EXPECT(!mmb_open(broker_path(broker), NULL, &m));
+	CHILD_EXPECT(!mmb_pool_open(m, "p", 0, NULL, &p));
+	page = mmb_alloc_pages(p, 0, 0);
+	CHILD_EXPECT(page);
+	page[0] = 1;
+	mmb_free_pages(p, page, 0);
+	CHILD_EXPECT(!mmb_region_create(p, REGION_BYTES, NULL, &mine));
+	mmb_region_close(mine);
+	mmb_pool_close(p);
+	mmb_close(m);
+	return 0;
+}
+
+static int in_child(int (*body)(void))
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	if (!child) {
+		alarm(20);
+		_exit(body() ? 1 : 0);
+	}
+	waitpid(child, &status, 0);
+	return status;
+}
+
+/* The same in a child that no fork handler ran in. */
+static int in_raw_child(int (*body)(void))
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	child = _Fork();
+	if (!child) {
+		alarm(20);
+		_exit(body() ? 1 : 0);
+	}
+	waitpid(child, &status, 0);
+	return status;
+}
+
+static void a_childs_use_of_a_handle_gives_eownerdead(void)
+{
+	uint32_t requests;
+
+	begin();
+	requests = broker_count(broker, MMB_METHOD_PAGES_FREE) +
+		   broker_count(broker, MMB_METHOD_REGION_CLOSE) +
+		   broker_count(broker, MMB_METHOD_POOL_CLOSE);
+	EXPECT_EQ(in_child(use_parents_handles), 0);
+	EXPECT_EQ(in_raw_child(use_parents_handles), 0);
+	/* The parent's session has noticed nothing. */
+	EXPECT_EQ(broker_count(broker, MMB_METHOD_PAGES_FREE) +
+			  broker_count(broker, MMB_METHOD_REGION_CLOSE) +
+			  broker_count(broker, MMB_METHOD_POOL_CLOSE),
+		  requests);
+	EXPECT_EQ(mmb_region_lock(region, 0, 4096), 0);
+	end();
+}
+
+static void a_child_may_open_its_own(void)
+{
+	begin();
+	EXPECT_EQ(in_child(open_ones_own), 0);
+	EXPECT_EQ(in_raw_child(open_ones_own), 0);
+	EXPECT_EQ(mmb_region_lock(region, 0, 4096), 0);
+	end();
+}
+
+static volatile char *window;
+
+static int touch_window(void)
+{
+	return *window ? 1 : 0;
+}
+
+static void a_child_has_no_windows(void)
+{
+	int status;
+
+	begin();
+	window = mmb_region_address(region);
+	status = in_child(touch_window);
+	/* Not zeros: a signal, which a sanitizer makes an exit status. */
+	EXPECT(WIFSIGNALED(status) || WEXITSTATUS(status));
+	end();
+}
+
+/* ---- frees that end a process: each in a child with a connection of its own ---- */
+
+static struct mmb_pool *doomed;
+static char *pages;
+
+static void free_twice(void)
+{
+	mmb_free_pages(doomed, pages, 2);
+	mmb_free_pages(doomed, pages, 2);
+}
+
+static void free_wrong_order(void)
+{
+	mmb_free_pages(doomed, pages, 1);
+}
+
+static void free_interior(void)
+{
+	mmb_free_pages(doomed, pages + 4096, 0);
+}
+
+static void free_stack(void)
+{
+	mmb_free_pages(doomed, &pages, 0);
+}
+
+static void free_never_granted(void)
+{
+	char *end_of_arena = (char *)(uintptr_t)broker_arena_address(broker) + BROKER_ARENA_BYTES;
+
+	mmb_free_pages(doomed, end_of_arena - 4096, 0);
+}
+
+static void free_order_too_large(void)
+{
+	mmb_free_pages(doomed, pages, 11);
+}
+
+static void nofail_without_hope(void)
+{
+	mmb_alloc_pages(doomed, 10, MMB_GFP_NOFAIL);
+	for (;;)
+		mmb_alloc_pages(doomed, 10, MMB_GFP_NOFAIL);
+}
+
+struct death {
+	void (*cause)(void);
+	const char *words;
+};
+
+static int die_of(const struct death *death, int errors)
+{
+	struct mmb_open_options options = { .size = sizeof(options), .operation_timeout_ms = 300 };
+	struct mmb *m;
+
+	dup2(errors, STDERR_FILENO);
+	if (mmb_open(broker_path(broker), &options, &m) ||
+	    mmb_pool_open(m, "p", 0, NULL, &doomed))
+		return 1;
+	pages = mmb_alloc_pages(doomed, 2, 0);
+	if (!pages)
+		return 1;
+	death->cause();
+	return 0;
+}
+
+static void expect_death(const struct death *death)
+{
+	char words[512] = "";
+	int pipes[2], status;
+	pid_t child;
+
+	EXPECT(!pipe2(pipes, O_CLOEXEC));
+	fflush(NULL);
+	child = fork();
+	if (!child) {
+		alarm(20);
+		_exit(die_of(death, pipes[1]));
+	}
+	close(pipes[1]);
+	EXPECT(read(pipes[0], words, sizeof(words) - 1) > 0);
+	close(pipes[0]);
+	waitpid(child, &status, 0);
+	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	if (!strstr(words, death->words))
+		printf("  it said: %s", words);
+	EXPECT(strstr(words, death->words));
+}
+
+static void a_bad_free_ends_its_own_process_with_a_message(void)
+{
+	static const struct death deaths[] = {
+		{ free_twice, "double free" },
+		{ free_wrong_order, "run of another order" },
+		{ free_interior, "inside a run" },
+		{ free_stack, "no address of this pool" },
+		{ free_never_granted, "that is no run of yours" },
+		{ free_order_too_large, "MMB_ORDER_MAX" },
+	};
+
+	broker = broker_start();
+	for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++)
+		expect_death(&deaths[i]);
+	broker_stop(broker);
+}
+
+static void nofail_ends_the_process_after_the_timeout(void)
+{
+	static const struct death death = { nofail_without_hope, "MMB_GFP_NOFAIL" };
+
+	broker = broker_start();
+	expect_death(&death);
+	broker_stop(broker);
+}
+
+static const struct test_case cases[] = {
+	{ "a child's use of a handle gives EOWNERDEAD", a_childs_use_of_a_handle_gives_eownerdead },
+	{ "a child may open its own connection", a_child_may_open_its_own },
+	{ "a child has no windows", a_child_has_no_windows },
+	{ "a bad free ends its own process with a message",
+	  a_bad_free_ends_its_own_process_with_a_message },
+	{ "NOFAIL ends the process after the timeout", nofail_ends_the_process_after_the_timeout },
+};
+
+TEST_MAIN(cases)
