@@ -169,7 +169,7 @@ static int wait_gone(struct raw *raw, const struct raw_status *before)
 		    now.present <= before->present && now.committed <= before->committed)
 			return 0;
 		if (ms > GONE_MS)
-			return bench_because(-ETIMEDOUT, "clients are gone, there are left: %lld sessions,"
+			return bench_because(-ETIMEDOUT, "all have gone, left are %lld sessions,"
 					     " %lld regions, %lld KiB",
 					     (long long)(now.sessions - before->sessions),
 					     (long long)(now.regions - before->regions),
@@ -206,7 +206,12 @@ static int many(struct bench *b, struct raw *raw, const struct raw_status *befor
 	emit_count(b, name, "regions", status.regions - before->regions,
 		   b->quick ? REGIONS_QUICK : REGIONS);
 	emit_metadata(b, name, &status);
-	return wait_gone(raw, before);
+	error = wait_gone(raw, before);
+	if (error == 0)
+		error = raw_status(raw, &status);
+	if (error == 0)
+		emit_metadata(b, "all of them gone", &status);
+	return error;
 }
 
 void suite_overhead(struct bench *b)

@@ -16,6 +16,11 @@
 #include "error.h"
 #include "procmap.h"
 
+/* Younger than the distribution's C library. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 /* At `at` and nowhere else: MAP_FAILED with EEXIST if something is there. */
 static void *map_at(const struct window_spec *spec, uint64_t at)
 {
@@ -117,9 +122,13 @@ static int for_own_mappings(const struct window *w, uint64_t from, uint64_t to,
 	return error;
 }
 
+/* The second way is for what the application has locked with mlock() (Linux 5.18). */
 static int drop(void *address, size_t length)
 {
-	return madvise(address, length, MADV_DONTNEED) ? -errno : 0;
+	if (!madvise(address, length, MADV_DONTNEED) ||
+	    (errno == EINVAL && !madvise(address, length, MADV_DONTNEED_LOCKED)))
+		return 0;
+	return -errno;
 }
 
 static int unmap(void *address, size_t length)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 SKIPPED = re.compile(r"^\s*(?:skip(?:ped)?|SKIP(?:PED)?)\b[ :]*(.*)$", re.M)
+FAILED = re.compile(r"^FAIL(?:ED)?\s+(.*)$", re.M)
+SEED = re.compile(r"\bMMB_SEED=\d+")
 GOOD = {"OK", "EXPECTEDFAIL", "SKIP"}
 
 
@@ -52,7 +54,9 @@ def add_program(total, name, test):
         missing = max(0, skipped - len(reasons))
         total.skip(name, reasons + ["no reason given"] * missing, skipped)
     if failed:
-        total.fail(name, "failed" if failed == 1 else f"{failed} cases failed", failed)
+        seed = SEED.findall(output)
+        cases = FAILED.findall(output) or [f"{failed} cases failed"]
+        total.fail(name, "; ".join(cases + seed[:1]), failed)
     if test["result"] == "SKIP" and not closings:
         total.skip(name, [last_line(output)])
     elif test["result"] not in GOOD and not failed:

@@ -66,12 +66,19 @@ run_child() {
 	return "$status"
 }
 
-# Runs a command quietly: its output goes to a file, and is shown when it fails.
+# Runs a command quietly: its output goes to a file. When it fails, what it said from its first
+# error on is shown.
 run_logged() {
 	local log=$1 status=0
 	shift
 	run_child "$@" >"$log" 2>&1 || status=$?
-	((status == 0)) || tail -n 60 "$log" >&2
+	if ((status != 0)); then
+		if grep -qE 'FAILED:|FAIL |error:|ERROR' "$log"; then
+			awk '/FAILED:|FAIL |error:|ERROR/ { on = 1 } on' "$log" | head -n 40 >&2
+		else
+			tail -n 40 "$log" >&2
+		fi
+	fi
 	return "$status"
 }
 
@@ -95,18 +102,21 @@ packages_need() {
 	run_child $install -qq >/dev/null || fail "$exit_tempfail" "this failed: $install"
 }
 
-# build_tree DIR [meson options]: sets it up when it is new or was made for another folder.
+# build_tree DIR [meson options]: sets it up anew when it was made for another folder or by us with
+# other options; a folder that somebody else set up keeps the options it has.
 build_tree() {
-	local dir=$1 begin=$SECONDS log
+	local dir=$1 begin=$SECONDS log options
 	shift
 	log=$dir/mmbroker-build.log
-	if [[ -e $dir ]] &&
-		! grep -qsF "\"source\": \"$root\"" "$dir/meson-info/meson-info.json"; then
+	options=$dir/mmbroker-options
+	if ! grep -qsF "\"source\": \"$root\"" "$dir/meson-info/meson-info.json" ||
+		[[ -f $options && $(<"$options") != "$*" ]]; then
 		rm -rf "$dir"
 	fi
 	mkdir -p "$dir"
 	if [[ ! -f $dir/build.ninja ]]; then
 		run_logged "$log" meson setup "$@" "$dir" "$root" || return
+		echo "$*" >"$options"
 	fi
 	run_logged "$log" ninja -C "$dir" || return
 	say "built ${dir#"$root"/} in $((SECONDS - begin)) s"

@@ -13,7 +13,8 @@ CASES = [
      "3 passed, 0 failed, 0 skipped", 0),
     ("a program without a closing line is one test", [("OK", 0, "fine\n")], [],
      "1 passed, 0 failed, 0 skipped", 0),
-    ("failed cases are counted", [("FAIL", 1, "4 passed, 2 failed, 0 skipped\n")], [],
+    ("failed cases are counted", [("FAIL", 1, "FAILED  it grows\n4 passed, 2 failed, 0 skipped\n")],
+     [],
      "4 passed, 2 failed, 0 skipped", 1),
     ("a crash after good cases is a failure", [("FAIL", -11, "4 passed, 0 failed, 0 skipped\n")],
      [], "4 passed, 1 failed, 0 skipped", 1),
@@ -28,7 +29,7 @@ CASES = [
                                             "b\t=skip\ttsan\tno compiler"],
      "2 passed, 1 failed, 1 skipped", 1),
 ]
-REASONS = ("grows: no huge pages", "no root", "tsan: no compiler", "run: why")
+REASONS = ("t: it grows", "grows: no huge pages", "no root", "tsan: no compiler", "run: why")
 
 
 def collect(folder, tests, steps):

@@ -153,6 +153,8 @@ int raw_status(struct raw *r, struct raw_status *out)
 		out->present += stock->present;
 		out->committed += stock->committed;
 	}
+	out->present -= out->metadata;
+	out->committed -= out->metadata;
 	return 0;
 }
 

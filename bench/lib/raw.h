@@ -22,7 +22,8 @@ int raw_call(struct raw *r, uint32_t method, const ProtobufCMessage *request,
 	     ProtobufCMessage **reply);
 int raw_ping(struct raw *r);
 
-/* What the daemon owes and holds, summed over nodes and stocks. */
+/* What the daemon owes and holds, summed over nodes and stocks. present and committed are what
+ * clients have: the metadata, which the broker charges to itself, is taken off. */
 struct raw_status {
 	uint64_t pid, pools, sessions, regions, metadata, spanned, faults, poisoned, bad_messages;
 	uint64_t reserve, reserve_huge, held, present, committed;

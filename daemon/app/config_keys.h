@@ -42,11 +42,11 @@
 	X(log, level, ENUM, "info", "error|warning|notice|info|debug", RESTART,                \
 	  "least important lines that are logged")                                             \
 	X(limits, sessions, INT, "1024", "1..16384", RESTART, "connected clients")             \
-	X(limits, sessions_per_uid, INT, "256", "1..16384", RESTART,                           \
+	X(limits, sessions_per_uid, INT, "512", "1..16384", RESTART,                           \
 	  "connected clients of one user")                                                     \
-	X(limits, regions_per_session, INT, "1024", "1..1048576", RESTART,                     \
+	X(limits, regions_per_session, INT, "16384", "1..262143", RESTART,                     \
 	  "regions that one client has open")                                                  \
-	X(limits, regions_per_uid, INT, "4096", "1..1048576", RESTART,                         \
+	X(limits, regions_per_uid, INT, "32768", "1..1048576", RESTART,                         \
 	  "regions that exist for one user")                                                   \
 	X(limits, requests_in_flight, INT, "64", "1..1024", RESTART,                           \
 	  "requests of one client that are being worked on")                                   \

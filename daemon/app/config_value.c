@@ -244,7 +244,7 @@ void config_value_expected(const struct config_key *key, char out[CONFIG_EXPECTE
 {
 	static const char *const types[] = {
 		[CONFIG_SIZE] = "bytes, with K, M, G or T, such as 512M",
-		[CONFIG_RESERVE] = "bytes, with K, M, G or T, or a part of the host's, as 25%",
+		[CONFIG_RESERVE] = "bytes, with K, M, G or T, or a share of host memory like 25%",
 		[CONFIG_DURATION] = "a time such as 500ms, 60s or 2m, from ",
 		[CONFIG_ENUM] = "one of ",
 		[CONFIG_INT] = "a whole number from ",

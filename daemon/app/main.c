@@ -126,6 +126,13 @@ static int serve(const struct config *config, const sigset_t *signals)
 	if (r)
 		return r;
 	options.listen_fd = activation_socket();
+	if (options.listen_fd == -EINVAL) {
+		log_emit(LOG_ERR, "bad_activation",
+			 "the service manager passed more than one socket, or one that isn't a "
+			 "listening "
+			 "SOCK_SEQPACKET unix socket");
+		return EX_CONFIG;
+	}
 	if (server_start(&options, &server, error)) {
 		log_emit(LOG_ERR, "socket_failed", "%s", error);
 		return EX_UNAVAILABLE;
@@ -138,11 +145,16 @@ static int serve(const struct config *config, const sigset_t *signals)
 	return EX_OK;
 }
 
+/* In the order of the words of log.level. */
+static const enum log_level log_levels[] = { LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO,
+					     LOG_DEBUG };
+
 static int run(const struct config *config)
 {
 	sigset_t signals;
 	int r;
 
+	log_set_level(log_levels[config->log_level]);
 	block_signals(&signals);
 	raise_descriptor_limit();
 	prctl(PR_SET_DUMPABLE, 0);

@@ -251,28 +251,27 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 	return 0;
 }
 
-/* G1 has ended; with pool->lock held. */
-static void end(struct pool_region *pr)
-{
-	list_del(&pr->link);
-	region_put(pr->region);
-}
-
 void pool_region_close(struct pool_region *pr)
 {
 	struct pool *pool = pr->pool;
+	bool ended;
 
 	mutex_lock(&pool->lock);
 	CHECK(pr->nr_handles);
-	if (!--pr->nr_handles && (!pr->name[0] || pool->is_private))
-		end(pr);
+	ended = !--pr->nr_handles && (!pr->name[0] || pool->is_private);
+	if (ended)
+		list_del(&pr->link);
 	mutex_unlock(&pool->lock);
+	/* Not under the lock: the region's end may be the pool's, with its lock. */
+	if (ended)
+		region_put(pr->region);
 }
 
 int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
 		       struct refusal *why)
 {
 	struct pool_region *pr;
+	bool ended = false;
 	int r = 0;
 
 	mutex_lock(&pool->lock);
@@ -286,9 +285,12 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 			   name, pool->name);
 	} else {
 		pr->name[0] = '\0';
-		if (!pr->nr_handles)
-			end(pr);
+		ended = !pr->nr_handles;
+		if (ended)
+			list_del(&pr->link);
 	}
 	mutex_unlock(&pool->lock);
+	if (ended)
+		region_put(pr->region);
 	return r;
 }

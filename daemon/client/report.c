@@ -300,6 +300,8 @@ static void print_window(const struct window *w, void *arg)
 		.writable = !w->readonly,
 		.is_shared = !w->readonly,
 		.hugetlb = region_is_hugetlb(w->region),
+		.sequential = w->advice == WINDOW_SEQUENTIAL,
+		.random = w->advice == WINDOW_RANDOM,
 	};
 
 	count_words(w, &t);

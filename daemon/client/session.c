@@ -73,7 +73,6 @@ static void init_session(struct session *s, const struct peer *peer)
 	handles_init(&s->pools);
 	handles_init(&s->regions);
 	s->fault_log_fd = -1;
-	s->start_time = process_start_time(peer->pid);
 }
 
 int session_new(const struct peer *peer, struct session **out, struct refusal *why)
@@ -222,25 +221,30 @@ void session_log_fault(void *session, const struct fault_record *record)
 	mutex_unlock(&s->fault_log_lock);
 }
 
-/* The pid may belong to another process by now: only the one that connected is ended. */
 void session_end_client(void *session, const char *reason)
 {
 	struct session *s = session;
 
 	log_emit(LOG_ERR, "client_killed", "pid %d (session %llu): %s", s->peer.pid,
 		 (unsigned long long)s->id, reason);
-	process_kill(s->peer.pid, s->start_time);
-	if (s->upcalls.disconnect)
-		s->upcalls.disconnect(s->upcall_context, reason);
+	if (s->upcalls.kill)
+		s->upcalls.kill(s->upcall_context, reason);
 }
 
 /* ---- attach ---- */
 
 static const uint64_t features_needed = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
 
+/* A fault thread may still be at work for a session that has ended: its mm keeps it. */
+static void mm_released(void *owner)
+{
+	session_put(owner);
+}
+
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why)
 {
-	struct mm_request want = { .uffd = args->uffd, .pid = s->peer.pid, .owner = s };
+	struct mm_request want = { .uffd = args->uffd, .pid = s->peer.pid, .owner = s,
+				   .released = mm_released };
 	struct mm *mm;
 	uint64_t features = 0;
 	int r = uffd_accept(args->uffd, &features);
@@ -258,6 +262,7 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 		os->close(args->uffd);
 		return refuse(why, r, "the limit of %d sessions with memory is reached", NR_MM_MAX);
 	}
+	session_get(s);
 	mutex_lock(&s->lock);
 	if (s->mm || s->ended)
 		r = refuse(why, s->mm ? -EEXIST : -ENOTCONN, "a userfaultfd is attached already");

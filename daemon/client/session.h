@@ -59,7 +59,6 @@ struct session {
 	struct mutex fault_log_lock;
 	uint64_t nr_fault_records;    /* fault_log_lock */
 	_Atomic uint64_t nr_requests; /* (a) */
-	uint64_t start_time;          /* (c) of the process, to tell a reused pid */
 };
 
 int sessions_init(void);

@@ -331,6 +331,7 @@ void text_smaps(FILE *out, const struct text_window *w)
 	smaps_header(out, w);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		fprintf(out, "%-16s%8" PRIu64 " kB\n", rows[i].name, rows[i].value >> 10);
-	fprintf(out, "VmFlags: rd %s%smr mw me ms um uw %s%s\n", w->writable ? "wr " : "",
-		w->is_shared ? "sh " : "", w->locked ? "lo " : "", w->hugetlb ? "ht " : "");
+	fprintf(out, "VmFlags: rd %s%smr mw me ms um uw %s%s%s%s\n", w->writable ? "wr " : "",
+		w->is_shared ? "sh " : "", w->locked ? "lo " : "", w->sequential ? "sr " : "",
+		w->random ? "rr " : "", w->hugetlb ? "ht " : "");
 }

@@ -86,6 +86,7 @@ struct text_window {
 	uint64_t page_size;
 	uint64_t resident, shared, locked; /* shared: of resident, also mapped by other sessions */
 	bool writable, is_shared, hugetlb;
+	bool sequential, random; /* as advised */
 	char name[TEXT_WINDOW_NAME_BYTES]; /* "POOL/REGION", or "[arena]" and the like */
 };
 

@@ -56,7 +56,8 @@ struct zap_range {
 struct upcall_ops {
 	void (*zap)(void *context, const struct zap_range *ranges, uint32_t nr);
 	void (*pressure)(void *context, uint32_t level, uint64_t wanted);
-	void (*disconnect)(void *context, const char *reason); /* ends the connection, any thread */
+	/* Ends the process that connected (SIGKILL) and the connection. */
+	void (*kill)(void *context, const char *reason);
 };
 void session_set_upcalls(struct session *s, const struct upcall_ops *ops, void *context);
 /* Read-only memfd of the session's fault log for the HELLO reply; the caller closes it. */

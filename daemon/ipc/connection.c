@@ -46,6 +46,9 @@ void connection_put(struct connection *c)
 		return;
 	if (c->session)
 		session_put(c->session);
+	/* Not before: whoever holds a reference may signal the process by it. */
+	if (c->pidfd >= 0)
+		close(c->pidfd);
 	free(c->text.text);
 	mutex_fini(&c->lock);
 	free(c);
@@ -204,8 +207,6 @@ void connection_end(struct connection *c, int code, const char *reason)
 	if (code)
 		discard_input(c);
 	close(c->sock);
-	if (c->pidfd >= 0)
-		close(c->pidfd);
 	outbox_fini(&c->outbox);
 	connection_put(c);
 }

@@ -52,7 +52,7 @@ struct connection {
 	atomic_uint       refs;      /* (a) */
 	struct peer       peer;      /* (c) but name and control: (w) until HELLO is answered */
 	bool              in_group;  /* (c) */
-	int               pidfd;     /* (w) */
+	int               pidfd;     /* (c) open until the last reference goes; -1: none */
 	struct session   *session;   /* (w) until HELLO is answered, then (c) until freed */
 	bool              started;   /* (w) events are added */
 	bool              greeted;   /* (w) HELLO is answered */

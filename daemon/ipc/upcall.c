@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -269,12 +271,15 @@ static void pressure(void *context, uint32_t level, uint64_t wanted)
 	connection_put(c);
 }
 
-static void disconnect(void *context, const char *reason)
+/* The pidfd names the process that connected, whoever has its pid by now. */
+static void kill_client(void *context, const char *reason)
 {
 	struct connection *c = registry_get((uintptr_t)context);
 
 	if (!c)
 		return;
+	if (c->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 	connection_kill(c, -ECONNABORTED, "%s", reason);
 	connection_put(c);
 }
@@ -282,5 +287,5 @@ static void disconnect(void *context, const char *reason)
 const struct upcall_ops upcall_ops = {
 	.zap = zap,
 	.pressure = pressure,
-	.disconnect = disconnect,
+	.kill = kill_client,
 };

@@ -5,17 +5,15 @@
 #include "os/process.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 static const int8_t *cpu_nodes;
 static unsigned int nr_cpu_nodes;
 
-enum { FIELD_START_TIME = 22, FIELD_PROCESSOR = 39 };
+enum { FIELD_PROCESSOR = 39 };
 
 /* Field of /proc/PID/stat, counted from 1 as in proc(5). The name may hold spaces and brackets:
  * what follows the last bracket is field 3. */
@@ -41,11 +39,6 @@ static uint64_t stat_field(pid_t pid, int field)
 	return at ? strtoull(at, NULL, 10) : 0;
 }
 
-uint64_t process_start_time(pid_t pid)
-{
-	return stat_field(pid, FIELD_START_TIME);
-}
-
 void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)
 {
 	cpu_nodes = cpu_node;
@@ -57,15 +50,4 @@ int process_node(pid_t pid)
 	uint64_t cpu = stat_field(pid, FIELD_PROCESSOR);
 
 	return cpu < nr_cpu_nodes && cpu_nodes[cpu] > 0 ? cpu_nodes[cpu] : 0;
-}
-
-void process_kill(pid_t pid, uint64_t start_time)
-{
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-
-	if (fd < 0)
-		return;
-	if (process_start_time(pid) == start_time)
-		syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
-	close(fd);
 }

@@ -242,10 +242,12 @@ static int fake_dup(int fd)
 static void fake_close(int fd)
 {
 	pthread_mutex_lock(&fake_lock);
-	if (fake_file_of(fd))
+	if (fake_file_of(fd)) {
 		fd_close(fd);
-	else
-		close(fd); /* a userfaultfd, or a descriptor the test made */
+	} else { /* a userfaultfd, or a descriptor the test made */
+		fake_uffd_forget(fd);
+		close(fd);
+	}
 	pthread_mutex_unlock(&fake_lock);
 }
 

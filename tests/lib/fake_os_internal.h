@@ -34,6 +34,8 @@ bool fake_page_present(const struct fake_file *file, uint64_t offset);
 /* The pages of a file have gone: entries of windows over them go too. */
 void fake_uffd_forget_pages(const struct fake_file *file, uint64_t offset, uint64_t length);
 void fake_uffd_reset(void);
+/* The number's owner closes it; nothing if it is no client. */
+void fake_uffd_forget(int uffd);
 /* Forgets windows over a file that ends. */
 void fake_uffd_forget_file(const struct fake_file *file);
 

@@ -128,6 +128,14 @@ static void client_free(struct client *c)
 	free(c);
 }
 
+void fake_uffd_forget(int uffd)
+{
+	struct client *c = client_of(uffd);
+
+	if (c)
+		client_free(c);
+}
+
 void fake_uffd_reset(void)
 {
 	struct client *c, *next;
@@ -285,9 +293,6 @@ int fake_uffd_new(void)
 	list_init(&c->windows);
 	list_init(&c->events);
 	pthread_mutex_lock(&fake_lock);
-	/* The code under test may have closed the number's last owner by itself. */
-	if (client_of(fd))
-		client_free(client_of(fd));
 	list_add(&c->link, &clients);
 	pthread_mutex_unlock(&fake_lock);
 	return fd;

@@ -45,7 +45,6 @@ void phys_start(const struct phys_setup *setup)
 	fake_os_install();
 	fake_topology(&topology, current.nr_nodes, (uint64_t)4 << 30);
 	EXPECT_EQ(nodes_init(&topology), 0);
-	asym_init();
 	EXPECT_EQ(guard_init(), 0);
 	EXPECT_EQ(meta_init(&meta), 0);
 	section_init();

@@ -15,11 +15,12 @@ FUNCTION_LINES = 70
 PARAMETERS = 6
 LEVELS = 4
 COLUMNS = 100
+LINED = (".c", ".h", ".py", ".build", ".proto", ".sh", "run", "check", "main-job")
 
 
 @rule(f"no source file is longer than {FILE_LINES} lines")
 def file_size(tree):
-    for path in tree.paths(".c", ".h", ".py"):
+    for path in tree.paths(".c", ".h", ".py", own=True):
         yield CHECKED
         lines = tree.files[path].count("\n")
         if lines > FILE_LINES:
@@ -62,7 +63,7 @@ def levels(tree):
 
 @rule(f"no line is longer than {COLUMNS} columns")
 def columns(tree):
-    for path in tree.paths(".c", ".h", ".py", ".build", ".proto", ".sh", "run", "check"):
+    for path in tree.paths(*LINED, own=True):
         yield CHECKED
         for number, line in enumerate(tree.files[path].split("\n"), 1):
             width = len(line.expandtabs(8))
@@ -72,7 +73,7 @@ def columns(tree):
 
 @rule("C is indented by tabs, no line ends in blanks, each file ends in one newline")
 def blanks(tree):
-    for path in tree.paths(".c", ".h", ".py", ".build", ".proto", ".md", ".sh", "run", "check"):
+    for path in tree.paths(*LINED, ".md", own=True):
         yield CHECKED
         text = tree.files[path]
         if not text.endswith("\n") or text.endswith("\n\n"):

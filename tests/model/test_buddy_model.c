@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * test_buddy_model - buddy.c, buddy_types.c and pcp.c against a map of frames
+ *
  * Random allocations, frees, growth, shrinking and type changes on one zone, against a map with
  * one byte a frame that says who has it.
  */

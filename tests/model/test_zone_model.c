@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * test_zone_model - alloc.c, free_checked.c, tick.c and zone_grow.c against a table of runs
+ *
  * Random requests with all flags on two pools of two nodes, frees by clients that lie now and then,
  * background work in between; against a table of the runs that were granted.
  */
@@ -35,7 +37,7 @@ static void take(uint64_t *random)
 		.zones = &pools[pool],
 		.node = (int)(test_random(random) % 2),
 		.nodes = test_random(random) % 4,
-		.gfp = (uint32_t)(test_random(random) & GFP_ALL & ~(GFP_NOFAIL | GFP_RETRY_MAYFAIL)),
+		.gfp = (uint32_t)test_random(random) & GFP_ALL & ~(GFP_NOFAIL | GFP_RETRY_MAYFAIL),
 		.order = (uint32_t)(test_random(random) % (NR_ORDERS + 1)),
 		.session = pool + 1,
 		.pool = pool,
@@ -128,7 +130,8 @@ static void run_seed(uint64_t seed)
 {
 	uint64_t random = seed;
 
-	phys_start(&(struct phys_setup){ .nr_nodes = 2, .base_mib = 48, .huge_mib = seed % 3 ? 48 : 0,
+	phys_start(&(struct phys_setup){ .nr_nodes = 2, .base_mib = 48,
+					 .huge_mib = seed % 3 ? 48 : 0,
 					 .mode = seed % 2 ? STOCK_HOLD : STOCK_ACCOUNT });
 	for (int i = 0; i < NR_POOLS; i++)
 		phys_pool(&pools[i], 2, 64);

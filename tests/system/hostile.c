@@ -11,9 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { BYSTANDER_PAGES = 64, BYSTANDER_RUNS = 8, BYSTANDER_ORDER = 1 };
+enum { BYSTANDER_PAGES = 64, BYSTANDER_RUNS = 8, BYSTANDER_ORDER = 1, SHRINK_TRIES = 600 };
 
 static struct fixture        broker;
 static struct client_process bystander, attacker;
@@ -252,4 +253,19 @@ void attack_cut(struct raw *r, uint32_t method, const void *body)
 	}
 	if (got != -ECONNRESET)
 		attack_ended(r);
+}
+
+void attack_file_shrinks(int fd, uint64_t bytes)
+{
+	struct stat st = { 0 };
+
+	for (int i = 0; i < SHRINK_TRIES; i++) {
+		CLIENT_EXPECT_EQ(fstat(fd, &st), 0);
+		if ((uint64_t)st.st_blocks * 512 <= bytes)
+			return;
+		usleep(10000);
+	}
+	printf("  the file holds %llu bytes, %llu are expected\n",
+	       (unsigned long long)st.st_blocks * 512, (unsigned long long)bytes);
+	CLIENT_EXPECT(!"shrunk");
 }

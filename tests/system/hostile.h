@@ -70,6 +70,9 @@ void attack_serves(struct raw *r);
 /* It has ended or ends now; fails if the daemon doesn't hang up. */
 void attack_ended(struct raw *r);
 
+/* Waits, some seconds at most, until the file holds no more than so many bytes. */
+void attack_file_shrinks(int fd, uint64_t bytes);
+
 /* Words that tell (seed, index) and no other. */
 void pattern_fill(void *at, uint64_t bytes, uint64_t seed);
 bool pattern_holds(const void *at, uint64_t bytes, uint64_t seed);

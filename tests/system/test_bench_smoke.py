@@ -6,7 +6,7 @@ Purpose     Runs `mmb-bench SUITE --quick --json` for each suite on a private br
             each line: one JSON object with exactly the keys of API.md, numbers that agree with
             each other, at least one comparison, no case that failed. Goals are not judged: the
             sizes are too small for that.
-Usage       test_bench_smoke.py [PATH OF mmb-bench]; default $MMB_BENCH, then build/bench.
+Usage       test_bench_smoke.py [BUILD FOLDER], default build.
 """
 import json
 import os
@@ -20,10 +20,9 @@ SEED = "1234567"
 
 
 def find_bench():
-    if len(sys.argv) > 1:
-        return sys.argv[1]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return os.environ.get("MMB_BENCH", os.path.join(root, "build", "bench", "mmb-bench"))
+    build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(root, "build")
+    return os.path.join(build, "bench", "mmb-bench")
 
 
 def check_line(suite, text):

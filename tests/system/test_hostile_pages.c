@@ -9,7 +9,6 @@
 #include <linux/falloc.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "system/hostile.h"
@@ -43,7 +42,9 @@ static void alloc_refused(struct attack *a, uint32_t order, uint32_t gfp, uint32
 /* A pool with an arena and RUNS runs of this order. */
 static void with_runs(struct attack *a, uint32_t order, uint64_t *runs)
 {
-	attack_pool(a);
+	if (a->r.sock < 0)
+		attack_attach(a);
+	CLIENT_EXPECT_EQ(raw_pool(&a->r, NULL, 0), 0);
 	CLIENT_EXPECT_EQ(raw_arena(&a->r, NULL), 0);
 	CLIENT_EXPECT_EQ(raw_pages(&a->r, order, 0, RUNS, runs), RUNS);
 }
@@ -59,8 +60,6 @@ ATTACK(double_free)
 		CLIENT_EXPECT_EQ(raw_pages_free(&a->r, order, &runs[1], RUNS - 1), 0);
 		for (int i = 0; i < RUNS; i++)
 			free_refused(a, order, &runs[i], 1);
-		raw_close(&a->r);
-		munmap((void *)(uintptr_t)(runs[0] & ~(uint64_t)(HUGE_PAGE - 1)), HUGE_PAGE);
 	}
 }
 
@@ -332,17 +331,15 @@ ATTACK(arena_punched)
 
 ATTACK(arena_resized)
 {
-	struct stat_size {
-		off_t end;
-	} size;
-	int fd;
+	off_t end;
+	int   fd;
 
 	attack_pool(a);
 	CLIENT_EXPECT_EQ(raw_arena(&a->r, &fd), 0);
-	size.end = lseek(fd, 0, SEEK_END);
+	end = lseek(fd, 0, SEEK_END);
 	CLIENT_EXPECT_EQ(ftruncate(fd, 0), -1);
-	CLIENT_EXPECT_EQ(ftruncate(fd, size.end * 2), -1);
-	CLIENT_EXPECT_EQ(lseek(fd, 0, SEEK_END), size.end);
+	CLIENT_EXPECT_EQ(ftruncate(fd, end * 2), -1);
+	CLIENT_EXPECT_EQ(lseek(fd, 0, SEEK_END), end);
 }
 
 ATTACK(arena_windows_beyond_the_end)

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_alloc - alloc.c, alloc_failure.c, free_checked.c and tick.c: the gate
+ */
 #include "mm/balance/alloc.h"
 
 #include <errno.h>
@@ -354,6 +357,24 @@ static void lies_about_frees_are_told_apart(void)
 	end();
 }
 
+static void a_freed_run_has_no_owner(void)
+{
+	struct page *page;
+	uint64_t     pfn;
+
+	begin(1, 64, 32);
+	EXPECT_EQ(take(GFP_KERNEL, 0, &page), 0);
+	pfn = page_to_pfn(page);
+	EXPECT_EQ(free_as(7, pfn, 0), FREE_OK);
+	EXPECT_EQ(page_session(page), 0);
+	/* As an allocation looks before its owner is set. */
+	EXPECT(rmqueue(pool.normal[0], 0, MIGRATE_UNMOVABLE, 0) == page);
+	EXPECT_EQ(free_as(7, pfn, 0), FREE_FOREIGN);
+	EXPECT_EQ(free_as(0, pfn, 0), FREE_FOREIGN);
+	free_pages(page, 0);
+	end();
+}
+
 static void a_claim_can_be_taken_back(void)
 {
 	struct free_request request = { .zones = &pool, .session = 7 };
@@ -517,6 +538,7 @@ static const struct test_case cases[] = {
 	{ "NOFAIL gets what is freed meanwhile", nofail_gets_what_is_freed_meanwhile },
 	{ "bulk gives what there is", bulk_gives_what_there_is },
 	{ "lies about frees are told apart", lies_about_frees_are_told_apart },
+	{ "a freed run has no owner", a_freed_run_has_no_owner },
 	{ "a claim can be taken back", a_claim_can_be_taken_back },
 	{ "of several frees of a run one wins", of_several_frees_of_a_run_one_wins },
 	{ "the low hook is called", the_low_hook_is_called },

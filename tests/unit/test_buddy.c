@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_buddy - buddy.c, buddy_types.c, buddy_validate.c and page.c: splitting, merging, types
+ */
 #include "mm/phys/buddy.h"
 
 #include "lib/fake_os.h"

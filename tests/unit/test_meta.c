@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_meta - meta.c: populated pieces of the metadata file, charged exactly
+ */
 #include "mm/phys/meta.h"
 
 #include <errno.h>

@@ -1,32 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_mm - the session's address map: find, gap, merge, split, move
+ * test_mm - the session's address map: find, gap, merge, split, move; slots and their users
  */
+#include "mm/space/mm.h"
+
 #include <errno.h>
 
+#include "base/inject.h"
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
-#include "base/list.h"
 
-enum { BASE = 0x10000000 };
+enum { BASE = 0x10000000, FAR = BASE + (1 << 24), PAGES = 16 };
 
 static struct region *region;
 static struct mm *mm;
 
-static void begin(uint64_t nr_pages)
+static void begin_pages(uint64_t nr_pages, unsigned int page_shift)
 {
 	space_begin(&(struct space_options){ 0 });
-	region = space_region(nr_pages, PAGE_SHIFT);
+	region = space_region(nr_pages, page_shift);
 	mm = space_mm();
 }
 
+static void begin(void)
+{
+	begin_pages(PAGES, PAGE_SHIFT);
+}
+
+/* M3: windows, the handle and nobody else hold the region. */
 static void end(void)
 {
 	space_expect_valid(region, mm);
+	EXPECT_EQ(atomic_load(&region->refs), 1 + mm->nr_windows);
+	EXPECT_EQ(region->nr_windows, mm->nr_windows);
 	space_close_mm(mm);
-	region_put(region);
-	regions_flush();
+	EXPECT_EQ(atomic_load(&region->refs), 1);
+	space_drop_region(region);
 	space_end();
 }
 
@@ -34,17 +44,34 @@ static void end(void)
 static int64_t page_at(uint64_t address)
 {
 	struct mm_target t;
-	struct mm_hint   hint;
+	struct mm_hint hint;
 
 	if (!mm_find(mm, address, &t, &hint))
 		return -1;
+	EXPECT(t.region == region);
+	EXPECT(t.page >= t.first && t.page < t.end);
+	EXPECT_EQ(t.base + (t.page << region->page_shift),
+		  round_down(address, region_page_bytes(region)));
 	region_put(t.region);
 	return (int64_t)t.page;
 }
 
+static int add_part(uint64_t start, struct page_range part, uint32_t handle)
+{
+	struct window_request want = { .region = region,
+				       .start = start,
+				       .length = part.nr << region->page_shift,
+				       .page = part.first,
+				       .handle = handle };
+
+	return mm_add_window(mm, &want);
+}
+
+/* ---- what an address means ---- */
+
 static void an_address_means_the_page_of_its_window(void)
 {
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 1);
 	EXPECT_EQ(page_at(BASE), 0);
 	EXPECT_EQ(page_at(BASE + 15 * PAGE_SIZE + 17), 15);
@@ -53,22 +80,83 @@ static void an_address_means_the_page_of_its_window(void)
 	end();
 }
 
+static void a_window_may_show_a_part(void)
+{
+	begin();
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 5, 3 }, 1), 0);
+	EXPECT_EQ(page_at(BASE), 5);
+	EXPECT_EQ(page_at(BASE + 2 * PAGE_SIZE), 7);
+	EXPECT_EQ(page_at(BASE + 3 * PAGE_SIZE), -1);
+	end();
+}
+
+static void large_pages_are_found_by_any_address_in_them(void)
+{
+	begin_pages(4, PAGEBLOCK_SHIFT);
+	space_window(mm, region, 1ull << 32, 1);
+	EXPECT_EQ(page_at((1ull << 32) + PAGEBLOCK_SIZE - 1), 0);
+	EXPECT_EQ(page_at((1ull << 32) + 3 * PAGEBLOCK_SIZE + 4097), 3);
+	end();
+}
+
 static void windows_never_overlap(void)
 {
-	struct window_request want;
-
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 1);
-	want = (struct window_request){ .region = region, .start = BASE + 15 * PAGE_SIZE,
-					.length = PAGE_SIZE, .handle = 2 };
-	EXPECT_EQ(mm_add_window(mm, &want), -EEXIST);
+	EXPECT_EQ(add_part(BASE + 15 * PAGE_SIZE, (struct page_range){ 0, 1 }, 2), -EEXIST);
+	EXPECT_EQ(add_part(BASE - PAGE_SIZE, (struct page_range){ 0, 2 }, 2), -EEXIST);
 	EXPECT_EQ(mm->nr_windows, 1);
+	end();
+}
+
+static void addresses_no_client_has_are_refused(void)
+{
+	begin();
+	EXPECT_EQ(add_part((1ull << 47) - PAGE_SIZE, (struct page_range){ 0, 2 }, 1), -EINVAL);
+	EXPECT_EQ(add_part(1ull << 63, (struct page_range){ 0, 1 }, 1), -EINVAL);
+	EXPECT_EQ(add_part(0, (struct page_range){ 0, 1 }, 1), -EINVAL);
+	EXPECT_EQ(mm->nr_windows, 0);
+	end();
+}
+
+static void a_window_that_fails_leaves_nothing(void)
+{
+	begin();
+	inject_arm(INJECT_WINDOW_ADD, 1, -ENOMEM);
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 4 }, 1), -ENOMEM);
+	inject_arm(INJECT_WINDOW_ADD, 0, 0);
+	EXPECT_EQ(page_at(BASE), -1);
+	end();
+}
+
+/* ---- M2 ---- */
+
+static void what_continues_is_one_window(void)
+{
+	begin();
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 4 }, 1), 0);
+	EXPECT_EQ(add_part(BASE + 8 * PAGE_SIZE, (struct page_range){ 8, 4 }, 1), 0);
+	EXPECT_EQ(mm->nr_windows, 2);
+	EXPECT_EQ(add_part(BASE + 4 * PAGE_SIZE, (struct page_range){ 4, 4 }, 1), 0);
+	EXPECT_EQ(mm->nr_windows, 1);
+	EXPECT_EQ(mm->spanned, 12 * PAGE_SIZE);
+	EXPECT_EQ(page_at(BASE + 11 * PAGE_SIZE), 11);
+	end();
+}
+
+static void what_differs_stays_apart(void)
+{
+	begin();
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 4 }, 1), 0);
+	EXPECT_EQ(add_part(BASE + 4 * PAGE_SIZE, (struct page_range){ 4, 4 }, 2), 0);
+	EXPECT_EQ(add_part(BASE + 8 * PAGE_SIZE, (struct page_range){ 9, 4 }, 2), 0);
+	EXPECT_EQ(mm->nr_windows, 3);
 	end();
 }
 
 static void removing_the_middle_splits(void)
 {
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 1);
 	EXPECT_EQ(mm_remove_range(mm, BASE + 4 * PAGE_SIZE, 2 * PAGE_SIZE), 0);
 	EXPECT_EQ(mm->nr_windows, 2);
@@ -79,42 +167,120 @@ static void removing_the_middle_splits(void)
 	end();
 }
 
+static void removing_takes_ends_and_many(void)
+{
+	begin();
+	for (uint32_t i = 0; i < 4; i++)
+		EXPECT_EQ(add_part(BASE + i * 8 * PAGE_SIZE, (struct page_range){ 0, 4 }, i + 1), 0);
+	EXPECT_EQ(mm_remove_range(mm, BASE + 2 * PAGE_SIZE, 24 * PAGE_SIZE), 0);
+	EXPECT_EQ(mm->nr_windows, 2);
+	EXPECT_EQ(page_at(BASE + PAGE_SIZE), 1);
+	EXPECT_EQ(page_at(BASE + 2 * PAGE_SIZE), -1);
+	EXPECT_EQ(page_at(BASE + 25 * PAGE_SIZE), -1);
+	EXPECT_EQ(page_at(BASE + 26 * PAGE_SIZE), 2);
+	EXPECT_EQ(mm_remove_range(mm, FAR, PAGE_SIZE), 0);
+	EXPECT_EQ(mm_remove_range(mm, BASE, 0), -EINVAL);
+	EXPECT_EQ(mm_remove_range(mm, BASE, UINT64_MAX), -EINVAL);
+	EXPECT_EQ(mm->nr_windows, 2);
+	end();
+}
+
+static void a_large_page_goes_as_a_whole(void)
+{
+	begin_pages(4, PAGEBLOCK_SHIFT);
+	space_window(mm, region, 1ull << 32, 1);
+	EXPECT_EQ(mm_remove_range(mm, (1ull << 32) + PAGEBLOCK_SIZE + PAGE_SIZE, PAGE_SIZE), 0);
+	EXPECT_EQ(page_at((1ull << 32) + PAGEBLOCK_SIZE - 1), 0);
+	EXPECT_EQ(page_at((1ull << 32) + PAGEBLOCK_SIZE), -1);
+	EXPECT_EQ(page_at((1ull << 32) + 2 * PAGEBLOCK_SIZE - 1), -1);
+	EXPECT_EQ(page_at((1ull << 32) + 2 * PAGEBLOCK_SIZE), 2);
+	end();
+}
+
 static void advice_splits_and_merges_again(void)
 {
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 7);
 	EXPECT_EQ(mm_set_advice(mm, 7, (struct page_range){ 4, 4 }, WINDOW_RANDOM), 0);
 	EXPECT_EQ(mm->nr_windows, 3);
 	EXPECT_EQ(page_at(BASE + 5 * PAGE_SIZE), 5);
+	EXPECT_EQ(mm_set_advice(mm, 7, (struct page_range){ 0, 6 }, WINDOW_RANDOM), 0);
+	EXPECT_EQ(mm->nr_windows, 2);
 	EXPECT_EQ(mm_set_advice(mm, 7, (struct page_range){ 0, 16 }, WINDOW_NORMAL), 0);
 	EXPECT_EQ(mm->nr_windows, 1);
 	EXPECT_EQ(mm_set_advice(mm, 8, (struct page_range){ 0, 16 }, WINDOW_NORMAL), -ENOENT);
 	end();
 }
 
+/* ---- moves ---- */
+
 static void a_moved_part_is_found_at_its_new_place(void)
 {
-	uint64_t to = BASE + (1 << 24);
-
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 1);
-	EXPECT_EQ(mm_move_range(mm, BASE + 4 * PAGE_SIZE, to, 4 * PAGE_SIZE), 0);
-	EXPECT_EQ(page_at(to), 4);
-	EXPECT_EQ(page_at(to + 3 * PAGE_SIZE), 7);
+	EXPECT_EQ(mm_move_range(mm, BASE + 4 * PAGE_SIZE, FAR, 4 * PAGE_SIZE), 0);
+	EXPECT_EQ(page_at(FAR), 4);
+	EXPECT_EQ(page_at(FAR + 3 * PAGE_SIZE), 7);
 	EXPECT_EQ(page_at(BASE + 4 * PAGE_SIZE), -1);
 	EXPECT_EQ(mm->nr_windows, 3);
-	EXPECT_EQ(mm_move_range(mm, to, BASE + 4 * PAGE_SIZE, 4 * PAGE_SIZE), 0);
+	EXPECT_EQ(mm_move_range(mm, FAR, BASE + 4 * PAGE_SIZE, 4 * PAGE_SIZE), 0);
 	EXPECT_EQ(mm->nr_windows, 1);
 	end();
 }
+
+static void a_move_replaces_what_was_there(void)
+{
+	begin();
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 4 }, 1), 0);
+	EXPECT_EQ(add_part(FAR, (struct page_range){ 8, 4 }, 2), 0);
+	EXPECT_EQ(mm_move_range(mm, BASE, FAR + PAGE_SIZE, 2 * PAGE_SIZE), 0);
+	EXPECT_EQ(page_at(FAR), 8);
+	EXPECT_EQ(page_at(FAR + PAGE_SIZE), 0);
+	EXPECT_EQ(page_at(FAR + 2 * PAGE_SIZE), 1);
+	EXPECT_EQ(page_at(FAR + 3 * PAGE_SIZE), 11);
+	EXPECT_EQ(page_at(BASE), -1);
+	EXPECT_EQ(page_at(BASE + 2 * PAGE_SIZE), 2);
+	end();
+}
+
+static void a_move_keeps_gaps_and_neighbours(void)
+{
+	begin();
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 2 }, 1), 0);
+	EXPECT_EQ(add_part(BASE + 4 * PAGE_SIZE, (struct page_range){ 4, 2 }, 1), 0);
+	EXPECT_EQ(add_part(BASE + 8 * PAGE_SIZE, (struct page_range){ 8, 2 }, 1), 0);
+	EXPECT_EQ(mm_move_range(mm, BASE, FAR, 8 * PAGE_SIZE), 0);
+	EXPECT_EQ(page_at(FAR + PAGE_SIZE), 1);
+	EXPECT_EQ(page_at(FAR + 2 * PAGE_SIZE), -1);
+	EXPECT_EQ(page_at(FAR + 5 * PAGE_SIZE), 5);
+	EXPECT_EQ(page_at(BASE + 8 * PAGE_SIZE), 8);
+	EXPECT_EQ(page_at(FAR + 8 * PAGE_SIZE), -1);
+	EXPECT_EQ(mm->nr_windows, 3);
+	end();
+}
+
+static void a_move_of_nothing_or_nonsense_does_no_harm(void)
+{
+	begin();
+	space_window(mm, region, BASE, 1);
+	EXPECT_EQ(mm_move_range(mm, FAR, FAR + (1 << 24), PAGE_SIZE), 0);
+	EXPECT_EQ(mm_move_range(mm, BASE, FAR, 0), -EINVAL);
+	EXPECT_EQ(mm_move_range(mm, UINT64_MAX - 5, FAR, PAGE_SIZE), -EINVAL);
+	EXPECT_EQ(mm_move_range(mm, BASE, 1ull << 47, PAGE_SIZE), -EINVAL);
+	EXPECT_EQ(mm->nr_windows, 1);
+	end();
+}
+
+/* ---- gaps, handles ---- */
 
 static void a_gap_is_free_aligned_and_inside_its_bounds(void)
 {
 	const uint64_t bounds[2] = { BASE, BASE + 64 * PAGE_SIZE };
 
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 1);
 	EXPECT_EQ(mm_find_gap(mm, PAGE_SIZE, 4 * PAGE_SIZE, bounds), BASE + 16 * PAGE_SIZE);
+	EXPECT_EQ(mm_find_gap(mm, 48 * PAGE_SIZE, PAGE_SIZE, bounds), BASE + 16 * PAGE_SIZE);
 	EXPECT_EQ(mm_find_gap(mm, 49 * PAGE_SIZE, PAGE_SIZE, bounds), 0);
 	EXPECT_EQ(mm->nr_windows, 1);
 	end();
@@ -122,25 +288,58 @@ static void a_gap_is_free_aligned_and_inside_its_bounds(void)
 
 static void ending_a_handle_leaves_the_others(void)
 {
-	begin(16);
+	begin();
 	space_window(mm, region, BASE, 1);
 	space_window(mm, region, BASE + (1 << 20), 2);
+	EXPECT_EQ(mm_remove_range(mm, BASE + PAGE_SIZE, PAGE_SIZE), 0);
 	mm_remove_handle(mm, 1);
 	EXPECT_EQ(page_at(BASE), -1);
+	EXPECT_EQ(page_at(BASE + 2 * PAGE_SIZE), -1);
 	EXPECT_EQ(page_at(BASE + (1 << 20)), 0);
+	mm_remove_handle(mm, 1);
+	EXPECT_EQ(mm->nr_windows, 1);
 	end();
 }
+
+static void collect_start(const struct window *w, void *arg)
+{
+	uint64_t **out = arg;
+
+	*(*out)++ = w->range.start;
+}
+
+static void windows_are_walked_in_order(void)
+{
+	uint64_t starts[3], *at = starts;
+
+	begin();
+	EXPECT_EQ(add_part(FAR, (struct page_range){ 0, 1 }, 1), 0);
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 1 }, 1), 0);
+	EXPECT_EQ(add_part(BASE + 4 * PAGE_SIZE, (struct page_range){ 0, 1 }, 1), 0);
+	mm_for_each_window(mm, collect_start, &at);
+	EXPECT_EQ(at - starts, 3);
+	EXPECT_EQ(starts[0], BASE);
+	EXPECT_EQ(starts[1], BASE + 4 * PAGE_SIZE);
+	EXPECT_EQ(starts[2], FAR);
+	end();
+}
+
+/* ---- slots ---- */
 
 static void a_slot_seen_late_is_nobody(void)
 {
 	uint64_t generation;
 	uint32_t slot;
 
-	begin(1);
+	begin();
 	slot = mm->slot;
 	generation = mm->generation;
+	EXPECT(mm_get_slot(slot, generation) == mm);
+	mm_put(mm);
 	space_close_mm(mm);
 	EXPECT(mm_get_slot(slot, generation) == NULL);
+	EXPECT(mm_get_slot(NR_MM_MAX, 0) == NULL);
+	EXPECT(mm_get_slot(slot + 1, 0) == NULL);
 	mm = space_mm();
 	EXPECT_EQ(mm->slot, slot);
 	EXPECT(mm_get_slot(slot, generation) == NULL);
@@ -148,14 +347,85 @@ static void a_slot_seen_late_is_nobody(void)
 	end();
 }
 
+static void the_last_reference_closes_the_userfaultfd(void)
+{
+	struct os_uffd_event events[OS_UFFD_EVENTS];
+	int uffd;
+
+	begin();
+	uffd = mm->uffd;
+	EXPECT(mm_get(mm));
+	space_close_mm(mm);
+	EXPECT_EQ(os->uffd_read(uffd, events), 0);
+	mm_put(mm);
+	EXPECT_EQ(os->uffd_read(uffd, events), -EBADF);
+	EXPECT(!mm_get(mm));
+	mm = space_mm();
+	end();
+}
+
+static void count_mm(struct mm *each, void *arg)
+{
+	EXPECT(atomic_load(&each->refs) > 1);
+	++*(unsigned int *)arg;
+}
+
+static void every_live_map_is_visited(void)
+{
+	struct mm *other;
+	unsigned int nr = 0;
+
+	begin();
+	other = space_mm();
+	mm_for_each(count_mm, &nr);
+	EXPECT_EQ(nr, 2);
+	space_close_mm(other);
+	nr = 0;
+	mm_for_each(count_mm, &nr);
+	EXPECT_EQ(nr, 1);
+	end();
+}
+
+static void the_table_has_an_end(void)
+{
+	static struct mm *all[NR_MM_MAX];
+	struct mm_request want = { .uffd = -1 };
+	struct mm *none;
+
+	begin();
+	for (int i = 1; i < NR_MM_MAX; i++)
+		EXPECT_EQ(mm_new(&want, &all[i]), 0);
+	EXPECT_EQ(mm_new(&want, &none), -EMFILE);
+	for (int i = 1; i < NR_MM_MAX; i++)
+		mm_put(all[i]);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "an address means the page of its window", an_address_means_the_page_of_its_window },
-	{ "windows never overlap", windows_never_overlap },
+	{ "a window may show a part of its region", a_window_may_show_a_part },
+	{ "any address in a large page means it", large_pages_are_found_by_any_address_in_them },
+	{ "windows never overlap (M1)", windows_never_overlap },
+	{ "addresses that no client has are refused", addresses_no_client_has_are_refused },
+	{ "a window that can't be added leaves nothing", a_window_that_fails_leaves_nothing },
+	{ "neighbours that continue each other are one window (M2)", what_continues_is_one_window },
+	{ "other handles and other pages stay apart", what_differs_stays_apart },
 	{ "removing the middle splits", removing_the_middle_splits },
+	{ "removing takes ends, and many windows", removing_takes_ends_and_many },
+	{ "a large page that is cut in two goes as a whole (M1)", a_large_page_goes_as_a_whole },
 	{ "advice splits and merges again", advice_splits_and_merges_again },
 	{ "a moved part is found at its new place", a_moved_part_is_found_at_its_new_place },
-	{ "a gap is free, aligned and inside its bounds", a_gap_is_free_aligned_and_inside_its_bounds },
+	{ "a move replaces what was there", a_move_replaces_what_was_there },
+	{ "a move keeps gaps, and neighbours in their place", a_move_keeps_gaps_and_neighbours },
+	{ "a move of nothing or nonsense does no harm",
+	  a_move_of_nothing_or_nonsense_does_no_harm },
+	{ "a gap is free, aligned and inside its bounds",
+	  a_gap_is_free_aligned_and_inside_its_bounds },
 	{ "ending a handle leaves the others", ending_a_handle_leaves_the_others },
+	{ "windows are walked from the lowest address up", windows_are_walked_in_order },
 	{ "a slot seen late is nobody", a_slot_seen_late_is_nobody },
+	{ "the last reference closes the userfaultfd", the_last_reference_closes_the_userfaultfd },
+	{ "every live map is visited, referenced", every_live_map_is_visited },
+	{ "the table of maps has an end", the_table_has_an_end },
 };
 TEST_MAIN(cases)

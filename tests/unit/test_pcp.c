@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_pcp - pcp.c over asym.c: pagesets, their owners and visitors
+ */
 #include "mm/phys/pcp.h"
 
 #include <pthread.h>
@@ -6,6 +9,7 @@
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
+#include "mm/phys/buddy.h"
 
 static struct zone *start(uint32_t blocks)
 {
@@ -98,7 +102,7 @@ static void bursts_raise_high_and_idleness_lowers_it(void)
 	EXPECT(class->high < high);
 	EXPECT(pcp_count(class) > 0);
 	pcp_decay(zone);
-	EXPECT_EQ(pcp_count(class), 0);
+	EXPECT_EQ(pcp_nr_blocks(class), 0);
 	EXPECT_EQ(class->high, class->high_min);
 	EXPECT_EQ(zone_free_pages_nr(zone), zone->managed);
 	stop(zone);
@@ -181,7 +185,24 @@ static void full_pagesets_overflow_to_the_buddy(void)
 	EXPECT(rmqueue(zone, 9, MIGRATE_MOVABLE, 0) == NULL);
 	for (int i = 0; i < NR / 2; i++)
 		free_unref_page(zone, pages[i], 9);
-	EXPECT(zone_nr_empty_blocks(zone) >= NR / 2 - 8);
+	EXPECT(zone_nr_empty_blocks(zone) >= NR / 2 - 9);
+	stop(zone);
+}
+
+static void frames_of_special_pageblocks_pass_the_pagesets(void)
+{
+	struct zone *zone = start(1);
+	struct page *page = rmqueue(zone, 0, MIGRATE_MOVABLE, 0);
+	uint64_t     before;
+
+	pcp_drain_all(zone);
+	before = zone_free_pages_nr(zone);
+	mutex_lock(&zone->lock);
+	set_pageblock_migratetype_locked(zone, pfn_to_block(zone->start_pfn), MIGRATE_ISOLATE);
+	mutex_unlock(&zone->lock);
+	free_unref_page(zone, page, 0);
+	EXPECT_EQ(pcp_nr_frames(zone), 0);
+	EXPECT_EQ(zone_free_pages_nr(zone), before + 1);
 	stop(zone);
 }
 
@@ -273,6 +294,8 @@ static const struct test_case cases[] = {
 	{ "the pageset of a lost CPU is drained", the_pageset_of_a_lost_cpu_is_drained },
 	{ "a thread without a slot uses the buddy", a_thread_without_a_slot_uses_the_buddy },
 	{ "full pagesets overflow to the buddy", full_pagesets_overflow_to_the_buddy },
+	{ "frames of special pageblocks pass the pagesets",
+	  frames_of_special_pageblocks_pass_the_pagesets },
 	{ "visitors and owners agree", visitors_and_owners_agree },
 };
 TEST_MAIN(cases)

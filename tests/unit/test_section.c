@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_section - section.c: pfn ranges, files and the table that finds them
+ */
 #include "mm/phys/section.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_stock - stock.c and stock_hold.c: admission, and memory that is held
+ */
 #include "mm/phys/stock.h"
 
 #include <errno.h>

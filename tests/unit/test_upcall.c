@@ -5,7 +5,9 @@
 #include "ipc/upcall.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/ipc_fixture.h"
@@ -160,20 +162,48 @@ static void closed_upcall_socket_leaves_the_session(void)
 	fixture_fini(&f);
 }
 
-static void broker_can_disconnect_from_any_thread(void)
+/* Says when it is connected, and waits for its end. */
+static int doomed_client(const char *path, int ready)
 {
-	struct upcall_fixture f;
+	static struct wire_client c;
 
-	fixture_init(&f, 60000);
-	f.ops->disconnect(f.context, "it punched its own pages");
-	EXPECT(wire_client_is_closed(&f.client));
-	EXPECT_EQ(fake_counts.sessions_ended, 1);
+	if (wire_client_connect(&c, path) || wire_client_hello(&c, "doomed", false) ||
+	    write(ready, "r", 1) != 1)
+		return 1;
+	sleep(20);
+	return 0;
+}
+
+static void broker_can_kill_the_process_that_connected(void)
+{
+	const struct upcall_ops *ops;
+	struct server_stats      stats;
+	struct ipc_fixture       f;
+	void                    *context;
+	int                      ready[2], status;
+	pid_t                    child;
+	char                     byte;
+
+	ipc_fixture_init(&f);
+	ipc_fixture_start(&f);
+	EXPECT_EQ(pipe(ready), 0);
+	child = fork();
+	if (child == 0)
+		_exit(doomed_client(f.path, ready[1]));
+	EXPECT_EQ(read(ready[0], &byte, 1), 1);
+	ops = fake_upcalls(&context);
+	ops->kill(context, "it punched its own pages");
+	EXPECT_EQ(waitpid(child, &status, 0), child);
+	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	EXPECT(ipc_wait_count(&fake_counts.sessions_ended, 1));
 	/* Too late, and harmless. */
-	f.ops->disconnect(f.context, "again");
-	zap(&f, 1);
-	f.ops->pressure(f.context, 2, 1);
-	EXPECT_EQ(stats_of(&f).upcalls_sent, 0);
-	fixture_fini(&f);
+	ops->kill(context, "again");
+	ops->pressure(context, 2, 1);
+	server_stats(f.server, &stats);
+	EXPECT_EQ(stats.upcalls_sent, 0);
+	close(ready[0]);
+	close(ready[1]);
+	ipc_fixture_fini(&f);
 }
 
 static const struct test_case cases[] = {
@@ -185,7 +215,8 @@ static const struct test_case cases[] = {
 	{ "acknowledging what was never sent ends the session",
 	  acknowledging_what_was_never_sent_ends_the_session },
 	{ "a closed upcall socket leaves the session", closed_upcall_socket_leaves_the_session },
-	{ "the broker can disconnect from any thread", broker_can_disconnect_from_any_thread },
+	{ "the broker can kill the process that connected",
+	  broker_can_kill_the_process_that_connected },
 };
 
 TEST_MAIN(cases)

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_zone - zone.c and zone_grow.c: pageblocks come and go, watermarks follow
+ */
 #include "mm/phys/zone.h"
 
 #include <errno.h>
@@ -336,8 +339,10 @@ static void freed_low_frames_are_used_first(void)
 }
 
 static const struct test_case cases[] = {
-	{ "growing makes the lowest pageblock present", growing_makes_the_lowest_pageblock_present },
-	{ "the largest order grows by an aligned pair", the_largest_order_grows_by_an_aligned_pair },
+	{ "growing makes the lowest pageblock present",
+	  growing_makes_the_lowest_pageblock_present },
+	{ "the largest order grows by an aligned pair",
+	  the_largest_order_grows_by_an_aligned_pair },
 	{ "shrinking gives the highest back and keeps some",
 	  shrinking_gives_the_highest_back_and_keeps_some },
 	{ "returned memory is gone from the file", returned_memory_is_gone_from_the_file },

@@ -24,8 +24,7 @@ enum {
 	RETRIES_DEFAULT = 1,  /* while draining gives something */
 	RETRIES_MAYFAIL = 16, /* MAX_RECLAIM_RETRIES */
 	GROW_STEPS_MAX = 64,  /* to get above a mark; each step moves the mark by 1/256 of itself */
-	WAIT_NS_MIN = 250000,
-	WAIT_NS_MAX = 16000000,
+	WAIT_NS_MIN = 250000, /* doubled up to 16 ms */
 };
 
 /* What a request means, found once. */
@@ -192,9 +191,8 @@ static uint64_t drain(struct alloc_context *ac)
 /* Waits a little for others to free; false at the deadline. */
 static bool wait_for_frees(const struct alloc_request *request, unsigned int attempt)
 {
-	uint64_t        ns = min_t(uint64_t, (uint64_t)WAIT_NS_MIN << min_t(unsigned int, attempt, 10),
-				   WAIT_NS_MAX);
-	struct timespec wait = { 0, (long)ns };
+	unsigned int    doublings = min_t(unsigned int, attempt, 6);
+	struct timespec wait = { 0, WAIT_NS_MIN << doublings };
 
 	if ((request->gfp & GFP_NOFAIL) && os->now_ns() >= request->deadline_ns)
 		return false;

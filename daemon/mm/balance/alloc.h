@@ -86,7 +86,7 @@ static inline struct page *alloc_pages_hit(const struct alloc_request *request)
 
 	if (request->gfp & ~(uint32_t)(GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY | GFP_THISNODE))
 		return NULL;
-	if (request->order > MAX_ORDER || (uint32_t)request->node >= MAX_NUMNODES ||
+	if ((uint32_t)request->node >= MAX_NUMNODES ||
 	    atomic_load_explicit(&inject_armed, memory_order_relaxed))
 		return NULL;
 	zone = request->zones->normal[request->node];
@@ -113,6 +113,7 @@ int alloc_pages_bulk(const struct alloc_request *request, unsigned int nr, struc
 static inline void free_pages(struct page *page, unsigned int order)
 {
 	CHECK((pg_load(page) & 0xff) == pg_word(PG_ALLOCATED, order, (enum migratetype)0));
+	page_clear_owner(page);
 	if (unlikely(!pcp_free_hit(page_zone(page), page, order)))
 		free_unref_page(page_zone(page), page, order);
 }
@@ -134,7 +135,7 @@ struct free_request {
 	const struct pool_zones *zones;
 	uint64_t                 pfn; /* any number */
 	uint32_t                 order;
-	uint64_t                 session; /* must own the run */
+	uint64_t                 session; /* must own the run; never 0 */
 };
 
 /* Takes a granted run away from its owner, so that nobody else can free it; *out is its head.

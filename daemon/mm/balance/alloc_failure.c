@@ -55,14 +55,14 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 		[ALLOC_FAILED_NOT] = "it did not fail",
 		[ALLOC_FAILED_REQUEST] = "the order is above 10 or the flags contradict each other",
 		[ALLOC_FAILED_NODES] = "the node policy leaves no node with memory of this pool",
-		[ALLOC_FAILED_WATERMARK] = "what is free is kept in reserve and the flags forbid to "
-					   "wait for more; ask without NOWAIT or ATOMIC",
+		[ALLOC_FAILED_WATERMARK] = "what is free is kept in reserve, and the flags forbid "
+					   "to wait for more; ask without NOWAIT or ATOMIC",
 		[ALLOC_FAILED_FRAGMENTED] = "enough is free, but not in one piece; ask for a "
 					    "smaller order",
 		[ALLOC_FAILED_FULL] = "the pool's address range is used up",
 		[ALLOC_FAILED_POOL] = "the pool is at its limit (max)",
-		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed to others; free memory or "
-					"raise memory.reserve",
+		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed to others; free memory "
+					"or raise memory.reserve",
 		[ALLOC_FAILED_META] = "there is no memory left to describe new frames with; free "
 				      "memory or raise memory.reserve",
 		[ALLOC_FAILED_HOST] = "the host does not give the memory that was reserved; use "
@@ -71,8 +71,9 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 	};
 
 	snprintf(out, bytes,
-		 "no run of order %" PRIu32 " on node %d: %s (free %" PRIu64 " KiB, min mark %" PRIu64
-		 " KiB, managed %" PRIu64 " KiB, committable %" PRIu64 " KiB)",
+		 "no run of order %" PRIu32 " on node %d: %s (free %" PRIu64
+		 " KiB, min mark %" PRIu64 " KiB, managed %" PRIu64 " KiB, committable %" PRIu64
+		 " KiB)",
 		 f->order, f->node, f->kind < NR_ALLOC_FAILURES ? causes[f->kind] : "unknown",
 		 f->nr_free << (PAGE_SHIFT - 10), f->min << (PAGE_SHIFT - 10),
 		 f->managed << (PAGE_SHIFT - 10), f->commit_left << (PAGE_SHIFT - 10));

@@ -27,7 +27,7 @@ static enum free_fault fault_of(const struct free_request *request, struct page 
 
 	switch (pg_word_state(word)) {
 	case PG_ALLOCATED:
-		if (page_session(page) != request->session)
+		if (!request->session || page_session(page) != request->session)
 			return FREE_FOREIGN;
 		return pg_word_order(word) == request->order ? FREE_OK : FREE_WRONG_ORDER;
 	case PG_BUDDY:
@@ -43,6 +43,13 @@ static enum free_fault fault_of(const struct free_request *request, struct page 
 	return head && pg_state(head) == PG_ALLOCATED ? FREE_INSIDE : FREE_DOUBLE;
 }
 
+static bool claim(struct page *page, uint32_t word)
+{
+	uint32_t claimed = pg_word(PG_CLAIMED, pg_word_order(word), pg_word_type(word));
+
+	return atomic_compare_exchange_strong(&page->state, &word, claimed);
+}
+
 int page_claim(const struct free_request *request, struct page **out, enum free_fault *fault)
 {
 	struct zone *zone = find_zone(request->zones, request->pfn);
@@ -56,11 +63,10 @@ int page_claim(const struct free_request *request, struct page **out, enum free_
 	mutex_lock(&zone->lock);
 	if (block_is_present(pfn_to_block((uint32_t)request->pfn))) {
 		page = pfn_to_page((uint32_t)request->pfn);
-		word = pg_load(page);
+		word = atomic_load_explicit(&page->state, memory_order_acquire);
 		*fault = fault_of(request, page, word);
-		if (*fault == FREE_OK)
-			pg_store(page, pg_word(PG_CLAIMED, pg_word_order(word),
-					       pg_word_type(word)));
+		if (*fault == FREE_OK && !claim(page, word))
+			*fault = FREE_DOUBLE;
 		*out = page;
 	}
 	mutex_unlock(&zone->lock);
@@ -80,6 +86,7 @@ void free_claimed_page(struct page *page)
 	uint32_t word = pg_load(page);
 
 	CHECK(pg_word_state(word) == PG_CLAIMED);
+	page_clear_owner(page);
 	free_unref_page(page_zone(page), page, pg_word_order(word));
 }
 

@@ -85,14 +85,13 @@ bool balance_refill(unsigned int max_steps)
 {
 	bool more = false;
 
-	for (int node = 0; node < nr_nodes; node++) {
-		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
-			int r = 0;
+	for (int i = 0; i < nr_nodes * NR_STOCK_KINDS; i++) {
+		enum stock_kind kind = (enum stock_kind)(i % NR_STOCK_KINDS);
+		int             r = 0;
 
-			while (max_steps && (r = stock_refill_step(node, (enum stock_kind)kind)) > 0)
-				max_steps--;
-			more |= r > 0;
-		}
+		while (max_steps && (r = stock_refill_step(i / NR_STOCK_KINDS, kind)) > 0)
+			max_steps--;
+		more |= r > 0;
 	}
 	return more;
 }

@@ -14,21 +14,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "base/types.h"
-
-/* Where membarrier is refused (seccomp), both sides use real fences. c: fixed after asym_init */
-extern bool asym_has_membarrier;
-
-/* Before the first use; again after fork(). */
-void asym_init(void);
+/* Before the first use: the first zone does it. False where membarrier is refused (seccomp): then
+ * the pair of fences doesn't work, and who would use it must do without. */
+bool asym_init(void);
 void asym_heavy(void);
 
 static inline void asym_light(void)
 {
-	if (likely(asym_has_membarrier))
-		atomic_signal_fence(memory_order_seq_cst);
-	else
-		atomic_thread_fence(memory_order_seq_cst);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 #endif

@@ -35,7 +35,7 @@ void buddy_free_locked(struct zone *zone, struct page *page, unsigned int order)
 /* Changes a pageblock's type with its free blocks. ISOLATE keeps frames from being granted. */
 void set_pageblock_migratetype_locked(struct zone *zone, uint32_t block, enum migratetype type);
 
-/* After a high-order atomic allocation: its pageblock becomes HIGHATOMIC, within 1 % of the zone. */
+/* After a high-order atomic allocation: its pageblock becomes HIGHATOMIC, up to 1 % of the zone. */
 void reserve_highatomic_locked(struct zone *zone, struct page *page);
 /* One pageblock back to MOVABLE; true if there was one with free frames. */
 bool unreserve_highatomic_locked(struct zone *zone);

@@ -28,6 +28,7 @@ void set_block_type(struct zone *zone, uint32_t block, enum migratetype type)
 		add_counter(&zone->nr_highatomic, -PAGEBLOCK_PAGES);
 	if (type == MIGRATE_HIGHATOMIC)
 		add_counter(&zone->nr_highatomic, PAGEBLOCK_PAGES);
+	add_counter(&zone->nr_special, (type >= MIGRATE_PCPTYPES) - (old >= MIGRATE_PCPTYPES));
 	atomic_store_explicit(&block_flags[block],
 			      (uint8_t)((flags & ~BLOCK_TYPE_MASK) | (uint8_t)type),
 			      memory_order_release);

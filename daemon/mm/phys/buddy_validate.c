@@ -2,8 +2,8 @@
 /*
  * buddy_validate - recomputes from struct pages what the lists and counters claim
  *
- * Purpose     One walk over all present frames (zone_census_locked), which buddy_validate_locked and
- *             zone_validate compare with lists, counters and pagesets.
+ * Purpose     One walk over all present frames (zone_census_locked), which buddy_validate_locked
+ *             and zone_validate compare with lists, counters and pagesets.
  */
 #include <string.h>
 
@@ -14,8 +14,8 @@ static void check_tails(const struct page *page, unsigned int order, struct vali
 {
 	for (uint32_t i = 1; i < 1u << order; i++)
 		validation_compare(v, PG_TAIL, pg_state(page + i),
-				   "state of frame %u inside the block at %u", page_to_pfn(page) + i,
-				   page_to_pfn(page));
+				   "state of frame %u inside the block at %u",
+				   page_to_pfn(page) + i, page_to_pfn(page));
 }
 
 static void check_free(struct zone *zone, const struct page *page, struct validation *v)
@@ -123,8 +123,13 @@ void buddy_validate_locked(struct zone *zone, struct validation *v)
 			nr_cma += type == MIGRATE_CMA ? census.free[type][order] << order : 0;
 		}
 		validation_compare(v, census.blocks[type], zone->nr_blocks[type],
-				   "pageblocks of type %s", migratetype_name((enum migratetype)type));
+				   "pageblocks of type %s",
+				   migratetype_name((enum migratetype)type));
 	}
+	validation_compare(v,
+			   census.blocks[MIGRATE_HIGHATOMIC] + census.blocks[MIGRATE_CMA] +
+				   census.blocks[MIGRATE_ISOLATE],
+			   zone->nr_special, "pageblocks that pagesets leave alone");
 	validation_compare(v, nr_free, zone->nr_free, "free frames of zone %u", zone->id);
 	validation_compare(v, nr_cma, zone->nr_free_cma, "free CMA frames of zone %u", zone->id);
 	validation_compare(v, zone->nr_blocks[MIGRATE_HIGHATOMIC] << PAGEBLOCK_ORDER,

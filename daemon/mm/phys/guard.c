@@ -39,7 +39,8 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 int guard_init(void)
 {
 	/* SA_NODEFER: the jump doesn't restore the mask, and must not leave SIGBUS blocked. */
-	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction action = { .sa_sigaction = on_sigbus,
+				    .sa_flags = SA_SIGINFO | SA_NODEFER };
 
 	sigemptyset(&action.sa_mask);
 	return sigaction(SIGBUS, &action, NULL) ? -errno : 0;

@@ -12,6 +12,9 @@
  *                 granted; lru and owner belong to the one it was granted to.
  *                 PG_CLAIMED: a client has asked to free it, and nobody else can any more.
  *                 PG_RESERVED: memblock's, never freed.
+ *             F4  session is 0 from before a free until after the next grant, so that nobody's
+ *                 claim fits a block that is just being granted to somebody else; 0 in a granted
+ *                 block means that it is the daemon's own.
  * Locking     PG_BUDDY: zone->lock. PG_PCP: the pageset. PG_ALLOCATED: the owner, who leaves the
  *             state by a free; several clients at once by compare-and-swap to PG_CLAIMED.
  * Not here    Free lists (buddy.c), page words of regions (map/pageword.h).
@@ -50,7 +53,7 @@ struct page {
 	struct list_head lru;     /* (s) free list, pageset, or the owner's own list */
 	_Atomic uint32_t state;   /* (s) pg_word() */
 	uint32_t         zone_id; /* (c) */
-	_Atomic uint64_t session; /* (s) owner of a granted run; 0: the daemon itself */
+	_Atomic uint64_t session; /* (s) F4 */
 	uint32_t         pool;    /* (s) */
 	_Atomic uint32_t refcount; /* (s) the owner's */
 	uint64_t         private;  /* (s) the owner's */
@@ -70,9 +73,10 @@ static inline uint32_t pg_load(const struct page *page)
 	return atomic_load_explicit(&page->state, memory_order_relaxed);
 }
 
+/* Release: who sees the new state sees the owner field as it was set before. */
 static inline void pg_store(struct page *page, uint32_t word)
 {
-	atomic_store_explicit(&page->state, word, memory_order_relaxed);
+	atomic_store_explicit(&page->state, word, memory_order_release);
 }
 
 static inline enum pg_state pg_word_state(uint32_t word)
@@ -110,6 +114,11 @@ static inline void page_set_owner(struct page *page, uint64_t session, uint32_t 
 {
 	atomic_store_explicit(&page->session, session, memory_order_relaxed);
 	page->pool = pool;
+}
+
+static inline void page_clear_owner(struct page *page)
+{
+	atomic_store_explicit(&page->session, 0, memory_order_relaxed);
 }
 
 static inline struct page *pfn_to_page(uint32_t pfn)

@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "mm/phys/buddy.h"
 #include "mm/phys/zone_census.h"
 
@@ -26,7 +28,7 @@ static const struct pcp_limits {
 
 static struct pcp *pcp_new(struct zone *zone)
 {
-	struct pcp *pcp = aligned_alloc(CACHELINE, round_up(sizeof(*pcp), CACHELINE));
+	struct pcp *pcp = aligned_alloc(alignof(struct pcp), sizeof(*pcp));
 
 	if (!pcp)
 		return NULL;
@@ -44,12 +46,22 @@ static struct pcp *pcp_new(struct zone *zone)
 	return pcp;
 }
 
+static bool has_asym; /* c: fixed after pcp_init */
+
+void pcp_init(void)
+{
+	has_asym = asym_init();
+	if (!has_asym)
+		log_emit(LOG_WARNING, "no_membarrier",
+			 "membarrier is refused: every frame takes the zone lock");
+}
+
 /* The calling thread's pageset, made if need be. */
 static struct pcp *pcp_get(struct zone *zone)
 {
 	struct pcp *pcp = pcp_of_this_cpu(zone);
 
-	if (pcp || this_cpu() < 0)
+	if (pcp || this_cpu() < 0 || !has_asym)
 		return pcp;
 	pcp = pcp_new(zone);
 	atomic_store_explicit(&zone->pcp[this_cpu() + 1], pcp, memory_order_release);
@@ -91,8 +103,9 @@ static struct page *refill(struct pcp *pcp, int index, const struct bulk_request
 	if (!pcp_enter(pcp))
 		return NULL;
 	nr_free = pcp_nr_free(class);
-	class->alloc_factor = nr_free != class->free_at_refill ? 0 : class->alloc_factor;
-	class->free_at_refill = nr_free;
+	if ((uint32_t)nr_free != class->free_at_refill)
+		class->alloc_factor = 0;
+	class->free_at_refill = (uint32_t)nr_free;
 	request.nr = refill_nr(pcp->zone, class, want->order);
 	mutex_lock(&pcp->zone->lock);
 	nr = buddy_alloc_bulk_locked(pcp->zone, &request, list);
@@ -112,8 +125,19 @@ static struct page *refill(struct pcp *pcp, int index, const struct bulk_request
 	return page;
 }
 
-/* Moves up to nr blocks, coldest first and from all types in turn, to `out`; returns how many. */
-static uint32_t take_cold(struct pcp_class *class, uint32_t nr, struct list_head *out)
+static void take_top(struct pcp_class *class, struct list_head *out)
+{
+	struct page *page = pcp_top(class);
+
+	if (!page)
+		return;
+	pcp_set_top(class, NULL);
+	list_add_tail(&page->lru, out);
+	pcp_add_events(&class->nr_out, 1);
+}
+
+/* Moves up to nr blocks from the lists, coldest first and from all types in turn, to `out`. */
+static void take_cold(struct pcp_class *class, uint32_t nr, struct list_head *out)
 {
 	uint32_t taken = 0, empty = 0;
 
@@ -134,7 +158,6 @@ static uint32_t take_cold(struct pcp_class *class, uint32_t nr, struct list_head
 	}
 	pcp_set_count(class, pcp_count(class) - taken);
 	pcp_add_events(&class->nr_out, taken);
-	return taken;
 }
 
 /* Adjoining frames [pfn, end) of one pageblock, heads of 2^order each, as few large blocks. */
@@ -190,9 +213,9 @@ static bool overflow(struct pcp *pcp, int index)
 	if (pcp_count(class) >= class->high) {
 		uint32_t nr;
 
-		class->free_factor = class->nr_alloc != class->alloc_at_overflow ? 0
-										 : class->free_factor;
-		class->alloc_at_overflow = class->nr_alloc;
+		if ((uint32_t)class->nr_alloc != class->alloc_at_overflow)
+			class->free_factor = 0;
+		class->alloc_at_overflow = (uint32_t)class->nr_alloc;
 		nr = (uint32_t)class->batch << class->free_factor;
 		take_cold(class, min_t(uint32_t, nr, pcp_count(class)), &cold);
 		class->free_factor += class->free_factor < PCP_FACTOR_MAX;
@@ -260,7 +283,7 @@ static __attribute__((noinline)) void free_slow(struct zone *zone, struct page *
 	int         index = pcp_class_of(order);
 	struct pcp *pcp;
 
-	if (index >= 0 && pfn_migratetype(page_to_pfn(page)) < MIGRATE_PCPTYPES) {
+	if (index >= 0 && pcp_free_type(zone, page) < MIGRATE_PCPTYPES) {
 		pcp = pcp_get(zone);
 		if (pcp && overflow(pcp, index) && pcp_free_hit(zone, page, order))
 			return;
@@ -320,7 +343,7 @@ static uint64_t pagesets_in_use(struct zone *zone)
 		struct pcp *pcp = pcp_of_cpu(zone, cpu);
 
 		for (int i = 0; pcp && i < PCP_CLASSES; i++)
-			if (pcp_count(&pcp->classes[i]))
+			if (pcp_nr_blocks(&pcp->classes[i]))
 				cpus |= 1ull << cpu;
 	}
 	return cpus;
@@ -340,8 +363,10 @@ static uint64_t drain_cpus(struct zone *zone, uint64_t cpus)
 	for (uint64_t left = cpus; left; left &= left - 1) {
 		struct pcp *pcp = pcp_of_cpu(zone, __builtin_ctzll(left));
 
-		for (int i = 0; i < PCP_CLASSES; i++)
+		for (int i = 0; i < PCP_CLASSES; i++) {
 			take_cold(&pcp->classes[i], UINT32_MAX, &cold[i]);
+			take_top(&pcp->classes[i], &cold[i]);
+		}
 	}
 	visit_end(&v);
 	for (int i = 0; i < PCP_CLASSES; i++)
@@ -379,6 +404,7 @@ static void decay_class(struct pcp_class *class, struct list_head *cold)
 	if (seen == class->nr_seen) {
 		class->high = class->high_min;
 		take_cold(class, count, cold);
+		take_top(class, cold);
 	} else {
 		high = max_t(uint32_t, class->high - class->high / 8, class->high_min);
 		class->high = high;
@@ -417,7 +443,7 @@ uint64_t pcp_nr_frames(const struct zone *zone)
 		struct pcp *pcp = pcp_of_cpu(zone, cpu);
 
 		for (int i = 0; pcp && i < PCP_CLASSES; i++)
-			frames += (uint64_t)pcp_count(&pcp->classes[i]) << pcp_class_order(i);
+			frames += (uint64_t)pcp_nr_blocks(&pcp->classes[i]) << pcp_class_order(i);
 	}
 	return frames;
 }
@@ -432,8 +458,12 @@ void pcp_fini(struct zone *zone)
 
 static uint64_t validate_class(struct pcp_class *class, unsigned int order, struct validation *v)
 {
-	uint64_t nr = 0;
+	struct page *top = pcp_top(class);
+	uint64_t     nr = 0;
 
+	if (top)
+		validation_compare(v, pg_word(PG_PCP, order, pg_word_type(pg_load(top))),
+				   pg_load(top), "state word of frame %u in top", page_to_pfn(top));
 	for (int type = 0; type < MIGRATE_PCPTYPES; type++) {
 		struct page *page;
 
@@ -445,7 +475,7 @@ static uint64_t validate_class(struct pcp_class *class, unsigned int order, stru
 		}
 	}
 	validation_compare(v, nr, pcp_count(class), "blocks of order %u on a pageset", order);
-	return nr;
+	return pcp_nr_blocks(class);
 }
 
 void pcp_validate(struct zone *zone, struct validation *v)

@@ -5,9 +5,12 @@
  * Purpose     Keeps orders 0 to 3 and 9 off the zone lock. A hit is a list operation: no lock, no
  *             locked instruction. A CPU is a daemon thread with a slot (base/cpu.h); a thread
  *             without one goes to the buddy.
- * Invariants  P1  class->count is the sum of the lengths of the class's lists.
- *             P2  a block on a list has its head in PG_PCP with the class's order.
- *             P3  the lists are touched by the owner between pcp_enter() and pcp_leave(), or by
+ * Invariants  P1  class->count is the sum of the lengths of the class's lists. The block freed last
+ *                 is beside them in top, so that taking what was just freed touches neither
+ *                 a list nor the count, and each would wait for the store before.
+ *             P2  a block on a list or in top has its head in PG_PCP with the class's order and
+ *                 the list's type.
+ *             P3  lists and top are touched by the owner between pcp_enter() and pcp_leave(), or by
  *                 a visitor that holds zone->visit, has set blocked, passed asym_heavy() and then
  *                 seen busy == 0.
  * Locking     P3. The owner may take zone->lock inside. One that finds blocked set doesn't wait,
@@ -24,8 +27,9 @@ enum { PCP_CLASSES = 5, PCP_ORDER_MAX_SMALL = 3 };
 
 /* o: P3   s: written under P3, read any time   c: fixed   v: zone->visit */
 struct pcp_class {
-	struct list_head lists[MIGRATE_PCPTYPES]; /* (o) hottest first */
-	_Atomic uint32_t count;        /* (s) blocks */
+	_Atomic(struct page *) top;    /* (s) freed last, of whatever type; NULL */
+	struct list_head lists[MIGRATE_PCPTYPES]; /* (o) hottest first, below top */
+	_Atomic uint32_t count;        /* (s) blocks on the lists */
 	_Atomic uint32_t high;         /* (s) at this many a batch goes back; adapts */
 	uint16_t         batch;        /* (c) */
 	uint16_t         high_min;     /* (c) */
@@ -34,10 +38,13 @@ struct pcp_class {
 	uint8_t          free_factor;  /* (o) overflows in a row */
 	_Atomic uint64_t nr_alloc;     /* (s) blocks granted from here; a hit counts only these */
 	_Atomic uint64_t nr_in, nr_out; /* (s) blocks that came from and went to the buddy */
-	uint64_t         free_at_refill;    /* (o) pcp_nr_free() at the last refill */
-	uint64_t         alloc_at_overflow; /* (o) nr_alloc at the last overflow */
+	/* The low halves of event counts, compared for equality only. */
+	uint32_t         free_at_refill;    /* (o) pcp_nr_free() at the last refill */
+	uint32_t         alloc_at_overflow; /* (o) nr_alloc at the last overflow */
 	uint64_t         nr_seen;      /* (v) grants and frees at the last decay */
-};
+} __attribute__((aligned(2 * CACHELINE)));
+
+static_assert(sizeof(struct pcp_class) == 128, "indexed by a shift on every hit");
 
 struct pcp {
 	_Atomic uint32_t busy;    /* owner writes */
@@ -87,10 +94,26 @@ static inline uint32_t pcp_count(const struct pcp_class *class)
 	return atomic_load_explicit(&class->count, memory_order_relaxed);
 }
 
+static inline struct page *pcp_top(const struct pcp_class *class)
+{
+	return atomic_load_explicit(&class->top, memory_order_relaxed);
+}
+
+static inline void pcp_set_top(struct pcp_class *class, struct page *page)
+{
+	atomic_store_explicit(&class->top, page, memory_order_relaxed);
+}
+
+/* Blocks on the lists and in top. */
+static inline uint32_t pcp_nr_blocks(const struct pcp_class *class)
+{
+	return pcp_count(class) + (pcp_top(class) != NULL);
+}
+
 /* Blocks ever freed to here: what neither came from the buddy nor is explained by what went. */
 static inline uint64_t pcp_nr_free(const struct pcp_class *class)
 {
-	return pcp_count(class) + class->nr_alloc + class->nr_out - class->nr_in;
+	return pcp_nr_blocks(class) + class->nr_alloc + class->nr_out - class->nr_in;
 }
 
 static inline void pcp_set_count(struct pcp_class *class, uint32_t count)
@@ -120,24 +143,40 @@ static inline struct page *pcp_alloc_hit(struct zone *zone, unsigned int order,
 	int               index = pcp_class_of(order);
 	struct pcp       *pcp = pcp_of_this_cpu(zone);
 	struct pcp_class *class;
-	struct list_head *list, *entry;
-	struct page      *page = NULL;
+	struct page      *page;
 
 	if (unlikely(!pcp || index < 0 || !pcp_enter(pcp)))
 		return NULL;
 	class = &pcp->classes[index];
-	list = &class->lists[type];
-	entry = list->next;
-	if (likely(entry != list)) {
-		list->next = entry->next;
-		entry->next->prev = list;
-		page = list_entry(entry, struct page, lru);
-		pg_store(page, pg_word(PG_ALLOCATED, order, type));
+	page = pcp_top(class);
+	if (likely(page && pg_word_type(pg_load(page)) == type)) {
+		pcp_set_top(class, NULL);
+	} else if (!list_empty(&class->lists[type])) {
+		page = list_first_entry(&class->lists[type], struct page, lru);
+		list_del(&page->lru);
 		pcp_set_count(class, pcp_count(class) - 1);
+	} else {
+		page = NULL;
+	}
+	if (likely(page)) {
+		pg_store(page, pg_word(PG_ALLOCATED, order, type));
 		pcp_add_events(&class->nr_alloc, 1);
 	}
 	pcp_leave(pcp);
 	return page;
+}
+
+/* The list a granted block is freed to, MIGRATE_PCPTYPES if it must go to the buddy at once: that
+ * of the type it was granted as, so that a fallback's frames stay with who needed them, or, where
+ * pageblocks are kept for something, that of its pageblock. */
+static inline enum migratetype pcp_free_type(const struct zone *zone, const struct page *page)
+{
+	enum migratetype type;
+
+	if (likely(!atomic_load_explicit(&zone->nr_special, memory_order_relaxed)))
+		return pg_word_type(pg_load(page));
+	type = pfn_migratetype(page_to_pfn(page));
+	return type < MIGRATE_PCPTYPES ? type : MIGRATE_PCPTYPES;
 }
 
 /* Puts a block whose state the caller has checked on the calling thread's pageset; false if it
@@ -146,21 +185,26 @@ static inline bool pcp_free_hit(struct zone *zone, struct page *page, unsigned i
 {
 	int               index = pcp_class_of(order);
 	struct pcp       *pcp = pcp_of_this_cpu(zone);
-	enum migratetype  type = pfn_migratetype(page_to_pfn(page));
+	enum migratetype  type = pcp_free_type(zone, page);
 	struct pcp_class *class;
-	uint32_t          count;
+	struct page      *below;
 
 	if (unlikely(!pcp || index < 0 || type >= MIGRATE_PCPTYPES || !pcp_enter(pcp)))
 		return false;
 	class = &pcp->classes[index];
-	count = pcp_count(class);
-	if (unlikely(count >= atomic_load_explicit(&class->high, memory_order_relaxed))) {
-		pcp_leave(pcp);
-		return false;
+	below = pcp_top(class);
+	if (below) {
+		uint32_t count = pcp_count(class);
+
+		if (unlikely(count >= atomic_load_explicit(&class->high, memory_order_relaxed))) {
+			pcp_leave(pcp);
+			return false;
+		}
+		list_add(&below->lru, &class->lists[pg_word_type(pg_load(below))]);
+		pcp_set_count(class, count + 1);
 	}
 	pg_store(page, pg_word(PG_PCP, order, type));
-	list_add(&page->lru, &class->lists[type]);
-	pcp_set_count(class, count + 1);
+	pcp_set_top(class, page);
 	pcp_leave(pcp);
 	return true;
 }
@@ -172,6 +216,9 @@ struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype typ
 		     unsigned int flags);
 /* Gives a block back. Its state has been checked: PG_ALLOCATED or PG_CLAIMED of that order. */
 void free_unref_page(struct zone *zone, struct page *page, unsigned int order);
+
+/* Once, before the first zone. Where there is no membarrier, pagesets stay unused. */
+void pcp_init(void);
 
 /* ---- visitors ---- */
 

@@ -190,7 +190,8 @@ int section_add(const struct section_request *request, struct section **out)
 	if (r)
 		goto out_file;
 	if (request->map)
-		r = os->map(section_virt(section), section->nr_frames << PAGE_SHIFT, section->fd, 0);
+		r = os->map(section_virt(section), section->nr_frames << PAGE_SHIFT, section->fd,
+			    0);
 	if (r)
 		goto out_tables;
 	section->mapped = request->map;

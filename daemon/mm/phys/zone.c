@@ -35,6 +35,7 @@ static uint32_t        table_next; /* table_mutex: where the search for a free i
 static void init_table(void)
 {
 	mutex_init(&table_mutex, RANK_LEAF, "zones");
+	pcp_init();
 }
 
 static int add_to_table(struct zone *zone)
@@ -305,7 +306,7 @@ static void snapshot_pagesets(struct zone *zone, struct zone_snapshot *out)
 			struct pcp_class *class = &pcp->classes[i];
 			unsigned int      order = pcp_class_order(i);
 
-			out->pagesets[n].count += pcp_count(class) << order;
+			out->pagesets[n].count += pcp_nr_blocks(class) << order;
 			out->pagesets[n].high += class->high << order;
 			out->pagesets[n].batch += (uint32_t)class->batch << order;
 			out->pagesets[n].high_min += (uint32_t)class->high_min << order;

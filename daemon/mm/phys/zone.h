@@ -66,6 +66,7 @@ struct zone {
 	struct zone_events events;          /* (z) */
 	_Atomic uint64_t  present, managed; /* (a) frames */
 	uint64_t          nr_blocks[MIGRATE_TYPES]; /* (z) present pageblocks by type */
+	_Atomic uint64_t  nr_special;       /* (a) of these, of types that pagesets don't have */
 	_Atomic uint64_t  numa_miss;        /* (a) blocks granted here that were wanted elsewhere */
 	_Atomic uint64_t  numa_foreign;     /* (a) blocks wanted here, granted elsewhere */
 	uint32_t          nr_empty_seen;    /* balance_tick only: empty pageblocks a tick ago */

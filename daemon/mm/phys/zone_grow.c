@@ -191,8 +191,8 @@ static bool release_block(struct zone *zone, uint32_t block)
 			       PAGEBLOCK_SIZE);
 
 	if (r) {
-		log_emit_limited(LOG_WARNING, "zone_shrink", "punching pageblock %u: error %d", block,
-				 -r);
+		log_emit_limited(LOG_WARNING, "zone_shrink", "punching pageblock %u: error %d",
+				 block, -r);
 		mutex_lock(&zone->lock);
 		zone->events.nr_shrunk--;
 		zone->events.nr_grown--;

@@ -80,11 +80,12 @@ static void poison_window(struct mm *mm, const struct fault_record *record)
 {
 	int r = -EOPNOTSUPP;
 
-	count(&fault_stats.nr_poisoned);
 	if (config.log_fault)
 		config.log_fault(mm->owner, record);
 	if (config.can_poison)
 		r = poison_range(mm, record);
+	if (!r)
+		count(&fault_stats.nr_poisoned);
 	if (r == -EEXIST) /* mapped meanwhile: it may look again */
 		r = os->uffd_wake(mm->uffd, record->address, record->length);
 	if (r && r != -ESRCH && r != -ENOENT && config.end_client)
@@ -154,14 +155,15 @@ static void settle_vanished(struct mm *mm, const struct mm_target *target)
 	struct page_range one = { target->page, 1 };
 	uint64_t bytes = region_page_bytes(target->region);
 	uint64_t old;
-	int64_t at;
+	int error;
 
 	if (!word_try_busy(word, PAGE_PRESENT, &old))
 		return;
-	at = os->next_present(target->region->section->fd, target->page * bytes);
+	/* Not by SEEK_DATA, to which a page that fallocate made is a hole until it is touched. */
+	error = os->uffd_continue(mm->uffd, target->base + target->page * bytes, bytes).error;
 	if (word_end_busy(word, old))
 		region_wake(target->region, one);
-	if (at >= 0 && (uint64_t)at < (target->page + 1) * bytes)
+	if (error != -EFAULT)
 		return;
 	if (region_poison(target->region, target->page, "a client punched it out of the file")) {
 		count(&fault_stats.nr_punched);

@@ -77,6 +77,7 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	mm->uffd = request->uffd;
 	mm->pid = request->pid;
 	mm->owner = request->owner;
+	mm->released = request->released;
 	range_alloc_init(&mm->windows, PAGE_SIZE, address_end);
 	mm->nr_windows = 0;
 	mm->spanned = 0;
@@ -110,6 +111,8 @@ bool mm_get(struct mm *mm)
 
 void mm_put(struct mm *mm)
 {
+	void (*released)(void *owner) = mm->released;
+	void *owner = mm->owner;
 	int uffd = mm->uffd;
 
 	if (atomic_fetch_sub_explicit(&mm->refs, 1, memory_order_acq_rel) != 1)
@@ -121,6 +124,8 @@ void mm_put(struct mm *mm)
 	mutex_lock(&table.lock);
 	mm->claimed = false;
 	mutex_unlock(&table.lock);
+	if (released)
+		released(owner);
 }
 
 struct mm *mm_get_slot(uint32_t slot, uint64_t generation)

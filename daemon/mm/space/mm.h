@@ -20,7 +20,7 @@
 #include "base/range_alloc.h"
 #include "mm/space/region.h"
 
-enum { NR_MM_MAX = 4096, MM_THREADS = 8, NR_STREAKS = 4 };
+enum { NR_MM_MAX = 16384, MM_THREADS = 8, NR_STREAKS = 4 };
 
 enum window_advice { WINDOW_NORMAL, WINDOW_SEQUENTIAL, WINDOW_RANDOM };
 
@@ -64,6 +64,7 @@ struct mm {
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
 	void *owner;                    /* (c) the session, for the fault log */
+	void (*released)(void *owner);  /* (c) */
 	_Atomic uint64_t lanes;         /* (w) mask of the fault threads that poll it */
 	uint64_t lanes_wanted;          /* (w) by the threads below */
 	_Atomic uint32_t threads[MM_THREADS]; /* (w) that have faulted since the last tick */
@@ -77,6 +78,7 @@ void mm_table_init(void);
 struct mm_request {
 	int uffd, pid;
 	void *owner;
+	void (*released)(void *owner); /* after the last put; NULL: nobody is told */
 };
 
 /* One reference. -EMFILE when the table is full. Takes over the descriptor on success. */

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_node - node.c: zonelists
+ */
+#include "mm/phys/node.h"
+
+#include <errno.h>
+
+#include "lib/fake_os.h"
+#include "lib/test.h"
+#include "os/os.h"
+
+static void itself_first_then_by_distance(void)
+{
+	struct topology topology;
+
+	fake_topology(&topology, 4, 1 << 30);
+	topology.nodes[1].distance[3] = 12;
+	topology.nodes[1].distance[0] = 15;
+	EXPECT_EQ(nodes_init(&topology), 0);
+	EXPECT_EQ(nr_nodes, 4);
+	EXPECT_EQ(node_zonelist(1, ZONELIST_FALLBACK)->nr, 4);
+	EXPECT_EQ(node_zonelist(1, ZONELIST_FALLBACK)->nodes[0], 1);
+	EXPECT_EQ(node_zonelist(1, ZONELIST_FALLBACK)->nodes[1], 3);
+	EXPECT_EQ(node_zonelist(1, ZONELIST_FALLBACK)->nodes[2], 0);
+	EXPECT_EQ(node_zonelist(1, ZONELIST_FALLBACK)->nodes[3], 2);
+	EXPECT_EQ(node_zonelist(2, ZONELIST_NOFALLBACK)->nr, 1);
+	EXPECT_EQ(node_zonelist(2, ZONELIST_NOFALLBACK)->nodes[0], 2);
+}
+
+static void equal_distances_are_spread(void)
+{
+	unsigned int    nr_first[MAX_NUMNODES] = { 0 };
+	struct topology topology;
+
+	fake_topology(&topology, 4, 1 << 30);
+	EXPECT_EQ(nodes_init(&topology), 0);
+	for (int node = 0; node < 4; node++)
+		nr_first[node_zonelist(node, ZONELIST_FALLBACK)->nodes[1]]++;
+	for (int node = 0; node < 4; node++)
+		EXPECT(nr_first[node] <= 2);
+}
+
+static void a_topology_that_only_counts_binds_nothing(void)
+{
+	struct topology topology;
+
+	fake_topology(&topology, 2, 1 << 30);
+	topology.binds = false;
+	EXPECT_EQ(nodes_init(&topology), 0);
+	EXPECT_EQ(node_data[1].os_node, OS_NODE_ANY);
+	topology.nr_nodes = 0;
+	EXPECT_EQ(nodes_init(&topology), -EINVAL);
+}
+
+static const struct test_case cases[] = {
+	{ "itself first, then by distance", itself_first_then_by_distance },
+	{ "equal distances are spread", equal_distances_are_spread },
+	{ "a topology that only counts binds nothing", a_topology_that_only_counts_binds_nothing },
+};
+TEST_MAIN(cases)
