@@ -116,6 +116,8 @@ static int create_arena(struct mmb *mmb, const struct arena_spec *spec)
 	LIST_INSERT_HEAD(&arenas, a, link);
 	error = uffd_register(&mmb->uffd, spec->address, spec->length, UFFD_WATCH_ARENA);
 	if (!error)
+		error = window_allow(&a->window);
+	if (!error)
 		error = add_use(a, mmb);
 	if (error)
 		destroy_arena(a);

@@ -228,7 +228,12 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 	}
 	list_pool(mmb, pool);
 	*out = pool;
-	return 0;
+	/* Pointers that other clients of the pool pass on must mean the same here. */
+	if (!(flags & MMB_POOL_PRIVATE))
+		error = pool_map_arena(pool);
+	if (error)
+		mmb_pool_close(pool);
+	return error;
 }
 
 PUBLIC void mmb_pool_close(struct mmb_pool *pool)

@@ -140,6 +140,8 @@ static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenRe
 	if (!error)
 		error = uffd_register(&region->mmb->uffd, w->address, w->length,
 				      UFFD_WATCH_REGION);
+	if (!error)
+		error = window_allow(w);
 	if (!error && !connection_add_window(region->mmb, w))
 		error = fail(-ENOTCONN, "the connection was closed by mmb_close()");
 	if (error)

@@ -24,11 +24,10 @@
 /* At `at` and nowhere else: MAP_FAILED with EEXIST if something is there. */
 static void *map_at(const struct window_spec *spec, uint64_t at)
 {
-	int protection = spec->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
 	int flags = spec->read_only ? MAP_PRIVATE : MAP_SHARED;
 
 	/* NORESERVE: a hugetlb mapping without it takes hugepages from the whole host. */
-	return mmap((void *)(uintptr_t)at, spec->length, protection,
+	return mmap((void *)(uintptr_t)at, spec->length, PROT_NONE,
 		    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, spec->fd, 0);
 }
 
@@ -85,6 +84,7 @@ int window_map(struct window *w, const struct window_spec *spec)
 	if (fstat(spec->fd, &st))
 		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
 	w->length = spec->length;
+	w->read_only = spec->read_only;
 	w->dev = st.st_dev;
 	w->ino = st.st_ino;
 	error = place(w, spec);
@@ -98,6 +98,16 @@ int window_map(struct window *w, const struct window_spec *spec)
 			    -error);
 	}
 	return 0;
+}
+
+int window_allow(const struct window *w)
+{
+	int protection = w->read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+
+	if (!mprotect((void *)(uintptr_t)w->address, w->length, protection))
+		return 0;
+	return fail(-errno, "mprotect failed on a new window (errno %d); look at vm.max_map_count",
+		    errno);
 }
 
 /* Calls act(address, length) on every mapping of the window's file in [from, to). */

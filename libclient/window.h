@@ -4,8 +4,9 @@
  *
  * Purpose     Maps a memfd where the broker expects it, marks it not inherited by fork, registers
  *             it for page faults, and takes it away again without ever touching what is not ours.
- * Invariants  W1  Nobody knows the address before the window is registered: an unregistered window
- *                 reads zeros over holes without an event.
+ * Invariants  W1  A window can't be accessed before it is registered: an unregistered one reads
+ *                 zeros over holes without an event. Nor can the kernel, which under
+ *                 mlockall(MCL_FUTURE) would fill the holes at once.
  *             W2  The library unmaps, drops or unregisters only mappings of the window's own file
  *                 inside the window's own range. The application may have unmapped or moved it.
  *             W3  A window is unmapped before the userfaultfd closes, never only unregistered.
@@ -27,6 +28,7 @@ struct window {
 	uint64_t            address, length; /* (c) */
 	dev_t               dev;             /* (c) of the memfd: what W2 goes by */
 	ino_t               ino;             /* (c) */
+	bool                read_only;       /* (c) */
 	LIST_ENTRY(window)  link;            /* (l) */
 };
 LIST_HEAD(window_list, window);
@@ -40,8 +42,10 @@ struct window_spec {
 	bool     read_only; /* a private window of an O_RDONLY descriptor */
 };
 
-/* Maps; not registered yet. w->address tells where. */
+/* Maps, without access; not registered yet. w->address tells where. */
 int window_map(struct window *w, const struct window_spec *spec);
+/* W1: after it was registered. */
+int window_allow(const struct window *w);
 /* Unmaps what is still ours in the range. */
 void window_unmap(const struct window *w);
 /* Drops the page table entries of a part (zap, poison markers); what isn't ours is skipped. */

@@ -141,6 +141,7 @@ static int serve(const struct config *config, const sigset_t *signals)
 	sd_notify(0, "READY=1");
 	wait_for_end(signals);
 	sd_notify(0, "STOPPING=1");
+	broker_stopping();
 	server_stop(server, "the daemon is stopping", DRAIN_MS);
 	return EX_OK;
 }

@@ -434,6 +434,11 @@ int broker_start(const struct broker_config *config, struct refusal *why)
 	return r;
 }
 
+void broker_stopping(void)
+{
+	sessions_stopping();
+}
+
 void broker_stop(void)
 {
 	keeper_stop();

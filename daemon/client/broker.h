@@ -35,6 +35,8 @@ extern struct broker broker;
 
 /* 0, or a negative errno with what to do about it. */
 int broker_start(const struct broker_config *config, struct refusal *why);
+/* Before the socket is closed: sessions that end from now on end for good. */
+void broker_stopping(void);
 /* All sessions have ended. */
 void broker_stop(void);
 /* Bytes of the daemon's own memory under the arena and the tables. */

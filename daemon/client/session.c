@@ -15,6 +15,7 @@
 #include "base/inject.h"
 #include "base/log.h"
 #include "client/account.h"
+#include "client/stop.h"
 #include "mm/obj/objtable.h"
 #include "mm/phys/node.h"
 #include "mm/space/lane.h"
@@ -28,6 +29,7 @@ static struct list_head sessions = LIST_HEAD_INIT(sessions); /* sessions_lock */
 static uint64_t nr_sessions, next_id = 1;                    /* sessions_lock */
 static struct objtable session_table, pool_handle_table, region_handle_table;
 static struct workqueue end_queue;
+static _Atomic bool stopping;
 
 /* Page runs of a session that has ended, on their way back. */
 struct ending {
@@ -50,6 +52,11 @@ void sessions_fini(void)
 {
 	workqueue_fini(&end_queue);
 	mutex_fini(&sessions_lock);
+}
+
+void sessions_stopping(void)
+{
+	atomic_store(&stopping, true);
 }
 
 uint64_t session_count(void)
@@ -420,6 +427,8 @@ void session_end(struct session *s, const char *reason)
 		 s->peer.pid, reason);
 	if (mm) {
 		lanes_del(mm);
+		if (atomic_load(&stopping))
+			session_poison(s, mm);
 		mm_remove_all(mm);
 	}
 	while ((object = handles_next(&s->regions, &cursor, &handle)))

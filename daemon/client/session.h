@@ -64,6 +64,8 @@ struct session {
 int sessions_init(void);
 void sessions_fini(void);
 uint64_t session_count(void);
+/* From now on a session that ends leaves no memory behind that a client could still touch. */
+void sessions_stopping(void);
 /* Every live session, with a reference held and no lock. */
 void session_for_each(void (*fn)(struct session *s, void *arg), void *arg);
 

@@ -66,7 +66,7 @@ static int make_folder(struct fixture *f)
 		return -errno;
 	snprintf(f->socket, sizeof(f->socket), "%s/mmbroker.sock", f->folder);
 	snprintf(f->log, sizeof(f->log), "%s/log", f->folder);
-	return open(f->log, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return 0;
 }
 
 static void remove_folder(struct fixture *f)
@@ -107,23 +107,18 @@ static bool control_connects(void *arg)
 	return false;
 }
 
-void fixture_start(struct fixture *f, const char *const *flags)
+void fixture_restart(struct fixture *f, const char *const *flags)
 {
-	const char        *argv[FLAGS_MAX + 1] = { daemon_path(), "--socket" };
+	const char        *argv[FLAGS_MAX + 1] = { daemon_path(), "--socket", f->socket };
 	const char *const  own[] = { "--socket.mode=0666", "--memory.reserve=256M",
 				     "--memory.reserve_mode=account", NULL };
-	unsigned int       nr = 2;
-	int                log;
+	unsigned int       nr = 3;
+	int                log = open(f->log, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-	memset(f, 0, sizeof(*f));
-	log = make_folder(f);
 	EXPECT(log >= 0);
-	argv[nr++] = f->socket;
 	append_flags(argv, &nr, own);
 	append_flags(argv, &nr, flags);
-	f->control = calloc(1, sizeof(*f->control));
-	EXPECT(f->control);
-	raw_init(f->control);
+	raw_close(f->control);
 	f->pid = spawn(argv, log);
 	close(log);
 	if (!test_wait(control_connects, f, START_SECONDS) || !f->pid) {
@@ -131,6 +126,16 @@ void fixture_start(struct fixture *f, const char *const *flags)
 		fixture_cleanup(f);
 		EXPECT(!"the daemon serves");
 	}
+}
+
+void fixture_start(struct fixture *f, const char *const *flags)
+{
+	memset(f, 0, sizeof(*f));
+	EXPECT_EQ(make_folder(f), 0);
+	f->control = calloc(1, sizeof(*f->control));
+	EXPECT(f->control);
+	raw_init(f->control);
+	fixture_restart(f, flags);
 }
 
 /* Exit status or -signal; -ETIMEDOUT after a kill. */
@@ -141,7 +146,8 @@ static int reap(pid_t pid)
 	bool      ended = false;
 
 	for (int i = 0; i < STOP_SECONDS * 1000 && !ended; i++) {
-		ended = !waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid;
+		ended = !waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+			info.si_pid;
 		if (!ended)
 			usleep(1000);
 	}

@@ -39,6 +39,8 @@ struct fixture {
 /* flags: beside the socket, NULL-terminated, or NULL; later ones win over the fixture's own: a
  * reserve of 256M in account mode, all users admitted. Expects that it serves. */
 void fixture_start(struct fixture *f, const char *const *flags);
+/* Once more on the same socket, after pid has ended and was set to 0. */
+void fixture_restart(struct fixture *f, const char *const *flags);
 /* SIGTERM; expects exit status 0 and removes the folder. */
 void fixture_stop(struct fixture *f);
 /* At the end of a test program, whatever happened before: no expectations, SIGKILL if needed. */
@@ -51,7 +53,7 @@ void fixture_show_log(const struct fixture *f);
 bool fixture_log_says(const struct fixture *f, const char *text);
 
 struct daemon_exit {
-	int  status; /* exit status, or -signal, or -ETIMEDOUT as it went on running (and was killed) */
+	int  status; /* exit status, -signal, or -ETIMEDOUT: it went on running and was killed */
 	char output[4096]; /* what it wrote, cut */
 };
 /* Runs the daemon with these flags alone until it ends by itself. */

@@ -156,7 +156,9 @@ int raw_recv(struct raw *r)
 	r->nr_fds = m.nr_fds;
 	if (wire_decode(r->bytes, m.length, &r->reply))
 		return -EBADMSG;
-	nr = r->reply.error_bytes < RAW_ERROR_BYTES - 1 ? r->reply.error_bytes : RAW_ERROR_BYTES - 1;
+	nr = r->reply.error_bytes;
+	if (nr > RAW_ERROR_BYTES - 1)
+		nr = RAW_ERROR_BYTES - 1;
 	memcpy(r->error, r->reply.error, nr);
 	r->error[nr] = '\0';
 	return unpack_reply(r);
@@ -247,8 +249,9 @@ static int open_way(const struct raw *r, int way)
 	case 0:
 		return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	case 1:
-		return r->device < 0 ? -1
-				     : ioctl(r->device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+		if (r->device < 0)
+			return -1;
+		return ioctl(r->device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
 	default:
 		return (int)syscall(SYS_userfaultfd,
 				    O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);

@@ -18,7 +18,7 @@ enum { BYSTANDER_PAGES = 64, BYSTANDER_RUNS = 8, BYSTANDER_ORDER = 1, SHRINK_TRI
 
 static struct fixture        broker;
 static struct client_process bystander, attacker;
-static bool                  checked; /* H1: if the last check failed, the next case begins afresh */
+static bool                  checked; /* H1: else the next case begins afresh */
 
 /* ---- pattern ---- */
 

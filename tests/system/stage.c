@@ -165,6 +165,20 @@ static bool has_failed(unsigned int place, bool *still)
 	return status != cast[place].status;
 }
 
+static bool has_ended(void *place)
+{
+	bool still = false;
+
+	return has_failed(*(unsigned int *)place, &still) || !still;
+}
+
+bool stage_ended(unsigned int place)
+{
+	bool still = false;
+
+	return test_wait(has_ended, &place, CUE_SECONDS) && !has_failed(place, &still);
+}
+
 /* The others would wait for the cues of one that has failed. */
 static bool scene_is_over(void *unused)
 {

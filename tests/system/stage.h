@@ -67,6 +67,8 @@ struct fixture *stage_begin(void);
 void stage_cast(const struct role *roles, unsigned int nr);
 pid_t stage_pid(unsigned int place);
 void stage_kill(unsigned int place, int signal_number);
+/* Waits for an actor's end: as its role says? */
+bool stage_ended(unsigned int place);
 /* Waits for the actors' ends; then what must hold after a scene. */
 void stage_end(void);
 /* All of it. */

@@ -358,7 +358,8 @@ ATTACK(pool_limits_at_the_edge)
 
 ATTACK(modes)
 {
-	static const uint32_t        modes[] = { 01000, 02000, 04000, 07777, 0100644, 1u << 31, ~0u };
+	static const uint32_t        modes[] = { 01000,   02000,    04000, 07777,
+						 0100644, 1u << 31, ~0u };
 	Mmb__Wire__RegionOpenRequest region;
 	Mmb__Wire__PoolOpenRequest   pool = MMB__WIRE__POOL_OPEN_REQUEST__INIT;
 

@@ -26,7 +26,8 @@ static unsigned long hugepages(const char *which)
 	unsigned long nr = 0;
 	FILE         *file;
 
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/%s_hugepages", which);
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/%s_hugepages",
+		 which);
 	file = fopen(path, "re");
 	if (!file)
 		return 0;

@@ -418,7 +418,8 @@ ATTACK(moved_by_mremap)
 	pattern_fill(region.at, region.length, 1);
 	moved = mmap(NULL, region.length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CLIENT_EXPECT(moved != MAP_FAILED);
-	moved = mremap(region.at, region.length, region.length, MREMAP_MAYMOVE | MREMAP_FIXED, moved);
+	moved = mremap(region.at, region.length, region.length, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       moved);
 	CLIENT_EXPECT(moved != MAP_FAILED);
 	/* The same data, or SIGBUS; never zeros. */
 	CLIENT_EXPECT_EQ(madvise(moved, region.length, MADV_DONTNEED), 0);

@@ -64,7 +64,7 @@ struct alloc_failure {
 
 struct alloc_request {
 	const struct pool_zones *zones;
-	int                      node;    /* preferred */
+	int                      node;    /* preferred; 0 to nr_nodes - 1 */
 	uint64_t                 nodes;   /* policy mask, bit n: node n; 0: all */
 	uint32_t                 gfp;     /* GFP_* */
 	uint32_t                 order;
@@ -86,9 +86,9 @@ static inline struct page *alloc_pages_hit(const struct alloc_request *request)
 
 	if (request->gfp & ~(uint32_t)(GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY | GFP_THISNODE))
 		return NULL;
-	if ((uint32_t)request->node >= MAX_NUMNODES ||
-	    atomic_load_explicit(&inject_armed, memory_order_relaxed))
+	if (atomic_load_explicit(&inject_armed, memory_order_relaxed))
 		return NULL;
+	DCHECK((uint32_t)request->node < MAX_NUMNODES);
 	zone = request->zones->normal[request->node];
 	if (!zone || (request->nodes && !(request->nodes & 1ull << request->node)))
 		return NULL;

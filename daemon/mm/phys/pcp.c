@@ -283,7 +283,7 @@ static __attribute__((noinline)) void free_slow(struct zone *zone, struct page *
 	int         index = pcp_class_of(order);
 	struct pcp *pcp;
 
-	if (index >= 0 && pcp_free_type(zone, page) < MIGRATE_PCPTYPES) {
+	if (index >= 0 && pcp_free_word(zone, page)) {
 		pcp = pcp_get(zone);
 		if (pcp && overflow(pcp, index) && pcp_free_hit(zone, page, order))
 			return;

@@ -149,7 +149,7 @@ static inline struct page *pcp_alloc_hit(struct zone *zone, unsigned int order,
 		return NULL;
 	class = &pcp->classes[index];
 	page = pcp_top(class);
-	if (likely(page && pg_word_type(pg_load(page)) == type)) {
+	if (likely(page && pg_load(page) == pg_word(PG_PCP, order, type))) {
 		pcp_set_top(class, NULL);
 	} else if (!list_empty(&class->lists[type])) {
 		page = list_first_entry(&class->lists[type], struct page, lru);
@@ -166,17 +166,18 @@ static inline struct page *pcp_alloc_hit(struct zone *zone, unsigned int order,
 	return page;
 }
 
-/* The list a granted block is freed to, MIGRATE_PCPTYPES if it must go to the buddy at once: that
- * of the type it was granted as, so that a fallback's frames stay with who needed them, or, where
- * pageblocks are kept for something, that of its pageblock. */
-static inline enum migratetype pcp_free_type(const struct zone *zone, const struct page *page)
+/* The state word of a granted block that goes to a pageset. Its list is that of the type it was
+ * granted as, so that a fallback's frames stay with who needed them, or, where pageblocks are kept
+ * for something, that of its pageblock; 0 if it must go to the buddy at once. */
+static inline uint32_t pcp_free_word(const struct zone *zone, const struct page *page)
 {
+	uint32_t         word = pg_load(page);
 	enum migratetype type;
 
 	if (likely(!atomic_load_explicit(&zone->nr_special, memory_order_relaxed)))
-		return pg_word_type(pg_load(page));
+		return (word & ~0xfu) | PG_PCP;
 	type = pfn_migratetype(page_to_pfn(page));
-	return type < MIGRATE_PCPTYPES ? type : MIGRATE_PCPTYPES;
+	return type < MIGRATE_PCPTYPES ? pg_word(PG_PCP, pg_word_order(word), type) : 0;
 }
 
 /* Puts a block whose state the caller has checked on the calling thread's pageset; false if it
@@ -185,11 +186,11 @@ static inline bool pcp_free_hit(struct zone *zone, struct page *page, unsigned i
 {
 	int               index = pcp_class_of(order);
 	struct pcp       *pcp = pcp_of_this_cpu(zone);
-	enum migratetype  type = pcp_free_type(zone, page);
+	uint32_t          word = pcp_free_word(zone, page);
 	struct pcp_class *class;
 	struct page      *below;
 
-	if (unlikely(!pcp || index < 0 || type >= MIGRATE_PCPTYPES || !pcp_enter(pcp)))
+	if (unlikely(!pcp || index < 0 || !word || !pcp_enter(pcp)))
 		return false;
 	class = &pcp->classes[index];
 	below = pcp_top(class);
@@ -203,7 +204,7 @@ static inline bool pcp_free_hit(struct zone *zone, struct page *page, unsigned i
 		list_add(&below->lru, &class->lists[pg_word_type(pg_load(below))]);
 		pcp_set_count(class, count + 1);
 	}
-	pg_store(page, pg_word(PG_PCP, order, type));
+	pg_store(page, word);
 	pcp_set_top(class, page);
 	pcp_leave(pcp);
 	return true;

@@ -86,7 +86,7 @@ static void poison_window(struct mm *mm, const struct fault_record *record)
 		r = poison_range(mm, record);
 	if (!r)
 		count(&fault_stats.nr_poisoned);
-	if (r == -EEXIST) /* mapped meanwhile: it may look again */
+	if (r == -EEXIST || r == -EAGAIN) /* mapped meanwhile, or being moved: it may look again */
 		r = os->uffd_wake(mm->uffd, record->address, record->length);
 	if (r && r != -ESRCH && r != -ENOENT && config.end_client)
 		config.end_client(mm->owner, "a page is lost and this kernel can't poison it");
@@ -139,9 +139,10 @@ static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t firs
 			      .due_ns = os->now_ns() + PARK_RETRY_NS,
 			      .error = error };
 	count(&fault_stats.nr_parked);
-	log_emit_limited(LOG_WARNING, "fault_parked",
-			 "pid %d: a page can't be produced now (error %d); retrying", mm->pid,
-			 -error);
+	if (error != -ENOENT)
+		log_emit_limited(LOG_WARNING, "fault_parked",
+				 "pid %d: a page can't be produced now (error %d); retrying",
+				 mm->pid, -error);
 	mutex_lock(&parked_lock);
 	list_add_tail(&p->link, &parked_list);
 	mutex_unlock(&parked_lock);
@@ -161,14 +162,14 @@ static void settle_vanished(struct mm *mm, const struct mm_target *target)
 		return;
 	/* Not by SEEK_DATA, to which a page that fallocate made is a hole until it is touched. */
 	error = os->uffd_continue(mm->uffd, target->base + target->page * bytes, bytes).error;
-	if (word_end_busy(word, old))
-		region_wake(target->region, one);
-	if (error != -EFAULT)
+	if (error != -EFAULT) {
+		if (word_end_busy(word, old))
+			region_wake(target->region, one);
 		return;
-	if (region_poison(target->region, target->page, "a client punched it out of the file")) {
-		count(&fault_stats.nr_punched);
-		poison_target(mm, target, "the page was punched out by a client");
 	}
+	region_poison_busy(target->region, target->page, old, "a client punched it out of the file");
+	count(&fault_stats.nr_punched);
+	poison_target(mm, target, "the page was punched out by a client");
 }
 
 /* What to do after CONTINUE failed on the faulting page. 0: look at the word again. */
@@ -264,14 +265,20 @@ static bool left_to_job(struct mm *mm, const struct mm_target *target,
 	return false;
 }
 
-/* 0: settled; else the error for which the page can't be produced now. */
-static int resolve(struct mm *mm, const struct os_uffd_event *event)
+/* An address without a window is looked up twice: another lane may have read that the window has
+ * moved there, and be about to say so. */
+enum look { LOOK_FIRST, LOOK_AGAIN };
+
+/* 0: settled; else the error for which the page can't be produced now, -ENOENT: without window. */
+static int resolve(struct mm *mm, const struct os_uffd_event *event, enum look look)
 {
 	struct mm_target target;
 	struct mm_hint hint;
 	int r = 0;
 
 	if (!mm_find(mm, event->address, &target, &hint)) {
+		if (look == LOOK_FIRST)
+			return -ENOENT;
 		poison_stray(mm, event->address);
 		return 0;
 	}
@@ -295,7 +302,7 @@ static int resolve(struct mm *mm, const struct os_uffd_event *event)
 
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns)
 {
-	int r = resolve(mm, event);
+	int r = resolve(mm, event, LOOK_FIRST);
 
 	if (r)
 		park(mm, event, read_ns, r);
@@ -319,7 +326,7 @@ static void give_up(struct parked *p)
 
 static void retry_one(struct parked *p, uint64_t now_ns)
 {
-	int r = resolve(p->mm, &p->event);
+	int r = resolve(p->mm, &p->event, LOOK_AGAIN);
 
 	if (!r) {
 		drop_parked(p);

@@ -6,7 +6,8 @@
  *             windows through which sessions see it, statistics, and its end.
  * Invariants  R1  for each node: committed[n] = what region_new charged; the pages whose word says
  *                 node n take present frames of that node's stock, and never more than that.
- *             R2  nr_resident = number of words in state PRESENT; nr_locked = with LOCKED set.
+ *             R2  nr_resident = number of words in state PRESENT, plus those being populated;
+ *                 nr_locked = with LOCKED set.
  *             R3  the memfd has a page exactly where the word is PRESENT, or BUSY for a while;
  *                 anything else was done by a client and is found by the audit.
  * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
@@ -132,6 +133,8 @@ int region_lock_pages(struct region *region, struct page_range range);
 void region_unlock_pages(struct region *region, struct page_range range);
 /* The page is lost: state POISONED, frame given back. True if this call did it. */
 bool region_poison(struct region *region, uint64_t page, const char *cause);
+/* The same for a page whose BUSY the caller holds over `old`. */
+void region_poison_busy(struct region *region, uint64_t page, uint64_t old, const char *cause);
 /* Wakes whoever waits for pages of the range, in all windows. */
 void region_wake(struct region *region, struct page_range range);
 

@@ -68,7 +68,9 @@ static int populate_file(struct region *region, struct page_range run, int node)
 		.huge = atomic_load_explicit(&region->huge, memory_order_relaxed),
 	};
 
-	return stock_populate(&request);
+	int r = stock_populate(&request);
+
+	return r == -ENOSPC ? -ENOMEM : r; /* hugetlb's word for it */
 }
 
 static bool end_run(struct region *region, struct page_range run, uint64_t value)
@@ -78,6 +80,26 @@ static bool end_run(struct region *region, struct page_range run, uint64_t value
 	for (uint64_t i = run.first; i < run.first + run.nr; i++)
 		waiters |= word_end_busy(word_of(region, i), value);
 	return waiters;
+}
+
+/* Counted before the file grows, so that the audit never sees more in it than is counted. */
+static int populate_part(struct region *region, struct page_range part, int node)
+{
+	uint64_t frames = part.nr * region_frames_per_page(region);
+	int r = stock_take(node, region->kind, frames);
+
+	if (r)
+		return r;
+	atomic_fetch_add(&region->nr_resident, part.nr);
+	r = populate_file(region, part, node);
+	if (!r)
+		return 0;
+	/* What did come is still there, and a retry would be charged for it once more. */
+	os->punch(region->section->fd, part.first << region->page_shift,
+		  part.nr << region->page_shift);
+	atomic_fetch_sub(&region->nr_resident, part.nr);
+	stock_put(node, region->kind, frames);
+	return r;
 }
 
 /* Produces a claimed run of NONE pages; what couldn't be produced is NONE again. */
@@ -91,26 +113,16 @@ static int produce(struct region *region, struct page_range run, uint64_t *produ
 	while (at < end) {
 		struct page_range part = { .first = at };
 		int node = take_quota(region, at, end - at, &part.nr);
-		uint64_t frames = part.nr * region_frames_per_page(region);
 
 		if (node < 0) {
 			r = node;
 			break;
 		}
-		r = stock_take(node, region->kind, frames);
-		if (!r) {
-			r = populate_file(region, part, node);
-			if (r)
-				stock_put(node, region->kind, frames);
-		}
+		r = populate_part(region, part, node);
 		if (r) {
-			/* What did come is still there: a retry would charge it, so take it out. */
-			os->punch(region->section->fd, part.first << region->page_shift,
-				  part.nr << region->page_shift);
 			atomic_fetch_add(&region->quota[node], (int64_t)part.nr);
 			break;
 		}
-		atomic_fetch_add(&region->nr_resident, part.nr);
 		region_count_frames(region, node, (int64_t)part.nr);
 		waiters |= end_run(region, part, word_present(node));
 		at += part.nr;
@@ -337,13 +349,8 @@ void region_unlock_pages(struct region *region, struct page_range range)
 	}
 }
 
-bool region_poison(struct region *region, uint64_t page, const char *cause)
+void region_poison_busy(struct region *region, uint64_t page, uint64_t old, const char *cause)
 {
-	_Atomic uint64_t *word = word_of(region, page);
-	uint64_t old = 0;
-
-	if (!word_try_busy(word, PAGE_PRESENT, &old) && !word_try_busy(word, PAGE_NONE, &old))
-		return false;
 	os->punch(region->section->fd, page << region->page_shift, region_page_bytes(region));
 	uncharge(region, old, 1);
 	if (old & WORD_LOCKED)
@@ -352,7 +359,17 @@ bool region_poison(struct region *region, uint64_t page, const char *cause)
 	log_emit_limited(LOG_WARNING, "page_poisoned", "region %s, offset %#llx: %s",
 			 region->name[0] ? region->name : "(unnamed)",
 			 (unsigned long long)(page << region->page_shift), cause);
-	if (word_end_busy(word, PAGE_POISONED))
+	if (word_end_busy(word_of(region, page), PAGE_POISONED))
 		region_wake(region, (struct page_range){ page, 1 });
+}
+
+bool region_poison(struct region *region, uint64_t page, const char *cause)
+{
+	uint64_t old = 0;
+
+	if (!word_try_busy(word_of(region, page), PAGE_PRESENT, &old) &&
+	    !word_try_busy(word_of(region, page), PAGE_NONE, &old))
+		return false;
+	region_poison_busy(region, page, old, cause);
 	return true;
 }
