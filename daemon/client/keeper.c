@@ -17,6 +17,7 @@
 #include "client/hugetlb_audit.h"
 #include "client/session.h"
 #include "mm/balance/tick.h"
+#include "mm/phys/zone_audit.h"
 #include "mm/space/lane.h"
 #include "os/os.h"
 
@@ -109,10 +110,24 @@ static void audit_region(struct region *region, void *arg)
 			region->name[0] ? region->name : "(unnamed)", (long long)punched);
 }
 
+static void audit_zones(void)
+{
+	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone)) {
+		int64_t punched = zone_audit(zone);
+
+		if (punched > 0)
+			log_emit_limited(LOG_WARNING, "blocks_conjured",
+					 "pool %u: frames appeared in %lld absent pageblocks of its "
+					 "arena, put there by a client; punched",
+					 zone->pool, (long long)punched);
+	}
+}
+
 static void tick(void)
 {
 	lanes_tick();
 	region_for_each(audit_region, NULL);
+	audit_zones();
 	hugetlb_audit();
 	gate_enter();
 	balance_tick();

@@ -32,15 +32,19 @@ static void alloc_nodes(const struct session *s, const struct pool *pool,
 	}
 }
 
-/* The runs become the session's, or go back if it has ended meanwhile. */
-static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, uint32_t order)
+/* The runs become the session's, or go back if it has ended meanwhile. The owner is set last, under
+ * the lock that a free takes: before that nobody can claim a run that is on no list. */
+static int keep_runs(struct session *s, struct pool_handle *ph, struct page **pages, uint32_t nr,
+		     uint32_t order)
 {
 	bool closed;
 
 	mutex_lock(&ph->lock);
 	closed = ph->closed;
-	for (uint32_t i = 0; i < nr && !closed; i++)
+	for (uint32_t i = 0; i < nr && !closed; i++) {
 		list_add_tail(&pages[i]->lru, &ph->runs);
+		page_set_owner(pages[i], s->id, (uint32_t)ph->pool->id);
+	}
 	if (!closed)
 		ph->nr_frames += (uint64_t)nr << order;
 	mutex_unlock(&ph->lock);
@@ -58,7 +62,6 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 		.zones = &ph->pool->zones,
 		.gfp = args->gfp,
 		.order = args->order,
-		.session = s->id,
 		.pool = (uint32_t)ph->pool->id,
 		.deadline_ns = os->now_ns() + NOFAIL_SECONDS * 1000000000ull,
 		.failure = &failure,
@@ -77,7 +80,7 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 	*got = (uint32_t)r;
 	for (uint32_t i = 0; i < *got; i++)
 		args->addresses[i] = pool_pfn_to_address(ph->pool, page_to_pfn(pages[i]));
-	r = keep_runs(ph, pages, *got, args->order);
+	r = keep_runs(s, ph, pages, *got, args->order);
 	return r ? refuse(why, r, "the pool handle has been closed") : 0;
 }
 

@@ -18,6 +18,7 @@
 
 struct space_told space_told;
 
+static bool up;
 static void *chunks; /* each begins with the one before, out of the table's sight */
 
 static void *new_chunk(void)
@@ -74,6 +75,11 @@ void space_begin(const struct space_options *options)
 		.no_metadata = !options->metadata,
 	};
 
+	if (up) { /* its threads still run, on what would be made anew below */
+		printf("a failed case has left the fixture up: the others can't run\n");
+		exit(1);
+	}
+	up = true;
 	objtable_new_chunk = new_chunk;
 	objtable_free_chunk = keep_chunk;
 	phys_start(&setup);
@@ -90,6 +96,7 @@ void space_end(void)
 	ahead_fini();
 	regions_fini();
 	fault_fini();
+	up = false;
 	phys_stop();
 }
 

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -455,21 +456,27 @@ ATTACK(strange_range_registered)
 	attack_serves(&a->r);
 }
 
+static void *touch_region(void *arg)
+{
+	struct raw_region *region = arg;
+
+	for (uint64_t at = 0; at < region->length; at += PAGE)
+		raw_write_byte(region->at + at, 1);
+	return NULL;
+}
+
 /* Reads the events itself: its faults may then stay unanswered, nobody else's. */
 static void steal_events(struct client_process *self, void *socket)
 {
-	static struct attack a = { .seed = 1 };
-	struct raw_region    region;
-	struct uffd_msg      msgs[16];
+	static struct attack     a = { .seed = 1 };
+	static struct raw_region region;
+	struct uffd_msg          msgs[16];
+	pthread_t                thread;
 
 	a.socket = socket;
 	attack_pool(&a);
 	region = attack_region(&a, 256);
-	if (fork() == 0) {
-		for (int i = 0; i < 256; i++)
-			raw_write_byte(region.at + i * PAGE, 1);
-		_exit(0);
-	}
+	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, touch_region, &region), 0);
 	CLIENT_EXPECT(client_tell_step(self, 's'));
 	for (;;)
 		if (read(a.r.uffd, msgs, sizeof(msgs)) < 0 && errno != EAGAIN)

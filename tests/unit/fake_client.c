@@ -13,7 +13,7 @@ void fake_client_begin(struct fake_client *c, uint64_t timeout_ms)
 
 	c->broker = broker_start();
 	EXPECT_EQ(mmb_open(broker_path(c->broker), &options, &c->mmb), 0);
-	EXPECT_EQ(mmb_pool_open(c->mmb, "p", MMB_POOL_CREATE, NULL, &c->pool), 0);
+	EXPECT_EQ(mmb_pool_open(c->mmb, "p", MMB_POOL_PRIVATE, NULL, &c->pool), 0);
 }
 
 void fake_client_end(struct fake_client *c)

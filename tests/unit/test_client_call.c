@@ -47,7 +47,7 @@ static void opening_waits_for_one_reply(void)
 	EXPECT(broker_wait_count(client.broker, MMB_METHOD_ATTACH, 1));
 	broker_release(client.broker, MMB_METHOD_ATTACH);
 	before = nr_threads();
-	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_PRIVATE, NULL, &client.pool), 0);
 	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
 	EXPECT_EQ(nr_threads(), before);
 	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_HELLO), 1);
@@ -65,9 +65,9 @@ static void a_refused_attach_surfaces_at_the_next_call(void)
 	client.broker = broker_start();
 	broker_refuse(client.broker, MMB_METHOD_ATTACH, -EPERM, "no such userfaultfd here");
 	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &client.mmb), 0);
-	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), -EPERM);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_PRIVATE, NULL, &client.pool), -EPERM);
 	EXPECT(strstr(mmb_error(), "no such userfaultfd here"));
-	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), -EPERM);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_PRIVATE, NULL, &client.pool), -EPERM);
 	mmb_close(client.mmb);
 	broker_stop(client.broker);
 }
@@ -102,7 +102,7 @@ static void *ask_often(void *arg)
 	struct mmb_pool *own;
 	uint64_t first;
 
-	EXPECT_EQ(mmb_pool_open(client.mmb, "own", MMB_POOL_CREATE, NULL, &own), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "own", MMB_POOL_PRIVATE, NULL, &own), 0);
 	first = stat_pool(own);
 	EXPECT(first > 1);
 	for (int i = 0; i < 300; i++)

@@ -27,7 +27,7 @@ static void begin(void)
 {
 	broker = broker_start();
 	EXPECT_EQ(mmb_open(broker_path(broker), NULL, &mmb), 0);
-	EXPECT_EQ(mmb_pool_open(mmb, "p", MMB_POOL_CREATE, NULL, &pool), 0);
+	EXPECT_EQ(mmb_pool_open(mmb, "p", MMB_POOL_PRIVATE, NULL, &pool), 0);
 	EXPECT_EQ(mmb_region_open(pool, "r", REGION_BYTES, MMB_REGION_CREATE, NULL, &region), 0);
 	run = mmb_alloc_pages(pool, 1, 0);
 	EXPECT(run);

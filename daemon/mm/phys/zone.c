@@ -145,10 +145,11 @@ static void release_blocks(struct zone *zone)
 
 void zone_free(struct zone *zone)
 {
-	uint64_t present = zone->present;
+	uint64_t present;
 
 	remove_from_table(zone);
 	pcp_fini(zone);
+	present = zone->present; /* not before: a walker may have been shrinking it */
 	if (zone->section && present) {
 		int r = os->punch(zone->section->fd, 0, zone->section->nr_frames << PAGE_SHIFT);
 

@@ -148,6 +148,8 @@ static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t firs
 	mutex_unlock(&parked_lock);
 }
 
+static const char punched[] = "the page was punched out of its file by a client";
+
 /* CONTINUE says the page isn't in the file although its word is PRESENT. With BUSY held nobody of
  * ours can have taken it: if it still isn't there, a client punched it. */
 static void settle_vanished(struct mm *mm, const struct mm_target *target)
@@ -167,9 +169,9 @@ static void settle_vanished(struct mm *mm, const struct mm_target *target)
 			region_wake(target->region, one);
 		return;
 	}
-	region_poison_busy(target->region, target->page, old, "a client punched it out of the file");
+	region_poison_busy(target->region, target->page, old, punched);
 	count(&fault_stats.nr_punched);
-	poison_target(mm, target, "the page was punched out by a client");
+	poison_target(mm, target, punched);
 }
 
 /* What to do after CONTINUE failed on the faulting page. 0: look at the word again. */
@@ -208,7 +210,7 @@ static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t a
 		return 1;
 	}
 	if (r == -EIO) {
-		poison_target(mm, target, "the page is lost");
+		poison_target(mm, target, atomic_load(&target->region->poison_cause));
 		return 1;
 	}
 	if (r)

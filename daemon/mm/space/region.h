@@ -63,6 +63,7 @@ struct region {
 	_Atomic uint64_t nr_resident;             /* (W) R2 */
 	_Atomic uint64_t nr_locked;               /* (W) R2 */
 	_Atomic uint64_t nr_poisoned;             /* (a) ever */
+	_Atomic(const char *) poison_cause;       /* (a) of the last one */
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
 	struct mutex lock;
 	struct list_head windows;      /* (l) struct window.region_link */

@@ -356,6 +356,7 @@ void region_poison_busy(struct region *region, uint64_t page, uint64_t old, cons
 	if (old & WORD_LOCKED)
 		atomic_fetch_sub(&region->nr_locked, 1);
 	atomic_fetch_add(&region->nr_poisoned, 1);
+	atomic_store(&region->poison_cause, cause);
 	log_emit_limited(LOG_WARNING, "page_poisoned", "region %s, offset %#llx: %s",
 			 region->name[0] ? region->name : "(unnamed)",
 			 (unsigned long long)(page << region->page_shift), cause);
