@@ -28,7 +28,7 @@ struct mmb;
 struct mmb_open_options {
 	size_t   size;
 	uint64_t operation_timeout_ms; /* longest wait for one reply; 0: 30 s */
-	uint64_t daemon_timeout_ms;    /* longest wait for a daemon that is not there; 0: for ever */
+	uint64_t daemon_timeout_ms;    /* mmb_open() retries that long; 0: fails at once */
 };
 
 /* Connects. NULL path: $MMB_SOCKET, then the user's, then the system's socket. */
@@ -73,7 +73,7 @@ struct mmb_pool_stat {
 /* Set stat->size first. */
 int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat);
 
-/* ---- page runs: 2^order pages of 4 KiB, aligned to their size, same address in every client ---- */
+/* ---- page runs: 2^order pages of 4 KiB, aligned, at the same address in every client ---- */
 
 enum {
 	MMB_GFP_KERNEL = 0,
@@ -81,7 +81,7 @@ enum {
 	MMB_GFP_ATOMIC = 2,
 	MMB_GFP_NORETRY = 4,
 	MMB_GFP_RETRY_MAYFAIL = 8,
-	MMB_GFP_NOFAIL = 16, /* waits until the operation timeout, then ends the caller with a message */
+	MMB_GFP_NOFAIL = 16, /* waits for the operation timeout, then ends the caller */
 	MMB_GFP_ZERO = 32,
 	MMB_GFP_MOVABLE = 64,
 	MMB_GFP_RECLAIMABLE = 128,

@@ -12,6 +12,7 @@
 
 #include "connection.h"
 #include "error.h"
+#include "faultlog.h"
 #include "process.h"
 #include "window.h"
 
@@ -165,6 +166,30 @@ void arena_unuse(struct mmb *mmb, uint64_t address)
 	use = a ? find_use(a, mmb) : NULL;
 	if (use && use->nr_pools)
 		use->nr_pools--;
+	process_unlock();
+}
+
+static void unpoison_locked(const struct arena *a, uint64_t address, uint64_t bytes)
+{
+	uint64_t offset = address - a->window.address;
+	uint64_t first = offset & ~(uint64_t)(ARENA_BLOCK_BYTES - 1);
+	uint64_t end = (offset + bytes + ARENA_BLOCK_BYTES - 1) & ~(uint64_t)(ARENA_BLOCK_BYTES - 1);
+
+	/* The entries of granted pages go as well: the next touch brings them back without event. */
+	window_drop(&a->window, first, end - first);
+}
+
+void arena_unpoison(const uint64_t *runs, uint32_t nr, uint64_t bytes)
+{
+	uint32_t i;
+
+	process_lock();
+	for (i = 0; i < nr; i++) {
+		const struct arena *a = find_overlap(runs[i], bytes);
+
+		if (a && a->owner->log && !faultlog_is_empty(a->owner->log))
+			unpoison_locked(a, runs[i], bytes);
+	}
 	process_unlock();
 }
 

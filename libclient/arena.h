@@ -18,6 +18,8 @@
 
 struct mmb;
 
+enum { ARENA_BLOCK_BYTES = 2 << 20 }; /* windows consist of such blocks, on hugetlb of such pages */
+
 struct arena_spec {
 	uint64_t address, length;
 	int      fd; /* stays the caller's */
@@ -27,6 +29,9 @@ struct arena_spec {
 int  arena_map(struct mmb *mmb, const struct arena_spec *spec);
 /* The pool handle is closed. */
 void arena_unuse(struct mmb *mmb, uint64_t address);
+/* Runs of so many bytes were granted: whoever touched their place before has poison there, in this
+ * process's page table, which only this process can take away. */
+void arena_unpoison(const uint64_t *runs, uint32_t nr, uint64_t bytes);
 /* The connection is about to close its userfaultfd. */
 void arena_leave(struct mmb *mmb);
 /* In a forked child: the windows are not there (MADV_DONTFORK). */

@@ -72,6 +72,11 @@ bool faultlog_find(const struct mmb_fault_log *log, uint64_t address, struct mmb
 	return false;
 }
 
+bool faultlog_is_empty(const struct mmb_fault_log *log)
+{
+	return !atomic_load_explicit(&log->head, memory_order_acquire);
+}
+
 struct mmb_fault_log *faultlog_map(int fd)
 {
 	void *log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ, MAP_SHARED, fd, 0);

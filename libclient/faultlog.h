@@ -15,6 +15,7 @@
 
 /* Fills everything but info->size; false: no record covers the address. */
 bool faultlog_find(const struct mmb_fault_log *log, uint64_t address, struct mmb_fault_info *info);
+bool faultlog_is_empty(const struct mmb_fault_log *log);
 /* Maps the daemon's memfd and closes it. NULL: errno. */
 struct mmb_fault_log *faultlog_map(int fd);
 void faultlog_unmap(struct mmb_fault_log *log);

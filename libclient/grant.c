@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "arena.h"
 #include "connection.h"
 #include "error.h"
 #include "pages.h"
@@ -47,6 +48,7 @@ static int believe_all(struct mmb_pool *pool, const struct run_request *request,
 			return error;
 		runs[i] = reply->addresses[i];
 	}
+	arena_unpoison(runs, (uint32_t)i, (uint64_t)CLIENT_PAGE_SIZE << request->order);
 	return 0;
 }
 

@@ -259,10 +259,42 @@ ssize_t wire_encode(const struct wire_packet *head, const ProtobufCMessage *body
 	return at - out;
 }
 
+/* protobuf-c's strings end at the first NUL: one inside would cut the name short unseen. Strings
+ * are top-level fields in all our messages that come from clients. */
+static bool has_cut_string(const struct wire_packet *packet,
+			   const ProtobufCMessageDescriptor *descriptor)
+{
+	struct reader r = { packet->body, packet->body + packet->body_bytes };
+
+	while (r.at < r.end) {
+		const ProtobufCFieldDescriptor *field;
+		const uint8_t                  *bytes;
+		uint64_t                        tag;
+		size_t                          nr;
+
+		if (read_varint(&r, TAG_BYTES_MAX, &tag))
+			return false; /* protobuf-c will refuse it */
+		if ((tag & 7) != TYPE_BYTES) {
+			if (skip_field(&r, tag & 7))
+				return false;
+			continue;
+		}
+		if (read_bytes(&r, &bytes, &nr))
+			return false;
+		field = protobuf_c_message_descriptor_get_field(descriptor,
+								(unsigned int)(uint32_t)tag >> 3);
+		if (field && field->type == PROTOBUF_C_TYPE_STRING && memchr(bytes, 0, nr))
+			return true;
+	}
+	return false;
+}
+
 int wire_unpack(const struct wire_packet *packet, const ProtobufCMessageDescriptor *descriptor,
 		struct wire_scratch *scratch, ProtobufCMessage **out)
 {
 	if (packet->body_bytes) {
+		if (has_cut_string(packet, descriptor))
+			return -EPROTO;
 		*out = protobuf_c_message_unpack(descriptor, &scratch->allocator,
 						 packet->body_bytes, packet->body);
 		if (*out)

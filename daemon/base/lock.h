@@ -21,6 +21,7 @@ enum lock_rank {
 	RANK_POOLS,  /* the list of pools */
 	RANK_ARENA,  /* a pool's regions and the making of its arena */
 	RANK_POOL,   /* the table of zones */
+	RANK_EVENTS, /* the reading of a session's userfaultfd */
 	RANK_REGION,
 	RANK_MAP,    /* a session's address map */
 	RANK_TABLE,  /* look-up tables that allocate */

@@ -73,6 +73,8 @@ int mode_check(uint32_t *mode, struct refusal *why)
 	if (*mode & ~0777u)
 		return refuse(why, -EINVAL, "mode %#o has more than the permission bits 0777",
 			      *mode);
+	if (!(*mode & 0400))
+		return refuse(why, -EINVAL, "mode %04o keeps even the owner out", *mode);
 	return 0;
 }
 

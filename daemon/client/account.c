@@ -13,7 +13,7 @@
 #include "base/lock.h"
 #include "mm/obj/objtable.h"
 
-enum { HASH_BUCKETS = 64 };
+enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64 };
 
 /* l: accounts.lock */
 struct account {
@@ -59,6 +59,8 @@ static uint32_t limit_of(enum account_kind kind)
 	switch (kind) {
 	case ACCOUNT_SESSIONS:
 		return accounts.limits.sessions_per_uid;
+	case ACCOUNT_TOOLS:
+		return TOOLS_PER_UID;
 	case ACCOUNT_REGIONS:
 		return accounts.limits.regions_per_uid;
 	default:

@@ -21,7 +21,14 @@ struct limits {
 	uint32_t pools_per_uid;
 };
 
-enum account_kind { ACCOUNT_SESSIONS, ACCOUNT_REGIONS, ACCOUNT_POOLS, NR_ACCOUNT_KINDS };
+/* Tools are counted apart: they must get in when the sessions are all taken. */
+enum account_kind {
+	ACCOUNT_SESSIONS,
+	ACCOUNT_TOOLS,
+	ACCOUNT_REGIONS,
+	ACCOUNT_POOLS,
+	NR_ACCOUNT_KINDS
+};
 
 void accounts_init(const struct limits *limits);
 const struct limits *limits_get(void);

@@ -117,8 +117,8 @@ static void audit_zones(void)
 
 		if (punched > 0)
 			log_emit_limited(LOG_WARNING, "blocks_conjured",
-					 "pool %u: frames appeared in %lld absent pageblocks of its "
-					 "arena, put there by a client; punched",
+					 "pool %u: frames appeared in %lld absent pageblocks "
+					 "of its arena, put there by a client; punched",
 					 zone->pool, (long long)punched);
 	}
 }

@@ -44,6 +44,7 @@ struct pool {
 	bool has_arena;                         /* (l) */
 	_Atomic uint64_t committed;             /* (a) P1 */
 	_Atomic uint64_t nr_refused;            /* (a) */
+	_Atomic uint32_t next_turn;             /* (a) INTERLEAVE: whose turn it is */
 	struct work free_work;                  /* after P2 */
 };
 

@@ -82,6 +82,11 @@ static void init_session(struct session *s, const struct peer *peer)
 	s->fault_log_fd = -1;
 }
 
+static enum account_kind session_account(const struct peer *peer)
+{
+	return peer->control ? ACCOUNT_TOOLS : ACCOUNT_SESSIONS;
+}
+
 int session_new(const struct peer *peer, struct session **out, struct refusal *why)
 {
 	struct session *s;
@@ -90,7 +95,7 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 
 	if (r)
 		return refuse(why, r, "no memory for another session");
-	r = account_charge(peer->uid, ACCOUNT_SESSIONS, &limit);
+	r = account_charge(peer->uid, session_account(peer), &limit);
 	if (r)
 		return refuse(why, r,
 			      "the limit of %u sessions is reached; close some, or raise "
@@ -98,7 +103,7 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 			      limit);
 	s = objtable_alloc(&session_table);
 	if (!s) {
-		account_uncharge(peer->uid, ACCOUNT_SESSIONS);
+		account_uncharge(peer->uid, session_account(peer));
 		return refuse(why, -ENOMEM, "no memory for another session");
 	}
 	init_session(s, peer);
@@ -436,7 +441,7 @@ void session_end(struct session *s, const char *reason)
 	cursor = 0;
 	while ((object = handles_next(&s->pools, &cursor, &handle)))
 		end_pool_handle(handles_del(&s->pools, handle));
-	account_uncharge(s->peer.uid, ACCOUNT_SESSIONS);
+	account_uncharge(s->peer.uid, session_account(&s->peer));
 	mutex_lock(&sessions_lock);
 	list_del(&s->link);
 	nr_sessions--;

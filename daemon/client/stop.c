@@ -3,7 +3,7 @@
  * stop - punch, then poison: the kernel poisons absent pages only
  *
  * Why         A client keeps its own descriptor of the userfaultfd, so that a daemon that dies
- *             doesn't feed it zeros. After a planned stop nobody will ever answer, and a thread that
+ *             doesn't feed it zeros. After a planned stop nobody will answer, and a thread that
  *             touches a page would wait for ever.
  */
 #include "client/stop.h"

@@ -7,10 +7,22 @@
 
 #include "client/gate.h"
 #include "client/session.h"
+#include "mm/phys/node.h"
 #include "os/os.h"
 #include "proto/methods.h"
 
 enum { NOFAIL_SECONDS = 30 };
+
+/* The node of the mask that is nearest to `node`. */
+static int nearest_of(int node, uint64_t mask)
+{
+	const struct zonelist *list = node_zonelist(node, ZONELIST_FALLBACK);
+
+	for (uint32_t i = 0; i < list->nr; i++)
+		if (mask >> list->nodes[i] & 1)
+			return list->nodes[i];
+	return node;
+}
 
 static void alloc_nodes(const struct session *s, const struct pool *pool,
 			struct alloc_request *want)
@@ -21,7 +33,10 @@ static void alloc_nodes(const struct session *s, const struct pool *pool,
 	want->nodes = 0;
 	switch (pool->nodes.policy) {
 	case POLICY_BIND:
+	case POLICY_INTERLEAVE:
 		want->nodes = pool->nodes.mask;
+		if (want->nodes)
+			want->node = nearest_of(home, want->nodes);
 		break;
 	case POLICY_PREFERRED:
 		if (pool->nodes.mask)
@@ -53,6 +68,33 @@ static int keep_runs(struct session *s, struct pool_handle *ph, struct page **pa
 	return closed ? -ENOTCONN : 0;
 }
 
+static int nth_node(uint64_t mask, uint32_t n)
+{
+	while (n--)
+		mask &= mask - 1;
+	return __builtin_ctzll(mask);
+}
+
+/* The same number from each node of the mask; each request begins at another one. */
+static int alloc_interleaved(struct pool *pool, struct alloc_request *want, uint32_t nr,
+			     struct page **pages)
+{
+	uint32_t turn = atomic_fetch_add_explicit(&pool->next_turn, 1, memory_order_relaxed);
+	uint64_t mask = want->nodes ? want->nodes : (1ull << nr_nodes) - 1;
+	uint32_t nr_turns = (uint32_t)__builtin_popcountll(mask);
+	uint32_t got = 0;
+	int r = -ENOMEM;
+
+	for (uint32_t i = 0; i < nr_turns && got < nr; i++) {
+		uint32_t left = nr_turns - i;
+
+		want->node = nth_node(mask, (turn + i) % nr_turns);
+		r = alloc_pages_bulk(want, (nr - got + left - 1) / left, pages + got);
+		got += r > 0 ? (uint32_t)r : 0;
+	}
+	return got ? (int)got : r;
+}
+
 static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
 		      uint32_t *got, struct refusal *why)
 {
@@ -70,7 +112,10 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 
 	alloc_nodes(s, ph->pool, &want);
 	gate_enter();
-	r = alloc_pages_bulk(&want, args->nr, pages);
+	if (ph->pool->nodes.policy == POLICY_INTERLEAVE)
+		r = alloc_interleaved(ph->pool, &want, args->nr, pages);
+	else
+		r = alloc_pages_bulk(&want, args->nr, pages);
 	gate_leave();
 	if (r < 0) {
 		atomic_fetch_add(&ph->pool->nr_refused, r == -ENOMEM);

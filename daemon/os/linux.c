@@ -338,6 +338,7 @@ const struct os_ops os_linux = {
 	.punch = linux_punch,
 	.allocated = linux_allocated,
 	.next_present = linux_next_present,
+	.absent = present_none,
 	.reserve = linux_reserve,
 	.map = linux_map,
 	.unmap = linux_unmap,

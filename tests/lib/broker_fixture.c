@@ -69,12 +69,19 @@ static int make_folder(struct fixture *f)
 	return 0;
 }
 
+/* A killed daemon leaves its socket, its lock file, or the socket that wasn't published yet. */
 static void remove_folder(struct fixture *f)
 {
+	static const char *const suffixes[] = { "", ".lock", ".new" };
+	char                     path[sizeof(f->socket) + 8];
+
 	if (!f->folder[0])
 		return;
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", f->socket, suffixes[i]);
+		unlink(path);
+	}
 	unlink(f->log);
-	unlink(f->socket);
 	rmdir(f->folder);
 	f->folder[0] = '\0';
 }

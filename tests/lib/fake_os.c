@@ -357,6 +357,13 @@ static int64_t fake_next_present(int fd, uint64_t from)
 	return found;
 }
 
+static bool fake_absent(int fd, uint64_t offset, uint64_t length)
+{
+	int64_t found = fake_next_present(fd, offset);
+
+	return found == -ENXIO || found >= (int64_t)(offset + length);
+}
+
 /* ---- address space ---- */
 
 static int fake_reserve(void *hint, uint64_t length, void **out)
@@ -466,6 +473,7 @@ const struct os_ops os_fake = {
 	.punch = fake_punch,
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,
+	.absent = fake_absent,
 	.reserve = fake_reserve,
 	.map = fake_map,
 	.unmap = fake_unmap,

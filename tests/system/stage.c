@@ -179,15 +179,22 @@ bool stage_ended(unsigned int place)
 	return test_wait(has_ended, &place, CUE_SECONDS) && !has_failed(place, &still);
 }
 
-/* The others would wait for the cues of one that has failed. */
-static bool scene_is_over(void *unused)
+bool stage_failed(void)
 {
 	bool failed = false, still = false;
 
 	for (unsigned int i = 0; i < nr_actors; i++)
 		failed |= has_failed(i, &still);
-	for (unsigned int i = 0; i < nr_actors && failed; i++)
-		if (!has_failed(i, &still))
+	return failed;
+}
+
+/* The others would wait for the cues of one that has failed. */
+static bool scene_is_over(void *unused)
+{
+	bool failed = stage_failed(), still = false;
+
+	for (unsigned int i = 0; i < nr_actors; i++)
+		if (!has_failed(i, &still) && failed)
 			kill(actors[i].pid, SIGKILL);
 	return failed || !still;
 }

@@ -69,6 +69,8 @@ pid_t stage_pid(unsigned int place);
 void stage_kill(unsigned int place, int signal_number);
 /* Waits for an actor's end: as its role says? */
 bool stage_ended(unsigned int place);
+/* Has an actor ended otherwise than its role says? */
+bool stage_failed(void);
 /* Waits for the actors' ends; then what must hold after a scene. */
 void stage_end(void);
 /* All of it. */

@@ -116,6 +116,24 @@ static void one_address(void)
 
 /* ---- flags ---- */
 
+/* NOWAIT and ATOMIC take what is free already: that may be no large run. */
+static void use_flags(struct actor *a, unsigned int order, unsigned int gfp, uint64_t seed)
+{
+	bool  hasty = gfp & (MMB_GFP_NOWAIT | MMB_GFP_ATOMIC) && order > 3;
+	char *run = hasty ? mmb_alloc_pages(a->pool, order, gfp) : take(a, order, gfp);
+
+	if (!run) {
+		CLIENT_EXPECT_EQ(errno, ENOMEM);
+		return;
+	}
+	stamp(run, run_bytes(order), seed);
+	mmb_free_pages(a->pool, run, order);
+	run = hasty ? mmb_alloc_pages(a->pool, order, gfp | MMB_GFP_ZERO)
+		    : take(a, order, gfp | MMB_GFP_ZERO);
+	CLIENT_EXPECT(!run || is_zero(run, run_bytes(order)));
+	mmb_free_pages(a->pool, run, order);
+}
+
 static void every_flag(struct actor *a)
 {
 	static const unsigned int good[] = {
@@ -135,15 +153,8 @@ static void every_flag(struct actor *a)
 	/* Something for NOWAIT and ATOMIC to find. */
 	mmb_free_pages(a->pool, take(a, MMB_ORDER_MAX, 0), MMB_ORDER_MAX);
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-		for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++) {
-			char *run = take(a, sizes[j], good[i]);
-
-			stamp(run, run_bytes(sizes[j]), i);
-			mmb_free_pages(a->pool, run, sizes[j]);
-			run = take(a, sizes[j], good[i] | MMB_GFP_ZERO);
-			CLIENT_EXPECT(is_zero(run, run_bytes(sizes[j])));
-			mmb_free_pages(a->pool, run, sizes[j]);
-		}
+		for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++)
+			use_flags(a, sizes[j], good[i], i);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		CLIENT_EXPECT(!mmb_alloc_pages(a->pool, 0, bad[i]) && errno == EINVAL);
 		CLIENT_EXPECT(mmb_error()[0]);

@@ -5,6 +5,8 @@
 #include "mm/space/mm.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/inject.h"
 #include "lib/fake_os.h"
@@ -401,6 +403,52 @@ static void the_table_has_an_end(void)
 	end();
 }
 
+/* ---- several threads: lanes that read events, and requests ---- */
+
+enum { ROUNDS = 4000 };
+
+static void *move_to_and_fro(void *unused)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		mm_move_range(mm, BASE, FAR, PAGES * PAGE_SIZE);
+		mm_move_range(mm, FAR, BASE, PAGES * PAGE_SIZE);
+	}
+	return unused;
+}
+
+static void *open_and_close(void *unused)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		if (add_part(BASE + 2 * PAGE_SIZE, (struct page_range){ 2, 3 }, 2) == 0 && i % 2)
+			mm_set_advice(mm, 2, (struct page_range){ 3, 1 }, WINDOW_RANDOM);
+		mm_remove_handle(mm, 2);
+	}
+	return unused;
+}
+
+static void *unmap_and_look(void *unused)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		page_at(BASE + 3 * PAGE_SIZE);
+		page_at(FAR + 3 * PAGE_SIZE);
+		mm_remove_range(mm, i % 2 ? BASE : FAR, 3 * PAGE_SIZE);
+	}
+	return unused;
+}
+
+static void threads_may_change_a_map_at_once(void)
+{
+	void *(*const work[])(void *) = { move_to_and_fro, open_and_close, unmap_and_look };
+	pthread_t threads[ARRAY_SIZE(work)];
+
+	begin();
+	for (unsigned int i = 0; i < ARRAY_SIZE(work); i++)
+		EXPECT_EQ(pthread_create(&threads[i], NULL, work[i], NULL), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(work); i++)
+		pthread_join(threads[i], NULL);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "an address means the page of its window", an_address_means_the_page_of_its_window },
 	{ "a window may show a part of its region", a_window_may_show_a_part },
@@ -427,5 +475,6 @@ static const struct test_case cases[] = {
 	{ "the last reference closes the userfaultfd", the_last_reference_closes_the_userfaultfd },
 	{ "every live map is visited, referenced", every_live_map_is_visited },
 	{ "the table of maps has an end", the_table_has_an_end },
+	{ "threads may change a map at once", threads_may_change_a_map_at_once },
 };
 TEST_MAIN(cases)

@@ -59,7 +59,8 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 					   "to wait for more; ask without NOWAIT or ATOMIC",
 		[ALLOC_FAILED_FRAGMENTED] = "enough is free, but not in one piece; ask for a "
 					    "smaller order",
-		[ALLOC_FAILED_FULL] = "the pool's address range is used up",
+		[ALLOC_FAILED_FULL] = "the pool's arena there is as large as it may get: its max, "
+				      "or the node's reserve",
 		[ALLOC_FAILED_POOL] = "the pool is at its limit (max)",
 		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed to others; free memory "
 					"or raise memory.reserve",

@@ -2,8 +2,8 @@
 /*
  * zone_audit - frames that clients conjured in absent pageblocks of an arena
  *
- * Purpose     Whoever has an arena's descriptor can make pages appear in its holes. They cost memory
- *             that nobody has charged; found by the file's size on disk, and punched.
+ * Purpose     Whoever has an arena's descriptor can make pages appear in its holes, at a cost
+ *             that nobody is charged; found by the file's size on disk, and punched.
  * Invariants  A1  a pageblock is punched only while absent, with zone->grow held.
  * Locking     zone->grow, a pageblock at a time.
  */

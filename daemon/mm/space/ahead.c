@@ -61,7 +61,9 @@ enum ahead_state ahead_claim(const struct mm *mm, const struct mm_target *target
 
 	mutex_lock(&jobs_lock);
 	list_for_each_entry(job, &busy_jobs, link) {
-		if (job->mm != mm || job->target.region != target->region || job->taken ||
+		/* A job of another window of the region would wake nobody in this one. */
+		if (job->mm != mm || job->target.region != target->region ||
+		    job->target.base != target->base || job->taken ||
 		    target->page < job->range.first ||
 		    target->page >= job->range.first + job->range.nr)
 			continue;
@@ -102,9 +104,10 @@ static void finish(struct job *job)
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done)
 {
 	unsigned int shift = target->region->page_shift;
+	uint64_t nr = min_t(uint64_t, run.nr, target->end - run.first);
 	struct os_range_result r;
 
-	r = os->uffd_continue(mm->uffd, target->base + (run.first << shift), run.nr << shift);
+	r = os->uffd_continue(mm->uffd, target->base + (run.first << shift), nr << shift);
 	*done = r.done >> shift;
 	return r.error;
 }

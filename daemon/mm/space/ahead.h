@@ -39,8 +39,8 @@ enum ahead_state {
 	AHEAD_TAKEN, /* it was still waiting, and is now the caller's to do */
 };
 enum ahead_state ahead_claim(const struct mm *mm, const struct mm_target *target);
-/* Installs entries for pages that are present; shared with the fault path. Negative errno of the
- * first page that couldn't be mapped, with *done pages finished. */
+/* Installs entries for pages that are present, as far as the window shows them; shared with the
+ * fault path. Negative errno of the first page that couldn't be mapped, with *done pages finished. */
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);
 
 #endif

@@ -16,6 +16,7 @@
 enum {
 	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
 	ROUNDS_MAX = 8, /* a page punched under us this often is left to the next fault */
+	PARKED_MAX = 1024, /* of one session: a thread that gets signals faults again and again */
 };
 
 /* c: fixed   p: parked_lock */
@@ -43,6 +44,7 @@ void fault_init(const struct fault_config *request)
 
 static void drop_parked(struct parked *p)
 {
+	atomic_fetch_sub(&p->mm->nr_parked, 1);
 	mm_put(p->mm);
 	free(p);
 }
@@ -63,7 +65,7 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* hugetlb mappings are poisoned in whole pages only; of an arena the caller knows just an address. */
+/* hugetlb is poisoned in whole pages only; of an arena the caller knows just an address. */
 static int poison_range(struct mm *mm, const struct fault_record *record)
 {
 	int r = os->uffd_poison(mm->uffd, record->address, record->length);
@@ -126,10 +128,12 @@ static void poison_stray(struct mm *mm, uint64_t address)
 
 static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t first_ns, int error)
 {
-	struct parked *p = malloc(sizeof(*p));
+	bool full = atomic_fetch_add(&mm->nr_parked, 1) >= PARKED_MAX;
+	struct parked *p = full ? NULL : malloc(sizeof(*p));
 
 	if (!p || !mm_get(mm)) {
 		free(p);
+		atomic_fetch_sub(&mm->nr_parked, 1);
 		os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
 		return;
 	}
@@ -151,27 +155,22 @@ static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t firs
 static const char punched[] = "the page was punched out of its file by a client";
 
 /* CONTINUE says the page isn't in the file although its word is PRESENT. With BUSY held nobody of
- * ours can have taken it: if it still isn't there, a client punched it. */
-static void settle_vanished(struct mm *mm, const struct mm_target *target)
+ * ours can have taken it: if it isn't there, a client punched it, and the next look at the word
+ * finds it poisoned. The file is asked and not the client, which may have mapped another one. */
+static void settle_vanished(const struct mm_target *target)
 {
 	_Atomic uint64_t *word = &target->region->words[target->page];
-	struct page_range one = { target->page, 1 };
 	uint64_t bytes = region_page_bytes(target->region);
 	uint64_t old;
-	int error;
 
 	if (!word_try_busy(word, PAGE_PRESENT, &old))
 		return;
-	/* Not by SEEK_DATA, to which a page that fallocate made is a hole until it is touched. */
-	error = os->uffd_continue(mm->uffd, target->base + target->page * bytes, bytes).error;
-	if (error != -EFAULT) {
-		if (word_end_busy(word, old))
-			region_wake(target->region, one);
-		return;
+	if (os->absent(target->region->section->fd, target->page * bytes, bytes)) {
+		region_poison_busy(target->region, target->page, old, punched);
+		count(&fault_stats.nr_punched);
+	} else if (word_end_busy(word, old)) {
+		region_wake(target->region, (struct page_range){ target->page, 1 });
 	}
-	region_poison_busy(target->region, target->page, old, punched);
-	count(&fault_stats.nr_punched);
-	poison_target(mm, target, punched);
 }
 
 /* What to do after CONTINUE failed on the faulting page. 0: look at the word again. */
@@ -186,7 +185,7 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 		count(&fault_stats.nr_gone);
 		return 1;
 	case -EFAULT:
-		settle_vanished(mm, target);
+		settle_vanished(target);
 		return 0;
 	default: /* -EAGAIN: the client is changing its map; -ENOMEM: no page table just now */
 		count(&fault_stats.nr_again);
@@ -205,6 +204,10 @@ static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t a
 	int r;
 
 	r = region_make_present(target->region, range, target->page, &run);
+	if (r == -ENOMEM && range.nr > 1) { /* the neighbours are a wish */
+		range.nr = 1;
+		r = region_make_present(target->region, range, target->page, &run);
+	}
 	if (r == -EBUSY) {
 		count(&fault_stats.nr_busy);
 		return 1;
@@ -322,6 +325,8 @@ static void give_up(struct parked *p)
 			 p->mm->pid, -p->error);
 	if (!mm_find(p->mm, p->event.address, &target, &hint))
 		return;
+	/* The page itself isn't lost, but DONTNEED must know that clients have poison to drop. */
+	atomic_fetch_add(&target.region->nr_poisoned, 1);
 	poison_target(p->mm, &target, "no memory for the page within fault_deadline");
 	region_put(target.region);
 }

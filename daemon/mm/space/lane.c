@@ -24,6 +24,8 @@
 #include "os/os.h"
 
 enum {
+	SPIN_ROUNDS = 1000,
+	SPIN_TOTAL_NS = 250 * 1000,
 	SPIN_NS = 50 * 1000,    /* after the last event, while L2 allows it */
 	RECENT_NS = 200 * 1000, /* faults of two threads this close are a burst of both */
 	SLOW_NS =
@@ -61,31 +63,43 @@ static bool several_threads_fault(uint64_t now_ns)
 	return now_ns - atomic_load_explicit(&change_ns, memory_order_relaxed) < RECENT_NS;
 }
 
-static void handle_event(struct lane *lane, struct mm *mm, const struct os_uffd_event *event)
+/* Who waits for a page at the old address is found by no window any more: it faults again. */
+static void handle_change(struct mm *mm, const struct os_uffd_event *event)
+{
+	if (event->kind == OS_EVENT_REMAP)
+		mm_move_range(mm, event->address, event->to, event->length);
+	else
+		mm_remove_range(mm, event->address, event->length);
+	os->uffd_wake(mm->uffd, event->address, event->length);
+}
+
+static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_event *event)
 {
 	uint64_t start = os->now_ns();
 	uint64_t end;
 
-	switch (event->kind) {
-	case OS_EVENT_FAULT:
-		fault_handle(mm, event, start);
-		break;
-	case OS_EVENT_REMAP:
-		mm_move_range(mm, event->address, event->to, event->length);
-		break;
-	case OS_EVENT_UNMAP:
-		mm_remove_range(mm, event->address, event->length);
-		break;
-	case OS_EVENT_OTHER:
-		break;
-	}
-	if (lane->slow || event->kind != OS_EVENT_FAULT)
+	fault_handle(mm, event, start);
+	if (lane->slow)
 		return;
 	end = os->now_ns();
 	if (end - start > SLOW_NS)
 		lane_banish(mm, end);
 	lane_note_thread(mm, event->tid);
 	note_thread(mm, event->tid, end);
+}
+
+/* L3. The client goes on as soon as its event is read, and may move the same range again. */
+static int read_events(struct mm *mm, struct os_uffd_event *events)
+{
+	int nr;
+
+	mutex_lock(&mm->events_lock);
+	nr = os->uffd_read(mm->uffd, events);
+	for (int i = 0; i < nr; i++)
+		if (events[i].kind == OS_EVENT_REMAP || events[i].kind == OS_EVENT_UNMAP)
+			handle_change(mm, &events[i]);
+	mutex_unlock(&mm->events_lock);
+	return nr;
 }
 
 /* Reads and handles what waits; false if nothing did. */
@@ -95,11 +109,12 @@ static bool drain(struct lane *lane, struct mm *mm)
 	int nr;
 
 	for (int round = 0; round < DRAIN_ROUNDS; round++) {
-		nr = os->uffd_read(mm->uffd, events);
+		nr = read_events(mm, events);
 		if (nr <= 0)
 			return round > 0;
 		for (int i = 0; i < nr; i++)
-			handle_event(lane, mm, &events[i]);
+			if (events[i].kind == OS_EVENT_FAULT)
+				handle_fault(lane, mm, &events[i]);
 		if (nr < OS_UFFD_EVENTS)
 			return true;
 	}
@@ -124,17 +139,21 @@ static void serve(struct lane *lane, struct mm *mm)
 	lane->spin_mm = mm;
 }
 
+/* Bounded, since other sessions wait at the epoll set meanwhile. */
 static void spin(struct lane *lane)
 {
 	uint64_t now = os->now_ns();
+	uint64_t end = now + SPIN_TOTAL_NS;
 	uint64_t until = now + SPIN_NS;
 
-	while (lane->spin_mm && now < until && several_threads_fault(now)) {
+	for (int i = 0; i < SPIN_ROUNDS && lane->spin_mm && several_threads_fault(now); i++) {
 		if (drain(lane, lane->spin_mm))
 			until = os->now_ns() + SPIN_NS;
 		else
 			sched_yield();
 		now = os->now_ns();
+		if (now >= until || now >= end)
+			break;
 	}
 	forget_spin_mm(lane);
 }

@@ -9,7 +9,9 @@
  * Invariants  L1  a live mm is polled by all fast lanes or by all slow lanes.
  *             L2  a lane spins only while another lane serves a different thread: with one
  *                 faulting thread spinning takes the CPU that it needs.
- * Locking     lanes_lock for moving sessions between lanes; a lane itself holds no lock.
+ *             L3  changes of a session's map are followed in the order in which it made them.
+ * Locking     lanes_lock for moving sessions between lanes; mm->events_lock over the reading of a
+ *             session's events and the changes among them. Faults are handled without a lock.
  */
 #ifndef MMB_SPACE_LANE_H
 #define MMB_SPACE_LANE_H

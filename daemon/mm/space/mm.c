@@ -57,6 +57,7 @@ static struct mm *take_slot(void)
 				break;
 			table.slots[i]->slot = i;
 			mutex_init(&table.slots[i]->lock, RANK_MAP, "mm");
+			mutex_init(&table.slots[i]->events_lock, RANK_EVENTS, "events");
 		} else if (atomic_load(&table.slots[i]->refs) || table.slots[i]->claimed) {
 			continue;
 		}
@@ -83,6 +84,7 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	mm->spanned = 0;
 	atomic_store(&mm->nr_faults, 0);
 	atomic_store(&mm->nr_strays, 0);
+	atomic_store(&mm->nr_parked, 0);
 	atomic_store(&mm->slow_level, 0);
 	atomic_store(&mm->slow_until_ns, 0);
 	atomic_store(&mm->lanes, 0);
@@ -374,30 +376,31 @@ void mm_remove_all(struct mm *mm)
 	mm_remove_handle(mm, 0);
 }
 
-static int move_piece(struct mm *mm, struct region *region, uint64_t from, uint64_t to,
-		      struct window *fresh)
+/* Moves the whole window w; `fresh` takes its place in the map. */
+static int move_window(struct mm *mm, struct window *w, uint64_t to, struct window *fresh)
 {
-	struct window *w = window_of(range_find(&mm->windows, from));
-	uint64_t length;
+	uint64_t length = w->range.length;
 	int r;
 
-	if (!w || w->region != region || w->range.start != from) {
-		objtable_free(&table.windows, fresh);
-		return -EAGAIN;
-	}
-	*fresh = (struct window){ .region = region,
+	*fresh = (struct window){ .region = w->region,
 				  .handle = w->handle,
 				  .advice = w->advice,
 				  .readonly = w->readonly,
 				  .page = w->page };
-	length = w->range.length;
-	region_put(unlink_window(mm, w));
+	region_put(unlink_window(mm, w)); /* the caller holds one more */
 	r = link_window(mm, fresh, to, length);
 	if (r)
 		objtable_free(&table.windows, fresh);
 	else
 		merge(mm, fresh);
 	return r;
+}
+
+/* Between two of its pages; at a large page's middle it stays whole. */
+static bool is_cuttable(const struct window *w, uint64_t at)
+{
+	return w->range.start < at && at < window_end(w) &&
+	       is_aligned(at - w->range.start, region_page_bytes(w->region));
 }
 
 static int cut_at(struct mm *mm, uint64_t address)
@@ -416,8 +419,7 @@ static int cut_at(struct mm *mm, uint64_t address)
 	mutex_lock(&region->lock);
 	mutex_lock(&mm->lock);
 	w = window_of(range_find(&mm->windows, address));
-	if (w && w->region == region && w->range.start < address &&
-	    is_aligned(address - w->range.start, region_page_bytes(region))) {
+	if (w && w->region == region && is_cuttable(w, address)) {
 		split(mm, w, address, fresh);
 		used = true;
 	}
@@ -438,21 +440,26 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 	if (__builtin_add_overflow(from, length, &end) || !length || to >= address_end)
 		return -EINVAL;
 	mm_remove_range(mm, to, length); /* whatever was there has been replaced */
-	r = cut_at(mm, from);
-	if (!r)
-		r = cut_at(mm, end);
 	while (!r && (region = region_at(mm, from, end))) {
-		struct window *fresh = objtable_alloc(&table.windows);
-		uint64_t at;
+		struct window *fresh, *w;
 
+		r = cut_at(mm, from);
+		if (!r)
+			r = cut_at(mm, end);
+		fresh = r ? NULL : objtable_alloc(&table.windows);
 		if (!fresh) {
 			region_put(region);
-			return -ENOMEM;
+			return r ? r : -ENOMEM;
 		}
 		mutex_lock(&region->lock);
 		mutex_lock(&mm->lock);
-		at = range_find_from(&mm->windows, from)->start;
-		r = move_piece(mm, region, at, to + (at - from), fresh);
+		/* Closed, moved or merged meanwhile, by another thread of the client: look again. */
+		w = window_of(range_find_from(&mm->windows, from));
+		if (w && w->region == region && w->range.start < end && !is_cuttable(w, from) &&
+		    !is_cuttable(w, end))
+			r = move_window(mm, w, to + (w->range.start - from), fresh);
+		else
+			objtable_free(&table.windows, fresh);
 		mutex_unlock(&mm->lock);
 		mutex_unlock(&region->lock);
 		region_put(region);

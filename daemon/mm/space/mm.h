@@ -54,12 +54,14 @@ struct mm {
 	uint64_t generation;   /* (c) differs for each user of the slot */
 	int uffd;              /* (c) -1 before attach */
 	int pid;               /* (c) for logs and for ending the client */
+	struct mutex events_lock; /* the lanes', outside all others: see lane.h */
 	struct mutex lock;
 	struct range_alloc windows;     /* (m) */
 	uint32_t nr_windows;            /* (m) */
 	uint64_t spanned;               /* (m) bytes */
 	_Atomic uint64_t nr_faults;     /* (a) */
 	_Atomic uint64_t nr_strays;     /* (a) faults at addresses no window has */
+	_Atomic uint32_t nr_parked;     /* (a) faults that wait to be retried */
 	uint32_t nr_slow_events;        /* (w) since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */

@@ -102,6 +102,28 @@ static uint64_t commit_round(struct region *region, const struct region_request 
 	return left;
 }
 
+static int refuse_commit(const struct region_request *request, uint64_t pages,
+			 struct region_refusal *why)
+{
+	why->what = REFUSED_COMMIT;
+	why->wanted = request->nr_pages << request->page_shift;
+	why->available = pages << request->page_shift;
+	return -ENOMEM;
+}
+
+/* Before anything is spent on it: could the allowed nodes promise all of it? */
+static int check_room(struct region *region, const struct region_request *request,
+		      struct region_refusal *why)
+{
+	uint64_t pages = 0;
+
+	for (int node = 0; node < nr_nodes; node++)
+		if (node_allowed(request, node))
+			pages += stock_available(node, region->kind) /
+				 region_frames_per_page(region);
+	return pages < request->nr_pages ? refuse_commit(request, pages, why) : 0;
+}
+
 static int commit(struct region *region, const struct region_request *request,
 		  struct region_refusal *why)
 {
@@ -119,11 +141,8 @@ static int commit(struct region *region, const struct region_request *request,
 		atomic_store(&region->quota[node], (int64_t)atomic_load(&region->committed[node]));
 	if (!left)
 		return 0;
-	why->what = REFUSED_COMMIT;
-	why->wanted = request->nr_pages << request->page_shift;
-	why->available = (request->nr_pages - left) << request->page_shift;
 	uncommit_all(region);
-	return -ENOMEM;
+	return refuse_commit(request, request->nr_pages - left, why);
 }
 
 /* ---- life ---- */
@@ -160,6 +179,29 @@ static int make_section(struct region *region, const struct region_request *requ
 	}
 	region->words = page_words + region->section->pfn;
 	return 0;
+}
+
+/* The words go first: with the section its pfns may be another region's at once. */
+static void unmake_section(struct region *region)
+{
+	meta_release(META_WORDS, region->section->pfn, table_entries(region));
+	section_remove(region->section);
+}
+
+/* The page table is charged first: the pages must leave room for it on its node. */
+static int admit(struct region *region, const struct region_request *request,
+		 struct region_refusal *why)
+{
+	int r = check_room(region, request, why);
+
+	if (!r)
+		r = make_section(region, request, why);
+	if (r)
+		return r;
+	r = commit(region, request, why);
+	if (r)
+		unmake_section(region);
+	return r;
 }
 
 /* 2 MiB pages come from the huge stock where there is one. */
@@ -205,12 +247,7 @@ int region_new(const struct region_request *request, struct region **out,
 	snprintf(region->name, sizeof(region->name), "%s", request->name);
 	atomic_store(&region->refs, 1);
 	list_init(&region->windows);
-	r = commit(region, request, why);
-	if (!r) {
-		r = make_section(region, request, why);
-		if (r)
-			uncommit_all(region);
-	}
+	r = admit(region, request, why);
 	if (r) {
 		objtable_free(&region_table, region);
 		return r;
@@ -252,7 +289,6 @@ static void free_region(struct work *work)
 {
 	struct region *region = container_of(work, struct region, free_work);
 	struct section *section = region->section;
-	uint32_t pfn = section->pfn;
 
 	CHECK(list_empty(&region->windows));
 	mutex_lock(&all_lock);
@@ -260,8 +296,7 @@ static void free_region(struct work *work)
 	mutex_unlock(&all_lock);
 	os->punch(section->fd, 0, section->nr_frames << PAGE_SHIFT);
 	put_frames_back(region);
-	section_remove(section);
-	meta_release(META_WORDS, pfn, table_entries(region));
+	unmake_section(region);
 	uncommit_all(region);
 	mutex_fini(&region->lock);
 	if (region->released)

@@ -62,7 +62,7 @@ struct region {
 	_Atomic int64_t quota[MAX_NUMNODES];      /* (W) pages charged and not resident */
 	_Atomic uint64_t nr_resident;             /* (W) R2 */
 	_Atomic uint64_t nr_locked;               /* (W) R2 */
-	_Atomic uint64_t nr_poisoned;             /* (a) ever */
+	_Atomic uint64_t nr_poisoned;             /* (a) ever; and faults given up */
 	_Atomic(const char *) poison_cause;       /* (a) of the last one */
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
 	struct mutex lock;

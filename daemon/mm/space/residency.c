@@ -171,16 +171,14 @@ static int why_not(struct region *region, uint64_t page)
 	return -EAGAIN;
 }
 
-int region_make_present(struct region *region, struct page_range range, uint64_t want,
+static int make_present(struct region *region, struct page_range range, uint64_t want,
 			struct page_range *run)
 {
-	uint64_t end;
-	uint64_t at;
+	uint64_t end = range.first + range.nr;
+	uint64_t at = range.first;
 	int r = 0;
 
-	widen_to_block(region, &range);
-	run->first = at = range.first;
-	end = range.first + range.nr;
+	run->first = at;
 	while (at < end && !r) {
 		uint64_t word = word_load(word_of(region, at));
 		uint64_t made = 0;
@@ -206,6 +204,19 @@ int region_make_present(struct region *region, struct page_range range, uint64_t
 	}
 	run->nr = at - run->first;
 	return at > want ? 0 : r;
+}
+
+int region_make_present(struct region *region, struct page_range range, uint64_t want,
+			struct page_range *run)
+{
+	struct page_range block = range;
+	int r;
+
+	widen_to_block(region, &block);
+	r = make_present(region, block, want, run);
+	if (r == -ENOMEM && block.nr > range.nr) /* the whole block is a wish */
+		r = make_present(region, range, want, run);
+	return r;
 }
 
 int region_populate(struct region *region, struct page_range range)

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_account - what a uid has, against its limits
+ */
+#include "client/account.h"
+
+#include <errno.h>
+
+#include "base/inject.h"
+#include "lib/client_fixture.h"
+#include "lib/test.h"
+
+static const struct limits small = {
+	.sessions = 5,
+	.sessions_per_uid = 3,
+	.regions_per_uid = 2,
+	.pools_per_uid = 1,
+	.regions_per_session = 9,
+};
+
+static uint32_t limit;
+
+static void begin(void)
+{
+	client_begin(&(struct client_options){ .limits = small });
+}
+
+static void each_kind_has_its_limit(void)
+{
+	static const enum account_kind kinds[] = { ACCOUNT_SESSIONS, ACCOUNT_REGIONS,
+						   ACCOUNT_POOLS };
+	static const uint32_t limits[] = { 3, 2, 1 };
+
+	begin();
+	EXPECT_EQ(limits_get()->regions_per_session, 9);
+	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		for (uint32_t nr = 0; nr < limits[i]; nr++)
+			EXPECT_EQ(account_charge(1000, kinds[i], &limit), 0);
+		EXPECT_EQ(account_charge(1000, kinds[i], &limit), -EDQUOT);
+		EXPECT_EQ(limit, limits[i]);
+		EXPECT_EQ(account_total(kinds[i]), limits[i]);
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++)
+		for (uint32_t nr = 0; nr < limits[i]; nr++)
+			account_uncharge(1000, kinds[i]);
+	client_end();
+}
+
+static void uids_have_their_own(void)
+{
+	begin();
+	/* 1000 and 1064 share a bucket of the hash. */
+	for (uid_t uid = 1000; uid <= 1064; uid += 64) {
+		EXPECT_EQ(account_charge(uid, ACCOUNT_POOLS, &limit), 0);
+		EXPECT_EQ(account_charge(uid, ACCOUNT_POOLS, &limit), -EDQUOT);
+	}
+	account_uncharge(1000, ACCOUNT_POOLS);
+	EXPECT_EQ(account_charge(1064, ACCOUNT_POOLS, &limit), -EDQUOT);
+	EXPECT_EQ(account_charge(1000, ACCOUNT_POOLS, &limit), 0);
+	account_uncharge(1000, ACCOUNT_POOLS);
+	account_uncharge(1064, ACCOUNT_POOLS);
+	client_end();
+}
+
+static void all_sessions_together_have_a_limit(void)
+{
+	begin();
+	for (uid_t uid = 0; uid < 5; uid++)
+		EXPECT_EQ(account_charge(uid, ACCOUNT_SESSIONS, &limit), 0);
+	EXPECT_EQ(account_charge(7, ACCOUNT_SESSIONS, &limit), -EDQUOT);
+	EXPECT_EQ(limit, 5);
+	EXPECT_EQ(account_charge(7, ACCOUNT_REGIONS, &limit), 0);
+	account_uncharge(7, ACCOUNT_REGIONS);
+	for (uid_t uid = 0; uid < 5; uid++)
+		account_uncharge(uid, ACCOUNT_SESSIONS);
+	client_end();
+}
+
+/* U1: else a stranger's every try would leave one. */
+static void a_refusal_leaves_no_account(void)
+{
+	struct limits none = small;
+
+	none.regions_per_uid = 0;
+	client_begin(&(struct client_options){ .limits = none });
+	inject_arm(INJECT_HEAP, INJECT_COUNT_ONLY, 0);
+	for (uid_t uid = 0; uid < 3000; uid++)
+		EXPECT_EQ(account_charge(uid, ACCOUNT_REGIONS, &limit), -EDQUOT);
+	EXPECT(inject_passes(INJECT_HEAP) <= 1); /* the table has grown once at most */
+	inject_arm(INJECT_HEAP, 0, 0);
+	client_end();
+}
+
+static void without_memory_nothing_is_charged(void)
+{
+	begin();
+	inject_arm(INJECT_HEAP, 1, -ENOMEM);
+	EXPECT_EQ(account_charge(1000, ACCOUNT_SESSIONS, &limit), -ENOMEM);
+	inject_arm(INJECT_HEAP, 0, 0);
+	EXPECT_EQ(account_total(ACCOUNT_SESSIONS), 0);
+	client_end();
+}
+
+static const struct test_case cases[] = {
+	{ "each kind has its limit", each_kind_has_its_limit },
+	{ "uids don't share their limits", uids_have_their_own },
+	{ "all sessions together have a limit", all_sessions_together_have_a_limit },
+	{ "a refusal leaves no account (U1)", a_refusal_leaves_no_account },
+	{ "without memory nothing is charged", without_memory_nothing_is_charged },
+};
+TEST_MAIN(cases)

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_ahead - streaks of faults: how far around they reach, and what is made ahead of them
+ */
+#include "mm/space/ahead.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "base/inject.h"
+#include "lib/fake_os.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+
+enum {
+	PAGES = 16384, /* 64 MiB */
+	LARGE_PAGES = 32,
+	BLOCK = 512,
+	DEPTH = (32 << 20) >> PAGE_SHIFT, /* what a streak may be ahead */
+	FAULTS_OF_A_START = 16,           /* until `around` has reached a block */
+};
+static const uint64_t base = 1ull << 32;
+
+static struct region *region;
+static struct mm *mm;
+static unsigned int nr_touch_faults;
+
+static void begin_shift(unsigned int page_shift)
+{
+	space_begin(&(struct space_options){ .base_mib = 160 });
+	region = space_region(page_shift == PAGE_SHIFT ? PAGES : LARGE_PAGES, page_shift);
+	mm = space_mm();
+	space_window(mm, region, base, 1);
+	nr_touch_faults = 0;
+}
+
+static void begin(void)
+{
+	begin_shift(PAGE_SHIFT);
+}
+
+static void end(void)
+{
+	os = &os_fake;
+	space_settle();
+	space_expect_valid(region, mm);
+	EXPECT_EQ(atomic_load(&mm->refs), 1);
+	EXPECT_EQ(atomic_load(&region->refs), 1 + mm->nr_windows);
+	space_close_mm(mm);
+	space_drop_region(region);
+	space_end();
+}
+
+static uint64_t page_address(uint64_t page)
+{
+	return base + (page << region->page_shift);
+}
+
+static bool mapped(uint64_t page)
+{
+	return fake_uffd_mapped(mm->uffd, page_address(page));
+}
+
+static void fault(uint64_t page)
+{
+	bool there = fake_os_present(region->section->fd, page << region->page_shift);
+
+	nr_touch_faults++;
+	space_fault(mm, page_address(page), there ? OS_FAULT_MINOR : 0);
+}
+
+/* The client touches the page, which faults if it isn't mapped. */
+static void touch(uint64_t page)
+{
+	if (!mapped(page))
+		fault(page);
+}
+
+static uint64_t nr_mapped(uint64_t from, uint64_t to)
+{
+	uint64_t nr = 0;
+
+	for (uint64_t page = from; page < to; page++)
+		nr += mapped(page);
+	return nr;
+}
+
+static void advise(enum window_advice advice)
+{
+	EXPECT_EQ(mm_set_advice(mm, 1, (struct page_range){ 0, region->nr_pages }, advice), 0);
+}
+
+/* ---- around ---- */
+
+static void sequential_faults_reach_farther_and_farther(void)
+{
+	uint64_t before = 0, grown = 0;
+
+	begin();
+	for (uint64_t page = 100; page < BLOCK; page++) {
+		uint64_t resident = region->nr_resident;
+
+		if (mapped(page))
+			continue;
+		fault(page);
+		grown = region->nr_resident - resident;
+		if (page + grown < BLOCK)
+			EXPECT(grown >= before);
+		before = grown;
+		EXPECT_EQ(nr_mapped(page, page + grown), grown);
+	}
+	EXPECT(nr_touch_faults <= FAULTS_OF_A_START);
+	end();
+}
+
+static void random_faults_stay_alone(void)
+{
+	begin();
+	for (uint64_t i = 1; i <= 300; i++)
+		fault(i * 7919 % PAGES);
+	space_settle();
+	EXPECT_EQ(region->nr_resident, 300);
+	EXPECT_EQ(nr_mapped(0, PAGES), 300);
+	end();
+}
+
+static void several_streams_are_told_apart(void)
+{
+	enum { STREAMS = NR_STREAKS, EACH = 400 };
+
+	begin();
+	for (uint64_t i = 0; i < EACH; i++)
+		for (uint64_t stream = 0; stream < STREAMS; stream++)
+			touch(stream * 4000 + i);
+	EXPECT(nr_touch_faults <= STREAMS * FAULTS_OF_A_START);
+	end();
+}
+
+/* Each of them takes a place among the streaks remembered; the oldest goes. */
+static void a_few_random_faults_between_dont_end_a_streak(void)
+{
+	uint64_t at = 12000;
+
+	begin();
+	for (uint64_t page = 0; page < 2000; page++) {
+		if (mapped(page))
+			continue;
+		fault(page);
+		for (int i = 1; i < NR_STREAKS; i++)
+			fault(at += 7);
+	}
+	EXPECT(nr_touch_faults <= NR_STREAKS * FAULTS_OF_A_START);
+	end();
+}
+
+static void advice_decides_at_once(void)
+{
+	begin();
+	advise(WINDOW_SEQUENTIAL);
+	fault(5000);
+	EXPECT_EQ(nr_mapped(5000, 5632), 120); /* to the end of the block */
+	space_settle();
+	EXPECT(space_state(region, 5632) == PAGE_PRESENT);
+	end();
+	begin();
+	advise(WINDOW_RANDOM);
+	for (uint64_t page = 5000; page < 5100; page++)
+		touch(page);
+	EXPECT_EQ(nr_touch_faults, 100);
+	space_settle();
+	EXPECT_EQ(region->nr_resident, 100);
+	end();
+}
+
+static void a_window_of_a_part_is_not_left(void)
+{
+	begin();
+	EXPECT_EQ(mm_remove_range(mm, page_address(1000), (PAGES - 1000) * PAGE_SIZE), 0);
+	advise(WINDOW_SEQUENTIAL);
+	touch(10);
+	touch(600);
+	space_settle();
+	EXPECT_EQ(space_state(region, 999), PAGE_PRESENT);
+	EXPECT_EQ(space_state(region, 1000), PAGE_NONE);
+	EXPECT(!mapped(1000));
+	end();
+}
+
+/* ---- ahead ---- */
+
+/* Touches pages from the start on until something is made in the background; the page where. */
+static uint64_t streak_until_ahead(void)
+{
+	uint64_t before = fault_stats.nr_ahead;
+
+	for (uint64_t page = 0; page < PAGES; page++) {
+		touch(page);
+		space_settle();
+		if (fault_stats.nr_ahead > before)
+			return page;
+	}
+	return PAGES;
+}
+
+static void a_streak_is_made_ahead_but_for_first_pages(void)
+{
+	uint64_t page, until;
+
+	begin();
+	page = streak_until_ahead();
+	EXPECT(page < 4 * BLOCK);
+	until = round_down(page + DEPTH, BLOCK);
+	for (uint64_t block = round_up(page + 1, BLOCK) + BLOCK; block < until; block += BLOCK) {
+		EXPECT_EQ(space_state(region, block), PAGE_PRESENT);
+		EXPECT(!mapped(block));
+		EXPECT_EQ(nr_mapped(block + 1, block + BLOCK), BLOCK - 1);
+	}
+	EXPECT_EQ(space_state(region, until), PAGE_NONE);
+	end();
+}
+
+static void a_streak_faults_once_a_block(void)
+{
+	begin();
+	for (uint64_t page = 0; page < PAGES; page++) {
+		touch(page);
+		if (page % BLOCK == 0)
+			space_settle();
+	}
+	EXPECT(nr_touch_faults <= PAGES / BLOCK + FAULTS_OF_A_START);
+	EXPECT_EQ(region->nr_resident, PAGES);
+	EXPECT_EQ(nr_mapped(0, PAGES), PAGES);
+	end();
+}
+
+static void large_pages_are_made_ahead_too(void)
+{
+	begin_shift(PAGEBLOCK_SHIFT);
+	for (uint64_t page = 0; page < LARGE_PAGES; page++) {
+		touch(page);
+		space_settle();
+	}
+	EXPECT_EQ(region->nr_resident, LARGE_PAGES);
+	EXPECT(fault_stats.nr_ahead > 0);
+	EXPECT(nr_touch_faults < LARGE_PAGES / 2);
+	end();
+}
+
+static void jobs_outlive_their_session(void)
+{
+	begin();
+	advise(WINDOW_SEQUENTIAL);
+	fault(5);
+	space_close_mm(mm);
+	region_put(region);
+	space_settle();
+	region = space_region(1, PAGE_SHIFT);
+	mm = space_mm();
+	end();
+}
+
+static void a_job_that_fails_leaves_the_pages_to_faults(void)
+{
+	begin();
+	advise(WINDOW_SEQUENTIAL);
+	inject_arm(INJECT_POPULATE, 2, -ENOMEM); /* the first is the faulting page's */
+	fault(5);
+	space_settle();
+	inject_arm(INJECT_POPULATE, 0, 0);
+	EXPECT_EQ(space_state(region, BLOCK), PAGE_NONE);
+	EXPECT_EQ(space_state(region, 2 * BLOCK), PAGE_PRESENT);
+	space_expect_valid(region, mm);
+	touch(BLOCK);
+	touch(BLOCK + 7);
+	EXPECT(mapped(BLOCK) && mapped(BLOCK + 7));
+	end();
+}
+
+/* ---- A3: a worker that is held up while it populates ---- */
+
+static struct os_ops slow_os;
+static pthread_t test_thread;
+static sem_t arrived, may_go;
+
+static int slow_populate(int fd, uint64_t offset, uint64_t length, int node)
+{
+	if (!pthread_equal(pthread_self(), test_thread)) {
+		sem_post(&arrived);
+		sem_wait(&may_go);
+	}
+	return os_fake.populate(fd, offset, length, node);
+}
+
+static void hold_up_workers(void)
+{
+	test_thread = pthread_self();
+	sem_init(&arrived, 0, 0);
+	sem_init(&may_go, 0, 0);
+	slow_os = os_fake;
+	slow_os.populate = slow_populate;
+	os = &slow_os;
+}
+
+static void let_workers_go(void)
+{
+	for (int i = 0; i < AHEAD_JOBS; i++)
+		sem_post(&may_go);
+	space_settle();
+}
+
+static void whoever_touches_a_job_at_work_is_woken_by_it(void)
+{
+	uint64_t wakes;
+
+	begin();
+	hold_up_workers();
+	advise(WINDOW_SEQUENTIAL);
+	fault(5);
+	sem_wait(&arrived); /* the job of the block at BLOCK */
+	wakes = fake_uffd_wakes(mm->uffd, page_address(BLOCK + 9));
+	fault(BLOCK + 9);
+	EXPECT(!mapped(BLOCK + 9));
+	EXPECT_EQ(fake_uffd_wakes(mm->uffd, page_address(BLOCK + 9)), wakes);
+	EXPECT_EQ(fault_stats.nr_parked, 0);
+	let_workers_go();
+	EXPECT(mapped(BLOCK + 9));
+	EXPECT(fake_uffd_wakes(mm->uffd, page_address(BLOCK + 9)) > wakes);
+	end();
+}
+
+static void a_job_that_waits_is_taken_over(void)
+{
+	begin();
+	hold_up_workers();
+	advise(WINDOW_SEQUENTIAL);
+	fault(5);
+	sem_wait(&arrived);
+	fault(2 * BLOCK); /* its job waits behind the one held up */
+	EXPECT(mapped(2 * BLOCK));
+	EXPECT_EQ(nr_mapped(2 * BLOCK, 3 * BLOCK), BLOCK);
+	let_workers_go();
+	EXPECT_EQ(space_state(region, 3 * BLOCK), PAGE_PRESENT);
+	end();
+}
+
+static void ending_runs_what_is_queued(void)
+{
+	begin();
+	advise(WINDOW_SEQUENTIAL);
+	fault(5);
+	ahead_fini();
+	EXPECT(fault_stats.nr_ahead > 0);
+	EXPECT_EQ(atomic_load(&mm->refs), 1);
+	EXPECT_EQ(ahead_init(1), 0);
+	end();
+}
+
+static const struct test_case cases[] = {
+	{ "sequential faults reach farther and farther",
+	  sequential_faults_reach_farther_and_farther },
+	{ "random faults stay alone", random_faults_stay_alone },
+	{ "several streams are told apart", several_streams_are_told_apart },
+	{ "a few random faults in between don't end a streak",
+	  a_few_random_faults_between_dont_end_a_streak },
+	{ "SEQUENTIAL and RANDOM decide at once", advice_decides_at_once },
+	{ "a window that shows a part is not left", a_window_of_a_part_is_not_left },
+	{ "a streak is made ahead, mapped but for each block's first page (A1)",
+	  a_streak_is_made_ahead_but_for_first_pages },
+	{ "a streak faults once a block", a_streak_faults_once_a_block },
+	{ "2 MiB pages are made ahead too", large_pages_are_made_ahead_too },
+	{ "jobs outlive their session, and no longer than they run (A2)",
+	  jobs_outlive_their_session },
+	{ "a job that fails leaves its pages to faults",
+	  a_job_that_fails_leaves_the_pages_to_faults },
+	{ "whoever touches the block of a job at work is woken by it (A3)",
+	  whoever_touches_a_job_at_work_is_woken_by_it },
+	{ "a job that hasn't begun is taken over (A3)", a_job_that_waits_is_taken_over },
+	{ "ending runs what is queued", ending_runs_what_is_queued },
+};
+TEST_MAIN(cases)
