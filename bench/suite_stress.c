@@ -198,7 +198,7 @@ static void dismiss_clients(struct stress *s)
 
 static int unlink_names(struct stress *s)
 {
-	struct mmb_pool *pool;
+	struct mmb_pool *pool = NULL;
 	struct mmb *mmb;
 	int error = mmb_open(s->b->socket, NULL, &mmb);
 
@@ -214,6 +214,8 @@ static int unlink_names(struct stress *s)
 	}
 	if (error != 0)
 		bench_because(error, "unlinking at the end: %s", mmb_error());
+	if (pool)
+		mmb_pool_close(pool);
 	mmb_close(mmb);
 	return error;
 }

@@ -77,6 +77,7 @@ static void destroy_arena(struct arena *a)
 
 	LIST_REMOVE(a, link);
 	window_unmap(&a->window);
+	uffd_wake(&a->owner->uffd, a->window.address, a->window.length);
 	while ((use = LIST_FIRST(&a->uses))) {
 		LIST_REMOVE(use, link);
 		free(use);
@@ -171,11 +172,12 @@ void arena_unuse(struct mmb *mmb, uint64_t address)
 
 static void unpoison_locked(const struct arena *a, uint64_t address, uint64_t bytes)
 {
+	const uint64_t mask = ARENA_BLOCK_BYTES - 1;
 	uint64_t offset = address - a->window.address;
-	uint64_t first = offset & ~(uint64_t)(ARENA_BLOCK_BYTES - 1);
-	uint64_t end = (offset + bytes + ARENA_BLOCK_BYTES - 1) & ~(uint64_t)(ARENA_BLOCK_BYTES - 1);
+	uint64_t first = offset & ~mask;
+	uint64_t end = (offset + bytes + mask) & ~mask;
 
-	/* The entries of granted pages go as well: the next touch brings them back without event. */
+	/* The entries of granted pages go as well: the next touch brings them back, no event. */
 	window_drop(&a->window, first, end - first);
 }
 

@@ -92,6 +92,15 @@ bool connection_del_window(struct mmb *mmb, struct window *w)
 	return open;
 }
 
+void connection_wake_window(struct mmb *mmb, const struct window *w)
+{
+	pthread_mutex_lock(&mmb->lock);
+	/* M2: its descriptors are open while it is. */
+	if (!mmb->closed)
+		uffd_wake(&mmb->uffd, w->address, w->length);
+	pthread_mutex_unlock(&mmb->lock);
+}
+
 /* ---- opening ---- */
 
 static int say_hello(struct mmb *mmb, struct call *c)
@@ -295,6 +304,7 @@ static void close_handles(struct mmb *mmb)
 	while ((w = LIST_FIRST(&mmb->windows))) {
 		LIST_REMOVE(w, link);
 		window_unmap(w);
+		uffd_wake(&mmb->uffd, w->address, w->length);
 	}
 	pthread_mutex_unlock(&mmb->lock);
 	arena_leave(mmb);

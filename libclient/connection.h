@@ -60,5 +60,7 @@ void connection_leave(struct mmb *mmb);
 bool connection_add_window(struct mmb *mmb, struct window *w);
 /* False: mmb_close() has taken it already. */
 bool connection_del_window(struct mmb *mmb, struct window *w);
+/* The window has been unmapped: a thread that waited at a fault there isn't woken by that. */
+void connection_wake_window(struct mmb *mmb, const struct window *w);
 
 #endif

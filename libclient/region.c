@@ -262,6 +262,7 @@ PUBLIC void mmb_region_close(struct mmb_region *region)
 	}
 	if (connection_del_window(region->mmb, &region->window)) {
 		window_unmap(&region->window);
+		connection_wake_window(region->mmb, &region->window);
 		release_handle(region->mmb, region->handle);
 	}
 	connection_put(region->mmb);

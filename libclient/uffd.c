@@ -3,8 +3,8 @@
  * uffd - the session's userfaultfd
  *
  * Purpose     See uffd.h. Ways are tried in the order of the table, full service first.
- * Invariants  U3  Features are probed with a throw-away descriptor: UFFDIO_API with one unknown
- *                 bit fails the whole handshake, and a handshake can't be repeated.
+ * Invariants  U3  Older kernels are probed with a throw-away descriptor: UFFDIO_API with one
+ *                 unknown bit fails the whole handshake, and a handshake can't be repeated.
  */
 #include "uffd.h"
 
@@ -75,26 +75,45 @@ static int handshake(int fd, uint64_t *features)
 	return 0;
 }
 
-static int open_way(const struct uffd_way *way, int device, struct uffd *out)
+/* What this kernel knows of the features wanted, learnt from a throw-away descriptor (U3). */
+static int probe(const struct uffd_way *way, int device, uint64_t *features)
 {
 	uint64_t known = 0;
-	int error, probe = way->open(device);
+	int error, fd = way->open(device);
 
-	error = handshake(probe, &known);
-	if (probe >= 0)
-		close(probe);
-	if (error)
-		return error;
-	if ((known & needed_features) != needed_features)
-		return -ENOSYS;
-	out->features = wanted_features & known;
-	out->user_mode_only = way->user_mode_only;
+	error = handshake(fd, &known);
+	if (fd >= 0)
+		close(fd);
+	*features = wanted_features & known;
+	if (!error && (known & needed_features) != needed_features)
+		error = -ENOSYS;
+	return error;
+}
+
+static int open_with(const struct uffd_way *way, int device, uint64_t features, struct uffd *out)
+{
+	uint64_t known = features;
+	int error;
+
 	out->fd = way->open(device);
-	known = out->features;
 	error = handshake(out->fd, &known);
 	if (error && out->fd >= 0)
 		close(out->fd);
+	out->features = features & known;
+	out->user_mode_only = way->user_mode_only;
 	return error;
+}
+
+/* A current kernel takes all that is wanted, and needs no probing. */
+static int open_way(const struct uffd_way *way, int device, struct uffd *out)
+{
+	uint64_t features;
+	int error = open_with(way, device, wanted_features, out);
+
+	if (error != -EINVAL)
+		return error;
+	error = probe(way, device, &features);
+	return error ? error : open_with(way, device, features, out);
 }
 
 int uffd_open(int device, struct uffd *out)
@@ -133,6 +152,14 @@ int uffd_register(const struct uffd *uffd, uint64_t address, uint64_t length,
 	return fail(-errno, "the kernel refused to register %llu bytes at %#llx for page faults "
 		    "(errno %d); if this is ENOMEM, vm.max_map_count may be exhausted",
 		    (unsigned long long)length, (unsigned long long)address, errno);
+}
+
+void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length)
+{
+	struct uffdio_range range = { .start = address, .len = length };
+
+	if (uffd->fd >= 0)
+		ioctl(uffd->fd, UFFDIO_WAKE, &range);
 }
 
 int uffd_unregister(const struct uffd *uffd, uint64_t address, uint64_t length)

@@ -28,6 +28,8 @@ enum uffd_watch { UFFD_WATCH_REGION, UFFD_WATCH_ARENA };
 /* Regions: every page table entry becomes the daemon's decision. Arenas: only holes are events. */
 int uffd_register(const struct uffd *uffd, uint64_t address, uint64_t length,
 		  enum uffd_watch watch);
+/* Who waits for a page of the range looks again. */
+void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length);
 int uffd_unregister(const struct uffd *uffd, uint64_t address, uint64_t length);
 
 #endif

@@ -14,13 +14,11 @@ static void run_one(struct workqueue *queue)
 	struct work *work = list_first_entry(&queue->items, struct work, link);
 
 	list_del(&work->link);
-	queue->nr_running++;
 	mutex_unlock(&queue->lock);
 	work->run(work);
 	mutex_lock(&queue->lock);
-	queue->nr_running--;
-	if (!queue->nr_running && list_empty(&queue->items))
-		pthread_cond_broadcast(&queue->idle);
+	queue->nr_done++;
+	pthread_cond_broadcast(&queue->done);
 }
 
 static void *worker(void *argument)
@@ -47,9 +45,9 @@ int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_th
 	CHECK(nr_threads > 0 && nr_threads <= WORKQUEUE_THREADS_MAX);
 	mutex_init(&queue->lock, RANK_LEAF, name);
 	pthread_cond_init(&queue->wanted, NULL);
-	pthread_cond_init(&queue->idle, NULL);
+	pthread_cond_init(&queue->done, NULL);
 	list_init(&queue->items);
-	queue->nr_running = 0;
+	queue->nr_added = queue->nr_done = 0;
 	queue->stopping = false;
 	for (queue->nr_threads = 0; queue->nr_threads < nr_threads; queue->nr_threads++) {
 		pthread_t *thread = &queue->threads[queue->nr_threads];
@@ -73,7 +71,7 @@ void workqueue_fini(struct workqueue *queue)
 		pthread_join(queue->threads[i], NULL);
 	CHECK(list_empty(&queue->items));
 	pthread_cond_destroy(&queue->wanted);
-	pthread_cond_destroy(&queue->idle);
+	pthread_cond_destroy(&queue->done);
 	mutex_fini(&queue->lock);
 }
 
@@ -84,6 +82,7 @@ bool workqueue_add(struct workqueue *queue, struct work *work)
 	mutex_lock(&queue->lock);
 	if (list_empty(&work->link)) {
 		list_add_tail(&work->link, &queue->items);
+		queue->nr_added++;
 		pthread_cond_signal(&queue->wanted);
 		added = true;
 	}
@@ -93,8 +92,11 @@ bool workqueue_add(struct workqueue *queue, struct work *work)
 
 void workqueue_flush(struct workqueue *queue)
 {
+	uint64_t until;
+
 	mutex_lock(&queue->lock);
-	while (queue->nr_running || !list_empty(&queue->items))
-		mutex_wait(&queue->lock, &queue->idle);
+	until = queue->nr_added;
+	while (queue->nr_done < until)
+		mutex_wait(&queue->lock, &queue->done);
 	mutex_unlock(&queue->lock);
 }

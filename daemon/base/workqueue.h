@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/list.h"
 #include "base/lock.h"
@@ -28,8 +29,9 @@ struct workqueue {
 	struct mutex lock;
 	pthread_cond_t wanted;
 	struct list_head items;  /* (q) */
-	unsigned int nr_running; /* (q) */
-	pthread_cond_t idle;
+	uint64_t nr_added;       /* (q) ever */
+	uint64_t nr_done;        /* (q) ever */
+	pthread_cond_t done;
 	bool stopping;                            /* (q) */
 	unsigned int nr_threads;                  /* (c) */
 	pthread_t threads[WORKQUEUE_THREADS_MAX]; /* (c) */
@@ -47,7 +49,8 @@ int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_th
 void workqueue_fini(struct workqueue *queue);
 /* False if the item was queued already. */
 bool workqueue_add(struct workqueue *queue, struct work *work);
-/* Waits until nothing is queued or running. */
+/* Waits until as many items have been run as have been queued so far: all of them, unless somebody
+ * adds others meanwhile, who can't make it wait longer. */
 void workqueue_flush(struct workqueue *queue);
 
 #endif

@@ -83,6 +83,16 @@ static struct account *find_or_new(uid_t uid)
 	return a;
 }
 
+/* U1 */
+static void drop_if_empty(struct account *a)
+{
+	for (int i = 0; i < NR_ACCOUNT_KINDS; i++)
+		if (a->nr[i])
+			return;
+	list_del(&a->link);
+	objtable_free(&accounts.table, a);
+}
+
 int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 {
 	struct account *a;
@@ -100,6 +110,7 @@ int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 		r = -ENOMEM;
 	} else if (a->nr[kind] >= *limit) {
 		r = -EDQUOT;
+		drop_if_empty(a); /* a limit of 0 */
 	} else {
 		a->nr[kind]++;
 		accounts.total[kind]++;
@@ -111,19 +122,13 @@ int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 void account_uncharge(uid_t uid, enum account_kind kind)
 {
 	struct account *a;
-	uint32_t left = 0;
 
 	mutex_lock(&accounts.lock);
 	a = find(uid);
 	CHECK(a && a->nr[kind]);
 	a->nr[kind]--;
 	accounts.total[kind]--;
-	for (int i = 0; i < NR_ACCOUNT_KINDS; i++)
-		left |= a->nr[i];
-	if (!left) {
-		list_del(&a->link);
-		objtable_free(&accounts.table, a);
-	}
+	drop_if_empty(a);
 	mutex_unlock(&accounts.lock);
 }
 

@@ -371,7 +371,9 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	pool_regions_init();
 	hugetlb_audit_init();
 	fault_init(&fault);
-	r = regions_init();
+	r = mm_closers_start();
+	if (!r)
+		r = regions_init();
 	if (!r)
 		r = pools_init();
 	if (!r)
@@ -448,4 +450,5 @@ void broker_stop(void)
 	regions_fini();
 	pools_fini();
 	fault_fini();
+	mm_closers_stop();
 }

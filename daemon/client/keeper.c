@@ -21,6 +21,8 @@
 #include "mm/space/lane.h"
 #include "os/os.h"
 
+/* Allocations that fail one after the other don't flood those who share the pool. */
+enum { PRESSURE_NS = 100 * 1000 * 1000 };
 enum { TICK_NS = 1000 * 1000 * 1000, REFILL_STEPS = 64, LOW_ZONES = 16 };
 
 /* l: lock */
@@ -71,9 +73,12 @@ static bool uses_pool(struct session *s, uint32_t pool)
 static void ask_session(struct session *s, void *arg)
 {
 	struct pressure *p = arg;
+	uint64_t now = os->now_ns();
 
-	if (s->upcalls.pressure && uses_pool(s, p->pool))
-		s->upcalls.pressure(s->upcall_context, 1, p->wanted);
+	if (!s->upcalls.pressure || now - s->pressed_ns < PRESSURE_NS || !uses_pool(s, p->pool))
+		return;
+	s->pressed_ns = now;
+	s->upcalls.pressure(s->upcall_context, 1, p->wanted);
 }
 
 /* Growing is the first answer; clients are asked only if the zone stays low. */

@@ -251,6 +251,14 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 	return 0;
 }
 
+void pool_region_abandon(struct pool_region *pr)
+{
+	mutex_lock(&pr->pool->lock);
+	if (pr->nr_handles == 1)
+		pr->name[0] = '\0';
+	mutex_unlock(&pr->pool->lock);
+}
+
 void pool_region_close(struct pool_region *pr)
 {
 	struct pool *pool = pr->pool;

@@ -41,6 +41,9 @@ void pool_regions_init(void);
 /* Opens by name or makes; one handle is counted. *created tells which. */
 int pool_region_open(const struct pool_region_request *request, struct pool_region **out,
 		     bool *created, struct refusal *why);
+/* It was made, and its maker can't have it: unless somebody else has opened it meanwhile, it ends
+ * with the maker's handle. */
+void pool_region_abandon(struct pool_region *pr);
 void pool_region_close(struct pool_region *pr);
 int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
 		       struct refusal *why);

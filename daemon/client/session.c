@@ -15,6 +15,7 @@
 #include "base/inject.h"
 #include "base/log.h"
 #include "client/account.h"
+#include "client/gate.h"
 #include "client/stop.h"
 #include "mm/obj/objtable.h"
 #include "mm/phys/node.h"
@@ -23,6 +24,8 @@
 #include "os/process.h"
 #include "os/uffd_features.h"
 #include "proto/uffd_compat.h"
+
+enum { RUNS_AT_ONCE = 512 };
 
 static struct mutex sessions_lock;
 static struct list_head sessions = LIST_HEAD_INIT(sessions); /* sessions_lock */
@@ -276,10 +279,12 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 	}
 	session_get(s);
 	mutex_lock(&s->lock);
-	if (s->mm || s->ended)
-		r = refuse(why, s->mm ? -EEXIST : -ENOTCONN, "a userfaultfd is attached already");
-	else
-		r = lanes_add(mm);
+	if (s->ended)
+		r = refuse(why, -ENOTCONN, "the session has ended");
+	else if (s->mm)
+		r = refuse(why, -EEXIST, "a userfaultfd is attached already");
+	else if ((r = lanes_add(mm)))
+		refuse(why, r, "no fault thread can watch the userfaultfd: %s", strerror(-r));
 	if (!r) {
 		s->mm = mm;
 		s->user_mode_only = args->user_mode_only;
@@ -299,21 +304,35 @@ int session_home_node(const struct session *s)
 
 struct pool_handle *pool_handle_new(struct pool *pool)
 {
+	static _Atomic uint64_t last_id;
 	struct pool_handle *ph = objtable_alloc(&pool_handle_table);
 
 	if (!ph)
 		return NULL;
 	ph->pool = pool;
+	ph->id = atomic_fetch_add(&last_id, 1) + 1;
 	atomic_store(&ph->refs, 1);
 	mutex_init(&ph->lock, RANK_ARENA, "page runs");
 	list_init(&ph->runs);
 	return ph;
 }
 
+/* Behind the gate, but not for long at a time. */
+static void free_some_runs(struct list_head *runs)
+{
+	gate_enter();
+	for (int i = 0; i < RUNS_AT_ONCE && !list_empty(runs); i++) {
+		struct page *page = list_first_entry(runs, struct page, lru);
+
+		list_del(&page->lru);
+		free_pages(page, pg_order(page));
+	}
+	gate_leave();
+}
+
 uint64_t pool_handle_free_runs(struct pool_handle *ph)
 {
 	struct list_head all = LIST_HEAD_INIT(all);
-	struct page *page, *next;
 	uint64_t frames;
 
 	mutex_lock(&ph->lock);
@@ -322,10 +341,8 @@ uint64_t pool_handle_free_runs(struct pool_handle *ph)
 	frames = ph->nr_frames;
 	ph->nr_frames = 0;
 	mutex_unlock(&ph->lock);
-	list_for_each_entry_safe(page, next, &all, lru) {
-		list_del(&page->lru);
-		free_pages(page, pg_order(page));
-	}
+	while (!list_empty(&all))
+		free_some_runs(&all);
 	return frames;
 }
 

@@ -25,6 +25,7 @@
 /* A session's share of a pool. r: lock   a: atomic */
 struct pool_handle {
 	struct pool *pool;     /* fixed; one of pool's handles */
+	uint64_t id;           /* fixed, never used again: whose the runs are */
 	uint32_t nr_opens;     /* session->lock: handles that mean it */
 	_Atomic uint32_t refs; /* handles and verbs in progress */
 	struct mutex lock;
@@ -40,7 +41,7 @@ struct region_handle {
 	_Atomic uint64_t start; /* where the client has it */
 };
 
-/* c: fixed   l: lock   a: atomic */
+/* c: fixed   l: lock   a: atomic   k: the keeper's thread only */
 struct session {
 	struct list_head link; /* the list's lock */
 	uint64_t id;           /* (c) */
@@ -54,6 +55,7 @@ struct session {
 	bool user_mode_only;       /* (l) */
 	struct upcall_ops upcalls; /* (c) once serving */
 	void *upcall_context; /* (c) once serving */
+	uint64_t pressed_ns;  /* (k) when it was asked for memory last */
 	int fault_log_fd;                /* (c) -1: none */
 	struct mmb_fault_log *fault_log; /* (c) written under fault_log_lock, never read */
 	struct mutex fault_log_lock;

@@ -111,8 +111,10 @@ struct pages_args {
 	uint32_t pool, order, gfp;
 	uint32_t nr;         /* wanted / given */
 	uint64_t *addresses; /* client addresses, equal in all clients */
+	uint64_t since_ns;   /* alloc: when it was first asked for */
 };
-/* slow. Fills up to nr addresses and sets *got (at least 1 on success). */
+/* slow. Fills up to nr addresses and sets *got (at least 1 on success). -EAGAIN: none yet, and
+ * GFP_NOFAIL wants it tried again, after others have had their turn. */
 int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t *got,
 		     struct refusal *why);
 /* All or none. */

@@ -11,7 +11,9 @@
 #include "os/os.h"
 #include "proto/methods.h"
 
-enum { NOFAIL_SECONDS = 30 };
+/* A request that may not fail waits in small parts, so that it holds neither the thread nor the
+ * gate against those who could free something. */
+static const uint64_t nofail_ns = 30ull * 1000 * 1000 * 1000, nofail_part_ns = 10 * 1000 * 1000;
 
 /* The node of the mask that is nearest to `node`. */
 static int nearest_of(int node, uint64_t mask)
@@ -47,10 +49,9 @@ static void alloc_nodes(const struct session *s, const struct pool *pool,
 	}
 }
 
-/* The runs become the session's, or go back if it has ended meanwhile. The owner is set last, under
- * the lock that a free takes: before that nobody can claim a run that is on no list. */
-static int keep_runs(struct session *s, struct pool_handle *ph, struct page **pages, uint32_t nr,
-		     uint32_t order)
+/* The runs become the handle's, or go back if it has been closed meanwhile. The owner is set last,
+ * under the lock that a free takes: before that nobody can claim a run that is on no list. */
+static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, uint32_t order)
 {
 	bool closed;
 
@@ -58,14 +59,18 @@ static int keep_runs(struct session *s, struct pool_handle *ph, struct page **pa
 	closed = ph->closed;
 	for (uint32_t i = 0; i < nr && !closed; i++) {
 		list_add_tail(&pages[i]->lru, &ph->runs);
-		page_set_owner(pages[i], s->id, (uint32_t)ph->pool->id);
+		page_set_owner(pages[i], ph->id, (uint32_t)ph->pool->id);
 	}
 	if (!closed)
 		ph->nr_frames += (uint64_t)nr << order;
 	mutex_unlock(&ph->lock);
-	for (uint32_t i = 0; i < nr && closed; i++)
+	if (!closed)
+		return 0;
+	gate_enter();
+	for (uint32_t i = 0; i < nr; i++)
 		free_pages(pages[i], order);
-	return closed ? -ENOTCONN : 0;
+	gate_leave();
+	return -ENOTCONN;
 }
 
 static int nth_node(uint64_t mask, uint32_t n)
@@ -105,7 +110,7 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 		.gfp = args->gfp,
 		.order = args->order,
 		.pool = (uint32_t)ph->pool->id,
-		.deadline_ns = os->now_ns() + NOFAIL_SECONDS * 1000000000ull,
+		.deadline_ns = os->now_ns() + nofail_part_ns,
 		.failure = &failure,
 	};
 	int r;
@@ -117,6 +122,8 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 	else
 		r = alloc_pages_bulk(&want, args->nr, pages);
 	gate_leave();
+	if (r == -ENOMEM && args->gfp & GFP_NOFAIL && os->now_ns() - args->since_ns < nofail_ns)
+		return -EAGAIN;
 	if (r < 0) {
 		atomic_fetch_add(&ph->pool->nr_refused, r == -ENOMEM);
 		alloc_failure_format(&failure, why->text, sizeof(why->text));
@@ -125,7 +132,7 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 	*got = (uint32_t)r;
 	for (uint32_t i = 0; i < *got; i++)
 		args->addresses[i] = pool_pfn_to_address(ph->pool, page_to_pfn(pages[i]));
-	r = keep_runs(s, ph, pages, *got, args->order);
+	r = keep_runs(ph, pages, *got, args->order);
 	return r ? refuse(why, r, "the pool handle has been closed") : 0;
 }
 
@@ -163,15 +170,15 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 }
 
 /* All or none: what was claimed before the first wrong one is let go. */
-static int claim_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
-		      struct page **pages, struct refusal *why)
+static int claim_runs(struct pool_handle *ph, const struct pages_args *args, struct page **pages,
+		      struct refusal *why)
 {
 	for (uint32_t i = 0; i < args->nr; i++) {
 		struct free_request want = {
 			.zones = &ph->pool->zones,
 			.pfn = pool_address_to_pfn(ph->pool, args->addresses[i]),
 			.order = args->order,
-			.session = s->id,
+			.session = ph->id,
 		};
 		enum free_fault fault = FREE_FOREIGN;
 		int r = is_aligned(args->addresses[i], PAGE_SIZE)
@@ -190,8 +197,7 @@ static int claim_runs(struct session *s, struct pool_handle *ph, const struct pa
 	return 0;
 }
 
-static int free_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
-		     struct refusal *why)
+static int free_runs(struct pool_handle *ph, const struct pages_args *args, struct refusal *why)
 {
 	struct page *pages[MMB_PAGES_BATCH];
 	int r;
@@ -201,7 +207,7 @@ static int free_runs(struct session *s, struct pool_handle *ph, const struct pag
 	if (ph->closed)
 		r = refuse(why, -ENOTCONN, "the pool handle has been closed");
 	else
-		r = claim_runs(s, ph, args, pages, why);
+		r = claim_runs(ph, args, pages, why);
 	if (!r) {
 		for (uint32_t i = 0; i < args->nr; i++)
 			list_del(&pages[i]->lru);
@@ -224,7 +230,7 @@ int verb_pages_free(struct session *s, const struct pages_args *args, struct ref
 	ph = session_pool(s, args->pool, why);
 	if (!ph)
 		return -EBADF;
-	r = free_runs(s, ph, args, why);
+	r = free_runs(ph, args, why);
 	pool_handle_put(ph);
 	return r;
 }

@@ -211,8 +211,8 @@ int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, struct a
 		}
 		out->total++;
 	}
-	for (uint32_t i = 0; i < out->nr && r; i++)
-		os->close(out->windows[i].fd);
+	while (r && out->nr)
+		os->close(out->windows[--out->nr].fd);
 	pool_handle_put(ph);
 	return r;
 }

@@ -168,6 +168,8 @@ static int open_handle(struct session *s, struct pool *pool, const struct region
 	*out = region_handle_new(pr, args->flags & MMB_REGION_READONLY);
 	if (*out)
 		return 0;
+	if (*created)
+		pool_region_abandon(pr);
 	pool_region_close(pr);
 	return refuse(why, -ENOMEM, "no memory for another region handle");
 }
@@ -196,6 +198,8 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 			verb_region_close(s, handle, &unused);
 		}
 	}
+	if (r && out->created)
+		pool_region_abandon(rh->pr);
 	out->handle = handle;
 	region_handle_put(rh);
 	return r;
@@ -309,10 +313,19 @@ static int range_of(const struct region_handle *rh, const struct region_range_ar
 struct zap_search {
 	struct region *region;
 	struct page_range range;
-	struct session *session;
+	struct session *session; /* the one looked at */
 	struct zap_range found[ZAP_RANGES];
 	uint32_t nr;
 };
+
+static void send_zap(struct zap_search *z)
+{
+	struct session *s = z->session;
+
+	if (z->nr && s->upcalls.zap)
+		s->upcalls.zap(s->upcall_context, z->found, z->nr);
+	z->nr = 0;
+}
 
 static void collect_window(const struct window *w, void *arg)
 {
@@ -322,8 +335,10 @@ static void collect_window(const struct window *w, void *arg)
 	uint64_t high =
 		min_t(uint64_t, z->range.first + z->range.nr, w->page + (w->range.length >> shift));
 
-	if (w->region != z->region || low >= high || z->nr == ZAP_RANGES)
+	if (w->region != z->region || low >= high)
 		return;
+	if (z->nr == ZAP_RANGES)
+		send_zap(z);
 	z->found[z->nr++] = (struct zap_range){
 		.address = w->range.start + ((low - w->page) << shift),
 		.length = (high - low) << shift,
@@ -341,10 +356,10 @@ static void zap_session(struct session *s, void *arg)
 	mutex_unlock(&s->lock);
 	if (!mm)
 		return;
+	z->session = s;
 	z->nr = 0;
 	mm_for_each_window(mm, collect_window, z);
-	if (z->nr && s->upcalls.zap)
-		s->upcalls.zap(s->upcall_context, z->found, z->nr);
+	send_zap(z);
 	mm_put(mm);
 }
 

@@ -27,11 +27,13 @@ static const handler_fn handlers[] = { MMB_METHODS(X) };
 #undef X
 
 static const uint8_t paces[ARRAY_SIZE(handlers)] = {
+	[MMB_METHOD_POOL_CLOSE] = SLOW, /* gives back what may be millions of runs */
 	[MMB_METHOD_PAGES_ALLOC] = SLOW,
 	[MMB_METHOD_REGION_CREATE] = SLOW_WITH_PAGES,
 	[MMB_METHOD_REGION_OPEN] = SLOW_WITH_PAGES,
 	[MMB_METHOD_REGION_ADVISE] = SLOW,
 	[MMB_METHOD_REGION_LOCK] = SLOW,
+	[MMB_METHOD_REGION_UNLOCK] = SLOW,
 	[MMB_METHOD_MEMINFO] = SLOW,
 	[MMB_METHOD_BUDDYINFO] = SLOW,
 	[MMB_METHOD_ZONEINFO] = SLOW,
@@ -200,6 +202,7 @@ static void request_init(struct request *r, struct connection *c, struct lane *l
 	r->why.text[0] = '\0';
 	r->fatal = false;
 	r->replied = false;
+	r->again = false;
 }
 
 /* D1. Returns what the session shall end with. */
@@ -213,9 +216,13 @@ static int finish(struct request *r, int code)
 
 static int run(struct request *r)
 {
-	if (r->session)
+	int code;
+
+	if (r->session && !r->again)
 		session_count_request(r->session);
-	return finish(r, handlers[r->packet.method](r));
+	r->again = false;
+	code = handlers[r->packet.method](r);
+	return r->again ? 0 : finish(r, code);
 }
 
 /* A request on its way to a work thread, with a copy of its body. */
@@ -224,6 +231,7 @@ struct slow_request {
 	struct connection *connection;
 	struct wire_packet packet;
 	uint64_t           started_ns;
+	bool               again; /* it has been run, and waits for its next turn */
 	uint8_t            body[];
 };
 
@@ -238,24 +246,34 @@ static void run_slow(struct job *job, struct lane *lane)
 	mutex_lock(&c->lock);
 	ended = c->ended;
 	mutex_unlock(&c->lock);
-	if (!ended) {
+	if (ended) {
+		slow->again = false;
+	} else {
 		request_init(&r, c, lane);
+		r.again = slow->again;
 		r.packet = slow->packet;
 		r.started_ns = slow->started_ns;
 		r.method = wire_method(r.packet.method);
 		code = unpack(&r);
 		code = code ? finish(&r, code) : run(&r);
+		slow->again = r.again;
 		if (code)
 			connection_kill(c, code, "%s", r.why.text);
 	}
-	connection_flight_end(c);
+	if (!slow->again)
+		connection_flight_end(c);
 }
 
 static void release_slow(struct job *job)
 {
 	struct slow_request *slow = container_of(job, struct slow_request, job);
+	struct connection   *c = slow->connection;
 
-	connection_put(slow->connection);
+	if (slow->again) {
+		workpool_submit(c->server->pool, &c->jobs, job);
+		return;
+	}
+	connection_put(c);
 	free(slow);
 }
 
@@ -269,6 +287,7 @@ static int submit_slow(struct request *r)
 	slow->job.release = release_slow;
 	slow->connection = r->connection;
 	slow->started_ns = r->started_ns;
+	slow->again = false;
 	slow->packet = r->packet;
 	slow->packet.body = slow->body;
 	slow->packet.error = "";

@@ -30,6 +30,7 @@ struct request {
 	struct refusal            why;   /* the sentence of a refusal */
 	bool                      fatal; /* a refusal that ends the session as well */
 	bool                      replied;
+	bool                      again; /* on a work thread: to be run once more, later */
 };
 
 /* Worker only. 0, or a code for connection_end with `why` filled. Descriptors that nobody took

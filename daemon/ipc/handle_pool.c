@@ -97,6 +97,7 @@ int handle_PAGES_ALLOC(struct request *r)
 		.gfp = m->gfp,
 		.nr = m->count,
 		.addresses = addresses,
+		.since_ns = r->started_ns,
 	};
 	uint32_t got = 0;
 	int      error;
@@ -105,6 +106,7 @@ int handle_PAGES_ALLOC(struct request *r)
 		return refuse(&r->why, -EINVAL, "%u page runs in one request; 1 to %d are allowed",
 			      m->count, MMB_PAGES_BATCH);
 	error = verb_pages_alloc(r->session, &args, &got, &r->why);
+	r->again = error == -EAGAIN;
 	if (error)
 		return error;
 	reply.n_addresses = got;

@@ -54,8 +54,8 @@ struct os_ops {
 	int64_t (*allocated)(int fd);
 	/* First offset >= from that is present (touched or not); -ENXIO if none is. Walks. */
 	int64_t (*next_present)(int fd, uint64_t from);
-	/* Nothing of the range is present, for certain. */
-	bool (*absent)(int fd, uint64_t offset, uint64_t length);
+	/* A page of the range is absent, for certain. */
+	bool (*has_hole)(int fd, uint64_t offset, uint64_t length);
 
 	/* Address space without access or memory. hint 0: anywhere; a hint is binding. */
 	int (*reserve)(void *hint, uint64_t length, void **out);

@@ -150,6 +150,22 @@ int64_t present_next(int fd, uint64_t from)
 	return next_within(fd, from, UINT64_MAX);
 }
 
+bool present_not_all(int fd, uint64_t offset, uint64_t length)
+{
+	int64_t  nr = count_present(fd, offset, length);
+	uint64_t page = is_hugetlb(fd) ? PAGEBLOCK_SIZE : PAGE_SIZE;
+
+	if (nr >= 0)
+		return (uint64_t)nr < length >> PAGE_SHIFT;
+	for (uint64_t at = offset; at < offset + length; at += page) {
+		int64_t found = next_within(fd, at, offset + length);
+
+		if (found != (int64_t)at)
+			return found >= 0 || found == -ENXIO;
+	}
+	return false;
+}
+
 bool present_none(int fd, uint64_t offset, uint64_t length)
 {
 	return next_within(fd, offset, offset + length) == -ENXIO;

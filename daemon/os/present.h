@@ -16,6 +16,8 @@
 int64_t present_next(int fd, uint64_t from);
 /* Does the file consist of 2 MiB pages? */
 bool is_hugetlb(int fd);
+/* A page of the range is absent, for certain. */
+bool present_not_all(int fd, uint64_t offset, uint64_t length);
 /* True if the whole range is known to be holes. */
 bool present_none(int fd, uint64_t offset, uint64_t length);
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "client/address.h"
 #include "client/report.h"
 #include "lib/fake_os.h"
@@ -58,6 +59,7 @@ void client_begin(const struct client_options *options)
 		.end_client = session_end_client,
 	};
 
+	log_set_level(LOG_WARNING);
 	space.config = &fault;
 	space.metadata = true;
 	space_begin(&space);

@@ -357,11 +357,17 @@ static int64_t fake_next_present(int fd, uint64_t from)
 	return found;
 }
 
-static bool fake_absent(int fd, uint64_t offset, uint64_t length)
+static bool fake_has_hole(int fd, uint64_t offset, uint64_t length)
 {
-	int64_t found = fake_next_present(fd, offset);
+	struct fake_file *file;
+	bool              hole = false;
 
-	return found == -ENXIO || found >= (int64_t)(offset + length);
+	pthread_mutex_lock(&fake_lock);
+	file = fake_file_of(fd);
+	for (uint64_t at = offset; file && at < offset + length; at += file->page)
+		hole |= at / file->page >= file->high || !file->node[at / file->page];
+	pthread_mutex_unlock(&fake_lock);
+	return hole;
 }
 
 /* ---- address space ---- */
@@ -473,7 +479,7 @@ const struct os_ops os_fake = {
 	.punch = fake_punch,
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,
-	.absent = fake_absent,
+	.has_hole = fake_has_hole,
 	.reserve = fake_reserve,
 	.map = fake_map,
 	.unmap = fake_unmap,

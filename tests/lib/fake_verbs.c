@@ -28,6 +28,7 @@ struct session {
 };
 
 static atomic_int      refused_code;
+static atomic_uint     nr_again;
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t  gate_opened = PTHREAD_COND_INITIALIZER;
 static bool            gate_closed;
@@ -40,6 +41,7 @@ void fake_verbs_reset(void)
 {
 	memset(&fake_counts, 0, sizeof(fake_counts));
 	fake_refuse_sessions(0);
+	fake_ask_again(0);
 	fake_gate(false);
 	pthread_mutex_lock(&upcall_lock);
 	installed_ops = NULL;
@@ -49,6 +51,11 @@ void fake_verbs_reset(void)
 void fake_refuse_sessions(int code)
 {
 	atomic_store(&refused_code, code);
+}
+
+void fake_ask_again(unsigned int nr)
+{
+	atomic_store(&nr_again, nr);
 }
 
 void fake_gate(bool closed)
@@ -190,7 +197,7 @@ int verb_pool_open(struct session *s, const struct pool_open_args *args, uint32_
 
 int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 {
-	seen(s);
+	seen_slow(s);
 	return check_handle(handle, FAKE_POOL, why);
 }
 
@@ -225,6 +232,10 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 		     struct refusal *why)
 {
 	seen_slow(s);
+	if (atomic_load(&nr_again)) {
+		atomic_fetch_sub(&nr_again, 1);
+		return -EAGAIN;
+	}
 	for (*got = 0; *got < args->nr; (*got)++)
 		args->addresses[*got] = FAKE_ADDRESS + ((uint64_t)*got << (12 + args->order % 16));
 	return check_handle(args->pool, FAKE_POOL, why);
@@ -293,7 +304,7 @@ int verb_region_lock(struct session *s, const struct region_range_args *args, st
 int verb_region_unlock(struct session *s, const struct region_range_args *args,
 		       struct refusal *why)
 {
-	seen(s);
+	seen_slow(s);
 	return check_handle(args->region, FAKE_REGION, why);
 }
 

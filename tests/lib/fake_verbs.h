@@ -38,6 +38,8 @@ extern struct fake_counts fake_counts;
 void fake_verbs_reset(void);
 /* session_new answers this code from now on; 0: none. */
 void fake_refuse_sessions(int code);
+/* The next so many allocations of page runs want to be asked again. */
+void fake_ask_again(unsigned int nr);
 /* While closed, slow verbs wait. */
 void fake_gate(bool closed);
 /* The session made last, for sending upcalls through what ipc installed; NULL ops: none. */

@@ -20,12 +20,12 @@ enum { CUE_SECONDS = 40, SCENE_SECONDS = 60 };
 
 struct board *board;
 
-static struct fixture        broker;
-static struct setting        wanted, running;
+static struct fixture broker;
+static struct setting wanted, running;
 static struct client_process actors[ACTORS_MAX];
-static struct role           cast[ACTORS_MAX];
-static unsigned int          nr_actors;
-static bool                  checked; /* S1 */
+static struct role cast[ACTORS_MAX];
+static unsigned int nr_actors;
+static bool checked; /* S1 */
 
 /* ---- the daemon ---- */
 
@@ -61,7 +61,7 @@ static void prepare(void)
 static void change_environment(const char *const *variables, bool set)
 {
 	for (; variables && *variables; variables++) {
-		char  name[64];
+		char name[64];
 		char *equals;
 
 		snprintf(name, sizeof(name), "%s", *variables);
@@ -100,12 +100,6 @@ struct fixture *stage_begin(void)
 	return &broker;
 }
 
-void stage_expect_no_daemon(void)
-{
-	clean_up();
-	checked = false;
-}
-
 void stage_stops(void)
 {
 	if (!checked || !fixture_alive(&broker))
@@ -119,8 +113,7 @@ void stage_stops(void)
 static void act(struct client_process *self, void *arg)
 {
 	const struct role *role = arg;
-	struct actor       a = { .socket = broker.socket,
-				 .place = (unsigned int)(role - cast) };
+	struct actor a = { .socket = broker.socket, .place = (unsigned int)(role - cast) };
 
 	if (role->nobody)
 		CLIENT_EXPECT_EQ(client_become_nobody(), 0);
@@ -153,7 +146,7 @@ void stage_kill(unsigned int place, int signal_number)
 static bool has_failed(unsigned int place, bool *still)
 {
 	siginfo_t info = { 0 };
-	int       status;
+	int status;
 
 	if (waitid(P_PID, (id_t)actors[place].pid, &info, WEXITED | WNOHANG | WNOWAIT))
 		return true;
@@ -199,25 +192,40 @@ static bool scene_is_over(void *unused)
 	return failed || !still;
 }
 
-void stage_end(void)
+static bool actors_end(void)
 {
-	int  status[ACTORS_MAX];
 	bool all_right = true;
 
 	test_wait(scene_is_over, NULL, SCENE_SECONDS);
 	for (unsigned int i = 0; i < nr_actors; i++) {
-		status[i] = client_wait(&actors[i]);
-		if (status[i] != cast[i].status)
-			printf("  actor %u ended with %d, not %d\n", i, status[i], cast[i].status);
-		all_right &= status[i] == cast[i].status;
+		int status = client_wait(&actors[i]);
+
+		if (status != cast[i].status)
+			printf("  actor %u ended with %d, not %d\n", i, status, cast[i].status);
+		all_right &= status == cast[i].status;
 	}
 	nr_actors = 0;
+	return all_right;
+}
+
+void stage_end(void)
+{
+	bool all_right = actors_end();
+
 	if (!all_right || !fixture_alive(&broker))
 		fixture_show_log(&broker);
 	EXPECT(fixture_alive(&broker));
 	EXPECT(all_right);
 	fixture_expect_baseline(&broker);
 	checked = true;
+}
+
+void stage_end_without_daemon(void)
+{
+	bool all_right = actors_end();
+
+	checked = false;
+	EXPECT(all_right);
 }
 
 void stage_play(const struct role *roles, unsigned int nr)
@@ -289,7 +297,7 @@ void act_common_pool(struct actor *a)
 struct mmb_region *act_region(struct actor *a, size_t bytes, uint32_t flags)
 {
 	const struct mmb_region_options options = { .size = sizeof(options), .flags = flags };
-	struct mmb_region              *region = NULL;
+	struct mmb_region *region = NULL;
 
 	if (mmb_region_create(a->pool, bytes, &options, &region))
 		printf("  %s\n", mmb_error());
@@ -300,10 +308,9 @@ struct mmb_region *act_region(struct actor *a, size_t bytes, uint32_t flags)
 struct mmb_region *act_named(struct actor *a, const char *name, size_t bytes)
 {
 	const struct mmb_region_options options = { .size = sizeof(options), .mode = 0666 };
-	struct mmb_region              *region = NULL;
+	struct mmb_region *region = NULL;
 
-	if (mmb_region_open(a->pool, name, bytes, bytes ? MMB_REGION_CREATE : 0, &options,
-			    &region))
+	if (mmb_region_open(a->pool, name, bytes, bytes ? MMB_REGION_CREATE : 0, &options, &region))
 		printf("  %s\n", mmb_error());
 	CLIENT_EXPECT(region);
 	return region;

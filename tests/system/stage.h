@@ -38,17 +38,17 @@ extern struct board *board;
 
 /* One client, in its own process. */
 struct actor {
-	const char      *socket;
-	unsigned int     place; /* in the cast */
-	struct mmb      *mmb;   /* closed after the scene, if it is still open */
+	const char *socket;
+	unsigned int place; /* in the cast */
+	struct mmb *mmb;    /* closed after the scene, if it is still open */
 	struct mmb_pool *pool;
 };
 typedef void (*act_fn)(struct actor *a);
 
 struct role {
 	act_fn act;
-	int    status; /* how the process must end: exit status, or -signal */
-	bool   nobody; /* uid and gid 65534 */
+	int status;  /* how the process must end: exit status, or -signal */
+	bool nobody; /* uid and gid 65534 */
 };
 
 /* ---- in the test process ---- */
@@ -75,18 +75,25 @@ bool stage_failed(void);
 void stage_end(void);
 /* All of it. */
 void stage_play(const struct role *roles, unsigned int nr);
-#define ROLE(fn, ...) { .act = (fn), ##__VA_ARGS__ }
-#define PLAY(...)                                                               \
-	stage_play((const struct role[]){ __VA_ARGS__ },                        \
+#define ROLE(fn, ...)                      \
+	{                                  \
+		.act = (fn), ##__VA_ARGS__ \
+	}
+#define PLAY(...)                                        \
+	stage_play((const struct role[]){ __VA_ARGS__ }, \
 		   sizeof((const struct role[]){ __VA_ARGS__ }) / sizeof(struct role))
-#define CAST(...)                                                               \
-	stage_cast((const struct role[]){ __VA_ARGS__ },                        \
+#define CAST(...)                                        \
+	stage_cast((const struct role[]){ __VA_ARGS__ }, \
 		   sizeof((const struct role[]){ __VA_ARGS__ }) / sizeof(struct role))
-/* The daemon was killed on purpose: the next scene gets a new one. */
-void stage_expect_no_daemon(void);
+/* The daemon has been killed or stopped: the actors' ends as their roles say, and no more. The
+ * next scene gets a new daemon. */
+void stage_end_without_daemon(void);
 /* The last case of each program. */
 void stage_stops(void);
-#define STAGE_STOPS { "after all of it the daemon ends with status 0", stage_stops }
+#define STAGE_STOPS                                                          \
+	{                                                                    \
+		"after all of it the daemon ends with status 0", stage_stops \
+	}
 
 /* The daemon's answer to a command line of mmbctl; NULL and printed: it failed. Freed by the next
  * call. May be called by actors too. */

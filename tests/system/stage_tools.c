@@ -21,7 +21,7 @@ static const char nr_hugepages_file[] = "/proc/sys/vm/nr_hugepages";
 
 static char *read_stream(FILE *stream)
 {
-	char  *text = NULL;
+	char *text = NULL;
 	size_t have = 0, room = 0, got;
 
 	do {
@@ -39,13 +39,13 @@ static char *read_stream(FILE *stream)
 const char *mmbctl(const char *socket, const char *arguments)
 {
 	static char *text;
-	const char  *program = getenv("MMB_MMBCTL");
-	char         command[512];
-	FILE        *stream;
-	int          status;
+	const char *program = getenv("MMB_MMBCTL");
+	char command[512];
+	FILE *stream;
+	int status;
 
-	snprintf(command, sizeof(command), "'%s' --socket='%s' %s 2>&1", program ? program : "mmbctl",
-		 socket, arguments);
+	snprintf(command, sizeof(command), "'%s' --socket='%s' %s 2>&1",
+		 program ? program : "mmbctl", socket, arguments);
 	free(text);
 	text = NULL;
 	fflush(stdout);
@@ -62,7 +62,7 @@ const char *mmbctl(const char *socket, const char *arguments)
 
 const char *mmbctl_maps(const char *socket, pid_t pid)
 {
-	char    mark[32], arguments[32];
+	char mark[32], arguments[32];
 	int64_t id;
 
 	snprintf(mark, sizeof(mark), "\"pid\":%d,", pid);
@@ -98,7 +98,7 @@ int64_t json_number(const char *json, const char *mark, const char *key)
 {
 	const char *at = json ? strstr(json, mark) : NULL;
 	const char *begin = at, *end;
-	int64_t     value = -1;
+	int64_t value = -1;
 
 	if (!at)
 		return -1;
@@ -133,8 +133,8 @@ int64_t line_number(const char *text, const char *name)
 
 int64_t host_memory(const char *name)
 {
-	FILE   *stream = fopen("/proc/meminfo", "re");
-	char   *text = stream ? read_stream(stream) : NULL;
+	FILE *stream = fopen("/proc/meminfo", "re");
+	char *text = stream ? read_stream(stream) : NULL;
 	int64_t value = text ? line_number(text, name) : -1;
 
 	if (stream)
@@ -147,7 +147,7 @@ static int64_t added;
 
 static int64_t hugepages_change(int64_t by)
 {
-	FILE     *file = fopen(nr_hugepages_file, "r+e");
+	FILE *file = fopen(nr_hugepages_file, "r+e");
 	long long now;
 
 	if (!file)
@@ -204,7 +204,7 @@ void act_on_cpu(int cpu)
 
 /* ---- touches ---- */
 
-static _Thread_local sigjmp_buf            leave;
+static _Thread_local sigjmp_buf leave;
 static _Thread_local volatile sig_atomic_t is_touching;
 
 static void on_signal(int number)

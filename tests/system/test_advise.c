@@ -77,7 +77,7 @@ static void drop_for_all(struct actor *a)
 static void lose_pages(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at;
+	char *at;
 
 	act_common_pool(a);
 	await(1);
@@ -116,7 +116,7 @@ static void drop_again_and_again(struct actor *a)
 	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "race"), 0);
 }
 
-/* A word is what was written last, or zero: nothing else, whatever happens to the page meanwhile. */
+/* A word is what was written last, or zero: nothing else, whatever happens to its page. */
 static void write_meanwhile(struct actor *a)
 {
 	struct mmb_region *region;
@@ -128,7 +128,7 @@ static void write_meanwhile(struct actor *a)
 	word = (volatile uint64_t *)(void *)act_at(region);
 	for (uint64_t i = 1; !atomic_load(&board->number[0]); i++) {
 		volatile uint64_t *w = &word[i % RACE_PAGES * (PAGE / sizeof(*word))];
-		uint64_t           seen;
+		uint64_t seen;
 
 		*w = i;
 		seen = *w;
@@ -193,7 +193,7 @@ static void hugepage(void)
 static uint64_t faults_in_order(struct actor *a, int advice)
 {
 	struct mmb_region *region = act_region(a, BYTES, 0);
-	uint64_t           faults;
+	uint64_t faults;
 
 	advise(region, 0, BYTES, advice);
 	for (size_t i = 0; i < PAGES; i++)
@@ -218,7 +218,7 @@ static void touch_in_order(struct actor *a)
 static void touch_parts(struct actor *a)
 {
 	struct mmb_region *region;
-	uint64_t           resident;
+	uint64_t resident;
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
@@ -254,7 +254,7 @@ static void check_windows(struct actor *a, unsigned int nr, unsigned int sequent
 static void split_windows(struct actor *a)
 {
 	struct mmb_region *region;
-	char               line[64];
+	char line[64];
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
@@ -285,12 +285,20 @@ static void windows_in_maps(void)
 
 static void advise_wrongly(struct actor *a)
 {
-	static const struct { size_t offset, length; int advice; } wrong[] = {
-		{ 1, PAGE, MMB_ADVISE_DONTNEED },    { 0, 1, MMB_ADVISE_WILLNEED },
-		{ BYTES, PAGE, MMB_ADVISE_RANDOM },  { 0, BYTES + PAGE, MMB_ADVISE_DONTNEED },
-		{ PAGE, BYTES, MMB_ADVISE_WILLNEED }, { 0, SIZE_MAX - PAGE + 1, MMB_ADVISE_FREE },
-		{ 0, PAGE, 4 },                      { 0, PAGE, 5 },
-		{ 0, PAGE, -1 },                     { 0, PAGE, 9 },
+	static const struct {
+		size_t offset, length;
+		int advice;
+	} wrong[] = {
+		{ 1, PAGE, MMB_ADVISE_DONTNEED },
+		{ 0, 1, MMB_ADVISE_WILLNEED },
+		{ BYTES, PAGE, MMB_ADVISE_RANDOM },
+		{ 0, BYTES + PAGE, MMB_ADVISE_DONTNEED },
+		{ PAGE, BYTES, MMB_ADVISE_WILLNEED },
+		{ 0, SIZE_MAX - PAGE + 1, MMB_ADVISE_FREE },
+		{ 0, PAGE, 4 },
+		{ 0, PAGE, 5 },
+		{ 0, PAGE, -1 },
+		{ 0, PAGE, 9 },
 		{ SIZE_MAX - PAGE + 1, PAGE, MMB_ADVISE_DONTNEED },
 	};
 	struct mmb_region *region;
@@ -300,7 +308,8 @@ static void advise_wrongly(struct actor *a)
 	stamp(act_at(region), BYTES, 1);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		CLIENT_EXPECT_EQ(mmb_region_advise(region, wrong[i].offset, wrong[i].length,
-						   wrong[i].advice), -EINVAL);
+						   wrong[i].advice),
+				 -EINVAL);
 	advise(region, 0, 0, MMB_ADVISE_DONTNEED);
 	CLIENT_EXPECT_EQ(mmb_region_advise(NULL, 0, PAGE, MMB_ADVISE_DONTNEED), -EINVAL);
 	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 1));
@@ -310,7 +319,7 @@ static void advise_huge_wrongly(struct actor *a)
 {
 	const struct mmb_region_options options = { .size = sizeof(options),
 						    .page_size = HUGE_PAGE };
-	struct mmb_region              *region;
+	struct mmb_region *region;
 
 	act_pool(a, 0);
 	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, 2 * HUGE_PAGE, &options, &region), 0);

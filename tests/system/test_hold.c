@@ -35,13 +35,13 @@ static const struct setting huge_setting = { .flags = huge_flags };
 
 struct stocks {
 	unsigned int nr;
-	uint64_t     reserve[STOCKS_MAX], held[STOCKS_MAX], present[STOCKS_MAX];
+	uint64_t reserve[STOCKS_MAX], held[STOCKS_MAX], present[STOCKS_MAX];
 };
 
 static struct stocks read_stocks(struct fixture *f)
 {
 	const Mmb__Wire__StatusReply *status;
-	struct stocks                 s = { 0 };
+	struct stocks s = { 0 };
 
 	EXPECT_EQ(raw_call(f->control, MMB_METHOD_STATUS, NULL), 0);
 	status = f->control->body;
@@ -82,11 +82,11 @@ static bool is_all_held(void *fixture)
 /* Bytes that the kernel counts in the daemon's memfds; 0: it can't be asked. */
 static uint64_t kernel_says(const struct fixture *f, bool hugetlb)
 {
-	char           path[300];
-	struct stat    st;
-	uint64_t       bytes = 0;
+	char path[300];
+	struct stat st;
+	uint64_t bytes = 0;
 	struct dirent *entry;
-	DIR           *folder;
+	DIR *folder;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", f->pid);
 	folder = opendir(path);
@@ -125,7 +125,7 @@ enum { ROUNDS = 60, HANDS = 4 };
 /* One of many things in a client's hands. */
 struct thing {
 	struct mmb_region *region;
-	char              *run;
+	char *run;
 };
 
 static void drop_thing(struct actor *a, struct thing *t)
@@ -140,7 +140,7 @@ static void drop_thing(struct actor *a, struct thing *t)
 static void take_thing(struct actor *a, struct thing *t, uint64_t *state)
 {
 	struct mmb_region_options options = { .size = sizeof(options) };
-	size_t                    bytes = (1 + test_below(state, 4)) * HUGE_PAGE;
+	size_t bytes = (1 + test_below(state, 4)) * HUGE_PAGE;
 
 	options.page_size = test_below(state, 2) ? HUGE_PAGE : PAGE;
 	if (test_below(state, 2)) {
@@ -165,7 +165,7 @@ static void take_thing(struct actor *a, struct thing *t, uint64_t *state)
 static void grow_and_shrink(struct actor *a)
 {
 	struct thing things[HANDS] = { 0 };
-	uint64_t     state = test_seed() + a->place;
+	uint64_t state = test_seed() + a->place;
 
 	act_pool(a, 0);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -182,7 +182,7 @@ enum { CLIENTS = 2 };
 static void watch_clients(struct fixture *f)
 {
 	unsigned int nr = 0;
-	bool         right = true;
+	bool right = true;
 
 	while (right && atomic_load(&board->number[0]) < CLIENTS && nr < 1000000) {
 		struct stocks s = read_stocks(f);
@@ -216,7 +216,7 @@ static void breathe(void)
 static void take_everything(struct actor *a)
 {
 	struct mmb_region *region = NULL;
-	size_t             bytes = BASE_BYTES;
+	size_t bytes = BASE_BYTES;
 
 	act_pool(a, 0);
 	while (bytes && mmb_region_create(a->pool, bytes, NULL, &region))
@@ -232,7 +232,7 @@ static void take_everything(struct actor *a)
 static void everything(void)
 {
 	struct fixture *f = stage_begin();
-	struct stocks   s;
+	struct stocks s;
 
 	EXPECT(test_wait(is_all_held, f, WAIT_SECONDS));
 	fixture_baseline(f);
@@ -287,9 +287,10 @@ static void stops_and_starts(void)
 
 static void more_than_there_is(void)
 {
-	static const char *const too_much[] = { "--memory.reserve=60T", "--memory.reserve_mode=hold",
+	static const char *const too_much[] = { "--memory.reserve=60T",
+						"--memory.reserve_mode=hold",
 						"--socket.path=/tmp/mmb-never", NULL };
-	struct daemon_exit       end;
+	struct daemon_exit end;
 
 	fixture_run_daemon(too_much, &end);
 	if (end.status <= 0 || !strstr(end.output, "memory.reserve"))
@@ -301,7 +302,8 @@ static void more_than_there_is(void)
 
 static const struct test_case cases[] = {
 	{ "held + present stay within the reserve while clients grow and shrink; then it is held "
-	  "again", breathes },
+	  "again",
+	  breathes },
 	{ "everything held can be granted and touched", gives_everything },
 	{ "the same with a stock of hugetlb pages", breathes_with_hugetlb },
 	{ "it stops and starts again, each time with all of it", stops_and_starts },

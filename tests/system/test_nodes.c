@@ -33,7 +33,7 @@ static const char *const four_nodes[] = { "HWLOC_SYNTHETIC=node:4 pu:1", NULL };
 static const char *const memory_node[] = {
 	"HWLOC_SYNTHETIC=pack:1 [numa(memory=1073741824)] [numa(memory=1073741824)] pu:2", NULL
 };
-static char              xml_variable[XML_PATH_BYTES];
+static char xml_variable[XML_PATH_BYTES];
 static const char *const xml_nodes[] = { xml_variable, NULL };
 
 static const struct setting two = { two_flags, two_nodes };
@@ -49,7 +49,7 @@ struct stocks {
 
 static struct stocks read_stocks(const char *socket)
 {
-	const char   *status = mmbctl(socket, "status --json");
+	const char *status = mmbctl(socket, "status --json");
 	struct stocks s;
 
 	for (int node = 0; node < NODES_MAX; node++) {
@@ -67,7 +67,7 @@ static struct stocks read_stocks(const char *socket)
 static bool grown_by(int node, int64_t now, int64_t before, int64_t by)
 {
 	int64_t tolerance = node ? 0 : OWN_MEMORY;
-	bool    right = now - before >= by && now - before <= by + tolerance;
+	bool right = now - before >= by && now - before <= by + tolerance;
 
 	if (!right)
 		printf("  node %d: %lld grew by %lld, not by %lld\n", node, (long long)before,
@@ -82,8 +82,8 @@ static void expect_growth(struct actor *a, const struct stocks *before, const in
 	struct stocks now = read_stocks(a->socket);
 
 	for (int node = 0; node < NODES_MAX && now.reserve[node] >= 0; node++) {
-		CLIENT_EXPECT(grown_by(node, now.committed[node], before->committed[node],
-				       by[node]));
+		CLIENT_EXPECT(
+			grown_by(node, now.committed[node], before->committed[node], by[node]));
 		CLIENT_EXPECT(grown_by(node, now.present[node], before->present[node],
 				       present ? by[node] : 0));
 	}
@@ -93,7 +93,7 @@ static void expect_growth(struct actor *a, const struct stocks *before, const in
 static int64_t zone_figure(const char *socket, int node, const char *zone, const char *name)
 {
 	const char *text = mmbctl(socket, "zoneinfo");
-	char        header[48];
+	char header[48];
 
 	snprintf(header, sizeof(header), "Node %d, zone %8s", node, zone);
 	text = text ? strstr(text, header) : NULL;
@@ -103,8 +103,8 @@ static int64_t zone_figure(const char *socket, int node, const char *zone, const
 static void expect_reported(const struct setting *setting, int nr, const char *source)
 {
 	struct fixture *f;
-	struct stocks   s;
-	char            line[64];
+	struct stocks s;
+	char line[64];
 
 	stage_set(setting);
 	f = stage_begin();
@@ -131,12 +131,12 @@ static void stocks_are_split(void)
 
 /* ---- regions ---- */
 
-static struct mmb_region *region_with(struct actor *a, size_t bytes, uint32_t policy,
-				      uint64_t mask)
+static struct mmb_region *region_with(struct actor *a, size_t bytes, uint32_t policy, uint64_t mask)
 {
-	const struct mmb_region_options options = { .size = sizeof(options), .node_policy = policy,
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .node_policy = policy,
 						    .node_mask = mask };
-	struct mmb_region              *region = NULL;
+	struct mmb_region *region = NULL;
 
 	if (mmb_region_create(a->pool, bytes, &options, &region))
 		printf("  %s\n", mmb_error());
@@ -146,10 +146,11 @@ static struct mmb_region *region_with(struct actor *a, size_t bytes, uint32_t po
 
 static int refused_with(struct actor *a, size_t bytes, uint32_t policy, uint64_t mask)
 {
-	const struct mmb_region_options options = { .size = sizeof(options), .node_policy = policy,
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .node_policy = policy,
 						    .node_mask = mask };
-	struct mmb_region              *region = NULL;
-	int                             error;
+	struct mmb_region *region = NULL;
+	int error;
 
 	error = mmb_region_create(a->pool, bytes, &options, &region);
 	CLIENT_EXPECT(!region);
@@ -170,9 +171,9 @@ static void fill_and_expect(struct actor *a, struct mmb_region *region, const in
 
 static void bind_region(struct actor *a)
 {
-	const int64_t      by[NODES_MAX] = { 0, BYTES };
+	const int64_t by[NODES_MAX] = { 0, BYTES };
 	struct mmb_region *region;
-	struct stocks      before;
+	struct stocks before;
 
 	act_pool(a, 0);
 	before = read_stocks(a->socket);
@@ -188,8 +189,8 @@ static void bind_region(struct actor *a)
 static void fill_one_node(struct actor *a)
 {
 	struct stocks before, after;
-	char          figure[32];
-	int64_t       most;
+	char figure[32];
+	int64_t most;
 
 	act_pool(a, 0);
 	before = read_stocks(a->socket);
@@ -216,9 +217,9 @@ static void bind(void)
 
 static void interleave_all(struct actor *a)
 {
-	const int64_t      by[NODES_MAX] = { BYTES / 4, BYTES / 4, BYTES / 4, BYTES / 4 };
+	const int64_t by[NODES_MAX] = { BYTES / 4, BYTES / 4, BYTES / 4, BYTES / 4 };
 	struct mmb_region *region;
-	struct stocks      before, after;
+	struct stocks before, after;
 
 	act_pool(a, 0);
 	before = read_stocks(a->socket);
@@ -245,9 +246,9 @@ static void interleave_some(struct actor *a)
 /* More than one node has: the rest of the allowed ones take over. */
 static void interleave_beyond(struct actor *a)
 {
-	int64_t       by[NODES_MAX] = { 0 };
+	int64_t by[NODES_MAX] = { 0 };
 	struct stocks before;
-	int64_t       most;
+	int64_t most;
 
 	act_pool(a, 0);
 	region_with(a, 40 * MIB, MMB_NODE_BIND, 2);
@@ -268,9 +269,9 @@ static void interleave(void)
 
 static void prefer(struct actor *a)
 {
-	int64_t       by[NODES_MAX] = { 0, 0, BYTES, 0 };
+	int64_t by[NODES_MAX] = { 0, 0, BYTES, 0 };
 	struct stocks before;
-	int64_t       most;
+	int64_t most;
 
 	act_pool(a, 0);
 	before = read_stocks(a->socket);
@@ -290,7 +291,7 @@ static void prefer_a_node(void)
 /* CPU n is on node n. */
 static void stay_local(struct actor *a)
 {
-	int64_t       by[NODES_MAX] = { 0 };
+	int64_t by[NODES_MAX] = { 0 };
 	struct stocks before;
 
 	act_on_cpu((int)a->place);
@@ -316,8 +317,9 @@ static void local(void)
 static void impossible_policies(struct actor *a)
 {
 	const struct mmb_pool_options options = { .size = sizeof(options),
-						  .node_policy = MMB_NODE_BIND, .node_mask = 4 };
-	struct mmb_pool              *pool = NULL;
+						  .node_policy = MMB_NODE_BIND,
+						  .node_mask = 4 };
+	struct mmb_pool *pool = NULL;
 
 	act_pool(a, 0);
 	CLIENT_EXPECT_EQ(refused_with(a, PAGE, MMB_NODE_BIND, 4), -EINVAL);
@@ -337,7 +339,8 @@ static void policies_that_cannot_be(void)
 
 static void pool_with(struct actor *a, uint32_t policy, uint64_t mask)
 {
-	const struct mmb_pool_options options = { .size = sizeof(options), .node_policy = policy,
+	const struct mmb_pool_options options = { .size = sizeof(options),
+						  .node_policy = policy,
 						  .node_mask = mask };
 
 	act_open(a);
@@ -475,7 +478,7 @@ static const char xml[] =
 static void use_xml_nodes(struct actor *a)
 {
 	struct stocks before, after;
-	int           near;
+	int near;
 
 	act_pool(a, 0);
 	before = read_stocks(a->socket);
@@ -493,7 +496,7 @@ static void use_xml_nodes(struct actor *a)
 static void nodes_from_xml(void)
 {
 	char path[] = "/tmp/mmb-test-nodes-XXXXXX";
-	int  fd = mkstemp(path);
+	int fd = mkstemp(path);
 
 	EXPECT(fd >= 0);
 	EXPECT_EQ(write(fd, xml, strlen(xml)), (ssize_t)strlen(xml));

@@ -53,8 +53,7 @@ static void all_orders(struct actor *a)
 		}
 	for (unsigned int order = 0; order <= MMB_ORDER_MAX; order++)
 		for (uint64_t i = 0; i < EACH - order / 4; i++) {
-			CLIENT_EXPECT(is_stamped(runs[order][i], run_bytes(order),
-						 order * 10 + i));
+			CLIENT_EXPECT(is_stamped(runs[order][i], run_bytes(order), order * 10 + i));
 			mmb_free_pages(a->pool, runs[order][i], order);
 		}
 	CLIENT_EXPECT(!mmb_alloc_pages(a->pool, MMB_ORDER_MAX + 1, 0) && errno == EINVAL);
@@ -119,7 +118,7 @@ static void one_address(void)
 /* NOWAIT and ATOMIC take what is free already: that may be no large run. */
 static void use_flags(struct actor *a, unsigned int order, unsigned int gfp, uint64_t seed)
 {
-	bool  hasty = gfp & (MMB_GFP_NOWAIT | MMB_GFP_ATOMIC) && order > 3;
+	bool hasty = gfp & (MMB_GFP_NOWAIT | MMB_GFP_ATOMIC) && order > 3;
 	char *run = hasty ? mmb_alloc_pages(a->pool, order, gfp) : take(a, order, gfp);
 
 	if (!run) {
@@ -137,15 +136,26 @@ static void use_flags(struct actor *a, unsigned int order, unsigned int gfp, uin
 static void every_flag(struct actor *a)
 {
 	static const unsigned int good[] = {
-		MMB_GFP_KERNEL, MMB_GFP_NOWAIT, MMB_GFP_ATOMIC, MMB_GFP_NORETRY,
-		MMB_GFP_RETRY_MAYFAIL, MMB_GFP_NOFAIL, MMB_GFP_THISNODE, MMB_GFP_MOVABLE,
-		MMB_GFP_RECLAIMABLE, MMB_GFP_MOVABLE | MMB_GFP_NOFAIL | MMB_GFP_THISNODE,
+		MMB_GFP_KERNEL,
+		MMB_GFP_NOWAIT,
+		MMB_GFP_ATOMIC,
+		MMB_GFP_NORETRY,
+		MMB_GFP_RETRY_MAYFAIL,
+		MMB_GFP_NOFAIL,
+		MMB_GFP_THISNODE,
+		MMB_GFP_MOVABLE,
+		MMB_GFP_RECLAIMABLE,
+		MMB_GFP_MOVABLE | MMB_GFP_NOFAIL | MMB_GFP_THISNODE,
 		MMB_GFP_NOWAIT | MMB_GFP_RECLAIMABLE,
 	};
 	static const unsigned int bad[] = {
-		1u << 30, 512, MMB_GFP_MOVABLE | MMB_GFP_RECLAIMABLE,
-		MMB_GFP_NOFAIL | MMB_GFP_NOWAIT, MMB_GFP_NOFAIL | MMB_GFP_ATOMIC,
-		MMB_GFP_NOFAIL | MMB_GFP_NORETRY, MMB_GFP_NOFAIL | MMB_GFP_RETRY_MAYFAIL,
+		1u << 30,
+		512,
+		MMB_GFP_MOVABLE | MMB_GFP_RECLAIMABLE,
+		MMB_GFP_NOFAIL | MMB_GFP_NOWAIT,
+		MMB_GFP_NOFAIL | MMB_GFP_ATOMIC,
+		MMB_GFP_NOFAIL | MMB_GFP_NORETRY,
+		MMB_GFP_NOFAIL | MMB_GFP_RETRY_MAYFAIL,
 	};
 	static const unsigned int sizes[] = { 0, 3, 5, 9 };
 
@@ -169,7 +179,7 @@ static void gfp_flags(void)
 /* The blocks that pagetypeinfo counts for a type. */
 static long blocks_of(const char *socket, unsigned int column)
 {
-	const char   *text = mmbctl(socket, "pagetypeinfo");
+	const char *text = mmbctl(socket, "pagetypeinfo");
 	unsigned long blocks[8] = { 0 };
 
 	text = text ? strstr(text, "Number of blocks type") : NULL;
@@ -183,7 +193,7 @@ static long blocks_of(const char *socket, unsigned int column)
 static void migratetypes(struct actor *a)
 {
 	enum { UNMOVABLE, MOVABLE, RECLAIMABLE };
-	long  before[3];
+	long before[3];
 	char *movable, *reclaimable;
 
 	act_pool(a, 0);
@@ -226,9 +236,9 @@ static void use_all(struct actor *a, char **runs, unsigned int nr)
 static void use_up_pool(struct actor *a)
 {
 	struct mmb_pool_stat stat = { .size = sizeof(stat) };
-	struct mmb_region   *region;
-	char                *runs[RUNS_MAX];
-	unsigned int         nr;
+	struct mmb_region *region;
+	char *runs[RUNS_MAX];
+	unsigned int nr;
 
 	act_pool(a, 16 * MIB);
 	nr = take_all(a, runs, 0);
@@ -253,8 +263,8 @@ static void use_up_pool(struct actor *a)
 static void use_up_reserve(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *runs[RUNS_MAX];
-	unsigned int       nr;
+	char *runs[RUNS_MAX];
+	unsigned int nr;
 
 	act_pool(a, 0);
 	nr = take_all(a, runs, 0);
@@ -285,7 +295,7 @@ static void insist(struct actor *a)
 {
 	const struct mmb_open_options options = { .size = sizeof(options),
 						  .operation_timeout_ms = 300 };
-	char                         *runs[RUNS_MAX];
+	char *runs[RUNS_MAX];
 
 	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
 	act_pool(a, 8 * MIB);
@@ -314,7 +324,7 @@ static void wait_for_memory(struct actor *a)
 
 static void hoard_for_a_while(struct actor *a)
 {
-	char        *runs[RUNS_MAX];
+	char *runs[RUNS_MAX];
 	unsigned int nr;
 
 	act_common_pool(a);
@@ -404,7 +414,7 @@ static void freeing_anothers(void)
 static void watch_pool(struct actor *a)
 {
 	struct mmb_pool_stat stat = { .size = sizeof(stat) };
-	uint64_t             arena;
+	uint64_t arena;
 
 	act_common_pool(a);
 	cue(1);
@@ -505,7 +515,7 @@ static void hold_many(struct actor *a)
 static void count_requests(struct actor *a)
 {
 	static const unsigned int cached[] = { 0, 1, 2, 3, 9 };
-	int64_t                   before;
+	int64_t before;
 
 	act_pool(a, 0);
 	for (size_t i = 0; i < sizeof(cached) / sizeof(cached[0]); i++) {
@@ -531,15 +541,15 @@ enum { THREADS = 4, BELT = 256, THREAD_RUNS = 5000 };
 static _Atomic(char *) belt[BELT];
 
 struct worker {
-	pthread_t     thread;
+	pthread_t thread;
 	struct actor *a;
-	uint64_t      seed;
+	uint64_t seed;
 };
 
 static void *pass_on(void *argument)
 {
 	struct worker *w = argument;
-	uint64_t       state = w->seed;
+	uint64_t state = w->seed;
 
 	for (int i = 0; i < THREAD_RUNS; i++) {
 		char *run = take(w->a, 0, 0);
@@ -581,7 +591,7 @@ static void threads(void)
 static void expect_stray(const char *at)
 {
 	struct mmb_fault_info info = { .size = sizeof(info) };
-	char                  value;
+	char value;
 
 	CLIENT_EXPECT_EQ(touch_read(at, &value), SIGBUS);
 	CLIENT_EXPECT_EQ(mmb_fault_info(at, &info), 0);
@@ -593,7 +603,7 @@ static void expect_stray(const char *at)
 static void touch_beyond(struct actor *a)
 {
 	struct mmb_fault_info info = { .size = sizeof(info) };
-	char                 *run, *wild;
+	char *run, *wild;
 
 	act_pool(a, 0);
 	run = take(a, HUGE_ORDER, 0);
@@ -609,9 +619,9 @@ static void touch_beyond(struct actor *a)
 /* Whoever touched a place too early must be able to use it when it is granted at last. */
 static void touch_early(struct actor *a)
 {
-	char        *runs[RUNS_MAX], *wild;
+	char *runs[RUNS_MAX], *wild;
 	unsigned int nr;
-	bool         came = false;
+	bool came = false;
 
 	act_pool(a, 0);
 	wild = take(a, HUGE_ORDER, 0) + 24 * MIB;

@@ -28,9 +28,10 @@ static uint32_t page_size;
 
 static struct mmb_region *open_as(struct actor *a, unsigned int open_flags, size_t bytes)
 {
-	const struct mmb_region_options options = { .size = sizeof(options), .mode = 0644,
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .mode = 0644,
 						    .page_size = page_size };
-	struct mmb_region              *region = NULL;
+	struct mmb_region *region = NULL;
 
 	if (mmb_region_open(a->pool, "r", bytes, open_flags, &options, &region))
 		printf("  %s\n", mmb_error());
@@ -41,7 +42,7 @@ static struct mmb_region *open_as(struct actor *a, unsigned int open_flags, size
 static void write_for_reader(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at;
+	char *at;
 
 	act_common_pool(a);
 	region = open_as(a, MMB_REGION_CREATE, BYTES);
@@ -66,7 +67,7 @@ static void write_for_reader(struct actor *a)
 static void read_only(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at;
+	char *at;
 
 	act_common_pool(a);
 	await(1);
@@ -157,7 +158,8 @@ static void ask_for_changes(struct actor *a)
 	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, BYTES,
 					   &(struct mmb_region_options){
 						   .size = sizeof(struct mmb_region_options),
-						   .flags = MMB_REGION_READONLY }, &other),
+						   .flags = MMB_REGION_READONLY },
+					   &other),
 			 -EINVAL);
 	/* Its own copy, if it makes its window writable: nobody else sees that. */
 	CLIENT_EXPECT_EQ(mprotect(act_at(region), PAGE, PROT_READ | PROT_WRITE), 0);
@@ -189,7 +191,7 @@ static void try_descriptor(int fd)
 static void try_map_files(const char *at)
 {
 	char path[96];
-	int  fd;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)(uintptr_t)at,
 		 (unsigned long)(uintptr_t)at + BYTES);
@@ -199,9 +201,9 @@ static void try_map_files(const char *at)
 
 static void reopen(struct actor *a)
 {
-	static struct raw            r;
+	static struct raw r;
 	const struct raw_region_want want = { .name = "r", .flags = MMB_REGION_READONLY };
-	struct raw_region            region;
+	struct raw_region region;
 
 	await(1);
 	CLIENT_EXPECT_EQ(raw_session(&r, a->socket, "stranger"), 0);

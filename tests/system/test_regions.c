@@ -16,8 +16,8 @@
 
 enum { BYTES = 2 * MIB, PAGES = BYTES / PAGE };
 
-static const char *const base_flags[] = { "--memory.reserve=96M",
-					  "--memory.pass_userfaultfd=all", NULL };
+static const char *const base_flags[] = { "--memory.reserve=96M", "--memory.pass_userfaultfd=all",
+					  NULL };
 static const char *const huge_flags[] = { "--memory.reserve=96M", "--memory.reserve_huge=64M",
 					  "--memory.pass_userfaultfd=all", NULL };
 static const struct setting base_setting = { .flags = base_flags };
@@ -48,8 +48,8 @@ static bool says(const char *part)
 static void use_region(struct mmb_region *region, uint64_t page_size)
 {
 	struct mmb_region_stat stat = act_stat(region);
-	size_t                 length = mmb_region_length(region);
-	char                  *at = act_at(region);
+	size_t length = mmb_region_length(region);
+	char *at = act_at(region);
 
 	CLIENT_EXPECT_EQ(stat.length, length);
 	CLIENT_EXPECT_EQ(stat.page_size, page_size);
@@ -88,8 +88,8 @@ static struct mmb_region *huge_region(struct actor *a, const char *name, size_t 
 {
 	const struct mmb_region_options options = { .size = sizeof(options),
 						    .page_size = HUGE_PAGE };
-	struct mmb_region              *region = NULL;
-	int                             error;
+	struct mmb_region *region = NULL;
+	int error;
 
 	error = name ? mmb_region_open(a->pool, name, bytes, MMB_REGION_CREATE, &options, &region)
 		     : mmb_region_create(a->pool, bytes, &options, &region);
@@ -114,7 +114,7 @@ static void huge_pages(struct actor *a)
 static void play_huge(const char *hugetlb)
 {
 	struct fixture *f = stage_begin();
-	const char     *regions;
+	const char *regions;
 
 	CAST(ROLE(huge_pages));
 	EXPECT(cue_comes(1));
@@ -138,12 +138,20 @@ static void pages_of_2_mib_without_hugetlb(void)
 
 static void huge_words(struct actor *a)
 {
-	static const struct { size_t length; uint32_t page_size; } wrong[] = {
-		{ HUGE_PAGE + PAGE, HUGE_PAGE }, { PAGE, HUGE_PAGE }, { PAGE + 1, PAGE },
-		{ BYTES, 8192 }, { BYTES, 1 }, { 0, PAGE }, { SIZE_MAX & ~(size_t)(PAGE - 1), PAGE },
+	static const struct {
+		size_t length;
+		uint32_t page_size;
+	} wrong[] = {
+		{ HUGE_PAGE + PAGE, HUGE_PAGE },
+		{ PAGE, HUGE_PAGE },
+		{ PAGE + 1, PAGE },
+		{ BYTES, 8192 },
+		{ BYTES, 1 },
+		{ 0, PAGE },
+		{ SIZE_MAX & ~(size_t)(PAGE - 1), PAGE },
 	};
 	struct mmb_region_options options = { .size = sizeof(options) };
-	struct mmb_region        *region = NULL;
+	struct mmb_region *region = NULL;
 
 	act_pool(a, 0);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -164,7 +172,7 @@ static void lengths_and_page_sizes(void)
 static void share_first(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at;
+	char *at;
 
 	act_common_pool(a);
 	region = act_named(a, "shared", BYTES);
@@ -185,7 +193,7 @@ static void share_first(struct actor *a)
 static void share_second(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at;
+	char *at;
 
 	act_common_pool(a);
 	await(1);
@@ -209,8 +217,8 @@ static void shared_at_one_address(void)
 static void open_rules(struct actor *a)
 {
 	struct mmb_region_options options = { .size = sizeof(options), .page_size = HUGE_PAGE };
-	struct mmb_region        *region, *other = NULL;
-	const unsigned int        both = MMB_REGION_CREATE | MMB_REGION_EXCL;
+	struct mmb_region *region, *other = NULL;
+	const unsigned int both = MMB_REGION_CREATE | MMB_REGION_EXCL;
 
 	act_pool(a, 0);
 	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "r", BYTES, 0, NULL, &other), -ENOENT);
@@ -244,7 +252,7 @@ static void create_excl_and_mismatches(void)
 static void open_twice(struct actor *a)
 {
 	struct mmb_region *one, *two;
-	char              *first, *second;
+	char *first, *second;
 
 	act_pool(a, 0);
 	one = act_named(a, "twice", BYTES);
@@ -370,8 +378,8 @@ static char *free_range(void)
 static void choose_address(struct actor *a)
 {
 	struct mmb_region_options options = { .size = sizeof(options), .mode = 0666 };
-	struct mmb_region        *region = NULL;
-	char                     *wanted = free_range(), *taken;
+	struct mmb_region *region = NULL;
+	char *wanted = free_range(), *taken;
 
 	act_common_pool(a);
 	options.address = wanted + 1;
@@ -383,8 +391,8 @@ static void choose_address(struct actor *a)
 	CLIENT_EXPECT(!region);
 	CLIENT_EXPECT_EQ(*taken, 42);
 	munmap(taken, PAGE);
-	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "placed", BYTES, MMB_REGION_CREATE, &options,
-					 &region), 0);
+	CLIENT_EXPECT_EQ(
+		mmb_region_open(a->pool, "placed", BYTES, MMB_REGION_CREATE, &options, &region), 0);
 	CLIENT_EXPECT(act_at(region) == wanted);
 	stamp(wanted, BYTES, 1);
 	atomic_store(&board->number[0], (uintptr_t)wanted);
@@ -397,7 +405,7 @@ static void choose_address(struct actor *a)
 static void come_second(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *blocked;
+	char *blocked;
 
 	act_common_pool(a);
 	await(1);
@@ -420,12 +428,15 @@ static void addresses(void)
 
 static const struct {
 	const char *name;
-	uint32_t    mode;
-	int         read, write; /* what a stranger gets */
+	uint32_t mode;
+	int read, write; /* what a stranger gets */
 } doors[] = {
-	{ "private", 0600, -EACCES, -EACCES }, { "public", 0644, 0, -EACCES },
-	{ "open", 0666, 0, 0 },		       { "unset", 0, -EACCES, -EACCES },
-	{ "group", 0660, -EACCES, -EACCES },   { "blind", 0622, -EACCES, -EACCES },
+	{ "private", 0600, -EACCES, -EACCES },
+	{ "public", 0644, 0, -EACCES },
+	{ "open", 0666, 0, 0 },
+	{ "unset", 0, -EACCES, -EACCES },
+	{ "group", 0660, -EACCES, -EACCES },
+	{ "blind", 0622, -EACCES, -EACCES },
 };
 enum { NR_DOORS = sizeof(doors) / sizeof(doors[0]) };
 
@@ -439,7 +450,8 @@ static void make_doors(struct actor *a)
 						      .mode = doors[i].mode };
 
 		CLIENT_EXPECT_EQ(mmb_region_open(a->pool, doors[i].name, BYTES, MMB_REGION_CREATE,
-						 &options, &region[i]), 0);
+						 &options, &region[i]),
+				 0);
 		stamp(act_at(region[i]), PAGE, i);
 	}
 	cue(1);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,16 +46,16 @@ static bool is_half_written(const char *at)
 	} while (0)
 
 static struct {
-	struct actor      *a;
+	struct actor *a;
 	struct mmb_region *region, *named;
-	char              *at, *run;
+	char *at, *run;
 } mine;
 
 static int use_what_is_the_parents(void)
 {
 	struct mmb_region_stat stat = { .size = sizeof(stat) };
-	struct mmb_region     *other;
-	char                   value;
+	struct mmb_region *other;
+	char value;
 
 	CHILD_EXPECT(mmb_region_stat(mine.region, &stat) == -EOWNERDEAD);
 	CHILD_EXPECT(mmb_region_advise(mine.region, 0, PAGE, MMB_ADVISE_DONTNEED) == -EOWNERDEAD);
@@ -73,7 +74,7 @@ static int use_what_is_the_parents(void)
 
 static int open_anew(void)
 {
-	struct actor       own = { .socket = mine.a->socket };
+	struct actor own = { .socket = mine.a->socket };
 	struct mmb_region *region;
 
 	act_common_pool(&own);
@@ -93,7 +94,7 @@ static pid_t fork_unseen(void)
 
 static void child_does(pid_t (*make)(void), int (*body)(void))
 {
-	int   status;
+	int status;
 	pid_t child;
 
 	fflush(stdout);
@@ -149,7 +150,7 @@ static void *fork_in_a_loop(void *stop)
 static void fault_while_forking(struct actor *a)
 {
 	static atomic_bool stop;
-	pthread_t          forker;
+	pthread_t forker;
 
 	act_pool(a, 0);
 	CLIENT_EXPECT_EQ(pthread_create(&forker, NULL, fork_in_a_loop, &stop), 0);
@@ -175,8 +176,8 @@ static void faults_while_forking(void)
 static char *place_for(size_t bytes)
 {
 	static uintptr_t next = 0x120000000000;
-	char            *at = mmap((void *)next, bytes, PROT_NONE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	char *at = mmap((void *)next, bytes, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	CLIENT_EXPECT((uintptr_t)at == next);
 	next += bytes;
@@ -186,8 +187,8 @@ static char *place_for(size_t bytes)
 static void move_whole(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at, *to;
-	char               value = 1;
+	char *at, *to;
+	char value = 1;
 
 	act_pool(a, 0);
 	region = half_written(a);
@@ -215,7 +216,7 @@ static void move_whole(struct actor *a)
 static void move_part(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at, *to;
+	char *at, *to;
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
@@ -240,9 +241,9 @@ static void move_part(struct actor *a)
 static void touch_after_close(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *to;
-	char               value = 1;
-	int                signal_number;
+	char *to;
+	char value = 1;
+	int signal_number;
 
 	act_pool(a, 0);
 	region = half_written(a);
@@ -269,17 +270,17 @@ enum { MOVERS = 4, MOVES = 200 };
 
 struct mover {
 	pthread_t thread;
-	char     *at, *to;
+	char *at, *to;
 };
 
 static void *move_to_and_fro(void *argument)
 {
 	struct mover *m = argument;
-	char         *at = m->at, *to = m->to;
+	char *at = m->at, *to = m->to;
 
 	for (uint64_t i = 1; i <= MOVES; i++) {
 		uint64_t *word;
-		char     *swap = at;
+		char *swap = at;
 
 		CLIENT_EXPECT(mremap(at, PART, PART, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
 		at = to;
@@ -297,7 +298,7 @@ static void *move_to_and_fro(void *argument)
 static void move_in_threads(struct actor *a)
 {
 	struct mmb_region *region;
-	struct mover       movers[MOVERS];
+	struct mover movers[MOVERS];
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
@@ -306,8 +307,8 @@ static void move_in_threads(struct actor *a)
 		movers[i].to = place_for(PART);
 	}
 	for (int i = 0; i < MOVERS; i++)
-		CLIENT_EXPECT_EQ(pthread_create(&movers[i].thread, NULL, move_to_and_fro,
-						&movers[i]), 0);
+		CLIENT_EXPECT_EQ(
+			pthread_create(&movers[i].thread, NULL, move_to_and_fro, &movers[i]), 0);
 	for (int i = 0; i < MOVERS; i++)
 		pthread_join(movers[i].thread, NULL);
 }
@@ -322,8 +323,8 @@ static void moves_and_faults_at_once(void)
 static void unmap_middle(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at, *own;
-	char               value;
+	char *at, *own;
+	char value;
 
 	act_pool(a, 0);
 	region = half_written(a);
@@ -365,13 +366,13 @@ static void unmaps(void)
 	PLAY(ROLE(unmap_all));
 }
 
-/* ---- mprotect, MADV_DONTNEED, mlock ---- */
+/* ---- mprotect, MADV_DONTNEED, mlock (past AddressSanitizer, which makes nothing of it) ---- */
 
 static void protect(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *at;
-	char               value = 1;
+	char *at;
+	char value = 1;
 
 	act_pool(a, 0);
 	region = half_written(a);
@@ -391,8 +392,8 @@ static void protect(struct actor *a)
 static void drop_own_entries(struct actor *a)
 {
 	struct mmb_region *region;
-	uint64_t           faults;
-	char              *at;
+	uint64_t faults;
+	char *at;
 
 	act_pool(a, 0);
 	region = half_written(a);
@@ -418,10 +419,10 @@ static void protection_and_entries(void)
 static void lock_future(struct actor *a)
 {
 	struct mmb_region *region;
-	char              *run;
+	char *run;
 
 	act_open(a);
-	CLIENT_EXPECT_EQ(mlockall(MCL_FUTURE), 0);
+	CLIENT_EXPECT_EQ(syscall(SYS_mlockall, MCL_FUTURE), 0);
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	CLIENT_EXPECT_EQ(act_stat(region).resident, 0);
@@ -441,13 +442,13 @@ static void lock_window(struct actor *a)
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	stamp(act_at(region), PAGE, 1);
-	CLIENT_EXPECT_EQ(mlock(act_at(region), BYTES), 0);
+	CLIENT_EXPECT_EQ(syscall(SYS_mlock, act_at(region), BYTES), 0);
 	CLIENT_EXPECT_EQ(act_stat(region).resident, BYTES);
 	CLIENT_EXPECT(is_stamped(act_at(region), PAGE, 1));
 	CLIENT_EXPECT(is_zero(act_at(region) + PAGE, BYTES - PAGE));
 	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, BYTES, MMB_ADVISE_DONTNEED), 0);
 	CLIENT_EXPECT(is_zero(act_at(region), BYTES));
-	CLIENT_EXPECT_EQ(munlock(act_at(region), BYTES), 0);
+	CLIENT_EXPECT_EQ(syscall(SYS_munlock, act_at(region), BYTES), 0);
 	mmb_region_close(region);
 }
 
@@ -463,14 +464,16 @@ static void mlocks_future(void)
 }
 
 static const struct test_case cases[] = {
-	{ "fork: the child's handles give -EOWNERDEAD, its touches SIGSEGV; the parent is as before",
+	{ "fork: the child's handles give -EOWNERDEAD, its touches SIGSEGV; the parent is as "
+	  "before",
 	  forks },
 	{ "faults are right while the process forks in a loop", faults_while_forking },
 	{ "mremap: contents are right at the new address; never zeros, also after close", moves },
 	{ "mremap in threads that fault at once", moves_and_faults_at_once },
 	{ "munmap of a part or of all is harmless, and close takes only what is the region's",
 	  unmaps },
-	{ "mprotect and MADV_DONTNEED by the client: the contents come back", protection_and_entries },
+	{ "mprotect and MADV_DONTNEED by the client: the contents come back",
+	  protection_and_entries },
 	{ "mlock of a window makes it resident", mlocks },
 	{ "mlockall(MCL_FUTURE): nothing gets into a region or an arena behind the broker",
 	  mlocks_future },

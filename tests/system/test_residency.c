@@ -13,8 +13,7 @@ enum { BYTES = 2 * MIB, PAGES = BYTES / PAGE };
 
 static const char *const base_flags[] = { "--memory.reserve=96M", NULL };
 static const struct setting base_setting = { .flags = base_flags };
-static const char *const crowd_flags[] = { "--memory.reserve=512M",
-					   "--limits.sessions_per_uid=300",
+static const char *const crowd_flags[] = { "--memory.reserve=512M", "--limits.sessions_per_uid=300",
 					   "--limits.regions_per_uid=12000", NULL };
 static const struct setting crowd_setting = { .flags = crowd_flags };
 
@@ -106,10 +105,10 @@ static void locked(void)
 static void count_touches(struct actor *a)
 {
 	struct mmb_region_stat stat;
-	struct mmb_region     *region;
-	uint64_t               state = test_seed(), page;
-	bool                   touched[PAGES] = { false };
-	uint64_t               nr = 0, writes = 0;
+	struct mmb_region *region;
+	uint64_t state = test_seed(), page;
+	bool touched[PAGES] = { false };
+	uint64_t nr = 0, writes = 0;
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
@@ -144,7 +143,7 @@ static void statistics(void)
 static uint64_t grantable(const char *socket)
 {
 	static const char base[] = "\"stock\":\"base\"";
-	const char       *status = mmbctl(socket, "status --json");
+	const char *status = mmbctl(socket, "status --json");
 
 	return (uint64_t)(json_number(status, base, "reserve") -
 			  json_number(status, base, "margin") -
@@ -158,7 +157,7 @@ struct totals {
 static struct totals totals(const char *socket)
 {
 	static const char base[] = "\"stock\":\"base\"";
-	const char       *status = mmbctl(socket, "status --json");
+	const char *status = mmbctl(socket, "status --json");
 
 	return (struct totals){
 		.committed = json_number(status, base, "committed"),
@@ -171,9 +170,9 @@ static struct totals totals(const char *socket)
 static void ask_for_too_much(struct actor *a)
 {
 	struct mmb_region *region = NULL;
-	struct totals      before, after;
-	char               figure[32];
-	uint64_t           most;
+	struct totals before, after;
+	char figure[32];
+	uint64_t most;
 
 	act_pool(a, 0);
 	mmb_region_close(act_region(a, PAGE, 0));
@@ -198,7 +197,7 @@ static void ask_for_too_much(struct actor *a)
 static void ask_beyond_max(struct actor *a)
 {
 	struct mmb_pool_stat stat = { .size = sizeof(stat) };
-	struct mmb_region   *region, *other = NULL;
+	struct mmb_region *region, *other = NULL;
 
 	act_pool(a, BYTES);
 	region = act_region(a, BYTES - PAGE, 0);
@@ -225,7 +224,7 @@ static void refusals(void)
 static struct mmb_region *take_most(struct actor *a, uint64_t share)
 {
 	struct mmb_region *region = NULL;
-	uint64_t           bytes = grantable(a->socket) / share & ~(uint64_t)(HUGE_PAGE - 1);
+	uint64_t bytes = grantable(a->socket) / share & ~(uint64_t)(HUGE_PAGE - 1);
 
 	while (bytes && mmb_region_create(a->pool, bytes, NULL, &region))
 		bytes -= HUGE_PAGE;
@@ -238,7 +237,7 @@ enum { NR_FILLERS = 2 };
 static void fill(struct actor *a)
 {
 	struct mmb_region *region, *more = NULL;
-	size_t             length;
+	size_t length;
 
 	act_pool(a, 0);
 	if (a->place)
@@ -298,7 +297,7 @@ static void settle(struct actor *a, struct mmb_region **regions)
 static void come_in_numbers(struct actor *a)
 {
 	static struct mmb_region *regions[CROWD_SESSIONS][CROWD_REGIONS];
-	struct mmb               *sessions[CROWD_SESSIONS];
+	struct mmb *sessions[CROWD_SESSIONS];
 
 	for (int i = 0; i < CROWD_SESSIONS; i++) {
 		settle(a, regions[i]);
@@ -322,9 +321,9 @@ static bool all_are_in(void *unused)
 
 static void ten_thousand_regions(void)
 {
-	const struct role      role = ROLE(come_in_numbers);
+	const struct role role = ROLE(come_in_numbers);
 	struct broker_counters now;
-	struct fixture        *f;
+	struct fixture *f;
 
 	stage_set(&crowd_setting);
 	f = stage_begin();

@@ -34,7 +34,7 @@ static const struct setting passed_to_others = { .flags = other_group_flags };
 /* A file of the given contents, to read from and write to. */
 static int file_with(uint64_t seed, size_t bytes)
 {
-	int   fd = memfd_create("file", MFD_CLOEXEC);
+	int fd = memfd_create("file", MFD_CLOEXEC);
 	void *at;
 
 	CLIENT_EXPECT(fd >= 0);
@@ -50,7 +50,7 @@ static int file_with(uint64_t seed, size_t bytes)
 static bool file_is_zero(int fd, size_t bytes)
 {
 	void *at = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-	bool  zero;
+	bool zero;
 
 	CLIENT_EXPECT(at != MAP_FAILED);
 	zero = is_zero(at, bytes);
@@ -61,7 +61,7 @@ static bool file_is_zero(int fd, size_t bytes)
 static int64_t unprivileged_sysctl(void)
 {
 	FILE *file = fopen("/proc/sys/vm/unprivileged_userfaultfd", "re");
-	int   value = 1;
+	int value = 1;
 
 	if (file && fscanf(file, "%d", &value) != 1)
 		value = 1;
@@ -74,7 +74,7 @@ static int64_t unprivileged_sysctl(void)
 
 static void touch_and_stamp(struct mmb_region *region)
 {
-	char  *at = act_at(region);
+	char *at = act_at(region);
 	size_t length = mmb_region_length(region);
 
 	CLIENT_EXPECT(is_zero(at, length / 2));
@@ -85,15 +85,15 @@ static void touch_and_stamp(struct mmb_region *region)
 /* read(2) writes into missing pages, write(2) reads from missing pages. */
 static void by_system_calls(struct actor *a, const struct mmb_region_options *options)
 {
-	const size_t       odd = 3 * PAGE + 123;
+	const size_t odd = 3 * PAGE + 123;
 	struct mmb_region *region;
-	int                fd = file_with(5, BYTES), out = file_with(0, BYTES);
-	char              *at;
+	int fd = file_with(5, BYTES), out = file_with(0, BYTES);
+	char *at;
 
 	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, BYTES, options, &region), 0);
 	at = act_at(region);
-	CLIENT_EXPECT_EQ(pread(fd, at + 100, 8, 0), 8);
-	CLIENT_EXPECT(is_stamped(at + 100, 8, 5));
+	CLIENT_EXPECT_EQ(pread(fd, at + 104, 8, 0), 8);
+	CLIENT_EXPECT(is_stamped(at + 104, 8, 5));
 	CLIENT_EXPECT_EQ(pread(fd, at + 2 * MIB - odd, 2 * odd, 0), 2 * odd);
 	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, BYTES, MMB_ADVISE_DONTNEED), 0);
 	CLIENT_EXPECT_EQ(pread(fd, at, BYTES, 0), BYTES);
@@ -112,9 +112,9 @@ static void by_vectors(struct actor *a)
 {
 	enum { PIECES = 64, PIECE = 1000 };
 	struct mmb_region *region = act_region(a, BYTES, 0);
-	struct iovec       iov[PIECES];
-	int                fd = file_with(6, BYTES);
-	char              *at = act_at(region);
+	struct iovec iov[PIECES];
+	int fd = file_with(6, BYTES);
+	char *at = act_at(region);
 
 	for (size_t i = 0; i < PIECES; i++)
 		iov[i] = (struct iovec){ at + (PIECES - i) * 7 * PAGE + i, PIECE };
@@ -133,8 +133,8 @@ static void full_service(struct actor *a)
 {
 	const struct mmb_region_options small = { .size = sizeof(small) };
 	const struct mmb_region_options huge = { .size = sizeof(huge), .page_size = HUGE_PAGE };
-	struct mmb_region              *region;
-	void                           *run;
+	struct mmb_region *region;
+	void *run;
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
@@ -175,7 +175,7 @@ static void same_user(void)
 /* mmb_open, with what it writes to stderr. */
 static void open_and_listen(struct actor *a, char *said, size_t bytes)
 {
-	int     keep = dup(STDERR_FILENO), paper = memfd_create("stderr", 0);
+	int keep = dup(STDERR_FILENO), paper = memfd_create("stderr", 0);
 	ssize_t got;
 
 	CLIENT_EXPECT(keep >= 0 && paper >= 0);
@@ -193,9 +193,9 @@ static void open_and_listen(struct actor *a, char *said, size_t bytes)
 static void partial_service(struct actor *a)
 {
 	struct mmb_region *region;
-	char               said[1024];
-	int                fd = file_with(7, BYTES), out = file_with(0, BYTES);
-	char              *at;
+	char said[1024];
+	int fd = file_with(7, BYTES), out = file_with(0, BYTES);
+	char *at;
 
 	open_and_listen(a, said, sizeof(said));
 	CLIENT_EXPECT(strstr(said, "libmmbroker: ") && strstr(said, "EFAULT"));

@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <semaphore.h>
 
-#include "base/inject.h"
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
@@ -70,11 +69,13 @@ static void fault(uint64_t page)
 	space_fault(mm, page_address(page), there ? OS_FAULT_MINOR : 0);
 }
 
-/* The client touches the page, which faults if it isn't mapped. */
+/* The client touches the page, which faults if it isn't mapped; and takes its time. */
 static void touch(uint64_t page)
 {
-	if (!mapped(page))
-		fault(page);
+	if (mapped(page))
+		return;
+	fault(page);
+	space_settle();
 }
 
 static uint64_t nr_mapped(uint64_t from, uint64_t to)
@@ -146,9 +147,9 @@ static void a_few_random_faults_between_dont_end_a_streak(void)
 	for (uint64_t page = 0; page < 2000; page++) {
 		if (mapped(page))
 			continue;
-		fault(page);
+		touch(page);
 		for (int i = 1; i < NR_STREAKS; i++)
-			fault(at += 7);
+			touch(at += 7);
 	}
 	EXPECT(nr_touch_faults <= NR_STREAKS * FAULTS_OF_A_START);
 	end();
@@ -196,7 +197,6 @@ static uint64_t streak_until_ahead(void)
 
 	for (uint64_t page = 0; page < PAGES; page++) {
 		touch(page);
-		space_settle();
 		if (fault_stats.nr_ahead > before)
 			return page;
 	}
@@ -223,11 +223,8 @@ static void a_streak_is_made_ahead_but_for_first_pages(void)
 static void a_streak_faults_once_a_block(void)
 {
 	begin();
-	for (uint64_t page = 0; page < PAGES; page++) {
+	for (uint64_t page = 0; page < PAGES; page++)
 		touch(page);
-		if (page % BLOCK == 0)
-			space_settle();
-	}
 	EXPECT(nr_touch_faults <= PAGES / BLOCK + FAULTS_OF_A_START);
 	EXPECT_EQ(region->nr_resident, PAGES);
 	EXPECT_EQ(nr_mapped(0, PAGES), PAGES);
@@ -237,10 +234,8 @@ static void a_streak_faults_once_a_block(void)
 static void large_pages_are_made_ahead_too(void)
 {
 	begin_shift(PAGEBLOCK_SHIFT);
-	for (uint64_t page = 0; page < LARGE_PAGES; page++) {
+	for (uint64_t page = 0; page < LARGE_PAGES; page++)
 		touch(page);
-		space_settle();
-	}
 	EXPECT_EQ(region->nr_resident, LARGE_PAGES);
 	EXPECT(fault_stats.nr_ahead > 0);
 	EXPECT(nr_touch_faults < LARGE_PAGES / 2);
@@ -257,23 +252,6 @@ static void jobs_outlive_their_session(void)
 	space_settle();
 	region = space_region(1, PAGE_SHIFT);
 	mm = space_mm();
-	end();
-}
-
-static void a_job_that_fails_leaves_the_pages_to_faults(void)
-{
-	begin();
-	advise(WINDOW_SEQUENTIAL);
-	inject_arm(INJECT_POPULATE, 2, -ENOMEM); /* the first is the faulting page's */
-	fault(5);
-	space_settle();
-	inject_arm(INJECT_POPULATE, 0, 0);
-	EXPECT_EQ(space_state(region, BLOCK), PAGE_NONE);
-	EXPECT_EQ(space_state(region, 2 * BLOCK), PAGE_PRESENT);
-	space_expect_valid(region, mm);
-	touch(BLOCK);
-	touch(BLOCK + 7);
-	EXPECT(mapped(BLOCK) && mapped(BLOCK + 7));
 	end();
 }
 
@@ -309,6 +287,26 @@ static void let_workers_go(void)
 	space_settle();
 }
 
+static void a_job_that_fails_leaves_the_pages_to_faults(void)
+{
+	begin();
+	hold_up_workers();
+	advise(WINDOW_SEQUENTIAL);
+	fault(5);
+	sem_wait(&arrived);
+	fake_os_set_limit(0, fake_os_used(0, false), 0); /* the host has no page more */
+	let_workers_go();
+	fake_os_set_limit(0, UINT64_MAX, UINT64_MAX);
+	EXPECT_EQ(space_state(region, BLOCK), PAGE_NONE);
+	EXPECT_EQ(space_state(region, 2 * BLOCK), PAGE_NONE);
+	space_expect_valid(region, mm);
+	os = &os_fake;
+	touch(BLOCK);
+	touch(BLOCK + 7);
+	EXPECT(mapped(BLOCK) && mapped(BLOCK + 7));
+	end();
+}
+
 static void whoever_touches_a_job_at_work_is_woken_by_it(void)
 {
 	uint64_t wakes;
@@ -329,18 +327,48 @@ static void whoever_touches_a_job_at_work_is_woken_by_it(void)
 	end();
 }
 
-static void a_job_that_waits_is_taken_over(void)
+/* The job's wake-up goes to the window that it works for. */
+static void another_window_of_the_region_waits_for_no_job(void)
 {
+	uint64_t other = base << 1, at = other + (BLOCK + 9) * PAGE_SIZE;
+	uint64_t wakes;
+
 	begin();
+	space_window(mm, region, other, 2);
 	hold_up_workers();
 	advise(WINDOW_SEQUENTIAL);
+	EXPECT_EQ(mm_set_advice(mm, 2, (struct page_range){ 0, PAGES }, WINDOW_SEQUENTIAL), 0);
 	fault(5);
 	sem_wait(&arrived);
-	fault(2 * BLOCK); /* its job waits behind the one held up */
+	space_fault(mm, other + 5 * PAGE_SIZE, 0);
+	wakes = fake_uffd_wakes(mm->uffd, at);
+	space_fault(mm, at, 0);
+	let_workers_go();
+	EXPECT(fake_uffd_mapped(mm->uffd, at) || fake_uffd_wakes(mm->uffd, at) > wakes);
+	mm_remove_handle(mm, 2);
+	end();
+}
+
+static void a_job_that_waits_is_taken_over(void)
+{
+	struct region *other;
+
+	begin();
+	other = space_region(PAGES / 4, PAGE_SHIFT);
+	space_window(mm, other, base << 1, 2);
+	hold_up_workers();
+	EXPECT_EQ(mm_set_advice(mm, 2, (struct page_range){ 0, PAGES / 4 }, WINDOW_SEQUENTIAL), 0);
+	space_fault(mm, base << 1, 0);
+	sem_wait(&arrived);
+	advise(WINDOW_SEQUENTIAL);
+	fault(5);
+	fault(2 * BLOCK); /* its job waits behind those of the other region */
 	EXPECT(mapped(2 * BLOCK));
 	EXPECT_EQ(nr_mapped(2 * BLOCK, 3 * BLOCK), BLOCK);
 	let_workers_go();
 	EXPECT_EQ(space_state(region, 3 * BLOCK), PAGE_PRESENT);
+	mm_remove_handle(mm, 2);
+	space_drop_region(other);
 	end();
 }
 
@@ -371,6 +399,8 @@ static const struct test_case cases[] = {
 	{ "2 MiB pages are made ahead too", large_pages_are_made_ahead_too },
 	{ "jobs outlive their session, and no longer than they run (A2)",
 	  jobs_outlive_their_session },
+	{ "another window of the region waits for no job of this one",
+	  another_window_of_the_region_waits_for_no_job },
 	{ "a job that fails leaves its pages to faults",
 	  a_job_that_fails_leaves_the_pages_to_faults },
 	{ "whoever touches the block of a job at work is woken by it (A3)",

@@ -414,10 +414,10 @@ static void region_methods_answer(struct wire_client *c)
 	EXPECT_EQ(c->message.nr_fds, 1);
 	EXPECT_EQ(((const Mmb__Wire__RegionOpenReply *)wire_client_reply(c))->address,
 		  FAKE_ADDRESS);
-	EXPECT_EQ(fake_counts.slow, 1);
+	EXPECT_EQ(fake_counts.slow, 2);
 	open.flags = MMB_REGION_POPULATE;
 	EXPECT_EQ(wire_client_call(c, MMB_METHOD_REGION_CREATE, &open.base), 0);
-	EXPECT_EQ(fake_counts.slow, 2);
+	EXPECT_EQ(fake_counts.slow, 3);
 	EXPECT_EQ(c->message.nr_fds, 1);
 	open.name = name.name = (char[]){ "r" };
 	EXPECT_EQ(wire_client_call(c, MMB_METHOD_REGION_CREATE, &open.base), -EINVAL);
@@ -591,6 +591,32 @@ static void slow_request_delays_no_quick_one(void)
 	ipc_fixture_fini(&f);
 }
 
+static void a_verb_may_want_another_turn(void)
+{
+	Mmb__Wire__PagesAllocRequest pages = MMB__WIRE__PAGES_ALLOC_REQUEST__INIT;
+	struct ipc_fixture f;
+	struct wire_client c;
+	unsigned int requests;
+
+	ipc_fixture_init(&f);
+	ipc_fixture_start(&f);
+	ipc_fixture_session(&f, &c);
+	pages.pool = FAKE_POOL;
+	pages.count = 1;
+	requests = fake_counts.requests;
+	fake_ask_again(5);
+	EXPECT_EQ(wire_client_call(&c, MMB_METHOD_PAGES_ALLOC, &pages.base), 0);
+	EXPECT_EQ(fake_counts.slow, 6);
+	EXPECT_EQ(fake_counts.requests, requests + 1);
+	/* One that would never end is forgotten with its session. */
+	fake_ask_again(UINT32_MAX);
+	EXPECT(wire_client_send(&c, MMB_METHOD_PAGES_ALLOC, &pages.base, none) > 0);
+	EXPECT(ipc_wait_count(&fake_counts.slow, 8));
+	wire_client_fini(&c);
+	EXPECT(ipc_wait_count(&fake_counts.sessions_freed, 1));
+	ipc_fixture_fini(&f);
+}
+
 static void requests_in_flight_are_bounded_and_none_is_lost(void)
 {
 	struct ipc_fixture f;
@@ -675,6 +701,7 @@ static const struct test_case cases[] = {
 	  wrong_descriptors_are_closed_and_end_the_session },
 	{ "ATTACH takes a userfaultfd", attach_takes_a_userfaultfd },
 	{ "names are printable and short", names_are_printable_and_short },
+	{ "a verb may want another turn", a_verb_may_want_another_turn },
 	{ "methods reach their verbs", methods_reach_their_verbs },
 	{ "STATUS and VERIFY answer", status_and_verify_answer },
 	{ "lists tell everything once", lists_tell_everything_once },

@@ -100,6 +100,9 @@ static void present_pages_are_found(void)
 	EXPECT_EQ(os->next_present(fd, 777 * PAGE_SIZE), 777 * PAGE_SIZE);
 	EXPECT_EQ(os->next_present(fd, 778 * PAGE_SIZE), 778 * PAGE_SIZE);
 	EXPECT_EQ(os->next_present(fd, 779 * PAGE_SIZE), (1 << 30) - PAGE_SIZE);
+	EXPECT(!os->has_hole(fd, 777 * PAGE_SIZE, 2 * PAGE_SIZE));
+	EXPECT(os->has_hole(fd, 776 * PAGE_SIZE, 2 * PAGE_SIZE));
+	EXPECT(os->has_hole(fd, 777 * PAGE_SIZE, 3 * PAGE_SIZE));
 	EXPECT_EQ(os->punch(fd, (1 << 30) - PAGE_SIZE, PAGE_SIZE), 0);
 	EXPECT_EQ(os->next_present(fd, 779 * PAGE_SIZE), -ENXIO);
 	EXPECT_EQ(os->allocated(fd), 2 * PAGE_SIZE);
@@ -119,6 +122,8 @@ static void hugetlb_file(void)
 	EXPECT_EQ(os->allocated(fd), 2 * MB);
 	EXPECT_EQ(os->next_present(fd, 0), 4 * MB);
 	EXPECT_EQ(os->next_present(fd, 6 * MB), -ENXIO);
+	EXPECT(!os->has_hole(fd, 4 * MB, 2 * MB));
+	EXPECT(os->has_hole(fd, 4 * MB, 4 * MB));
 	EXPECT_EQ(os->punch(fd, 4 * MB, 2 * MB), 0);
 	EXPECT_EQ(os->allocated(fd), 0);
 	os->close(fd);

@@ -22,7 +22,8 @@ struct job {
 	bool begun, taken, waited; /* (j) */
 };
 
-static struct workqueue queue;
+static struct workqueue queue, map_queue;
+static _Atomic unsigned int nr_mapping; /* jobs queued or running in the second stage */
 static struct mutex jobs_lock;
 static struct job jobs[AHEAD_JOBS];
 static struct list_head free_jobs = LIST_HEAD_INIT(free_jobs); /* jobs_lock */
@@ -86,10 +87,31 @@ static bool begin(struct job *job)
 	return job->begun;
 }
 
+static void wake(struct job *job)
+{
+	unsigned int shift = job->target.region->page_shift;
+
+	os->uffd_wake(job->mm->uffd, job->target.base + (job->range.first << shift),
+		      job->range.nr << shift);
+}
+
+/* The job waits for its second stage, perhaps behind one that a client holds up: nobody waits for it
+ * meanwhile, and whoever did looks again, and takes it over. */
+static void pause_job(struct job *job)
+{
+	bool waited;
+
+	mutex_lock(&jobs_lock);
+	waited = job->waited;
+	job->begun = job->waited = false;
+	mutex_unlock(&jobs_lock);
+	if (waited)
+		wake(job);
+}
+
 /* Nobody finds the job any more; wakes who found it while it ran. */
 static void finish(struct job *job)
 {
-	unsigned int shift = job->target.region->page_shift;
 	bool waited;
 
 	mutex_lock(&jobs_lock);
@@ -97,8 +119,7 @@ static void finish(struct job *job)
 	waited = job->waited;
 	mutex_unlock(&jobs_lock);
 	if (waited)
-		os->uffd_wake(job->mm->uffd, job->target.base + (job->range.first << shift),
-			      job->range.nr << shift);
+		wake(job);
 }
 
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done)
@@ -112,8 +133,16 @@ int map_run(struct mm *mm, const struct mm_target *target, struct page_range run
 	return r.error;
 }
 
-/* Produces the block, and maps all of it but its first page (A1). */
-static void produce_and_map(struct job *job)
+static void end_job(struct job *job)
+{
+	finish(job);
+	region_put(job->target.region);
+	mm_put(job->mm);
+	give_job(job);
+}
+
+/* Second stage: maps all of the block but its first page (A1). */
+static void map_block(struct job *job)
 {
 	struct page_range rest = job->range;
 	struct page_range run;
@@ -122,7 +151,6 @@ static void produce_and_map(struct job *job)
 	while (rest.nr && !region_make_present(job->target.region, rest, rest.first, &run)) {
 		uint64_t end = run.first + run.nr;
 
-		atomic_fetch_add_explicit(&fault_stats.nr_ahead, run.nr, memory_order_relaxed);
 		if (run.first <= job->range.first) {
 			run.nr -= job->range.first + 1 - run.first;
 			run.first = job->range.first + 1;
@@ -134,34 +162,80 @@ static void produce_and_map(struct job *job)
 	}
 }
 
-static void run_job(struct work *work)
+static void run_map(struct work *work)
 {
 	struct job *job = container_of(work, struct job, work);
 
 	if (begin(job))
-		produce_and_map(job);
-	finish(job);
-	region_put(job->target.region);
-	mm_put(job->mm);
-	give_job(job);
+		map_block(job);
+	atomic_fetch_sub(&nr_mapping, 1);
+	end_job(job);
+}
+
+/* First stage: makes the pages present; returns how many it made. */
+static uint64_t produce_block(struct job *job)
+{
+	struct region *region = job->target.region;
+	struct page_range rest = job->range;
+	struct page_range run;
+	uint64_t before = atomic_load(&region->nr_resident);
+
+	while (rest.nr && !region_make_present(region, rest, rest.first, &run)) {
+		uint64_t end = run.first + run.nr;
+
+		rest.nr -= min_t(uint64_t, rest.nr, end - rest.first);
+		rest.first = end;
+	}
+	return atomic_load(&region->nr_resident) - before;
+}
+
+/* The stages run on different threads: populating holds the file's inode lock, and two threads
+ * that populate would only wait for each other. What was there already is mapped by both. */
+static void run_job(struct work *work)
+{
+	struct job *job = container_of(work, struct job, work);
+	uint64_t made;
+
+	if (!begin(job)) {
+		end_job(job);
+		return;
+	}
+	made = produce_block(job);
+	atomic_fetch_add_explicit(&fault_stats.nr_ahead, made, memory_order_relaxed);
+	if (!made && atomic_load(&nr_mapping)) {
+		map_block(job);
+		end_job(job);
+		return;
+	}
+	atomic_fetch_add(&nr_mapping, 1);
+	pause_job(job);
+	work_init(&job->work, run_map);
+	workqueue_add(&map_queue, &job->work);
 }
 
 int ahead_init(unsigned int nr_threads)
 {
+	unsigned int half = nr_threads > 1 ? nr_threads / 2 : 1;
+	int r;
+
 	mutex_init(&jobs_lock, RANK_LEAF, "ahead jobs");
 	list_init(&free_jobs);
 	list_init(&busy_jobs);
+	atomic_store(&nr_mapping, 0);
 	for (int i = 0; i < AHEAD_JOBS; i++) {
-		work_init(&jobs[i].work, run_job);
 		list_init(&jobs[i].link);
 		give_job(&jobs[i]);
 	}
-	return workqueue_init(&queue, "mmb-ahead", nr_threads);
+	r = workqueue_init(&map_queue, "mmb-map", half);
+	if (!r)
+		r = workqueue_init(&queue, "mmb-ahead", half);
+	return r;
 }
 
 void ahead_fini(void)
 {
 	workqueue_fini(&queue);
+	workqueue_fini(&map_queue);
 	mutex_fini(&jobs_lock);
 }
 
@@ -183,6 +257,7 @@ void ahead_start(struct mm *mm, const struct mm_target *target, struct page_rang
 			return;
 		}
 		region_get(target->region);
+		work_init(&job->work, run_job);
 		workqueue_add(&queue, &job->work);
 		range.first += want.range.nr;
 		range.nr -= want.range.nr;

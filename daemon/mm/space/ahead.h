@@ -7,8 +7,9 @@
  * Invariants  A1  the first page of each block stays unmapped: touching it tells how far the
  *                 client has come, and starts the blocks after it.
  *             A2  a job holds references to its mm and region, and at most AHEAD_JOBS exist.
- *             A3  a faulting client never works on a block together with a job: it takes over a
- *                 job that hasn't begun, and waits for the end of one that has.
+ *             A3  a faulting client never works on a block together with a job: it waits for a
+ *                 job that is being worked on, and takes over one that isn't.
+ *             A4  nobody waits for work on another session's memory.
  * Locking     one leaf mutex for the state of jobs; nothing is held over a system call.
  */
 #ifndef MMB_SPACE_AHEAD_H
@@ -39,8 +40,8 @@ enum ahead_state {
 	AHEAD_TAKEN, /* it was still waiting, and is now the caller's to do */
 };
 enum ahead_state ahead_claim(const struct mm *mm, const struct mm_target *target);
-/* Installs entries for pages that are present, as far as the window shows them; shared with the
- * fault path. Negative errno of the first page that couldn't be mapped, with *done pages finished. */
+/* Installs entries for pages that are present, for the fault path too. Negative errno of the first
+ * page that couldn't be mapped, with *done pages finished. */
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);
 
 #endif

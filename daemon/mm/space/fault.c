@@ -65,11 +65,24 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* The client has cut its mapping inside the page: what is left of it. */
+static int poison_pieces(struct mm *mm, const struct fault_record *record)
+{
+	int r = -ENOENT;
+
+	for (uint64_t at = 0; at < record->length; at += PAGE_SIZE)
+		if (!os->uffd_poison(mm->uffd, record->address + at, PAGE_SIZE))
+			r = 0;
+	return r;
+}
+
 /* hugetlb is poisoned in whole pages only; of an arena the caller knows just an address. */
 static int poison_range(struct mm *mm, const struct fault_record *record)
 {
 	int r = os->uffd_poison(mm->uffd, record->address, record->length);
 
+	if (r == -ENOENT && record->length > PAGE_SIZE)
+		return poison_pieces(mm, record);
 	if (r == -EINVAL && record->length < PAGEBLOCK_SIZE)
 		r = os->uffd_poison(mm->uffd, round_down(record->address, PAGEBLOCK_SIZE),
 				    PAGEBLOCK_SIZE);
@@ -88,7 +101,8 @@ static void poison_window(struct mm *mm, const struct fault_record *record)
 		r = poison_range(mm, record);
 	if (!r)
 		count(&fault_stats.nr_poisoned);
-	if (r == -EEXIST || r == -EAGAIN) /* mapped meanwhile, or being moved: it may look again */
+	/* Mapped, moved or unmapped meanwhile: it may look again. The kernel wakes nobody there. */
+	if (r == -EEXIST || r == -EAGAIN || r == -ENOENT)
 		r = os->uffd_wake(mm->uffd, record->address, record->length);
 	if (r && r != -ESRCH && r != -ENOENT && config.end_client)
 		config.end_client(mm->owner, "a page is lost and this kernel can't poison it");
@@ -165,7 +179,7 @@ static void settle_vanished(const struct mm_target *target)
 
 	if (!word_try_busy(word, PAGE_PRESENT, &old))
 		return;
-	if (os->absent(target->region->section->fd, target->page * bytes, bytes)) {
+	if (os->has_hole(target->region->section->fd, target->page * bytes, bytes)) {
 		region_poison_busy(target->region, target->page, old, punched);
 		count(&fault_stats.nr_punched);
 	} else if (word_end_busy(word, old)) {
@@ -180,7 +194,10 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 	uint64_t address = target->base + target->page * bytes;
 
 	switch (error) {
-	case -ENOENT:
+	case -ENOENT: /* unmapped: who waits there isn't woken by that, and is to get its SIGSEGV */
+		os->uffd_wake(mm->uffd, address, bytes);
+		count(&fault_stats.nr_gone);
+		return 1;
 	case -ESRCH:
 		count(&fault_stats.nr_gone);
 		return 1;
@@ -194,8 +211,22 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 	}
 }
 
+/* A range can only be mapped inside one mapping of the client, which may have cut its window (by
+ * munmap, mprotect, madvise): then what it needs, and no more. */
+static int map_least(struct mm *mm, const struct mm_target *target, uint64_t address,
+		     uint64_t *done)
+{
+	uint64_t bytes = region_is_hugetlb(target->region) ? PAGEBLOCK_SIZE : PAGE_SIZE;
+	struct os_range_result r;
+
+	r = os->uffd_continue(mm->uffd, round_down(address, bytes), bytes);
+	*done = r.done ? 1 : 0;
+	return r.error;
+}
+
 /* One round: produce and map. 1: the event is settled; 0: look again; else the error. */
-static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t around)
+static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t address,
+		       uint64_t around)
 {
 	struct page_range range = { target->page,
 				    min_t(uint64_t, around, target->end - target->page) };
@@ -221,6 +252,8 @@ static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t a
 	run.nr -= target->page - run.first;
 	run.first = target->page;
 	r = map_run(mm, target, run, &done);
+	if (!done && r == -ENOENT)
+		r = map_least(mm, target, address, &done);
 	if (done) {
 		atomic_fetch_add_explicit(&fault_stats.nr_around, done - 1, memory_order_relaxed);
 		return 1;
@@ -294,7 +327,7 @@ static int resolve(struct mm *mm, const struct os_uffd_event *event, enum look l
 		r = 1;
 	} else {
 		for (int round = 0; round < ROUNDS_MAX && !r; round++)
-			r = fault_round(mm, &target, hint.around);
+			r = fault_round(mm, &target, event->address, hint.around);
 		if (!r) /* it went away each time: fault again rather than hold this thread */
 			os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
 		if (r > 0 && hint.ahead_nr)

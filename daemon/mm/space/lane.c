@@ -24,12 +24,9 @@
 #include "os/os.h"
 
 enum {
-	SPIN_ROUNDS = 1000,
-	SPIN_TOTAL_NS = 250 * 1000,
-	SPIN_NS = 50 * 1000,    /* after the last event, while L2 allows it */
-	RECENT_NS = 200 * 1000, /* faults of two threads this close are a burst of both */
-	SLOW_NS =
-		15 * 1000 * 1000, /* an event that takes longer has met a busy lock of the client */
+	SPIN_NS = 50 * 1000,        /* after the last event, while L2 allows it */
+	RECENT_NS = 200 * 1000,     /* faults of two threads this close are a burst of both */
+	SLOW_NS = 15 * 1000 * 1000, /* longer than that, it has met a busy lock of the client */
 	EPOLL_EVENTS = 8,
 	DRAIN_ROUNDS = 8, /* reads of one session before the others get their turn */
 };
@@ -41,7 +38,7 @@ struct lane {
 	int epoll_fd;       /* (c) */
 	int cpu;            /* (c) -1: anywhere */
 	bool slow;          /* (c) */
-	struct mm *spin_mm; /* (o) where the last event came from */
+	uint64_t served_ns; /* (o) when it last served a fault */
 };
 
 static struct lane lanes[LANES_MAX + NR_SLOW_LANES];
@@ -82,18 +79,21 @@ static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_
 	if (lane->slow)
 		return;
 	end = os->now_ns();
+	lane->served_ns = end;
 	if (end - start > SLOW_NS)
 		lane_banish(mm, end);
 	lane_note_thread(mm, event->tid);
 	note_thread(mm, event->tid, end);
 }
 
-/* L3. The client goes on as soon as its event is read, and may move the same range again. */
+/* L3. The client goes on as soon as its event is read, and may move the same range again. A lane
+ * that finds another one reading leaves the events to it; what it doesn't take is reported again. */
 static int read_events(struct mm *mm, struct os_uffd_event *events)
 {
 	int nr;
 
-	mutex_lock(&mm->events_lock);
+	if (!mutex_trylock(&mm->events_lock))
+		return 0;
 	nr = os->uffd_read(mm->uffd, events);
 	for (int i = 0; i < nr; i++)
 		if (events[i].kind == OS_EVENT_REMAP || events[i].kind == OS_EVENT_UNMAP)
@@ -102,60 +102,28 @@ static int read_events(struct mm *mm, struct os_uffd_event *events)
 	return nr;
 }
 
-/* Reads and handles what waits; false if nothing did. */
-static bool drain(struct lane *lane, struct mm *mm)
+/* Reads and handles what waits, up to a bound. */
+static void drain(struct lane *lane, struct mm *mm)
 {
 	struct os_uffd_event events[OS_UFFD_EVENTS];
-	int nr;
 
 	for (int round = 0; round < DRAIN_ROUNDS; round++) {
-		nr = read_events(mm, events);
-		if (nr <= 0)
-			return round > 0;
+		int nr = read_events(mm, events);
+
 		for (int i = 0; i < nr; i++)
 			if (events[i].kind == OS_EVENT_FAULT)
 				handle_fault(lane, mm, &events[i]);
 		if (nr < OS_UFFD_EVENTS)
-			return true;
+			return;
 	}
-	return true;
 }
 
-static void forget_spin_mm(struct lane *lane)
-{
-	if (lane->spin_mm)
-		mm_put(lane->spin_mm);
-	lane->spin_mm = NULL;
-}
-
-/* Takes over the caller's reference to mm. */
-static void serve(struct lane *lane, struct mm *mm)
-{
-	if (!drain(lane, mm)) {
-		mm_put(mm);
-		return;
-	}
-	forget_spin_mm(lane);
-	lane->spin_mm = mm;
-}
-
-/* Bounded, since other sessions wait at the epoll set meanwhile. */
-static void spin(struct lane *lane)
+/* L2 */
+static bool spins(const struct lane *lane)
 {
 	uint64_t now = os->now_ns();
-	uint64_t end = now + SPIN_TOTAL_NS;
-	uint64_t until = now + SPIN_NS;
 
-	for (int i = 0; i < SPIN_ROUNDS && lane->spin_mm && several_threads_fault(now); i++) {
-		if (drain(lane, lane->spin_mm))
-			until = os->now_ns() + SPIN_NS;
-		else
-			sched_yield();
-		now = os->now_ns();
-		if (now >= until || now >= end)
-			break;
-	}
-	forget_spin_mm(lane);
+	return !lane->slow && now - lane->served_ns < SPIN_NS && several_threads_fault(now);
 }
 
 static void pin_to(int cpu)
@@ -174,7 +142,7 @@ static int wait_ms(const struct lane *lane)
 	uint64_t next_ns;
 
 	if (!lane->slow)
-		return -1;
+		return spins(lane) ? 0 : -1;
 	next_ns = fault_retry_parked(os->now_ns());
 	return next_ns ? (int)(next_ns / 1000000) : 20;
 }
@@ -188,7 +156,8 @@ static void *lane_main(void *argument)
 	if (lane->cpu >= 0)
 		pin_to(lane->cpu);
 	for (;;) {
-		int nr = epoll_wait(lane->epoll_fd, events, EPOLL_EVENTS, wait_ms(lane));
+		int timeout = wait_ms(lane);
+		int nr = epoll_wait(lane->epoll_fd, events, EPOLL_EVENTS, timeout);
 
 		for (int i = 0; i < nr; i++) {
 			struct mm *mm;
@@ -196,12 +165,13 @@ static void *lane_main(void *argument)
 			if (events[i].data.u64 == stop_tag)
 				goto out;
 			mm = lane_mm_of_tag(events[i].data.u64);
-			if (mm)
-				serve(lane, mm);
+			if (!mm)
+				continue;
+			drain(lane, mm);
+			mm_put(mm);
 		}
-		if (!lane->slow)
-			spin(lane);
-		forget_spin_mm(lane);
+		if (!nr && !timeout)
+			sched_yield();
 	}
 out:
 	cpu_slot_unregister();

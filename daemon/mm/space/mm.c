@@ -15,15 +15,19 @@
 #include "mm/space/ahead.h"
 #include "os/os.h"
 
+enum { NR_CLOSERS = 2 };
+
 /* Client addresses are below 2^47. */
 static const uint64_t address_end = 1ull << 47;
 
-/* The slots' objects are type-stable: allocated once, never freed. t: table_lock */
+/* The slots' objects are type-stable: allocated once, never freed. t: lock   a: atomic */
 static struct {
 	struct mutex lock;
 	struct objtable mms, windows; /* their own locks */
-	struct mm *slots[NR_MM_MAX]; /* (t) set once each */
-	uint64_t generation;         /* (t) */
+	struct mm *slots[NR_MM_MAX];  /* (t) set once each */
+	uint64_t generation;          /* (t) */
+	struct workqueue closers;     /* its own lock */
+	_Atomic bool has_closers;    /* (a) */
 } table;
 
 void mm_table_init(void)
@@ -111,23 +115,48 @@ bool mm_get(struct mm *mm)
 	return true;
 }
 
-void mm_put(struct mm *mm)
+/* The slot may have another user as soon as it isn't claimed. */
+static void end_mm(struct work *work)
 {
+	struct mm *mm = container_of(work, struct mm, end_work);
 	void (*released)(void *owner) = mm->released;
 	void *owner = mm->owner;
-	int uffd = mm->uffd;
 
-	if (atomic_fetch_sub_explicit(&mm->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	CHECK(!mm->nr_windows);
-	mm->uffd = -1;
-	if (uffd >= 0)
-		os->close(uffd);
+	if (mm->uffd >= 0)
+		os->close(mm->uffd);
 	mutex_lock(&table.lock);
+	mm->uffd = -1;
 	mm->claimed = false;
 	mutex_unlock(&table.lock);
 	if (released)
 		released(owner);
+}
+
+/* Closing a userfaultfd for good waits for the client's map, which the client may keep busy. */
+void mm_put(struct mm *mm)
+{
+	if (atomic_fetch_sub_explicit(&mm->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	CHECK(!mm->nr_windows);
+	work_init(&mm->end_work, end_mm);
+	if (atomic_load(&table.has_closers))
+		workqueue_add(&table.closers, &mm->end_work);
+	else
+		end_mm(&mm->end_work);
+}
+
+int mm_closers_start(void)
+{
+	int r = workqueue_init(&table.closers, "mmb-close", NR_CLOSERS);
+
+	atomic_store(&table.has_closers, !r);
+	return r;
+}
+
+void mm_closers_stop(void)
+{
+	if (atomic_exchange(&table.has_closers, false))
+		workqueue_fini(&table.closers);
 }
 
 struct mm *mm_get_slot(uint32_t slot, uint64_t generation)
@@ -332,13 +361,13 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 	return 0;
 }
 
-/* First window of the handle at or above `from`; 0 handle: any. Its region is referenced. */
+/* First window of the handle at or above found->start; 0 handle: any. Its region is referenced. */
 static struct region *region_of_handle(struct mm *mm, uint32_t handle, struct range *found)
 {
 	struct region *region = NULL;
 
 	mutex_lock(&mm->lock);
-	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r)) {
+	for (struct range *r = range_find_from(&mm->windows, found->start); r; r = range_next(r)) {
 		struct window *w = window_of(r);
 
 		if (handle && w->handle != handle)
@@ -352,12 +381,23 @@ static struct region *region_of_handle(struct mm *mm, uint32_t handle, struct ra
 	return region;
 }
 
+/* Onwards from the last one found, and from the beginning again: windows move. */
+static struct region *region_from(struct mm *mm, uint32_t handle, struct range *found)
+{
+	struct region *region = region_of_handle(mm, handle, found);
+
+	if (region || !found->start)
+		return region;
+	found->start = 0;
+	return region_of_handle(mm, handle, found);
+}
+
 void mm_remove_handle(struct mm *mm, uint32_t handle)
 {
-	struct range found;
+	struct range found = { 0 };
 	struct region *region;
 
-	while ((region = region_of_handle(mm, handle, &found))) {
+	while ((region = region_from(mm, handle, &found))) {
 		struct window *w;
 
 		mutex_lock(&region->lock);
@@ -367,6 +407,8 @@ void mm_remove_handle(struct mm *mm, uint32_t handle)
 			region_put(unlink_window(mm, w));
 		mutex_unlock(&mm->lock);
 		mutex_unlock(&region->lock);
+		if (handle) /* who waits for a page there is found by no window any more */
+			os->uffd_wake(mm->uffd, found.start, found.length);
 		region_put(region);
 	}
 }
@@ -453,7 +495,7 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		}
 		mutex_lock(&region->lock);
 		mutex_lock(&mm->lock);
-		/* Closed, moved or merged meanwhile, by another thread of the client: look again. */
+		/* Closed, moved or merged meanwhile by another thread: look again. */
 		w = window_of(range_find_from(&mm->windows, from));
 		if (w && w->region == region && w->range.start < end && !is_cuttable(w, from) &&
 		    !is_cuttable(w, end))
@@ -515,7 +557,7 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 {
 	uint64_t from = 0;
 	struct region *region;
-	struct range found;
+	struct range found = { 0 };
 
 	region = region_of_handle(mm, handle, &found);
 	if (!region)
@@ -528,6 +570,7 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 
 		mutex_lock(&region->lock);
 		mutex_lock(&mm->lock);
+		ok = ok && mm->nr_windows <= NR_WINDOWS_MAX - 2;
 		w = window_of(range_find_from(&mm->windows, from));
 		while (w && w->handle != handle)
 			w = window_of(range_next(&w->range));

@@ -20,7 +20,8 @@
 #include "base/range_alloc.h"
 #include "mm/space/region.h"
 
-enum { NR_MM_MAX = 16384, MM_THREADS = 8, NR_STREAKS = 4 };
+/* Advice splits windows; no more of them than the kernel lets a process have mappings. */
+enum { NR_MM_MAX = 16384, MM_THREADS = 8, NR_STREAKS = 4, NR_WINDOWS_MAX = 65530 };
 
 enum window_advice { WINDOW_NORMAL, WINDOW_SEQUENTIAL, WINDOW_RANDOM };
 
@@ -72,6 +73,7 @@ struct mm {
 	_Atomic uint32_t threads[MM_THREADS]; /* (w) that have faulted since the last tick */
 	uint32_t nr_threads;                  /* (w) */
 	bool ended;                           /* (w) no lane polls it any more */
+	struct work end_work;                 /* after the last put */
 };
 
 /* Once, before everything else here. */
@@ -90,7 +92,10 @@ struct mm *mm_get_slot(uint32_t slot, uint64_t generation);
 /* Every live mm, with a reference held during fn. */
 void mm_for_each(void (*fn)(struct mm *mm, void *arg), void *arg);
 bool mm_get(struct mm *mm);
-void mm_put(struct mm *mm); /* the last put closes the userfaultfd */
+/* The last put closes the userfaultfd, on a thread of its own between these two. */
+void mm_put(struct mm *mm);
+int mm_closers_start(void);
+void mm_closers_stop(void);
 
 struct window_request {
 	struct region *region; /* a reference is taken */

@@ -18,7 +18,7 @@
 #include "os/os.h"
 
 /* Longest run that one punch or populate covers, so that a claim is short: 16 MiB. */
-enum { RUN_BYTES_MAX = 16 << 20 };
+enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000 };
 
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
@@ -255,7 +255,8 @@ static uint64_t claim_present(struct region *region, uint64_t first, uint64_t en
 		if (!word_try_busy(word_of(region, i), word_state(word), &old))
 			break;
 		if (i > first && old != *value) {
-			word_end_busy(word_of(region, i), old);
+			if (word_end_busy(word_of(region, i), old))
+				region_wake(region, (struct page_range){ i, 1 });
 			break;
 		}
 		*value = old;
@@ -320,21 +321,24 @@ int region_drop(struct region *region, struct page_range range)
 int region_lock_pages(struct region *region, struct page_range range)
 {
 	uint64_t at = range.first;
+	uint64_t end = range.first + range.nr;
 
-	while (at < range.first + range.nr) {
+	/* In parts, and not for ever: others may drop pages as fast as they are made. */
+	for (unsigned int tries = 0; at < end; tries++) {
+		struct page_range part = { at, min_t(uint64_t, end - at, LOCK_PAGES) };
 		uint64_t old;
-		int r;
+		int r = tries < LOCK_TRIES ? region_populate(region, part) : -EBUSY;
 
-		r = region_populate(region, (struct page_range){ at, range.first + range.nr - at });
 		if (r)
 			return r;
-		for (; at < range.first + range.nr; at++) {
+		for (; at < part.first + part.nr; at++) {
 			if (!word_try_busy(word_of(region, at), PAGE_PRESENT, &old))
 				break;
 			if (!(old & WORD_LOCKED))
 				atomic_fetch_add(&region->nr_locked, 1);
 			if (word_end_busy(word_of(region, at), old | WORD_LOCKED))
 				region_wake(region, (struct page_range){ at, 1 });
+			tries = 0;
 		}
 	}
 	return 0;
