@@ -65,7 +65,7 @@ static int large_region(struct bench *b, struct raw *raw, uint64_t bytes)
 {
 	struct raw_status status;
 	struct mmb_region *region;
-	struct mmb_pool *pool;
+	struct mmb_pool *pool = NULL;
 	struct mmb *mmb;
 	int error = mmb_open(b->socket, NULL, &mmb);
 
@@ -82,6 +82,8 @@ static int large_region(struct bench *b, struct raw *raw, uint64_t bytes)
 		error = raw_status(raw, &status);
 		mmb_region_close(region);
 	}
+	if (pool)
+		mmb_pool_close(pool);
 	mmb_close(mmb);
 	if (error == 0)
 		emit_metadata(b, "one resident region", &status);

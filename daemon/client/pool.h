@@ -33,7 +33,7 @@ struct pool {
 	bool is_private;               /* (c) */
 	struct node_policy nodes;      /* (c) */
 	uint64_t max;                  /* (c) bytes; 0: no limit */
-	uint32_t nr_handles;           /* (p) */
+	_Atomic uint32_t nr_handles; /* (p) changes; readable any time */
 	uint32_t nr_regions;           /* (p) live, also those being freed */
 	struct mutex lock;
 	struct list_head regions;               /* (l) struct pool_region.link */

@@ -27,7 +27,7 @@ struct pool_region {
 	struct range address;          /* (c) from the table; length 0: the creator chose */
 	uint64_t start;                /* (c) the common address */
 	uint64_t bytes;                /* (c) length */
-	uint32_t nr_handles;           /* (l) */
+	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
 };
 
 struct pool_region_request {

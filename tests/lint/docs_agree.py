@@ -134,7 +134,8 @@ def completions(docs):
     yield from differences(table_verbs(docs), verbs, "tools/verbs.c", "the bash completion")
     yield from differences([name.split()[1] for name in table_options(docs)], options,
                            "tools/verbs.c", "the bash completion")
-    checked = subprocess.run(["bash", "-n"], input=bash, text=True, capture_output=True, check=False)
+    checked = subprocess.run(["bash", "-n"], input=bash, text=True, capture_output=True,
+                             check=False)
     if checked.returncode:
         yield f"bash: {checked.stderr.strip()}"
     zsh = docs.run("tools/mmbctl", "completion", "zsh")
@@ -280,7 +281,8 @@ def pages_lint(docs):
     if not mandoc:
         raise Skip("mandoc isn't installed")
     for page in docs.man_pages():
-        done = subprocess.run([mandoc, "-T", "lint", "-W", "warning", docs.path("docs/man/" + page)],
+        path = docs.path("docs/man/" + page)
+        done = subprocess.run([mandoc, "-T", "lint", "-W", "warning", path],
                               capture_output=True, text=True, check=False)
         yield from filter(None, done.stdout.splitlines())
 

@@ -305,6 +305,15 @@ def lists(broker):
     expect(verified["checked"] > 0 and verified["differences"] == 0, f"{verified}")
 
 
+def environment_for(library):
+    """A sanitized library wants its runtime loaded first, and this program isn't sanitized."""
+    linked = subprocess.run(["ldd", library], text=True, capture_output=True, check=True).stdout
+    runtimes = re.findall(r"lib[at]san\S* => (\S+)", linked)
+    if not runtimes:
+        return None
+    return dict(os.environ, LD_PRELOAD=" ".join(runtimes), ASAN_OPTIONS="detect_leaks=0")
+
+
 def client_process(library, socket, ready):
     """A child with a named and an unnamed region and a page run, until its stdin ends."""
     script = """
@@ -328,8 +337,8 @@ print("ready", flush=True)
 sys.stdin.read()
 """
     process = subprocess.Popen([sys.executable, "-c", script, library, socket], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
+                               env=environment_for(library), stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if process.stdout.readline() != "ready\n":
         raise RuntimeError(f"the client: {process.communicate()[1]}")
     ready.append(process)

@@ -301,6 +301,8 @@ static void stay_local(struct actor *a)
 	by[a->place] = BYTES;
 	fill_and_expect(a, region_with(a, BYTES, MMB_NODE_LOCAL, 0), by, &before);
 	cue(a->place + 1);
+	/* What ends now would change the other's figures. */
+	await(2);
 }
 
 static void local(void)

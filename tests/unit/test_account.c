@@ -76,6 +76,25 @@ static void all_sessions_together_have_a_limit(void)
 	client_end();
 }
 
+static void tools_are_counted_apart(void)
+{
+	uint32_t nr = 0;
+
+	begin();
+	for (uint32_t i = 0; i < small.sessions_per_uid; i++)
+		EXPECT_EQ(account_charge(1000, ACCOUNT_SESSIONS, &limit), 0);
+	EXPECT_EQ(account_charge(1000, ACCOUNT_SESSIONS, &limit), -EDQUOT);
+	while (nr < 1000 && !account_charge(1000, ACCOUNT_TOOLS, &limit))
+		nr++;
+	EXPECT(nr > 0 && nr == limit); /* they get in, but not without end */
+	EXPECT_EQ(account_total(ACCOUNT_TOOLS), nr);
+	while (nr--)
+		account_uncharge(1000, ACCOUNT_TOOLS);
+	for (uint32_t i = 0; i < small.sessions_per_uid; i++)
+		account_uncharge(1000, ACCOUNT_SESSIONS);
+	client_end();
+}
+
 /* U1: else a stranger's every try would leave one. */
 static void a_refusal_leaves_no_account(void)
 {
@@ -105,6 +124,8 @@ static const struct test_case cases[] = {
 	{ "each kind has its limit", each_kind_has_its_limit },
 	{ "uids don't share their limits", uids_have_their_own },
 	{ "all sessions together have a limit", all_sessions_together_have_a_limit },
+	{ "tools are counted apart, and get in when the sessions are taken",
+	  tools_are_counted_apart },
 	{ "a refusal leaves no account (U1)", a_refusal_leaves_no_account },
 	{ "without memory nothing is charged", without_memory_nothing_is_charged },
 };

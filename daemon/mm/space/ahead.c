@@ -95,8 +95,8 @@ static void wake(struct job *job)
 		      job->range.nr << shift);
 }
 
-/* The job waits for its second stage, perhaps behind one that a client holds up: nobody waits for it
- * meanwhile, and whoever did looks again, and takes it over. */
+/* The job waits for its second stage, perhaps behind one that a client holds up: nobody waits for
+ * it meanwhile, and whoever did looks again, and takes it over. */
 static void pause_job(struct job *job)
 {
 	bool waited;

@@ -87,7 +87,7 @@ static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_
 }
 
 /* L3. The client goes on as soon as its event is read, and may move the same range again. A lane
- * that finds another one reading leaves the events to it; what it doesn't take is reported again. */
+ * that finds another one reading leaves the events to it; what is left is reported again. */
 static int read_events(struct mm *mm, struct os_uffd_event *events)
 {
 	int nr;

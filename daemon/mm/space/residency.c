@@ -254,7 +254,8 @@ static uint64_t claim_present(struct region *region, uint64_t first, uint64_t en
 			break;
 		if (!word_try_busy(word_of(region, i), word_state(word), &old))
 			break;
-		if (i > first && old != *value) {
+		/* It may have been locked, or changed nodes, since it was looked at. */
+		if (old & WORD_LOCKED || (i > first && old != *value)) {
 			if (word_end_busy(word_of(region, i), old))
 				region_wake(region, (struct page_range){ i, 1 });
 			break;

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_report - what operators read: status, lists by cursor, maps, texts, the live verify
+ */
+#include "client/report.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/client_fixture.h"
+#include "lib/fake_os.h"
+#include "lib/test.h"
+#include "mmbroker.h"
+
+enum { UID = 1000, OTHER_UID = 2000, MIB = 1 << 20, NR_REGIONS = 11, NR_POOLS = 5, LIST_MAX = 64 };
+
+static struct session *a, *b;
+static uint32_t pool_a;
+static struct client_counts before;
+
+static void begin(void)
+{
+	client_begin(&(struct client_options){ .space = { .nr_nodes = 2, .huge_mib = 32 } });
+	client_count(&before);
+	a = client_session(UID);
+	b = client_session(OTHER_UID);
+	pool_a = client_pool(a, "p", MMB_POOL_CREATE);
+}
+
+static void end(void)
+{
+	client_expect_valid();
+	client_leave(a);
+	client_leave(b);
+	client_settle();
+	client_expect_counts(&before);
+	client_end();
+}
+
+/* ---- lists ---- */
+
+static void many_pools(void)
+{
+	char name[8];
+
+	for (int i = 1; i < NR_POOLS; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		client_pool(a, name, MMB_POOL_CREATE);
+	}
+}
+
+static void pools_are_listed_whatever_the_page(void)
+{
+	static struct pool_report list[LIST_MAX];
+
+	begin();
+	many_pools();
+	for (uint32_t page = 1; page <= NR_POOLS + 1; page++) {
+		uint64_t after = 0, next, last = 0;
+		uint32_t nr = 0;
+
+		do {
+			uint32_t got = report_pools(after, list, page, &next);
+
+			EXPECT(got <= page && (got || !next));
+			for (uint32_t i = 0; i < got; i++) {
+				EXPECT(list[i].id > last);
+				last = list[i].id;
+				EXPECT_EQ(list[i].uid, UID);
+				EXPECT_EQ(list[i].mode, 0600);
+			}
+			nr += got;
+			after = next;
+		} while (next);
+		EXPECT_EQ(nr, NR_POOLS);
+	}
+	end();
+}
+
+static void regions_are_listed_whatever_the_page(void)
+{
+	static struct region_report list[LIST_MAX];
+	uint32_t other;
+
+	begin();
+	other = client_pool(a, "q", MMB_POOL_CREATE);
+	for (int i = 0; i < NR_REGIONS; i++)
+		client_region(a, i % 3 ? pool_a : other, "", MIB, 0);
+	for (uint32_t page = 1; page <= NR_REGIONS + 1; page++) {
+		uint64_t after = 0, next, last = 0;
+		uint32_t nr = 0;
+
+		do {
+			uint32_t got = report_regions(after, "", list, page, &next);
+
+			for (uint32_t i = 0; i < got; i++) {
+				EXPECT(list[i].id > last);
+				last = list[i].id;
+				EXPECT_EQ(list[i].stat.length, MIB);
+			}
+			nr += got;
+			after = next;
+		} while (next);
+		EXPECT_EQ(nr, NR_REGIONS);
+	}
+	EXPECT_EQ(report_regions(0, "q", list, LIST_MAX, &(uint64_t){ 0 }), 4);
+	EXPECT(!strcmp(list[0].pool, "q"));
+	EXPECT_EQ(report_regions(0, "none", list, LIST_MAX, &(uint64_t){ 0 }), 0);
+	end();
+}
+
+static void sessions_are_listed_with_what_they_have(void)
+{
+	struct pages_args args = { .pool = pool_a, .order = 2, .nr = 3,
+				   .addresses = (uint64_t[3]){ 0 } };
+	struct session_report list[4];
+	struct region_opened r;
+	uint64_t next;
+	uint32_t got;
+
+	begin();
+	args.pool = pool_a;
+	EXPECT_EQ(verb_pages_alloc(a, &args, &got, &client_why), 0);
+	r = client_region(a, pool_a, "", MIB, 0);
+	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
+	session_count_request(a);
+	EXPECT_EQ(report_sessions(0, list, 1, &next), 1);
+	EXPECT_EQ(next, session_id(a));
+	EXPECT_EQ(list[0].id, session_id(a));
+	EXPECT_EQ(list[0].uid, UID);
+	EXPECT_EQ(list[0].regions, 1);
+	EXPECT_EQ(list[0].spanned, MIB);
+	EXPECT_EQ(list[0].resident, PAGE_SIZE);
+	EXPECT_EQ(list[0].page_runs, got * 4 * PAGE_SIZE);
+	EXPECT_EQ(list[0].faults, 1);
+	EXPECT_EQ(list[0].requests, 1);
+	EXPECT(!strcmp(list[0].state, "live"));
+	EXPECT(!strcmp(list[0].name, "test"));
+	EXPECT_EQ(report_sessions(next, list, 1, &next), 1);
+	EXPECT_EQ(next, 0);
+	EXPECT_EQ(list[0].uid, OTHER_UID);
+	end();
+}
+
+static void an_empty_list_ends_at_once(void)
+{
+	static struct region_report list[LIST_MAX];
+	uint64_t next = 5;
+
+	begin();
+	EXPECT_EQ(report_regions(0, "", list, LIST_MAX, &next), 0);
+	EXPECT_EQ(next, 0);
+	EXPECT_EQ(report_sessions(UINT64_MAX, (struct session_report[1]){ 0 }, 1, &next), 0);
+	EXPECT_EQ(report_pools(UINT64_MAX, (struct pool_report[1]){ 0 }, 1, &next), 0);
+	EXPECT_EQ(next, 0);
+	end();
+}
+
+/* ---- status, maps, texts ---- */
+
+static void status_sums_up(void)
+{
+	struct status_report status;
+	struct region_opened r;
+	uint64_t faults;
+
+	begin();
+	report_status(&status);
+	faults = status.faults;
+	r = client_region(a, pool_a, "", 2 * MIB, 0);
+	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
+	report_status(&status);
+	EXPECT_EQ(status.pools, 1);
+	EXPECT_EQ(status.sessions, 2);
+	EXPECT_EQ(status.regions, 1);
+	EXPECT_EQ(status.spanned, 2 * MIB);
+	EXPECT_EQ(status.faults, faults + 1);
+	EXPECT_EQ(status.nr_stocks, 4);
+	EXPECT(!strcmp(status.stocks[0].stock, "base") && !strcmp(status.stocks[1].stock, "huge"));
+	EXPECT_EQ(status.stocks[3].node, 1);
+	EXPECT_EQ(status.stocks[0].reserve, 64 * MIB);
+	EXPECT(status.stocks[0].present >= PAGE_SIZE && status.stocks[0].committed >= 2 * MIB);
+	end();
+}
+
+static void maps_show_a_session_s_windows_to_its_uid(void)
+{
+	struct peer owner = { .uid = UID }, stranger = { .uid = OTHER_UID };
+	struct peer admin = { .uid = OTHER_UID, .admin = true };
+	struct region_opened r;
+	char *text, address[32];
+
+	begin();
+	r = client_region(a, pool_a, "", 2 * MIB, 0);
+	EXPECT_EQ(client_touch(a, r.address + PAGE_SIZE), TOUCH_MAPPED);
+	EXPECT_EQ(report_maps(session_id(a), &owner, &text, &client_why), 0);
+	snprintf(address, sizeof(address), "%llx-", (unsigned long long)r.address);
+	EXPECT(strstr(text, address) != NULL);
+	EXPECT(strstr(text, "p/(unnamed)") != NULL);
+	free(text);
+	EXPECT_EQ(report_maps(session_id(a), &admin, &text, &client_why), 0);
+	free(text);
+	EXPECT_REFUSED(report_maps(session_id(a), &stranger, &text, &client_why), -EACCES, "uid");
+	EXPECT(!text);
+	EXPECT_REFUSED(report_maps(999999, &owner, &text, &client_why), -ENOENT, "no session");
+	EXPECT_EQ(report_maps(session_id(b), &admin, &text, &client_why), 0); /* empty */
+	EXPECT_EQ(text[0], '\0');
+	free(text);
+	end();
+}
+
+static void texts_are_of_all_pools_or_of_one(void)
+{
+	static const enum report_text texts[] = { TEXT_MEMINFO, TEXT_BUDDYINFO, TEXT_ZONEINFO,
+						  TEXT_PAGETYPEINFO, TEXT_VMSTAT };
+	struct pages_args args = { .order = 3, .nr = 1, .addresses = (uint64_t[1]){ 0 } };
+	uint32_t got;
+	char *text;
+
+	begin();
+	args.pool = pool_a;
+	EXPECT_EQ(verb_pages_alloc(a, &args, &got, &client_why), 0);
+	client_region(a, pool_a, "", MIB, 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(texts); i++) {
+		EXPECT_EQ(report_text(texts[i], "", &text, &client_why), 0);
+		EXPECT(strlen(text) > 40);
+		free(text);
+		EXPECT_EQ(report_text(texts[i], "p", &text, &client_why), 0);
+		free(text);
+		EXPECT_REFUSED(report_text(texts[i], "none", &text, &client_why), -ENOENT, "none");
+	}
+	end();
+}
+
+/* ---- verify ---- */
+
+static void verify_sees_what_is_wrong(void)
+{
+	static struct validation v;
+	struct region_opened r;
+	struct region *region;
+	struct mm_target target;
+	struct mm_hint hint;
+
+	begin();
+	r = client_region(a, pool_a, "", MIB, 0);
+	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
+	client_expect_valid();
+	EXPECT(mm_find(a->mm, r.address, &target, &hint));
+	region = target.region;
+	fake_os_conjure(region->section->fd, 5 * PAGE_SIZE);
+	report_verify(&v);
+	EXPECT(v.nr_differences > 0);
+	EXPECT_EQ(region_audit(region), 1);
+	region_put(region);
+	end();
+}
+
+struct load {
+	_Atomic bool stop;
+	_Atomic unsigned int rounds;
+};
+
+/* Sessions that come with page runs and regions, fault, and go: nothing of it may confuse a walk. */
+static void *come_and_go(void *arg)
+{
+	struct load *load = arg;
+	uint64_t runs[64];
+
+	while (!atomic_load(&load->stop)) {
+		struct session *s = client_session(UID);
+		struct pages_args args = { .pool = client_pool(s, "p", 0), .nr = 64,
+					   .addresses = runs };
+		struct region_opened r = client_region(s, args.pool, "", MIB, 0);
+		struct refusal why = { "" };
+		uint32_t got;
+
+		EXPECT_EQ(verb_pages_alloc(s, &args, &got, &why), 0);
+		for (uint64_t i = 0; i < 8; i++)
+			EXPECT_EQ(client_touch(s, r.address + i * 17 * PAGE_SIZE), TOUCH_MAPPED);
+		args.nr = got / 2;
+		EXPECT_EQ(verb_pages_free(s, &args, &why), 0);
+		client_leave(s);
+		regions_flush(); /* a uid's regions count until their memory is back */
+		atomic_fetch_add(&load->rounds, 1);
+	}
+	return NULL;
+}
+
+static void verify_holds_under_load(void)
+{
+	enum { ROUNDS = 20 };
+	struct load load = { 0 };
+	pthread_t thread;
+
+	begin();
+	EXPECT_EQ(pthread_create(&thread, NULL, come_and_go, &load), 0);
+	while (atomic_load(&load.rounds) < ROUNDS) {
+		static struct session_report list[LIST_MAX];
+		static struct validation v;
+		struct status_report status;
+		uint64_t next;
+
+		report_verify(&v);
+		EXPECT(v.nr_checked > 0);
+		EXPECT_EQ(v.nr_differences, 0);
+		report_sessions(0, list, LIST_MAX, &next);
+		report_status(&status);
+	}
+	atomic_store(&load.stop, true);
+	pthread_join(thread, NULL);
+	end();
+}
+
+static const struct test_case cases[] = {
+	{ "pools are listed once, whatever the page", pools_are_listed_whatever_the_page },
+	{ "regions are listed once, whatever the page", regions_are_listed_whatever_the_page },
+	{ "sessions are listed with what they have", sessions_are_listed_with_what_they_have },
+	{ "an empty list ends at once", an_empty_list_ends_at_once },
+	{ "status sums up", status_sums_up },
+	{ "maps show a session's windows, to its uid and admins",
+	  maps_show_a_session_s_windows_to_its_uid },
+	{ "texts are of all pools or of one", texts_are_of_all_pools_or_of_one },
+	{ "verify sees what is wrong", verify_sees_what_is_wrong },
+	{ "verify holds under load", verify_holds_under_load },
+};
+TEST_MAIN(cases)
