@@ -253,6 +253,16 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 	list_init(&pool->link);
 }
 
+/* By id, which lists are read by; another with a higher one may have been faster. */
+static void add_to_list(struct pool *pool)
+{
+	struct list_head *at = pools.prev;
+
+	while (at != &pools && list_entry(at, struct pool, link)->id > pool->id)
+		at = at->prev;
+	list_add(&pool->link, at);
+}
+
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why)
 {
 	struct pool *pool = NULL;
@@ -284,7 +294,7 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 		r = -EEXIST;
 		account_uncharge(pool->uid, ACCOUNT_POOLS);
 	} else {
-		list_add_tail(&pool->link, &pools);
+		add_to_list(pool);
 		nr_pools++;
 	}
 	mutex_unlock(&pools_lock);

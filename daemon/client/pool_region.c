@@ -56,8 +56,8 @@ static int refuse_region(const struct region_refusal *why, const struct region_o
 			"%llu bytes are asked for and %llu can still be granted of the %s stock; "
 			"free memory, ask for less, or raise memory.%s",
 			(unsigned long long)args->length, (unsigned long long)why->available,
-			args->page_size != PAGEBLOCK_SIZE ? "base" : "huge-page",
-			args->page_size != PAGEBLOCK_SIZE ? "reserve" : "reserve_huge");
+			why->kind == STOCK_HUGE ? "huge-page" : "base",
+			why->kind == STOCK_HUGE ? "reserve_huge" : "reserve");
 	if (why->what == REFUSED_METADATA)
 		return refuse(out, -ENOMEM,
 			      "no memory for the page table of %llu bytes; free memory "

@@ -129,8 +129,14 @@ static void add_handles(struct session *s, struct session_report *r)
 				       << rh->pr->region->page_shift;
 	}
 	cursor = 0;
-	while ((ph = handles_next(&s->pools, &cursor, &handle)))
+	while ((ph = handles_next(&s->pools, &cursor, &handle))) {
+		if (++ph->nr_seen < ph->nr_opens)
+			continue;
+		ph->nr_seen = 0;
+		mutex_lock(&ph->lock);
 		r->page_runs += ph->nr_frames << PAGE_SHIFT;
+		mutex_unlock(&ph->lock);
+	}
 }
 
 static void describe_session(struct session *s, struct session_report *r)

@@ -27,6 +27,7 @@ struct pool_handle {
 	struct pool *pool;     /* fixed; one of pool's handles */
 	uint64_t id;           /* fixed, never used again: whose the runs are */
 	uint32_t nr_opens;     /* session->lock: handles that mean it */
+	uint32_t nr_seen;      /* session->lock: of these, by a walk that counts the share once */
 	_Atomic uint32_t refs; /* handles and verbs in progress */
 	struct mutex lock;
 	struct list_head runs; /* (r) heads of page runs, by page->lru */

@@ -258,3 +258,13 @@ void client_expect_words(const char *words)
 		printf("  the sentence: %s\n", client_why.text);
 	EXPECT(strstr(client_why.text, words) != NULL);
 }
+
+void client_end_two(struct session *a, struct session *b, const struct client_counts *expected)
+{
+	client_expect_valid();
+	client_leave(a);
+	client_leave(b);
+	client_settle();
+	client_expect_counts(expected);
+	client_end();
+}

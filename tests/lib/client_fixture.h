@@ -67,6 +67,8 @@ struct client_counts {
 };
 void client_count(struct client_counts *out);
 void client_expect_counts(const struct client_counts *expected);
+/* The end of a case with two sessions: valid, both leave, counts are `expected`, client_end(). */
+void client_end_two(struct session *a, struct session *b, const struct client_counts *expected);
 /* The live verify finds no difference. */
 void client_expect_valid(void);
 

@@ -111,6 +111,8 @@ int64_t host_memory(const char *name);
 /* At least so many free 2 MiB pages on this host, raised by root if need be and put back at the
  * program's end. */
 bool hugepages_get(unsigned int nr);
+/* SIGSTOP, and every thread of it stands still. */
+bool stop_process(pid_t pid);
 /* Skips the case unless this is root. */
 void need_root(const char *what_for);
 

@@ -6,6 +6,7 @@
  */
 #include "system/stage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -181,6 +182,46 @@ bool hugepages_get(unsigned int nr)
 	added = hugepages_change(0) - before;
 	atexit(put_back);
 	return added >= nr;
+}
+
+/* Of one thread: T is what SIGSTOP makes of it. */
+static bool thread_is_stopped(pid_t pid, const char *tid)
+{
+	char path[64], text[256], *bracket;
+	FILE *stat;
+	bool stopped = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/stat", pid, tid);
+	stat = fopen(path, "re");
+	if (!stat)
+		return true;
+	bracket = fgets(text, sizeof(text), stat) ? strrchr(text, ')') : NULL;
+	stopped = bracket && bracket[2] == 'T';
+	fclose(stat);
+	return stopped;
+}
+
+static bool all_threads_stopped(void *arg)
+{
+	pid_t pid = *(pid_t *)arg;
+	char path[64];
+	struct dirent *entry;
+	bool stopped = true;
+	DIR *folder;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	folder = opendir(path);
+	if (!folder)
+		return false;
+	while (stopped && (entry = readdir(folder)))
+		stopped = entry->d_name[0] == '.' || thread_is_stopped(pid, entry->d_name);
+	closedir(folder);
+	return stopped;
+}
+
+bool stop_process(pid_t pid)
+{
+	return !kill(pid, SIGSTOP) && test_wait(all_threads_stopped, &pid, 10);
 }
 
 void need_root(const char *what_for)

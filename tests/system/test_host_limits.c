@@ -162,6 +162,7 @@ static void read_past_the_cache(struct actor *a)
 
 static void pinned_pages_lose_nothing(void)
 {
+	need_root("faults inside system calls");
 	PLAY(ROLE(read_past_the_cache));
 	if (atomic_load(&board->number[0]))
 		SKIP("the file system of /var/tmp has no O_DIRECT");

@@ -111,6 +111,22 @@ static void huge_pages(struct actor *a)
 	mmb_region_close(region);
 }
 
+/* Beyond what there is: the sentence names the stock that would have to be larger. */
+static void huge_refused(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct mmb_region *region = NULL;
+	bool has_stock = strstr(mmbctl(a->socket, "status --json"), "\"stock\":\"huge\"");
+
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, 1024 * (size_t)MIB, &options, &region),
+			 -ENOMEM);
+	CLIENT_EXPECT(!region);
+	CLIENT_EXPECT_EQ(!strstr(mmb_error(), "memory.reserve_huge"), !has_stock);
+	CLIENT_EXPECT(strstr(mmb_error(), "memory.reserve"));
+}
+
 static void play_huge(const char *hugetlb)
 {
 	struct fixture *f = stage_begin();
@@ -128,12 +144,14 @@ static void pages_of_2_mib_on_hugetlb(void)
 {
 	need_hugepages();
 	play_huge("\"hugetlb\":true");
+	PLAY(ROLE(huge_refused));
 }
 
 static void pages_of_2_mib_without_hugetlb(void)
 {
 	stage_set(&base_setting);
 	play_huge("\"hugetlb\":false");
+	PLAY(ROLE(huge_refused));
 }
 
 static void huge_words(struct actor *a)

@@ -457,6 +457,7 @@ static void lock_window(struct actor *a)
 
 static void mlocks(void)
 {
+	need_root("faults inside system calls");
 	PLAY(ROLE(lock_window));
 }
 

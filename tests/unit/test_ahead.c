@@ -56,10 +56,7 @@ static uint64_t page_address(uint64_t page)
 	return base + (page << region->page_shift);
 }
 
-static bool mapped(uint64_t page)
-{
-	return fake_uffd_mapped(mm->uffd, page_address(page));
-}
+#define MAPPED(page) fake_uffd_mapped(mm->uffd, page_address(page))
 
 static void fault(uint64_t page)
 {
@@ -72,7 +69,7 @@ static void fault(uint64_t page)
 /* The client touches the page, which faults if it isn't mapped; and takes its time. */
 static void touch(uint64_t page)
 {
-	if (mapped(page))
+	if (MAPPED(page))
 		return;
 	fault(page);
 	space_settle();
@@ -83,7 +80,7 @@ static uint64_t nr_mapped(uint64_t from, uint64_t to)
 	uint64_t nr = 0;
 
 	for (uint64_t page = from; page < to; page++)
-		nr += mapped(page);
+		nr += MAPPED(page);
 	return nr;
 }
 
@@ -102,7 +99,7 @@ static void sequential_faults_reach_farther_and_farther(void)
 	for (uint64_t page = 100; page < BLOCK; page++) {
 		uint64_t resident = region->nr_resident;
 
-		if (mapped(page))
+		if (MAPPED(page))
 			continue;
 		fault(page);
 		grown = region->nr_resident - resident;
@@ -145,7 +142,7 @@ static void a_few_random_faults_between_dont_end_a_streak(void)
 
 	begin();
 	for (uint64_t page = 0; page < 2000; page++) {
-		if (mapped(page))
+		if (MAPPED(page))
 			continue;
 		touch(page);
 		for (int i = 1; i < NR_STREAKS; i++)
@@ -184,7 +181,7 @@ static void a_window_of_a_part_is_not_left(void)
 	space_settle();
 	EXPECT_EQ(space_state(region, 999), PAGE_PRESENT);
 	EXPECT_EQ(space_state(region, 1000), PAGE_NONE);
-	EXPECT(!mapped(1000));
+	EXPECT(!MAPPED(1000));
 	end();
 }
 
@@ -213,7 +210,7 @@ static void a_streak_is_made_ahead_but_for_first_pages(void)
 	until = round_down(page + DEPTH, BLOCK);
 	for (uint64_t block = round_up(page + 1, BLOCK) + BLOCK; block < until; block += BLOCK) {
 		EXPECT_EQ(space_state(region, block), PAGE_PRESENT);
-		EXPECT(!mapped(block));
+		EXPECT(!MAPPED(block));
 		EXPECT_EQ(nr_mapped(block + 1, block + BLOCK), BLOCK - 1);
 	}
 	EXPECT_EQ(space_state(region, until), PAGE_NONE);
@@ -303,7 +300,7 @@ static void a_job_that_fails_leaves_the_pages_to_faults(void)
 	os = &os_fake;
 	touch(BLOCK);
 	touch(BLOCK + 7);
-	EXPECT(mapped(BLOCK) && mapped(BLOCK + 7));
+	EXPECT(MAPPED(BLOCK) && MAPPED(BLOCK + 7));
 	end();
 }
 
@@ -318,11 +315,11 @@ static void whoever_touches_a_job_at_work_is_woken_by_it(void)
 	sem_wait(&arrived); /* the job of the block at BLOCK */
 	wakes = fake_uffd_wakes(mm->uffd, page_address(BLOCK + 9));
 	fault(BLOCK + 9);
-	EXPECT(!mapped(BLOCK + 9));
+	EXPECT(!MAPPED(BLOCK + 9));
 	EXPECT_EQ(fake_uffd_wakes(mm->uffd, page_address(BLOCK + 9)), wakes);
 	EXPECT_EQ(fault_stats.nr_parked, 0);
 	let_workers_go();
-	EXPECT(mapped(BLOCK + 9));
+	EXPECT(MAPPED(BLOCK + 9));
 	EXPECT(fake_uffd_wakes(mm->uffd, page_address(BLOCK + 9)) > wakes);
 	end();
 }
@@ -363,7 +360,7 @@ static void a_job_that_waits_is_taken_over(void)
 	advise(WINDOW_SEQUENTIAL);
 	fault(5);
 	fault(2 * BLOCK); /* its job waits behind those of the other region */
-	EXPECT(mapped(2 * BLOCK));
+	EXPECT(MAPPED(2 * BLOCK));
 	EXPECT_EQ(nr_mapped(2 * BLOCK, 3 * BLOCK), BLOCK);
 	let_workers_go();
 	EXPECT_EQ(space_state(region, 3 * BLOCK), PAGE_PRESENT);

@@ -31,16 +31,6 @@ static void begin(void)
 	pool_a = client_pool(a, "p", MMB_POOL_CREATE);
 }
 
-static void end(void)
-{
-	client_expect_valid();
-	client_leave(a);
-	client_leave(b);
-	client_settle();
-	client_expect_counts(&before);
-	client_end();
-}
-
 /* ---- lists ---- */
 
 static void many_pools(void)
@@ -78,7 +68,7 @@ static void pools_are_listed_whatever_the_page(void)
 		} while (next);
 		EXPECT_EQ(nr, NR_POOLS);
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void regions_are_listed_whatever_the_page(void)
@@ -110,7 +100,7 @@ static void regions_are_listed_whatever_the_page(void)
 	EXPECT_EQ(report_regions(0, "q", list, LIST_MAX, &(uint64_t){ 0 }), 4);
 	EXPECT(!strcmp(list[0].pool, "q"));
 	EXPECT_EQ(report_regions(0, "none", list, LIST_MAX, &(uint64_t){ 0 }), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void sessions_are_listed_with_what_they_have(void)
@@ -125,6 +115,7 @@ static void sessions_are_listed_with_what_they_have(void)
 	begin();
 	args.pool = pool_a;
 	EXPECT_EQ(verb_pages_alloc(a, &args, &got, &client_why), 0);
+	client_pool(a, "p", 0); /* twice the same: what it has counts once */
 	r = client_region(a, pool_a, "", MIB, 0);
 	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
 	session_count_request(a);
@@ -143,7 +134,7 @@ static void sessions_are_listed_with_what_they_have(void)
 	EXPECT_EQ(report_sessions(next, list, 1, &next), 1);
 	EXPECT_EQ(next, 0);
 	EXPECT_EQ(list[0].uid, OTHER_UID);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void an_empty_list_ends_at_once(void)
@@ -157,7 +148,7 @@ static void an_empty_list_ends_at_once(void)
 	EXPECT_EQ(report_sessions(UINT64_MAX, (struct session_report[1]){ 0 }, 1, &next), 0);
 	EXPECT_EQ(report_pools(UINT64_MAX, (struct pool_report[1]){ 0 }, 1, &next), 0);
 	EXPECT_EQ(next, 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- status, maps, texts ---- */
@@ -184,7 +175,7 @@ static void status_sums_up(void)
 	EXPECT_EQ(status.stocks[3].node, 1);
 	EXPECT_EQ(status.stocks[0].reserve, 64 * MIB);
 	EXPECT(status.stocks[0].present >= PAGE_SIZE && status.stocks[0].committed >= 2 * MIB);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void maps_show_a_session_s_windows_to_its_uid(void)
@@ -210,7 +201,7 @@ static void maps_show_a_session_s_windows_to_its_uid(void)
 	EXPECT_EQ(report_maps(session_id(b), &admin, &text, &client_why), 0); /* empty */
 	EXPECT_EQ(text[0], '\0');
 	free(text);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void texts_are_of_all_pools_or_of_one(void)
@@ -233,7 +224,7 @@ static void texts_are_of_all_pools_or_of_one(void)
 		free(text);
 		EXPECT_REFUSED(report_text(texts[i], "none", &text, &client_why), -ENOENT, "none");
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- verify ---- */
@@ -257,7 +248,7 @@ static void verify_sees_what_is_wrong(void)
 	EXPECT(v.nr_differences > 0);
 	EXPECT_EQ(region_audit(region), 1);
 	region_put(region);
-	end();
+	client_end_two(a, b, &before);
 }
 
 struct load {
@@ -265,7 +256,7 @@ struct load {
 	_Atomic unsigned int rounds;
 };
 
-/* Sessions that come with page runs and regions, fault, and go: nothing of it may confuse a walk. */
+/* Sessions that come with page runs and regions, fault, and go: none may confuse a walk. */
 static void *come_and_go(void *arg)
 {
 	struct load *load = arg;
@@ -313,7 +304,7 @@ static void verify_holds_under_load(void)
 	}
 	atomic_store(&load.stop, true);
 	pthread_join(thread, NULL);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static const struct test_case cases[] = {

@@ -35,16 +35,6 @@ static void begin(void)
 	begin_with(NULL);
 }
 
-static void end(void)
-{
-	client_expect_valid();
-	client_leave(a);
-	client_leave(b);
-	client_settle();
-	client_expect_counts(&before);
-	client_end();
-}
-
 static int take(struct session *s, uint32_t pool, uint32_t order, uint32_t nr, uint64_t *out)
 {
 	struct pages_args args = { .pool = pool, .order = order, .nr = nr, .addresses = out };
@@ -104,7 +94,7 @@ static void runs_are_aligned_and_apart(void)
 		EXPECT_EQ(give_one(order % 2 ? a : b, order % 2 ? pool_a : pool_b, order,
 				   address[order]),
 			  0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_batch_gives_what_there_is(void)
@@ -120,7 +110,7 @@ static void a_batch_gives_what_there_is(void)
 	EXPECT(arena_bytes() >= (uint64_t)nr * PAGEBLOCK_SIZE);
 	EXPECT(arena_bytes() <= (uint64_t)(nr + 1) * PAGEBLOCK_SIZE);
 	EXPECT_EQ(give(a, pool_a, PAGEBLOCK_ORDER, (uint32_t)nr, runs), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_pool_s_max_holds_for_runs(void)
@@ -139,7 +129,7 @@ static void a_pool_s_max_holds_for_runs(void)
 	EXPECT_EQ(stat.committed, 4 * MIB);
 	EXPECT(stat.refused > 0);
 	EXPECT_EQ(take(a, pool_a, PAGEBLOCK_ORDER, 1, runs), 1); /* others have theirs */
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void bound_pools_take_from_their_nodes(void)
@@ -157,7 +147,7 @@ static void bound_pools_take_from_their_nodes(void)
 	EXPECT_EQ(take(a, bound, PAGEBLOCK_ORDER, 8, runs), 8);
 	EXPECT(space_present(1, STOCK_BASE) >= there + 7 * PAGEBLOCK_PAGES);
 	EXPECT(space_present(0, STOCK_BASE) < here + PAGEBLOCK_PAGES);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void wrong_requests_are_refused_in_words(void)
@@ -189,7 +179,7 @@ static void wrong_requests_are_refused_in_words(void)
 	args = (struct pages_args){ .pool = pool_b + 1, .nr = 1, .addresses = runs };
 	EXPECT_REFUSED(verb_pages_alloc(a, &args, &got, &client_why), -EBADF, "handle");
 	EXPECT_REFUSED(verb_pages_free(a, &args, &client_why), -EBADF, "handle");
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* The allocator may get over a failure by another way; then the run must be good. */
@@ -218,7 +208,7 @@ static void a_grant_that_fails_leaves_nothing(void)
 		nr_failed++;
 	}
 	EXPECT(nr_failed > 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- giving back ---- */
@@ -230,7 +220,7 @@ static void only_the_taker_frees(void)
 	EXPECT_REFUSED(give_one(b, pool_b, 2, runs[0]), -EINVAL, "freeing");
 	EXPECT_EQ(give_one(a, pool_a, 2, runs[0]), 0);
 	EXPECT_REFUSED(give_one(a, pool_a, 2, runs[0]), -EINVAL, "freeing");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void wrong_orders_and_addresses_free_nothing(void)
@@ -252,7 +242,7 @@ static void wrong_orders_and_addresses_free_nothing(void)
 	for (uint32_t i = 0; i < nr; i++)
 		EXPECT_REFUSED(give_one(a, pool_a, 3, wrong[i]), -EINVAL, "freeing");
 	EXPECT_EQ(give(a, pool_a, 3, 2, runs), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_batch_is_freed_whole_or_not_at_all(void)
@@ -267,7 +257,7 @@ static void a_batch_is_freed_whole_or_not_at_all(void)
 	batch[3] = runs[2] + (uint64_t)MIB * 1024 * 1024;
 	EXPECT_REFUSED(give(a, pool_a, 0, 4, batch), -EINVAL, "freeing");
 	EXPECT_EQ(give(a, pool_a, 0, 3, runs), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void runs_belong_to_the_session_not_the_handle(void)
@@ -285,7 +275,7 @@ static void runs_belong_to_the_session_not_the_handle(void)
 	EXPECT_EQ(verb_pool_close(a, twice, &client_why), 0);
 	pool_a = client_pool(a, "p", 0);
 	EXPECT_REFUSED(give_one(a, pool_a, 1, runs[2]), -EINVAL, "freeing"); /* it went */
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void runs_of_another_pool_are_foreign(void)
@@ -300,7 +290,7 @@ static void runs_of_another_pool_are_foreign(void)
 	EXPECT_REFUSED(give_one(a, pool_a, 0, runs[0]), -EINVAL, "freeing");
 	EXPECT_EQ(give_one(a, other, 0, runs[0]), 0);
 	EXPECT_EQ(give_one(a, pool_a, 0, runs[1]), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static bool only_b_has_the_pool(void *unused)
@@ -323,7 +313,7 @@ static void a_session_s_runs_go_with_it(void)
 	pool_a = client_pool(a, "p", 0);
 	EXPECT_REFUSED(give_one(a, pool_a, 0, runs[0]), -EINVAL, "freeing");
 	EXPECT_EQ(give_one(b, pool_b, 0, of_b), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- several threads ---- */
@@ -376,7 +366,7 @@ static void sessions_end_while_they_take(void)
 		pthread_join(workers[i].thread, NULL);
 		session_put(workers[i].s);
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 static const struct test_case cases[] = {

@@ -30,16 +30,6 @@ static void begin(void)
 	begin_nodes(1, 0);
 }
 
-static void end(void)
-{
-	client_expect_valid();
-	client_leave(a);
-	client_leave(b);
-	client_settle();
-	client_expect_counts(&before);
-	client_end();
-}
-
 static int open_pool(struct session *s, const char *name, uint32_t flags, uint32_t mode)
 {
 	struct pool_open_args args = { .name = name, .flags = flags, .mode = mode };
@@ -78,7 +68,7 @@ static void a_pool_is_made_once_and_found_by_name(void)
 	close_pool(a, ours);
 	close_pool(b, theirs);
 	EXPECT_REFUSED(verb_pool_close(b, theirs, &client_why), -EBADF, "no pool handle");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_pool_ends_with_its_last_handle(void)
@@ -93,7 +83,7 @@ static void a_pool_ends_with_its_last_handle(void)
 	close_pool(a, second);
 	EXPECT_REFUSED(open_pool(b, "p", 0, 0), -ENOENT, "there is no pool");
 	EXPECT_EQ(open_pool(b, "p", MMB_POOL_CREATE, 0), 0); /* P3: the name is free at once */
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_region_keeps_its_pool(void)
@@ -112,7 +102,7 @@ static void a_region_keeps_its_pool(void)
 	EXPECT_EQ(stat_of(a, pool).regions, 1);
 	EXPECT_EQ(stat_of(a, pool).resident, PAGE_SIZE);
 	EXPECT_EQ(verb_region_unlink(a, pool, "kept", &client_why), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void private_pools_have_no_name(void)
@@ -127,7 +117,7 @@ static void private_pools_have_no_name(void)
 	EXPECT_EQ(pool_count(), 3);
 	pool = client_pool(a, "", MMB_POOL_PRIVATE);
 	client_region(a, pool, "named", MIB, MMB_REGION_CREATE); /* goes with it all the same */
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- refusals ---- */
@@ -158,7 +148,7 @@ static void wrong_arguments_are_refused_in_words(void)
 		EXPECT_REFUSED(verb_pool_open(a, &table[i].args, &handle, &client_why),
 			       table[i].code, table[i].words);
 	EXPECT_EQ(pool_count(), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void mode_bits_decide_who_may(void)
@@ -174,7 +164,7 @@ static void mode_bits_decide_who_may(void)
 	client_leave(b);
 	b = client_session(0);
 	EXPECT_EQ(open_pool(b, "mine", 0, 0), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_uid_has_so_many_pools(void)
@@ -190,7 +180,7 @@ static void a_uid_has_so_many_pools(void)
 	EXPECT_REFUSED(open_pool(a, "one-more", MMB_POOL_CREATE, 0), -EDQUOT, "close some");
 	EXPECT_EQ(open_pool(a, name, MMB_POOL_CREATE, 0), 0); /* exists */
 	EXPECT_EQ(open_pool(b, "theirs", MMB_POOL_CREATE, 0), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void invented_handles_are_refused(void)
@@ -212,7 +202,7 @@ static void invented_handles_are_refused(void)
 		EXPECT_REFUSED(verb_pool_close(a, handle, &client_why), -EBADF, "handle");
 		EXPECT_EQ(arena.nr, 0);
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_max_holds(void)
@@ -231,7 +221,7 @@ static void a_max_holds(void)
 	EXPECT_EQ(stat_of(a, pool).committed, 3 * MIB);
 	EXPECT_EQ(stat_of(a, pool).max, 4 * MIB);
 	EXPECT_EQ(stat_of(a, pool).refused, 1);
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- arenas ---- */
@@ -264,7 +254,7 @@ static void an_arena_has_a_window_a_node(void)
 	close_windows(&first);
 	close_windows(&rest);
 	close_windows(&again);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void an_arena_is_huge_where_there_are_hugepages(void)
@@ -278,7 +268,7 @@ static void an_arena_is_huge_where_there_are_hugepages(void)
 	EXPECT(arena.windows[0].hugetlb);
 	EXPECT(is_aligned(arena.windows[0].address, PAGEBLOCK_SIZE));
 	close_windows(&arena);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void an_arena_that_cant_be_opened_leaves_nothing(void)
@@ -305,7 +295,7 @@ static void an_arena_that_cant_be_opened_leaves_nothing(void)
 	}
 	EXPECT_EQ(verb_arena_open(a, pool, 0, &arena, &client_why), 0);
 	close_windows(&arena);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_pool_that_cant_be_made_leaves_nothing(void)
@@ -319,7 +309,7 @@ static void a_pool_that_cant_be_made_leaves_nothing(void)
 		inject_arm(NR_INJECT_POINTS, 0, 0);
 		client_settle();
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 static const struct test_case cases[] = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_verbs_region - regions by name and without: opened, shared, refused, placed, unlinked, closed
+ * test_verbs_region - regions by name and without: opened, shared, refused, placed, closed
  */
 #include <errno.h>
 #include <pthread.h>
@@ -37,21 +37,6 @@ static void begin_with(const struct client_options *options)
 	pool_b = open_to_all(b);
 }
 
-static void begin(void)
-{
-	begin_with(NULL);
-}
-
-static void end(void)
-{
-	client_expect_valid();
-	client_leave(a);
-	client_leave(b);
-	client_settle();
-	client_expect_counts(&before);
-	client_end();
-}
-
 static int open_region(struct session *s, struct region_open_args args,
 		       struct region_opened *opened)
 {
@@ -82,9 +67,10 @@ static void a_region_is_made_once_and_shared(void)
 {
 	struct region_opened first, second;
 
-	begin();
+	begin_with(NULL);
 	EXPECT_REFUSED(try_open(a, "r", 0, 0), -ENOENT, "MMB_REGION_CREATE");
-	EXPECT_EQ(open_region(a, (struct region_open_args){ .name = "r", .length = MIB, .mode = 0666,
+	EXPECT_EQ(open_region(a, (struct region_open_args){ .name = "r", .length = MIB,
+							    .mode = 0666,
 							    .flags = MMB_REGION_CREATE },
 			      &first),
 		  0);
@@ -99,7 +85,7 @@ static void a_region_is_made_once_and_shared(void)
 	EXPECT_EQ(client_touch(b, first.address), TOUCH_MAPPED);
 	EXPECT_REFUSED(try_open(b, "r", MMB_REGION_CREATE | MMB_REGION_EXCL, 0), -EEXIST, "exists");
 	unlink_name("r");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_named_region_outlives_its_users(void)
@@ -107,7 +93,7 @@ static void a_named_region_outlives_its_users(void)
 	struct region_opened r;
 	struct region_stat stat;
 
-	begin();
+	begin_with(NULL);
 	r = client_region(a, pool_a, "r", MIB, MMB_REGION_CREATE);
 	EXPECT_EQ(client_touch(a, r.address + 7 * PAGE_SIZE), TOUCH_MAPPED);
 	EXPECT_EQ(verb_region_close(a, r.handle, &client_why), 0);
@@ -119,14 +105,14 @@ static void a_named_region_outlives_its_users(void)
 	EXPECT_EQ(stat.resident, PAGE_SIZE);
 	EXPECT_EQ(stat.length, MIB);
 	unlink_name("r");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void an_unlinked_region_lives_with_its_users(void)
 {
 	struct region_opened old, fresh;
 
-	begin();
+	begin_with(NULL);
 	old = client_region(a, pool_a, "r", MIB, MMB_REGION_CREATE);
 	EXPECT_EQ(client_touch(a, old.address), TOUCH_MAPPED);
 	unlink_name("r");
@@ -139,14 +125,14 @@ static void an_unlinked_region_lives_with_its_users(void)
 	regions_flush();
 	EXPECT_EQ(pool_region_live(), 1);
 	unlink_name("r");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void unnamed_regions_are_nobody_else_s(void)
 {
 	struct region_opened one, two;
 
-	begin();
+	begin_with(NULL);
 	one = client_region(a, pool_a, "", MIB, 0);
 	two = client_region(a, pool_a, "", MIB, 0);
 	EXPECT(one.handle != two.handle && one.address != two.address);
@@ -155,14 +141,14 @@ static void unnamed_regions_are_nobody_else_s(void)
 	regions_flush();
 	EXPECT_EQ(pool_region_live(), 1);
 	EXPECT_REFUSED(verb_region_close(a, one.handle, &client_why), -EBADF, "handle");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void mode_bits_decide_who_may_open(void)
 {
 	struct region_opened r;
 
-	begin();
+	begin_with(NULL);
 	EXPECT_EQ(try_open(a, "mine", MMB_REGION_CREATE, 0600), 0);
 	EXPECT_EQ(try_open(a, "look", MMB_REGION_CREATE, 0644), 0);
 	EXPECT_REFUSED(try_open(b, "mine", 0, 0), -EACCES, "for writing");
@@ -173,7 +159,7 @@ static void mode_bits_decide_who_may_open(void)
 	EXPECT_REFUSED(verb_region_unlink(b, pool_b, "look", &client_why), -EACCES, "owner");
 	unlink_name("mine");
 	unlink_name("look");
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- refusals ---- */
@@ -185,7 +171,8 @@ static void wrong_arguments_are_refused_in_words(void)
 		const char *words;
 	} table[] = {
 		{ { .name = "", .length = MIB, .flags = 32 }, "unknown bits" },
-		{ { .name = "", .length = MIB, .flags = MMB_REGION_READONLY }, "nobody could fill" },
+		{ { .name = "", .length = MIB, .flags = MMB_REGION_READONLY },
+		  "nobody could fill" },
 		{ { .name = "a/b", .length = MIB, .flags = 1 }, "no '/'" },
 		{ { .name = "", .length = 0 }, "above 0" },
 		{ { .name = "r", .length = 0, .flags = 1 }, "needs a length" },
@@ -199,25 +186,26 @@ static void wrong_arguments_are_refused_in_words(void)
 		{ { .name = "", .length = MIB, .nodes = { 2, 0 } }, "needs a node mask" },
 		{ { .name = "", .length = MIB, .address = 4097 * 4096 + 1 }, "can't be mapped" },
 		{ { .name = "", .length = MIB, .address = 4096 }, "can't be mapped" },
-		{ { .name = "", .length = MIB, .address = (1ull << 47) - 4096 }, "can't be mapped" },
+		{ { .name = "", .length = MIB, .address = (1ull << 47) - 4096 },
+		  "can't be mapped" },
 		{ { .name = "", .length = MIB, .address = 1ull << 63 }, "can't be mapped" },
 	};
 	struct region_opened opened;
 
-	begin();
+	begin_with(NULL);
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++) {
 		EXPECT_REFUSED(open_region(a, table[i].args, &opened), -EINVAL, table[i].words);
 		EXPECT(opened.fd < 0);
 	}
 	EXPECT_EQ(pool_region_live(), 0);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void what_differs_from_the_region_is_refused(void)
 {
 	struct region_opened opened;
 
-	begin();
+	begin_with(NULL);
 	client_region(a, pool_a, "r", 2 * MIB, MMB_REGION_CREATE);
 	EXPECT_REFUSED(open_region(a, (struct region_open_args){ .name = "r", .length = MIB },
 				   &opened),
@@ -233,7 +221,7 @@ static void what_differs_from_the_region_is_refused(void)
 		  0);
 	client_map(a, &opened);
 	unlink_name("r");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void more_than_there_is_is_refused_with_figures(void)
@@ -250,18 +238,18 @@ static void more_than_there_is_is_refused_with_figures(void)
 							      .page_size = PAGEBLOCK_SIZE },
 				   &opened),
 		       -ENOMEM, "memory.reserve_huge");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_session_has_so_many_regions(void)
 {
-	begin();
+	begin_with(NULL);
 	for (int i = 0; i < CLIENT_REGIONS_PER_SESSION; i++)
 		client_region(a, pool_a, "", MIB, 0);
 	EXPECT_REFUSED(try_open(a, "", MMB_REGION_CREATE, 0), -EDQUOT, "regions_per_session");
 	regions_flush();
 	EXPECT_EQ(pool_region_live(), CLIENT_REGIONS_PER_SESSION);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_uid_has_so_many_regions(void)
@@ -271,7 +259,7 @@ static void a_uid_has_so_many_regions(void)
 	struct region_open_args args = { .name = "", .length = MIB };
 	struct region_opened opened;
 
-	begin();
+	begin_with(NULL);
 	more = client_session(UID);
 	pool = open_to_all(more);
 	for (int i = 0; i < CLIENT_REGIONS_PER_UID; i++)
@@ -281,7 +269,7 @@ static void a_uid_has_so_many_regions(void)
 		       "regions_per_uid");
 	client_region(b, pool_b, "", MIB, 0);
 	client_leave(more);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void invented_handles_are_refused(void)
@@ -290,7 +278,7 @@ static void invented_handles_are_refused(void)
 	struct region_opened r, opened;
 	struct region_stat stat;
 
-	begin();
+	begin_with(NULL);
 	r = client_region(b, pool_b, "", MIB, 0);
 	client_region(a, pool_a, "", MIB, 0);
 	for (uint32_t i = 1; i < 4; i++) {
@@ -305,7 +293,7 @@ static void invented_handles_are_refused(void)
 		EXPECT_REFUSED(verb_region_unlink(a, pool_a + i, "r", &client_why), -EBADF,
 			       "handle");
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- places ---- */
@@ -314,14 +302,14 @@ static void a_region_has_one_address_in_all_clients_if_it_is_free(void)
 {
 	struct region_opened first, again;
 
-	begin();
+	begin_with(NULL);
 	first = client_region(a, pool_a, "r", MIB, MMB_REGION_CREATE);
 	again = client_region(a, pool_a, "r", 0, 0); /* once more: elsewhere */
 	EXPECT(again.address != first.address);
 	EXPECT_EQ(client_touch(a, again.address), TOUCH_MAPPED);
 	EXPECT_EQ(client_touch(a, first.address), TOUCH_MAPPED);
 	unlink_name("r");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_client_may_name_the_address(void)
@@ -330,14 +318,14 @@ static void a_client_may_name_the_address(void)
 	struct region_open_args args = { .name = "", .length = MIB, .address = wanted };
 	struct region_opened r;
 
-	begin();
+	begin_with(NULL);
 	EXPECT_EQ(open_region(a, args, &r), 0);
 	EXPECT_EQ(r.address, wanted);
 	client_map(a, &r);
 	EXPECT_EQ(client_touch(a, wanted + 5 * PAGE_SIZE), TOUCH_MAPPED);
 	args.address = wanted + MIB - PAGE_SIZE;
 	EXPECT_REFUSED(open_region(a, args, &r), -EEXIST, "no place");
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_window_may_move(void)
@@ -345,7 +333,7 @@ static void a_window_may_move(void)
 	uint64_t wanted = 0x4f0000000000ull;
 	struct region_opened one, two;
 
-	begin();
+	begin_with(NULL);
 	one = client_region(a, pool_a, "", MIB, 0);
 	two = client_region(a, pool_a, "", MIB, 0);
 	EXPECT_REFUSED(verb_region_window(a, one.handle, wanted + 1, &client_why), -EINVAL,
@@ -357,7 +345,7 @@ static void a_window_may_move(void)
 	EXPECT_EQ(verb_region_window(a, one.handle, wanted, &client_why), 0);
 	EXPECT_EQ(mm_remove_range(a->mm, two.address, MIB), 0);
 	EXPECT_EQ(a->mm->nr_windows, 1);
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- readiness ---- */
@@ -368,7 +356,7 @@ static void populated_and_locked_regions_are_resident(void)
 	struct region_opened r;
 	struct region_stat stat;
 
-	begin();
+	begin_with(NULL);
 	args.flags = MMB_REGION_POPULATE;
 	EXPECT_EQ(open_region(a, args, &r), 0);
 	client_map(a, &r);
@@ -380,7 +368,7 @@ static void populated_and_locked_regions_are_resident(void)
 	client_map(a, &r);
 	EXPECT_EQ(verb_region_stat(a, r.handle, &stat, &client_why), 0);
 	EXPECT_EQ(stat.locked, MIB);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void large_pages_say_what_they_are(void)
@@ -397,11 +385,11 @@ static void large_pages_say_what_they_are(void)
 		EXPECT(is_aligned(r.address, PAGEBLOCK_SIZE));
 		client_map(a, &r);
 		EXPECT_EQ(client_touch(a, r.address + 3 * MIB), TOUCH_MAPPED);
-		end();
+		client_end_two(a, b, &before);
 	}
 }
 
-/* Fails the nth pass of the point while the region is opened; false if it was opened all the same. */
+/* Fails the nth pass of the point while the region is opened; false if it opened all the same. */
 static bool fails_cleanly(enum inject_point point, uint64_t nth)
 {
 	struct region_open_args args = { .name = "r", .length = MIB,
@@ -436,26 +424,26 @@ static void a_region_that_cant_be_given_is_not_left_behind(void)
 		INJECT_WINDOW_ADD, INJECT_REOPEN, INJECT_POPULATE,
 	};
 
-	begin();
+	begin_with(NULL);
 	client_region(a, pool_a, "", MIB, 0); /* the tables have grown */
 	for (unsigned int i = 0; i < ARRAY_SIZE(points); i++) {
 		EXPECT(fails_cleanly(points[i], 1));
 		for (uint64_t nth = 2; fails_cleanly(points[i], nth); nth++)
 			EXPECT(nth < 20);
 	}
-	end();
+	client_end_two(a, b, &before);
 }
 
 static void a_failed_opener_ends_nobody_else_s_region(void)
 {
-	begin();
+	begin_with(NULL);
 	client_region(a, pool_a, "r", MIB, MMB_REGION_CREATE);
 	inject_arm(INJECT_WINDOW_ADD, 1, -ENOMEM);
 	EXPECT_EQ(try_open(a, "r", MMB_REGION_CREATE, 0), -ENOMEM);
 	inject_arm(NR_INJECT_POINTS, 0, 0);
 	EXPECT_EQ(try_open(a, "r", 0, 0), 0);
 	unlink_name("r");
-	end();
+	client_end_two(a, b, &before);
 }
 
 /* ---- several threads ---- */
@@ -486,7 +474,7 @@ static void openers_race_for_one_name(void)
 {
 	pthread_t threads[OPENERS];
 
-	begin();
+	begin_with(NULL);
 	for (int i = 0; i < OPENERS; i++)
 		EXPECT_EQ(pthread_create(&threads[i], NULL, open_and_close, i % 2 ? a : b), 0);
 	for (int i = 0; i < OPENERS; i++)
@@ -495,7 +483,7 @@ static void openers_race_for_one_name(void)
 	a = client_session(0);
 	pool_a = open_to_all(a);
 	verb_region_unlink(a, pool_a, "r", &client_why);
-	end();
+	client_end_two(a, b, &before);
 }
 
 static const struct test_case cases[] = {

@@ -86,6 +86,14 @@ static void put_names(struct section *section)
 	mutex_unlock(&section_mutex);
 }
 
+/* Walks see a section from when its tables are written until they go. */
+static void set_listed(struct section *section, bool listed)
+{
+	mutex_lock(&section_mutex);
+	section->listed = listed;
+	mutex_unlock(&section_mutex);
+}
+
 static int populate_tables(const struct section *section)
 {
 	uint32_t block = pfn_to_block(section->pfn);
@@ -197,6 +205,7 @@ int section_add(const struct section_request *request, struct section **out)
 	section->mapped = request->map;
 	set_section_of(section, section->id);
 	write_record(section, request->owner_id);
+	set_listed(section, true);
 	*out = section;
 	return 0;
 out_tables:
@@ -212,6 +221,7 @@ out_free:
 
 void section_remove(struct section *section)
 {
+	set_listed(section, false);
 	section_records[section->id].magic = 0;
 	set_section_of(section, 0);
 	if (section->mapped) {
@@ -248,7 +258,8 @@ void section_for_each(void (*fn)(struct section *section, void *arg), void *arg)
 {
 	mutex_lock(&section_mutex);
 	for (struct range *r = range_find_from(&pfns, 0); r; r = range_next(r))
-		fn(container_of(r, struct section, range), arg);
+		if (container_of(r, struct section, range)->listed)
+			fn(container_of(r, struct section, range), arg);
 	mutex_unlock(&section_mutex);
 }
 
@@ -277,6 +288,7 @@ void section_validate(struct validation *v)
 	range_alloc_validate(&pfns, v);
 	validation_compare(v, pfns.nr_ranges, nr_sections, "number of sections");
 	for (struct range *r = range_find_from(&pfns, 0); r; r = range_next(r))
-		validate_section(container_of(r, struct section, range), v);
+		if (container_of(r, struct section, range)->listed)
+			validate_section(container_of(r, struct section, range), v);
 	mutex_unlock(&section_mutex);
 }

@@ -61,6 +61,7 @@ struct section {
 	bool              mapped;    /* (c) in the direct map */
 	void             *owner;     /* (c) zone, region or stock, as type says */
 	struct range      range;     /* (s) */
+	bool              listed;    /* (s) its tables are written */
 	char              name[SECTION_NAME_BYTES]; /* (c) of the memfd */
 };
 

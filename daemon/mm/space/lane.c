@@ -25,6 +25,7 @@
 
 enum {
 	SPIN_NS = 50 * 1000,        /* after the last event, while L2 allows it */
+	SPIN_ROUNDS = 64,       /* before the other sessions are looked at */
 	RECENT_NS = 200 * 1000,     /* faults of two threads this close are a burst of both */
 	SLOW_NS = 15 * 1000 * 1000, /* longer than that, it has met a busy lock of the client */
 	EPOLL_EVENTS = 8,
@@ -39,6 +40,7 @@ struct lane {
 	int cpu;            /* (c) -1: anywhere */
 	bool slow;          /* (c) */
 	uint64_t served_ns; /* (o) when it last served a fault */
+	struct mm *spin_mm; /* (o) of the last event, referenced; NULL: none */
 };
 
 static struct lane lanes[LANES_MAX + NR_SLOW_LANES];
@@ -102,8 +104,8 @@ static int read_events(struct mm *mm, struct os_uffd_event *events)
 	return nr;
 }
 
-/* Reads and handles what waits, up to a bound. */
-static void drain(struct lane *lane, struct mm *mm)
+/* Reads and handles what waits, up to a bound; false if there was nothing for this lane. */
+static bool drain(struct lane *lane, struct mm *mm)
 {
 	struct os_uffd_event events[OS_UFFD_EVENTS];
 
@@ -114,8 +116,9 @@ static void drain(struct lane *lane, struct mm *mm)
 			if (events[i].kind == OS_EVENT_FAULT)
 				handle_fault(lane, mm, &events[i]);
 		if (nr < OS_UFFD_EVENTS)
-			return;
+			return round > 0 || nr > 0;
 	}
+	return true;
 }
 
 /* L2 */
@@ -124,6 +127,21 @@ static bool spins(const struct lane *lane)
 	uint64_t now = os->now_ns();
 
 	return !lane->slow && now - lane->served_ns < SPIN_NS && several_threads_fault(now);
+}
+
+static void remember(struct lane *lane, struct mm *mm)
+{
+	if (lane->spin_mm)
+		mm_put(lane->spin_mm);
+	lane->spin_mm = mm;
+}
+
+/* Reading one userfaultfd costs half of asking the epoll set. */
+static void spin(struct lane *lane)
+{
+	for (int i = 0; i < SPIN_ROUNDS && lane->spin_mm && spins(lane); i++)
+		if (!drain(lane, lane->spin_mm))
+			sched_yield();
 }
 
 static void pin_to(int cpu)
@@ -167,13 +185,18 @@ static void *lane_main(void *argument)
 			mm = lane_mm_of_tag(events[i].data.u64);
 			if (!mm)
 				continue;
-			drain(lane, mm);
-			mm_put(mm);
+			if (drain(lane, mm))
+				remember(lane, mm);
+			else
+				mm_put(mm);
 		}
-		if (!nr && !timeout)
-			sched_yield();
+		if (spins(lane))
+			spin(lane);
+		else
+			remember(lane, NULL);
 	}
 out:
+	remember(lane, NULL);
 	cpu_slot_unregister();
 	return NULL;
 }

@@ -102,10 +102,11 @@ static uint64_t commit_round(struct region *region, const struct region_request 
 	return left;
 }
 
-static int refuse_commit(const struct region_request *request, uint64_t pages,
-			 struct region_refusal *why)
+static int refuse_commit(const struct region *region, const struct region_request *request,
+			 uint64_t pages, struct region_refusal *why)
 {
 	why->what = REFUSED_COMMIT;
+	why->kind = region->kind;
 	why->wanted = request->nr_pages << request->page_shift;
 	why->available = pages << request->page_shift;
 	return -ENOMEM;
@@ -121,7 +122,7 @@ static int check_room(struct region *region, const struct region_request *reques
 		if (node_allowed(request, node))
 			pages += stock_available(node, region->kind) /
 				 region_frames_per_page(region);
-	return pages < request->nr_pages ? refuse_commit(request, pages, why) : 0;
+	return pages < request->nr_pages ? refuse_commit(region, request, pages, why) : 0;
 }
 
 static int commit(struct region *region, const struct region_request *request,
@@ -142,7 +143,7 @@ static int commit(struct region *region, const struct region_request *request,
 	if (!left)
 		return 0;
 	uncommit_all(region);
-	return refuse_commit(request, request->nr_pages - left, why);
+	return refuse_commit(region, request, request->nr_pages - left, why);
 }
 
 /* ---- life ---- */

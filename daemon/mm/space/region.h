@@ -80,6 +80,7 @@ struct region {
 struct region_refusal {
 	enum { REFUSED_COMMIT, REFUSED_METADATA, REFUSED_MEMFD, REFUSED_TABLE } what;
 	uint64_t wanted, available; /* bytes of the stock, for COMMIT */
+	enum stock_kind kind;       /* which stock, for COMMIT */
 };
 
 /* Once. Frees the regions that nobody holds any more on a work thread of its own. */
