@@ -74,11 +74,13 @@ static void open_regions(struct script *c)
 {
 	open_region(c, (struct region_open_args){ .name = "", .length = SMALL }, &c->small);
 	open_region(c,
-		    (struct region_open_args){ .name = "shared", .length = SHARED,
+		    (struct region_open_args){ .name = "shared",
+					       .length = SHARED,
 					       .flags = MMB_REGION_CREATE | MMB_REGION_LOCKED },
 		    &c->shared);
 	open_region(c,
-		    (struct region_open_args){ .name = "", .length = LARGE,
+		    (struct region_open_args){ .name = "",
+					       .length = LARGE,
 					       .page_size = PAGEBLOCK_SIZE,
 					       .flags = MMB_REGION_POPULATE },
 		    &c->large);
@@ -97,7 +99,8 @@ static void touch_pages(struct script *c)
 
 static void range_verbs(struct script *c)
 {
-	struct region_range_args range = { .region = c->small.handle, .offset = MIB,
+	struct region_range_args range = { .region = c->small.handle,
+					   .offset = MIB,
 					   .length = 2 * MIB };
 	static const uint32_t advice[] = { MMB_ADVISE_WILLNEED, MMB_ADVISE_SEQUENTIAL,
 					   MMB_ADVISE_HUGEPAGE, MMB_ADVISE_DONTNEED };
@@ -155,7 +158,9 @@ static void page_runs(struct script *c)
 	static const uint32_t orders[RUNS] = { 0, 3, PAGEBLOCK_ORDER };
 
 	for (uint32_t i = 0; i < RUNS; i++) {
-		struct pages_args args = { .pool = c->twice, .order = orders[i], .nr = 1,
+		struct pages_args args = { .pool = c->twice,
+					   .order = orders[i],
+					   .nr = 1,
 					   .gfp = i % 2 ? MMB_GFP_ZERO : 0,
 					   .addresses = &c->runs[i] };
 		uint32_t got;

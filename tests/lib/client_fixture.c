@@ -172,8 +172,9 @@ void client_map(struct session *s, struct region_opened *opened)
 struct region_opened client_region(struct session *s, uint32_t pool, const char *name,
 				   uint64_t length, uint32_t flags)
 {
-	struct region_open_args args = { .pool = pool, .name = name, .length = length,
-					 .flags = flags };
+	struct region_open_args args = {
+		.pool = pool, .name = name, .length = length, .flags = flags
+	};
 	struct region_opened opened;
 	struct refusal why = { "" };
 

@@ -81,7 +81,7 @@ static void add_window(uint64_t *random)
 	uint32_t handle = 1 + (uint32_t)test_below(random, NR_HANDLES);
 	/* Often at the page that makes neighbours continue. */
 	uint32_t page = (uint32_t)(test_below(random, 2) ? first % REGION_PAGES
-						   : test_below(random, REGION_PAGES));
+							 : test_below(random, REGION_PAGES));
 	struct window_request want = { .region = regions[handle % NR_REGIONS], .handle = handle };
 	bool taken = false;
 
@@ -169,7 +169,7 @@ static void step(uint64_t *random)
 {
 	static void (*const operations[])(uint64_t *) = {
 		add_window, add_window, add_window, remove_range, remove_range,
-		move_range, move_range, set_advice, set_advice,	  find_gap,
+		move_range, move_range, set_advice, set_advice,   find_gap,
 	};
 
 	if (test_below(random, 100) == 0)

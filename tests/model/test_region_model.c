@@ -262,8 +262,8 @@ static void fail_somewhere(struct reference *ref, uint64_t *random)
 static void step(uint64_t *random)
 {
 	static void (*const operations[])(struct reference *, uint64_t *) = {
-		make_present, make_present, make_present, drop,	  drop,    populate,
-		lock,	      unlock,	    poison,	  conjure, fail_somewhere,
+		make_present, make_present, make_present, drop,    drop,           populate,
+		lock,         unlock,       poison,       conjure, fail_somewhere,
 	};
 
 	operations[test_below(random, ARRAY_SIZE(operations))](&all[test_below(random, NR_REGIONS)],
@@ -292,8 +292,8 @@ static void start_region(struct reference *ref, uint64_t *random)
 	EXPECT_EQ(region_new(&want, &ref->region, &why), 0);
 	atomic_store(&ref->region->huge, large || test_below(random, 4) == 0);
 	for (int node = 0; node < nr_nodes; node++)
-		EXPECT(want.policy < POLICY_BIND || !want.node_mask ||
-		       want.node_mask >> node & 1 || !ref->region->committed[node]);
+		EXPECT(want.policy < POLICY_BIND || !want.node_mask || want.node_mask >> node & 1 ||
+		       !ref->region->committed[node]);
 }
 
 static void run_seed(uint64_t seed)

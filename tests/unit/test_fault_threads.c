@@ -112,13 +112,15 @@ static bool has_no_window(void *mm)
 
 static void moves_and_unmaps_are_followed(void)
 {
-	struct os_uffd_event event = { .kind = OS_EVENT_REMAP, .address = BASE, .to = FAR,
-				       .length = PAGES * PAGE_SIZE };
+	struct os_uffd_event event = {
+		.kind = OS_EVENT_REMAP, .address = BASE, .to = FAR, .length = PAGES * PAGE_SIZE
+	};
 
 	begin();
 	fake_uffd_post(mms[0]->uffd, &event);
 	EXPECT(test_wait(has_moved, mms[0], PATIENCE));
-	event = (struct os_uffd_event){ .kind = OS_EVENT_UNMAP, .address = FAR,
+	event = (struct os_uffd_event){ .kind = OS_EVENT_UNMAP,
+					.address = FAR,
 					.length = PAGES * PAGE_SIZE };
 	fake_uffd_post(mms[0]->uffd, &event);
 	EXPECT(test_wait(has_no_window, mms[0], PATIENCE));

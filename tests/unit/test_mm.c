@@ -173,8 +173,8 @@ static void removing_takes_ends_and_many(void)
 {
 	begin();
 	for (uint32_t i = 0; i < 4; i++)
-		EXPECT_EQ(add_part(BASE + i * 8 * PAGE_SIZE, (struct page_range){ 0, 4 },
-				   i + 1), 0);
+		EXPECT_EQ(add_part(BASE + i * 8 * PAGE_SIZE, (struct page_range){ 0, 4 }, i + 1),
+			  0);
 	EXPECT_EQ(mm_remove_range(mm, BASE + 2 * PAGE_SIZE, 24 * PAGE_SIZE), 0);
 	EXPECT_EQ(mm->nr_windows, 2);
 	EXPECT_EQ(page_at(BASE + PAGE_SIZE), 1);

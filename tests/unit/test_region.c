@@ -83,7 +83,8 @@ static void more_than_there_is_is_refused_with_figures(void)
 
 static void policies_choose_the_nodes(void)
 {
-	struct region_request want = { .name = "", .nr_pages = 4 * MIB_PAGES,
+	struct region_request want = { .name = "",
+				       .nr_pages = 4 * MIB_PAGES,
 				       .page_shift = PAGE_SHIFT };
 	struct region *region;
 
@@ -112,7 +113,8 @@ static void policies_choose_the_nodes(void)
 
 static void a_full_node_spills_unless_bound(void)
 {
-	struct region_request want = { .name = "", .nr_pages = 80 * MIB_PAGES,
+	struct region_request want = { .name = "",
+				       .nr_pages = 80 * MIB_PAGES,
 				       .page_shift = PAGE_SHIFT };
 	struct region *region, *none;
 
@@ -530,8 +532,11 @@ static void note_released(void *owner)
 
 static void the_owner_hears_when_the_memory_is_back(void)
 {
-	struct region_request want = { .name = "x", .nr_pages = 100, .page_shift = PAGE_SHIFT,
-				       .released = note_released, .owner = &nr_released };
+	struct region_request want = { .name = "x",
+				       .nr_pages = 100,
+				       .page_shift = PAGE_SHIFT,
+				       .released = note_released,
+				       .owner = &nr_released };
 	struct region *region;
 
 	atomic_store(&nr_released, 0);
@@ -550,8 +555,9 @@ static void the_owner_hears_when_the_memory_is_back(void)
 static void movable_zones_count_resident_frames(void)
 {
 	struct zone *zones[MAX_NUMNODES] = { NULL };
-	struct region_request want = { .name = "x", .nr_pages = 8, .page_shift = PAGEBLOCK_SHIFT,
-				       .movable = zones };
+	struct region_request want = {
+		.name = "x", .nr_pages = 8, .page_shift = PAGEBLOCK_SHIFT, .movable = zones
+	};
 	struct zone_request zone = { .type = ZONE_MOVABLE };
 	struct region *region;
 

@@ -18,8 +18,9 @@ static struct client_counts before;
 
 static void begin_page(uint32_t page_size, const struct client_options *options)
 {
-	struct region_open_args args = { .name = "r", .length = 8 * MIB, .page_size = page_size,
-					 .flags = MMB_REGION_CREATE };
+	struct region_open_args args = {
+		.name = "r", .length = 8 * MIB, .page_size = page_size, .flags = MMB_REGION_CREATE
+	};
 
 	client_begin(options);
 	client_count(&before);
@@ -50,8 +51,7 @@ static void end(void)
 
 static struct region_range_args range(uint64_t offset, uint64_t length)
 {
-	return (struct region_range_args){ .region = r.handle, .offset = offset,
-					   .length = length };
+	return (struct region_range_args){ .region = r.handle, .offset = offset, .length = length };
 }
 
 static int advise(uint32_t advice, uint64_t offset, uint64_t length)

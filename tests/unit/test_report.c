@@ -105,8 +105,9 @@ static void regions_are_listed_whatever_the_page(void)
 
 static void sessions_are_listed_with_what_they_have(void)
 {
-	struct pages_args args = { .pool = pool_a, .order = 2, .nr = 3,
-				   .addresses = (uint64_t[3]){ 0 } };
+	struct pages_args args = {
+		.pool = pool_a, .order = 2, .nr = 3, .addresses = (uint64_t[3]){ 0 }
+	};
 	struct session_report list[4];
 	struct region_opened r;
 	uint64_t next;
@@ -264,7 +265,8 @@ static void *come_and_go(void *arg)
 
 	while (!atomic_load(&load->stop)) {
 		struct session *s = client_session(UID);
-		struct pages_args args = { .pool = client_pool(s, "p", 0), .nr = 64,
+		struct pages_args args = { .pool = client_pool(s, "p", 0),
+					   .nr = 64,
 					   .addresses = runs };
 		struct region_opened r = client_region(s, args.pool, "", MIB, 0);
 		struct refusal why = { "" };

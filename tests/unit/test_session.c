@@ -282,7 +282,9 @@ static void script_lock(struct script *c)
 
 static void script_large(struct script *c)
 {
-	struct region_open_args args = { .pool = c->pool, .name = "", .length = 4 * MIB,
+	struct region_open_args args = { .pool = c->pool,
+					 .name = "",
+					 .length = 4 * MIB,
 					 .page_size = PAGEBLOCK_SIZE,
 					 .flags = MMB_REGION_POPULATE };
 
@@ -324,7 +326,7 @@ static void run_script(unsigned int nr_steps)
 	client_expect_valid();
 	client_leave(c.s);
 	EXPECT_EQ(session_count(), 0);
-	retry_parked(); /* whoever waited is gone, and so is who would be told */
+	retry_parked();     /* whoever waited is gone, and so is who would be told */
 	if (nr_steps > 2) { /* "shared" has a name and stays */
 		c.s = client_session(0);
 		c.pool = client_pool(c.s, "p", 0);

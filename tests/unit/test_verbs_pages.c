@@ -46,8 +46,9 @@ static int take(struct session *s, uint32_t pool, uint32_t order, uint32_t nr, u
 
 static int give(struct session *s, uint32_t pool, uint32_t order, uint32_t nr, uint64_t *runs_given)
 {
-	struct pages_args args = { .pool = pool, .order = order, .nr = nr,
-				   .addresses = runs_given };
+	struct pages_args args = {
+		.pool = pool, .order = order, .nr = nr, .addresses = runs_given
+	};
 
 	return verb_pages_free(s, &args, &client_why);
 }
@@ -115,8 +116,7 @@ static void a_batch_gives_what_there_is(void)
 
 static void a_pool_s_max_holds_for_runs(void)
 {
-	struct pool_open_args args = { .name = "small", .flags = MMB_POOL_CREATE,
-				       .max = 4 * MIB };
+	struct pool_open_args args = { .name = "small", .flags = MMB_POOL_CREATE, .max = 4 * MIB };
 	struct pool_stat stat;
 	uint32_t small;
 
@@ -134,7 +134,8 @@ static void a_pool_s_max_holds_for_runs(void)
 
 static void bound_pools_take_from_their_nodes(void)
 {
-	struct pool_open_args args = { .name = "bound", .flags = MMB_POOL_CREATE,
+	struct pool_open_args args = { .name = "bound",
+				       .flags = MMB_POOL_CREATE,
 				       .nodes = { MMB_NODE_BIND, 2 } };
 	uint64_t here, there;
 	uint32_t bound;
@@ -169,8 +170,10 @@ static void wrong_requests_are_refused_in_words(void)
 
 	begin();
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++) {
-		args = (struct pages_args){ .pool = pool_a, .order = table[i].order,
-					    .gfp = table[i].gfp, .nr = table[i].nr,
+		args = (struct pages_args){ .pool = pool_a,
+					    .order = table[i].order,
+					    .gfp = table[i].gfp,
+					    .nr = table[i].nr,
 					    .addresses = runs };
 		EXPECT_REFUSED(verb_pages_alloc(a, &args, &got, &client_why), -EINVAL,
 			       table[i].words);
@@ -332,8 +335,9 @@ static void *take_and_give(void *arg)
 
 	for (int i = 0; i < ROUNDS; i++) {
 		uint32_t order = (uint32_t)test_below(&w->random, 5);
-		struct pages_args args = { .pool = w->pool, .order = order, .nr = 8,
-					   .addresses = mine };
+		struct pages_args args = {
+			.pool = w->pool, .order = order, .nr = 8, .addresses = mine
+		};
 		struct refusal why = { "" };
 		uint32_t got = 0;
 		int r = verb_pages_alloc(w->s, &args, &got, &why);
@@ -354,7 +358,8 @@ static void sessions_end_while_they_take(void)
 	begin();
 	EXPECT_EQ(take(a, pool_a, 0, 1, runs), 1);
 	for (uint64_t i = 0; i < ARRAY_SIZE(workers); i++) {
-		workers[i] = (struct worker){ .s = i % 2 ? a : b, .pool = i % 2 ? pool_a : pool_b,
+		workers[i] = (struct worker){ .s = i % 2 ? a : b,
+					      .pool = i % 2 ? pool_a : pool_b,
 					      .random = test_seed() + i };
 		session_get(workers[i].s);
 		EXPECT_EQ(pthread_create(&workers[i].thread, NULL, take_and_give, &workers[i]), 0);

@@ -274,8 +274,8 @@ static void an_arena_is_huge_where_there_are_hugepages(void)
 static void an_arena_that_cant_be_opened_leaves_nothing(void)
 {
 	static const enum inject_point points[] = {
-		INJECT_MEMFD_NEW, INJECT_PFN_RANGE, INJECT_SECTION_ADD, INJECT_META_POPULATE,
-		INJECT_MAP,	  INJECT_REOPEN,
+		INJECT_MEMFD_NEW,     INJECT_PFN_RANGE, INJECT_SECTION_ADD,
+		INJECT_META_POPULATE, INJECT_MAP,       INJECT_REOPEN,
 	};
 	struct client_counts here;
 	struct arena_opened arena;

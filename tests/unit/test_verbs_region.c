@@ -46,7 +46,9 @@ static int open_region(struct session *s, struct region_open_args args,
 
 static int try_open(struct session *s, const char *name, uint32_t flags, uint32_t mode)
 {
-	struct region_open_args args = { .name = name, .flags = flags, .mode = mode,
+	struct region_open_args args = { .name = name,
+					 .flags = flags,
+					 .mode = mode,
 					 .length = flags & MMB_REGION_CREATE ? MIB : 0 };
 	struct region_opened opened;
 	int r = open_region(s, args, &opened);
@@ -69,9 +71,11 @@ static void a_region_is_made_once_and_shared(void)
 
 	begin_with(NULL);
 	EXPECT_REFUSED(try_open(a, "r", 0, 0), -ENOENT, "MMB_REGION_CREATE");
-	EXPECT_EQ(open_region(a, (struct region_open_args){ .name = "r", .length = MIB,
-							    .mode = 0666,
-							    .flags = MMB_REGION_CREATE },
+	EXPECT_EQ(open_region(a,
+			      (struct region_open_args){ .name = "r",
+							 .length = MIB,
+							 .mode = 0666,
+							 .flags = MMB_REGION_CREATE },
 			      &first),
 		  0);
 	EXPECT(first.created);
@@ -207,16 +211,17 @@ static void what_differs_from_the_region_is_refused(void)
 
 	begin_with(NULL);
 	client_region(a, pool_a, "r", 2 * MIB, MMB_REGION_CREATE);
-	EXPECT_REFUSED(open_region(a, (struct region_open_args){ .name = "r", .length = MIB },
-				   &opened),
-		       -EINVAL, "2097152 bytes, not");
-	EXPECT_REFUSED(open_region(a,
-				   (struct region_open_args){ .name = "r",
-							      .page_size = PAGEBLOCK_SIZE },
-				   &opened),
-		       -EINVAL, "pages of 4096");
-	EXPECT_EQ(open_region(a, (struct region_open_args){ .name = "r", .length = 2 * MIB,
-							    .page_size = PAGE_SIZE },
+	EXPECT_REFUSED(
+		open_region(a, (struct region_open_args){ .name = "r", .length = MIB }, &opened),
+		-EINVAL, "2097152 bytes, not");
+	EXPECT_REFUSED(
+		open_region(a,
+			    (struct region_open_args){ .name = "r", .page_size = PAGEBLOCK_SIZE },
+			    &opened),
+		-EINVAL, "pages of 4096");
+	EXPECT_EQ(open_region(a,
+			      (struct region_open_args){
+				      .name = "r", .length = 2 * MIB, .page_size = PAGE_SIZE },
 			      &opened),
 		  0);
 	client_map(a, &opened);
@@ -229,12 +234,12 @@ static void more_than_there_is_is_refused_with_figures(void)
 	struct region_opened opened;
 
 	begin_with(&(struct client_options){ .space.huge_mib = 16 });
-	EXPECT_REFUSED(open_region(a, (struct region_open_args){ .name = "",
-								 .length = 1ull << 32 },
+	EXPECT_REFUSED(open_region(a, (struct region_open_args){ .name = "", .length = 1ull << 32 },
 				   &opened),
 		       -ENOMEM, "memory.reserve");
 	EXPECT_REFUSED(open_region(a,
-				   (struct region_open_args){ .name = "", .length = 64 * MIB,
+				   (struct region_open_args){ .name = "",
+							      .length = 64 * MIB,
 							      .page_size = PAGEBLOCK_SIZE },
 				   &opened),
 		       -ENOMEM, "memory.reserve_huge");
@@ -373,7 +378,8 @@ static void populated_and_locked_regions_are_resident(void)
 
 static void large_pages_say_what_they_are(void)
 {
-	struct region_open_args args = { .name = "", .length = 4 * MIB,
+	struct region_open_args args = { .name = "",
+					 .length = 4 * MIB,
 					 .page_size = PAGEBLOCK_SIZE };
 	struct region_opened r;
 
@@ -392,7 +398,8 @@ static void large_pages_say_what_they_are(void)
 /* Fails the nth pass of the point while the region is opened; false if it opened all the same. */
 static bool fails_cleanly(enum inject_point point, uint64_t nth)
 {
-	struct region_open_args args = { .name = "r", .length = MIB,
+	struct region_open_args args = { .name = "r",
+					 .length = MIB,
 					 .flags = MMB_REGION_CREATE | MMB_REGION_POPULATE };
 	struct region_opened opened;
 	struct client_counts here;
@@ -453,8 +460,11 @@ enum { OPENERS = 4, ROUNDS = 150 };
 static void *open_and_close(void *session)
 {
 	struct session *s = session;
-	struct region_open_args args = { .pool = s == a ? pool_a : pool_b, .name = "r",
-					 .length = MIB, .flags = MMB_REGION_CREATE, .mode = 0666 };
+	struct region_open_args args = { .pool = s == a ? pool_a : pool_b,
+					 .name = "r",
+					 .length = MIB,
+					 .flags = MMB_REGION_CREATE,
+					 .mode = 0666 };
 
 	for (int i = 0; i < ROUNDS; i++) {
 		struct region_opened opened;

@@ -78,8 +78,52 @@ static void waiting_item_is_queued_once(void)
 	EXPECT_EQ(nr_run, 3);
 }
 
+static _Atomic bool go_on;
+
+static void queue_itself_again(struct work *work)
+{
+	count(work);
+	if (atomic_load(&go_on))
+		workqueue_add(&queue, work);
+}
+
+static void adders_hold_up_no_flush(void)
+{
+	begin(1);
+	atomic_store(&go_on, true);
+	work_init(&items[0], queue_itself_again);
+	EXPECT(workqueue_add(&queue, &items[0]));
+	for (int i = 0; i < 100; i++)
+		workqueue_flush(&queue);
+	EXPECT(nr_run > 0);
+	atomic_store(&go_on, false);
+	workqueue_fini(&queue);
+}
+
+static struct work *order[ITEMS];
+
+static void note_order(struct work *work)
+{
+	order[atomic_fetch_add(&nr_run, 1)] = work;
+}
+
+static void items_run_in_order_of_arrival(void)
+{
+	begin(1);
+	for (int i = 0; i < ITEMS; i++) {
+		work_init(&items[i], note_order);
+		EXPECT(workqueue_add(&queue, &items[i]));
+	}
+	workqueue_fini(&queue);
+	EXPECT_EQ(nr_run, ITEMS);
+	for (int i = 0; i < ITEMS; i++)
+		EXPECT(order[i] == &items[i]);
+}
+
 static const struct test_case cases[] = {
 	{ "flushing waits for every item, ending runs what is queued", flush_waits_for_all },
-	{ "an item that waits isn't queued twice", waiting_item_is_queued_once },
+	{ "an item that waits isn't queued twice (Q1)", waiting_item_is_queued_once },
+	{ "who adds items can't hold up a flush", adders_hold_up_no_flush },
+	{ "items run in order of arrival", items_run_in_order_of_arrival },
 };
 TEST_MAIN(cases)

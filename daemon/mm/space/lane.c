@@ -175,8 +175,11 @@ static void *lane_main(void *argument)
 		pin_to(lane->cpu);
 	for (;;) {
 		int timeout = wait_ms(lane);
-		int nr = epoll_wait(lane->epoll_fd, events, EPOLL_EVENTS, timeout);
+		int nr;
 
+		if (timeout) /* a lane that sleeps keeps nobody's session alive */
+			remember(lane, NULL);
+		nr = epoll_wait(lane->epoll_fd, events, EPOLL_EVENTS, timeout);
 		for (int i = 0; i < nr; i++) {
 			struct mm *mm;
 
@@ -190,10 +193,7 @@ static void *lane_main(void *argument)
 			else
 				mm_put(mm);
 		}
-		if (spins(lane))
-			spin(lane);
-		else
-			remember(lane, NULL);
+		spin(lane);
 	}
 out:
 	remember(lane, NULL);
