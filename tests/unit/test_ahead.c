@@ -157,7 +157,7 @@ static void advice_decides_at_once(void)
 	begin();
 	advise(WINDOW_SEQUENTIAL);
 	fault(5000);
-	EXPECT_EQ(nr_mapped(5000, 5632), 120); /* to the end of the block */
+	EXPECT_EQ(nr_mapped(5000, 5120), 120); /* to the end of the block */
 	space_settle();
 	EXPECT(space_state(region, 5632) == PAGE_PRESENT);
 	end();
