@@ -8,9 +8,9 @@
  *             P2  a pool ends when its last handle is closed and it has no region left; a
  *                 private one takes nothing beyond its session.
  *             P3  a name means at most one live pool.
- * Locking     pools_lock for the list and names; pool->lock (RANK_POOL) for its regions and the
+ * Locking     pools_lock for the list and names; pool->lock (RANK_ARENA) for its regions and the
  *             making of the arena; committed is atomic.
- * Not here    Permission to use it (access.h), page runs (runs.h).
+ * Not here    Permission to use it (access.h), page runs (verbs_pages.c).
  */
 #ifndef MMB_CLIENT_POOL_H
 #define MMB_CLIENT_POOL_H
@@ -82,6 +82,5 @@ uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address);
 /* Every pool, pool 0 not among them, with pools_lock held. */
 void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg);
 uint64_t pool_count(void);
-void pool_validate(struct pool *pool, struct validation *v);
 
 #endif

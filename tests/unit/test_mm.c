@@ -395,9 +395,6 @@ static void the_table_has_an_end(void)
 	struct mm_request want = { .uffd = -1 };
 	struct mm *none;
 
-#ifdef __SANITIZE_THREAD__
-	SKIP("the search for a free slot takes half a minute here");
-#endif
 	begin();
 	for (int i = 1; i < NR_MM_MAX; i++)
 		EXPECT_EQ(mm_new(&want, &all[i]), 0);

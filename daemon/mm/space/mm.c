@@ -26,6 +26,7 @@ static struct {
 	struct objtable mms, windows; /* their own locks */
 	struct mm *slots[NR_MM_MAX];  /* (t) set once each */
 	uint64_t generation;          /* (t) */
+	uint32_t first_free; /* (t) no free slot below this one */
 	struct workqueue closers;     /* its own lock */
 	_Atomic bool has_closers;    /* (a) */
 } table;
@@ -54,11 +55,14 @@ static struct mm *take_slot(void)
 	struct mm *mm = NULL;
 
 	mutex_lock(&table.lock);
-	for (uint32_t i = 0; i < NR_MM_MAX && !mm; i++) {
+	for (uint32_t i = table.first_free; i < NR_MM_MAX && !mm; i++) {
+		table.first_free = i + 1;
 		if (!table.slots[i]) {
 			table.slots[i] = objtable_alloc(&table.mms);
-			if (!table.slots[i])
+			if (!table.slots[i]) {
+				table.first_free = i;
 				break;
+			}
 			table.slots[i]->slot = i;
 			mutex_init(&table.slots[i]->lock, RANK_MAP, "mm");
 			mutex_init(&table.slots[i]->events_lock, RANK_EVENTS, "events");
@@ -127,6 +131,7 @@ static void end_mm(struct work *work)
 	mutex_lock(&table.lock);
 	mm->uffd = -1;
 	mm->claimed = false;
+	table.first_free = min_t(uint32_t, table.first_free, mm->slot);
 	mutex_unlock(&table.lock);
 	if (released)
 		released(owner);
