@@ -367,17 +367,23 @@ static void close_under_a_fault(struct actor *a)
 	cue(3);
 }
 
-static void closing_under_a_waiting_thread(void)
+/* Between the actor's cues 1 and 3 the broker is stopped; 2 tells that it is. */
+static void play_with_stopped_broker(act_fn act)
 {
 	struct fixture *f = stage_begin();
 
-	CAST(ROLE(close_under_a_fault));
+	CAST(ROLE(act));
 	EXPECT(cue_comes(1));
 	EXPECT(stop_process(f->pid));
 	cue(2);
 	EXPECT(cue_comes(3));
 	EXPECT_EQ(kill(f->pid, SIGCONT), 0);
 	stage_end();
+}
+
+static void closing_under_a_waiting_thread(void)
+{
+	play_with_stopped_broker(close_under_a_fault);
 }
 
 /* A broker that was away for a while: faults taken meanwhile are served then. */
@@ -403,15 +409,7 @@ static void wait_for_stopped_broker(struct actor *a)
 
 static void faults_survive_a_stopped_broker(void)
 {
-	struct fixture *f = stage_begin();
-
-	CAST(ROLE(wait_for_stopped_broker));
-	EXPECT(cue_comes(1));
-	EXPECT(stop_process(f->pid));
-	cue(2);
-	EXPECT(cue_comes(3));
-	EXPECT_EQ(kill(f->pid, SIGCONT), 0);
-	stage_end();
+	play_with_stopped_broker(wait_for_stopped_broker);
 }
 
 /* ---- POISON: SIGBUS in user code, EFAULT in a system call ---- */

@@ -281,26 +281,18 @@ static void settle_wp(struct mm *mm, const struct mm_target *target)
 	os->uffd_unprotect(mm->uffd, target->base + target->page * bytes, bytes);
 }
 
-/* Blocks made ahead have their first page unmapped, which says nothing about the others. */
+/* Blocks made ahead have their first page unmapped, which says nothing about the others: touched
+ * while present, it alone is mapped, unless the rest was left for the caller to do. */
 static bool left_to_job(struct mm *mm, const struct mm_target *target,
 			const struct os_uffd_event *event, struct mm_hint *hint)
 {
-	bool first = target->page % ahead_block_pages(target->region) == 0;
+	bool marker = target->page % ahead_block_pages(target->region) == 0 &&
+		      event->flags & OS_FAULT_MINOR;
+	enum ahead_state state = ahead_claim(mm, target);
 
-	switch (ahead_claim(mm, target)) {
-	case AHEAD_BEGUN:
-		if (!first || !(event->flags & OS_FAULT_MINOR))
-			return true;
+	if (marker && state != AHEAD_TAKEN)
 		hint->around = 1;
-		return false;
-	case AHEAD_NONE:
-		if (first && event->flags & OS_FAULT_MINOR)
-			hint->around = 1;
-		return false;
-	case AHEAD_TAKEN:
-		break;
-	}
-	return false;
+	return state == AHEAD_BEGUN && !marker;
 }
 
 /* An address without a window is looked up twice: another lane may have read that the window has

@@ -25,7 +25,7 @@
 
 enum {
 	SPIN_NS = 50 * 1000,        /* after the last event, while L2 allows it */
-	SPIN_ROUNDS = 64,       /* before the other sessions are looked at */
+	SPIN_ROUNDS = 64,           /* before the other sessions are looked at */
 	RECENT_NS = 200 * 1000,     /* faults of two threads this close are a burst of both */
 	SLOW_NS = 15 * 1000 * 1000, /* longer than that, it has met a busy lock of the client */
 	EPOLL_EVENTS = 8,

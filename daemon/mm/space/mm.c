@@ -26,7 +26,7 @@ static struct {
 	struct objtable mms, windows; /* their own locks */
 	struct mm *slots[NR_MM_MAX];  /* (t) set once each */
 	uint64_t generation;          /* (t) */
-	uint32_t first_free; /* (t) no free slot below this one */
+	uint32_t first_free;          /* (t) no free slot below this one */
 	struct workqueue closers;     /* its own lock */
 	_Atomic bool has_closers;    /* (a) */
 } table;
