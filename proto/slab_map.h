@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slab_map - what the clients of a pool write about the units they have leased
+ *
+ * Purpose     A unit is 64 KiB of a pool's arena, the grain of SLAB_LEASE and SLAB_RETURN. Each
+ *             has a header in the slab map of its arena window: unit i of the window has header
+ *             i. The headers of a pageblock fill one page of the map.
+ * Invariants  M1  The map is the clients' memory: any of them can write anything there. The
+ *                 daemon reads it for reports only, a checked copy at a time.
+ *             M2  Addresses in it are arena addresses, equal in every client.
+ * Not here    How slabs work (libclient/slab.h); which units are leased (the daemon).
+ */
+#ifndef MMB_PROTO_SLAB_MAP_H
+#define MMB_PROTO_SLAB_MAP_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum {
+	SLAB_UNIT_SHIFT = 16,
+	SLAB_UNIT_BYTES = 1 << SLAB_UNIT_SHIFT,
+	SLAB_HEADER_SHIFT = 7,
+	SLAB_HEADER_BYTES = 1 << SLAB_HEADER_SHIFT,
+	SLAB_UNITS_MAX = 64, /* contiguous ones in one lease: 4 MiB */
+	/* Bins: the size classes, then the caches of the pool, whose ids begin with 1. */
+	SLAB_SIZE_CLASSES = 97,
+	SLAB_CACHES_MAX = 927,
+	SLAB_BINS = SLAB_SIZE_CLASSES + SLAB_CACHES_MAX,
+};
+
+enum slab_kind {
+	SLAB_NONE,    /* not in use by a heap */
+	SLAB_OBJECTS, /* first unit of a slab */
+	SLAB_TAIL,    /* a further unit of a slab or run; `back` leads to the first */
+	SLAB_RUN,     /* first unit of one large object */
+};
+
+/*
+ * shared: owner << 32 | head << 16 | count. owner is the heap that works in the slab, 0: none.
+ * head and count tell of the list of objects that others have freed: head is the first one's
+ * distance from the slab's start in steps of 8 bytes, plus 1.
+ */
+/* a: atomic   o: the owner */
+struct slab_header {
+	_Atomic uint64_t shared;  /* (a) */
+	uint64_t         free;    /* (o) first free object, 0: none; the next one is encoded there */
+	uint32_t         used;    /* (o) handed out; minus the count in shared: in use */
+	uint32_t         slow_at; /* (o) a free that makes used this has more to do */
+	uint32_t         size;    /* bytes of an object */
+	uint16_t         bin;     /* size class, or SLAB_SIZE_CLASSES - 1 + cache id */
+	_Atomic uint8_t  kind;    /* (a) enum slab_kind */
+	uint8_t          state;   /* (o) which list of the owner has it */
+	uint32_t         back;    /* TAIL: units to the first */
+	uint32_t         units;   /* of the slab or run */
+	uint64_t         fresh;   /* (o) objects from here on were never handed out */
+	uint64_t         bytes;   /* RUN: as asked for */
+
+	uint32_t         total;   /* objects in the slab */
+	uint32_t         next;    /* (o) neighbours in that list: unit of the window + 1, 0: none */
+	uint32_t         prev;    /* (o) */
+	uint32_t         reserved[13];
+};
+static_assert(sizeof(struct slab_header) == SLAB_HEADER_BYTES, "found by a shift");
+static_assert(SLAB_UNIT_BYTES / 8 < 1 << 16, "a distance fits its 16 bits in slabs of one unit");
+
+#endif
