@@ -39,7 +39,7 @@ enum slab_kind {
 /*
  * shared: owner << 32 | head << 16 | count. owner is the heap that works in the slab, 0: none.
  * head and count tell of the list of objects that others have freed: head is the first one's
- * distance from the slab's start in steps of 8 bytes, plus 1.
+ * index in the slab, plus 1.
  */
 /* a: atomic   o: the owner */
 struct slab_header {
@@ -57,11 +57,13 @@ struct slab_header {
 	uint64_t         bytes;   /* RUN: as asked for */
 
 	uint32_t         total;   /* objects in the slab */
-	uint32_t         next;    /* (o) neighbours in that list: unit of the window + 1, 0: none */
-	uint32_t         prev;    /* (o) */
-	uint32_t         reserved[13];
+	uint32_t         reserved0;
+
+	uint64_t         next;    /* (o) neighbours in that list, pointers of the owner's process */
+	uint64_t         prev;    /* (o) */
+	uint64_t         reserved[6];
 };
 static_assert(sizeof(struct slab_header) == SLAB_HEADER_BYTES, "found by a shift");
-static_assert(SLAB_UNIT_BYTES / 8 < 1 << 16, "a distance fits its 16 bits in slabs of one unit");
+static_assert(SLAB_UNIT_BYTES / 8 < 1 << 16, "an index fits its 16 bits");
 
 #endif
