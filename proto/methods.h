@@ -30,6 +30,11 @@
 	X(16, REGION_LOCK, region_range_request, empty, 0, SESSION)                     \
 	X(17, REGION_UNLOCK, region_range_request, empty, 0, SESSION)                   \
 	X(18, REGION_STAT, region_request, region_stat_reply, 0, SESSION)               \
+	X(19, SLAB_MAP, slab_map_request, slab_map_reply, 0, SESSION)                   \
+	X(20, SLAB_LEASE, slab_lease_request, slab_lease_reply, 0, SESSION)             \
+	X(21, SLAB_RETURN, slab_return_request, empty, 0, SESSION)                      \
+	X(22, CACHE_OPEN, cache_open_request, cache_open_reply, 0, SESSION)             \
+	X(23, CACHE_CLOSE, cache_request, empty, 0, SESSION)                            \
 	X(32, STATUS, empty, status_reply, 0, READ)                                     \
 	X(33, POOLS, list_request, list_reply, 0, READ)                                 \
 	X(34, SESSIONS, list_request, list_reply, 0, READ)                              \
@@ -45,7 +50,8 @@
 #define MMB_UPCALLS(X)                                                                  \
 	X(64, ZAP, zap_request)                                                         \
 	X(65, PRESSURE, pressure_request)                                               \
-	X(66, GOODBYE, goodbye_request)
+	X(66, GOODBYE, goodbye_request)                                                 \
+	X(67, ORPHANS, orphans_request)
 
 enum mmb_method {
 #define X(number, name, request, reply, fds, access) MMB_METHOD_##name = number,

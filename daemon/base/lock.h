@@ -20,6 +20,7 @@ enum lock_rank {
 	RANK_SESSION,
 	RANK_POOLS,  /* the list of pools */
 	RANK_ARENA,  /* a pool's regions and the making of its arena */
+	RANK_LEASES, /* a pool's units, members and caches */
 	RANK_POOL,   /* the table of zones */
 	RANK_EVENTS, /* the reading of a session's userfaultfd */
 	RANK_REGION,

@@ -128,11 +128,25 @@ static void audit_zones(void)
 	}
 }
 
+/* Behind pools_lock: a few punches and packets, never a wait. */
+static void tick_pool(struct pool *pool, void *unused)
+{
+	int64_t punched = leases_tick(&pool->leases);
+
+	members_tick(&pool->members);
+	if (punched > 0)
+		log_emit_limited(LOG_WARNING, "slab_map_conjured",
+				 "pool %llu: %lld pages of its slab map appeared in holes, put "
+				 "there by a client; punched",
+				 (unsigned long long)pool->id, (long long)punched);
+}
+
 static void tick(void)
 {
 	lanes_tick();
 	region_for_each(audit_region, NULL);
 	audit_zones();
+	pool_for_each(tick_pool, NULL);
 	hugetlb_audit();
 	gate_enter();
 	balance_tick();

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/inject.h"
 #include "base/workqueue.h"
@@ -29,6 +30,7 @@ int pools_init(void)
 {
 	mutex_init(&pools_lock, RANK_POOLS, "pools");
 	objtable_init(&pool_table, "pool", sizeof(struct pool));
+	members_global_init();
 	return workqueue_init(&free_queue, "mmb-pool", 1);
 }
 
@@ -181,6 +183,14 @@ uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address)
 
 /* ---- life ---- */
 
+static void free_lists(struct pool *pool)
+{
+	leases_fini(&pool->leases);
+	members_fini(&pool->members);
+	pool_caches_fini(&pool->caches);
+	mutex_fini(&pool->lock);
+}
+
 static void free_pool(struct work *work)
 {
 	struct pool *pool = container_of(work, struct pool, free_work);
@@ -196,8 +206,21 @@ static void free_pool(struct work *work)
 	mutex_lock(&pools_lock);
 	nr_pools--;
 	mutex_unlock(&pools_lock);
-	mutex_fini(&pool->lock);
+	free_lists(pool);
 	objtable_free(&pool_table, pool);
+}
+
+static void free_leases(struct work *work)
+{
+	leases_free_ended(container_of(work, struct pool, lease_work));
+}
+
+/* P4, with pools_lock held. The queue has one thread: free_pool() runs after it. */
+static void end_leases(struct pool *pool)
+{
+	pool_caches_clear(&pool->caches);
+	if (leases_end(&pool->leases) && pool->nr_regions)
+		workqueue_add(&free_queue, &pool->lease_work);
 }
 
 /* P2, with pools_lock held. */
@@ -249,6 +272,12 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 	pool->max = request->max;
 	pool->nr_handles = 1;
 	mutex_init(&pool->lock, RANK_ARENA, "pool");
+	leases_init(&pool->leases);
+	members_init(&pool->members);
+	pool_caches_init(&pool->caches);
+	work_init(&pool->lease_work, free_leases);
+	if (getrandom(&pool->key, sizeof(pool->key), GRND_NONBLOCK) < 0)
+		pool->key = 0; /* before the host has any: free objects aren't encoded */
 	list_init(&pool->regions);
 	list_init(&pool->link);
 }
@@ -285,8 +314,10 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 	}
 	if (!pool || r) {
 		account_uncharge(request->creator->uid, ACCOUNT_POOLS);
-		if (pool)
+		if (pool) {
+			free_lists(pool);
 			objtable_free(&pool_table, pool);
+		}
 		return refuse(why, -ENOMEM, "no memory for another pool");
 	}
 	mutex_lock(&pools_lock);
@@ -301,6 +332,7 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 	if (r) {
 		for (int node = 0; node < nr_nodes; node++)
 			zone_free(pool->movable[node]);
+		free_lists(pool);
 		objtable_free(&pool_table, pool);
 		return refuse(why, r, "pool '%s' exists already", request->name);
 	}
@@ -324,7 +356,8 @@ void pool_close(struct pool *pool)
 {
 	mutex_lock(&pools_lock);
 	CHECK(pool->nr_handles);
-	pool->nr_handles--;
+	if (!--pool->nr_handles)
+		end_leases(pool);
 	end_if_unused(pool);
 	mutex_unlock(&pools_lock);
 }

@@ -8,6 +8,7 @@
  *             P2  a pool ends when its last handle is closed and it has no region left; a
  *                 private one takes nothing beyond its session.
  *             P3  a name means at most one live pool.
+ *             P4  units and caches go when the last handle closes, also if regions keep the pool.
  * Locking     pools_lock for the list and names; pool->lock (RANK_ARENA) for its regions and the
  *             making of the arena; committed is atomic.
  * Not here    Permission to use it (access.h), page runs (verbs_pages.c).
@@ -19,6 +20,9 @@
 
 #include "base/range_alloc.h"
 #include "base/workqueue.h"
+#include "client/leases.h"
+#include "client/members.h"
+#include "client/pool_caches.h"
 #include "client/verbs.h"
 #include "mm/balance/alloc.h"
 
@@ -46,6 +50,11 @@ struct pool {
 	_Atomic uint64_t nr_refused;            /* (a) */
 	_Atomic uint32_t next_turn;             /* (a) INTERLEAVE: whose turn it is */
 	struct work free_work;                  /* after P2 */
+	struct work lease_work;                 /* P4 */
+	uint64_t key;                           /* (c) random; for clients only */
+	struct leases leases;                   /* its own lock */
+	struct members members;                 /* its own lock */
+	struct pool_caches caches;              /* its own lock */
 };
 
 struct pool_request {

@@ -31,6 +31,7 @@ void pool_stat_take(struct pool *pool, struct pool_stat *out)
 		.max = pool->max,
 		.sessions = pool->nr_handles,
 		.refused = atomic_load(&pool->nr_refused),
+		.leased = leases_bytes(&pool->leases),
 	};
 	mutex_lock(&pool->lock);
 	out->arena = pool_arena_bytes(pool);

@@ -39,15 +39,16 @@ static void add_stock(struct status_report *out, int node, enum stock_kind kind)
 	};
 }
 
-static void add_spanned(struct pool *pool, void *arg)
+static void add_pool(struct pool *pool, void *arg)
 {
-	uint64_t *spanned = arg;
+	struct status_report *out = arg;
 	struct pool_region *pr;
 
 	mutex_lock(&pool->lock);
 	list_for_each_entry(pr, &pool->regions, link)
-		*spanned += pr->bytes;
+		out->spanned += pr->bytes;
 	mutex_unlock(&pool->lock);
+	out->metadata += leases_map_bytes(&pool->leases);
 }
 
 void report_status(struct status_report *out)
@@ -65,7 +66,7 @@ void report_status(struct status_report *out)
 		.reserve_mode = broker.hold ? "hold" : "account",
 		.topology = broker.topology.source,
 	};
-	pool_for_each(add_spanned, &out->spanned);
+	pool_for_each(add_pool, out);
 	for (int node = 0; node < nr_nodes; node++)
 		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
 			add_stock(out, node, (enum stock_kind)kind);
@@ -135,6 +136,7 @@ static void add_handles(struct session *s, struct session_report *r)
 		ph->nr_seen = 0;
 		mutex_lock(&ph->lock);
 		r->page_runs += ph->nr_frames << PAGE_SHIFT;
+		r->leased += (uint64_t)max_t(int64_t, ph->nr_leased, 0) << SLAB_UNIT_SHIFT;
 		mutex_unlock(&ph->lock);
 	}
 }

@@ -36,7 +36,7 @@ struct pool_report {
 	struct pool_stat stat;
 };
 struct session_report {
-	uint64_t id, regions, spanned, resident, page_runs, faults, requests;
+	uint64_t id, regions, spanned, resident, page_runs, leased, faults, requests;
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;

@@ -30,6 +30,7 @@ static void verify_pool(struct pool *pool, void *arg)
 	}
 	validation_compare(v, bytes, atomic_load(&pool->committed), "pool %s: committed bytes",
 			   pool->name);
+	leases_validate(pool, v);
 	mutex_unlock(&pool->lock);
 }
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -38,6 +39,7 @@ static _Atomic bool stopping;
 struct ending {
 	struct work work;
 	struct pool_handle *ph;
+	uint32_t handle;
 };
 static struct objtable ending_table;
 
@@ -314,6 +316,7 @@ struct pool_handle *pool_handle_new(struct pool *pool)
 	atomic_store(&ph->refs, 1);
 	mutex_init(&ph->lock, RANK_ARENA, "page runs");
 	list_init(&ph->runs);
+	list_init(&ph->members);
 	return ph;
 }
 
@@ -351,6 +354,8 @@ void pool_handle_put(struct pool_handle *ph)
 	if (atomic_fetch_sub_explicit(&ph->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	pool_handle_free_runs(ph);
+	pool_caches_close_all(ph);
+	free(ph->cache_opens);
 	pool_close(ph->pool);
 	mutex_fini(&ph->lock);
 	objtable_free(&pool_handle_table, ph);
@@ -407,26 +412,32 @@ struct region_handle *session_region(struct session *s, uint32_t handle, struct 
 
 /* ---- the end ---- */
 
+static void finish_pool_handle(struct pool_handle *ph, uint32_t handle)
+{
+	pool_handle_free_runs(ph);
+	member_end(ph, handle);
+	pool_handle_put(ph);
+}
+
 static void run_ending(struct work *work)
 {
 	struct ending *e = container_of(work, struct ending, work);
 
-	pool_handle_free_runs(e->ph);
-	pool_handle_put(e->ph);
+	finish_pool_handle(e->ph, e->handle);
 	objtable_free(&ending_table, e);
 }
 
 /* Millions of runs may have to go back: not on the caller's time. */
-static void end_pool_handle(struct pool_handle *ph)
+static void end_pool_handle(struct pool_handle *ph, uint32_t handle)
 {
 	struct ending *e = objtable_alloc(&ending_table);
 
 	if (!e) {
-		pool_handle_free_runs(ph);
-		pool_handle_put(ph);
+		finish_pool_handle(ph, handle);
 		return;
 	}
 	e->ph = ph;
+	e->handle = handle;
 	work_init(&e->work, run_ending);
 	workqueue_add(&end_queue, &e->work);
 }
@@ -457,7 +468,7 @@ void session_end(struct session *s, const char *reason)
 		region_handle_put(handles_del(&s->regions, handle));
 	cursor = 0;
 	while ((object = handles_next(&s->pools, &cursor, &handle)))
-		end_pool_handle(handles_del(&s->pools, handle));
+		end_pool_handle(handles_del(&s->pools, handle), handle);
 	account_uncharge(s->peer.uid, session_account(&s->peer));
 	mutex_lock(&sessions_lock);
 	list_del(&s->link);

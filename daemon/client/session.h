@@ -32,7 +32,11 @@ struct pool_handle {
 	struct mutex lock;
 	struct list_head runs; /* (r) heads of page runs, by page->lru */
 	uint64_t nr_frames;    /* (r) in them */
-	bool closed;           /* (r) no more runs */
+	int64_t nr_leased;     /* (r) units leased less those returned: others' are too */
+	bool closed;           /* (r) no more runs and leases */
+	struct list_head members; /* the pool's members.lock: one for each handle */
+	uint32_t *cache_opens; /* the pool's caches.lock: by cache; NULL: none yet */
+	bool caches_closed;    /* the pool's caches.lock */
 };
 
 struct region_handle {

@@ -56,6 +56,8 @@ struct zap_range {
 struct upcall_ops {
 	void (*zap)(void *context, const struct zap_range *ranges, uint32_t nr);
 	void (*pressure)(void *context, uint32_t level, uint64_t wanted);
+	/* A member of a pool has ended; false if the client couldn't be told, and still exists. */
+	bool (*orphans)(void *context, uint32_t pool, uint32_t member);
 	/* Ends the process that connected (SIGKILL) and the connection. */
 	void (*kill)(void *context, const char *reason);
 };
@@ -82,13 +84,18 @@ struct pool_open_args {
 	uint64_t min, low, high, max, swap_max;
 	struct node_policy nodes;
 };
-int verb_pool_open(struct session *s, const struct pool_open_args *args, uint32_t *handle,
+struct pool_opened {
+	uint32_t handle;
+	uint32_t member; /* of the pool; see members.h */
+	uint64_t key;    /* the pool's */
+};
+int verb_pool_open(struct session *s, const struct pool_open_args *args, struct pool_opened *out,
 		   struct refusal *why);
 int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why);
 
 struct pool_stat {
 	uint64_t committed, resident, arena, locked, max, sessions, regions,
-		refused; /* bytes, counts */
+		refused, leased; /* bytes, counts */
 };
 int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, struct refusal *why);
 
@@ -119,6 +126,50 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 		     struct refusal *why);
 /* All or none. */
 int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why);
+
+struct slab_window {
+	uint64_t address, length; /* of the arena window */
+	int fd;                   /* the caller closes it */
+};
+struct slab_mapped {
+	uint32_t nr, total;
+	struct slab_window windows[ARENA_WINDOWS];
+};
+/* Slab maps of windows from index `first` on, in the order of verb_arena_open(). */
+int verb_slab_map(struct session *s, uint32_t handle, uint32_t first, struct slab_mapped *out,
+		  struct refusal *why);
+
+struct lease_args {
+	uint32_t pool, gfp;
+	uint32_t units;      /* contiguous ones a lease */
+	uint32_t nr;         /* leases wanted */
+	uint64_t *addresses;
+	uint64_t since_ns;   /* when it was first asked for */
+};
+/* slow. As verb_pages_alloc(). */
+int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *got,
+		    struct refusal *why);
+
+struct slab_return_args {
+	uint32_t pool, nr;
+	const uint64_t *addresses;
+	const uint32_t *units; /* contiguous ones from each address */
+};
+/* All or none. slow if many. */
+int verb_slab_return(struct session *s, const struct slab_return_args *args, struct refusal *why);
+
+struct cache_open_args {
+	uint32_t pool;
+	const char *name;
+	uint32_t object, align, flags;
+};
+struct cache_opened {
+	uint32_t cache, object, align, flags;
+	bool created;
+};
+int verb_cache_open(struct session *s, const struct cache_open_args *args,
+		    struct cache_opened *out, struct refusal *why);
+int verb_cache_close(struct session *s, uint32_t pool, uint32_t cache, struct refusal *why);
 
 struct region_open_args {
 	uint32_t pool;

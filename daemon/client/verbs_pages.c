@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "client/gate.h"
-#include "client/session.h"
+#include "client/runs.h"
 #include "mm/phys/node.h"
 #include "os/os.h"
 #include "proto/methods.h"
@@ -49,6 +49,14 @@ static void alloc_nodes(const struct session *s, const struct pool *pool,
 	}
 }
 
+void runs_free(struct page *const *pages, uint32_t nr, uint32_t order)
+{
+	gate_enter();
+	for (uint32_t i = 0; i < nr; i++)
+		free_pages(pages[i], order);
+	gate_leave();
+}
+
 /* The runs become the handle's, or go back if it has been closed meanwhile. The owner is set last,
  * under the lock that a free takes: before that nobody can claim a run that is on no list. */
 static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, uint32_t order)
@@ -66,10 +74,7 @@ static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, u
 	mutex_unlock(&ph->lock);
 	if (!closed)
 		return 0;
-	gate_enter();
-	for (uint32_t i = 0; i < nr; i++)
-		free_pages(pages[i], order);
-	gate_leave();
+	runs_free(pages, nr, order);
 	return -ENOTCONN;
 }
 
@@ -100,10 +105,9 @@ static int alloc_interleaved(struct pool *pool, struct alloc_request *want, uint
 	return got ? (int)got : r;
 }
 
-static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
-		      uint32_t *got, struct refusal *why)
+int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_args *args,
+	       struct page **pages, uint32_t *got, struct refusal *why)
 {
-	struct page *pages[MMB_PAGES_BATCH];
 	struct alloc_failure failure = { 0 };
 	struct alloc_request want = {
 		.zones = &ph->pool->zones,
@@ -130,10 +134,29 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 		return r;
 	}
 	*got = (uint32_t)r;
+	return 0;
+}
+
+static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pages_args *args,
+		      uint32_t *got, struct refusal *why)
+{
+	struct page *pages[MMB_PAGES_BATCH];
+	int r = runs_alloc(s, ph, args, pages, got, why);
+
+	if (r)
+		return r;
 	for (uint32_t i = 0; i < *got; i++)
 		args->addresses[i] = pool_pfn_to_address(ph->pool, page_to_pfn(pages[i]));
 	r = keep_runs(ph, pages, *got, args->order);
 	return r ? refuse(why, r, "the pool handle has been closed") : 0;
+}
+
+int runs_check_gfp(uint32_t gfp, struct refusal *why)
+{
+	if (gfp & ~(uint32_t)GFP_ALL)
+		return refuse(why, -EINVAL, "gfp flags %#x have unknown bits; known are %#x", gfp,
+			      GFP_ALL);
+	return 0;
 }
 
 static int check_pages_args(const struct pages_args *args, struct refusal *why)
@@ -144,10 +167,7 @@ static int check_pages_args(const struct pages_args *args, struct refusal *why)
 	if (!args->nr || args->nr > MMB_PAGES_BATCH)
 		return refuse(why, -EINVAL, "%u page runs in one request; it takes 1 to %d",
 			      args->nr, MMB_PAGES_BATCH);
-	if (args->gfp & ~(uint32_t)GFP_ALL)
-		return refuse(why, -EINVAL, "gfp flags %#x have unknown bits; known are %#x",
-			      args->gfp, GFP_ALL);
-	return 0;
+	return runs_check_gfp(args->gfp, why);
 }
 
 int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t *got,

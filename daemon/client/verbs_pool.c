@@ -106,31 +106,38 @@ static struct pool_handle *find_share(struct session *s, const struct pool *pool
 }
 
 /* Takes over the caller's hold on the pool. */
-static int add_share(struct session *s, struct pool *pool, uint32_t *handle)
+static int add_share(struct session *s, struct pool *pool, struct pool_opened *out)
 {
 	struct pool_handle *fresh = pool_handle_new(pool);
 	struct pool_handle *ph;
+	struct member *m;
 
-	*handle = 0;
+	*out = (struct pool_opened){ .key = pool->key };
 	if (!fresh) {
 		pool_close(pool);
 		return -ENOMEM;
 	}
+	m = member_new(&pool->members);
 	mutex_lock(&s->lock);
 	ph = find_share(s, pool);
-	if (!s->ended)
-		*handle = handles_add(&s->pools, ph ? ph : fresh);
-	if (*handle && ph)
+	if (!s->ended && m)
+		out->handle = handles_add(&s->pools, ph ? ph : fresh);
+	if (out->handle && ph)
 		atomic_fetch_add(&ph->refs, 1);
-	if (*handle)
+	if (out->handle) {
+		out->member = m->number;
 		(ph ? ph : fresh)->nr_opens++;
+		member_list(m, s, ph ? ph : fresh, out->handle);
+	}
 	mutex_unlock(&s->lock);
-	if (!*handle || ph)
+	if (!out->handle && m)
+		member_free(&pool->members, m);
+	if (!out->handle || ph)
 		pool_handle_put(fresh);
-	return *handle ? 0 : -ENOMEM;
+	return out->handle ? 0 : -ENOMEM;
 }
 
-int verb_pool_open(struct session *s, const struct pool_open_args *given, uint32_t *handle,
+int verb_pool_open(struct session *s, const struct pool_open_args *given, struct pool_opened *out,
 		   struct refusal *why)
 {
 	struct pool_open_args args = *given;
@@ -141,7 +148,7 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, uint32
 		r = open_or_make(s, &args, &pool, why);
 	if (r)
 		return r;
-	r = add_share(s, pool, handle);
+	r = add_share(s, pool, out);
 	return r ? refuse(why, r, "no memory for another pool handle") : 0;
 }
 
@@ -157,8 +164,11 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 	mutex_unlock(&s->lock);
 	if (!ph)
 		return refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
-	if (last)
+	if (last) {
 		pool_handle_free_runs(ph);
+		pool_caches_close_all(ph);
+	}
+	member_end(ph, handle);
 	pool_handle_put(ph);
 	return 0;
 }

@@ -24,6 +24,7 @@ void pool_stat_reply_fill(Mmb__Wire__PoolStatReply *reply, const struct pool_sta
 	reply->sessions = stat->sessions;
 	reply->regions = stat->regions;
 	reply->refused = stat->refused;
+	reply->leased = stat->leased;
 }
 
 void region_stat_reply_fill(Mmb__Wire__RegionStatReply *reply, const struct region_stat *stat)

@@ -18,7 +18,7 @@
 #include "os/os.h"
 
 /* Where a method runs. A verb that may populate, punch or walk everything isn't for a worker. */
-enum pace { QUICK, SLOW, SLOW_WITH_PAGES };
+enum pace { QUICK, SLOW, SLOW_IF_LARGE };
 
 typedef int (*handler_fn)(struct request *r);
 
@@ -29,8 +29,10 @@ static const handler_fn handlers[] = { MMB_METHODS(X) };
 static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_POOL_CLOSE] = SLOW, /* gives back what may be millions of runs */
 	[MMB_METHOD_PAGES_ALLOC] = SLOW,
-	[MMB_METHOD_REGION_CREATE] = SLOW_WITH_PAGES,
-	[MMB_METHOD_REGION_OPEN] = SLOW_WITH_PAGES,
+	[MMB_METHOD_SLAB_LEASE] = SLOW,
+	[MMB_METHOD_SLAB_RETURN] = SLOW_IF_LARGE,
+	[MMB_METHOD_REGION_CREATE] = SLOW_IF_LARGE,
+	[MMB_METHOD_REGION_OPEN] = SLOW_IF_LARGE,
 	[MMB_METHOD_REGION_ADVISE] = SLOW,
 	[MMB_METHOD_REGION_LOCK] = SLOW,
 	[MMB_METHOD_REGION_UNLOCK] = SLOW,
@@ -300,12 +302,30 @@ static int submit_slow(struct request *r)
 	return 0;
 }
 
+enum { RETURN_QUICK_UNITS = 512 };
+
 /* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once. */
 static bool wants_pages(const struct request *r)
 {
 	const Mmb__Wire__RegionOpenRequest *open = r->message;
 
 	return open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED);
+}
+
+/* SLAB_RETURN takes up to 32768 units. */
+static bool returns_many(const struct request *r)
+{
+	const Mmb__Wire__SlabReturnRequest *m = r->message;
+	uint64_t                            units = 0;
+
+	for (size_t i = 0; i < m->n_units; i++)
+		units += m->units[i];
+	return units > RETURN_QUICK_UNITS;
+}
+
+static bool is_large(const struct request *r)
+{
+	return r->packet.method == MMB_METHOD_SLAB_RETURN ? returns_many(r) : wants_pages(r);
 }
 
 static int dispatch_known(struct request *r)
@@ -321,7 +341,7 @@ static int dispatch_known(struct request *r)
 		code = unpack(r);
 	if (code)
 		return finish(r, code);
-	return pace == SLOW_WITH_PAGES && wants_pages(r) ? submit_slow(r) : run(r);
+	return pace == SLOW_IF_LARGE && is_large(r) ? submit_slow(r) : run(r);
 }
 
 int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, struct refusal *why)

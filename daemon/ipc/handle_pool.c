@@ -26,11 +26,17 @@ int handle_POOL_OPEN(struct request *r)
 		.swap_max = m->swap_max,
 		.nodes = node_policy_of(m->nodes),
 	};
+	struct pool_opened opened;
 	int error = check_name(r, "pool name", m->name);
 
 	if (!error)
-		error = verb_pool_open(r->session, &args, &reply.pool, &r->why);
-	return error ? error : request_reply(r, &reply.base, (struct wire_fds){ 0 });
+		error = verb_pool_open(r->session, &args, &opened, &r->why);
+	if (error)
+		return error;
+	reply.pool = opened.handle;
+	reply.member = opened.member;
+	reply.key = opened.key;
+	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
 
 int handle_POOL_CLOSE(struct request *r)

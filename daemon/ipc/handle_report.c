@@ -140,6 +140,7 @@ int handle_SESSIONS(struct request *r)
 		p->spanned = s->spanned;
 		p->resident = s->resident;
 		p->page_runs = s->page_runs;
+		p->leased = s->leased;
 		p->faults = s->faults;
 		p->requests = s->requests;
 		p->user_mode_only = s->user_mode_only;

@@ -271,6 +271,22 @@ static void pressure(void *context, uint32_t level, uint64_t wanted)
 	connection_put(c);
 }
 
+/* One that doesn't listen is as good as told. */
+static bool orphans(void *context, uint32_t pool, uint32_t member)
+{
+	Mmb__Wire__OrphansRequest body = MMB__WIRE__ORPHANS_REQUEST__INIT;
+	struct connection        *c = registry_get((uintptr_t)context);
+	int                       error;
+
+	if (!c)
+		return true;
+	body.pool = pool;
+	body.member = member;
+	error = upcall_send(c, MMB_UPCALL_ORPHANS, &body.base);
+	connection_put(c);
+	return !error || error == -ENOTCONN;
+}
+
 /* The pidfd names the process that connected, whoever has its pid by now. */
 static void kill_client(void *context, const char *reason)
 {
@@ -287,5 +303,6 @@ static void kill_client(void *context, const char *reason)
 const struct upcall_ops upcall_ops = {
 	.zap = zap,
 	.pressure = pressure,
+	.orphans = orphans,
 	.kill = kill_client,
 };

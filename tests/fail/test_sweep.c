@@ -52,9 +52,9 @@ static void open_pools(struct script *c)
 	struct pool_open_args args = { .name = "p", .flags = MMB_POOL_CREATE };
 	struct arena_opened arena;
 
-	if (verb_pool_open(c->s, &args, &c->pool, &client_why))
+	if (client_open_pool(c->s, &args, &c->pool))
 		c->pool = 0;
-	if (verb_pool_open(c->s, &args, &c->twice, &client_why))
+	if (client_open_pool(c->s, &args, &c->twice))
 		c->twice = 0;
 	if (!verb_arena_open(c->s, c->twice, 0, &arena, &client_why))
 		for (uint32_t i = 0; i < arena.nr; i++)
@@ -222,7 +222,7 @@ static void unlink_shared(void)
 	struct pool_open_args args = { .name = "p" };
 	uint32_t pool;
 
-	if (!verb_pool_open(root, &args, &pool, &client_why))
+	if (!client_open_pool(root, &args, &pool))
 		verb_region_unlink(root, pool, "shared", &client_why);
 	client_leave(root);
 }

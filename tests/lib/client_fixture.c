@@ -150,11 +150,21 @@ uint32_t client_pool(struct session *s, const char *name, uint32_t flags)
 {
 	struct pool_open_args args = { .name = name, .flags = flags };
 	struct refusal why = { "" };
-	uint32_t handle = 0;
+	struct pool_opened opened = { 0 };
 
-	EXPECT_EQ(verb_pool_open(s, &args, &handle, &why), 0);
-	EXPECT(handle != 0);
-	return handle;
+	EXPECT_EQ(verb_pool_open(s, &args, &opened, &why), 0);
+	EXPECT(opened.handle != 0);
+	EXPECT(opened.member != 0);
+	return opened.handle;
+}
+
+int client_open_pool(struct session *s, const struct pool_open_args *args, uint32_t *handle)
+{
+	struct pool_opened opened;
+	int r = verb_pool_open(s, args, &opened, &client_why);
+
+	*handle = r ? 0 : opened.handle;
+	return r;
 }
 
 int client_uffd(const struct session *s)

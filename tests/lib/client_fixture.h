@@ -41,6 +41,8 @@ void client_leave(struct session *s);
 
 /* Must succeed. */
 uint32_t client_pool(struct session *s, const char *name, uint32_t flags);
+/* May fail, with the sentence in client_why. */
+int client_open_pool(struct session *s, const struct pool_open_args *args, uint32_t *handle);
 /* Opens, and maps it where the broker says. name "": unnamed. */
 struct region_opened client_region(struct session *s, uint32_t pool, const char *name,
 				   uint64_t length, uint32_t flags);

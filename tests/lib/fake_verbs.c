@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "client/report.h"
+#include "proto/methods.h"
 
 struct fake_counts fake_counts;
 
@@ -185,13 +186,13 @@ static int check_handle(uint32_t handle, uint32_t expected, struct refusal *why)
 	return handle == expected ? 0 : refuse(why, -EINVAL, "there is no handle %u", handle);
 }
 
-int verb_pool_open(struct session *s, const struct pool_open_args *args, uint32_t *handle,
+int verb_pool_open(struct session *s, const struct pool_open_args *args, struct pool_opened *out,
 		   struct refusal *why)
 {
 	seen(s);
 	if (strcmp(args->name, "forbidden") == 0)
 		return refuse(why, -EACCES, "the pool forbidden is not yours");
-	*handle = FAKE_POOL;
+	*out = (struct pool_opened){ .handle = FAKE_POOL, .member = FAKE_MEMBER, .key = FAKE_KEY };
 	return 0;
 }
 
@@ -245,6 +246,70 @@ int verb_pages_free(struct session *s, const struct pages_args *args, struct ref
 {
 	seen(s);
 	return check_handle(args->pool, FAKE_POOL, why);
+}
+
+int verb_slab_map(struct session *s, uint32_t handle, uint32_t first, struct slab_mapped *out,
+		  struct refusal *why)
+{
+	seen(s);
+	if (check_handle(handle, FAKE_POOL, why))
+		return -EINVAL;
+	out->total = 5;
+	for (out->nr = 0; out->nr < ARENA_WINDOWS && first + out->nr < out->total; out->nr++)
+		out->windows[out->nr] = (struct slab_window){
+			.address = FAKE_ADDRESS + ((uint64_t)(first + out->nr) << 32),
+			.length = 1 << 30,
+			.fd = session_fault_log_fd(s),
+		};
+	return 0;
+}
+
+int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *got,
+		    struct refusal *why)
+{
+	seen_slow(s);
+	if (!args->nr || args->nr > MMB_PAGES_BATCH)
+		return refuse(why, -EINVAL, "%u leases in one request", args->nr);
+	if (atomic_load(&nr_again)) {
+		atomic_fetch_sub(&nr_again, 1);
+		return -EAGAIN;
+	}
+	for (*got = 0; *got < args->nr; (*got)++)
+		args->addresses[*got] = FAKE_ADDRESS + ((uint64_t)*got << 16) * args->units;
+	return check_handle(args->pool, FAKE_POOL, why);
+}
+
+int verb_slab_return(struct session *s, const struct slab_return_args *args, struct refusal *why)
+{
+	uint64_t units = 0;
+
+	for (uint32_t i = 0; i < args->nr; i++)
+		units += args->units[i];
+	if (units > FAKE_MANY_UNITS)
+		seen_slow(s);
+	else
+		seen(s);
+	return check_handle(args->pool, FAKE_POOL, why);
+}
+
+int verb_cache_open(struct session *s, const struct cache_open_args *args,
+		    struct cache_opened *out, struct refusal *why)
+{
+	seen(s);
+	*out = (struct cache_opened){ .cache = 1,
+				      .object = args->object,
+				      .align = args->align,
+				      .flags = args->flags,
+				      .created = true };
+	return check_handle(args->pool, FAKE_POOL, why);
+}
+
+int verb_cache_close(struct session *s, uint32_t pool, uint32_t cache, struct refusal *why)
+{
+	seen(s);
+	if (cache != 1)
+		return refuse(why, -EBADF, "there is no cache %u", cache);
+	return check_handle(pool, FAKE_POOL, why);
 }
 
 int verb_region_open(struct session *s, const struct region_open_args *args,

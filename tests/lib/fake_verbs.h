@@ -19,9 +19,12 @@
 enum {
 	FAKE_POOL = 7,
 	FAKE_REGION = 9,
+	FAKE_MEMBER = 11,
+	FAKE_MANY_UNITS = 512, /* a return of more is slow */
 	FAKE_NR_POOLS = 70, /* in lists: three pages */
 	FAKE_TEXT_LINES = 1000, /* of 40 bytes each: three pieces */
 };
+#define FAKE_KEY UINT64_C(0xfedcba9876543210)
 #define FAKE_ADDRESS UINT64_C(0x200000000000)
 
 struct fake_counts {

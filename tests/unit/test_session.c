@@ -227,7 +227,7 @@ static void nothing_works_after_the_end(void)
 	EXPECT_EQ(verb_region_open(s, &args, &opened, &client_why), -EBADF);
 	EXPECT_EQ(verb_region_close(s, r.handle, &client_why), -EBADF);
 	EXPECT_EQ(verb_pool_close(s, args.pool, &client_why), -EBADF);
-	EXPECT(verb_pool_open(s, &pool_args, &handle, &client_why) < 0);
+	EXPECT(client_open_pool(s, &pool_args, &handle) < 0);
 	EXPECT_REFUSED(attach(s, fake_uffd_new()), -ENOTCONN, "ended");
 	session_put(s);
 	client_end();

@@ -121,7 +121,7 @@ static void a_pool_s_max_holds_for_runs(void)
 	uint32_t small;
 
 	begin();
-	EXPECT_EQ(verb_pool_open(a, &args, &small, &client_why), 0);
+	EXPECT_EQ(client_open_pool(a, &args, &small), 0);
 	EXPECT_EQ(take(a, small, PAGEBLOCK_ORDER, 1, runs), 1);
 	EXPECT_EQ(take(a, small, PAGEBLOCK_ORDER, 1, runs), 1);
 	EXPECT_REFUSED(take(a, small, PAGEBLOCK_ORDER, 1, runs), -ENOMEM, "pool");
@@ -141,7 +141,7 @@ static void bound_pools_take_from_their_nodes(void)
 	uint32_t bound;
 
 	begin_with(&(struct client_options){ .space.nr_nodes = 2 });
-	EXPECT_EQ(verb_pool_open(a, &args, &bound, &client_why), 0);
+	EXPECT_EQ(client_open_pool(a, &args, &bound), 0);
 	EXPECT_EQ(take(a, bound, 0, 1, runs), 1); /* the arena is set up */
 	here = space_present(0, STOCK_BASE);
 	there = space_present(1, STOCK_BASE);

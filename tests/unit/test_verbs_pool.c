@@ -35,7 +35,7 @@ static int open_pool(struct session *s, const char *name, uint32_t flags, uint32
 	struct pool_open_args args = { .name = name, .flags = flags, .mode = mode };
 	uint32_t handle = 77;
 
-	return verb_pool_open(s, &args, &handle, &client_why);
+	return client_open_pool(s, &args, &handle);
 }
 
 static void close_pool(struct session *s, uint32_t handle)
@@ -145,7 +145,7 @@ static void wrong_arguments_are_refused_in_words(void)
 
 	begin();
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++)
-		EXPECT_REFUSED(verb_pool_open(a, &table[i].args, &handle, &client_why),
+		EXPECT_REFUSED(client_open_pool(a, &table[i].args, &handle),
 			       table[i].code, table[i].words);
 	EXPECT_EQ(pool_count(), 0);
 	client_end_two(a, b, &before);
@@ -213,7 +213,7 @@ static void a_max_holds(void)
 	uint32_t pool;
 
 	begin();
-	EXPECT_EQ(verb_pool_open(a, &args, &pool, &client_why), 0);
+	EXPECT_EQ(client_open_pool(a, &args, &pool), 0);
 	region.pool = pool;
 	EXPECT_EQ(verb_region_open(a, &region, &opened, &client_why), 0);
 	client_map(a, &opened);

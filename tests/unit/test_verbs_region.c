@@ -23,7 +23,7 @@ static uint32_t open_to_all(struct session *s)
 	struct pool_open_args args = { .name = "p", .flags = MMB_POOL_CREATE, .mode = 0666 };
 	uint32_t handle = 0;
 
-	EXPECT_EQ(verb_pool_open(s, &args, &handle, &client_why), 0);
+	EXPECT_EQ(client_open_pool(s, &args, &handle), 0);
 	return handle;
 }
 

@@ -14,7 +14,8 @@
  *                 PG_RESERVED: memblock's, never freed.
  *             F4  session is 0 from before a free until after the next grant, so that nobody's
  *                 claim fits a block that is just being granted to somebody else; 0 in a granted
- *                 block means that it is the daemon's own.
+ *                 block means that it is the daemon's own. With PAGE_UNIT it is a unit of order 4
+ *                 that clients of the pool have leased, else a page run of a pool handle.
  * Locking     PG_BUDDY: zone->lock. PG_PCP: the pageset. PG_ALLOCATED: the owner, who leaves the
  *             state by a free; several clients at once by compare-and-swap to PG_CLAIMED.
  * Not here    Free lists (buddy.c), page words of regions (map/pageword.h).
@@ -26,6 +27,7 @@
 #include "mm/phys/meta.h"
 
 #define PFN_NONE UINT32_MAX
+#define PAGE_UNIT (1ull << 63) /* in page->session; F4 */
 
 enum migratetype {
 	MIGRATE_UNMOVABLE,

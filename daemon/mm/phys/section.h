@@ -28,6 +28,7 @@ enum section_type {
 	SECTION_RESERVE,  /* held by a stock; used by nobody */
 	SECTION_ARENA,    /* a pool's, managed frame by frame */
 	SECTION_REGION,   /* homes of a region */
+	SECTION_SLAB_MAP, /* what clients write about the units of an arena */
 };
 
 /* Names of sections' files begin with it, as /proc/PID/maps shows them. */

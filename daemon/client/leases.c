@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * leases - marks and lists of leased units
+ *
+ * Locking     see leases.h.
+ */
+#include "client/leases.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "client/gate.h"
+#include "client/session.h"
+#include "mm/phys/node.h"
+
+enum {
+	FREED_AT_ONCE = 512,  /* units behind the gate in one go */
+	PUNCHED_A_TICK = 256, /* slab map pages of one window */
+};
+
+static void new_owner(struct leases *leases)
+{
+	static _Atomic uint64_t last;
+
+	leases->owner = PAGE_UNIT | (atomic_fetch_add(&last, 1) + 1);
+}
+
+void leases_init(struct leases *leases)
+{
+	mutex_init(&leases->lock, RANK_LEASES, "leases");
+	list_init(&leases->units);
+	list_init(&leases->ended);
+	new_owner(leases);
+}
+
+static void free_maps(struct leases *leases)
+{
+	for (int node = 0; node < MAX_NUMNODES; node++)
+		if (leases->maps[node])
+			slab_map_free(leases->maps[node]);
+	memset(leases->maps, 0, sizeof(leases->maps));
+}
+
+void leases_fini(struct leases *leases)
+{
+	free_maps(leases);
+	mutex_fini(&leases->lock);
+}
+
+int leases_make_maps(struct pool *pool, struct refusal *why)
+{
+	struct leases *leases = &pool->leases;
+	int r = 0;
+
+	mutex_lock(&leases->lock);
+	for (int node = 0; node < nr_nodes && !leases->has_maps && !r; node++)
+		if (pool->sections[node])
+			r = slab_map_new(pool->sections[node], pool->id, &leases->maps[node]);
+	if (r)
+		free_maps(leases);
+	else
+		leases->has_maps = true;
+	mutex_unlock(&leases->lock);
+	if (r)
+		return refuse(why, r, "pool '%s': its slab map can't be set up: %s", pool->name,
+			      strerror(-r));
+	return 0;
+}
+
+static struct slab_map *map_of(const struct leases *leases, const struct page *page)
+{
+	return leases->maps[page_zone(page)->node];
+}
+
+/* ---- leasing ---- */
+
+static int add_run_locked(struct pool *pool, struct page *run, uint32_t units)
+{
+	struct leases *leases = &pool->leases;
+	int r = slab_map_lease(map_of(leases, run), page_to_pfn(run), units);
+
+	for (uint32_t i = 0; i < units && !r; i++) {
+		struct page *page = run + i * UNIT_PAGES;
+
+		list_add_tail(&page->lru, &leases->units);
+		page_set_owner(page, leases->owner, (uint32_t)pool->id);
+	}
+	leases->nr_units += r ? 0 : units;
+	return r;
+}
+
+int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, uint32_t units)
+{
+	struct leases *leases = &ph->pool->leases;
+	int r = 0;
+	uint32_t got = 0;
+
+	mutex_lock(&ph->lock);
+	mutex_lock(&leases->lock);
+	if (ph->closed)
+		r = -ENOTCONN;
+	while (!r && got < nr) {
+		r = add_run_locked(ph->pool, runs[got], units);
+		got += !r;
+	}
+	ph->nr_leased += (int64_t)got * units;
+	mutex_unlock(&leases->lock);
+	mutex_unlock(&ph->lock);
+	return got ? (int)got : r;
+}
+
+/* ---- returning ---- */
+
+/* Calls fn for the first nr units of the request; stops at the first that it refuses. */
+static uint32_t for_units(const struct slab_return_args *args, uint32_t nr,
+			  bool (*fn)(uint64_t address, void *arg), void *arg)
+{
+	uint32_t done = 0;
+
+	for (uint32_t i = 0; i < args->nr; i++)
+		for (uint32_t j = 0; j < args->units[i]; j++, done++)
+			if (done == nr || !fn(args->addresses[i] + (uint64_t)j * SLAB_UNIT_BYTES, arg))
+				return done;
+	return done;
+}
+
+struct returning {
+	struct pool *pool;
+	uint64_t bad; /* address of the unit that can't be returned */
+	enum free_fault fault;
+};
+
+static bool claim_unit(uint64_t address, void *arg)
+{
+	struct returning *ret = arg;
+	struct free_request want = {
+		.zones = &ret->pool->zones,
+		.pfn = pool_address_to_pfn(ret->pool, address),
+		.order = UNIT_ORDER,
+		.session = ret->pool->leases.owner,
+	};
+	struct page *page;
+
+	ret->bad = address;
+	ret->fault = FREE_FOREIGN;
+	return is_aligned(address, SLAB_UNIT_BYTES) && !page_claim(&want, &page, &ret->fault);
+}
+
+static struct page *page_at(struct pool *pool, uint64_t address)
+{
+	return pfn_to_page((uint32_t)pool_address_to_pfn(pool, address));
+}
+
+static bool unclaim_unit(uint64_t address, void *arg)
+{
+	page_unclaim(page_at(((struct returning *)arg)->pool, address));
+	return true;
+}
+
+static bool unlist_unit(uint64_t address, void *arg)
+{
+	struct pool *pool = ((struct returning *)arg)->pool;
+	struct page *page = page_at(pool, address);
+
+	list_del(&page->lru);
+	slab_map_return(map_of(&pool->leases, page), page_to_pfn(page));
+	return true;
+}
+
+static bool free_unit(uint64_t address, void *arg)
+{
+	free_claimed_page(page_at(((struct returning *)arg)->pool, address));
+	return true;
+}
+
+static const char *fault_text(enum free_fault fault)
+{
+	switch (fault) {
+	case FREE_ABSENT:
+	case FREE_DOUBLE:
+		return "it is not leased, or named twice";
+	case FREE_INSIDE:
+		return "it is inside a page run";
+	default:
+		return "it is no unit that was leased in this pool";
+	}
+}
+
+static int return_locked(struct pool *pool, const struct slab_return_args *args, uint32_t total,
+			 struct refusal *why)
+{
+	struct returning ret = { .pool = pool };
+	uint32_t claimed = for_units(args, total, claim_unit, &ret);
+
+	if (claimed < total) {
+		for_units(args, claimed, unclaim_unit, &ret);
+		return refuse(why, -EINVAL, "returning the unit at %#llx: %s",
+			      (unsigned long long)ret.bad, fault_text(ret.fault));
+	}
+	for_units(args, total, unlist_unit, &ret);
+	pool->leases.nr_units -= total;
+	return 0;
+}
+
+int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why)
+{
+	struct returning ret = { .pool = ph->pool };
+	uint32_t total = 0;
+	int r;
+
+	for (uint32_t i = 0; i < args->nr; i++)
+		total += args->units[i];
+	mutex_lock(&ph->lock);
+	mutex_lock(&ph->pool->leases.lock);
+	if (ph->closed)
+		r = refuse(why, -ENOTCONN, "the pool handle has been closed");
+	else
+		r = return_locked(ph->pool, args, total, why);
+	if (!r)
+		ph->nr_leased -= total;
+	mutex_unlock(&ph->pool->leases.lock);
+	mutex_unlock(&ph->lock);
+	if (!r)
+		for_units(args, total, free_unit, &ret);
+	return r;
+}
+
+/* ---- the end ---- */
+
+bool leases_end(struct leases *leases)
+{
+	bool any;
+
+	mutex_lock(&leases->lock);
+	any = leases->nr_units != 0;
+	list_splice_tail(&leases->units, &leases->ended);
+	leases->nr_ended += leases->nr_units;
+	leases->nr_units = 0;
+	new_owner(leases);
+	mutex_unlock(&leases->lock);
+	return any;
+}
+
+/* Nobody else can claim them (E2). */
+static bool free_some(struct pool *pool)
+{
+	struct leases *leases = &pool->leases;
+	struct page *pages[FREED_AT_ONCE];
+	uint32_t nr = 0;
+
+	gate_enter();
+	mutex_lock(&leases->lock);
+	while (nr < FREED_AT_ONCE && !list_empty(&leases->ended)) {
+		struct page *page = list_first_entry(&leases->ended, struct page, lru);
+
+		list_del(&page->lru);
+		slab_map_return(map_of(leases, page), page_to_pfn(page));
+		leases->nr_ended--;
+		pages[nr++] = page;
+	}
+	mutex_unlock(&leases->lock);
+	for (uint32_t i = 0; i < nr; i++)
+		free_pages(pages[i], UNIT_ORDER);
+	gate_leave();
+	return nr == FREED_AT_ONCE;
+}
+
+void leases_free_ended(struct pool *pool)
+{
+	while (free_some(pool))
+		;
+	/* What those clients wrote means nothing to the next ones. */
+	mutex_lock(&pool->leases.lock);
+	for (int node = 0; node < MAX_NUMNODES; node++)
+		if (pool->leases.maps[node])
+			slab_map_shrink(pool->leases.maps[node], UINT32_MAX, true);
+	mutex_unlock(&pool->leases.lock);
+}
+
+/* ---- figures, upkeep, checks ---- */
+
+uint64_t leases_bytes(struct leases *leases)
+{
+	uint64_t nr;
+
+	mutex_lock(&leases->lock);
+	nr = leases->nr_units;
+	mutex_unlock(&leases->lock);
+	return nr << SLAB_UNIT_SHIFT;
+}
+
+uint64_t leases_map_bytes(struct leases *leases)
+{
+	uint64_t pages = 0;
+
+	mutex_lock(&leases->lock);
+	for (int node = 0; node < MAX_NUMNODES; node++)
+		pages += leases->maps[node] ? leases->maps[node]->nr_populated : 0;
+	mutex_unlock(&leases->lock);
+	return pages << PAGE_SHIFT;
+}
+
+int64_t leases_tick(struct leases *leases)
+{
+	int64_t nr = 0;
+
+	mutex_lock(&leases->lock);
+	for (int node = 0; node < MAX_NUMNODES; node++) {
+		if (!leases->maps[node])
+			continue;
+		slab_map_shrink(leases->maps[node], PUNCHED_A_TICK, false);
+		nr += max_t(int64_t, slab_map_audit(leases->maps[node]), 0);
+	}
+	mutex_unlock(&leases->lock);
+	return nr;
+}
+
+/* The units of a pageblock, by struct pages, as the slab map has them. */
+static uint32_t marked_units(uint32_t block, const struct pool *pool, struct validation *v)
+{
+	uint32_t bits = 0;
+
+	for (uint32_t i = 0; i < UNITS_PER_BLOCK && block_is_present(block); i++) {
+		const struct page *page = pfn_to_page(block_to_pfn(block) + i * UNIT_PAGES);
+
+		if (!(page_session(page) & PAGE_UNIT))
+			continue;
+		bits |= 1u << i;
+		validation_compare(v, pg_word(PG_ALLOCATED, UNIT_ORDER, 0), pg_load(page) & 0xff,
+				   "state of the unit at %u", page_to_pfn(page));
+		validation_compare(v, pool->id, page->pool, "pool of the unit at %u",
+				   page_to_pfn(page));
+	}
+	return bits;
+}
+
+static uint64_t validate_window(struct pool *pool, int node, struct validation *v)
+{
+	const struct section *arena = pool->sections[node];
+	const struct slab_map *map = pool->leases.maps[node];
+	uint64_t nr = 0;
+
+	for (uint32_t i = 0; i < arena->nr_frames >> PAGEBLOCK_ORDER; i++) {
+		uint32_t block = pfn_to_block(arena->pfn) + i;
+		uint32_t bits = marked_units(block, pool, v);
+
+		nr += (uint64_t)__builtin_popcount(bits);
+		validation_compare(v, bits, map ? map->blocks[i].leased : 0,
+				   "leased units of pageblock %u", block);
+	}
+	if (map)
+		slab_map_validate(map, v);
+	return nr;
+}
+
+static void validate_list(const struct leases *leases, const struct list_head *list, bool current,
+			  struct validation *v)
+{
+	uint64_t recorded = current ? leases->nr_units : leases->nr_ended, nr = 0;
+	const struct page *page;
+
+	list_for_each_entry(page, list, lru) {
+		uint64_t owner = page_session(page);
+
+		validation_expect(v, owner & PAGE_UNIT && current == (owner == leases->owner),
+				  "owner of the listed unit at %u", page_to_pfn(page));
+		if (++nr > recorded)
+			break;
+	}
+	validation_compare(v, nr, recorded, "listed units");
+}
+
+void leases_validate(struct pool *pool, struct validation *v)
+{
+	struct leases *leases = &pool->leases;
+	uint64_t marked = 0;
+
+	mutex_lock(&leases->lock);
+	for (int node = 0; node < nr_nodes; node++)
+		if (pool->sections[node])
+			marked += validate_window(pool, node, v);
+	validate_list(leases, &leases->units, true, v);
+	validate_list(leases, &leases->ended, false, v);
+	validation_compare(v, marked, leases->nr_units + leases->nr_ended, "pool %s: leased units",
+			   pool->name);
+	mutex_unlock(&leases->lock);
+}

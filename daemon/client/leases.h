@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * leases - the units of a pool that its clients have leased
+ *
+ * Purpose     A unit is a page run of order 4 that belongs to the pool, whoever leased it: any
+ *             session of the pool may return it, and it stays when its session ends. What is
+ *             leased is decided by struct pages: PAGE_UNIT in their owner.
+ * Invariants  E1  the units of `units` and `ended` are the granted blocks of order 4 in the pool's
+ *                 zones whose owner has PAGE_UNIT; each has its bit in the slab map.
+ *             E2  units on `units` are owned by `owner`, those on `ended` by earlier ones. When a
+ *                 pool loses its last handle all its units end, and what is leased after that has
+ *                 another owner, so that nobody can return what is on its way back already.
+ * Locking     leases.lock (RANK_LEASES); a handle's lock, outside it, for what the handle leased.
+ * Not here    Slab maps (slab_map.h), verbs (verbs_leases.c).
+ */
+#ifndef MMB_CLIENT_LEASES_H
+#define MMB_CLIENT_LEASES_H
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "client/slab_map.h"
+#include "client/verbs.h"
+
+struct pool;
+struct pool_handle;
+
+/* l: lock */
+struct leases {
+	struct mutex lock;
+	uint64_t owner;         /* (l) E2 */
+	struct list_head units; /* (l) by page->lru */
+	struct list_head ended; /* (l) by page->lru */
+	uint64_t nr_units;      /* (l) length of units */
+	uint64_t nr_ended;      /* (l) length of ended */
+	struct slab_map *maps[MAX_NUMNODES]; /* (l) made once; then read any time */
+	bool has_maps;          /* (l) */
+};
+
+void leases_init(struct leases *leases);
+/* The pool's zones have gone, and with them all units. */
+void leases_fini(struct leases *leases);
+/* The slab maps of the arena, which exists, if there are none yet. */
+int leases_make_maps(struct pool *pool, struct refusal *why);
+
+/* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle. How
+ * many of them, from the first on; or -ENOMEM for no slab map page, -ENOTCONN for a closed handle. */
+int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, uint32_t units);
+/* All are given back, or none: -EINVAL. Behind the gate. */
+int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why);
+
+/* The last handle has gone: true if leases_free_ended() has something to do. */
+bool leases_end(struct leases *leases);
+void leases_free_ended(struct pool *pool);
+
+uint64_t leases_bytes(struct leases *leases);
+/* A tick: slab map pages that nobody needs go, conjured ones too; how many of these. */
+int64_t leases_tick(struct leases *leases);
+/* Bytes of slab map pages. */
+uint64_t leases_map_bytes(struct leases *leases);
+/* E1, E2 and the slab maps'. Behind the closed gate. */
+void leases_validate(struct pool *pool, struct validation *v);
+
+#endif

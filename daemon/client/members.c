@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * members - a circle of numbers, and a walk that sends
+ *
+ * Walk        a place-holder in the list marks how far a sender has come, so that the lock is
+ *             dropped for every few upcalls.
+ */
+#include "client/members.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "client/session.h"
+#include "mm/obj/objtable.h"
+
+enum { WORD_BITS = 64, WORDS_MIN = 4, WORDS_MAX = (MEMBERS_MAX + 1) / WORD_BITS, TOLD_AT_ONCE = 32 };
+
+static struct objtable member_table;
+
+void members_global_init(void)
+{
+	objtable_init(&member_table, "member", sizeof(struct member));
+}
+
+void members_init(struct members *members)
+{
+	mutex_init(&members->lock, RANK_LEASES, "members");
+	list_init(&members->list);
+}
+
+void members_fini(struct members *members)
+{
+	CHECK(!members->nr && list_empty(&members->list));
+	free(members->bits);
+	mutex_fini(&members->lock);
+}
+
+/* ---- numbers ---- */
+
+static bool bit_is_set(const struct members *members, uint32_t number)
+{
+	return members->bits[number / WORD_BITS] >> number % WORD_BITS & 1;
+}
+
+static int grow_locked(struct members *members)
+{
+	uint32_t nr = members->nr_words ? members->nr_words * 2 : WORDS_MIN;
+	uint64_t *bits = INJECT(HEAP) ? NULL : realloc(members->bits, nr * sizeof(bits[0]));
+
+	if (!bits)
+		return -ENOMEM;
+	memset(bits + members->nr_words, 0, (nr - members->nr_words) * sizeof(bits[0]));
+	members->bits = bits;
+	members->nr_words = nr;
+	bits[0] |= 1; /* 0 is no number */
+	return 0;
+}
+
+/* The next free one after the last that was given; 0: none, or no memory. */
+static uint32_t take_number_locked(struct members *members)
+{
+	uint32_t number = members->last, tries;
+
+	for (tries = 0; tries <= MEMBERS_MAX; tries++) {
+		number = number < MEMBERS_MAX ? number + 1 : 1;
+		if (number / WORD_BITS >= members->nr_words && grow_locked(members))
+			return 0;
+		if (!bit_is_set(members, number))
+			break;
+	}
+	if (tries > MEMBERS_MAX)
+		return 0;
+	members->bits[number / WORD_BITS] |= 1ull << number % WORD_BITS;
+	members->last = number;
+	members->nr++;
+	return number;
+}
+
+static void put_number_locked(struct members *members, uint32_t number)
+{
+	CHECK(bit_is_set(members, number));
+	members->bits[number / WORD_BITS] &= ~(1ull << number % WORD_BITS);
+	members->nr--;
+}
+
+struct member *member_new(struct members *members)
+{
+	struct member *m = objtable_alloc(&member_table);
+
+	if (!m)
+		return NULL;
+	mutex_lock(&members->lock);
+	m->number = take_number_locked(members);
+	mutex_unlock(&members->lock);
+	if (m->number)
+		return m;
+	objtable_free(&member_table, m);
+	return NULL;
+}
+
+void member_free(struct members *members, struct member *m)
+{
+	mutex_lock(&members->lock);
+	put_number_locked(members, m->number);
+	mutex_unlock(&members->lock);
+	objtable_free(&member_table, m);
+}
+
+void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle)
+{
+	struct members *members = &ph->pool->members;
+
+	m->handle = handle;
+	m->orphans = s->upcalls.orphans;
+	m->context = s->upcall_context;
+	mutex_lock(&members->lock);
+	list_add_tail(&m->link, &members->list);
+	list_add(&m->of_ph, &ph->members);
+	mutex_unlock(&members->lock);
+}
+
+/* ---- telling ---- */
+
+struct message {
+	struct member to; /* a copy: it may end meanwhile */
+	bool told;
+};
+
+/* The next few that can be told, behind the place-holder, which moves on. */
+static uint32_t next_few_locked(struct members *members, struct member *place, struct message *out)
+{
+	uint32_t nr = 0;
+
+	while (nr < TOLD_AT_ONCE && place->link.next != &members->list) {
+		struct member *m = list_entry(place->link.next, struct member, link);
+
+		if (m->handle && m->orphans)
+			out[nr++].to = (struct member){ .number = m->number,
+							.handle = m->handle,
+							.orphans = m->orphans,
+							.context = m->context };
+		list_del(&place->link);
+		list_add(&place->link, &m->link);
+	}
+	return nr;
+}
+
+static void miss_locked(struct members *members, uint32_t number, uint32_t ended)
+{
+	struct member *m;
+
+	list_for_each_entry(m, &members->list, link) {
+		if (!m->handle || m->number != number || m->nr_missed == MEMBER_MISSED_MAX)
+			continue;
+		members->nr_missing += !m->nr_missed;
+		m->missed[m->nr_missed++] = ended;
+	}
+}
+
+static void tell_others(struct members *members, uint32_t ended)
+{
+	struct message few[TOLD_AT_ONCE];
+	struct member place = { 0 };
+	uint32_t nr;
+
+	mutex_lock(&members->lock);
+	list_add(&place.link, &members->list);
+	do {
+		nr = next_few_locked(members, &place, few);
+		mutex_unlock(&members->lock);
+		for (uint32_t i = 0; i < nr; i++)
+			few[i].told = few[i].to.orphans(few[i].to.context, few[i].to.handle, ended);
+		mutex_lock(&members->lock);
+		for (uint32_t i = 0; i < nr; i++)
+			if (!few[i].told)
+				miss_locked(members, few[i].to.number, ended);
+	} while (nr == TOLD_AT_ONCE);
+	list_del(&place.link);
+	mutex_unlock(&members->lock);
+}
+
+static struct member *find_locked(struct pool_handle *ph, uint32_t handle)
+{
+	struct member *m;
+
+	list_for_each_entry(m, &ph->members, of_ph)
+		if (m->handle == handle)
+			return m;
+	return NULL;
+}
+
+void member_end(struct pool_handle *ph, uint32_t handle)
+{
+	struct pool *pool = ph->pool;
+	struct members *members = &pool->members;
+	struct member *m;
+
+	mutex_lock(&members->lock);
+	m = find_locked(ph, handle);
+	CHECK(m);
+	list_del(&m->link);
+	list_del(&m->of_ph);
+	members->nr_missing -= m->nr_missed != 0;
+	mutex_unlock(&members->lock);
+	if (!pool->is_private && leases_bytes(&pool->leases))
+		tell_others(members, m->number);
+	member_free(members, m);
+}
+
+/* Who is told something again this time; its number, or 0: nobody is left. */
+static uint32_t pick_missed_locked(struct members *members, uint32_t after, struct member *out)
+{
+	struct member *m, *found = NULL;
+
+	list_for_each_entry(m, &members->list, link)
+		if (m->nr_missed && m->number > after && (!found || m->number < found->number))
+			found = m;
+	if (!found)
+		return 0;
+	*out = *found;
+	found->nr_missed = 0;
+	members->nr_missing--;
+	return found->number;
+}
+
+void members_tick(struct members *members)
+{
+	struct member m;
+	uint32_t after = 0, told;
+
+	mutex_lock(&members->lock);
+	while (members->nr_missing && (after = pick_missed_locked(members, after, &m))) {
+		mutex_unlock(&members->lock);
+		for (told = 0; told < m.nr_missed; told++)
+			if (!m.orphans(m.context, m.handle, m.missed[told]))
+				break;
+		mutex_lock(&members->lock);
+		for (; told < m.nr_missed; told++)
+			miss_locked(members, m.number, m.missed[told]);
+	}
+	mutex_unlock(&members->lock);
+}

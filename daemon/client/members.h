@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * members - numbers of a pool's handles, and the word to the others when one ends
+ *
+ * Purpose     Each handle of a pool has a number that clients write beside what they lease. Numbers
+ *             are given in a circle, so that one comes again only after all others; those of live
+ *             handles are skipped. When a handle ends while units are leased in a shared pool, all
+ *             others are told its number (ORPHANS): they take over what it has left.
+ * Invariants  B1  the numbers with their bit set are those of members that exist.
+ *             B2  a member is listed from when its handle is valid until the handle has ended.
+ * Locking     members.lock (RANK_LEASES). Upcalls are made without it; nobody waits for them.
+ */
+#ifndef MMB_CLIENT_MEMBERS_H
+#define MMB_CLIENT_MEMBERS_H
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "client/verbs.h"
+
+enum { MEMBER_BITS = 18, MEMBERS_MAX = (1 << MEMBER_BITS) - 1, MEMBER_MISSED_MAX = 64 };
+
+struct pool;
+struct pool_handle;
+struct session;
+
+/* c: fixed once listed   l: members.lock */
+struct member {
+	struct list_head link;   /* (l) of the pool */
+	struct list_head of_ph;  /* (l) of the session's share of the pool */
+	uint32_t number, handle; /* (c) handle 0: a walker's place in the list */
+	bool (*orphans)(void *context, uint32_t handle, uint32_t member); /* (c) NULL: nobody */
+	void *context;                                                   /* (c) */
+	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
+	uint32_t missed[MEMBER_MISSED_MAX]; /* (l) */
+};
+
+/* l: lock */
+struct members {
+	struct mutex lock;
+	struct list_head list; /* (l) */
+	uint64_t *bits;        /* (l) by number; grows as numbers do */
+	uint32_t nr_words;     /* (l) of bits */
+	uint32_t last;         /* (l) number given last */
+	uint32_t nr;           /* (l) members that exist */
+	uint32_t nr_missing;   /* (l) members with nr_missed */
+};
+
+void members_global_init(void);
+void members_init(struct members *members);
+void members_fini(struct members *members);
+
+/* A number, not listed yet. NULL: no memory, or all numbers are taken. */
+struct member *member_new(struct members *members);
+/* Never listed. */
+void member_free(struct members *members, struct member *m);
+/* With the session's lock held. */
+void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
+/* The handle has ended, and its number is free again. The others are told if need be. */
+void member_end(struct pool_handle *ph, uint32_t handle);
+/* A tick: tells again those who couldn't be told. */
+void members_tick(struct members *members);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool_caches - names, numbers and counts
+ *
+ * Locking     see pool_caches.h.
+ */
+#include "client/pool_caches.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "client/access.h"
+#include "client/session.h"
+
+enum { ROOM_MIN = 8 };
+
+void pool_caches_init(struct pool_caches *caches)
+{
+	mutex_init(&caches->lock, RANK_LEASES, "caches");
+}
+
+void pool_caches_clear(struct pool_caches *caches)
+{
+	mutex_lock(&caches->lock);
+	free(caches->caches);
+	caches->caches = NULL;
+	caches->nr = caches->room = 0;
+	mutex_unlock(&caches->lock);
+}
+
+void pool_caches_fini(struct pool_caches *caches)
+{
+	pool_caches_clear(caches);
+	mutex_fini(&caches->lock);
+}
+
+static int check_cache_args(const struct cache_open_args *args, struct refusal *why)
+{
+	int r = name_check("cache", args->name, why);
+
+	if (r)
+		return r;
+	if (!args->object || args->object > CACHE_OBJECT_MAX)
+		return refuse(why, -EINVAL, "objects of %u bytes; a cache takes 1 to %d",
+			      args->object, CACHE_OBJECT_MAX);
+	if (args->align > CACHE_ALIGN_MAX || args->align & (args->align - 1))
+		return refuse(why, -EINVAL, "alignment %u is neither 0 nor a power of two up to %d",
+			      args->align, CACHE_ALIGN_MAX);
+	if (args->flags)
+		return refuse(why, -EINVAL, "cache flags %#x have unknown bits; none is known",
+			      args->flags);
+	return 0;
+}
+
+static struct pool_cache *find_locked(struct pool_caches *caches, const char *name)
+{
+	for (uint32_t i = 0; i < caches->nr; i++)
+		if (!strcmp(caches->caches[i].name, name))
+			return &caches->caches[i];
+	return NULL;
+}
+
+static int grow_locked(struct pool_caches *caches)
+{
+	uint32_t room = caches->room ? caches->room * 2 : ROOM_MIN;
+	struct pool_cache *grown;
+
+	if (caches->nr < caches->room)
+		return 0;
+	grown = INJECT(HEAP) ? NULL : realloc(caches->caches, room * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	caches->caches = grown;
+	caches->room = room;
+	return 0;
+}
+
+static int make_locked(struct pool_caches *caches, const struct cache_open_args *args,
+		       struct pool_cache **out, struct refusal *why)
+{
+	if (caches->nr == SLAB_CACHES_MAX)
+		return refuse(why, -EDQUOT, "the pool has %d caches, which is the limit",
+			      SLAB_CACHES_MAX);
+	if (grow_locked(caches))
+		return refuse(why, -ENOMEM, "no memory for another cache");
+	*out = &caches->caches[caches->nr++];
+	**out = (struct pool_cache){
+		.object = args->object, .align = args->align, .flags = args->flags
+	};
+	snprintf((*out)->name, sizeof((*out)->name), "%s", args->name);
+	return 0;
+}
+
+static int find_or_make_locked(struct pool_caches *caches, const struct cache_open_args *args,
+			       struct pool_cache **out, struct refusal *why)
+{
+	struct pool_cache *cache = find_locked(caches, args->name);
+
+	*out = cache;
+	if (!cache)
+		return make_locked(caches, args, out, why);
+	if (cache->object == args->object && cache->align == args->align &&
+	    cache->flags == args->flags)
+		return 0;
+	return refuse(why, -EINVAL,
+		      "cache '%s' has objects of %u bytes aligned to %u (flags %#x), and %u bytes "
+		      "aligned to %u (flags %#x) are asked for",
+		      args->name, cache->object, cache->align, cache->flags, args->object,
+		      args->align, args->flags);
+}
+
+static int make_counts_locked(struct pool_handle *ph)
+{
+	if (!ph->cache_opens && !INJECT(HEAP))
+		ph->cache_opens = calloc(SLAB_CACHES_MAX, sizeof(ph->cache_opens[0]));
+	return ph->cache_opens ? 0 : -ENOMEM;
+}
+
+static int open_locked(struct pool_handle *ph, const struct cache_open_args *args,
+		       struct cache_opened *out, struct refusal *why)
+{
+	struct pool_caches *caches = &ph->pool->caches;
+	uint32_t before = caches->nr;
+	struct pool_cache *cache;
+	int r;
+
+	if (ph->caches_closed)
+		return refuse(why, -ENOTCONN, "the pool handle has been closed");
+	if (make_counts_locked(ph))
+		return refuse(why, -ENOMEM, "no memory for another cache");
+	r = find_or_make_locked(caches, args, &cache, why);
+	if (r)
+		return r;
+	*out = (struct cache_opened){ .cache = (uint32_t)(cache - caches->caches) + 1,
+				      .object = cache->object,
+				      .align = cache->align,
+				      .flags = cache->flags,
+				      .created = caches->nr > before };
+	cache->nr_opens++;
+	ph->cache_opens[out->cache - 1]++;
+	return 0;
+}
+
+int pool_cache_open(struct pool_handle *ph, const struct cache_open_args *args,
+		    struct cache_opened *out, struct refusal *why)
+{
+	int r = check_cache_args(args, why);
+
+	if (r)
+		return r;
+	mutex_lock(&ph->pool->caches.lock);
+	r = open_locked(ph, args, out, why);
+	mutex_unlock(&ph->pool->caches.lock);
+	return r;
+}
+
+int pool_cache_close(struct pool_handle *ph, uint32_t cache, struct refusal *why)
+{
+	struct pool_caches *caches = &ph->pool->caches;
+	bool open;
+
+	mutex_lock(&caches->lock);
+	open = cache && cache <= caches->nr && ph->cache_opens && ph->cache_opens[cache - 1];
+	if (open) {
+		ph->cache_opens[cache - 1]--;
+		caches->caches[cache - 1].nr_opens--;
+	}
+	mutex_unlock(&caches->lock);
+	return open ? 0 : refuse(why, -EBADF, "%u is no cache that this session has open", cache);
+}
+
+void pool_caches_close_all(struct pool_handle *ph)
+{
+	struct pool_caches *caches = &ph->pool->caches;
+
+	mutex_lock(&caches->lock);
+	for (uint32_t i = 0; i < caches->nr && ph->cache_opens; i++) {
+		caches->caches[i].nr_opens -= ph->cache_opens[i];
+		ph->cache_opens[i] = 0;
+	}
+	ph->caches_closed = true;
+	mutex_unlock(&caches->lock);
+}
+
+bool pool_cache_get(struct pool_caches *caches, uint32_t cache, struct pool_cache *out)
+{
+	bool found;
+
+	mutex_lock(&caches->lock);
+	found = cache && cache <= caches->nr;
+	if (found)
+		*out = caches->caches[cache - 1];
+	mutex_unlock(&caches->lock);
+	return found;
+}
