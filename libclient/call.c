@@ -9,9 +9,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,7 +80,7 @@ static void free_calls(struct call_list *list)
 		LIST_REMOVE(c, link);
 		wire_discard_fds(&c->message);
 		pthread_cond_destroy(&c->wake);
-		munmap(c, sizeof(*c));
+		free(c);
 	}
 }
 
@@ -104,18 +105,19 @@ int call_protocol_error(struct mmb *mmb, const char *what)
 
 static struct call *new_call(void)
 {
-	struct call *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct call *c = malloc(sizeof(*c));
 	pthread_condattr_t attr;
 
-	if (c == MAP_FAILED)
+	if (!c)
 		return NULL;
+	/* The buffers stay untouched. */
+	memset(c, 0, offsetof(struct call, out));
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	c->message.bytes = c->bytes;
-	c->message.capacity = sizeof(c->bytes);
+	c->message.capacity = MMB_PACKET_MAX;
 	return c;
 }
 

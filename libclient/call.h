@@ -46,9 +46,10 @@ struct call {
 	struct wire_message     message;    /* (o) */
 	struct wire_scratch     scratch;    /* (o) */
 	const ProtobufCMessage *reply;      /* (o) valid until call_put */
-	uint8_t out[MMB_PACKET_MAX] __attribute__((aligned(16)));    /* the request */
-	uint8_t bytes[MMB_PACKET_MAX] __attribute__((aligned(16)));  /* the reply */
-	uint8_t memory[CALL_SCRATCH_BYTES] __attribute__((aligned(16)));
+	uint8_t out[MMB_PACKET_MAX] __attribute__((aligned(16))); /* the request */
+	/* The reply, and right behind it what is unpacked from it: most replies are short, and each
+	 * page touched for the first time costs more than the system call that fills it. */
+	uint8_t bytes[MMB_PACKET_MAX + CALL_SCRATCH_BYTES] __attribute__((aligned(16)));
 };
 LIST_HEAD(call_list, call);
 
@@ -96,6 +97,8 @@ int call_left_ms(uint64_t deadline);
 int call_gone(struct mmb *mmb);
 /* Records the sentence for a call that ended without a reply, returns its code. */
 int call_fail(struct mmb *mmb, const struct call *call, int error);
+/* Unpacks the body of the reply in bytes[], which is a `packet` without code; as wire_unpack(). */
+int call_unpack(struct call *call, const struct wire_packet *packet);
 /* Back to the free list, out of any other. */
 void call_free(struct mmb *mmb, struct call *call);
 /* The peer broke the protocol: ends the connection, returns -EPROTO. */

@@ -145,11 +145,22 @@ static int await_bytes(struct mmb *mmb, struct call *c)
 	return error;
 }
 
+int call_unpack(struct call *c, const struct wire_packet *packet)
+{
+	size_t used = (c->message.length + 15) & ~(size_t)15;
+	ProtobufCMessage *reply;
+	int error;
+
+	wire_scratch_init(&c->scratch, c->bytes + used, sizeof(c->bytes) - used);
+	error = wire_unpack(packet, wire_method(c->method)->reply, &c->scratch, &reply);
+	if (!error)
+		c->reply = reply;
+	return error;
+}
+
 static int unpack(struct mmb *mmb, struct call *c)
 {
-	const struct wire_method *method = wire_method(c->method);
 	struct wire_packet packet;
-	ProtobufCMessage *reply;
 
 	/* Decoded before, by whoever received it: can't fail. */
 	wire_decode(c->bytes, c->message.length, &packet);
@@ -157,10 +168,8 @@ static int unpack(struct mmb *mmb, struct call *c)
 		return call_protocol_error(mmb, "a reply names another method than its request");
 	if (packet.code)
 		return fail(packet.code, "%.*s", (int)packet.error_bytes, packet.error);
-	wire_scratch_init(&c->scratch, c->memory, sizeof(c->memory));
-	if (wire_unpack(&packet, method->reply, &c->scratch, &reply))
+	if (call_unpack(c, &packet))
 		return call_protocol_error(mmb, "a reply's body could not be unpacked");
-	c->reply = reply;
 	return 0;
 }
 
