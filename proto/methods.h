@@ -30,6 +30,7 @@
 	X(16, REGION_LOCK, region_range_request, empty, 0, SESSION)                     \
 	X(17, REGION_UNLOCK, region_range_request, empty, 0, SESSION)                   \
 	X(18, REGION_STAT, region_request, region_stat_reply, 0, SESSION)               \
+	X(19, UPCALLS, empty, empty, 0, SESSION)                                        \
 	X(32, STATUS, empty, status_reply, 0, READ)                                     \
 	X(33, POOLS, list_request, list_reply, 0, READ)                                 \
 	X(34, SESSIONS, list_request, list_reply, 0, READ)                              \

@@ -67,8 +67,9 @@ struct hello_fds {
 
 static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct hello_fds *out)
 {
-	struct connection *c = r->connection;
-	int                fd, error;
+	const Mmb__Wire__HelloRequest *m = r->message;
+	struct connection             *c = r->connection;
+	int                            fd, error;
 
 	if (c->peer.control)
 		return 0;
@@ -87,7 +88,7 @@ static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct he
 		reply->has_upcall = true;
 	}
 	out->nr_own = out->nr;
-	if (may_have_userfaultfd(c)) {
+	if (!m->own_userfaultfd && may_have_userfaultfd(c)) {
 		out->fds[out->nr++] = c->server->userfaultfd;
 		reply->has_userfaultfd = true;
 	}
@@ -144,6 +145,24 @@ int handle_HELLO(struct request *r)
 	int error = hello(r);
 
 	r->fatal = error != 0; /* H1 */
+	return error;
+}
+
+/* For a session that didn't want the upcall socket with HELLO: most need none, and it costs. */
+int handle_UPCALLS(struct request *r)
+{
+	struct connection *c = r->connection;
+	int                fd, error;
+
+	if (!(c->server->options.features & MMB_FEATURE_UPCALLS))
+		return refuse(&r->why, -EOPNOTSUPP, "this daemon makes no upcalls");
+	if (upcall_is_open(c))
+		return refuse(&r->why, -EEXIST, "this session has its upcall socket already");
+	error = upcall_open(c, &fd);
+	if (error)
+		return refuse(&r->why, error, "no upcall socket: %s", strerror(-error));
+	error = request_reply(r, NULL, (struct wire_fds){ &fd, 1 });
+	close(fd);
 	return error;
 }
 
