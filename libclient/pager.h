@@ -11,7 +11,8 @@
  *                 not before: a process that needs no upcalls gets neither. The daemon says goodbye
  *                 on the connection's own socket then.
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
- *             channel's. pager.starting is held while the daemon is asked for the socket; outermost.
+ *             channel's. pager.starting is held while the daemon is asked for the socket;
+ *             outermost.
  */
 #ifndef MMB_LIBCLIENT_PAGER_H
 #define MMB_LIBCLIENT_PAGER_H

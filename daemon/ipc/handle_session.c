@@ -171,20 +171,6 @@ int handle_PING(struct request *r)
 	return reply_empty(r);
 }
 
-/* The kernel's name of the file, which no client can choose for another kind of file. */
-static bool is_userfaultfd(int fd)
-{
-	char    path[32], name[64];
-	ssize_t nr;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	nr = readlink(path, name, sizeof(name) - 1);
-	if (nr < 0)
-		return false;
-	name[nr] = '\0';
-	return strcmp(name, "anon_inode:[userfaultfd]") == 0;
-}
-
 int handle_ATTACH(struct request *r)
 {
 	const Mmb__Wire__AttachRequest *m = r->message;
@@ -193,13 +179,10 @@ int handle_ATTACH(struct request *r)
 		.features = m->uffd_features,
 		.user_mode_only = m->user_mode_only,
 	};
-	int error;
+	int error = session_attach(r->session, &args, &r->why);
 
-	if (!is_userfaultfd(args.uffd)) {
-		r->fatal = true;
-		return refuse(&r->why, -EPROTO, "the descriptor of ATTACH is no userfaultfd");
-	}
-	r->received->nr_fds = 0; /* the session's now */
-	error = session_attach(r->session, &args, &r->why);
+	r->fatal = error == -EPROTO;
+	if (!r->fatal)
+		r->received->nr_fds = 0; /* the session's now, or closed */
 	return error ? error : reply_empty(r);
 }
