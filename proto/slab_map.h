@@ -45,8 +45,8 @@ enum slab_kind {
 struct slab_header {
 	_Atomic uint64_t shared;  /* (a) */
 	uint64_t         free;    /* (o) first free object, 0: none; the next one is encoded there */
-	uint32_t         left;    /* (o) frees until the owner has more to do; left + slow_at objects
-				   * are handed out, of which shared counts those freed by others */
+	uint32_t         left;    /* (o) frees until the owner has more to do; with slow_at, how
+				   * many objects are handed out or wait in shared */
 	uint32_t         slow_at; /* (o) */
 	uint32_t         size;    /* bytes of an object */
 	uint16_t         bin;     /* size class, or SLAB_SIZE_CLASSES - 1 + cache id */

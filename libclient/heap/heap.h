@@ -78,7 +78,7 @@ struct heap {
 	uint64_t                   key;         /* (c) */
 	uint32_t                   id;          /* (c) as an owner */
 	_Atomic unsigned int       busy;        /* (o) */
-	struct slab_header        *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) bins, by (size + 7) / 8 */
+	struct slab_header        *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
 	struct slab_header        *bins[SLAB_BINS]; /* (h) */
 
 	struct heap_pool          *pool;        /* (c) */

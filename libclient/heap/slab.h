@@ -53,7 +53,7 @@ enum slab_state {
 	SLAB_ON_SHELF,
 };
 
-/* Objects to be pushed at once, linked as on a free list; the last one ends at end_of(). */
+/* Objects to be pushed at once, linked as on a free list; the last one has the end mark. */
 struct slab_chain {
 	uint64_t head, tail;
 	uint32_t nr;
