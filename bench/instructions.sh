@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# instructions - instructions a malloc and free pair takes, ours and the peers', counted by callgrind
+# instructions - instructions of a malloc and free pair, ours and the peers', by callgrind
 #
 # usage: bench/instructions.sh [BUILD FOLDER]
 #
@@ -8,6 +8,7 @@
 #             pairs: the difference over the additional pairs is free of start-up and warm-up. The
 #             workload's own loop is included, about ten instructions. One line a workload, one
 #             column an allocator; "-" is one that can't be had here.
+# Usage       WORKLOADS='pair-16 pair-64' bench/instructions.sh counts only those.
 # Exit        0, or 77 where valgrind or the bench is missing.
 set -euo pipefail
 
@@ -16,14 +17,13 @@ bench=$build/bench/mmb-bench
 allocators=(ours glibc jemalloc mimalloc tcmalloc)
 # Workload, pairs of the short run, pairs of the long one.
 workloads=(
-	"pair-16 20000 220000"
-	"pair-64 20000 220000"
-	"pair-256 20000 220000"
-	"pair-1K 20000 220000"
-	"pair-32K 20000 220000"
-	"random-free-64x1000 20000 220000"
-	"random-free-64x100000 200000 600000"
-	"mixed-live-20000 40000 240000"
+	"pair-16 10000 60000"
+	"pair-64 10000 60000"
+	"pair-1K 10000 60000"
+	"pair-32K 10000 60000"
+	"random-free-64x1000 10000 60000"
+	"random-free-64x100000 100000 300000"
+	"mixed-live-20000 10000 60000"
 )
 
 command -v valgrind >/dev/null || { echo "instructions: valgrind isn't installed" >&2; exit 77; }
@@ -47,6 +47,7 @@ printf '%10s' "${allocators[@]}"
 echo
 for row in "${workloads[@]}"; do
 	read -r workload few many <<<"$row"
+	[[ -z ${WORKLOADS:-} || " $WORKLOADS " == *" $workload "* ]] || continue
 	printf '%-24s' "$workload"
 	for allocator in "${allocators[@]}"; do
 		short=$(count "$workload" "$allocator" "$few")

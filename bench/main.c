@@ -44,7 +44,8 @@ static const struct suite {
 	{ "start", "from exec to the first request served", suite_start, false },
 	{ "death", "how fast everything of a killed client is back", suite_death, true },
 	{ "overhead", "metadata; many sessions and regions at once", suite_overhead, true },
-	{ "malloc", "pooled malloc, against glibc, jemalloc, mimalloc, tcmalloc", suite_malloc, true },
+	{ "malloc", "pooled malloc, against glibc, jemalloc, mimalloc, tcmalloc",
+	  suite_malloc, true },
 	{ "stress", "random operations by many processes, with kills and stops, all verified",
 	  suite_stress, true },
 };

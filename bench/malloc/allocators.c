@@ -27,6 +27,10 @@ const struct allocator allocators[ALLOCATORS] = {
 	{ "tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4" },
 };
 
+/* Each runs as it comes, whatever a test runner has set. */
+static const char *const settings[] = { "GLIBC_TUNABLES", "MALLOC_PERTURB_", "MALLOC_CHECK_",
+					"MALLOC_ARENA_MAX", "MALLOC_CONF" };
+
 const struct allocator *allocator_find(const char *name)
 {
 	for (unsigned int i = 0; i < ALLOCATORS; i++) {
@@ -38,6 +42,8 @@ const struct allocator *allocator_find(const char *name)
 
 void allocator_prepare(const struct allocator *a)
 {
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		unsetenv(settings[i]);
 	if (a != NULL && a->library != NULL)
 		setenv("LD_PRELOAD", a->library, 1);
 	else
