@@ -151,7 +151,7 @@ static int say_hello(struct mmb *mmb, struct call *c)
 		return error;
 	if (mmb->uffd.fd >= 0)
 		send_attach(mmb, call_try_send);
-	return call_wait(mmb, c);
+	return call_wait_early(mmb, c);
 }
 
 /* The reply's descriptors, in the order in which they come. */

@@ -191,7 +191,7 @@ static int unpack(struct mmb *mmb, struct call *c)
 	return 0;
 }
 
-int call_wait(struct mmb *mmb, struct call *c)
+int call_wait_early(struct mmb *mmb, struct call *c)
 {
 	int error = await_bytes(mmb, c);
 
@@ -207,7 +207,7 @@ int call_settle_attach(struct mmb *mmb)
 		return 0;
 	pthread_mutex_lock(&mmb->attach_lock);
 	if (mmb->attach) {
-		error = call_wait(mmb, mmb->attach);
+		error = call_wait_early(mmb, mmb->attach);
 		call_put(mmb, mmb->attach);
 		mmb->attach = NULL;
 		if (error)
@@ -224,20 +224,28 @@ int call_settle_attach(struct mmb *mmb)
 	return error;
 }
 
-int call_run(struct mmb *mmb, struct call *c, uint32_t method, const ProtobufCMessage *request)
+int call_begin(struct mmb *mmb, struct call *c, uint32_t method, const ProtobufCMessage *request)
 {
-	int error;
-
 	c->method = method;
-	error = call_send(mmb, c, request, -1);
-	if (error)
-		return error;
-	error = await_bytes(mmb, c);
+	return call_send(mmb, c, request, -1);
+}
+
+int call_wait(struct mmb *mmb, struct call *c)
+{
+	int error = await_bytes(mmb, c);
+
 	if (error)
 		return call_fail(mmb, c, error);
 	/* Sent before this request, so its reply costs no round trip. */
 	error = call_settle_attach(mmb);
 	return error ? error : unpack(mmb, c);
+}
+
+int call_run(struct mmb *mmb, struct call *c, uint32_t method, const ProtobufCMessage *request)
+{
+	int error = call_begin(mmb, c, method, request);
+
+	return error ? error : call_wait(mmb, c);
 }
 
 int call_simple(struct mmb *mmb, uint32_t method, const ProtobufCMessage *request)
