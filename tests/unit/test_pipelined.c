@@ -70,7 +70,8 @@ static void what_follows_a_refused_hello_is_not_looked_at(void)
 	ipc_fixture_start(&f);
 	ipc_fixture_connect(&f, &c);
 	hello = send_hello(&c, 0, MMB_PROTOCOL_VERSION + 7);
-	EXPECT(wire_client_send(&c, MMB_METHOD_POOL_OPEN, NULL, none) > 0);
+	/* Whether it can still be sent is a matter of time. */
+	wire_client_send(&c, MMB_METHOD_POOL_OPEN, NULL, none);
 	expect_reply(&c, MMB_METHOD_HELLO, hello, -EPROTONOSUPPORT);
 	EXPECT(wire_client_is_closed(&c));
 	EXPECT_EQ(fake_counts.sessions_new, 0);
