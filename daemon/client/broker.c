@@ -41,7 +41,8 @@ enum {
 static_assert(OBJTABLE_CHUNK_BYTES == PAGE_SIZE << CHUNK_ORDER, "a chunk is one block");
 
 /* Never more than that of a node's base stock becomes the daemon's own. */
-static const uint64_t own_span_bytes = 4ull << 30;
+/* Beyond the 4 GiB, a pair of pageblocks for the next section to share a page of tables with. */
+static const uint64_t own_span_bytes = (4ull << 30) + (2 * PAGEBLOCK_SIZE);
 
 /* Pool 0: the daemon's own memory. Its root lies in memory that memblock allocated at boot, and
  * stays reserved. */
