@@ -176,8 +176,8 @@ static const struct shared_workload {
 	int (*work)(struct member *m, double *figure);
 	uint64_t ops, ops_quick;
 } workloads[] = {
-	{ "shared-pair-64", pair_work, 1000000, 20000 },
-	{ "shared-live-2000", live_work, 1000000, 20000 },
+	{ "shared-pair-64", pair_work, 3000000, 20000 },
+	{ "shared-live-2000", live_work, 3000000, 20000 },
 	{ "shared-pass-64", pass_work, 1000000, 20000 },
 };
 

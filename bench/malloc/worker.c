@@ -110,7 +110,7 @@ static void run_again_prepared(const struct bench *b)
 	char self[PATH_MAX];
 	ssize_t nr;
 
-	if (a == NULL || allocator_prepared(a))
+	if (a == NULL || allocator_prepared(a) || allocator_possible(a) != 0)
 		return;
 	allocator_prepare(a);
 	/* Under valgrind, to execute the link itself would start valgrind. */
