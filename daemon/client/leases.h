@@ -42,8 +42,8 @@ void leases_fini(struct leases *leases);
 /* The slab maps of the arena, which exists, if there are none yet. */
 int leases_make_maps(struct pool *pool, struct refusal *why);
 
-/* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle. How
- * many of them, from the first on; or -ENOMEM for no slab map page, -ENOTCONN for a closed handle. */
+/* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle.
+ * How many of them, from the first on; or -ENOMEM: no slab map page, -ENOTCONN: closed handle. */
 int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, uint32_t units);
 /* All are given back, or none: -EINVAL. Behind the gate. */
 int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why);
