@@ -44,7 +44,7 @@ enum slab_kind {
 /* a: atomic   o: the owner */
 struct slab_header {
 	_Atomic uint64_t shared;  /* (a) */
-	uint64_t         free;    /* (o) first free object, 0: none; the next one is encoded there */
+	uint64_t         free;    /* (o) first free object, 0: none; the next is encoded there */
 	uint32_t         used;    /* (o) handed out; minus the count in shared: in use */
 	uint32_t         slow_at; /* (o) a free that makes used this has more to do */
 	uint32_t         size;    /* bytes of an object */
