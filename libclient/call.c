@@ -9,9 +9,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,7 +80,7 @@ static void free_calls(struct call_list *list)
 		LIST_REMOVE(c, link);
 		wire_discard_fds(&c->message);
 		pthread_cond_destroy(&c->wake);
-		munmap(c, sizeof(*c));
+		free(c);
 	}
 }
 
@@ -104,18 +105,19 @@ int call_protocol_error(struct mmb *mmb, const char *what)
 
 static struct call *new_call(void)
 {
-	struct call *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct call *c = malloc(sizeof(*c));
 	pthread_condattr_t attr;
 
-	if (c == MAP_FAILED)
+	if (!c)
 		return NULL;
+	/* The buffers stay untouched. */
+	memset(c, 0, offsetof(struct call, out));
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	c->message.bytes = c->bytes;
-	c->message.capacity = sizeof(c->bytes);
+	c->message.capacity = MMB_PACKET_MAX;
 	return c;
 }
 
@@ -187,10 +189,37 @@ int call_take_fds(struct mmb *mmb, struct call *c, uint32_t nr, int *fds)
 
 /* ---- sending ---- */
 
+/* What it sent on this socket before it went. A thread that reads already comes by it itself. */
+static void hear_last_words(struct mmb *mmb)
+{
+	struct channel *ch = &mmb->channel;
+	struct wire_message message = { .capacity = MMB_PACKET_MAX };
+	struct wire_packet packet;
+	bool mine;
+
+	pthread_mutex_lock(&ch->lock);
+	mine = !ch->reading && !ch->error;
+	ch->reading |= mine;
+	pthread_mutex_unlock(&ch->lock);
+	if (!mine)
+		return;
+	message.bytes = malloc(message.capacity);
+	while (message.bytes && wire_recv(ch->sock, &message, MSG_DONTWAIT) > 0) {
+		wire_discard_fds(&message);
+		if (!wire_decode(message.bytes, message.length, &packet))
+			pager_hear(&mmb->pager, &packet);
+	}
+	free(message.bytes);
+	pthread_mutex_lock(&ch->lock);
+	ch->reading = false;
+	pthread_mutex_unlock(&ch->lock);
+}
+
 int call_gone(struct mmb *mmb)
 {
 	char reason[ERROR_BYTES], last_words[ERROR_BYTES / 2];
 
+	hear_last_words(mmb);
 	pager_last_words(&mmb->pager, last_words, sizeof(last_words));
 	snprintf(reason, sizeof(reason), "the broker closed the connection%s%s; this session "
 		 "is over, close it with mmb_close() and open another", last_words[0] ? ": " : "",
@@ -250,23 +279,32 @@ static int enlist(struct channel *ch, struct call *c)
 	return error;
 }
 
-int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd)
+int call_try_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd)
 {
 	struct wire_packet head = { .method = c->method };
 	ssize_t length;
 	int error = enlist(&mmb->channel, c);
 
 	if (error)
-		return call_fail(mmb, c, error);
+		return error;
 	head.id = c->id;
 	length = wire_encode(&head, request, c->out, sizeof(c->out));
 	error = length < 0 ? (int)length : transmit(mmb, c, (size_t)length, fd);
 	if (!error)
 		return 0;
-	if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
-		error = call_gone(mmb);
 	pthread_mutex_lock(&mmb->channel.lock);
 	LIST_REMOVE(c, link);
 	pthread_mutex_unlock(&mmb->channel.lock);
+	return error;
+}
+
+int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd)
+{
+	int error = call_try_send(mmb, c, request, fd);
+
+	if (!error)
+		return 0;
+	if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
+		error = call_gone(mmb);
 	return call_fail(mmb, c, error);
 }

@@ -46,9 +46,10 @@ struct call {
 	struct wire_message     message;    /* (o) */
 	struct wire_scratch     scratch;    /* (o) */
 	const ProtobufCMessage *reply;      /* (o) valid until call_put */
-	uint8_t out[MMB_PACKET_MAX] __attribute__((aligned(16)));    /* the request */
-	uint8_t bytes[MMB_PACKET_MAX] __attribute__((aligned(16)));  /* the reply */
-	uint8_t memory[CALL_SCRATCH_BYTES] __attribute__((aligned(16)));
+	uint8_t out[MMB_PACKET_MAX] __attribute__((aligned(16))); /* the request */
+	/* The reply, and right behind it what is unpacked from it: most replies are short, and each
+	 * page touched for the first time costs more than the system call that fills it. */
+	uint8_t bytes[MMB_PACKET_MAX + CALL_SCRATCH_BYTES] __attribute__((aligned(16)));
 };
 LIST_HEAD(call_list, call);
 
@@ -77,6 +78,9 @@ struct call *call_get(struct mmb *mmb, int *error);
 int call_run(struct mmb *mmb, struct call *call, uint32_t method, const ProtobufCMessage *request);
 /* A request whose reply is Empty, from call_get to call_put. */
 int call_simple(struct mmb *mmb, uint32_t method, const ProtobufCMessage *request);
+/* As call_send(), below; failed, nothing is said and nothing is broken: the broker's last words may
+ * still be there to be read. */
+int call_try_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request, int fd);
 /* The halves of call_run, for HELLO and ATTACH. fd: sent along, stays the caller's; -1: none. */
 int call_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request, int fd);
 int call_wait(struct mmb *mmb, struct call *call);
@@ -96,6 +100,8 @@ int call_left_ms(uint64_t deadline);
 int call_gone(struct mmb *mmb);
 /* Records the sentence for a call that ended without a reply, returns its code. */
 int call_fail(struct mmb *mmb, const struct call *call, int error);
+/* Unpacks the body of the reply in bytes[], which is a `packet` without code; as wire_unpack(). */
+int call_unpack(struct call *call, const struct wire_packet *packet);
 /* Back to the free list, out of any other. */
 void call_free(struct mmb *mmb, struct call *call);
 /* The peer broke the protocol: ends the connection, returns -EPROTO. */

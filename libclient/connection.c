@@ -2,9 +2,11 @@
 /*
  * connection - opening and closing a session with the broker
  *
- * Purpose     mmb_open: socket, HELLO, userfaultfd, ATTACH sent without waiting (its reply is
- *             collected by the first request, so a session costs one round trip). mmb_close: takes
- *             everything away in an order in which no thread can read what isn't there.
+ * Purpose     mmb_open: socket, HELLO, userfaultfd, ATTACH sent without waiting: with HELLO where
+ *             the process makes its userfaultfd itself, else when HELLO has brought the device. Its
+ *             reply is collected by the first request, so a session costs one round trip.
+ *             mmb_close: takes everything away in an order in which no thread can read what isn't
+ *             there.
  * Invariants  See connection.h.
  */
 #include "connection.h"
@@ -103,6 +105,30 @@ void connection_wake_window(struct mmb *mmb, const struct window *w)
 
 /* ---- opening ---- */
 
+typedef int (*send_fn)(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd);
+
+/* Not waited for: call_settle_attach() collects the reply with the next request. */
+static int send_attach(struct mmb *mmb, send_fn send)
+{
+	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
+	struct call *c;
+	int error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	request.uffd_features = mmb->uffd.features;
+	request.user_mode_only = mmb->uffd.user_mode_only;
+	c->method = MMB_METHOD_ATTACH;
+	error = send(mmb, c, &request.base, mmb->uffd.fd);
+	if (error) {
+		call_put(mmb, c);
+		return error;
+	}
+	mmb->attach = c;
+	return 0;
+}
+
 static int say_hello(struct mmb *mmb, struct call *c)
 {
 	Mmb__Wire__HelloRequest request = MMB__WIRE__HELLO_REQUEST__INIT;
@@ -112,29 +138,34 @@ static int say_hello(struct mmb *mmb, struct call *c)
 	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
 	request.version_min = MMB_PROTOCOL_VERSION;
 	request.version_max = MMB_PROTOCOL_VERSION;
-	request.features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG | MMB_FEATURE_POISON;
+	/* Not the upcall socket: pager_start() asks for it, if ever. */
+	request.features = MMB_FEATURE_FAULT_LOG | MMB_FEATURE_POISON;
 	request.name = name;
+	request.own_userfaultfd = mmb->uffd.fd >= 0;
 	c->method = MMB_METHOD_HELLO;
 	error = call_send(mmb, c, &request.base, -1);
-	return error ? error : call_wait(mmb, c);
+	if (error)
+		return error;
+	if (mmb->uffd.fd >= 0)
+		send_attach(mmb, call_try_send);
+	return call_wait(mmb, c);
 }
 
 /* The reply's descriptors, in the order in which they come. */
 struct hello_fds {
-	int log, upcall, device;
+	int log, device;
 };
 
 static int take_hello_fds(struct mmb *mmb, struct call *c, struct hello_fds *out)
 {
 	const Mmb__Wire__HelloReply *reply = (const void *)c->reply;
-	uint32_t nr = reply->has_fault_log + reply->has_upcall + reply->has_userfaultfd;
+	uint32_t nr = reply->has_fault_log + reply->has_userfaultfd;
 	int fds[MMB_PACKET_FDS], *next = fds;
 	int error = call_take_fds(mmb, c, nr, fds);
 
 	if (error)
 		return error;
 	out->log = reply->has_fault_log ? *next++ : -1;
-	out->upcall = reply->has_upcall ? *next++ : -1;
 	out->device = reply->has_userfaultfd ? *next++ : -1;
 	return 0;
 }
@@ -163,28 +194,6 @@ static int hello(struct mmb *mmb, const struct mmb_open_options *options, struct
 	return error;
 }
 
-/* Not waited for: call_settle_attach() collects the reply with the next request. */
-static int send_attach(struct mmb *mmb)
-{
-	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
-	struct call *c;
-	int error;
-
-	c = call_get(mmb, &error);
-	if (!c)
-		return error;
-	request.uffd_features = mmb->uffd.features;
-	request.user_mode_only = mmb->uffd.user_mode_only;
-	c->method = MMB_METHOD_ATTACH;
-	error = call_send(mmb, c, &request.base, mmb->uffd.fd);
-	if (error) {
-		call_put(mmb, c);
-		return error;
-	}
-	mmb->attach = c;
-	return 0;
-}
-
 static void warn_user_mode(void)
 {
 	fail(0, "system calls on broker memory that is not present will fail with EFAULT in this "
@@ -196,26 +205,24 @@ static void warn_user_mode(void)
 /* From the descriptors of HELLO to a session that can fault. Takes the descriptors over. */
 static int equip(struct mmb *mmb, const struct hello_fds *fds)
 {
-	int own[PROCESS_FDS];
-	int error;
+	int own[PROCESS_FDS] = { [PROCESS_SOCKET] = mmb->channel.sock, [PROCESS_UPCALLS] = -1 };
+	int error = 0;
 
-	mmb->pager.sock = fds->upcall;
 	if (fds->log >= 0)
 		mmb->log = faultlog_map(fds->log);
-	error = uffd_open(fds->device, &mmb->uffd);
+	if (mmb->uffd.fd < 0)
+		error = uffd_open(fds->device, &mmb->uffd);
 	if (fds->device >= 0)
 		close(fds->device);
 	if (error) {
 		mmb->uffd.fd = -1;
 		return error;
 	}
-	own[0] = mmb->channel.sock;
-	own[1] = fds->upcall;
-	own[2] = mmb->uffd.fd;
+	own[PROCESS_UFFD] = mmb->uffd.fd;
 	mmb->entry = process_add(own, mmb->log);
 	if (!mmb->entry)
 		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
-	return send_attach(mmb);
+	return mmb->attach ? 0 : send_attach(mmb, call_send);
 }
 
 static struct mmb *connection_new(int sock, uint64_t timeout_ms)
@@ -241,13 +248,15 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 static int open_on(int sock, const struct mmb_open_options *options, struct mmb **out)
 {
 	struct mmb *mmb = connection_new(sock, options->operation_timeout_ms);
-	struct hello_fds fds = { -1, -1, -1 };
+	struct hello_fds fds = { -1, -1 };
 	int error;
 
 	if (!mmb) {
 		close(sock);
 		return fail(-ENOMEM, "mmb_open: no memory for a connection");
 	}
+	/* One that serves user faults only is for when the broker has no better one to offer. */
+	uffd_open_own(&mmb->uffd);
 	error = hello(mmb, options, &fds);
 	if (!error)
 		error = equip(mmb, &fds);

@@ -20,7 +20,7 @@
 #include "pages.h"
 #include "proto/wire.h"
 
-enum { PAGER_STACK_BYTES = 256 * 1024 };
+enum { PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
 
 /* One upcall as received; lives on the pager's stack. */
 struct upcall {
@@ -88,12 +88,17 @@ static int pressure(struct mmb *mmb, const struct upcall *up)
 	return 0;
 }
 
+static void remember_locked(struct pager *pager, const ProtobufCMessage *goodbye)
+{
+	const Mmb__Wire__GoodbyeRequest *request = (const void *)goodbye;
+
+	snprintf(pager->goodbye, sizeof(pager->goodbye), "%s", request->reason);
+}
+
 static int goodbye(struct mmb *mmb, const struct upcall *up)
 {
-	const Mmb__Wire__GoodbyeRequest *request = (const void *)up->request;
-
 	pthread_mutex_lock(&mmb->pager.lock);
-	snprintf(mmb->pager.goodbye, sizeof(mmb->pager.goodbye), "%s", request->reason);
+	remember_locked(&mmb->pager, up->request);
 	pthread_mutex_unlock(&mmb->pager.lock);
 	return 0;
 }
@@ -177,12 +182,49 @@ static void *pager_main(void *arg)
 	}
 }
 
+/* ---- the connection's own socket ---- */
+
+bool pager_hear(struct pager *pager, const struct wire_packet *packet)
+{
+	uint8_t memory[GOODBYE_SCRATCH_BYTES] __attribute__((aligned(16)));
+	struct wire_scratch scratch;
+	ProtobufCMessage *request;
+
+	if (packet->id || packet->method != MMB_UPCALL_GOODBYE)
+		return false;
+	wire_scratch_init(&scratch, memory, sizeof(memory));
+	if (wire_unpack(packet, wire_upcall(MMB_UPCALL_GOODBYE)->request, &scratch, &request))
+		return false;
+	pthread_mutex_lock(&pager->lock);
+	remember_locked(pager, request);
+	pthread_mutex_unlock(&pager->lock);
+	return true;
+}
+
 /* ---- start and end ---- */
 
 void pager_init(struct pager *pager)
 {
 	pager->sock = -1;
+	pthread_mutex_init(&pager->starting, NULL);
 	pthread_mutex_init(&pager->lock, NULL);
+}
+
+/* A broker without upcalls has none to miss. */
+static int ask_for_socket(struct mmb *mmb, int *sock)
+{
+	struct call *c;
+	int error;
+
+	*sock = -1;
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	error = call_run(mmb, c, MMB_METHOD_UPCALLS, NULL);
+	if (!error)
+		error = call_take_fds(mmb, c, 1, sock);
+	call_put(mmb, c);
+	return error == -EOPNOTSUPP ? 0 : error;
 }
 
 static int start_locked(struct mmb *mmb)
@@ -192,6 +234,7 @@ static int start_locked(struct mmb *mmb)
 	pthread_attr_t attr;
 	int error;
 
+	process_set_fd(mmb->entry, PROCESS_UPCALLS, pager->sock);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, PAGER_STACK_BYTES);
 	sigfillset(&all);
@@ -206,17 +249,41 @@ static int start_locked(struct mmb *mmb)
 	return 0;
 }
 
-int pager_start(struct mmb *mmb)
+static int start_with(struct mmb *mmb, int sock)
 {
 	struct pager *pager = &mmb->pager;
 	int error = 0;
 
-	if (pager->sock < 0)
-		return 0;
 	pthread_mutex_lock(&pager->lock);
-	if (!pager->started && !pager->stopped)
+	if (pager->sock < 0 && !pager->stopped) {
+		pager->sock = sock;
+		sock = -1;
+	}
+	if (pager->sock >= 0 && !pager->stopped)
 		error = start_locked(mmb);
 	pthread_mutex_unlock(&pager->lock);
+	if (sock >= 0)
+		close(sock);
+	return error;
+}
+
+int pager_start(struct mmb *mmb)
+{
+	struct pager *pager = &mmb->pager;
+	int sock, error = 0;
+	bool settled, has_socket;
+
+	pthread_mutex_lock(&pager->starting);
+	pthread_mutex_lock(&pager->lock);
+	settled = pager->started || pager->stopped;
+	has_socket = pager->sock >= 0;
+	pthread_mutex_unlock(&pager->lock);
+	sock = -1;
+	if (!settled && !has_socket)
+		error = ask_for_socket(mmb, &sock);
+	if (!settled && !error)
+		error = start_with(mmb, sock);
+	pthread_mutex_unlock(&pager->starting);
 	return error;
 }
 
@@ -224,14 +291,13 @@ void pager_stop(struct pager *pager)
 {
 	bool started;
 
-	if (pager->sock < 0)
-		return;
 	pthread_mutex_lock(&pager->lock);
 	started = pager->started;
 	pager->started = false;
 	pager->stopped = true;
+	if (pager->sock >= 0)
+		shutdown(pager->sock, SHUT_RDWR);
 	pthread_mutex_unlock(&pager->lock);
-	shutdown(pager->sock, SHUT_RDWR);
 	if (started)
 		pthread_join(pager->thread, NULL);
 }
@@ -239,6 +305,7 @@ void pager_stop(struct pager *pager)
 void pager_fini(struct pager *pager)
 {
 	pthread_mutex_destroy(&pager->lock);
+	pthread_mutex_destroy(&pager->starting);
 }
 
 void pager_last_words(struct pager *pager, char *out, size_t bytes)
@@ -248,10 +315,8 @@ void pager_last_words(struct pager *pager, char *out, size_t bytes)
 
 	pthread_mutex_lock(&pager->lock);
 	while (up && !pager->goodbye[0] && pager->sock >= 0 && !receive_upcall(pager->sock, up)) {
-		const Mmb__Wire__GoodbyeRequest *request = (const void *)up->request;
-
-		if (request && up->packet.method == MMB_UPCALL_GOODBYE)
-			snprintf(pager->goodbye, sizeof(pager->goodbye), "%s", request->reason);
+		if (up->request && up->packet.method == MMB_UPCALL_GOODBYE)
+			remember_locked(pager, up->request);
 	}
 	snprintf(out, bytes, "%s", pager->goodbye);
 	pthread_mutex_unlock(&pager->lock);

@@ -7,10 +7,12 @@
  * Invariants  P1  A ZAP touches only windows of this connection; anything else is refused.
  *             P2  Every upcall is acknowledged once, with a code.
  *             P3  The thread takes no signals and calls nothing of the application's.
- *             P4  It exists from the first arena window or named region on, not before: a process
- *                 that needs no upcalls gets no thread.
+ *             P4  Thread and upcall socket exist from the first arena window or named region on,
+ *                 not before: a process that needs no upcalls gets neither. The daemon says goodbye
+ *                 on the connection's own socket then.
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
- *             channel's.
+ *             channel's. pager.starting is held while the daemon is asked for the socket;
+ *             outermost.
  */
 #ifndef MMB_LIBCLIENT_PAGER_H
 #define MMB_LIBCLIENT_PAGER_H
@@ -20,13 +22,15 @@
 #include <stddef.h>
 
 #include "error.h"
+#include "proto/wire.h"
 
 struct mmb;
 
-/* c: fixed after pager_init   l: lock */
+/* l: lock */
 struct pager {
-	int             sock;    /* (c) upcalls; -1: none, or none yet */
+	pthread_mutex_t starting;
 	pthread_mutex_t lock;
+	int             sock;    /* (l) upcalls; -1: none yet; fixed once it is there */
 	bool            started; /* (l) */
 	bool            stopped; /* (l) pager_stop() was called: never starts again */
 	pthread_t       thread;  /* (l) */
@@ -34,8 +38,10 @@ struct pager {
 };
 
 void pager_init(struct pager *pager);
-/* Starts the thread unless it runs. */
+/* Gets the socket and starts the thread, unless it runs. */
 int  pager_start(struct mmb *mmb);
+/* A packet of the connection's own socket that answers no request; false: it is no GOODBYE. */
+bool pager_hear(struct pager *pager, const struct wire_packet *packet);
 /* Ends and joins it; the descriptor stays open. */
 void pager_stop(struct pager *pager);
 void pager_fini(struct pager *pager);

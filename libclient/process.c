@@ -136,6 +136,11 @@ struct process_entry *process_add(const int fds[PROCESS_FDS], struct mmb_fault_l
 	return e;
 }
 
+void process_set_fd(struct process_entry *entry, unsigned int which, int fd)
+{
+	atomic_store(&entry->fds[which], fd);
+}
+
 void process_del(struct process_entry *entry)
 {
 	atomic_store(&entry->log, NULL);

@@ -23,7 +23,7 @@
 
 #include "proto/fault_log.h"
 
-enum { PROCESS_FDS = 3 };
+enum { PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_FDS };
 
 /* a: atomic   p: fixed once published */
 struct process_entry {
@@ -51,6 +51,8 @@ void process_lock(void);
 void process_unlock(void);
 
 struct process_entry *process_add(const int fds[PROCESS_FDS], struct mmb_fault_log *log);
+/* A descriptor that came, or changed, after process_add(). */
+void process_set_fd(struct process_entry *entry, unsigned int which, int fd);
 /* Afterwards no signal handler reads the log and no child closes the descriptors. */
 void process_del(struct process_entry *entry);
 struct process_entry *process_first(void);

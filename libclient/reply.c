@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -49,6 +50,9 @@ static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *p
 {
 	ssize_t got = wire_recv(mmb->channel.sock, &me->message, MSG_DONTWAIT);
 
+	/* The broker closed with requests unread. What it had said before is still there, once. */
+	if (got == -ECONNRESET)
+		got = wire_recv(mmb->channel.sock, &me->message, MSG_DONTWAIT);
 	if (got == -EAGAIN)
 		return -EAGAIN;
 	if (got == -EPROTO)
@@ -59,6 +63,22 @@ static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *p
 	if (wire_decode(me->bytes, me->message.length, packet))
 		return call_protocol_error(mmb, "a packet could not be decoded");
 	return 0;
+}
+
+/* Packets that answer no request have id 0: a goodbye, or why this connection isn't wanted. */
+static void hear(struct mmb *mmb, struct call *me, const struct wire_packet *packet)
+{
+	char reason[ERROR_BYTES];
+
+	wire_discard_fds(&me->message);
+	if (pager_hear(&mmb->pager, packet))
+		return;
+	if (packet->id || packet->method != MMB_METHOD_HELLO || packet->code >= 0) {
+		call_protocol_error(mmb, "a reply answers no request");
+		return;
+	}
+	snprintf(reason, sizeof(reason), "%.*s", (int)packet->error_bytes, packet->error);
+	channel_break(&mmb->channel, packet->code, reason);
 }
 
 /* Waits for one packet and delivers it. The channel's lock is held on entry and on return. */
@@ -79,12 +99,10 @@ static void read_one(struct mmb *mmb, struct call *me, uint64_t deadline)
 	if (answered && !answered->orphan)
 		return;
 	pthread_mutex_unlock(&ch->lock);
-	if (answered) {
+	if (answered)
 		undo_late_reply(mmb, answered);
-	} else {
-		wire_discard_fds(&me->message);
-		call_protocol_error(mmb, "a reply answers no request");
-	}
+	else
+		hear(mmb, me, &packet);
 	pthread_mutex_lock(&ch->lock);
 }
 
@@ -145,11 +163,22 @@ static int await_bytes(struct mmb *mmb, struct call *c)
 	return error;
 }
 
+int call_unpack(struct call *c, const struct wire_packet *packet)
+{
+	size_t used = (c->message.length + 15) & ~(size_t)15;
+	ProtobufCMessage *reply;
+	int error;
+
+	wire_scratch_init(&c->scratch, c->bytes + used, sizeof(c->bytes) - used);
+	error = wire_unpack(packet, wire_method(c->method)->reply, &c->scratch, &reply);
+	if (!error)
+		c->reply = reply;
+	return error;
+}
+
 static int unpack(struct mmb *mmb, struct call *c)
 {
-	const struct wire_method *method = wire_method(c->method);
 	struct wire_packet packet;
-	ProtobufCMessage *reply;
 
 	/* Decoded before, by whoever received it: can't fail. */
 	wire_decode(c->bytes, c->message.length, &packet);
@@ -157,10 +186,8 @@ static int unpack(struct mmb *mmb, struct call *c)
 		return call_protocol_error(mmb, "a reply names another method than its request");
 	if (packet.code)
 		return fail(packet.code, "%.*s", (int)packet.error_bytes, packet.error);
-	wire_scratch_init(&c->scratch, c->memory, sizeof(c->memory));
-	if (wire_unpack(&packet, method->reply, &c->scratch, &reply))
+	if (call_unpack(c, &packet))
 		return call_protocol_error(mmb, "a reply's body could not be unpacked");
-	c->reply = reply;
 	return 0;
 }
 

@@ -55,12 +55,14 @@ static int user_mode_only(int device)
 	return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 }
 
+enum { WAY_SYSTEM_CALL, WAY_OWN_DEVICE };
+
 static const struct uffd_way {
 	int (*open)(int device);
 	bool user_mode_only;
 } ways[] = {
-	{ by_system_call, false },
-	{ by_own_device, false },
+	[WAY_SYSTEM_CALL] = { by_system_call, false },
+	[WAY_OWN_DEVICE] = { by_own_device, false },
 	{ by_passed_device, false },
 	{ user_mode_only, true },
 };
@@ -114,6 +116,17 @@ static int open_way(const struct uffd_way *way, int device, struct uffd *out)
 		return error;
 	error = probe(way, device, &features);
 	return error ? error : open_with(way, device, features, out);
+}
+
+int uffd_open_own(struct uffd *out)
+{
+	int error = open_way(&ways[WAY_SYSTEM_CALL], -1, out);
+
+	if (error && error != -ENOSYS)
+		error = open_way(&ways[WAY_OWN_DEVICE], -1, out);
+	if (error)
+		out->fd = -1;
+	return error;
 }
 
 int uffd_open(int device, struct uffd *out)

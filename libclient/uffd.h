@@ -21,6 +21,8 @@ struct uffd {
 	bool     user_mode_only; /* faults inside system calls fail with EFAULT */
 };
 
+/* With full service and no help of the daemon's; no sentence on failure. */
+int uffd_open_own(struct uffd *out);
 /* device: /dev/userfaultfd as passed by the daemon, or -1; stays the caller's. */
 int uffd_open(int device, struct uffd *out);
 

@@ -58,19 +58,13 @@ static const struct undo_way {
 static const struct undo_way *way_of(struct call *c)
 {
 	struct wire_packet packet;
-	ProtobufCMessage *reply;
 	size_t i;
 
 	if (wire_decode(c->bytes, c->message.length, &packet) || packet.code)
 		return NULL;
 	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-		if (ways[i].method != c->method)
-			continue;
-		wire_scratch_init(&c->scratch, c->memory, sizeof(c->memory));
-		if (wire_unpack(&packet, wire_method(c->method)->reply, &c->scratch, &reply))
-			return NULL;
-		c->reply = reply;
-		return &ways[i];
+		if (ways[i].method == c->method)
+			return call_unpack(c, &packet) ? NULL : &ways[i];
 	}
 	return NULL;
 }

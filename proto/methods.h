@@ -35,6 +35,7 @@
 	X(21, SLAB_RETURN, slab_return_request, empty, 0, SESSION)                      \
 	X(22, CACHE_OPEN, cache_open_request, cache_open_reply, 0, SESSION)             \
 	X(23, CACHE_CLOSE, cache_request, empty, 0, SESSION)                            \
+	X(24, UPCALLS, empty, empty, 0, SESSION)                                        \
 	X(32, STATUS, empty, status_reply, 0, READ)                                     \
 	X(33, POOLS, list_request, list_reply, 0, READ)                                 \
 	X(34, SESSIONS, list_request, list_reply, 0, READ)                              \

@@ -19,6 +19,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "client/address.h"
+#include "client/fault_log.h"
 #include "client/hugetlb_audit.h"
 #include "client/keeper.h"
 #include "client/session.h"
@@ -378,6 +379,8 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 		r = pools_init();
 	if (!r)
 		r = sessions_init();
+	if (!r)
+		fault_logs_keep(FAULT_LOGS_READY_MAX);
 	if (!r)
 		r = ahead_init(min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
 	if (!r)

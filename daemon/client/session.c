@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/inject.h"
 #include "base/log.h"
@@ -33,6 +32,7 @@ static struct list_head sessions = LIST_HEAD_INIT(sessions); /* sessions_lock */
 static uint64_t nr_sessions, next_id = 1;                    /* sessions_lock */
 static struct objtable session_table, pool_handle_table, region_handle_table;
 static struct workqueue end_queue;
+static struct work refill_work; /* of fault logs, after a session has ended */
 static _Atomic bool stopping;
 
 /* Page runs of a session that has ended, on their way back. */
@@ -43,6 +43,11 @@ struct ending {
 };
 static struct objtable ending_table;
 
+static void refill_fault_logs(struct work *work)
+{
+	fault_logs_refill();
+}
+
 int sessions_init(void)
 {
 	mutex_init(&sessions_lock, RANK_SESSIONS, "sessions");
@@ -50,12 +55,15 @@ int sessions_init(void)
 	objtable_init(&pool_handle_table, "pool_handle", sizeof(struct pool_handle));
 	objtable_init(&region_handle_table, "region_handle", sizeof(struct region_handle));
 	objtable_init(&ending_table, "ending", sizeof(struct ending));
+	fault_logs_init();
+	work_init(&refill_work, refill_fault_logs);
 	return workqueue_init(&end_queue, "mmb-end", 1);
 }
 
 void sessions_fini(void)
 {
 	workqueue_fini(&end_queue);
+	fault_logs_fini();
 	mutex_fini(&sessions_lock);
 }
 
@@ -84,7 +92,6 @@ static void init_session(struct session *s, const struct peer *peer)
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
 	handles_init(&s->pools);
 	handles_init(&s->regions);
-	s->fault_log_fd = -1;
 }
 
 static enum account_kind session_account(const struct peer *peer)
@@ -131,10 +138,8 @@ void session_put(struct session *s)
 	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	CHECK(s->ended);
-	if (s->fault_log)
-		munmap(s->fault_log, MMB_FAULT_LOG_BYTES);
-	if (s->fault_log_fd >= 0)
-		os->close(s->fault_log_fd);
+	if (s->fault_log.map)
+		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
 	handles_fini(&s->regions);
 	mutex_fini(&s->lock);
@@ -186,31 +191,11 @@ void session_for_each(void (*fn)(struct session *s, void *arg), void *arg)
 
 /* ---- fault log ---- */
 
-static int make_fault_log(struct session *s)
-{
-	int fd = os->memfd_new("mmb-fault-log", MMB_FAULT_LOG_BYTES, 0);
-	void *map;
-	int r;
-
-	if (fd < 0)
-		return fd;
-	r = os->populate(fd, 0, MMB_FAULT_LOG_BYTES, OS_NODE_ANY);
-	map = r ? MAP_FAILED
-		: mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
-		os->close(fd);
-		return -ENOMEM;
-	}
-	s->fault_log = map;
-	s->fault_log_fd = fd;
-	return 0;
-}
-
 int session_fault_log_fd(struct session *s)
 {
-	int r = s->fault_log ? 0 : make_fault_log(s);
+	int r = s->fault_log.map ? 0 : fault_log_open(&s->fault_log);
 
-	return r ? r : os->reopen_readonly(s->fault_log_fd);
+	return r ? r : os->dup(s->fault_log.fd);
 }
 
 void session_log_fault(void *session, const struct fault_record *record)
@@ -219,10 +204,10 @@ void session_log_fault(void *session, const struct fault_record *record)
 	struct mmb_fault_record *slot;
 	uint32_t seq;
 
-	if (!s || !s->fault_log)
+	if (!s || !s->fault_log.map)
 		return;
 	mutex_lock(&s->fault_log_lock);
-	slot = &s->fault_log->records[s->nr_fault_records % MMB_FAULT_RECORDS];
+	slot = &s->fault_log.map->records[s->nr_fault_records % MMB_FAULT_RECORDS];
 	seq = (uint32_t)(s->nr_fault_records / MMB_FAULT_RECORDS) * 2;
 	atomic_store_explicit(&slot->seq, seq + 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
@@ -234,7 +219,7 @@ void session_log_fault(void *session, const struct fault_record *record)
 	snprintf(slot->cause, sizeof(slot->cause), "%s", record->cause);
 	atomic_store_explicit(&slot->seq, seq + 2, memory_order_release);
 	s->nr_fault_records++;
-	atomic_store_explicit(&s->fault_log->head, s->nr_fault_records, memory_order_release);
+	atomic_store_explicit(&s->fault_log.map->head, s->nr_fault_records, memory_order_release);
 	mutex_unlock(&s->fault_log_lock);
 }
 
@@ -266,13 +251,15 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 	uint64_t features = 0;
 	int r = uffd_accept(args->uffd, &features);
 
+	if (r == -EINVAL) /* closing a stranger's file may take long */
+		return refuse(why, -EPROTO, "the descriptor of ATTACH is no userfaultfd");
 	if (!r && (features & features_needed) != features_needed)
 		r = -EPROTO;
 	if (r) {
 		os->close(args->uffd);
 		return refuse(why, -EINVAL,
-			      "the descriptor is no userfaultfd with MISSING and MINOR "
-			      "faults of shared memory enabled");
+			      "the userfaultfd has not MISSING and MINOR faults of shared "
+			      "memory enabled");
 	}
 	r = mm_new(&want, &mm);
 	if (r) {
@@ -474,6 +461,8 @@ void session_end(struct session *s, const char *reason)
 	list_del(&s->link);
 	nr_sessions--;
 	mutex_unlock(&sessions_lock);
+	if (s->fault_log.map)
+		workqueue_add(&end_queue, &refill_work);
 	if (mm)
 		mm_put(mm);
 	session_put(s);

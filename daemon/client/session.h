@@ -17,10 +17,10 @@
 
 #include "client/handles.h"
 #include "client/pool_region.h"
+#include "client/fault_log.h"
 #include "client/verbs.h"
 #include "mm/space/fault.h"
 #include "mm/space/mm.h"
-#include "proto/fault_log.h"
 
 /* A session's share of a pool. r: lock   a: atomic */
 struct pool_handle {
@@ -61,8 +61,7 @@ struct session {
 	struct upcall_ops upcalls; /* (c) once serving */
 	void *upcall_context; /* (c) once serving */
 	uint64_t pressed_ns;  /* (k) when it was asked for memory last */
-	int fault_log_fd;                /* (c) -1: none */
-	struct mmb_fault_log *fault_log; /* (c) written under fault_log_lock, never read */
+	struct fault_log fault_log; /* (c) written under fault_log_lock, never read */
 	struct mutex fault_log_lock;
 	uint64_t nr_fault_records;    /* fault_log_lock */
 	_Atomic uint64_t nr_requests; /* (a) */

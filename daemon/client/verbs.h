@@ -67,10 +67,11 @@ int session_fault_log_fd(struct session *s);
 void session_count_request(struct session *s);
 
 struct attach_args {
-	int uffd; /* taken over, also on failure */
+	int uffd; /* taken over, also on failure, but with -EPROTO */
 	uint64_t features;
 	bool user_mode_only;
 };
+/* -EPROTO: the descriptor is no userfaultfd, and stays the caller's. */
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why);
 
 struct node_policy {

@@ -260,6 +260,16 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 		settle_reading(c);
 }
 
+static bool has_ended(struct connection *c)
+{
+	bool ended;
+
+	mutex_lock(&c->lock);
+	ended = c->ended;
+	mutex_unlock(&c->lock);
+	return ended;
+}
+
 static void on_closed(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -303,18 +313,23 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		settle_reading(c);
 }
 
+/* A client that connects has mostly said HELLO by now: it needn't wait for the rest. */
 static void start(struct connection *c)
 {
 	struct timeval deadline = timeval_of_ms(c->server->options.limits.hello_deadline_ms);
 
+	connection_get(c); /* reading may be the end of it */
 	c->started = true;
 	event_add(&c->ev_hello, &deadline);
 	event_add(&c->ev_read, NULL);
-	if (c->pidfd >= 0)
+	on_read(c->sock, EV_READ, c);
+	if (c->pidfd >= 0 && !has_ended(c))
 		event_add(&c->ev_pidfd, NULL);
+	connection_put(c);
 }
 
-/* The first wake-up starts the connection on its worker; later ones bring news from elsewhere. */
+/* On another worker than the one that accepted it the first wake-up starts the connection; later
+ * ones bring news from elsewhere. */
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;
@@ -382,9 +397,13 @@ int connection_new(struct worker *worker, int sock, const struct peer_identity *
 	}
 	atomic_fetch_add_explicit(&c->server->nr_alive, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&worker->nr_connections, 1, memory_order_relaxed);
-	mutex_lock(&c->lock);
-	wake_locked(c);
-	mutex_unlock(&c->lock);
+	if (worker == this_worker) {
+		start(c);
+	} else {
+		mutex_lock(&c->lock);
+		wake_locked(c);
+		mutex_unlock(&c->lock);
+	}
 	connection_put(c);
 	return 0;
 }

@@ -67,8 +67,9 @@ struct hello_fds {
 
 static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct hello_fds *out)
 {
-	struct connection *c = r->connection;
-	int                fd, error;
+	const Mmb__Wire__HelloRequest *m = r->message;
+	struct connection             *c = r->connection;
+	int                            fd, error;
 
 	if (c->peer.control)
 		return 0;
@@ -87,7 +88,7 @@ static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct he
 		reply->has_upcall = true;
 	}
 	out->nr_own = out->nr;
-	if (may_have_userfaultfd(c)) {
+	if (!m->own_userfaultfd && may_have_userfaultfd(c)) {
 		out->fds[out->nr++] = c->server->userfaultfd;
 		reply->has_userfaultfd = true;
 	}
@@ -147,23 +148,27 @@ int handle_HELLO(struct request *r)
 	return error;
 }
 
+/* For a session that didn't want the upcall socket with HELLO: most need none, and it costs. */
+int handle_UPCALLS(struct request *r)
+{
+	struct connection *c = r->connection;
+	int                fd, error;
+
+	if (!(c->server->options.features & MMB_FEATURE_UPCALLS))
+		return refuse(&r->why, -EOPNOTSUPP, "this daemon makes no upcalls");
+	if (upcall_is_open(c))
+		return refuse(&r->why, -EEXIST, "this session has its upcall socket already");
+	error = upcall_open(c, &fd);
+	if (error)
+		return refuse(&r->why, error, "no upcall socket: %s", strerror(-error));
+	error = request_reply(r, NULL, (struct wire_fds){ &fd, 1 });
+	close(fd);
+	return error;
+}
+
 int handle_PING(struct request *r)
 {
 	return reply_empty(r);
-}
-
-/* The kernel's name of the file, which no client can choose for another kind of file. */
-static bool is_userfaultfd(int fd)
-{
-	char    path[32], name[64];
-	ssize_t nr;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	nr = readlink(path, name, sizeof(name) - 1);
-	if (nr < 0)
-		return false;
-	name[nr] = '\0';
-	return strcmp(name, "anon_inode:[userfaultfd]") == 0;
 }
 
 int handle_ATTACH(struct request *r)
@@ -174,13 +179,10 @@ int handle_ATTACH(struct request *r)
 		.features = m->uffd_features,
 		.user_mode_only = m->user_mode_only,
 	};
-	int error;
+	int error = session_attach(r->session, &args, &r->why);
 
-	if (!is_userfaultfd(args.uffd)) {
-		r->fatal = true;
-		return refuse(&r->why, -EPROTO, "the descriptor of ATTACH is no userfaultfd");
-	}
-	r->received->nr_fds = 0; /* the session's now */
-	error = session_attach(r->session, &args, &r->why);
+	r->fatal = error == -EPROTO;
+	if (!r->fatal)
+		r->received->nr_fds = 0; /* the session's now, or closed */
 	return error ? error : reply_empty(r);
 }

@@ -31,6 +31,7 @@ enum {
 	SPARE_CONNECTIONS_PER_UID = 16,
 	UNREAD_DEADLINE_MS = 5000,
 	POLL_MS = 2,
+	WORKER_SLACK = 4, /* connections that a worker may have more than another */
 };
 
 void server_options_init(struct server_options *options)
@@ -78,6 +79,8 @@ int server_group(const char *name, int64_t *gid)
 
 /* ---- connections ---- */
 
+_Thread_local struct worker *this_worker;
+
 static struct worker *least_loaded(struct server *server)
 {
 	struct worker *best = &server->workers[0];
@@ -88,6 +91,21 @@ static struct worker *least_loaded(struct server *server)
 			best = &server->workers[i];
 	}
 	return best;
+}
+
+/* Handing a connection to another thread costs more than all that a connecting client asks for, so
+ * who accepts it keeps it, as long as that isn't too uneven. */
+static struct worker *choose_worker(struct server *server)
+{
+	struct worker *least = least_loaded(server), *own = this_worker;
+
+	if (!own || own->server != server)
+		return least;
+	return atomic_load_explicit(&own->nr_connections, memory_order_relaxed) <=
+			       atomic_load_explicit(&least->nr_connections, memory_order_relaxed) +
+				       WORKER_SLACK
+		       ? own
+		       : least;
 }
 
 /* Says why, with an id no request has, before the connection is closed. */
@@ -135,7 +153,7 @@ int server_take_socket(struct server *server, int sock)
 		error = check_room(server, who.peer.uid, &why);
 	}
 	if (!error) {
-		error = connection_new(least_loaded(server), sock, &who);
+		error = connection_new(choose_worker(server), sock, &who);
 		if (error)
 			refuse(&why, error, "no connection: %s", strerror(-error));
 	}
@@ -164,6 +182,7 @@ static void *worker_run(void *arg)
 	struct worker *w = arg;
 	char           name[16];
 
+	this_worker = w;
 	snprintf(name, sizeof(name), "mmb-control%u", w->index);
 	lane_thread_enter(name, w->server->options.topology);
 	event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);

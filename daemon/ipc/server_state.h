@@ -39,6 +39,9 @@ struct server {
 	_Atomic uint64_t nr_upcalls_sent, nr_upcalls_dropped, nr_upcalls_missed; /* (a) */
 };
 
+/* The worker whose thread this is; NULL on other threads. */
+extern _Thread_local struct worker *this_worker;
+
 /* Identifies the peer, applies the limits and makes the connection; closes sock on failure. */
 int server_take_socket(struct server *server, int sock);
 

@@ -24,7 +24,7 @@
 
 /* A range is at most 24 bytes on the wire (tag, length, two tagged varints), so that a packet
  * holds far more than these. */
-enum { ZAP_RANGES_PER_PACKET = 256 };
+enum { ZAP_RANGES_PER_PACKET = 256, GOODBYE_BYTES = 1024 };
 
 static_assert(ZAP_RANGES_PER_PACKET * 24 + 64 < MMB_PACKET_MAX, "a ZAP fits a packet");
 
@@ -158,6 +158,16 @@ int upcall_open(struct connection *c, int *client_end)
 	return 0;
 }
 
+bool upcall_is_open(struct connection *c)
+{
+	bool open;
+
+	mutex_lock(&c->lock);
+	open = c->upcalls.sock >= 0;
+	mutex_unlock(&c->lock);
+	return open;
+}
+
 void upcall_close(struct connection *c)
 {
 	struct upcall_channel *u = &c->upcalls;
@@ -220,12 +230,24 @@ int upcall_send(struct connection *c, enum mmb_upcall number, const ProtobufCMes
 	return error;
 }
 
+static void goodbye_on_own_socket(struct connection *c, const ProtobufCMessage *body)
+{
+	struct wire_packet head = { .method = MMB_UPCALL_GOODBYE };
+	uint8_t            packet[GOODBYE_BYTES];
+	ssize_t            nr = wire_encode(&head, body, packet, sizeof(packet));
+
+	if (nr > 0 && connection_send(c, packet, (size_t)nr, (struct wire_fds){ 0 }))
+		log_emit(LOG_DEBUG, "no_goodbye", "process %d could not be told", c->peer.pid);
+}
+
 void upcall_goodbye(struct connection *c, const char *reason)
 {
 	Mmb__Wire__GoodbyeRequest body = MMB__WIRE__GOODBYE_REQUEST__INIT;
 
 	body.reason = (char *)(uintptr_t)reason;
-	upcall_send(c, MMB_UPCALL_GOODBYE, &body.base);
+	if (upcall_send(c, MMB_UPCALL_GOODBYE, &body.base) == -ENOTCONN &&
+	    atomic_load_explicit(&c->has_memory, memory_order_relaxed))
+		goodbye_on_own_socket(c, &body.base);
 }
 
 /* ---- what the floor below calls ---- */

@@ -2,7 +2,8 @@
 /*
  * upcall - messages from the daemon that a client's pager thread acts on
  *
- * Purpose     One socketpair a session, whose other end went to the client with HELLO's reply.
+ * Purpose     One socketpair a session that wants one: its other end goes to the client with the
+ *             reply of HELLO or of UPCALLS.
  *             Sending never waits: what the socket has no room for is dropped and counted.
  *             A client that doesn't acknowledge in time is unresponsive until it does.
  * Invariants  A1  nr_pending is at most UPCALLS_PENDING; pending is in the order of sending.
@@ -42,14 +43,17 @@ struct connection;
 struct lane;
 
 void upcall_init(struct connection *c);
-/* On the worker: makes the channel and starts listening to it; *client_end is the caller's to
- * send and close. */
+/* Any thread. */
+bool upcall_is_open(struct connection *c);
+/* On the worker, while it isn't open: makes the channel and starts listening to it; *client_end is
+ * the caller's to send and close. */
 int upcall_open(struct connection *c, int *client_end);
 /* On the worker: stops listening and closes. */
 void upcall_close(struct connection *c);
 /* Any thread; gives up rather than wait. -ENOTCONN without a channel, -EAGAIN when dropped. */
 int upcall_send(struct connection *c, enum mmb_upcall number, const ProtobufCMessage *body);
-/* Any thread: tells the client that the daemon is about to go. */
+/* Any thread: tells the client that the daemon is about to go; without a channel on the session's
+ * own socket, with id 0 and nothing to acknowledge. */
 void upcall_goodbye(struct connection *c, const char *reason);
 
 /* For session_set_upcalls; the context is a connection's key (ipc/registry.h), so that a call

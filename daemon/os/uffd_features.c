@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/types.h"
 #include "proto/uffd_compat.h"
 
 static const char uffd_link[] = "anon_inode:[userfaultfd]";
@@ -101,24 +102,29 @@ bool uffd_features_sufficient(const struct uffd_features *f, char *missing, size
 /* /proc/self/fdinfo has "API:\taa:<features>:<ioctls>", in hexadecimal. */
 static int read_enabled(int fd, uint64_t *features)
 {
-	char               path[40], line[128];
+	char               path[40], text[512];
+	const char        *line;
 	unsigned long long api, bits;
-	int                error = -EPROTO;
-	FILE              *info;
+	ssize_t            nr;
+	int                info;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	info = fopen(path, "re");
-	if (!info)
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
 		return -errno;
-	while (error && fgets(line, sizeof(line), info))
-		if (sscanf(line, "API: %llx:%llx:", &api, &bits) == 2 && api == UFFD_API)
-			error = 0;
-	fclose(info);
+	nr = read(info, text, sizeof(text) - 1);
+	close(info);
+	text[max_t(ssize_t, nr, 0)] = '\0';
+	line = strstr(text, "\nAPI:");
+	*features = 0;
+	if (!line || sscanf(line, " API: %llx:%llx:", &api, &bits) != 2 || api != UFFD_API)
+		return -EPROTO;
 	/* Bit 31 is the kernel's own mark of an initialised descriptor. */
-	*features = error ? 0 : bits & ~(1ULL << 31);
-	return error;
+	*features = bits & ~(1ULL << 31);
+	return 0;
 }
 
+/* The kernel's name of the file, which no client can choose for another kind of file. */
 static bool is_uffd(int fd)
 {
 	char    path[40], link[sizeof(uffd_link) + 1];
@@ -137,7 +143,7 @@ int uffd_accept(int fd, uint64_t *features)
 	if (!is_uffd(fd))
 		return -EINVAL;
 	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
+	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK)))
 		return -errno;
 	/* Until UFFDIO_API a userfaultfd polls as an error. */
 	if (poll(&state, 1, 0) < 0)

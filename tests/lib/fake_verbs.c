@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -155,8 +156,12 @@ void session_count_request(struct session *s)
 
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why)
 {
+	struct stat file;
+
 	(void)s;
-	(void)why;
+	/* A pipe is a test's descriptor of the wrong kind. */
+	if (!fstat(args->uffd, &file) && S_ISFIFO(file.st_mode))
+		return refuse(why, -EPROTO, "a pipe");
 	atomic_fetch_add(&fake_counts.attached, 1);
 	close(args->uffd);
 	return 0;

@@ -123,22 +123,28 @@ static int memory(const char *name, size_t bytes)
 	return fd;
 }
 
+static void answer_upcalls(struct fake_broker *b, struct answer *a)
+{
+	int pair[2];
+
+	must(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), "socketpair");
+	a->peer->upcall = pair[0];
+	a->fds[a->nr_fds++] = pair[1];
+	send_answer(a, NULL);
+}
+
 static void answer_hello(struct fake_broker *b, struct answer *a)
 {
 	Mmb__Wire__HelloReply reply = MMB__WIRE__HELLO_REPLY__INIT;
-	int pair[2];
 
 	a->fds[0] = memory("fault-log", MMB_FAULT_LOG_BYTES);
 	a->peer->log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
 			    a->fds[0], 0);
 	must(a->peer->log != MAP_FAILED, "fault log");
-	must(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), "socketpair");
-	a->peer->upcall = pair[0];
-	a->fds[1] = pair[1];
-	a->nr_fds = 2;
+	a->nr_fds = 1;
 	reply.version = MMB_PROTOCOL_VERSION;
 	reply.session = b->nr_peers;
-	reply.has_fault_log = reply.has_upcall = true;
+	reply.has_fault_log = true;
 	send_answer(a, &reply.base);
 }
 
@@ -282,6 +288,7 @@ static void (*const answers[BROKER_METHODS])(struct fake_broker *b, struct answe
 	[MMB_METHOD_REGION_LOCK] = answer_empty,
 	[MMB_METHOD_REGION_UNLOCK] = answer_empty,
 	[MMB_METHOD_REGION_STAT] = answer_region_stat,
+	[MMB_METHOD_UPCALLS] = answer_upcalls,
 };
 
 /* ---- requests ---- */
@@ -540,14 +547,18 @@ static struct peer *newest(struct fake_broker *b)
 	return peer;
 }
 
-static void send_upcall(int sock, uint32_t method, const ProtobufCMessage *body)
+static void send_upcall_as(int sock, struct wire_packet head, const ProtobufCMessage *body)
 {
-	struct wire_packet head = { .method = method, .id = 5 };
 	uint8_t bytes[1024];
 	ssize_t length = wire_encode(&head, body, bytes, sizeof(bytes));
 
 	must(length > 0, "encode");
 	must(!wire_send(sock, bytes, (size_t)length, (struct wire_fds){ .nr = 0 }, 0), "upcall");
+}
+
+static void send_upcall(int sock, uint32_t method, const ProtobufCMessage *body)
+{
+	send_upcall_as(sock, (struct wire_packet){ .method = method, .id = 5 }, body);
 }
 
 static bool acknowledged(int sock, uint32_t method, int code)
@@ -591,9 +602,14 @@ bool broker_zap(struct fake_broker *b, uint64_t address, uint64_t length, int co
 void broker_goodbye(struct fake_broker *b, const char *reason)
 {
 	Mmb__Wire__GoodbyeRequest request = MMB__WIRE__GOODBYE_REQUEST__INIT;
+	struct peer *peer = newest(b);
 
 	request.reason = (char *)(uintptr_t)reason;
-	send_upcall(newest(b)->upcall, MMB_UPCALL_GOODBYE, &request.base);
+	if (peer->upcall >= 0)
+		send_upcall(peer->upcall, MMB_UPCALL_GOODBYE, &request.base);
+	else
+		send_upcall_as(peer->sock, (struct wire_packet){ .method = MMB_UPCALL_GOODBYE },
+			       &request.base);
 }
 
 void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause)

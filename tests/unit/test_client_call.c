@@ -35,6 +35,55 @@ static unsigned int nr_threads(void)
 	return nr - 2;
 }
 
+static void upcalls_come_when_others_can_change_memory(void)
+{
+	struct mmb_region *own, *named, *again;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &own), 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_UPCALLS), 0);
+	EXPECT_EQ(mmb_region_open(client.pool, "named", REGION_BYTES, MMB_REGION_CREATE, NULL,
+				  &named), 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_UPCALLS), 1);
+	EXPECT(broker_pressure(client.broker, 0));
+	EXPECT_EQ(mmb_region_open(client.pool, "again", REGION_BYTES, MMB_REGION_CREATE, NULL,
+				  &again), 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_UPCALLS), 1);
+	mmb_region_close(again);
+	mmb_region_close(named);
+	mmb_region_close(own);
+	fake_client_end(&client);
+}
+
+static void a_refused_upcall_socket_is_said(void)
+{
+	struct mmb_region *region;
+
+	fake_client_begin(&client, 0);
+	broker_refuse(client.broker, MMB_METHOD_UPCALLS, -EMFILE, "no descriptor is left");
+	EXPECT_EQ(mmb_region_open(client.pool, "r", REGION_BYTES, MMB_REGION_CREATE, NULL,
+				  &region), -EMFILE);
+	EXPECT(!strcmp(mmb_error(), "no descriptor is left"));
+	/* One that has none at all is no reason to do without regions. */
+	broker_refuse(client.broker, MMB_METHOD_UPCALLS, -EOPNOTSUPP, "no upcalls");
+	EXPECT_EQ(mmb_region_open(client.pool, "r", REGION_BYTES, MMB_REGION_CREATE, NULL,
+				  &region), 0);
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+static void a_refused_hello_is_said_though_attach_was_sent(void)
+{
+	struct mmb *mmb;
+
+	client.broker = broker_start();
+	broker_refuse(client.broker, MMB_METHOD_HELLO, -EUSERS, "too many already");
+	broker_hold(client.broker, MMB_METHOD_ATTACH);
+	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &mmb), -EUSERS);
+	EXPECT(!strcmp(mmb_error(), "too many already"));
+	broker_stop(client.broker);
+}
+
 static void opening_waits_for_one_reply(void)
 {
 	unsigned int before;
@@ -264,6 +313,11 @@ static void a_missing_broker_is_named(void)
 
 static const struct test_case cases[] = {
 	{ "opening waits for one reply, and starts no thread", opening_waits_for_one_reply },
+	{ "the upcall socket comes when others can change memory",
+	  upcalls_come_when_others_can_change_memory },
+	{ "a refused upcall socket is said", a_refused_upcall_socket_is_said },
+	{ "a refused HELLO is said though ATTACH was sent",
+	  a_refused_hello_is_said_though_attach_was_sent },
 	{ "a refused ATTACH surfaces at the next call",
 	  a_refused_attach_surfaces_at_the_next_call },
 	{ "a slow call delays no other thread", a_slow_call_delays_no_other_thread },
