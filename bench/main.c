@@ -44,6 +44,8 @@ static const struct suite {
 	{ "start", "from exec to the first request served", suite_start, false },
 	{ "death", "how fast everything of a killed client is back", suite_death, true },
 	{ "overhead", "metadata; many sessions and regions at once", suite_overhead, true },
+	{ "malloc", "pooled malloc, against glibc, jemalloc, mimalloc, tcmalloc",
+	  suite_malloc, true },
 	{ "stress", "random operations by many processes, with kills and stops, all verified",
 	  suite_stress, true },
 };
@@ -52,15 +54,22 @@ enum { NR_SUITES = sizeof(suites) / sizeof(suites[0]) };
 static void usage(FILE *to)
 {
 	fputs("usage: mmb-bench SUITE|all [--json] [--quick] [--rounds N] [--socket PATH]\n"
-	      "                 [--seed X] [--clients N] [--seconds S]\n"
+	      "                 [--seed X] [--only TEXT] [--clients N] [--seconds S]\n"
+	      "       mmb-bench malloc --one WORKLOAD --allocator NAME [--ops N] [--memory]\n"
 	      "One line a comparison; a ratio above 1 is better for mmbroker.\n\n"
 	      "  --json         one JSON object a line\n"
 	      "  --quick        small sizes, one round: shows that it works, not how fast\n"
 	      "  --rounds N     rounds after the warm-up (default 5)\n"
 	      "  --socket PATH  a running broker's socket (default: a private one is started)\n"
 	      "  --seed X       of everything random (stress prints it; default: the time)\n"
+	      "  --only TEXT    of suites made of cases: those whose name contains it\n"
 	      "  --clients N    stress: processes at once (default 4)\n"
 	      "  --seconds S    stress: how long (default 10)\n\n"
+	      "  --one WORKLOAD --allocator ours|glibc|jemalloc|mimalloc|tcmalloc|arena|offset\n"
+	      "                 malloc: one workload in this process, for a profiler; a case's name\n"
+	      "                 is its workload's, arena and offset have those named shared-*\n"
+	      "  --ops N        of a thread of it (default: as in the suite)\n"
+	      "  --memory       its peak in bytes in the last figure; times mean nothing then\n\n"
 	      "suites:\n",
 	      to);
 	for (unsigned int i = 0; i < NR_SUITES; i++)
@@ -83,18 +92,37 @@ static int parse_number(const char *text, uint64_t max, uint64_t *out)
 	return errno != 0 || end == text || *end != 0 || *text == '-' || *out > max ? -EINVAL : 0;
 }
 
+static bool set_text(struct bench *b, const char *name, const char *value)
+{
+	const struct {
+		const char  *name;
+		const char **to;
+	} texts[] = { { "--socket", &b->socket },
+		      { "--only", &b->only },
+		      { "--one", &b->one },
+		      { "--allocator", &b->allocator } };
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (strcmp(name, texts[i].name) == 0) {
+			*texts[i].to = value;
+			return true;
+		}
+	}
+	return false;
+}
+
 static int set_option(struct bench *b, const char *name, const char *value)
 {
 	uint64_t number = 0;
 
-	if (strcmp(name, "--socket") == 0) {
-		b->socket = value;
+	if (set_text(b, name, value))
 		return 0;
-	}
 	if (parse_number(value, UINT64_MAX, &number) != 0)
 		return -EINVAL;
 	if (strcmp(name, "--seed") == 0)
 		b->seed = number;
+	else if (strcmp(name, "--ops") == 0)
+		b->ops = number;
 	else if (strcmp(name, "--rounds") == 0 && number >= 1 && number <= BENCH_ROUNDS)
 		b->rounds = (unsigned int)number;
 	else if (strcmp(name, "--clients") == 0 && number >= 1 && number <= 256)
@@ -116,9 +144,10 @@ static int parse_argument(struct bench *b, struct command *c, char **argv)
 		return 1;
 	}
 	if (strcmp(argv[0], "--json") == 0 || strcmp(argv[0], "--quick") == 0 ||
-	    strcmp(argv[0], "--help") == 0) {
+	    strcmp(argv[0], "--memory") == 0 || strcmp(argv[0], "--help") == 0) {
 		b->json |= argv[0][2] == 'j';
 		b->quick |= argv[0][2] == 'q';
+		b->memory |= argv[0][2] == 'm';
 		c->help |= argv[0][2] == 'h';
 		return 1;
 	}
@@ -131,6 +160,7 @@ static int parse_argument(struct bench *b, struct command *c, char **argv)
 
 static int parse(struct bench *b, struct command *c, char **argv)
 {
+	b->argv = argv;
 	for (argv++; *argv != NULL;) {
 		int used = parse_argument(b, c, argv);
 
@@ -144,7 +174,12 @@ static int parse(struct bench *b, struct command *c, char **argv)
 	b->clients = b->clients ? b->clients : CLIENTS;
 	b->seconds = b->seconds ? b->seconds : b->quick ? SECONDS_QUICK : SECONDS;
 	b->seed = b->seed ? b->seed : random_mix(clock_ns() ^ (uint64_t)time(NULL));
-	return c->suite == NULL && !c->help ? -EINVAL : 0;
+	if (c->help)
+		return 0;
+	if ((b->one != NULL) != (b->allocator != NULL) ||
+	    (b->one != NULL && (c->suite == NULL || strcmp(c->suite, "malloc") != 0)))
+		return -EINVAL;
+	return c->suite == NULL ? -EINVAL : 0;
 }
 
 /* ---- running ---- */
@@ -171,7 +206,8 @@ static int private_broker(struct bench *b, struct broker *broker)
 static int run_suite(struct bench *b, const struct suite *suite)
 {
 	struct broker broker;
-	bool start = suite->needs_broker && b->socket == NULL;
+	bool peer = b->one != NULL && strcmp(b->allocator, "ours") != 0;
+	bool start = suite->needs_broker && b->socket == NULL && !peer;
 
 	b->suite = suite->name;
 	if (start && private_broker(b, &broker) != 0)

@@ -8,11 +8,10 @@
 #include <unistd.h>
 
 #include "lib/child.h"
-#include "lib/clock.h"
 #include "lib/raw.h"
 #include "mmbroker.h"
 
-enum { CHILD_MS = 60000, SETTLE_MS = 5000, SETTLE_STEP_MS = 5 };
+enum { CHILD_MS = 60000 };
 
 struct region_job {
 	const char               *socket;
@@ -100,23 +99,6 @@ static int region_child(void *arg, struct sample *out)
 	return error;
 }
 
-/* The child's memory goes back in the background: the next side must not pay for that. */
-static int settle(struct raw *raw, uint64_t present)
-{
-	struct raw_status status;
-	int error = raw_status(raw, &status);
-
-	for (int ms = 0; error == 0 && status.present > present; ms += SETTLE_STEP_MS) {
-		if (ms >= SETTLE_MS)
-			return bench_because(-ETIMEDOUT, "%llu KiB not back after %d s",
-					     (unsigned long long)(status.present - present) >> 10,
-					     SETTLE_MS / 1000);
-		clock_sleep_ms(SETTLE_STEP_MS);
-		error = raw_status(raw, &status);
-	}
-	return error;
-}
-
 int region_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct region_job job = { .socket = b->socket, .args = arg };
@@ -129,7 +111,7 @@ int region_side(struct bench *b, const void *arg, struct sample *out)
 	if (error == 0)
 		error = child_run(region_child, &job, CHILD_MS, out);
 	if (error == 0)
-		error = settle(raw, before.present);
+		error = raw_settle(raw, before.present);
 	raw_close(raw);
 	return error;
 }

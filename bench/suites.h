@@ -15,6 +15,7 @@ void suite_rpc(struct bench *b);
 void suite_start(struct bench *b);
 void suite_death(struct bench *b);
 void suite_overhead(struct bench *b);
+void suite_malloc(struct bench *b);
 void suite_stress(struct bench *b);
 
 #endif

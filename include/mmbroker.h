@@ -73,6 +73,27 @@ struct mmb_pool_stat {
 /* Set stat->size first. */
 int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat);
 
+/* ---- pooled memory: objects at the same address in every client of the pool ---- */
+
+/* Any size; 0 gives a unique pointer. Aligned for every type up to 16 bytes. NULL with errno ENOMEM
+ * when the pool or the broker is out of memory. Up to 4 MiB the object is visible to every client
+ * of the pool and lives until it is freed or the pool's last session closes; a larger one is
+ * private to this process. Contents are undefined (never another pool's data). */
+void *mmb_malloc(struct mmb_pool *pool, size_t size);
+/* n objects of that size, zeroed; NULL with ENOMEM also when n * size overflows. */
+void *mmb_calloc(struct mmb_pool *pool, size_t n, size_t size);
+/* Contents up to the smaller size are kept; on failure the object stays as it was. */
+void *mmb_realloc(struct mmb_pool *pool, void *object, size_t size);
+/* alignment: a power of two, at most 2 MiB; else NULL with EINVAL. */
+void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t size);
+/* Any thread, any client of the pool that has it open. A double or wild free that is detected ends
+ * the calling process with a message. NULL is fine. */
+void mmb_free(void *object);
+/* Bytes that may be used, at least what was asked for. */
+size_t mmb_usable_size(const void *object);
+/* Gives memory that this process keeps unused back to the broker now. */
+int mmb_trim(struct mmb_pool *pool);
+
 /* ---- page runs: 2^order pages of 4 KiB, aligned, at the same address in every client ---- */
 
 enum {

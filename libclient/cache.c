@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pages.h"
 #include "pool.h"
+#include "pool_heap.h"
 #include "process.h"
 
 /* 512 KiB an order for the small ones; of 2 MiB runs two. */
@@ -82,7 +82,7 @@ static void thread_exits(void *arg)
 
 		if (!cache)
 			continue;
-		pages_flush_cache(cache->pool, cache);
+		pool_heap_end_cache(cache->pool, cache);
 		pool_put(cache->pool);
 		free(cache);
 	}

@@ -50,6 +50,7 @@ struct run_cache {
 	struct mmb_pool       *pool;        /* (c) */
 	struct thread_table   *table;       /* (p) of the owning thread */
 	LIST_ENTRY(run_cache)  link;        /* (p) */
+	struct heap           *heap;        /* (o) for objects; NULL: none yet */
 	uint32_t               drains_seen; /* (o) against pool->drains */
 	struct magazine        magazines[MAGAZINE_KINDS]; /* (o) */
 	uint64_t               store[MAGAZINE_RUNS];      /* (o) */

@@ -42,7 +42,7 @@ struct call {
 	uint64_t                id;         /* (o) before it is pending, then (l) */
 	uint32_t                method;     /* (o) */
 	uint64_t                timeout_ms; /* (o) */
-	uint32_t                pool, order; /* (o) PAGES_ALLOC: what undoing a late one needs */
+	uint32_t                pool, order; /* (o) PAGES_ALLOC, SLAB_LEASE: what undoing needs */
 	struct wire_message     message;    /* (o) */
 	struct wire_scratch     scratch;    /* (o) */
 	const ProtobufCMessage *reply;      /* (o) valid until call_put */

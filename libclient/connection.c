@@ -22,6 +22,7 @@
 #include "export.h"
 #include "faultlog.h"
 #include "options.h"
+#include "pool_heap.h"
 #include "socket.h"
 
 enum { OPERATION_TIMEOUT_MS = 30000 };
@@ -54,6 +55,8 @@ void connection_leave(struct mmb *mmb)
 			close(mmb->pager.sock);
 		if (mmb->uffd.fd >= 0)
 			close(mmb->uffd.fd);
+		if (mmb->pager.kick >= 0)
+			close(mmb->pager.kick);
 	}
 	connection_put(mmb);
 }
@@ -205,7 +208,8 @@ static void warn_user_mode(void)
 /* From the descriptors of HELLO to a session that can fault. Takes the descriptors over. */
 static int equip(struct mmb *mmb, const struct hello_fds *fds)
 {
-	int own[PROCESS_FDS] = { [PROCESS_SOCKET] = mmb->channel.sock, [PROCESS_UPCALLS] = -1 };
+	int own[PROCESS_FDS] = { [PROCESS_SOCKET] = mmb->channel.sock, [PROCESS_UPCALLS] = -1,
+				 [PROCESS_KICK] = -1 };
 	int error = 0;
 
 	if (fds->log >= 0)
@@ -309,6 +313,7 @@ static void close_handles(struct mmb *mmb)
 		LIST_REMOVE(pool, link);
 		pool->listed = false;
 		atomic_store(&pool->generation, POOL_CLOSED);
+		pool_heap_close(pool);
 	}
 	while ((w = LIST_FIRST(&mmb->windows))) {
 		LIST_REMOVE(w, link);

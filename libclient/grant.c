@@ -11,6 +11,7 @@
 #include "arena.h"
 #include "connection.h"
 #include "error.h"
+#include "grant.h"
 #include "pages.h"
 #include "pool.h"
 
@@ -84,8 +85,7 @@ int pages_request(struct mmb_pool *pool, const struct run_request *request, uint
 	return error;
 }
 
-/* Whether a failed PAGES_FREE says nothing about the runs: they go back with the session. */
-static bool is_about_connection(int error)
+bool grant_is_about_connection(int error)
 {
 	return error == -ENOTCONN || error == -ETIMEDOUT || error == -EPROTO || error == -ENOMEM;
 }
@@ -113,7 +113,7 @@ void pages_return(struct mmb_pool *pool, unsigned int order, const uint64_t *run
 	for (; nr; nr -= batch, runs += batch) {
 		batch = nr < MMB_PAGES_BATCH ? nr : MMB_PAGES_BATCH;
 		error = return_batch(pool, order, runs, batch);
-		if (error && !is_about_connection(error))
+		if (error && !grant_is_about_connection(error))
 			die("libmmbroker: the broker refused to take back %u page runs of order %u "
 			    "from %#llx on: %s", batch, order, (unsigned long long)runs[0],
 			    mmb_error());

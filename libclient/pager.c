@@ -13,14 +13,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "connection.h"
-#include "pages.h"
+#include "pool_heap.h"
 #include "proto/wire.h"
 
-enum { PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
+/* Many kicks in a row aren't one that means now. */
+#define KICK_NOW (1ull << 32)
+
+enum { TICK_MS = 250, PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
 
 /* One upcall as received; lives on the pager's stack. */
 struct upcall {
@@ -66,9 +70,11 @@ static int zap(struct mmb *mmb, const struct upcall *up)
 	return error;
 }
 
-static int pressure(struct mmb *mmb, const struct upcall *up)
+/* fn for each open pool, with no lock held; true: one of them said so. */
+static bool for_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
 {
 	struct mmb_pool *pool, *next;
+	bool any = false;
 
 	pthread_mutex_lock(&mmb->lock);
 	pool = LIST_FIRST(&mmb->pools);
@@ -76,7 +82,7 @@ static int pressure(struct mmb *mmb, const struct upcall *up)
 		pool_get(pool);
 	pthread_mutex_unlock(&mmb->lock);
 	while (pool) {
-		pages_drain(pool);
+		any |= fn(pool);
 		pthread_mutex_lock(&mmb->lock);
 		next = pool->listed ? LIST_NEXT(pool, link) : NULL;
 		if (next)
@@ -85,6 +91,45 @@ static int pressure(struct mmb *mmb, const struct upcall *up)
 		pool_put(pool);
 		pool = next;
 	}
+	return any;
+}
+
+static bool trim(struct mmb_pool *pool)
+{
+	pool_heap_trim(pool);
+	return true;
+}
+
+static int pressure(struct mmb *mmb, const struct upcall *up)
+{
+	for_each_pool(mmb, trim);
+	return 0;
+}
+
+/* The pool with the daemon's number, referenced; NULL: closed meanwhile. */
+static struct mmb_pool *get_pool(struct mmb *mmb, uint32_t handle)
+{
+	struct mmb_pool *pool;
+
+	pthread_mutex_lock(&mmb->lock);
+	LIST_FOREACH(pool, &mmb->pools, link)
+		if (pool->handle == handle)
+			break;
+	if (pool)
+		pool_get(pool);
+	pthread_mutex_unlock(&mmb->lock);
+	return pool;
+}
+
+static int orphans(struct mmb *mmb, const struct upcall *up)
+{
+	const Mmb__Wire__OrphansRequest *request = (const void *)up->request;
+	struct mmb_pool *pool = get_pool(mmb, request->pool);
+
+	if (!pool)
+		return 0;
+	pool_heap_orphans(pool, request->member);
+	pool_put(pool);
 	return 0;
 }
 
@@ -110,6 +155,7 @@ static const struct upcall_handler {
 	{ MMB_UPCALL_ZAP, zap },
 	{ MMB_UPCALL_PRESSURE, pressure },
 	{ MMB_UPCALL_GOODBYE, goodbye },
+	{ MMB_UPCALL_ORPHANS, orphans },
 };
 
 /* ---- the socket ---- */
@@ -162,24 +208,51 @@ static void serve(struct mmb *mmb, const struct upcall *up)
 	acknowledge(mmb->pager.sock, up, code);
 }
 
+/* When the heaps want their next tick: in milliseconds, -1: not before they say so. */
+static int next_tick_ms(struct mmb *mmb, uint64_t *due)
+{
+	if (!*due || call_left_ms(*due))
+		return *due ? call_left_ms(*due) : -1;
+	*due = for_each_pool(mmb, pool_heap_tick) ? call_now_ms() + TICK_MS : 0;
+	return *due ? TICK_MS : -1;
+}
+
 static void *pager_main(void *arg)
 {
 	struct mmb *mmb = arg;
-	struct pollfd p = { .fd = mmb->pager.sock, .events = POLLIN };
+	struct pollfd p[] = { { .fd = mmb->pager.sock, .events = POLLIN },
+			      { .fd = mmb->pager.kick, .events = POLLIN } };
+	uint64_t due = 0, kicks;
 	struct upcall up;
 
 	pthread_setname_np(pthread_self(), "mmb-pager");
 	for (;;) {
 		int error;
 
-		if (poll(&p, 1, -1) < 0)
+		if (poll(p, 2, next_tick_ms(mmb, &due)) < 0)
 			continue;
-		error = receive_upcall(p.fd, &up);
+		if (p[1].revents && read(p[1].fd, &kicks, sizeof(kicks)) > 0) {
+			bool now = kicks >= KICK_NOW;
+
+			if (!due || now)
+				due = call_now_ms() + (now ? 0 : TICK_MS);
+		}
+		error = receive_upcall(p[0].fd, &up);
 		if (error && error != -EAGAIN)
 			return NULL;
 		if (!error)
 			serve(mmb, &up);
 	}
+}
+
+void pager_kick(struct mmb *mmb, bool now)
+{
+	const uint64_t kicks = now ? KICK_NOW : 1;
+	int fd = atomic_load_explicit(&mmb->pager.kick, memory_order_relaxed);
+	ssize_t written = fd < 0 ? 0 : write(fd, &kicks, sizeof(kicks));
+
+	/* A full counter has kicked already. */
+	(void)written;
 }
 
 /* ---- the connection's own socket ---- */
@@ -206,6 +279,7 @@ bool pager_hear(struct pager *pager, const struct wire_packet *packet)
 void pager_init(struct pager *pager)
 {
 	pager->sock = -1;
+	pager->kick = -1;
 	pthread_mutex_init(&pager->starting, NULL);
 	pthread_mutex_init(&pager->lock, NULL);
 }
@@ -234,7 +308,12 @@ static int start_locked(struct mmb *mmb)
 	pthread_attr_t attr;
 	int error;
 
+	pager->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pager->kick < 0)
+		return fail(-errno, "can't make an eventfd (errno %d); look at RLIMIT_NOFILE",
+			    errno);
 	process_set_fd(mmb->entry, PROCESS_UPCALLS, pager->sock);
+	process_set_fd(mmb->entry, PROCESS_KICK, pager->kick);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, PAGER_STACK_BYTES);
 	sigfillset(&all);

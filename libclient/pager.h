@@ -26,11 +26,12 @@
 
 struct mmb;
 
-/* l: lock */
+/* l: lock   a: atomic, set once */
 struct pager {
 	pthread_mutex_t starting;
 	pthread_mutex_t lock;
 	int             sock;    /* (l) upcalls; -1: none yet; fixed once it is there */
+	_Atomic int     kick;    /* (a) eventfd: heaps want their tick; -1: none yet */
 	bool            started; /* (l) */
 	bool            stopped; /* (l) pager_stop() was called: never starts again */
 	pthread_t       thread;  /* (l) */
@@ -42,6 +43,8 @@ void pager_init(struct pager *pager);
 int  pager_start(struct mmb *mmb);
 /* A packet of the connection's own socket that answers no request; false: it is no GOODBYE. */
 bool pager_hear(struct pager *pager, const struct wire_packet *packet);
+/* Heaps have something to do, in a while or now. Any thread; costs one system call. */
+void pager_kick(struct mmb *mmb, bool now);
 /* Ends and joins it; the descriptor stays open. */
 void pager_stop(struct pager *pager);
 void pager_fini(struct pager *pager);

@@ -18,6 +18,13 @@
 #include "export.h"
 #include "options.h"
 #include "pages.h"
+#include "pool_heap.h"
+
+/* What POOL_OPEN gives. */
+struct opened_pool {
+	uint32_t handle, member;
+	uint64_t key;
+};
 
 /* ---- the handle ---- */
 
@@ -47,6 +54,7 @@ void pool_put(struct mmb_pool *pool)
 		return;
 	for (i = 0; i < nr; i++)
 		arena_unuse(mmb, pool->runs.windows[i].base);
+	pool_heap_fini(pool);
 	cache_slot_put(pool->slot);
 	runmap_fini(&pool->runs);
 	depot_fini(&pool->depot);
@@ -55,14 +63,16 @@ void pool_put(struct mmb_pool *pool)
 	connection_put(mmb);
 }
 
-static struct mmb_pool *pool_new(struct mmb *mmb, uint32_t handle)
+static struct mmb_pool *pool_new(struct mmb *mmb, const struct opened_pool *opened)
 {
 	struct mmb_pool *pool = calloc(1, sizeof(*pool));
 
 	if (!pool)
 		return NULL;
 	pool->mmb = mmb;
-	pool->handle = handle;
+	pool->handle = opened->handle;
+	pool->member = opened->member;
+	pool->key = opened->key;
 	pool->slot = cache_slot_get();
 	atomic_store(&pool->refs, 1);
 	atomic_store(&pool->generation, mmb->generation);
@@ -176,7 +186,8 @@ static void close_at_daemon(struct mmb *mmb, uint32_t handle)
 	call_simple(mmb, MMB_METHOD_POOL_CLOSE, &request.base);
 }
 
-static int open_at_daemon(struct mmb *mmb, Mmb__Wire__PoolOpenRequest *request, uint32_t *handle)
+static int open_at_daemon(struct mmb *mmb, Mmb__Wire__PoolOpenRequest *request,
+			  struct opened_pool *opened)
 {
 	struct call *c;
 	int error;
@@ -185,8 +196,11 @@ static int open_at_daemon(struct mmb *mmb, Mmb__Wire__PoolOpenRequest *request, 
 	if (!c)
 		return error;
 	error = call_run(mmb, c, MMB_METHOD_POOL_OPEN, &request->base);
-	if (!error)
-		*handle = ((const Mmb__Wire__PoolOpenReply *)(const void *)c->reply)->pool;
+	if (!error) {
+		const Mmb__Wire__PoolOpenReply *reply = (const void *)c->reply;
+
+		*opened = (struct opened_pool){ reply->pool, reply->member, reply->key };
+	}
 	call_put(mmb, c);
 	return error;
 }
@@ -198,7 +212,7 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 	Mmb__Wire__NodePolicy nodes = MMB__WIRE__NODE_POLICY__INIT;
 	struct mmb_pool_options o;
 	struct mmb_pool *pool;
-	uint32_t handle = 0;
+	struct opened_pool opened = { 0 };
 	int error = connection_check(mmb, "mmb_pool_open");
 
 	if (!error)
@@ -218,14 +232,15 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 	nodes.policy = o.node_policy;
 	nodes.mask = o.node_mask;
 	request.nodes = &nodes;
-	error = open_at_daemon(mmb, &request, &handle);
+	error = open_at_daemon(mmb, &request, &opened);
 	if (error)
 		return error;
-	pool = pool_new(mmb, handle);
+	pool = pool_new(mmb, &opened);
 	if (!pool) {
-		close_at_daemon(mmb, handle);
+		close_at_daemon(mmb, opened.handle);
 		return fail(-ENOMEM, "mmb_pool_open: no memory for a handle");
 	}
+	pool->is_private = flags & MMB_POOL_PRIVATE;
 	list_pool(mmb, pool);
 	*out = pool;
 	/* Pointers that other clients of the pool pass on must mean the same here. */
@@ -253,8 +268,10 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 		LIST_REMOVE(pool, link);
 	pool->listed = false;
 	pthread_mutex_unlock(&pool->mmb->lock);
+	pool_heap_close(pool);
 	pages_drain(pool);
-	cache_close_pool(pool, pages_flush_cache);
+	cache_close_pool(pool, pool_heap_end_cache);
+	pool_heap_drain(pool);
 	close_at_daemon(pool->mmb, pool->handle);
 	pool_put(pool);
 }

@@ -38,6 +38,11 @@ struct mmb_pool {
 	struct run_depot       depot;
 	uint32_t               slot;       /* (c) index of its cache in every thread's table */
 	struct run_cache_list  caches;     /* (p) one a thread that uses the pool */
+	uint32_t               member;     /* (c) our number in the pool, part of owners' ids */
+	uint64_t               key;        /* (c) of words in free objects */
+	bool                   is_private; /* (c) */
+	_Atomic(struct heap_pool *) heap;  /* (a) NULL: no object yet */
+	struct heap_pool      *heap_making; /* (m) */
 	_Atomic uint32_t       drains;     /* (a) raised to make every thread give its cache back */
 };
 LIST_HEAD(pool_list, mmb_pool);

@@ -16,6 +16,7 @@
 
 #include "arena.h"
 #include "error.h"
+#include "pool_heap.h"
 
 /* Before process_init() no handle exists; a 0 keeps process_owns() callable all the same. */
 static _Atomic uint32_t no_generation;
@@ -47,6 +48,7 @@ static void forget_parent(void)
 		atomic_store(&e->taken, false);
 	}
 	arena_forget_all();
+	pool_heap_forget_all();
 	atomic_store(process_generation_page, atomic_fetch_add(&last_generation, 1) + 1);
 }
 

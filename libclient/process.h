@@ -23,7 +23,7 @@
 
 #include "proto/fault_log.h"
 
-enum { PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_FDS };
+enum { PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_KICK, PROCESS_FDS };
 
 /* a: atomic   p: fixed once published */
 struct process_entry {

@@ -45,6 +45,22 @@ static ssize_t free_pages(struct wire_packet *head, struct call *c)
 	return wire_encode(head, &request.base, c->out, sizeof(c->out));
 }
 
+static ssize_t return_units(struct wire_packet *head, struct call *c)
+{
+	const Mmb__Wire__SlabLeaseReply *reply = (const void *)c->reply;
+	Mmb__Wire__SlabReturnRequest request = MMB__WIRE__SLAB_RETURN_REQUEST__INIT;
+	uint32_t units[MMB_PAGES_BATCH];
+
+	for (size_t i = 0; i < reply->n_addresses && i < MMB_PAGES_BATCH; i++)
+		units[i] = c->order;
+	head->method = MMB_METHOD_SLAB_RETURN;
+	request.pool = c->pool;
+	request.n_addresses = request.n_units = reply->n_addresses;
+	request.addresses = reply->addresses;
+	request.units = units;
+	return wire_encode(head, &request.base, c->out, sizeof(c->out));
+}
+
 static const struct undo_way {
 	uint32_t method;
 	ssize_t (*encode)(struct wire_packet *head, struct call *c);
@@ -53,6 +69,7 @@ static const struct undo_way {
 	{ MMB_METHOD_REGION_OPEN, close_region },
 	{ MMB_METHOD_POOL_OPEN, close_pool },
 	{ MMB_METHOD_PAGES_ALLOC, free_pages },
+	{ MMB_METHOD_SLAB_LEASE, return_units },
 };
 
 static const struct undo_way *way_of(struct call *c)

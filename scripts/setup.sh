@@ -11,6 +11,8 @@
 packages_build=(build-essential meson ninja-build pkg-config liburing-dev libnuma-dev libhwloc-dev
 	libprotobuf-c-dev protobuf-c-compiler libevent-dev libinih-dev libsystemd-dev python3)
 packages_check=(clang libclang-rt-14-dev procps mandoc)
+# Peers of `mmb-bench malloc`, which goes without those that aren't there.
+packages_peers=(libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4)
 exit_tempfail=75
 exit_missing=77
 
@@ -100,6 +102,11 @@ packages_need() {
 	run_child apt-get update -qq || fail "$exit_tempfail" "apt-get update failed"
 	# shellcheck disable=SC2086  # package names hold no blanks
 	run_child $install -qq >/dev/null || fail "$exit_tempfail" "this failed: $install"
+}
+
+# What nothing depends on: root gets it, everybody else does without.
+packages_want() {
+	((EUID != 0)) || packages_need "$@"
 }
 
 # build_tree DIR [meson options]: sets it up anew when it was made for another folder or by us with

@@ -190,36 +190,56 @@ static int run_round(struct bench *b, const struct bench_case *c, struct results
 	return 0;
 }
 
-static void compare(struct bench *b, const struct bench_case *c, struct results *r,
-		    unsigned int rounds)
+static void compare(struct bench *b, const struct bench_case *c,
+		    double medians[BENCH_SIDES][BENCH_VALUES])
 {
 	for (unsigned int i = 0; i < c->nr_comparisons; i++) {
 		struct comparison how = c->comparisons[i];
-		double value, peer = how.constant;
+		double value = medians[how.ours.side][how.ours.value], peer = how.constant;
 
-		value = stats_median(r->values[how.ours.side][how.ours.value], rounds);
 		if (how.constant == 0)
-			peer = stats_median(r->values[how.peer.side][how.peer.value], rounds);
+			peer = medians[how.peer.side][how.peer.value];
 		if (how.peer_name == NULL)
 			how.peer_name = c->sides[how.peer.side].name;
 		bench_emit(b, how.name ? how.name : c->name, &how, value, peer);
 	}
 }
 
-void bench_run(struct bench *b, const struct bench_case *c)
+/* first: -1 for a round that warms up, else 0. */
+static int measure(struct bench *b, const struct bench_case *c, int first,
+		   double medians[BENCH_SIDES][BENCH_VALUES])
 {
 	static struct results results;
 	unsigned int rounds = b->rounds;
 	int error = 0;
 
+	if (b->only != NULL && strstr(c->name, b->only) == NULL)
+		return BENCH_SKIP;
 	if (c->rounds_max != 0 && rounds > c->rounds_max)
 		rounds = c->rounds_max;
-	for (int round = -1; error == 0 && round < (int)rounds; round++)
+	for (int round = first; error == 0 && round < (int)rounds; round++)
 		error = run_round(b, c, &results, round);
 	if (error == BENCH_SKIP)
 		bench_skip(b, c->name, bench_reason());
 	else if (error != 0)
 		bench_fail(b, c->name, bench_reason());
-	else
-		compare(b, c, &results, rounds);
+	for (unsigned int s = 0; s < c->nr_sides && error == 0; s++) {
+		for (unsigned int v = 0; v < BENCH_VALUES; v++)
+			medians[s][v] = stats_median(results.values[s][v], rounds);
+	}
+	return error;
+}
+
+int bench_measure(struct bench *b, const struct bench_case *c,
+		  double medians[BENCH_SIDES][BENCH_VALUES])
+{
+	return measure(b, c, 0, medians);
+}
+
+void bench_run(struct bench *b, const struct bench_case *c)
+{
+	double medians[BENCH_SIDES][BENCH_VALUES];
+
+	if (measure(b, c, -1, medians) == 0)
+		compare(b, c, medians);
 }

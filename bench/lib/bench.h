@@ -40,6 +40,11 @@ struct bench {
 	unsigned int   rounds;
 	unsigned int   clients, seconds; /* stress */
 	uint64_t       seed;
+	const char    *only; /* cases whose name contains it; NULL: all */
+	const char    *one, *allocator; /* malloc: run this workload here, by this one */
+	uint64_t       ops;             /* malloc --one; 0: the workload's own number */
+	bool           memory;          /* malloc --one: its peak, and not its time */
+	char         **argv;            /* as the program was called */
 	unsigned int   nr_failed; /* cases that broke; the exit status */
 	unsigned int   nr_missed; /* goals not met */
 };
@@ -79,6 +84,11 @@ struct bench_case {
 };
 
 void bench_run(struct bench *b, const struct bench_case *c);
+/* Medians of all figures, without the comparisons, and without the round that warms up: for sides
+ * that are programs of their own. Not 0: the case didn't run, which is reported unless nobody
+ * asked for it. */
+int bench_measure(struct bench *b, const struct bench_case *c,
+		  double medians[BENCH_SIDES][BENCH_VALUES]);
 /* Reports a whole case as impossible here. */
 void bench_skip(struct bench *b, const char *name, const char *reason);
 void bench_fail(struct bench *b, const char *name, const char *reason);

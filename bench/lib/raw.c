@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "lib/bench.h"
+#include "lib/clock.h"
 
-enum { REPLY_SECONDS = 60 };
+enum { REPLY_SECONDS = 60, SETTLE_MS = 5000, SETTLE_STEP_MS = 5 };
 
 struct raw {
 	int                 sock;
@@ -156,6 +157,22 @@ int raw_status(struct raw *r, struct raw_status *out)
 	out->present -= out->metadata;
 	out->committed -= out->metadata;
 	return 0;
+}
+
+int raw_settle(struct raw *r, uint64_t present)
+{
+	struct raw_status status;
+	int error = raw_status(r, &status);
+
+	for (int ms = 0; error == 0 && status.present > present; ms += SETTLE_STEP_MS) {
+		if (ms >= SETTLE_MS)
+			return bench_because(-ETIMEDOUT, "%llu KiB not back after %d s",
+					     (unsigned long long)(status.present - present) >> 10,
+					     SETTLE_MS / 1000);
+		clock_sleep_ms(SETTLE_STEP_MS);
+		error = raw_status(r, &status);
+	}
+	return error;
 }
 
 int raw_verify(struct raw *r, uint64_t *differences, char *report, size_t bytes)

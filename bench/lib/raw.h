@@ -29,6 +29,9 @@ struct raw_status {
 	uint64_t reserve, reserve_huge, held, present, committed;
 };
 int raw_status(struct raw *r, struct raw_status *out);
+/* A client's memory goes back in the background, and the next side must not pay for that: waits
+ * until no more than this is present. */
+int raw_settle(struct raw *r, uint64_t present);
 /* *differences that the daemon's own verify found, the first sentence in report. */
 int raw_verify(struct raw *r, uint64_t *differences, char *report, size_t bytes);
 

@@ -284,6 +284,19 @@ void leases_free_ended(struct pool *pool)
 
 /* ---- figures, upkeep, checks ---- */
 
+uint32_t leases_next_block(struct leases *leases, int node, uint32_t *block)
+{
+	const struct slab_map *map;
+	uint32_t bits = 0;
+
+	mutex_lock(&leases->lock);
+	map = leases->maps[node];
+	while (map && *block < map->nr_blocks && !(bits = map->blocks[*block].leased))
+		++*block;
+	mutex_unlock(&leases->lock);
+	return bits;
+}
+
 uint64_t leases_bytes(struct leases *leases)
 {
 	uint64_t nr;

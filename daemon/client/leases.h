@@ -52,6 +52,9 @@ int leases_return(struct pool_handle *ph, const struct slab_return_args *args, s
 bool leases_end(struct leases *leases);
 void leases_free_ended(struct pool *pool);
 
+/* Leased units by pageblock, for reports: the next pageblock of the node's window from *block on
+ * that has any. The bits, or 0 at the end. */
+uint32_t leases_next_block(struct leases *leases, int node, uint32_t *block);
 uint64_t leases_bytes(struct leases *leases);
 /* A tick: slab map pages that nobody needs go, conjured ones too; how many of these. */
 int64_t leases_tick(struct leases *leases);

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 KEYS = ["suite", "case", "metric", "unit", "value", "peer", "peer_value", "ratio", "goal", "met"]
-SUITES = ["pages", "fault", "rpc", "start", "death", "overhead", "stress"]
+SUITES = ["pages", "fault", "rpc", "start", "death", "overhead", "malloc", "stress"]
 SECONDS = 300
 SEED = "1234567"
 
@@ -69,7 +69,8 @@ def run_suite(bench, suite):
 def check_usage(bench):
     """Wrong use is told apart from failure: exit status 64 and the usage."""
     problems = []
-    for args in (["nonsense"], [], ["rpc", "--rounds", "many"], ["rpc", "--rounds"]):
+    for args in (["nonsense"], [], ["rpc", "--rounds", "many"], ["rpc", "--rounds"],
+                 ["malloc", "--one", "pair-16"], ["rpc", "--one", "x", "--allocator", "ours"]):
         done = subprocess.run([bench, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, timeout=SECONDS, check=False)
         if done.returncode != 64 or "usage: mmb-bench" not in done.stderr:

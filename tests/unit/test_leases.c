@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/inject.h"
+#include "client/pool_slabs.h"
 #include "client/report.h"
 #include "lib/client_fixture.h"
 #include "lib/fake_os.h"
@@ -553,6 +554,85 @@ static void conjured_and_punched_map_pages_are_put_right(void)
 	client_end_two(a, b, &before);
 }
 
+/* ---- slabinfo ---- */
+
+static struct pool_slabs_row rows[8];
+static uint32_t nr_rows;
+
+static void keep_row(const struct pool_slabs_row *row, void *unused)
+{
+	EXPECT(nr_rows < ARRAY_SIZE(rows));
+	rows[nr_rows++] = *row;
+}
+
+static uint32_t read_rows(const char *pool)
+{
+	nr_rows = 0;
+	EXPECT_EQ(pool_slabs_for_each(pool, keep_row, NULL), 0);
+	return nr_rows;
+}
+
+/* The headers of the first pageblock, as a client has them. */
+static struct slab_header *map_headers(int fd)
+{
+	void *at;
+
+	EXPECT_EQ(os->reserve(NULL, PAGEBLOCK_SIZE, &at), 0);
+	EXPECT_EQ(os->map(at, PAGE_SIZE, fd, 0), 0);
+	return at;
+}
+
+static void rows_count_what_slabs_can_hold(void)
+{
+	static const struct slab_header honest = { .kind = SLAB_OBJECTS, .bin = 7, .size = 64,
+						   .units = 1, .total = 1000, .left = 2,
+						   .slow_at = 9, .hot = 640, .shared = 4 };
+	struct cache_opened cache;
+	struct slab_mapped mapped;
+	struct slab_header *headers;
+
+	begin();
+	EXPECT_EQ(verb_slab_map(a, pool_a, 0, &mapped, &client_why), 0);
+	EXPECT_EQ(open_cache(a, pool_a, "nodes", 48, &cache), 0);
+	for (int i = 0; i < 4; i++)
+		EXPECT_EQ(lease(a, pool_a, 1, 1, &got_a[i]), 1);
+	headers = map_headers(mapped.windows[0].fd);
+	for (int i = 0; i < 4; i++)
+		got_a[i] = (got_a[i] - mapped.windows[0].address) >> SLAB_UNIT_SHIFT;
+	EXPECT_EQ(read_rows(""), 0);
+	headers[got_a[0]] = honest;
+	headers[31 - got_a[0] % 2] = honest; /* not leased: nobody's */
+	EXPECT_EQ(read_rows("p"), 1);
+	EXPECT(!strcmp(rows[0].name, "p:size-64"));
+	EXPECT_EQ(rows[0].num_objs, 1000);
+	EXPECT_EQ(rows[0].active_objs, 6);
+	EXPECT_EQ(rows[0].objs_per_slab, 1000);
+	EXPECT_EQ(rows[0].pages_per_slab, 16);
+	headers[got_a[1]] = honest;
+	headers[got_a[1]].total = headers[got_a[1]].left = UINT32_MAX - 9;
+	EXPECT_EQ(read_rows("p"), 1);
+	EXPECT_EQ(rows[0].num_slabs, 2);
+	EXPECT_EQ(rows[0].num_objs, 1000 + 1024);
+	EXPECT_EQ(rows[0].active_objs, 6 + 1024 - 5);
+	headers[got_a[2]] = honest;
+	headers[got_a[2]].bin = SLAB_SIZE_CLASSES; /* the first cache */
+	headers[got_a[3]] = honest;
+	headers[got_a[3]].bin = SLAB_SIZE_CLASSES + 1; /* there is none */
+	EXPECT_EQ(read_rows(""), 2);
+	EXPECT(!strcmp(rows[1].name, "p:nodes"));
+	headers[got_a[2]].units = 65;
+	EXPECT_EQ(read_rows(""), 1);
+	headers[got_a[2]].units = 0;
+	EXPECT_EQ(read_rows(""), 1);
+	headers[got_a[2]].units = 1;
+	headers[got_a[2]].size = 65537;
+	EXPECT_EQ(read_rows(""), 1);
+	EXPECT_EQ(pool_slabs_for_each("absent", keep_row, NULL), -ENOENT);
+	os->unmap(headers, PAGE_SIZE);
+	os->close(mapped.windows[0].fd);
+	client_end_two(a, b, &before);
+}
+
 /* ---- several threads ---- */
 
 struct worker {
@@ -633,6 +713,7 @@ static const struct test_case cases[] = {
 	  wrong_caches_are_refused_in_words },
 	{ "conjured and punched pages of the slab map are put right",
 	  conjured_and_punched_map_pages_are_put_right },
+	{ "rows of slabinfo count no more than slabs can hold", rows_count_what_slabs_can_hold },
 	{ "sessions may end while they lease and return", sessions_end_while_they_lease },
 };
 TEST_MAIN(cases)

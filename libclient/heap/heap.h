@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * heap - one thread's share of a pool: a slab a bin to work in, and the slabs it owns beside
+ *
+ * Purpose     Small objects without system call, lock or locked instruction. mmb_malloc and
+ *             mmb_free hit here; everything behind the hit is in heap.c.
+ * Invariants  H1  A slab whose owner is the heap's id is bins[b], on the bin's partial or full
+ *                 list, and nowhere else.
+ *             H2  On partial: free objects, or foreign frees, or unused ones. On full: none when
+ *                 it came. bins[b] is slab_none when there is no slab.
+ *             H3  A heap is worked on by its thread between heap_enter() and heap_leave(), or by a
+ *                 visitor that has closed it, passed asym_heavy() and then seen busy == 0.
+ *             H4  Closed: open_pool is NULL and open_length 0, so that every hit misses; the
+ *                 thread then waits for heap_pool.lock.
+ *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
+ * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits.
+ * Not here    One slab (slab.h), units (stock.h), large objects (run.h), who visits when (visit.c).
+ */
+#ifndef MMB_LIBCLIENT_HEAP_HEAP_H
+#define MMB_LIBCLIENT_HEAP_HEAP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "heap/asym.h"
+#include "heap/sizes.h"
+#include "heap/slab.h"
+#include "heap/stock.h"
+
+struct mmb_pool;
+
+enum {
+	HEAP_VIEWS = 64,        /* arena windows of a pool */
+	HEAP_MEMBER_SHIFT = 14, /* an owner is member << 14 | number of the heap, 0: the shelf */
+	HEAP_THREADS = 1 << HEAP_MEMBER_SHIFT,
+	HEAP_FULL_KEPT = 8,     /* full slabs of a bin that keep their owner */
+	HEAP_FULL_LOOKS = 4,    /* how many of them are looked at before new units are taken */
+	HEAP_PENDING = 8,       /* slabs of others whose freed objects are gathered */
+	HEAP_PENDING_OBJECTS = 32,
+	HEAP_RUNS = 4,          /* freed runs that a heap keeps */
+};
+
+/* An arena window and its slab map in this process. c: fixed once published */
+struct heap_view {
+	uint64_t            base, length; /* (c) */
+	struct slab_header *map;          /* (c) */
+	int                 fd;           /* (c) of the map; -1: plain memory */
+};
+
+/* h: H3 */
+struct heap_bin {
+	struct slab_header *partial_head, *partial_tail; /* (h) */
+	struct slab_header *full_head, *full_tail;       /* (h) oldest first */
+	uint32_t            nr_partial, nr_full;         /* (h) */
+};
+struct heap_pending {
+	struct slab_view  slab;  /* (h) slab.slab NULL: none */
+	struct slab_chain chain; /* (h) */
+};
+struct heap_run {
+	uint64_t address; /* (h) */
+	uint32_t units;   /* (h) 0: none */
+};
+struct heap_counts {
+	uint64_t refills, carved, collected, adopted, foreign, flushed, runs, runs_cached, ranges;
+};
+
+/* c: fixed   h: H3   v: visitors, under heap_pool.lock   a: atomic   o: owner writes, others read */
+struct heap {
+	_Atomic(struct mmb_pool *) open_pool;   /* (v) H4 */
+	_Atomic uint64_t           open_length; /* (v) H4: of view 0 */
+	uint64_t                   base;        /* (c) of view 0 */
+	struct slab_header        *map;         /* (c) of view 0 */
+	uint64_t                   key;         /* (c) */
+	uint32_t                   id;          /* (c) as an owner */
+	_Atomic unsigned int       busy;        /* (o) */
+	struct slab_header        *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
+	struct slab_header        *bins[SLAB_BINS]; /* (h) */
+
+	struct heap_pool          *pool;        /* (c) */
+	struct mmb_pool           *handle;      /* (c) what open_pool is when open */
+	_Atomic uint64_t           nr_slow;     /* (o) times the hit missed */
+	uint64_t                   seen_slow;   /* (v) at the last visit */
+	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
+	LIST_ENTRY(heap)           link;        /* (v) */
+	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
+	struct heap_run            runs[HEAP_RUNS];       /* (h) */
+	struct heap_counts         counts;      /* (h) */
+	struct heap_bin            cold[SLAB_BINS]; /* (h) */
+};
+
+/* c: fixed once published   l: lock   a: atomic */
+struct heap_pool {
+	struct mmb_pool    *handle;  /* (c) */
+	uint64_t            key;     /* (c) B3; its upper half is not 0 */
+	uint32_t            member;  /* (c) */
+	_Atomic uint32_t    nr_views; /* (a) */
+	struct heap_view    views[HEAP_VIEWS];
+	struct stock        stock;
+	pthread_mutex_t     lock;
+	bool                can_visit; /* (c) */
+	bool                closed;    /* (l) */
+	LIST_HEAD(, heap)   heaps;     /* (l) */
+	uint64_t            ids[HEAP_THREADS / 64]; /* (l) taken numbers */
+	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
+	struct slab_header *shelf[SLAB_BINS]; /* (l) slabs without a thread, that have room */
+	_Atomic uint32_t    size[SLAB_BINS];  /* (a) bytes of an object; 0: no such bin yet */
+	struct heap_counts  counts;    /* (l) of heaps that are gone */
+};
+
+extern struct slab_header slab_none; /* never has anything free */
+extern _Thread_local struct heap *heap_current; /* of the pool used last; never NULL */
+
+static inline uint32_t heap_shelf_id(const struct heap_pool *hp)
+{
+	return hp->member << HEAP_MEMBER_SHIFT;
+}
+
+static inline void heap_enter(struct heap *h)
+{
+	asym_enter(&h->busy);
+}
+
+static inline void heap_leave(struct heap *h)
+{
+	asym_leave(&h->busy);
+}
+
+/* ---- a pool's heaps ---- */
+
+struct heap_pool_spec {
+	struct mmb_pool    *handle;
+	struct stock_source source;
+	uint64_t            key;
+	uint32_t            member;
+};
+/* NULL: no memory. */
+struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec);
+/* Every heap misses from now on. */
+void heap_pool_close(struct heap_pool *hp);
+/* Every heap has been retired: what is empty goes back to the source. */
+void heap_pool_drain(struct heap_pool *hp);
+/* Every heap has been retired or abandoned. */
+void heap_pool_free(struct heap_pool *hp);
+/* Another window; the caller has seen to it that nobody adds one at the same time. */
+int  heap_pool_add_view(struct heap_pool *hp, const struct heap_view *view);
+/* The window of an address; NULL: none. */
+const struct heap_view *heap_view_of(const struct heap_pool *hp, uint64_t address);
+/* The header of the unit of that address. */
+static inline struct slab_header *heap_header(const struct heap_view *view, uint64_t address)
+{
+	return view->map + ((address - view->base) >> SLAB_UNIT_SHIFT);
+}
+/* Where a slab lies. */
+struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *s);
+
+/* ---- a thread's heap: the thread, between enter and leave, or a visitor ---- */
+
+/* NULL: no memory, or too many threads; errno tells. */
+struct heap *heap_new(struct heap_pool *hp);
+/* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. */
+void heap_retire(struct heap *h);
+/* The windows are gone: nothing of it is looked at. */
+void heap_abandon(struct heap *h);
+/* One object behind a miss; 0 without memory (sentence recorded). */
+uint64_t heap_alloc(struct heap *h, unsigned int bin);
+/* Up to nr objects; how many it was. */
+size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
+/* An object of a slab, the owner's own or not. */
+void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object);
+/* left has come to 0. */
+void heap_free_more(struct heap *h, struct slab_header *s);
+/* What it has gathered for others goes to them. */
+void heap_flush_pending(struct heap *h);
+/* H1, H2 and each slab; the number of differences. Reports to stderr. */
+uint32_t heap_validate(struct heap *h);
+
+/* ---- visits (visit.c) ---- */
+
+/* Once in a while: idle heaps are tidied, empty units go back. True: there is more to do later. */
+bool heap_pool_tick(struct heap_pool *hp);
+/* Everything that isn't in use goes back now. */
+void heap_pool_trim(struct heap_pool *hp);
+/* A member has died: its slabs come to our shelf. */
+void heap_pool_adopt(struct heap_pool *hp, uint32_t member);
+/* All heaps and the shelf; with everything quiet. */
+uint32_t heap_pool_validate(struct heap_pool *hp);
+
+/* For heap.c and visit.c. */
+void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add);
+void heap_release(struct heap_pool *hp, const struct slab_view *v);
+/* A slab with room and without thread; the caller owns it. */
+void heap_shelve_locked(struct heap_pool *hp, const struct slab_view *v);
+/* All slabs: empty ones to the stock, full ones let go, the rest stay or, with `all`, are shelved,
+ * for which the caller holds heap_pool.lock. */
+void heap_tidy(struct heap *h, bool all);
+
+#endif

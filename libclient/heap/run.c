@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run - objects above 256 KiB up to 4 MiB: units of their own
+ *
+ * Purpose     See run.h.
+ */
+#include "heap/run.h"
+
+#include "error.h"
+
+static uint32_t units_of(size_t size)
+{
+	return (uint32_t)((size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT);
+}
+
+/* A kept one may be an eighth larger. */
+static uint64_t take_kept(struct heap *h, uint32_t *units, size_t align)
+{
+	for (int i = 0; i < HEAP_RUNS; i++) {
+		struct heap_run *kept = &h->runs[i];
+
+		if (kept->units >= *units && kept->units <= *units + *units / 8 &&
+		    !(kept->address & (align - 1))) {
+			*units = kept->units;
+			kept->units = 0;
+			return kept->address;
+		}
+	}
+	return 0;
+}
+
+/* Aligned as leases are: to the power of two that holds them. */
+static uint32_t aligned_units(uint32_t units, size_t align)
+{
+	uint32_t least = units_of(align);
+
+	while (least < units)
+		least *= 2;
+	return align > SLAB_UNIT_BYTES ? least : units;
+}
+
+/* A kept run keeps this. */
+static void make_run(struct slab_header *s, uint32_t units)
+{
+	for (uint32_t i = 1; i < units; i++) {
+		s[i].back = i;
+		atomic_store_explicit(&s[i].kind, SLAB_TAIL, memory_order_relaxed);
+	}
+	s->back = 0;
+	s->units = units;
+	s->size = 0;
+}
+
+uint64_t run_alloc(struct heap *h, size_t size, size_t align)
+{
+	uint32_t units = aligned_units(units_of(size), align);
+	uint64_t address = take_kept(h, &units, align);
+	struct slab_header *s;
+
+	h->counts.runs++;
+	h->counts.runs_cached += address != 0;
+	if (!address) {
+		address = stock_take(&h->pool->stock, units);
+		if (!address)
+			return 0;
+		make_run(heap_header(heap_view_of(h->pool, address), address), units);
+	}
+	s = heap_header(heap_view_of(h->pool, address), address);
+	s->bytes = size;
+	atomic_store_explicit(&s->kind, SLAB_RUN, memory_order_release);
+	return address;
+}
+
+void run_free(struct heap *h, struct slab_header *s, uint64_t address)
+{
+	uint32_t units = s->units;
+	uint8_t kind = SLAB_RUN;
+	struct heap_run *oldest;
+
+	if (!units || units > SLAB_UNITS_MAX ||
+	    !atomic_compare_exchange_strong(&s->kind, &kind, SLAB_NONE))
+		die("libmmbroker: freeing %#llx: it has been freed already (double free)",
+		    (unsigned long long)address);
+	for (int i = 0; i < HEAP_RUNS; i++) {
+		if (!h->runs[i].units) {
+			h->runs[i] = (struct heap_run){ address, units };
+			stock_kick(&h->pool->stock);
+			return;
+		}
+	}
+	oldest = &h->runs[h->counts.runs % HEAP_RUNS];
+	stock_put(&h->pool->stock, oldest->address, oldest->units);
+	*oldest = (struct heap_run){ address, units };
+}
+
+bool run_resize(struct slab_header *s, size_t size)
+{
+	uint64_t room = (uint64_t)s->units * SLAB_UNIT_BYTES;
+
+	if (size > room || size < room - room / 8)
+		return false;
+	s->bytes = size;
+	return true;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run - objects above 256 KiB up to 4 MiB: units of their own
+ *
+ * Purpose     A run is a span of units with one object. A heap keeps the few it freed last, so
+ *             that a pair costs no lock and no message.
+ * Invariants  U1  The header of a run's first unit is SLAB_RUN while the object lives; who turns
+ *                 it into SLAB_NONE has freed it. So a second free is always found.
+ *             U2  The owner of its units is the shelf of the process that took them, which says
+ *                 nothing about who may free it.
+ * Locking     none for what a heap keeps; see stock.h for the rest.
+ */
+#ifndef MMB_LIBCLIENT_HEAP_RUN_H
+#define MMB_LIBCLIENT_HEAP_RUN_H
+
+#include "heap/heap.h"
+
+enum { RUN_BYTES_MAX = SLAB_UNITS_MAX * SLAB_UNIT_BYTES };
+
+/* The thread, between enter and leave. `align` is a power of two. 0: no memory, with a sentence. */
+uint64_t run_alloc(struct heap *h, size_t size, size_t align);
+/* Of any process of the pool. s is the header of its first unit. */
+void run_free(struct heap *h, struct slab_header *s, uint64_t address);
+/* In place, if its units allow. */
+bool run_resize(struct slab_header *s, size_t size);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sizes - size classes of the pooled heap
+ *
+ * Purpose     See sizes.h. The table is checked against size_of_bin() by its test.
+ */
+#include "heap/sizes.h"
+
+/* By (size + 7) / 8. */
+const uint8_t size_table[SIZE_TABLE_MAX / 8 + 1] = {
+	0, 0, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8,
+	8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 16,
+	16, 17, 17, 17, 17, 18, 18, 18, 18, 19, 19, 19, 19, 20, 20, 20,
+	20, 21, 21, 21, 21, 22, 22, 22, 22, 23, 23, 23, 23, 24, 24, 24,
+	24, 25, 25, 25, 25, 25, 25, 25, 25, 26, 26, 26, 26, 26, 26, 26,
+	26, 27, 27, 27, 27, 27, 27, 27, 27, 28, 28, 28, 28, 28, 28, 28,
+	28, 29, 29, 29, 29, 29, 29, 29, 29, 30, 30, 30, 30, 30, 30, 30,
+	30, 31, 31, 31, 31, 31, 31, 31, 31, 32, 32, 32, 32, 32, 32, 32,
+	32,
+};
+
+uint32_t size_of_bin(unsigned int bin)
+{
+	unsigned int step = bin - 8;
+
+	if (bin == 0)
+		return 8;
+	if (bin <= 8)
+		return bin * 16;
+	/* Eight steps a doubling: 128 << j, and (step - 8j) sixteenths of twice that. */
+	return (128u << ((step - 1) / 8)) + (((step - 1) % 8 + 1) * (16u << ((step - 1) / 8)));
+}
+
+uint32_t size_slab_units(uint32_t object)
+{
+	uint32_t units = 1;
+
+	while (units * (uint32_t)SLAB_UNIT_BYTES < object * (uint32_t)SLAB_OBJECTS_MIN)
+		units *= 2;
+	return units;
+}

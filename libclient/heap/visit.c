@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * visit - a pool's heaps as a whole: visits, the shelf, what dead members left
+ *
+ * Purpose     A thread that allocates nothing for a while keeps nothing: whoever calls
+ *             heap_pool_tick() closes its heap, waits for the thread to be outside (H3), tidies up
+ *             and opens it again. See heap.h.
+ * Invariants  V1  A heap whose thread is inside for longer than a visitor likes is left alone.
+ *             V2  The map of a window is read only where it has pages: looking at a hole would
+ *                 make one.
+ * Locking     heap_pool.lock for the whole of a visit.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "heap/heap.h"
+
+enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
+
+/* ---- the pool ---- */
+
+struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
+{
+	struct heap_pool *hp = calloc(1, sizeof(*hp));
+
+	if (!hp)
+		return NULL;
+	if (stock_init(&hp->stock, &spec->source, hp)) {
+		free(hp);
+		return NULL;
+	}
+	hp->handle = spec->handle;
+	hp->key = spec->key;
+	hp->member = spec->member;
+	hp->ids[0] = 1; /* the shelf's */
+	hp->can_visit = asym_register();
+	pthread_mutex_init(&hp->lock, NULL);
+	LIST_INIT(&hp->heaps);
+	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
+		atomic_store(&hp->size[b], size_of_bin(b));
+	return hp;
+}
+
+void heap_pool_free(struct heap_pool *hp)
+{
+	stock_fini(&hp->stock);
+	pthread_mutex_destroy(&hp->lock);
+	free(hp);
+}
+
+int heap_pool_add_view(struct heap_pool *hp, const struct heap_view *view)
+{
+	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_relaxed);
+
+	if (nr == HEAP_VIEWS)
+		return fail(-EPROTO, "the pool has more than %d arena windows", HEAP_VIEWS);
+	hp->views[nr] = *view;
+	atomic_store_explicit(&hp->nr_views, nr + 1, memory_order_release);
+	return 0;
+}
+
+const struct heap_view *heap_view_of(const struct heap_pool *hp, uint64_t address)
+{
+	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_acquire);
+
+	for (uint32_t i = 0; i < nr; i++)
+		if (address - hp->views[i].base < hp->views[i].length)
+			return &hp->views[i];
+	return NULL;
+}
+
+struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *s)
+{
+	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_acquire);
+	const struct heap_view *view = hp->views;
+
+	for (uint32_t i = 0; i < nr; i++, view++) {
+		uint64_t index = (uint64_t)(s - view->map);
+
+		if (s >= view->map && index < view->length >> SLAB_UNIT_SHIFT)
+			return (struct slab_view){ s, view->base + (index << SLAB_UNIT_SHIFT),
+						   hp->key };
+	}
+	die("libmmbroker: a list of slabs leads nowhere; the slab map was overwritten");
+}
+
+/* ---- visits ---- */
+
+static void close_heap(struct heap *h)
+{
+	atomic_store(&h->open_pool, NULL);
+	atomic_store(&h->open_length, 0);
+}
+
+static void reopen_heap(struct heap *h)
+{
+	atomic_store_explicit(&h->open_length, h->pool->views[0].length, memory_order_release);
+	atomic_store_explicit(&h->open_pool, h->handle, memory_order_release);
+}
+
+/* V1 */
+static bool is_outside(struct heap *h)
+{
+	for (int i = 0; i < VISIT_PATIENCE; i++) {
+		if (!atomic_load_explicit(&h->busy, memory_order_acquire))
+			return true;
+		sched_yield();
+	}
+	return false;
+}
+
+static bool has_slabs(const struct heap *h)
+{
+	for (unsigned int b = 0; b < SLAB_BINS; b++)
+		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head)
+			return true;
+	return false;
+}
+
+/* Closed and outside. */
+static bool tidy_idle(struct heap *h)
+{
+	uint64_t slow = atomic_load_explicit(&h->nr_slow, memory_order_relaxed);
+
+	h->nr_idle = slow == h->seen_slow ? h->nr_idle + 1 : 0;
+	h->seen_slow = slow;
+	if (h->nr_idle)
+		heap_tidy(h, h->nr_idle >= IDLE_VISITS_TO_LEAVE);
+	return has_slabs(h);
+}
+
+/* True: a heap has slabs still. */
+static bool visit_all_locked(struct heap_pool *hp, bool trim)
+{
+	bool more = false;
+	struct heap *h;
+
+	if (!hp->can_visit || hp->closed || LIST_EMPTY(&hp->heaps))
+		return false;
+	LIST_FOREACH(h, &hp->heaps, link)
+		close_heap(h);
+	if (asym_heavy()) {
+		LIST_FOREACH(h, &hp->heaps, link) {
+			if (!is_outside(h))
+				more = true;
+			else if (trim)
+				heap_tidy(h, false);
+			else
+				more |= tidy_idle(h);
+		}
+	}
+	LIST_FOREACH(h, &hp->heaps, link)
+		reopen_heap(h);
+	return more;
+}
+
+static void tidy_shelf_bin_locked(struct heap_pool *hp, unsigned int bin)
+{
+	struct slab_header *s = hp->shelf[bin];
+
+	hp->shelf[bin] = NULL;
+	while (s) {
+		struct slab_view v = heap_slab_view(hp, s);
+
+		s = (struct slab_header *)(uintptr_t)s->next;
+		atomic_store_explicit(&hp->nr_shelf, hp->nr_shelf - 1, memory_order_relaxed);
+		slab_collect(&v);
+		if (slab_used(v.slab))
+			heap_shelve_locked(hp, &v);
+		else
+			heap_release(hp, &v);
+	}
+}
+
+static void tidy_shelf_locked(struct heap_pool *hp)
+{
+	for (unsigned int b = 0; b < SLAB_BINS; b++)
+		if (hp->shelf[b])
+			tidy_shelf_bin_locked(hp, b);
+}
+
+void heap_pool_close(struct heap_pool *hp)
+{
+	struct heap *h;
+
+	pthread_mutex_lock(&hp->lock);
+	hp->closed = true;
+	LIST_FOREACH(h, &hp->heaps, link)
+		close_heap(h);
+	pthread_mutex_unlock(&hp->lock);
+}
+
+void heap_pool_drain(struct heap_pool *hp)
+{
+	pthread_mutex_lock(&hp->lock);
+	tidy_shelf_locked(hp);
+	pthread_mutex_unlock(&hp->lock);
+	stock_flush(&hp->stock);
+}
+
+bool heap_pool_tick(struct heap_pool *hp)
+{
+	bool more;
+
+	/* What comes up while we work kicks again. */
+	atomic_store(&hp->stock.kicked, false);
+	pthread_mutex_lock(&hp->lock);
+	more = visit_all_locked(hp, false);
+	tidy_shelf_locked(hp);
+	pthread_mutex_unlock(&hp->lock);
+	more |= stock_tick(&hp->stock);
+	if (more)
+		atomic_store(&hp->stock.kicked, true);
+	return more;
+}
+
+void heap_pool_trim(struct heap_pool *hp)
+{
+	pthread_mutex_lock(&hp->lock);
+	visit_all_locked(hp, true);
+	tidy_shelf_locked(hp);
+	pthread_mutex_unlock(&hp->lock);
+	stock_flush(&hp->stock);
+}
+
+/* ---- dead members ---- */
+
+/* The next part of a map that has pages: [*first, *end) in units. False: no more. */
+static bool next_populated(const struct heap_view *view, uint64_t *first, uint64_t *end)
+{
+	uint64_t nr = view->length >> SLAB_UNIT_SHIFT;
+	off_t data, hole;
+
+	if (*end >= nr)
+		return false;
+	if (view->fd < 0) {
+		*first = *end;
+		*end = nr;
+		return true;
+	}
+	data = lseek(view->fd, (off_t)(*end << SLAB_HEADER_SHIFT), SEEK_DATA);
+	if (data < 0)
+		return false;
+	hole = lseek(view->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return false;
+	*first = (uint64_t)data >> SLAB_HEADER_SHIFT;
+	*end = (uint64_t)hole >> SLAB_HEADER_SHIFT;
+	if (*end > nr)
+		*end = nr;
+	return *first < *end;
+}
+
+/* Its objects live on; what is free in it is ours. */
+static void adopt_slab_locked(struct heap_pool *hp, struct slab_header *s, uint32_t owner)
+{
+	struct slab_view v = heap_slab_view(hp, s);
+
+	if (!slab_adopt(&v, owner, heap_shelf_id(hp)))
+		return;
+	if (!slab_rebuild(&v))
+		return;
+	if (!slab_used(v.slab))
+		heap_release(hp, &v);
+	else if (slab_used(v.slab) == v.slab->total && slab_let_go(&v))
+		return;
+	else
+		heap_shelve_locked(hp, &v);
+}
+
+static void adopt_unit_locked(struct heap_pool *hp, struct slab_header *s, uint32_t member)
+{
+	uint64_t shared = slab_shared(s);
+	uint32_t owner = shared_owner(shared);
+
+	if (owner >> HEAP_MEMBER_SHIFT != member)
+		return;
+	if (slab_kind(s) == SLAB_OBJECTS) {
+		adopt_slab_locked(hp, s, owner);
+	} else if (slab_kind(s) == SLAB_NONE) {
+		/* It was in stock, or about to be. */
+		struct slab_view v = heap_slab_view(hp, s);
+
+		if (slab_adopt(&v, owner, heap_shelf_id(hp)))
+			stock_put(&hp->stock, v.start, 1);
+	}
+}
+
+void heap_pool_adopt(struct heap_pool *hp, uint32_t member)
+{
+	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_acquire);
+
+	if (!member || member == hp->member)
+		return;
+	pthread_mutex_lock(&hp->lock);
+	for (uint32_t i = 0; i < nr; i++) {
+		const struct heap_view *view = &hp->views[i];
+		uint64_t first, end = 0;
+
+		while (next_populated(view, &first, &end))
+			for (uint64_t unit = first; unit < end; unit++)
+				adopt_unit_locked(hp, &view->map[unit], member);
+	}
+	pthread_mutex_unlock(&hp->lock);
+	stock_kick(&hp->stock);
+}
+
+/* ---- validation ---- */
+
+uint32_t heap_pool_validate(struct heap_pool *hp)
+{
+	uint32_t differences = 0, nr = 0;
+	struct heap *h;
+
+	pthread_mutex_lock(&hp->lock);
+	LIST_FOREACH(h, &hp->heaps, link)
+		differences += heap_validate(h);
+	for (unsigned int b = 0; b < SLAB_BINS; b++) {
+		struct slab_header *s = hp->shelf[b];
+
+		for (; s; s = (struct slab_header *)(uintptr_t)s->next, nr++) {
+			struct slab_view v = heap_slab_view(hp, s);
+
+			differences += slab_owner(s) != heap_shelf_id(hp) || s->bin != b;
+			differences += slab_validate(&v);
+		}
+	}
+	differences += nr != atomic_load(&hp->nr_shelf);
+	pthread_mutex_unlock(&hp->lock);
+	return differences;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool_heap - the heap of a pool handle: made at its first object, found by address
+ *
+ * Purpose     Joins heap/ to the connection: units by SLAB_LEASE and SLAB_RETURN, the slab maps,
+ *             each thread's heap, and which pool an address belongs to.
+ * Invariants  E1  A pool has a heap_pool from its first object on, until its last reference goes.
+ *             E2  A window is listed once, by the handle that mapped its slab map first; another
+ *                 handle on the same pool in this process shares that handle's heaps' owner ids
+ *                 no more than another process would.
+ * Locking     pool.map_lock while the heap_pool is made and windows are added; the process lock for
+ *             the list of windows, which is read without.
+ * Not here    Hits (malloc.c), slabs (heap/).
+ */
+#ifndef MMB_LIBCLIENT_POOL_HEAP_H
+#define MMB_LIBCLIENT_POOL_HEAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct heap;
+struct mmb_pool;
+struct run_cache;
+struct slab_header;
+
+/* The calling thread's heap of the pool, entered; NULL with errno and a sentence. */
+struct heap *pool_heap_enter(struct mmb_pool *pool);
+/* The open pool whose arena has the address; NULL: none. */
+struct mmb_pool *pool_heap_find(uint64_t address);
+/* The header of the address's unit. */
+struct slab_header *pool_heap_header(const struct mmb_pool *pool, uint64_t address);
+/* What isn't in use goes back to the daemon. */
+void pool_heap_trim(struct mmb_pool *pool);
+/* From the pager. True: call again in a while. */
+bool pool_heap_tick(struct mmb_pool *pool);
+void pool_heap_orphans(struct mmb_pool *pool, uint32_t member);
+/* A thread's cache ends: its runs go back and its heap is retired. */
+void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache);
+/* The handle or its connection is being closed: its objects are no longer found, every hit
+ * misses. */
+void pool_heap_close(struct mmb_pool *pool);
+/* After that, and after all heaps were retired, while the daemon still knows the handle: what isn't
+ * in use goes back. */
+void pool_heap_drain(struct mmb_pool *pool);
+/* The last reference is going. */
+void pool_heap_fini(struct mmb_pool *pool);
+/* In a forked child. */
+void pool_heap_forget_all(void);
+
+#endif

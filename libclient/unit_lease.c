@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * unit_lease - SLAB_LEASE and SLAB_RETURN: where a pool's stock gets its units
+ *
+ * Purpose     See unit_lease.h.
+ */
+#include "unit_lease.h"
+
+#include <errno.h>
+
+#include "arena.h"
+#include "connection.h"
+#include "error.h"
+#include "grant.h"
+#include "heap/heap.h"
+
+static int believe(struct mmb_pool *pool, const struct stock_lease *want, uint64_t address)
+{
+	const struct heap_pool *hp = atomic_load_explicit(&pool->heap, memory_order_acquire);
+	uint64_t last = address + (uint64_t)want->units * SLAB_UNIT_BYTES - 1;
+	const struct heap_view *view = heap_view_of(hp, address);
+
+	if (address % SLAB_UNIT_BYTES || !view || last < address || view != heap_view_of(hp, last))
+		return call_protocol_error(pool->mmb, "a lease lies outside the pool's arena");
+	return 0;
+}
+
+static int lease(void *context, const struct stock_lease *want, uint64_t *addresses, uint32_t *nr)
+{
+	Mmb__Wire__SlabLeaseRequest request = MMB__WIRE__SLAB_LEASE_REQUEST__INIT;
+	const Mmb__Wire__SlabLeaseReply *reply;
+	struct mmb_pool *pool = context;
+	struct call *c;
+	int error;
+
+	c = call_get(pool->mmb, &error);
+	if (!c)
+		return error;
+	request.pool = c->pool = pool->handle;
+	request.units = c->order = want->units;
+	request.count = want->count;
+	request.gfp = want->gfp;
+	error = call_run(pool->mmb, c, MMB_METHOD_SLAB_LEASE, &request.base);
+	reply = (const void *)c->reply;
+	if (!error && (!reply->n_addresses || reply->n_addresses > want->count))
+		error = call_protocol_error(pool->mmb, "a wrong number of leases");
+	for (size_t i = 0; !error && i < reply->n_addresses; i++) {
+		error = believe(pool, want, reply->addresses[i]);
+		addresses[i] = reply->addresses[i];
+	}
+	if (!error) {
+		*nr = (uint32_t)reply->n_addresses;
+		arena_unpoison(addresses, *nr, (uint64_t)want->units * SLAB_UNIT_BYTES);
+	}
+	call_put(pool->mmb, c);
+	return error;
+}
+
+static int return_batch(struct mmb_pool *pool, uint32_t units, const uint64_t *addresses,
+			uint32_t nr)
+{
+	Mmb__Wire__SlabReturnRequest request = MMB__WIRE__SLAB_RETURN_REQUEST__INIT;
+	uint32_t all[MMB_PAGES_BATCH];
+
+	for (uint32_t i = 0; i < nr; i++)
+		all[i] = units;
+	request.pool = pool->handle;
+	request.n_addresses = request.n_units = nr;
+	request.addresses = (uint64_t *)(uintptr_t)addresses;
+	request.units = all;
+	return call_simple(pool->mmb, MMB_METHOD_SLAB_RETURN, &request.base);
+}
+
+static void give(void *context, uint32_t units, const uint64_t *addresses, uint32_t nr)
+{
+	struct mmb_pool *pool = context;
+
+	for (uint32_t batch; nr; nr -= batch, addresses += batch) {
+		int error;
+
+		batch = nr < MMB_PAGES_BATCH ? nr : MMB_PAGES_BATCH;
+		error = return_batch(pool, units, addresses, batch);
+		if (error && !grant_is_about_connection(error))
+			die("libmmbroker: the broker refused to take back %u leases of %u units "
+			    "from %#llx on: %s", batch, units, (unsigned long long)addresses[0],
+			    mmb_error());
+	}
+}
+
+static void kick(void *context, bool now)
+{
+	struct mmb_pool *pool = context;
+
+	pager_kick(pool->mmb, now);
+}
+
+struct stock_source unit_source(struct mmb_pool *pool)
+{
+	return (struct stock_source){ .context = pool, .lease = lease, .give = give, .kick = kick };
+}
