@@ -51,8 +51,8 @@ static void json_owner(struct json *j, uint32_t uid, uint32_t gid, uint32_t mode
 }
 
 static const char *const pool_titles[] = {
-	"ID",    "<NAME",  "<OWNER", "MODE",     "COMMITTED", "RESIDENT",
-	"ARENA", "LOCKED", "MAX",    "SESSIONS", "REGIONS",   "REFUSED",
+	"ID",    "<NAME",  "<OWNER", "MODE", "COMMITTED", "RESIDENT", "ARENA",
+	"LEASED", "LOCKED", "MAX",   "SESSIONS", "REGIONS", "REFUSED",
 };
 
 static void pool_rows(const Mmb__Wire__ListReply *reply, struct table *t)
@@ -70,6 +70,7 @@ static void pool_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_size(t, s->committed);
 		table_size(t, s->resident);
 		table_size(t, s->arena);
+		table_size(t, s->leased);
 		table_size(t, s->locked);
 		if (s->max)
 			table_size(t, s->max);
@@ -98,6 +99,7 @@ static void pool_lines(const Mmb__Wire__ListReply *reply)
 		json_number(&j, "committed", s->committed);
 		json_number(&j, "resident", s->resident);
 		json_number(&j, "arena", s->arena);
+		json_number(&j, "leased", s->leased);
 		json_number(&j, "locked", s->locked);
 		json_number(&j, "max", s->max);
 		json_number(&j, "sessions", s->sessions);
@@ -108,8 +110,8 @@ static void pool_lines(const Mmb__Wire__ListReply *reply)
 }
 
 static const char *const session_titles[] = {
-	"ID",      "PID",      "<NAME",     "<OWNER", "<STATE",   "REGIONS",
-	"SPANNED", "RESIDENT", "PAGE RUNS", "FAULTS", "REQUESTS", "<FAULTS IN SYSTEM CALLS",
+	"ID",       "PID",       "<NAME",  "<OWNER", "<STATE",   "REGIONS", "SPANNED",
+	"RESIDENT", "PAGE RUNS", "LEASED", "FAULTS", "REQUESTS", "<FAULTS IN SYSTEM CALLS",
 };
 
 static void session_rows(const Mmb__Wire__ListReply *reply, struct table *t)
@@ -126,6 +128,7 @@ static void session_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_size(t, s->spanned);
 		table_size(t, s->resident);
 		table_size(t, s->page_runs);
+		table_size(t, s->leased);
 		table_number(t, s->faults);
 		table_number(t, s->requests);
 		table_text(t, s->user_mode_only ? "EFAULT" : "served");
@@ -149,6 +152,7 @@ static void session_lines(const Mmb__Wire__ListReply *reply)
 		json_number(&j, "spanned", s->spanned);
 		json_number(&j, "resident", s->resident);
 		json_number(&j, "page_runs", s->page_runs);
+		json_number(&j, "leased", s->leased);
 		json_number(&j, "faults", s->faults);
 		json_number(&j, "requests", s->requests);
 		json_bool(&j, "user_mode_only", s->user_mode_only);

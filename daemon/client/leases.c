@@ -111,6 +111,11 @@ int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, ui
 
 /* ---- returning ---- */
 
+static uint64_t unit_at(const struct slab_return_args *args, uint32_t i, uint32_t j)
+{
+	return args->addresses[i] + (uint64_t)j * SLAB_UNIT_BYTES;
+}
+
 /* Calls fn for the first nr units of the request; stops at the first that it refuses. */
 static uint32_t for_units(const struct slab_return_args *args, uint32_t nr,
 			  bool (*fn)(uint64_t address, void *arg), void *arg)
@@ -119,7 +124,7 @@ static uint32_t for_units(const struct slab_return_args *args, uint32_t nr,
 
 	for (uint32_t i = 0; i < args->nr; i++)
 		for (uint32_t j = 0; j < args->units[i]; j++, done++)
-			if (done == nr || !fn(args->addresses[i] + (uint64_t)j * SLAB_UNIT_BYTES, arg))
+			if (done == nr || !fn(unit_at(args, i, j), arg))
 				return done;
 	return done;
 }
@@ -279,6 +284,19 @@ void leases_free_ended(struct pool *pool)
 
 /* ---- figures, upkeep, checks ---- */
 
+uint32_t leases_next_block(struct leases *leases, int node, uint32_t *block)
+{
+	const struct slab_map *map;
+	uint32_t bits = 0;
+
+	mutex_lock(&leases->lock);
+	map = leases->maps[node];
+	while (map && *block < map->nr_blocks && !(bits = map->blocks[*block].leased))
+		++*block;
+	mutex_unlock(&leases->lock);
+	return bits;
+}
+
 uint64_t leases_bytes(struct leases *leases)
 {
 	uint64_t nr;
@@ -306,10 +324,13 @@ int64_t leases_tick(struct leases *leases)
 
 	mutex_lock(&leases->lock);
 	for (int node = 0; node < MAX_NUMNODES; node++) {
+		int64_t conjured;
+
 		if (!leases->maps[node])
 			continue;
 		slab_map_shrink(leases->maps[node], PUNCHED_A_TICK, false);
-		nr += max_t(int64_t, slab_map_audit(leases->maps[node]), 0);
+		conjured = slab_map_audit(leases->maps[node]);
+		nr += max_t(int64_t, conjured, 0);
 	}
 	mutex_unlock(&leases->lock);
 	return nr;

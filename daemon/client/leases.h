@@ -42,8 +42,8 @@ void leases_fini(struct leases *leases);
 /* The slab maps of the arena, which exists, if there are none yet. */
 int leases_make_maps(struct pool *pool, struct refusal *why);
 
-/* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle. How
- * many of them, from the first on; or -ENOMEM for no slab map page, -ENOTCONN for a closed handle. */
+/* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle.
+ * How many of them, from the first on; or -ENOMEM: no slab map page, -ENOTCONN: closed handle. */
 int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, uint32_t units);
 /* All are given back, or none: -EINVAL. Behind the gate. */
 int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why);
@@ -52,6 +52,9 @@ int leases_return(struct pool_handle *ph, const struct slab_return_args *args, s
 bool leases_end(struct leases *leases);
 void leases_free_ended(struct pool *pool);
 
+/* Leased units by pageblock, for reports: the next pageblock of the node's window from *block on
+ * that has any. The bits, or 0 at the end. */
+uint32_t leases_next_block(struct leases *leases, int node, uint32_t *block);
 uint64_t leases_bytes(struct leases *leases);
 /* A tick: slab map pages that nobody needs go, conjured ones too; how many of these. */
 int64_t leases_tick(struct leases *leases);

@@ -15,7 +15,7 @@
 #include "client/session.h"
 #include "mm/obj/objtable.h"
 
-enum { WORD_BITS = 64, WORDS_MIN = 4, WORDS_MAX = (MEMBERS_MAX + 1) / WORD_BITS, TOLD_AT_ONCE = 32 };
+enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32 };
 
 static struct objtable member_table;
 

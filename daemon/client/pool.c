@@ -202,11 +202,11 @@ static void free_pool(struct work *work)
 	}
 	CHECK(!atomic_load(&pool->committed));
 	CHECK(list_empty(&pool->regions));
+	free_lists(pool);
 	account_uncharge(pool->uid, ACCOUNT_POOLS);
 	mutex_lock(&pools_lock);
 	nr_pools--;
 	mutex_unlock(&pools_lock);
-	free_lists(pool);
 	objtable_free(&pool_table, pool);
 }
 
@@ -405,6 +405,22 @@ void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg)
 	list_for_each_entry(pool, &pools, link)
 		fn(pool, arg);
 	mutex_unlock(&pools_lock);
+}
+
+struct pool *pool_pin_next(uint64_t after)
+{
+	struct pool *pool, *found = NULL;
+
+	mutex_lock(&pools_lock);
+	list_for_each_entry(pool, &pools, link) {
+		if (pool->id <= after)
+			continue;
+		found = pool;
+		found->nr_regions++;
+		break;
+	}
+	mutex_unlock(&pools_lock);
+	return found;
 }
 
 uint64_t pool_count(void)

@@ -38,7 +38,7 @@ struct pool {
 	struct node_policy nodes;      /* (c) */
 	uint64_t max;                  /* (c) bytes; 0: no limit */
 	_Atomic uint32_t nr_handles; /* (p) changes; readable any time */
-	uint32_t nr_regions;           /* (p) live, also those being freed */
+	uint32_t nr_regions; /* (p) live, also those being freed; and who walks with pool_pin_next */
 	struct mutex lock;
 	struct list_head regions;               /* (l) struct pool_region.link */
 	struct pool_zones zones;                /* (l) entries are made once */
@@ -90,6 +90,8 @@ uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address);
 
 /* Every pool, pool 0 not among them, with pools_lock held. */
 void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg);
+/* The one with the next higher id, which doesn't end until pool_del_region(); NULL: none. */
+struct pool *pool_pin_next(uint64_t after);
 uint64_t pool_count(void);
 
 #endif

@@ -3,8 +3,8 @@
  * slab_map - the slab map of one arena window, and which of its units are leased
  *
  * Purpose     A section of its own, which every client of the pool can write: one page a pageblock
- *             of the arena, present while a unit of that pageblock is leased, since a client's touch
- *             of a header must never need memory. Beside it, a bit a unit.
+ *             of the arena, present while a unit of that pageblock is leased, since a client's
+ *             touch of a header must never need memory. Beside it, a bit a unit.
  * Invariants  N1  the page of a pageblock with a leased unit is populated.
  *             N2  nr_populated is the number of blocks with `populated`, nr_used of those with a
  *                 leased unit. Each populated page is committed and taken from the base stock.

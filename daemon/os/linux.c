@@ -266,6 +266,20 @@ static int64_t linux_next_present(int fd, uint64_t from)
 	return error ? error : present_next(fd, from);
 }
 
+static int linux_read(int fd, uint64_t offset, void *to, uint64_t length)
+{
+	for (uint64_t done = 0; done < length;) {
+		ssize_t got = pread(fd, (char *)to + done, length - done, (off_t)(offset + done));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got ? failure() : -EIO;
+		done += (uint64_t)got;
+	}
+	return 0;
+}
+
 /* ---- address space ---- */
 
 static int linux_reserve(void *hint, uint64_t length, void **out)
@@ -338,6 +352,7 @@ const struct os_ops os_linux = {
 	.punch = linux_punch,
 	.allocated = linux_allocated,
 	.next_present = linux_next_present,
+	.read = linux_read,
 	.has_hole = present_not_all,
 	.reserve = linux_reserve,
 	.map = linux_map,

@@ -54,6 +54,8 @@ struct os_ops {
 	int64_t (*allocated)(int fd);
 	/* First offset >= from that is present (touched or not); -ENXIO if none is. Walks. */
 	int64_t (*next_present)(int fd, uint64_t from);
+	/* Copies what the file has there; holes read zero and stay holes. All of it, or -errno. */
+	int (*read)(int fd, uint64_t offset, void *to, uint64_t length);
 	/* A page of the range is absent, for certain. */
 	bool (*has_hole)(int fd, uint64_t offset, uint64_t length);
 

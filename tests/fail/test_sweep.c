@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/inject.h"
+#include "client/pool_slabs.h"
 #include "lib/client_fixture.h"
 #include "lib/fake_os.h"
 #include "lib/test.h"
@@ -170,6 +171,46 @@ static void page_runs(struct script *c)
 	}
 }
 
+static void ignore_row(const struct pool_slabs_row *row, void *unused)
+{
+}
+
+static void leases(struct script *c)
+{
+	static const uint32_t units[] = { 1, 40 };
+	struct cache_open_args cache = { .pool = c->twice, .name = "c", .object = 8 };
+	struct cache_opened opened;
+	struct slab_mapped mapped;
+	uint64_t address;
+
+	if (!verb_slab_map(c->s, c->twice, 0, &mapped, &client_why))
+		for (uint32_t i = 0; i < mapped.nr; i++)
+			os->close(mapped.windows[i].fd);
+	for (uint32_t i = 0; i < ARRAY_SIZE(units); i++) {
+		struct lease_args args = { .pool = c->twice,
+					   .units = units[i],
+					   .nr = 1,
+					   .addresses = &address };
+		struct slab_return_args back = { .pool = c->twice,
+						 .nr = 1,
+						 .addresses = &address,
+						 .units = &units[i] };
+		uint32_t got;
+
+		if (!verb_slab_lease(c->s, &args, &got, &client_why) && i % 2)
+			verb_slab_return(c->s, &back, &client_why);
+	}
+	if (!verb_cache_open(c->s, &cache, &opened, &client_why))
+		verb_cache_close(c->s, c->twice, opened.cache, &client_why);
+	pool_slabs_for_each("", ignore_row, NULL);
+}
+
+static void tick_leases(struct pool *pool, void *unused)
+{
+	leases_tick(&pool->leases);
+	members_tick(&pool->members);
+}
+
 static void close_some(struct script *c)
 {
 	verb_region_close(c->s, c->large.handle, &client_why);
@@ -184,7 +225,7 @@ static void audit(struct region *region, void *unused)
 
 static void (*const steps[])(struct script *) = {
 	open_pools, open_regions, touch_pages,  range_verbs,
-	misbehave,  page_runs,    move_windows, close_some,
+	misbehave,  page_runs,    leases,       move_windows, close_some,
 };
 
 /* ---- what must hold ---- */
@@ -239,6 +280,8 @@ static void run_script(void)
 	for (unsigned int i = 0; c.s && i < ARRAY_SIZE(steps); i++)
 		steps[i](&c);
 	region_for_each(audit, NULL);
+	pool_for_each(tick_leases, NULL);
+	pool_for_each(tick_leases, NULL);
 	space_settle();
 	fault_retry_parked(os->now_ns());
 	inject_arm(NR_INJECT_POINTS, 0, 0);

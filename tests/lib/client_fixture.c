@@ -109,13 +109,23 @@ static void zap(void *context, const struct zap_range *ranges, uint32_t nr)
 	client_told.last_zap = ranges[nr - 1];
 }
 
+static bool orphans(void *context, uint32_t pool, uint32_t member)
+{
+	if (client_told.deaf)
+		return false;
+	client_told.nr_orphans++;
+	client_told.orphans_pool = pool;
+	client_told.orphans_of = member;
+	return true;
+}
+
 static void be_killed(void *context, const char *reason)
 {
 	client_told.nr_kills++;
 	snprintf(client_told.reason, sizeof(client_told.reason), "%s", reason);
 }
 
-static const struct upcall_ops upcalls = { .zap = zap, .kill = be_killed };
+static const struct upcall_ops upcalls = { .zap = zap, .orphans = orphans, .kill = be_killed };
 
 struct session *client_connect(uid_t uid, struct refusal *why, int *error)
 {

@@ -55,7 +55,9 @@ int client_uffd(const struct session *s);
 
 /* What upcalls have told all clients. */
 struct client_told {
-	unsigned int nr_zaps, nr_kills;
+	unsigned int nr_zaps, nr_kills, nr_orphans;
+	uint32_t orphans_of, orphans_pool; /* member and handle of the last ORPHANS */
+	bool deaf; /* set by a test: ORPHANS can't be delivered */
 	struct zap_range last_zap;
 	char reason[160];
 };

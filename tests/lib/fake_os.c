@@ -357,6 +357,20 @@ static int64_t fake_next_present(int fd, uint64_t from)
 	return found;
 }
 
+static int fake_read(int fd, uint64_t offset, void *to, uint64_t length)
+{
+	struct fake_file *file;
+	int               error = 0;
+
+	pthread_mutex_lock(&fake_lock);
+	file = fake_file_of(fd);
+	if (!in_file(file, offset, length) ||
+	    pread(file->backing, to, length, (off_t)offset) != (ssize_t)length)
+		error = -EIO;
+	pthread_mutex_unlock(&fake_lock);
+	return error;
+}
+
 static bool fake_has_hole(int fd, uint64_t offset, uint64_t length)
 {
 	struct fake_file *file;
@@ -479,6 +493,7 @@ const struct os_ops os_fake = {
 	.punch = fake_punch,
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,
+	.read = fake_read,
 	.has_hole = fake_has_hole,
 	.reserve = fake_reserve,
 	.map = fake_map,

@@ -28,7 +28,7 @@ struct raw {
 	bool                  user_mode_only;
 	uint64_t              uffd_features; /* 0: all that are useful; set before raw_attach */
 	uint64_t              session, next_id;
-	uint32_t              pool; /* handle of the last raw_pool */
+	uint32_t              pool, member; /* of the last raw_pool */
 	struct mmb_fault_log *log;
 	/* The last packet received. */
 	struct wire_packet    reply;
@@ -106,6 +106,23 @@ int raw_pages(struct raw *r, uint32_t order, uint32_t gfp, uint32_t count, uint6
 int raw_pages_free(struct raw *r, uint32_t order, uint64_t *addresses, uint32_t nr);
 /* Maps the windows of r->pool's arena; the first one's descriptor in *fd (NULL: closed). */
 int raw_arena(struct raw *r, int *fd);
+
+/* Leases of r->pool: their number, or -errno. */
+int raw_lease(struct raw *r, uint32_t units, uint32_t count, uint64_t *out);
+int raw_return(struct raw *r, const uint64_t *addresses, const uint32_t *units, uint32_t nr);
+/* units[] all 1. */
+int raw_return_units(struct raw *r, const uint64_t *addresses, uint32_t nr);
+/* The slab map of the first window of r->pool: mapped, and its descriptor in *fd (NULL: closed).
+ * The pages of headers, one a pageblock, begin at *at; *window is the arena window's address. */
+struct raw_slab_map {
+	char    *at;
+	uint64_t bytes, window;
+};
+int raw_slab_map(struct raw *r, struct raw_slab_map *out, int *fd);
+/* The number of the cache, or -errno. */
+int raw_cache_open(struct raw *r, const char *name, uint32_t object, uint32_t align);
+int raw_pool_close(struct raw *r);
+int raw_pool_stat(struct raw *r, Mmb__Wire__PoolStatReply *out);
 
 /* Reads or writes one byte. -EFAULT: SIGBUS came instead. */
 int raw_read_byte(const char *at, char *value);

@@ -29,6 +29,7 @@ int raw_pool(struct raw *r, const char *name, uint64_t max)
 		return error;
 	reply = r->body;
 	r->pool = reply->pool;
+	r->member = reply->member;
 	return 0;
 }
 

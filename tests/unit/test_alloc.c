@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_alloc - alloc.c, alloc_failure.c, free_checked.c and tick.c: the gate
+ * test_alloc - alloc.c, alloc_failure.c, free_checked.c, split.c and tick.c: the gate
  */
 #include "mm/balance/alloc.h"
 
@@ -12,6 +12,7 @@
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
+#include "mm/balance/split.h"
 #include "mm/balance/tick.h"
 #include "mm/phys/buddy.h"
 #include "mm/phys/node.h"
@@ -519,7 +520,33 @@ static void every_failing_step_leaves_the_counters_as_they_were(void)
 	end();
 }
 
+static void a_block_is_split_into_blocks(void)
+{
+	struct alloc_request request = request_of(0, MAX_ORDER);
+	struct free_request  foreign = { .zones = &pool, .order = 4, .session = 7 };
+	enum free_fault      fault;
+	struct page         *page, *claimed;
+
+	begin(1, 64, 32);
+	request.session = 0;
+	for (unsigned int order = 0; order <= MAX_ORDER; order++) {
+		EXPECT_EQ(alloc_pages(&request, &page), 0);
+		split_page(page, order);
+		phys_expect_valid();
+		for (uint32_t i = 0; i < 1u << MAX_ORDER; i += 1u << order) {
+			EXPECT_EQ(pg_order(page + i), order);
+			EXPECT_EQ(pg_state(page + i), PG_ALLOCATED);
+			EXPECT(page_head(page + i + (1u << order) - 1) == page + i);
+			foreign.pfn = page_to_pfn(page + i);
+			EXPECT_EQ(page_claim(&foreign, &claimed, &fault), -EINVAL);
+			free_pages(page + i, order);
+		}
+	}
+	end();
+}
+
 static const struct test_case cases[] = {
+	{ "a block is split into blocks, each freed for itself", a_block_is_split_into_blocks },
 	{ "flags are those of the public interface", flags_are_those_of_the_public_interface },
 	{ "every order is aligned to its size", every_order_is_aligned_to_its_size },
 	{ "contradicting requests are refused", contradicting_requests_are_refused },

@@ -206,7 +206,33 @@ static void broker_can_kill_the_process_that_connected(void)
 	ipc_fixture_fini(&f);
 }
 
+static void orphans_arrive_or_are_not_told(void)
+{
+	struct upcall_fixture      f;
+	Mmb__Wire__OrphansRequest *m;
+
+	fixture_init(&f, 60000);
+	EXPECT(f.ops->orphans(f.context, FAKE_POOL, 4711));
+	EXPECT_EQ(wire_client_recv(&f.pager, WIRE_CLIENT_WAIT_MS), 1);
+	EXPECT_EQ(f.pager.packet.method, MMB_UPCALL_ORPHANS);
+	m = mmb__wire__orphans_request__unpack(NULL, f.pager.packet.body_bytes,
+					       f.pager.packet.body);
+	EXPECT(m != NULL);
+	EXPECT_EQ(m->pool, FAKE_POOL);
+	EXPECT_EQ(m->member, 4711);
+	mmb__wire__orphans_request__free_unpacked(m, NULL);
+	for (uint32_t i = 1; i < UPCALLS_PENDING; i++)
+		EXPECT(f.ops->orphans(f.context, FAKE_POOL, i));
+	EXPECT(!f.ops->orphans(f.context, FAKE_POOL, 1)); /* to be told again */
+	wire_client_fini(&f.pager);
+	wire_client_fini(&f.client);
+	EXPECT(ipc_wait_count(&fake_counts.sessions_freed, 1));
+	EXPECT(f.ops->orphans(f.context, FAKE_POOL, 1)); /* nobody is left to tell */
+	ipc_fixture_fini(&f.ipc);
+}
+
 static const struct test_case cases[] = {
+	{ "ORPHANS arrives, or it is known that it didn't", orphans_arrive_or_are_not_told },
 	{ "ranges arrive and are acknowledged", ranges_arrive_and_are_acknowledged },
 	{ "a missing acknowledgement is counted, and late ones are welcome",
 	  missing_acknowledgement_is_counted_and_late_ones_are_welcome },
