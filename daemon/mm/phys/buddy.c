@@ -102,6 +102,21 @@ static unsigned int floor_log2(unsigned int n)
 	return 31 - (unsigned int)__builtin_clz(n);
 }
 
+/* nr blocks, one behind the other in memory, get that word and go to the end of the list. */
+static void chain_pieces(struct page *page, unsigned int nr, uint32_t word, struct list_head *list)
+{
+	struct list_head *last = list->prev;
+
+	for (; nr; nr--, page += 1u << pg_word_order(word)) {
+		pg_store(page, word);
+		page->lru.prev = last;
+		last->next = &page->lru;
+		last = &page->lru;
+	}
+	last->next = list;
+	list->prev = last;
+}
+
 unsigned int buddy_alloc_bulk_locked(struct zone *zone, const struct bulk_request *request,
 				     struct list_head *list)
 {
@@ -111,16 +126,12 @@ unsigned int buddy_alloc_bulk_locked(struct zone *zone, const struct bulk_reques
 		unsigned int keep = order + floor_log2(request->nr - nr), got;
 		struct page *page = rmqueue_any(zone, order, min_t(unsigned int, keep, MAX_ORDER),
 						request->type, request->flags, &got);
-		unsigned int pieces;
 
 		if (!page)
 			break;
-		pieces = 1u << (got - order);
-		for (unsigned int i = 0; i < pieces; i++, page += 1u << order) {
-			pg_store(page, pg_word(PG_PCP, order, request->type));
-			list_add_tail(&page->lru, list);
-		}
-		nr += pieces;
+		chain_pieces(page, 1u << (got - order), pg_word(PG_PCP, order, request->type),
+			     list);
+		nr += 1u << (got - order);
 	}
 	return nr;
 }
