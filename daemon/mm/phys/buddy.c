@@ -102,21 +102,6 @@ static unsigned int floor_log2(unsigned int n)
 	return 31 - (unsigned int)__builtin_clz(n);
 }
 
-/* nr blocks, one behind the other in memory, get that word and go to the end of the list. */
-static void chain_pieces(struct page *page, unsigned int nr, uint32_t word, struct list_head *list)
-{
-	struct list_head *last = list->prev;
-
-	for (; nr; nr--, page += 1u << pg_word_order(word)) {
-		pg_store(page, word);
-		page->lru.prev = last;
-		last->next = &page->lru;
-		last = &page->lru;
-	}
-	last->next = list;
-	list->prev = last;
-}
-
 unsigned int buddy_alloc_bulk_locked(struct zone *zone, const struct bulk_request *request,
 				     struct list_head *list)
 {
@@ -129,8 +114,8 @@ unsigned int buddy_alloc_bulk_locked(struct zone *zone, const struct bulk_reques
 
 		if (!page)
 			break;
-		chain_pieces(page, 1u << (got - order), pg_word(PG_PCP, order, request->type),
-			     list);
+		pg_store(page, pg_word(PG_PCP, got, request->type));
+		list_add_tail(&page->lru, list);
 		nr += 1u << (got - order);
 	}
 	return nr;

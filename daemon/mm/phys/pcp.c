@@ -128,12 +128,29 @@ static unsigned int refill_nr(const struct zone *zone, const struct pcp_class *c
 	return (unsigned int)max_t(uint64_t, nr, 1);
 }
 
-/* One block for the caller and, if the zone has them, more for the list. */
+/* Cuts pieces from the buddy into blocks of 2^order, in the order of memory, at list's end. */
+static void cut_pieces(struct list_head *pieces, unsigned int order, struct list_head *list)
+{
+	struct page *piece, *next;
+
+	list_for_each_entry_safe(piece, next, pieces, lru) {
+		const uint32_t word = pg_load(piece), end = 1u << pg_word_order(word);
+		const uint32_t cut = pg_word(PG_PCP, order, pg_word_type(word));
+
+		for (uint32_t at = 0; at < end; at += 1u << order) {
+			pg_store(piece + at, cut);
+			list_add_tail(&piece[at].lru, list);
+		}
+	}
+}
+
+/* One block for the caller and, if the zone has them, more for the list. The zone lock is held
+ * while pieces are found, not while they are cut. */
 static struct page *refill(struct pcp *pcp, int index, const struct bulk_request *want)
 {
 	struct pcp_class   *class = &pcp->classes[index];
 	struct bulk_request request = *want;
-	struct list_head   *list = &class->lists[want->type];
+	struct list_head    pieces = LIST_HEAD_INIT(pieces), *list = &class->lists[want->type];
 	struct page        *page = NULL;
 	uint64_t            nr_free;
 	unsigned int        nr;
@@ -146,9 +163,10 @@ static struct page *refill(struct pcp *pcp, int index, const struct bulk_request
 	class->free_at_refill = (uint32_t)nr_free;
 	request.nr = refill_nr(pcp->zone, class, want->order);
 	mutex_lock(&pcp->zone->lock);
-	nr = buddy_alloc_bulk_locked(pcp->zone, &request, list);
+	nr = buddy_alloc_bulk_locked(pcp->zone, &request, &pieces);
 	mutex_unlock(&pcp->zone->lock);
 	if (nr) {
+		cut_pieces(&pieces, want->order, list);
 		page = list_first_entry(list, struct page, lru);
 		list_del(&page->lru);
 		pg_store(page, pg_word(PG_ALLOCATED, want->order, want->type));
@@ -214,33 +232,33 @@ static void take_cold(struct pcp_class *class, uint32_t nr, struct list_head *ou
 	pcp_add_events(&class->nr_out, taken);
 }
 
-/* Adjoining frames [pfn, end) of one pageblock, heads of 2^order each, as few large blocks. */
-static void free_run_locked(struct zone *zone, uint32_t pfn, uint32_t end, unsigned int order)
+/* Adjoining frames [pfn, end) of one pageblock, heads of 2^order each, become few large blocks,
+ * each PG_PCP with its order, at the end of `out`. */
+static void join_run(uint32_t pfn, uint32_t end, unsigned int order, struct list_head *out)
 {
 	while (pfn < end) {
+		struct page *page = pfn_to_page(pfn);
 		unsigned int large = order;
 
 		while (is_aligned(pfn, 2u << large) && pfn + (2u << large) <= end)
 			large++;
 		for (uint32_t i = 1u << order; i < 1u << large; i += 1u << order)
-			pg_store(pfn_to_page(pfn + i), pg_word(PG_TAIL, 0, 0));
-		buddy_free_locked(zone, pfn_to_page(pfn), large);
+			pg_store(page + i, pg_word(PG_TAIL, 0, 0));
+		pg_store(page, pg_word(PG_PCP, large, 0));
+		list_add_tail(&page->lru, out);
 		pfn += 1u << large;
 	}
 }
 
-/* Blocks of one order on a private list go to the buddy; returns frames. Neighbours on the list
- * that are neighbours in memory, as after a sequential free, are merged without the lists. */
-static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, unsigned int order)
+/* Neighbours on the list that are neighbours in memory, as after a sequential free in either
+ * direction, are joined; returns frames. */
+static uint64_t join_neighbours(struct list_head *list, unsigned int order, struct list_head *out)
 {
 	const uint32_t size = 1u << order;
 	struct page   *page, *next;
 	uint32_t       start = 0, end = 0;
 	uint64_t       frames = 0;
 
-	if (list_empty(list))
-		return 0;
-	mutex_lock(&zone->lock);
 	list_for_each_entry_safe(page, next, list, lru) {
 		uint32_t pfn = page_to_pfn(page);
 
@@ -249,13 +267,29 @@ static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, un
 		} else if (pfn + size == start && !is_aligned(start, PAGEBLOCK_PAGES)) {
 			start = pfn;
 		} else {
-			free_run_locked(zone, start, end, order);
+			join_run(start, end, order, out);
 			start = pfn;
 			end = pfn + size;
 		}
 		frames += size;
 	}
-	free_run_locked(zone, start, end, order);
+	join_run(start, end, order, out);
+	return frames;
+}
+
+/* Blocks of one order on a private list go to the buddy; returns frames. The zone lock is held for
+ * what joining them leaves. */
+static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, unsigned int order)
+{
+	struct list_head joined = LIST_HEAD_INIT(joined);
+	struct page     *page, *next;
+	uint64_t         frames = join_neighbours(list, order, &joined);
+
+	if (!frames)
+		return 0;
+	mutex_lock(&zone->lock);
+	list_for_each_entry_safe(page, next, &joined, lru)
+		buddy_free_locked(zone, page, pg_order(page));
 	mutex_unlock(&zone->lock);
 	return frames;
 }
