@@ -25,6 +25,14 @@ int cpu_slot_online(int slot);
 /* Slots ever used: 0 .. n-1. */
 int cpu_slots_used(void);
 
+/* For loops that wait for another thread for less than a system call takes. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
 /* The calling thread's slot, or CPU_SLOT_NONE. */
 static inline int this_cpu(void)
 {

@@ -74,9 +74,9 @@ struct os_ops {
 	int (*uffd_poison)(int uffd, uint64_t address, uint64_t length);
 	int (*uffd_unprotect)(int uffd, uint64_t address, uint64_t length);
 
-	/* Up to OS_UFFD_EVENTS events, 0 if none waits, negative errno. Descriptors that come with
-	 * fork events are closed. */
-	int (*uffd_read)(int uffd, struct os_uffd_event *events);
+	/* Up to `most` events, at most OS_UFFD_EVENTS; 0 if none waits, negative errno. Descriptors
+	 * that come with fork events are closed. */
+	int (*uffd_read)(int uffd, struct os_uffd_event *events, int most);
 
 	uint64_t (*now_ns)(void); /* CLOCK_MONOTONIC */
 };

@@ -30,6 +30,7 @@ enum {
 	SLOW_NS = 15 * 1000 * 1000, /* longer than that, it has met a busy lock of the client */
 	EPOLL_EVENTS = 8,
 	DRAIN_ROUNDS = 8, /* reads of one session before the others get their turn */
+	READ_TRIES = 64,  /* pauses while another lane reads the same session's events */
 };
 static const uint64_t stop_tag = ~0ull;
 
@@ -88,15 +89,29 @@ static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_
 	note_thread(mm, event->tid, end);
 }
 
-/* L3. The client goes on as soon as its event is read, and may move the same range again. A lane
- * that finds another one reading leaves the events to it; what is left is reported again. */
+/* Another lane reads for a microsecond at most, unless it has met a change of the map: then the
+ * events are left to it, and what it leaves is reported again. */
+static bool lock_to_read(struct mm *mm)
+{
+	for (int i = 0; i < READ_TRIES; i++) {
+		if (mutex_trylock(&mm->events_lock))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
+/* L3. The client goes on as soon as its event is read, and may move the same range again. Lanes that
+ * share a session take one event each: two threads that fault at once are served at once, and
+ * rarely by a lane on the other's CPU. */
 static int read_events(struct mm *mm, struct os_uffd_event *events)
 {
+	uint64_t sharers = atomic_load_explicit(&mm->lanes, memory_order_relaxed);
 	int nr;
 
-	if (!mutex_trylock(&mm->events_lock))
+	if (!lock_to_read(mm))
 		return 0;
-	nr = os->uffd_read(mm->uffd, events);
+	nr = os->uffd_read(mm->uffd, events, sharers & (sharers - 1) ? 1 : OS_UFFD_EVENTS);
 	for (int i = 0; i < nr; i++)
 		if (events[i].kind == OS_EVENT_REMAP || events[i].kind == OS_EVENT_UNMAP)
 			handle_change(mm, &events[i]);
