@@ -41,7 +41,7 @@ struct lane {
 	int cpu;            /* (c) -1: anywhere */
 	bool slow;          /* (c) */
 	uint64_t served_ns; /* (o) when it last served a fault */
-	struct mm *spin_mm; /* (o) of the last event, referenced; NULL: none */
+	struct mm *spin_mm; /* (o) whose event woke it last, referenced; NULL: none */
 };
 
 static struct lane lanes[LANES_MAX + NR_SLOW_LANES];
@@ -58,9 +58,12 @@ static void note_thread(const struct mm *mm, uint32_t tid, uint64_t now_ns)
 		atomic_store_explicit(&change_ns, now_ns, memory_order_relaxed);
 }
 
+/* Another lane may have said so after now_ns was read. */
 static bool several_threads_fault(uint64_t now_ns)
 {
-	return now_ns - atomic_load_explicit(&change_ns, memory_order_relaxed) < RECENT_NS;
+	uint64_t change = atomic_load_explicit(&change_ns, memory_order_relaxed);
+
+	return now_ns < change + RECENT_NS;
 }
 
 /* Who waits for a page at the old address is found by no window any more: it faults again. */
@@ -101,9 +104,8 @@ static bool lock_to_read(struct mm *mm)
 	return false;
 }
 
-/* L3. The client goes on as soon as its event is read, and may move the same range again. Lanes that
- * share a session take one event each: two threads that fault at once are served at once, and
- * rarely by a lane on the other's CPU. */
+/* L3. The client goes on as soon as its event is read, and may move the same range again.
+ * L4. Two threads that fault at once are served at once, and rarely on the other's CPU. */
 static int read_events(struct mm *mm, struct os_uffd_event *events)
 {
 	uint64_t sharers = atomic_load_explicit(&mm->lanes, memory_order_relaxed);
@@ -203,10 +205,8 @@ static void *lane_main(void *argument)
 			mm = lane_mm_of_tag(events[i].data.u64);
 			if (!mm)
 				continue;
-			if (drain(lane, mm))
-				remember(lane, mm);
-			else
-				mm_put(mm);
+			drain(lane, mm);
+			remember(lane, mm); /* L5 */
 		}
 		spin(lane);
 	}
