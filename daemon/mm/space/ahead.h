@@ -2,9 +2,9 @@
 /*
  * ahead - populates and maps ahead of a sequential streak, in the background
  *
- * Purpose     Of a streak's next blocks every other one is produced and mapped by work threads, while
- *             the client's own faults do the blocks between: two CPUs work, and none of them waits
- *             to be woken by the other more than once in two blocks.
+ * Purpose     Of a streak's next blocks every other one is produced and mapped by work threads,
+ *             while the client's own faults do the blocks between: two CPUs work, and wait to be
+ *             woken by each other once in two blocks at most.
  * Invariants  A1  the first page of a job's block stays unmapped: touching it tells how far the
  *                 client has come, and starts the blocks after it.
  *             A2  a job holds references to its mm and region, and at most AHEAD_JOBS exist.
