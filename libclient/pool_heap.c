@@ -28,7 +28,7 @@ struct heap_window {
 	_Atomic uint64_t           length; /* (w) 0: free */
 	_Atomic uint64_t           base;   /* (w) */
 	_Atomic(struct mmb_pool *) pool;   /* (w) */
-	_Atomic int                fd;     /* (w) of the slab map, -1: not mapped; a child closes it */
+	_Atomic int                fd;     /* (w) of the slab map, or -1; a child closes it */
 };
 static struct heap_window windows[WINDOWS];
 static _Atomic uint32_t nr_windows; /* ever used */

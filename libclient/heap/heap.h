@@ -39,7 +39,7 @@ enum {
 	HEAP_THREADS = 1 << HEAP_MEMBER_SHIFT,
 	HEAP_FULL_KEPT = 8,     /* full slabs of a bin that keep their owner */
 	HEAP_FULL_LOOKS = 4,    /* how many of them are looked at before new units are taken */
-	HEAP_PENDING = 8,       /* slabs of others whose freed objects are gathered */
+	HEAP_PENDING = 64,      /* slabs of others whose freed objects are gathered */
 	HEAP_PENDING_OBJECTS = 32,
 	HEAP_RUNS = 4,          /* freed runs that a heap keeps */
 };
