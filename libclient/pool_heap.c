@@ -73,6 +73,7 @@ static void note_map(const struct mmb_pool *pool, const struct heap_view *view)
 
 void pool_heap_forget_all(void)
 {
+	heap_leave_current();
 	for (uint32_t i = 0; i < nr_windows; i++) {
 		if (windows[i].length && windows[i].fd >= 0)
 			close(windows[i].fd);
@@ -297,7 +298,7 @@ static int find_heap(struct mmb_pool *pool, struct heap **out)
 		return error;
 	cache = cache_get(pool);
 	if (cache && !cache->heap)
-		cache->heap = heap_new(heap_of(pool));
+		cache->heap = heap_new(heap_of(pool), cache_spare_heap());
 	if (!cache || !cache->heap)
 		return fail(-ENOMEM, "no memory for a heap of this thread");
 	*out = cache->heap;
@@ -313,7 +314,7 @@ struct heap *pool_heap_enter(struct mmb_pool *pool)
 		return fail_null(error);
 	for (;;) {
 		heap_enter(h);
-		if (atomic_load_explicit(&h->open_pool, memory_order_acquire))
+		if (atomic_load_explicit(&h->open_pool, memory_order_acquire) == pool)
 			break;
 		heap_leave(h);
 		/* A visitor is there; or the connection was closed under us. */
@@ -368,7 +369,6 @@ void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache)
 		heap_abandon(cache->heap);
 	else
 		heap_retire(cache->heap);
-	cache->heap = NULL;
 }
 
 void pool_heap_close(struct mmb_pool *pool)

@@ -10,9 +10,11 @@
  *                 it came. bins[b] is slab_none when there is no slab.
  *             H3  A heap is worked on by its thread between heap_enter() and heap_leave(), or by a
  *                 visitor that has closed it, passed asym_heavy() and then seen busy == 0.
- *             H4  Closed: open_pool is NULL and open_length 0, so that every hit misses; the
- *                 thread then waits for heap_pool.lock.
+ *             H4  Closed: open_pool is HEAP_CLOSED and open_length 0, so that every hit misses;
+ *                 the thread then waits for heap_pool.lock.
  *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
+ *             H6  A heap's memory outlives the heap: its thread may look at it until it ends, since
+ *                 heap_current is its alone to change. Meanwhile it is a closed heap of no pool.
  * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits.
  * Not here    One slab (slab.h), units (stock.h), large objects (run.h), who visits when (visit.c).
  */
@@ -91,7 +93,11 @@ struct heap {
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */
 	struct heap_bin            cold[SLAB_BINS]; /* (h) */
+	struct heap               *next_spare;  /* process lock, after its end (H6) */
 };
+
+/* No pool's handle, and not NULL either, which an application may pass. */
+#define HEAP_CLOSED ((struct mmb_pool *)(uintptr_t)1)
 
 /* c: fixed once published   l: lock   a: atomic */
 struct heap_pool {
@@ -160,12 +166,18 @@ struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *
 
 /* ---- a thread's heap: the thread, between enter and leave, or a visitor ---- */
 
-/* NULL: no memory, or too many threads; errno tells. */
-struct heap *heap_new(struct heap_pool *hp);
-/* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. */
+/* `spare`: the memory of a heap of this thread that has ended, or NULL. NULL: no memory, or too many
+ * threads; errno tells. */
+struct heap *heap_new(struct heap_pool *hp, struct heap *spare);
+/* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. Memory is
+ * left (H6). */
 void heap_retire(struct heap *h);
-/* The windows are gone: nothing of it is looked at. */
+/* The windows are gone: nothing of it is looked at. Memory is left (H6). */
 void heap_abandon(struct heap *h);
+/* The memory, when its thread can't look at it any more. */
+void heap_free(struct heap *h);
+/* The calling thread has no heap. */
+void heap_leave_current(void);
 /* One object behind a miss; 0 without memory (sentence recorded). */
 uint64_t heap_alloc(struct heap *h, unsigned int bin);
 /* Up to nr objects; how many it was. */

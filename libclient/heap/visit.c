@@ -90,7 +90,7 @@ struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *
 
 static void close_heap(struct heap *h)
 {
-	atomic_store(&h->open_pool, NULL);
+	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
 }
 
