@@ -170,7 +170,7 @@ static int take_lease(struct mmb_pool *pool, struct call *c)
 	int error = unit_take(pool, c, &t);
 
 	if (!error)
-		stock_fill(&pool->heap_making->stock, first_lease.units, &address, nr);
+		error = stock_fill(&pool->heap_making->stock, first_lease.units, &address, nr);
 	return error;
 }
 

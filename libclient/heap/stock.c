@@ -131,7 +131,7 @@ static uint32_t batch_locked(struct stock *stock, uint32_t units)
 	return count ? count : 1;
 }
 
-void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
+int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
 {
 	uint32_t i;
 
@@ -145,6 +145,7 @@ void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint
 	pthread_mutex_unlock(&stock->lock);
 	if (i < nr)
 		give(stock, units, spans + i, nr - i);
+	return i ? 0 : fail(-ENOMEM, "no memory to keep leased units in mind");
 }
 
 /* Into the lists; 0 or a negative errno. */
@@ -156,9 +157,7 @@ static int lease(struct stock *stock, uint32_t units, uint32_t count)
 	int error;
 
 	error = stock->source.lease(stock->source.context, &want, spans, &nr);
-	if (!error)
-		stock_fill(stock, units, spans, nr);
-	return error;
+	return error ? error : stock_fill(stock, units, spans, nr);
 }
 
 uint64_t stock_take(struct stock *stock, uint32_t units)
