@@ -15,7 +15,9 @@
  *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
  *             H6  A heap's memory outlives the heap: its thread may look at it until it ends, since
  *                 heap_current is its alone to change. Meanwhile it is a closed heap of no pool.
- * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits.
+ * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits; before it
+ *             heap_pool.visiting, held for the whole of a tick, a trim or an adoption, with what
+ *             they tell the daemon: after heap_pool_close() there are none.
  * Not here    One slab (slab.h), units (stock.h), large objects (run.h), who visits when (visit.c).
  */
 #ifndef MMB_LIBCLIENT_HEAP_HEAP_H
@@ -107,9 +109,10 @@ struct heap_pool {
 	_Atomic uint32_t    nr_views; /* (a) */
 	struct heap_view    views[HEAP_VIEWS];
 	struct stock        stock;
+	pthread_mutex_t     visiting;
 	pthread_mutex_t     lock;
 	atomic_bool         can_visit; /* (a) the process is registered for asym_heavy() */
-	bool                closed;    /* (l) */
+	bool                closed;    /* (l) and visiting */
 	LIST_HEAD(, heap)   heaps;     /* (l) */
 	uint64_t            ids[HEAP_THREADS / 64]; /* (l) taken numbers */
 	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
@@ -146,7 +149,7 @@ struct heap_pool_spec {
 };
 /* NULL: no memory. */
 struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec);
-/* Every heap misses from now on. */
+/* Every heap misses from now on, and nobody visits any more. */
 void heap_pool_close(struct heap_pool *hp);
 /* Every heap has been retired: what is empty goes back to the source. */
 void heap_pool_drain(struct heap_pool *hp);

@@ -8,7 +8,7 @@
  * Invariants  V1  A heap whose thread is inside for longer than a visitor likes is left alone.
  *             V2  The map of a window is read only where it has pages: looking at a hole would
  *                 make one.
- * Locking     heap_pool.lock for the whole of a visit.
+ * Locking     heap_pool.lock for the whole of a visit, heap_pool.visiting around it.
  */
 #include <errno.h>
 #include <sched.h>
@@ -36,6 +36,7 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->key = spec->key;
 	hp->member = spec->member;
 	hp->ids[0] = 1; /* the shelf's */
+	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
 	LIST_INIT(&hp->heaps);
 	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
@@ -47,6 +48,7 @@ void heap_pool_free(struct heap_pool *hp)
 {
 	stock_fini(&hp->stock);
 	pthread_mutex_destroy(&hp->lock);
+	pthread_mutex_destroy(&hp->visiting);
 	free(hp);
 }
 
@@ -185,11 +187,28 @@ void heap_pool_close(struct heap_pool *hp)
 {
 	struct heap *h;
 
+	pthread_mutex_lock(&hp->visiting);
 	pthread_mutex_lock(&hp->lock);
 	hp->closed = true;
 	LIST_FOREACH(h, &hp->heaps, link)
 		close_heap(h);
 	pthread_mutex_unlock(&hp->lock);
+	pthread_mutex_unlock(&hp->visiting);
+}
+
+/* False: there is nothing to visit any more, nor a handle to return units by. */
+static bool begin_visit(struct heap_pool *hp)
+{
+	pthread_mutex_lock(&hp->visiting);
+	if (!hp->closed)
+		return true;
+	pthread_mutex_unlock(&hp->visiting);
+	return false;
+}
+
+static void end_visit(struct heap_pool *hp)
+{
+	pthread_mutex_unlock(&hp->visiting);
 }
 
 void heap_pool_drain(struct heap_pool *hp)
@@ -211,6 +230,8 @@ bool heap_pool_tick(struct heap_pool *hp)
 {
 	bool more;
 
+	if (!begin_visit(hp))
+		return false;
 	prepare_visits(hp);
 	/* What comes up while we work kicks again. */
 	atomic_store(&hp->stock.kicked, false);
@@ -221,17 +242,21 @@ bool heap_pool_tick(struct heap_pool *hp)
 	more |= stock_tick(&hp->stock);
 	if (more)
 		atomic_store(&hp->stock.kicked, true);
+	end_visit(hp);
 	return more;
 }
 
 void heap_pool_trim(struct heap_pool *hp)
 {
+	if (!begin_visit(hp))
+		return;
 	prepare_visits(hp);
 	pthread_mutex_lock(&hp->lock);
 	visit_all_locked(hp, true);
 	tidy_shelf_locked(hp);
 	pthread_mutex_unlock(&hp->lock);
 	stock_flush(&hp->stock);
+	end_visit(hp);
 }
 
 /* ---- dead members ---- */
@@ -301,7 +326,7 @@ void heap_pool_adopt(struct heap_pool *hp, uint32_t member)
 {
 	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_acquire);
 
-	if (!member || member == hp->member)
+	if (!member || member == hp->member || !begin_visit(hp))
 		return;
 	pthread_mutex_lock(&hp->lock);
 	for (uint32_t i = 0; i < nr; i++) {
@@ -314,6 +339,7 @@ void heap_pool_adopt(struct heap_pool *hp, uint32_t member)
 	}
 	pthread_mutex_unlock(&hp->lock);
 	stock_kick(&hp->stock);
+	end_visit(hp);
 }
 
 /* ---- validation ---- */
