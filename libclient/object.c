@@ -15,30 +15,66 @@
 
 /* ---- allocating ---- */
 
-static uint64_t alloc_once(struct mmb_pool *pool, const struct object_want *want)
+void *object_alloc_once(struct mmb_pool *pool, const struct object_want *want)
 {
 	struct heap *h = pool_heap_enter(pool);
 	uint64_t object;
 
 	if (!h)
-		return 0;
+		return NULL;
 	object = want->run ? run_alloc(h, want->run, want->align) : heap_alloc(h, want->bin);
 	heap_leave(h);
 	/* What the broker said: that the connection is gone is no lack of memory. */
 	if (!object)
 		errno = -fail_code();
-	return object;
+	return (void *)(uintptr_t)object;
 }
 
 void *object_alloc(struct mmb_pool *pool, const struct object_want *want)
 {
-	uint64_t object = alloc_once(pool, want);
+	void *object = object_alloc_once(pool, want);
 
 	if (!object && errno == ENOMEM) {
 		pool_heap_trim(pool); /* O1 */
-		object = alloc_once(pool, want);
+		object = object_alloc_once(pool, want);
 	}
-	return (void *)(uintptr_t)object;
+	return object;
+}
+
+/* -ENOMEM, or why there will never be more. */
+static int alloc_more(struct mmb_pool *pool, struct object_bulk *bulk)
+{
+	struct heap *h = pool_heap_enter(pool);
+
+	if (!h)
+		return -errno;
+	bulk->got += heap_alloc_bulk(h, bulk->bin, bulk->nr - bulk->got, bulk->out + bulk->got);
+	heap_leave(h);
+	return bulk->got == bulk->nr ? 0 : fail_code();
+}
+
+static void give_back(struct mmb_pool *pool, const struct object_bulk *bulk)
+{
+	const struct object_rule rule = { .function = "mmb_cache_alloc_bulk", .bin = bulk->bin };
+	struct heap *h = bulk->got ? pool_heap_enter(pool) : NULL;
+
+	if (!h)
+		return;
+	object_free_bulk(h, bulk->out, bulk->got, &rule);
+	heap_leave(h);
+}
+
+int object_alloc_bulk(struct mmb_pool *pool, struct object_bulk *bulk)
+{
+	int error = alloc_more(pool, bulk);
+
+	if (error == -ENOMEM) {
+		pool_heap_trim(pool); /* O1 */
+		error = alloc_more(pool, bulk);
+	}
+	if (error)
+		give_back(pool, bulk);
+	return error;
 }
 
 /* ---- freeing ---- */
@@ -106,4 +142,52 @@ void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 	    (object == v.slab->hot || slab_looks_free(object, h->key)))
 		check_twice(&v, object, rule);
 	heap_free_object(h, &v, object);
+}
+
+/* From the first object on, those that lie in that slab of the heap's own and are freed by a push:
+ * the list's head stays in a register. How many it was. */
+static size_t push_neighbours(const struct slab_view *v, void **objects, size_t nr)
+{
+	struct slab_header *s = v->slab;
+	uint64_t head = s->free, key = v->key, bytes = (uint64_t)s->total * s->size;
+	/* The free that brings left to 0 has more to do. */
+	size_t i, most = s->left ? s->left - 1 : 0;
+
+	for (i = 0; i < nr && i < most; i++) {
+		uint64_t object = (uintptr_t)objects[i];
+
+		if (object - v->start >= bytes || object == s->hot || slab_looks_free(object, key))
+			break;
+		*slab_word(object) = head ^ object ^ key;
+		head = object;
+	}
+	s->free = head;
+	s->left -= (uint32_t)i;
+	return i;
+}
+
+/* The first object at least. */
+static size_t free_neighbours(struct heap *h, void **objects, size_t nr,
+			      const struct object_rule *rule)
+{
+	uint64_t object = (uintptr_t)objects[0];
+	const struct heap_view *view = heap_view_of(h->pool, object);
+	struct slab_view v;
+	size_t pushed = 0;
+
+	if (!view)
+		object_die(rule, object, "it is no address of the pool");
+	v = object_check(h->pool, view, object, rule);
+	if (slab_kind(v.slab) == SLAB_OBJECTS && slab_owner(v.slab) == h->id)
+		pushed = push_neighbours(&v, objects, nr);
+	if (pushed)
+		return pushed;
+	object_free(h, view, object, rule);
+	return 1;
+}
+
+void object_free_bulk(struct heap *h, void **objects, size_t nr, const struct object_rule *rule)
+{
+	for (size_t i = 0; i < nr;)
+		i += objects[i] ? free_neighbours(h, objects + i, nr - i, rule) : 1;
 }

@@ -23,6 +23,16 @@ struct object_want {
 };
 /* NULL with errno and a sentence. */
 void *object_alloc(struct mmb_pool *pool, const struct object_want *want);
+/* The same without O1. */
+void *object_alloc_once(struct mmb_pool *pool, const struct object_want *want);
+/* `got` of nr objects are there already. The rest, or none: then those go back as well. 0, or a
+ * negative errno with its sentence. */
+struct object_bulk {
+	unsigned int bin;
+	size_t       nr, got;
+	void       **out;
+};
+int object_alloc_bulk(struct mmb_pool *pool, struct object_bulk *bulk);
 
 /* What may be freed, and by whom the message speaks. */
 struct object_rule {
@@ -38,6 +48,8 @@ struct slab_view object_check(const struct heap_pool *hp, const struct heap_view
 /* Inside the heap. */
 void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 		 const struct object_rule *rule);
+/* All of them, those that are neighbours in one slab together. NULL among them is fine. */
+void object_free_bulk(struct heap *h, void **objects, size_t nr, const struct object_rule *rule);
 _Noreturn void object_die(const struct object_rule *rule, uint64_t object, const char *why);
 
 #endif

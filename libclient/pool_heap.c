@@ -272,11 +272,14 @@ static struct heap_pool *heap_of(struct mmb_pool *pool)
 	return atomic_load_explicit(&pool->heap, memory_order_acquire);
 }
 
-static int make(struct mmb_pool *pool)
+int pool_heap_make(struct mmb_pool *pool)
 {
-	/* What others of a shared pool leave is told by upcalls. */
-	int error = pool->is_private ? 0 : pager_start(pool->mmb);
+	int error;
 
+	if (heap_of(pool))
+		return 0;
+	/* What others of a shared pool leave is told by upcalls. */
+	error = pool->is_private ? 0 : pager_start(pool->mmb);
 	pthread_mutex_lock(&pool->map_lock);
 	if (!error && !heap_of(pool))
 		error = make_locked(pool);
@@ -292,8 +295,8 @@ static int find_heap(struct mmb_pool *pool, struct heap **out)
 	struct run_cache *cache;
 	int error = pool_check(pool);
 
-	if (!error && !heap_of(pool))
-		error = make(pool);
+	if (!error)
+		error = pool_heap_make(pool);
 	if (error)
 		return error;
 	cache = cache_get(pool);
@@ -332,7 +335,7 @@ struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address)
 {
 	const struct heap_pool *hp;
 
-	if (!heap_of(pool) && make(pool))
+	if (pool_heap_make(pool))
 		return NULL;
 	hp = heap_of(pool);
 	return heap_header(heap_view_of(hp, address), address);
@@ -354,7 +357,7 @@ bool pool_heap_tick(struct mmb_pool *pool)
 
 void pool_heap_orphans(struct mmb_pool *pool, uint32_t member)
 {
-	if (!heap_of(pool) && make(pool))
+	if (pool_heap_make(pool))
 		return;
 	heap_pool_adopt(heap_of(pool), member);
 }

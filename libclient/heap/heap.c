@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "error.h"
+#include "probe.h"
 
 struct slab_header slab_none = { .free = 1 };
 
@@ -162,6 +163,7 @@ static struct slab_header *from_shelf(struct heap *h, unsigned int bin)
 	if (!slab_adopt(&(struct slab_view){ .slab = s }, heap_shelf_id(hp), h->id))
 		slab_die(s, 0, "a slab of the shelf has another owner: its header was overwritten");
 	h->counts.adopted++;
+	PROBE(adopt, heap_slab_view(hp, s).start, h->id);
 	return s;
 }
 
@@ -171,6 +173,7 @@ static struct slab_header *from_shelf(struct heap *h, unsigned int bin)
 static void keep_adopted(struct heap *h, const struct slab_view *v)
 {
 	h->counts.adopted++;
+	PROBE(adopt, v->start, h->id);
 	if (slab_used(v->slab))
 		add_partial(h, v->slab);
 	else
@@ -185,6 +188,7 @@ static void flush_one(struct heap *h, struct heap_pending *p)
 		return;
 	p->slab.slab = NULL;
 	h->counts.flushed++;
+	PROBE(foreign_flush, v.start, p->chain.nr);
 	if (slab_push_foreign(&v, &p->chain, h->id) == h->id && v.slab->state == SLAB_ON_NONE)
 		keep_adopted(h, &v);
 	p->chain.nr = 0;
@@ -323,6 +327,19 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	return v.slab;
 }
 
+/* What the slab itself can still give. */
+static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_first)
+{
+	bool collected = foreign_first && slab_collect(v);
+	bool carved = !collected && slab_carve(v);
+
+	if (!collected && !carved)
+		collected = slab_collect(v);
+	h->counts.collected += collected;
+	h->counts.carved += carved;
+	return collected || carved;
+}
+
 /* Makes the bin's slab one with objects on its free list. */
 static bool refill(struct heap *h, unsigned int bin)
 {
@@ -330,9 +347,10 @@ static bool refill(struct heap *h, unsigned int bin)
 	struct slab_view v;
 
 	h->counts.refills++;
+	PROBE(refill, bin, h->id);
 	if (s != &slab_none) {
 		v = heap_slab_view(h->pool, s);
-		if (slab_carve(&v) || slab_collect(&v))
+		if (replenish(h, &v, false))
 			return true;
 		retire_current(h, &v);
 	}
@@ -351,7 +369,7 @@ static bool refill(struct heap *h, unsigned int bin)
 		return false;
 	make_current(h, s);
 	v = heap_slab_view(h->pool, s);
-	return !(s->free & 1) || slab_collect(&v) || slab_carve(&v) || refill(h, bin);
+	return !(s->free & 1) || replenish(h, &v, true) || refill(h, bin);
 }
 
 static void count_slow(struct heap *h)

@@ -70,7 +70,7 @@ struct heap_run {
 	uint32_t units;   /* (h) 0: none */
 };
 struct heap_counts {
-	uint64_t refills, carved, collected, adopted, foreign, flushed, runs, runs_cached, ranges;
+	uint64_t refills, carved, collected, adopted, foreign, flushed, runs, runs_cached;
 };
 
 /* c: fixed   h: H3   v: visitors, under heap_pool.lock   a: atomic   o: owner writes, others read */
@@ -159,6 +159,9 @@ void heap_pool_free(struct heap_pool *hp);
 int  heap_pool_add_view(struct heap_pool *hp, const struct heap_view *view);
 /* The window of an address; NULL: none. */
 const struct heap_view *heap_view_of(const struct heap_pool *hp, uint64_t address);
+/* The next part of a window's map that has pages, from *end on: [*first, *end) in units. False: no
+ * more. */
+bool heap_view_next(const struct heap_view *view, uint64_t *first, uint64_t *end);
 /* The header of the unit of that address. */
 static inline struct slab_header *heap_header(const struct heap_view *view, uint64_t address)
 {

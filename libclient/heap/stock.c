@@ -12,6 +12,7 @@
 
 #include "error.h"
 #include "heap/heap.h"
+#include "probe.h"
 
 int stock_init(struct stock *stock, const struct stock_source *source, struct heap_pool *pool)
 {
@@ -51,6 +52,7 @@ static void give(struct stock *stock, uint32_t units, const uint64_t *spans, uin
 {
 	for (uint32_t i = 0; i < nr; i++)
 		mark_units(stock, spans[i], units, SLAB_NO_OWNER);
+	PROBE(return, units, nr);
 	atomic_fetch_add_explicit(&stock->nr_gives, 1, memory_order_relaxed);
 	stock->source.give(stock->source.context, units, spans, nr);
 }
@@ -135,6 +137,7 @@ int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint3
 {
 	uint32_t i;
 
+	PROBE(lease, units, nr);
 	atomic_fetch_add_explicit(&stock->nr_leases, 1, memory_order_relaxed);
 	for (i = 0; i < nr; i++)
 		mark_units(stock, spans[i], units, heap_shelf_id(stock->pool));

@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "heap/heap.h"
+#include "probe.h"
 
 enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
 
@@ -148,7 +149,8 @@ static bool visit_all_locked(struct heap_pool *hp, bool trim)
 			if (!is_outside(h))
 				more = true;
 			else if (trim)
-				heap_tidy(h, false);
+				/* Whoever found no memory may need what another thread freed. */
+				heap_tidy(h, true);
 			else
 				more |= tidy_idle(h);
 		}
@@ -261,8 +263,8 @@ void heap_pool_trim(struct heap_pool *hp)
 
 /* ---- dead members ---- */
 
-/* The next part of a map that has pages: [*first, *end) in units. False: no more. */
-static bool next_populated(const struct heap_view *view, uint64_t *first, uint64_t *end)
+/* V2 */
+bool heap_view_next(const struct heap_view *view, uint64_t *first, uint64_t *end)
 {
 	uint64_t nr = view->length >> SLAB_UNIT_SHIFT;
 	off_t data, hole;
@@ -294,6 +296,7 @@ static void adopt_slab_locked(struct heap_pool *hp, struct slab_header *s, uint3
 
 	if (!slab_adopt(&v, owner, heap_shelf_id(hp)))
 		return;
+	PROBE(adopt, v.start, owner);
 	if (!slab_rebuild(&v))
 		return;
 	if (!slab_used(v.slab))
@@ -333,7 +336,7 @@ void heap_pool_adopt(struct heap_pool *hp, uint32_t member)
 		const struct heap_view *view = &hp->views[i];
 		uint64_t first, end = 0;
 
-		while (next_populated(view, &first, &end))
+		while (heap_view_next(view, &first, &end))
 			for (uint64_t unit = first; unit < end; unit++)
 				adopt_unit_locked(hp, &view->map[unit], member);
 	}
