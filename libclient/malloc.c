@@ -39,8 +39,9 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_
 	if (error)
 		return fail_null(error);
 	object = range_alloc(pool, size);
+	/* A length that no region can have is more memory than there is. */
 	if (!object)
-		errno = -fail_code();
+		errno = fail_code() == -EINVAL ? ENOMEM : -fail_code();
 	return (void *)(uintptr_t)object;
 }
 

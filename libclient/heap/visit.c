@@ -297,6 +297,7 @@ static void adopt_slab_locked(struct heap_pool *hp, struct slab_header *s, uint3
 	if (!slab_adopt(&v, owner, heap_shelf_id(hp)))
 		return;
 	PROBE(adopt, v.start, owner);
+	hp->counts.adopted++;
 	if (!slab_rebuild(&v))
 		return;
 	if (!slab_used(v.slab))
