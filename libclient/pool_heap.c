@@ -240,6 +240,7 @@ static int make_locked(struct mmb_pool *pool)
 {
 	const struct heap_pool_spec spec = {
 		.handle = pool,
+		.is_private = pool->is_private,
 		.source = unit_source(pool),
 		.key = pool->key,
 		.member = pool->member,

@@ -16,6 +16,8 @@
 #include <sys/mman.h>
 
 #include "error.h"
+#include "heap/hit.h"
+#include "heap/stash.h"
 #include "probe.h"
 
 struct slab_header slab_none = { .free = 1 };
@@ -88,8 +90,7 @@ static void del_full(struct heap *h, struct slab_header *s)
 	list_del(&bin->full_head, &bin->full_tail, s);
 }
 
-/* The slab a bin's objects come from, also by size. */
-static void set_bin(struct heap *h, unsigned int bin, struct slab_header *s)
+void heap_set_bin(struct heap *h, unsigned int bin, struct slab_header *s)
 {
 	size_t largest;
 
@@ -109,7 +110,7 @@ static void make_current(struct heap *h, struct slab_header *s)
 	s->state = SLAB_ON_CURRENT;
 	slab_set_slow(s, SLAB_SLOW_NEVER);
 	s->hot = 0;
-	set_bin(h, s->bin, s);
+	heap_set_bin(h, s->bin, s);
 }
 
 static bool has_room(const struct slab_view *v)
@@ -194,18 +195,11 @@ static void flush_one(struct heap *h, struct heap_pending *p)
 	p->chain.nr = 0;
 }
 
-void heap_flush_pending(struct heap *h)
-{
-	for (int i = 0; i < HEAP_PENDING; i++)
-		flush_one(h, &h->pending[i]);
-}
-
 static void free_foreign(struct heap *h, const struct slab_view *v, uint64_t object)
 {
 	struct heap_pending *p = &h->pending[((uintptr_t)v->slab >> SLAB_HEADER_SHIFT) %
 					     HEAP_PENDING];
 
-	h->counts.foreign++;
 	if (p->slab.slab != v->slab) {
 		flush_one(h, p);
 		p->slab = *v;
@@ -240,8 +234,44 @@ void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object
 	} else if (owner == SLAB_NO_OWNER) {
 		free_and_adopt(h, v, object);
 	} else {
-		free_foreign(h, v, object);
+		h->counts.foreign++;
+		if (!stash_keep(h, s, object))
+			free_foreign(h, v, object);
 	}
+}
+
+/* The slab of an object that isn't free. */
+static struct slab_view slab_of(const struct heap_pool *hp, uint64_t object)
+{
+	const struct heap_view *view = heap_view_of(hp, object);
+	struct slab_header *s = heap_header(view, object);
+
+	s -= slab_kind(s) == SLAB_TAIL ? s->back : 0;
+	return heap_slab_view(hp, s);
+}
+
+static void flush_stash(struct heap *h, unsigned int bin)
+{
+	uint64_t object;
+
+	stash_leave(h, bin);
+	while ((object = stash_take(h, bin))) {
+		struct slab_view v = slab_of(h->pool, object);
+
+		/* Its slab may have become ours, or nobody's, meanwhile. */
+		if (slab_owner(v.slab) == h->id || slab_owner(v.slab) == SLAB_NO_OWNER)
+			heap_free_object(h, &v, object);
+		else
+			free_foreign(h, &v, object);
+	}
+}
+
+void heap_flush_pending(struct heap *h)
+{
+	for (unsigned int b = 0; h->stashes && b < SLAB_SIZE_CLASSES; b++)
+		flush_stash(h, b);
+	for (int i = 0; i < HEAP_PENDING; i++)
+		flush_one(h, &h->pending[i]);
 }
 
 void heap_free_more(struct heap *h, struct slab_header *s)
@@ -272,7 +302,7 @@ static void retire_current(struct heap *h, const struct slab_view *v)
 	struct heap_bin *bin = &h->cold[s->bin];
 	struct slab_view old;
 
-	set_bin(h, s->bin, &slab_none);
+	heap_set_bin(h, s->bin, &slab_none);
 	slab_close_hot(s, h->key);
 	s->state = SLAB_ON_FULL;
 	slab_set_slow(s, slab_used(s) - 1);
@@ -340,7 +370,13 @@ static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_fi
 	return collected || carved;
 }
 
-/* Makes the bin's slab one with objects on its free list. */
+/* Freed while the bin worked from its stash. */
+static bool has_taken(const struct slab_header *s)
+{
+	return s->hot || !(s->free & 1);
+}
+
+/* Makes the bin's slab one with objects in hot or on its free list. */
 static bool refill(struct heap *h, unsigned int bin)
 {
 	struct slab_header *s = h->bins[bin];
@@ -348,6 +384,14 @@ static bool refill(struct heap *h, unsigned int bin)
 
 	h->counts.refills++;
 	PROBE(refill, bin, h->id);
+	if (h->stashes) {
+		stash_leave(h, bin);
+		if (stash_enter(h, bin))
+			return true;
+		s = h->bins[bin];
+		if (has_taken(s))
+			return true;
+	}
 	if (s != &slab_none) {
 		v = heap_slab_view(h->pool, s);
 		if (replenish(h, &v, false))
@@ -369,7 +413,7 @@ static bool refill(struct heap *h, unsigned int bin)
 		return false;
 	make_current(h, s);
 	v = heap_slab_view(h->pool, s);
-	return !(s->free & 1) || replenish(h, &v, true) || refill(h, bin);
+	return has_taken(s) || replenish(h, &v, true) || refill(h, bin);
 }
 
 static void count_slow(struct heap *h)
@@ -379,22 +423,13 @@ static void count_slow(struct heap *h)
 
 uint64_t heap_alloc(struct heap *h, unsigned int bin)
 {
-	struct slab_header *s = h->bins[bin];
-	uint64_t object = s->hot;
+	uint64_t object;
 
-	if (object) {
-		s->hot = 0;
-		return object;
-	}
-	object = s->free;
-	if (object & 1) {
+	while (!hit_take(h, h->bins[bin], &object)) {
 		count_slow(h);
 		if (!refill(h, bin))
 			return 0;
-		s = h->bins[bin];
-		object = s->free;
 	}
-	slab_pop(s, object, h->key);
 	return object;
 }
 
@@ -477,7 +512,7 @@ static void tidy_bin(struct heap *h, unsigned int b, bool all)
 		if (!all && slab_used(s)) {
 			s->hot = 0;
 		} else {
-			set_bin(h, b, &slab_none);
+			heap_set_bin(h, b, &slab_none);
 			settle(h, &v, all);
 		}
 	}
@@ -548,7 +583,7 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	h->handle = hp->handle;
 	h->key = hp->key;
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
-		set_bin(h, b, &slab_none);
+		heap_set_bin(h, b, &slab_none);
 	pthread_mutex_lock(&hp->lock);
 	h->id = take_id_locked(hp);
 	if (h->id)
@@ -589,6 +624,7 @@ static void wipe(struct heap *h)
 {
 	char *second = (char *)h + 4096, *end = (char *)(h + 1);
 
+	stash_fini(h);
 	static_assert(offsetof(struct heap, quick) < 4096, "what hits look at first is in one page");
 	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
@@ -656,6 +692,8 @@ uint32_t heap_validate(struct heap *h)
 		differences += validate_list(h, bin->partial_head, bin->partial_tail,
 					     SLAB_ON_PARTIAL);
 		differences += validate_list(h, bin->full_head, bin->full_tail, SLAB_ON_FULL);
+		if (h->stashes && b < SLAB_SIZE_CLASSES && h->stashes[b].real)
+			s = h->stashes[b].real;
 		if (s == &slab_none)
 			continue;
 		differences += slab_owner(s) != h->id || s->state != SLAB_ON_CURRENT;

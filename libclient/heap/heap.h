@@ -91,6 +91,7 @@ struct heap {
 	uint64_t                   seen_slow;   /* (v) at the last visit */
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
 	LIST_ENTRY(heap)           link;        /* (v) */
+	struct heap_stash         *stashes;     /* (h) by bin; NULL: none yet */
 	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */
@@ -106,6 +107,7 @@ struct heap_pool {
 	struct mmb_pool    *handle;  /* (c) */
 	uint64_t            key;     /* (c) B3; its upper half is not 0 */
 	uint32_t            member;  /* (c) */
+	bool                is_private; /* (c) */
 	_Atomic uint32_t    nr_views; /* (a) */
 	struct heap_view    views[HEAP_VIEWS];
 	struct stock        stock;
@@ -143,6 +145,7 @@ static inline void heap_leave(struct heap *h)
 
 struct heap_pool_spec {
 	struct mmb_pool    *handle;
+	bool                is_private; /* no other process has the pool */
 	struct stock_source source;
 	uint64_t            key;
 	uint32_t            member;
@@ -190,6 +193,8 @@ uint64_t heap_alloc(struct heap *h, unsigned int bin);
 size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
 /* An object of a slab, the owner's own or not. */
 void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object);
+/* The slab a bin's objects come from. */
+void heap_set_bin(struct heap *h, unsigned int bin, struct slab_header *s);
 /* left has come to 0. */
 void heap_free_more(struct heap *h, struct slab_header *s);
 /* What it has gathered for others goes to them. */

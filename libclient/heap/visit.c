@@ -36,6 +36,7 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->handle = spec->handle;
 	hp->key = spec->key;
 	hp->member = spec->member;
+	hp->is_private = spec->is_private;
 	hp->ids[0] = 1; /* the shelf's */
 	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
