@@ -104,6 +104,7 @@ static int frames_thread(struct parallel *p, void *arg, double *figure)
 					 .pool = 1, .failure = &failure };
 	int error = pages ? cpu_slot_register(0) : -ENOMEM;
 
+	alloc_prepare(&request);
 	if (pages != NULL)
 		memset(pages, 1, (args->bulk + 1ull) * sizeof(struct page *));
 	parallel_begin(p);

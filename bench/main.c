@@ -66,8 +66,8 @@ static void usage(FILE *to)
 	      "  --clients N    stress: processes at once (default 4)\n"
 	      "  --seconds S    stress: how long (default 10)\n\n"
 	      "  --one WORKLOAD --allocator ours|glibc|jemalloc|mimalloc|tcmalloc|arena|offset\n"
-	      "                 malloc: one workload in this process, for a profiler; a case's name\n"
-	      "                 is its workload's, arena and offset have those named shared-*\n"
+	      "                 malloc: one workload here, for a profiler, named as its case;\n"
+	      "                 arena and offset have those that begin with shared-\n"
 	      "  --ops N        of a thread of it (default: as in the suite)\n"
 	      "  --memory       its peak in bytes in the last figure; times mean nothing then\n\n"
 	      "suites:\n",

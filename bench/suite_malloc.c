@@ -5,9 +5,8 @@
  * Purpose     Each workload (malloc/) by ours, glibc and the distribution's jemalloc, mimalloc
  *             and tcmalloc, each in a process of its own, in turns. Then two processes on one
  *             heap, kernel calls in steady state, memory, and start-up.
- * Output      One line a peer; the goal stands at the peer it is asked against. Without mmb_malloc
- *             in the library, glibc's figures stand in our place, named so, and nothing has a
- *             goal.
+ * Output      One line a peer; the goal stands at the peer it is asked against. Where ours can't
+ *             run, glibc's figures stand in our place, named so, and nothing has a goal.
  * Not here    How memory is counted (malloc/memory.h), instructions (instructions.sh).
  */
 #include <math.h>

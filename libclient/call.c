@@ -228,9 +228,9 @@ int call_gone(struct mmb *mmb)
 	return -ENOTCONN;
 }
 
-static int transmit(struct mmb *mmb, struct call *c, size_t length, int fd)
+static int transmit(struct mmb *mmb, struct call *c, size_t length)
 {
-	struct wire_fds fds = { .fds = &fd, .nr = fd >= 0 };
+	const struct wire_fds fds = { .nr = 0 };
 	uint64_t deadline = call_now_ms() + c->timeout_ms;
 	struct pollfd p = { .fd = mmb->channel.sock, .events = POLLOUT };
 	int error;
@@ -279,32 +279,23 @@ static int enlist(struct channel *ch, struct call *c)
 	return error;
 }
 
-int call_try_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd)
+int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request)
 {
 	struct wire_packet head = { .method = c->method };
 	ssize_t length;
 	int error = enlist(&mmb->channel, c);
 
 	if (error)
-		return error;
+		return call_fail(mmb, c, error);
 	head.id = c->id;
 	length = wire_encode(&head, request, c->out, sizeof(c->out));
-	error = length < 0 ? (int)length : transmit(mmb, c, (size_t)length, fd);
-	if (!error)
-		return 0;
-	pthread_mutex_lock(&mmb->channel.lock);
-	LIST_REMOVE(c, link);
-	pthread_mutex_unlock(&mmb->channel.lock);
-	return error;
-}
-
-int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd)
-{
-	int error = call_try_send(mmb, c, request, fd);
-
+	error = length < 0 ? (int)length : transmit(mmb, c, (size_t)length);
 	if (!error)
 		return 0;
 	if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
 		error = call_gone(mmb);
+	pthread_mutex_lock(&mmb->channel.lock);
+	LIST_REMOVE(c, link);
+	pthread_mutex_unlock(&mmb->channel.lock);
 	return call_fail(mmb, c, error);
 }

@@ -78,15 +78,11 @@ struct call *call_get(struct mmb *mmb, int *error);
 int call_run(struct mmb *mmb, struct call *call, uint32_t method, const ProtobufCMessage *request);
 /* A request whose reply is Empty, from call_get to call_put. */
 int call_simple(struct mmb *mmb, uint32_t method, const ProtobufCMessage *request);
-/* As call_send(), below; failed, nothing is said and nothing is broken: the broker's last words may
- * still be there to be read. */
-int call_try_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request, int fd);
-/* The halves of call_run, for HELLO and ATTACH. fd: sent along, stays the caller's; -1: none. */
-int call_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request, int fd);
+/* The halves of call_run: several requests can be on their way at once. */
+int call_begin(struct mmb *mmb, struct call *call, uint32_t method,
+	       const ProtobufCMessage *request);
+int call_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request);
 int call_wait(struct mmb *mmb, struct call *call);
-/* Collects the reply to ATTACH, which was sent without waiting. Refused, the session can do
- * nothing and every call ends with the daemon's words. */
-int call_settle_attach(struct mmb *mmb);
 /* Closes descriptors of the reply that were not taken. */
 void call_put(struct mmb *mmb, struct call *call);
 /* The descriptors become the caller's if there are exactly nr; else -EPROTO. */

@@ -2,9 +2,9 @@
 /*
  * connection - opening and closing a session with the broker
  *
- * Purpose     mmb_open: socket, HELLO, userfaultfd, ATTACH sent without waiting: with HELLO where
- *             the process makes its userfaultfd itself, else when HELLO has brought the device. Its
- *             reply is collected by the first request, so a session costs one round trip.
+ * Purpose     mmb_open: socket, HELLO, userfaultfd, and ATTACH, which is not waited for: right
+ *             behind HELLO where the process makes its userfaultfd itself, else when HELLO has
+ *             brought the device. So a session costs one round trip.
  *             mmb_close: takes everything away in an order in which no thread can read what isn't
  *             there.
  * Invariants  See connection.h.
@@ -25,7 +25,7 @@
 #include "pool_heap.h"
 #include "socket.h"
 
-enum { OPERATION_TIMEOUT_MS = 30000 };
+enum { OPERATION_TIMEOUT_MS = 30000, ATTACH_BYTES = 64 };
 
 /* ---- life ---- */
 
@@ -68,7 +68,6 @@ void connection_put(struct mmb *mmb)
 	channel_fini(&mmb->channel);
 	pager_fini(&mmb->pager);
 	faultlog_unmap(mmb->log);
-	pthread_mutex_destroy(&mmb->attach_lock);
 	pthread_mutex_destroy(&mmb->lock);
 	free(mmb);
 }
@@ -108,35 +107,34 @@ void connection_wake_window(struct mmb *mmb, const struct window *w)
 
 /* ---- opening ---- */
 
-typedef int (*send_fn)(struct mmb *mmb, struct call *c, const ProtobufCMessage *request, int fd);
-
-/* Not waited for: call_settle_attach() collects the reply with the next request. */
-static int send_attach(struct mmb *mmb, send_fn send)
+/* Nobody waits for it: with id 0 it is answered only if it is refused, and whoever reads that ends
+ * the connection with the broker's words (reply.c). It can't be sent to a broker that has gone,
+ * which the next call says, after what the broker said before. */
+static int send_attach(struct mmb *mmb)
 {
 	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
-	struct call *c;
+	struct wire_packet head = { .method = MMB_METHOD_ATTACH };
+	uint8_t packet[ATTACH_BYTES];
+	ssize_t length;
 	int error;
 
-	c = call_get(mmb, &error);
-	if (!c)
-		return error;
 	request.uffd_features = mmb->uffd.features;
 	request.user_mode_only = mmb->uffd.user_mode_only;
-	c->method = MMB_METHOD_ATTACH;
-	error = send(mmb, c, &request.base, mmb->uffd.fd);
-	if (error) {
-		call_put(mmb, c);
-		return error;
-	}
-	mmb->attach = c;
-	return 0;
+	length = wire_encode(&head, &request.base, packet, sizeof(packet));
+	if (length < 0)
+		return fail((int)length, "mmb_open: ATTACH doesn't fit its packet");
+	error = wire_send(mmb->channel.sock, packet, (size_t)length,
+			  (struct wire_fds){ .fds = &mmb->uffd.fd, .nr = 1 }, 0);
+	if (!error || error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
+		return 0;
+	return fail(error, "the userfaultfd could not be sent to the broker (errno %d)", -error);
 }
 
 static int say_hello(struct mmb *mmb, struct call *c)
 {
 	Mmb__Wire__HelloRequest request = MMB__WIRE__HELLO_REQUEST__INIT;
 	char name[MMB_NAME_MAX + 1];
-	int error;
+	int error, sent = 0;
 
 	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
 	request.version_min = MMB_PROTOCOL_VERSION;
@@ -146,12 +144,13 @@ static int say_hello(struct mmb *mmb, struct call *c)
 	request.name = name;
 	request.own_userfaultfd = mmb->uffd.fd >= 0;
 	c->method = MMB_METHOD_HELLO;
-	error = call_send(mmb, c, &request.base, -1);
+	error = call_send(mmb, c, &request.base);
 	if (error)
 		return error;
 	if (mmb->uffd.fd >= 0)
-		send_attach(mmb, call_try_send);
-	return call_wait(mmb, c);
+		sent = send_attach(mmb);
+	error = call_wait(mmb, c);
+	return error ? error : sent;
 }
 
 /* The reply's descriptors, in the order in which they come. */
@@ -210,11 +209,12 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 {
 	int own[PROCESS_FDS] = { [PROCESS_SOCKET] = mmb->channel.sock, [PROCESS_UPCALLS] = -1,
 				 [PROCESS_KICK] = -1 };
+	bool attached = mmb->uffd.fd >= 0;
 	int error = 0;
 
 	if (fds->log >= 0)
 		mmb->log = faultlog_map(fds->log);
-	if (mmb->uffd.fd < 0)
+	if (!attached)
 		error = uffd_open(fds->device, &mmb->uffd);
 	if (fds->device >= 0)
 		close(fds->device);
@@ -226,7 +226,7 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 	mmb->entry = process_add(own, mmb->log);
 	if (!mmb->entry)
 		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
-	return mmb->attach ? 0 : send_attach(mmb, call_send);
+	return attached ? 0 : send_attach(mmb);
 }
 
 static struct mmb *connection_new(int sock, uint64_t timeout_ms)
@@ -242,7 +242,6 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 	mmb->uffd.fd = -1;
 	channel_init(&mmb->channel, sock);
 	pager_init(&mmb->pager);
-	pthread_mutex_init(&mmb->attach_lock, NULL);
 	pthread_mutex_init(&mmb->lock, NULL);
 	LIST_INIT(&mmb->windows);
 	LIST_INIT(&mmb->pools);
@@ -335,7 +334,6 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	}
 	channel_break(&mmb->channel, -ENOTCONN, "the connection was closed by mmb_close()");
 	pager_stop(&mmb->pager);
-	call_settle_attach(mmb);
 	close_handles(mmb);
 	if (mmb->entry)
 		process_del(mmb->entry);

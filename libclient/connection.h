@@ -27,7 +27,7 @@
 #include "uffd.h"
 #include "window.h"
 
-/* c: fixed after mmb_open   a: atomic   l: lock   t: attach_lock */
+/* c: fixed after mmb_open   a: atomic   l: lock */
 struct mmb {
 	uint32_t              generation;  /* (c) */
 	_Atomic uint32_t      refs;        /* (a) the application's, one a pool, region and call */
@@ -39,9 +39,6 @@ struct mmb {
 	struct mmb_fault_log *log;         /* (c) NULL: the daemon has none */
 	struct process_entry *entry;       /* (c) */
 	struct pager          pager;
-	pthread_mutex_t       attach_lock;
-	struct call          *attach;      /* (t) ATTACH, sent and not yet answered */
-	atomic_bool           attached;    /* (a) its answer was 0 */
 	pthread_mutex_t       lock;
 	struct window_list    windows;     /* (l) of regions */
 	struct pool_list      pools;       /* (l) */

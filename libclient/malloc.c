@@ -299,17 +299,27 @@ PUBLIC void mmb_free(void *p)
 
 /* ---- sizes ---- */
 
+/* The header of its unit; NULL: in no arena. */
+static inline const struct slab_header *header_of(uint64_t object)
+{
+	struct heap *h = heap_current;
+	uint64_t offset = object - h->base;
+	struct mmb_pool *pool;
+
+	/* Maps outlive their heaps: no need to enter. */
+	if (likely(offset < atomic_load_explicit(&h->open_length, memory_order_acquire)))
+		return h->map + (offset >> SLAB_UNIT_SHIFT);
+	pool = pool_heap_find(object);
+	return pool ? pool_heap_header(pool, object) : NULL;
+}
+
 PUBLIC size_t mmb_usable_size(const void *p)
 {
 	uint64_t object = (uintptr_t)p;
-	struct mmb_pool *pool = object ? pool_heap_find(object) : NULL;
-	const struct slab_header *s;
+	const struct slab_header *s = object ? header_of(object) : NULL;
 
-	if (!object)
-		return 0;
-	if (!pool)
-		return range_length(object);
-	s = pool_heap_header(pool, object);
+	if (!s)
+		return object ? range_length(object) : 0;
 	if (slab_kind(s) == SLAB_TAIL && s->back < SLAB_UNITS_MAX)
 		s -= s->back;
 	if (slab_kind(s) == SLAB_OBJECTS)

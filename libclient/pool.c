@@ -97,6 +97,8 @@ static int map_window(struct mmb_pool *pool, const Mmb__Wire__ArenaWindow *w, in
 	if (error)
 		return error;
 	error = runmap_add(&pool->runs, w->address, w->length);
+	if (!error && !pool_heap_add_window(pool, w->address, w->length))
+		error = fail(-ENOMEM, "this process has too many arena windows");
 	if (error)
 		arena_unuse(pool->mmb, w->address);
 	else
@@ -104,28 +106,44 @@ static int map_window(struct mmb_pool *pool, const Mmb__Wire__ArenaWindow *w, in
 	return error;
 }
 
+int pool_ask_arena_locked(struct mmb_pool *pool, struct call *c)
+{
+	Mmb__Wire__ArenaOpenRequest request = MMB__WIRE__ARENA_OPEN_REQUEST__INIT;
+
+	request.pool = pool->handle;
+	request.first = pool->nr_windows;
+	return call_begin(pool->mmb, c, MMB_METHOD_ARENA_OPEN, &request.base);
+}
+
+int pool_take_arena_locked(struct mmb_pool *pool, struct call *c, bool *more)
+{
+	const Mmb__Wire__ArenaOpenReply *reply;
+	int error = call_wait(pool->mmb, c);
+	size_t i;
+
+	if (error)
+		return error;
+	reply = (const void *)c->reply;
+	if (reply->n_windows != c->message.nr_fds)
+		return call_protocol_error(pool->mmb, "an arena window came without descriptor");
+	for (i = 0; !error && i < reply->n_windows; i++)
+		error = map_window(pool, reply->windows[i], c->message.fds[i]);
+	*more = !error && reply->n_windows && pool->nr_windows < reply->total;
+	return error;
+}
+
 /* One reply's windows; *more: there are others. */
 static int map_some_locked(struct mmb_pool *pool, bool *more)
 {
-	Mmb__Wire__ArenaOpenRequest request = MMB__WIRE__ARENA_OPEN_REQUEST__INIT;
-	const Mmb__Wire__ArenaOpenReply *reply;
 	struct call *c;
 	int error;
-	size_t i;
 
 	c = call_get(pool->mmb, &error);
 	if (!c)
 		return error;
-	request.pool = pool->handle;
-	request.first = pool->nr_windows;
-	error = call_run(pool->mmb, c, MMB_METHOD_ARENA_OPEN, &request.base);
-	reply = (const void *)c->reply;
-	if (!error && reply->n_windows != c->message.nr_fds)
-		error = call_protocol_error(pool->mmb, "an arena window came without descriptor");
-	for (i = 0; !error && i < reply->n_windows; i++)
-		error = map_window(pool, reply->windows[i], c->message.fds[i]);
+	error = pool_ask_arena_locked(pool, c);
 	if (!error)
-		*more = reply->n_windows && pool->nr_windows < reply->total;
+		error = pool_take_arena_locked(pool, c, more);
 	call_put(pool->mmb, c);
 	return error;
 }

@@ -47,10 +47,16 @@ struct mmb_pool {
 };
 LIST_HEAD(pool_list, mmb_pool);
 
+struct call;
+
 /* 0, or why this handle can't be used, with its sentence. */
 int  pool_check(const struct mmb_pool *pool);
 void pool_get(struct mmb_pool *pool);
 void pool_put(struct mmb_pool *pool);
+/* The halves of one ARENA_OPEN, so that others can be on their way at the same time. With map_lock
+ * held. *more: the pool has further windows. */
+int  pool_ask_arena_locked(struct mmb_pool *pool, struct call *c);
+int  pool_take_arena_locked(struct mmb_pool *pool, struct call *c, bool *more);
 /* Maps arena windows the pool has and this process hasn't. No lock is held. */
 int  pool_map_arena(struct mmb_pool *pool);
 

@@ -28,12 +28,12 @@ struct heap_window {
 	_Atomic uint64_t           length; /* (w) 0: free */
 	_Atomic uint64_t           base;   /* (w) */
 	_Atomic(struct mmb_pool *) pool;   /* (w) */
-	int                        fd;     /* (w) of the slab map: what a forked child closes */
+	_Atomic int                fd;     /* (w) of the slab map, -1: not mapped; a child closes it */
 };
 static struct heap_window windows[WINDOWS];
 static _Atomic uint32_t nr_windows; /* ever used */
 
-static bool list_window(struct mmb_pool *pool, const struct heap_view *view)
+bool pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length)
 {
 	uint32_t i;
 
@@ -41,10 +41,10 @@ static bool list_window(struct mmb_pool *pool, const struct heap_view *view)
 	for (i = 0; i < WINDOWS && windows[i].length; i++)
 		;
 	if (i < WINDOWS) {
-		windows[i].base = view->base;
+		windows[i].base = base;
 		windows[i].pool = pool;
-		windows[i].fd = view->fd;
-		atomic_store_explicit(&windows[i].length, view->length, memory_order_release);
+		windows[i].fd = -1;
+		atomic_store_explicit(&windows[i].length, length, memory_order_release);
 		if (i >= nr_windows)
 			nr_windows = i + 1;
 	}
@@ -61,10 +61,20 @@ static void unlist_windows(const struct mmb_pool *pool)
 	process_unlock();
 }
 
+/* So that a forked child closes it. */
+static void note_map(const struct mmb_pool *pool, const struct heap_view *view)
+{
+	process_lock();
+	for (uint32_t i = 0; i < nr_windows; i++)
+		if (windows[i].pool == pool && windows[i].base == view->base)
+			windows[i].fd = view->fd;
+	process_unlock();
+}
+
 void pool_heap_forget_all(void)
 {
 	for (uint32_t i = 0; i < nr_windows; i++) {
-		if (windows[i].length)
+		if (windows[i].length && windows[i].fd >= 0)
 			close(windows[i].fd);
 		windows[i].length = 0;
 	}
@@ -84,6 +94,8 @@ struct mmb_pool *pool_heap_find(uint64_t address)
 }
 
 /* ---- making ---- */
+
+static const struct stock_lease first_lease = { .units = 1, .count = 1 };
 
 static int map_view(struct mmb_pool *pool, const Mmb__Wire__SlabMapWindow *w, int fd)
 {
@@ -107,35 +119,35 @@ static int map_view(struct mmb_pool *pool, const Mmb__Wire__SlabMapWindow *w, in
 	}
 	madvise(view.map, bytes, MADV_DONTFORK);
 	error = heap_pool_add_view(hp, &view);
-	if (!error && !list_window(pool, &view))
-		error = fail(-ENOMEM, "this process has %d arena windows in use already", WINDOWS);
+	if (!error)
+		note_map(pool, &view);
 	return error;
 }
 
-/* One reply's windows; *more: there are others. */
-static int map_some_views(struct mmb_pool *pool, bool *more)
+static int ask_views(struct mmb_pool *pool, struct call *c)
 {
-	struct heap_pool *hp = pool->heap_making;
 	Mmb__Wire__SlabMapRequest request = MMB__WIRE__SLAB_MAP_REQUEST__INIT;
+
+	request.pool = pool->handle;
+	request.first = pool->heap_making->nr_views;
+	return call_begin(pool->mmb, c, MMB_METHOD_SLAB_MAP, &request.base);
+}
+
+/* One reply's windows; *more: there are others. */
+static int take_views(struct mmb_pool *pool, struct call *c, bool *more)
+{
 	const Mmb__Wire__SlabMapReply *reply;
-	struct call *c;
-	int error;
+	int error = call_wait(pool->mmb, c);
 	size_t i;
 
-	c = call_get(pool->mmb, &error);
-	if (!c)
+	if (error)
 		return error;
-	request.pool = pool->handle;
-	request.first = hp->nr_views;
-	error = call_run(pool->mmb, c, MMB_METHOD_SLAB_MAP, &request.base);
 	reply = (const void *)c->reply;
-	if (!error && reply->n_windows != c->message.nr_fds)
-		error = call_protocol_error(pool->mmb, "a slab map came without descriptor");
+	if (reply->n_windows != c->message.nr_fds)
+		return call_protocol_error(pool->mmb, "a slab map came without descriptor");
 	for (i = 0; !error && i < reply->n_windows; i++)
 		error = map_view(pool, reply->windows[i], c->message.fds[i]);
-	if (!error)
-		*more = reply->n_windows && hp->nr_views < reply->total;
-	call_put(pool->mmb, c);
+	*more = !error && reply->n_windows && pool->heap_making->nr_views < reply->total;
 	return error;
 }
 
@@ -148,6 +160,81 @@ static void unmap_views(struct heap_pool *hp)
 	}
 }
 
+/* The first lease, which comes with the maps. */
+static int take_lease(struct mmb_pool *pool, struct call *c)
+{
+	uint64_t address;
+	uint32_t nr = 0;
+	const struct unit_taking t = { &first_lease, pool->heap_making, &address, &nr };
+	int error = unit_take(pool, c, &t);
+
+	if (!error)
+		stock_fill(&pool->heap_making->stock, first_lease.units, &address, nr);
+	return error;
+}
+
+enum { ASK_ARENA, ASK_VIEWS, ASK_LEASE, ASK_ALL };
+
+/* Arena, maps and a first lease in one round trip. Without memory for the lease the heap is made
+ * all the same: what asked for it will be told why. */
+static int ask_all(struct mmb_pool *pool, bool *more)
+{
+	struct call *c[ASK_ALL] = { NULL };
+	bool more_arena = false, more_views = false;
+	int error = 0, i;
+
+	for (i = 0; i < ASK_ALL && !error; i++)
+		c[i] = call_get(pool->mmb, &error);
+	if (!error)
+		error = pool_ask_arena_locked(pool, c[ASK_ARENA]);
+	if (!error)
+		error = ask_views(pool, c[ASK_VIEWS]);
+	if (!error)
+		error = unit_ask(pool, c[ASK_LEASE], &first_lease);
+	/* A request that couldn't be sent has ended the connection, and with it the others. */
+	if (!error)
+		error = pool_take_arena_locked(pool, c[ASK_ARENA], &more_arena);
+	if (!error)
+		error = take_views(pool, c[ASK_VIEWS], &more_views);
+	if (!error) {
+		error = take_lease(pool, c[ASK_LEASE]);
+		error = error == -ENOMEM ? 0 : error;
+	}
+	for (i = 0; i < ASK_ALL && c[i]; i++)
+		call_put(pool->mmb, c[i]);
+	*more = more_arena || more_views;
+	return error;
+}
+
+/* Both have as many windows as one another; a round trip for each four. */
+static int ask_rest(struct mmb_pool *pool)
+{
+	bool more = true;
+	int error = 0;
+
+	while (!error && more) {
+		struct call *c = call_get(pool->mmb, &error);
+
+		if (c)
+			error = pool_ask_arena_locked(pool, c);
+		if (!error)
+			error = pool_take_arena_locked(pool, c, &more);
+		if (c)
+			call_put(pool->mmb, c);
+	}
+	for (more = true; !error && more;) {
+		struct call *c = call_get(pool->mmb, &error);
+
+		if (c)
+			error = ask_views(pool, c);
+		if (!error)
+			error = take_views(pool, c, &more);
+		if (c)
+			call_put(pool->mmb, c);
+	}
+	return error;
+}
+
 static int make_locked(struct mmb_pool *pool)
 {
 	const struct heap_pool_spec spec = {
@@ -156,20 +243,20 @@ static int make_locked(struct mmb_pool *pool)
 		.key = pool->key,
 		.member = pool->member,
 	};
-	bool more = true;
-	int error = 0;
+	bool more = false;
+	int error;
 
 	if (!pool->member || !(pool->key >> SLAB_SPAN_SHIFT))
 		return call_protocol_error(pool->mmb, "the pool came without number or key");
 	pool->heap_making = heap_pool_new(&spec);
 	if (!pool->heap_making)
 		return fail(-ENOMEM, "no memory for a heap");
-	while (!error && more)
-		error = map_some_views(pool, &more);
+	error = ask_all(pool, &more);
+	if (!error && more)
+		error = ask_rest(pool);
 	if (!error && !pool->heap_making->nr_views)
 		error = fail(-ENOMEM, "the pool has no memory for objects: its arena is empty");
 	if (error) {
-		unlist_windows(pool);
 		unmap_views(pool->heap_making);
 		heap_pool_free(pool->heap_making);
 	} else {
@@ -186,13 +273,11 @@ static struct heap_pool *heap_of(struct mmb_pool *pool)
 
 static int make(struct mmb_pool *pool)
 {
-	/* The arena first: the maps describe its windows. */
-	int error = pool_map_arena(pool);
+	/* What others of a shared pool leave is told by upcalls. */
+	int error = pool->is_private ? 0 : pager_start(pool->mmb);
 
-	if (error)
-		return error;
 	pthread_mutex_lock(&pool->map_lock);
-	if (!heap_of(pool))
+	if (!error && !heap_of(pool))
 		error = make_locked(pool);
 	pthread_mutex_unlock(&pool->map_lock);
 	return error;
@@ -242,10 +327,13 @@ struct heap *pool_heap_enter(struct mmb_pool *pool)
 	return h;
 }
 
-struct slab_header *pool_heap_header(const struct mmb_pool *pool, uint64_t address)
+struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address)
 {
-	const struct heap_pool *hp = atomic_load_explicit(&pool->heap, memory_order_acquire);
+	const struct heap_pool *hp;
 
+	if (!heap_of(pool) && make(pool))
+		return NULL;
+	hp = heap_of(pool);
 	return heap_header(heap_view_of(hp, address), address);
 }
 
@@ -287,10 +375,9 @@ void pool_heap_close(struct mmb_pool *pool)
 {
 	struct heap_pool *hp = heap_of(pool);
 
-	if (!hp)
-		return;
 	unlist_windows(pool);
-	heap_pool_close(hp);
+	if (hp)
+		heap_pool_close(hp);
 }
 
 void pool_heap_drain(struct mmb_pool *pool)

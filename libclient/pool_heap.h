@@ -5,9 +5,8 @@
  * Purpose     Joins heap/ to the connection: units by SLAB_LEASE and SLAB_RETURN, the slab maps,
  *             each thread's heap, and which pool an address belongs to.
  * Invariants  E1  A pool has a heap_pool from its first object on, until its last reference goes.
- *             E2  A window is listed once, by the handle that mapped its slab map first; another
- *                 handle on the same pool in this process shares that handle's heaps' owner ids
- *                 no more than another process would.
+ *             E2  Each handle lists the windows it has mapped. Two handles on one pool are two
+ *                 members: to each other they are as two processes.
  * Locking     pool.map_lock while the heap_pool is made and windows are added; the process lock for
  *             the list of windows, which is read without.
  * Not here    Hits (malloc.c), slabs (heap/).
@@ -27,8 +26,10 @@ struct slab_header;
 struct heap *pool_heap_enter(struct mmb_pool *pool);
 /* The open pool whose arena has the address; NULL: none. */
 struct mmb_pool *pool_heap_find(uint64_t address);
-/* The header of the address's unit. */
-struct slab_header *pool_heap_header(const struct mmb_pool *pool, uint64_t address);
+/* A window of the pool's arena is mapped. False: this process has too many. */
+bool pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length);
+/* The header of the address's unit; NULL with a sentence: its slab map can't be had. */
+struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address);
 /* What isn't in use goes back to the daemon. */
 void pool_heap_trim(struct mmb_pool *pool);
 /* From the pager. True: call again in a while. */

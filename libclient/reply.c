@@ -65,7 +65,8 @@ static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *p
 	return 0;
 }
 
-/* Packets that answer no request have id 0: a goodbye, or why this connection isn't wanted. */
+/* Packets that answer no call have id 0: a goodbye, why this connection isn't wanted, or why
+ * ATTACH, which nobody waits for, was refused: then the session can do nothing. */
 static void hear(struct mmb *mmb, struct call *me, const struct wire_packet *packet)
 {
 	char reason[ERROR_BYTES];
@@ -73,7 +74,8 @@ static void hear(struct mmb *mmb, struct call *me, const struct wire_packet *pac
 	wire_discard_fds(&me->message);
 	if (pager_hear(&mmb->pager, packet))
 		return;
-	if (packet->id || packet->method != MMB_METHOD_HELLO || packet->code >= 0) {
+	if (packet->id || packet->code >= 0 ||
+	    (packet->method != MMB_METHOD_HELLO && packet->method != MMB_METHOD_ATTACH)) {
 		call_protocol_error(mmb, "a reply answers no request");
 		return;
 	}
@@ -198,46 +200,17 @@ int call_wait(struct mmb *mmb, struct call *c)
 	return error ? call_fail(mmb, c, error) : unpack(mmb, c);
 }
 
-int call_settle_attach(struct mmb *mmb)
+int call_begin(struct mmb *mmb, struct call *c, uint32_t method, const ProtobufCMessage *request)
 {
-	struct channel *ch = &mmb->channel;
-	int error;
-
-	if (atomic_load_explicit(&mmb->attached, memory_order_acquire))
-		return 0;
-	pthread_mutex_lock(&mmb->attach_lock);
-	if (mmb->attach) {
-		error = call_wait(mmb, mmb->attach);
-		call_put(mmb, mmb->attach);
-		mmb->attach = NULL;
-		if (error)
-			channel_break(ch, error, mmb_error());
-		else
-			atomic_store_explicit(&mmb->attached, true, memory_order_release);
-	}
-	pthread_mutex_unlock(&mmb->attach_lock);
-	if (atomic_load_explicit(&mmb->attached, memory_order_acquire))
-		return 0;
-	pthread_mutex_lock(&ch->lock);
-	error = fail(ch->error, "%s", ch->reason);
-	pthread_mutex_unlock(&ch->lock);
-	return error;
+	c->method = method;
+	return call_send(mmb, c, request);
 }
 
 int call_run(struct mmb *mmb, struct call *c, uint32_t method, const ProtobufCMessage *request)
 {
-	int error;
+	int error = call_begin(mmb, c, method, request);
 
-	c->method = method;
-	error = call_send(mmb, c, request, -1);
-	if (error)
-		return error;
-	error = await_bytes(mmb, c);
-	if (error)
-		return call_fail(mmb, c, error);
-	/* Sent before this request, so its reply costs no round trip. */
-	error = call_settle_attach(mmb);
-	return error ? error : unpack(mmb, c);
+	return error ? error : call_wait(mmb, c);
 }
 
 int call_simple(struct mmb *mmb, uint32_t method, const ProtobufCMessage *request)

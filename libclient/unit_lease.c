@@ -14,44 +14,67 @@
 #include "grant.h"
 #include "heap/heap.h"
 
-static int believe(struct mmb_pool *pool, const struct stock_lease *want, uint64_t address)
+static int believe(struct mmb_pool *pool, const struct unit_taking *t, uint64_t address)
 {
-	const struct heap_pool *hp = atomic_load_explicit(&pool->heap, memory_order_acquire);
-	uint64_t last = address + (uint64_t)want->units * SLAB_UNIT_BYTES - 1;
-	const struct heap_view *view = heap_view_of(hp, address);
+	uint64_t last = address + (uint64_t)t->want->units * SLAB_UNIT_BYTES - 1;
+	const struct heap_view *view = heap_view_of(t->heap, address);
 
-	if (address % SLAB_UNIT_BYTES || !view || last < address || view != heap_view_of(hp, last))
+	if (address % SLAB_UNIT_BYTES || !view || last < address ||
+	    view != heap_view_of(t->heap, last))
 		return call_protocol_error(pool->mmb, "a lease lies outside the pool's arena");
+	return 0;
+}
+
+int unit_ask(struct mmb_pool *pool, struct call *c, const struct stock_lease *want)
+{
+	Mmb__Wire__SlabLeaseRequest request = MMB__WIRE__SLAB_LEASE_REQUEST__INIT;
+
+	request.pool = c->pool = pool->handle;
+	request.units = c->order = want->units;
+	request.count = want->count;
+	request.gfp = want->gfp;
+	return call_begin(pool->mmb, c, MMB_METHOD_SLAB_LEASE, &request.base);
+}
+
+int unit_take(struct mmb_pool *pool, struct call *c, const struct unit_taking *t)
+{
+	const Mmb__Wire__SlabLeaseReply *reply;
+	int error = call_wait(pool->mmb, c);
+
+	if (error)
+		return error;
+	reply = (const void *)c->reply;
+	if (!reply->n_addresses || reply->n_addresses > t->want->count)
+		return call_protocol_error(pool->mmb, "a wrong number of leases");
+	for (size_t i = 0; !error && i < reply->n_addresses; i++) {
+		error = believe(pool, t, reply->addresses[i]);
+		t->addresses[i] = reply->addresses[i];
+	}
+	if (error)
+		return error;
+	*t->nr = (uint32_t)reply->n_addresses;
+	arena_unpoison(t->addresses, *t->nr, (uint64_t)t->want->units * SLAB_UNIT_BYTES);
 	return 0;
 }
 
 static int lease(void *context, const struct stock_lease *want, uint64_t *addresses, uint32_t *nr)
 {
-	Mmb__Wire__SlabLeaseRequest request = MMB__WIRE__SLAB_LEASE_REQUEST__INIT;
-	const Mmb__Wire__SlabLeaseReply *reply;
 	struct mmb_pool *pool = context;
+	const struct unit_taking t = {
+		.want = want,
+		.heap = atomic_load_explicit(&pool->heap, memory_order_acquire),
+		.addresses = addresses,
+		.nr = nr,
+	};
 	struct call *c;
 	int error;
 
 	c = call_get(pool->mmb, &error);
 	if (!c)
 		return error;
-	request.pool = c->pool = pool->handle;
-	request.units = c->order = want->units;
-	request.count = want->count;
-	request.gfp = want->gfp;
-	error = call_run(pool->mmb, c, MMB_METHOD_SLAB_LEASE, &request.base);
-	reply = (const void *)c->reply;
-	if (!error && (!reply->n_addresses || reply->n_addresses > want->count))
-		error = call_protocol_error(pool->mmb, "a wrong number of leases");
-	for (size_t i = 0; !error && i < reply->n_addresses; i++) {
-		error = believe(pool, want, reply->addresses[i]);
-		addresses[i] = reply->addresses[i];
-	}
-	if (!error) {
-		*nr = (uint32_t)reply->n_addresses;
-		arena_unpoison(addresses, *nr, (uint64_t)want->units * SLAB_UNIT_BYTES);
-	}
+	error = unit_ask(pool, c, want);
+	if (!error)
+		error = unit_take(pool, c, &t);
 	call_put(pool->mmb, c);
 	return error;
 }
@@ -87,11 +110,15 @@ static void give(void *context, uint32_t units, const uint64_t *addresses, uint3
 	}
 }
 
-static void kick(void *context, bool now)
+static bool kick(void *context, bool now)
 {
 	struct mmb_pool *pool = context;
 
+	/* The first kick starts it. */
+	if (pager_start(pool->mmb))
+		return false;
 	pager_kick(pool->mmb, now);
+	return true;
 }
 
 struct stock_source unit_source(struct mmb_pool *pool)

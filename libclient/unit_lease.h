@@ -12,7 +12,21 @@
 
 #include "heap/stock.h"
 
+struct call;
+struct heap_pool;
 struct mmb_pool;
+
+/* What a reply to `want` is checked against and goes to. */
+struct unit_taking {
+	const struct stock_lease *want;
+	const struct heap_pool   *heap;
+	uint64_t                 *addresses; /* want->count of them */
+	uint32_t                 *nr;
+};
+
+/* The halves of one SLAB_LEASE, so that others can be on their way at the same time. */
+int unit_ask(struct mmb_pool *pool, struct call *c, const struct stock_lease *want);
+int unit_take(struct mmb_pool *pool, struct call *c, const struct unit_taking *t);
 
 struct stock_source unit_source(struct mmb_pool *pool);
 

@@ -54,7 +54,7 @@ bool allocator_prepared(const struct allocator *a)
 {
 	const char *preloaded = getenv("LD_PRELOAD");
 
-	return a->library == NULL || HAS_SANITIZER ||
+	return a->library == NULL ||
 	       (preloaded != NULL && strstr(preloaded, a->library) != NULL);
 }
 
@@ -63,12 +63,17 @@ static int is_loaded(struct dl_phdr_info *info, size_t bytes, void *library)
 	return strstr(info->dlpi_name, library) != NULL;
 }
 
+int allocator_possible(const struct allocator *a)
+{
+	if (HAS_SANITIZER && a->library != NULL)
+		return bench_because(BENCH_SKIP, "this build has a sanitizer's malloc");
+	return 0;
+}
+
 int allocator_check(const struct allocator *a)
 {
 	if (a->library == NULL)
 		return 0;
-	if (HAS_SANITIZER)
-		return bench_because(BENCH_SKIP, "this build has a sanitizer's malloc");
 	if (dl_iterate_phdr(is_loaded, (void *)a->library) == 0)
 		return bench_because(BENCH_SKIP, "%s can't be preloaded: package %s", a->library,
 				     a->package);

@@ -23,6 +23,8 @@ extern const struct allocator allocators[ALLOCATORS];
 const struct allocator *allocator_find(const char *name);
 /* In the environment of what is executed next. NULL: no library is preloaded. */
 void allocator_prepare(const struct allocator *a);
+/* 0, or BENCH_SKIP after bench_because(): a build with a sanitizer can't preload another malloc. */
+int allocator_possible(const struct allocator *a);
 /* 0: this process uses it. BENCH_SKIP after bench_because(). */
 int allocator_check(const struct allocator *a);
 /* The environment asks for it: if it isn't there, it can't be had. */

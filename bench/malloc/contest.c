@@ -82,9 +82,13 @@ static int run_worker(struct contest_job *job, int in, struct sample *out)
 
 static int run_piped(struct bench *b, const struct contest_args *args, struct sample *out)
 {
+	const struct allocator *a = allocator_find(args->allocator);
 	struct contest_job job = { .b = b, .args = args };
-	int ends[2], error;
+	int ends[2], error = a != NULL ? allocator_possible(a) : 0;
 
+	if (error != 0)
+		return error;
+	bench_because(0, "it ended without a word");
 	if (pipe(ends) != 0)
 		return bench_because(-errno, "pipe: %s", strerror(errno));
 	job.out = ends[1];

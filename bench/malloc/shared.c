@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/child.h"
@@ -16,7 +17,7 @@
 #include "malloc/run.h"
 
 enum { PROCESSES = 2, SLOTS = 2000, SCRIPT = 1 << 14, SMALLEST = 16, LARGEST = 512, PASSED = 64,
-       CHILD_MS = 60000 };
+       CHILD_MS = 60000, WHY = 300 };
 
 /* Seen by both processes. */
 struct stage {
@@ -176,8 +177,8 @@ static const struct shared_workload {
 	int (*work)(struct member *m, double *figure);
 	uint64_t ops, ops_quick;
 } workloads[] = {
-	{ "shared-pair-64", pair_work, 1000000, 20000 },
-	{ "shared-live-2000", live_work, 1000000, 20000 },
+	{ "shared-pair-64", pair_work, 3000000, 20000 },
+	{ "shared-live-2000", live_work, 3000000, 20000 },
 	{ "shared-pass-64", pass_work, 1000000, 20000 },
 };
 
@@ -201,6 +202,7 @@ static int finish_members(struct child *children, unsigned int nr, double *figur
 {
 	unsigned int first = nr == PROCESSES ? await_first(children) : 0;
 	int error = nr == PROCESSES ? 0 : -EAGAIN;
+	char why[WHY] = "";
 
 	*figure = 0;
 	for (unsigned int i = 0; i < nr; i++) {
@@ -212,9 +214,11 @@ static int finish_members(struct child *children, unsigned int nr, double *figur
 			kill(child->pid, SIGKILL);
 		ended = child_finish(child, CHILD_MS, &sample);
 		*figure += sample.v[0] / PROCESSES;
+		if (error == 0 && ended != 0)
+			snprintf(why, sizeof(why), "%s", bench_reason());
 		error = error != 0 ? error : ended;
 	}
-	return error;
+	return error != 0 && why[0] != 0 ? bench_because(error, "%s", why) : error;
 }
 
 static int run_members(const struct shared_workload *w, const struct shared_run *r,

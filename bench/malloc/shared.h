@@ -9,7 +9,7 @@
 #ifndef MMB_BENCH_MALLOC_SHARED_H
 #define MMB_BENCH_MALLOC_SHARED_H
 
-#include "malloc/shared_heap.h"
+#include "lib/shared_heap.h"
 
 /* One run: the mean of both processes' ns an operation in *figure. */
 struct shared_run {

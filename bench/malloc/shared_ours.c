@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "lib/bench.h"
-#include "malloc/shared_heap.h"
+#include "lib/shared_heap.h"
 #include "mmbroker.h"
 
 struct shared_pool {

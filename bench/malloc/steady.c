@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 
 #include "lib/bench.h"
-#include "malloc/kernel_calls.h"
+#include "lib/kernel_calls.h"
 #include "malloc/live_set.h"
 #include "malloc/workloads.h"
 

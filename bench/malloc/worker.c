@@ -11,18 +11,14 @@
 #include "lib/place.h"
 #include "malloc/allocators.h"
 #include "malloc/memory.h"
+#include "malloc/ours.h"
 #include "malloc/shared.h"
 #include "malloc/workloads.h"
-#ifdef HAVE_OURS
-#include "malloc/ours.h"
-#endif
 
 static const struct shared_heap *const heaps[] = {
 	&shared_heap_arena,
 	&shared_heap_offset,
-#ifdef HAVE_OURS
 	&shared_heap_ours,
-#endif
 };
 
 static int no_workload(const struct bench *b)
@@ -62,7 +58,6 @@ static int run_measured(const struct bench *b, struct run *r)
 
 static int run_ours(const struct bench *b, struct run *r)
 {
-#ifdef HAVE_OURS
 	int error;
 
 	r->workload = find_workload_ours(b->one);
@@ -75,9 +70,6 @@ static int run_ours(const struct bench *b, struct run *r)
 		ours_close(r);
 	}
 	return error;
-#else
-	return bench_because(BENCH_SKIP, "the library has no mmb_malloc");
-#endif
 }
 
 static int run_process(const struct bench *b, struct run *r)
@@ -110,7 +102,7 @@ static void run_again_prepared(const struct bench *b)
 	char self[PATH_MAX];
 	ssize_t nr;
 
-	if (a == NULL || allocator_prepared(a))
+	if (a == NULL || allocator_prepared(a) || allocator_possible(a) != 0)
 		return;
 	allocator_prepare(a);
 	/* Under valgrind, to execute the link itself would start valgrind. */

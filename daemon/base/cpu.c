@@ -13,7 +13,7 @@
 #include "base/check.h"
 #include "base/types.h"
 
-__thread int cpu_slot_self = CPU_SLOT_NONE;
+__thread unsigned int cpu_index_self;
 
 enum { SLOT_FREE, SLOT_TAKEN, SLOT_ONLINE };
 
@@ -34,7 +34,7 @@ static void raise_used(int used)
 
 int cpu_slot_register(int node)
 {
-	CHECK(cpu_slot_self == CPU_SLOT_NONE);
+	CHECK(this_cpu() == CPU_SLOT_NONE);
 	for (int i = 0; i < NR_CPU_SLOTS; i++) {
 		int expected = SLOT_FREE;
 
@@ -43,7 +43,7 @@ int cpu_slot_register(int node)
 		atomic_store(&slots.node[i], node);
 		raise_used(i + 1);
 		atomic_store(&slots.state[i], SLOT_ONLINE);
-		cpu_slot_self = i;
+		cpu_index_self = (unsigned int)i + 1;
 		return 0;
 	}
 	return -EAGAIN;
@@ -51,11 +51,11 @@ int cpu_slot_register(int node)
 
 void cpu_slot_unregister(void)
 {
-	int slot = cpu_slot_self;
+	int slot = this_cpu();
 
 	if (slot == CPU_SLOT_NONE)
 		return;
-	cpu_slot_self = CPU_SLOT_NONE;
+	cpu_index_self = 0;
 	atomic_store(&slots.state[slot], SLOT_FREE);
 }
 

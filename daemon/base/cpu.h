@@ -13,7 +13,9 @@
 
 enum { NR_CPU_SLOTS = 64, CPU_SLOT_NONE = -1 };
 
-extern __thread int cpu_slot_self;
+/* Slot + 1 of the calling thread, 0 if it has none. The daemon's code is never part of a shared
+ * object: one instruction, without an offset to load first. */
+extern __thread unsigned int cpu_index_self __attribute__((tls_model("local-exec")));
 
 /* Takes a slot for the calling thread; -EAGAIN if all are taken. `node`: its NUMA node. */
 int cpu_slot_register(int node);
@@ -25,10 +27,17 @@ int cpu_slot_online(int slot);
 /* Slots ever used: 0 .. n-1. */
 int cpu_slots_used(void);
 
+/* Index of the calling thread in arrays of NR_CPU_SLOTS + 1, whose first entry is that of threads
+ * without a slot. */
+static inline unsigned int cpu_index(void)
+{
+	return cpu_index_self;
+}
+
 /* The calling thread's slot, or CPU_SLOT_NONE. */
 static inline int this_cpu(void)
 {
-	return cpu_slot_self;
+	return (int)cpu_index_self - 1;
 }
 
 #endif

@@ -83,10 +83,12 @@ bool workqueue_add(struct workqueue *queue, struct work *work)
 	if (list_empty(&work->link)) {
 		list_add_tail(&work->link, &queue->items);
 		queue->nr_added++;
-		pthread_cond_signal(&queue->wanted);
 		added = true;
 	}
 	mutex_unlock(&queue->lock);
+	/* Under the lock the thread would wake only to wait for it. */
+	if (added)
+		pthread_cond_signal(&queue->wanted);
 	return added;
 }
 

@@ -41,7 +41,8 @@ enum {
 static_assert(OBJTABLE_CHUNK_BYTES == PAGE_SIZE << CHUNK_ORDER, "a chunk is one block");
 
 /* Never more than that of a node's base stock becomes the daemon's own. */
-static const uint64_t own_span_bytes = 4ull << 30;
+/* Beyond the 4 GiB, a pair of pageblocks for the next section to share a page of tables with. */
+static const uint64_t own_span_bytes = (4ull << 30) + (2 * PAGEBLOCK_SIZE);
 
 /* Pool 0: the daemon's own memory. Its root lies in memory that memblock allocated at boot, and
  * stays reserved. */
@@ -90,6 +91,15 @@ static uint64_t host_frames(int node, enum stock_kind kind)
 	return host_memory_read(os_node, &memory) ? 0 : memory.available >> PAGE_SHIFT;
 }
 
+/* Whether memory that is advised to huge pages gets them. */
+static bool host_has_huge_shmem(void)
+{
+	enum shmem_huge mode = shmem_huge_mode();
+
+	return mode == SHMEM_HUGE_ALWAYS || mode == SHMEM_HUGE_WITHIN_SIZE ||
+	       mode == SHMEM_HUGE_ADVISE || mode == SHMEM_HUGE_FORCE;
+}
+
 static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct refusal *why)
 {
 	struct stock_request want = {
@@ -99,6 +109,7 @@ static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct ref
 		.mode = broker.hold ? STOCK_HOLD : STOCK_ACCOUNT,
 		.reserve = node_share(bytes, node),
 		.available = host_frames(node, kind),
+		.quick = !host_has_huge_shmem(),
 	};
 	const char *key = kind == STOCK_HUGE ? "memory.reserve_huge" : "memory.reserve";
 	int r = stock_init(&want);
@@ -390,6 +401,13 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	return r ? refuse(why, r, "a thread can't be started: %s", strerror(-r)) : 0;
 }
 
+static const char *lock_text(const struct stock_snapshot *s)
+{
+	if (s->hold && !s->locked)
+		return ", not locked against swap (needs CAP_IPC_LOCK or a higher LimitMEMLOCK)";
+	return s->bare ? ", being locked against swap" : "";
+}
+
 static void log_stocks(void)
 {
 	struct stock_snapshot s;
@@ -404,10 +422,7 @@ static void log_stocks(void)
 				 kind == STOCK_HUGE ? "huge" : "base",
 				 (unsigned long long)(s.reserve >> 8),
 				 s.hold ? "held" : "counted only",
-				 s.hold && !s.locked
-					 ? ", not locked against swap (needs CAP_IPC_LOCK or "
-					   "a higher LimitMEMLOCK)"
-					 : "");
+				 lock_text(&s));
 		}
 	}
 	if (!huge)

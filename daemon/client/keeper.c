@@ -17,6 +17,8 @@
 #include "client/hugetlb_audit.h"
 #include "client/session.h"
 #include "mm/balance/tick.h"
+#include "mm/phys/node.h"
+#include "mm/phys/stock.h"
 #include "mm/phys/zone_audit.h"
 #include "mm/space/lane.h"
 #include "os/os.h"
@@ -24,6 +26,7 @@
 /* Allocations that fail one after the other don't flood those who share the pool. */
 enum { PRESSURE_NS = 100 * 1000 * 1000 };
 enum { TICK_NS = 1000 * 1000 * 1000, REFILL_STEPS = 64, LOW_ZONES = 16 };
+enum { SETTLE_STEPS = 4 }; /* some milliseconds: a zone that gets low waits so long */
 
 /* l: lock */
 static struct {
@@ -155,6 +158,29 @@ static void tick(void)
 		;
 }
 
+/* Start-up took memory that is still to be locked against the host's swap. */
+static bool has_to_settle(void)
+{
+	struct stock_snapshot s;
+	bool more = false;
+
+	for (int node = 0; node < nr_nodes; node++)
+		more |= stock_snapshot(node, STOCK_BASE, &s) && s.bare && s.locked;
+	return more;
+}
+
+static void log_settled(void)
+{
+	struct stock_snapshot s;
+
+	for (int node = 0; node < nr_nodes; node++)
+		if (stock_snapshot(node, STOCK_BASE, &s))
+			log_emit(s.bare ? LOG_WARNING : LOG_INFO, "stock_locked",
+				 "node %d: %llu MiB of the base stock are locked against swap%s",
+				 node, (unsigned long long)((s.held - s.bare) >> 8),
+				 s.bare ? ", the rest is not: LimitMEMLOCK ends there" : "");
+}
+
 static void wait_for_work(uint64_t next_ns)
 {
 	struct timespec until = { .tv_sec = (time_t)(next_ns / TICK_NS),
@@ -167,13 +193,22 @@ static void wait_for_work(uint64_t next_ns)
 static void *keeper_main(void *unused)
 {
 	uint64_t next_ns = os->now_ns() + TICK_NS;
+	bool settling = has_to_settle();
 
 	cpu_slot_register(0);
 	mutex_lock(&keeper.lock);
 	for (;;) {
-		wait_for_work(next_ns);
+		if (!settling)
+			wait_for_work(next_ns);
 		if (keeper.stopping)
 			break;
+		if (settling) {
+			mutex_unlock(&keeper.lock);
+			settling = balance_settle(SETTLE_STEPS);
+			if (!settling)
+				log_settled();
+			mutex_lock(&keeper.lock);
+		}
 		while (keeper.nr_low) {
 			uint32_t id = keeper.low[--keeper.nr_low];
 

@@ -164,6 +164,9 @@ static void discard_input(struct connection *c)
 		.discard = closer_discard,
 	};
 
+	/* What comes from now on would be unread at the close, and reset the connection. */
+	if (shutdown(c->sock, SHUT_RD))
+		return;
 	for (int i = 0; i < DISCARDED_PACKETS_MAX; i++) {
 		ssize_t got = wire_recv(c->sock, &m, MSG_DONTWAIT);
 

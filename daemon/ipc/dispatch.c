@@ -70,6 +70,10 @@ int request_reply(struct request *r, const ProtobufCMessage *reply, struct wire_
 
 int reply_empty(struct request *r)
 {
+	if (!r->packet.id) {
+		r->replied = true; /* nobody waits for good news that says nothing */
+		return 0;
+	}
 	return request_reply(r, NULL, (struct wire_fds){ 0 });
 }
 

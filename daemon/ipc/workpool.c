@@ -38,18 +38,21 @@ void job_queue_init(struct job_queue *queue)
 	queue->nr_running = 0;
 }
 
-/* Restores O1 after the queue gained or lost a job. */
-static void queue_settle_locked(struct workpool *pool, struct job_queue *queue)
+/* Restores O1 after the queue gained or lost a job; true: a thread is wanted, to be woken best when
+ * the lock is free. */
+static bool queue_settle_locked(struct workpool *pool, struct job_queue *queue)
 {
 	bool wants = !list_empty(&queue->jobs) && queue->nr_running < pool->share;
 
 	mutex_assert_held(&pool->lock);
 	if (!wants) {
 		list_del(&queue->ready);
-	} else if (list_empty(&queue->ready)) {
-		list_add_tail(&queue->ready, &pool->ready);
-		pthread_cond_signal(&pool->wanted);
+		return false;
 	}
+	if (!list_empty(&queue->ready))
+		return false;
+	list_add_tail(&queue->ready, &pool->ready);
+	return true;
 }
 
 /* The next queue in turn, with one job taken off it; NULL when there is none. */
@@ -64,7 +67,8 @@ static struct job_queue *take_job_locked(struct workpool *pool, struct job **out
 	list_del(&(*out)->link);
 	queue->nr_running++;
 	list_del(&queue->ready);
-	queue_settle_locked(pool, queue);
+	if (queue_settle_locked(pool, queue))
+		pthread_cond_signal(&pool->wanted);
 	return queue;
 }
 
@@ -86,7 +90,8 @@ static void *work_thread_run(void *arg)
 			job->run(job, self->lane);
 			mutex_lock(&pool->lock);
 			queue->nr_running--;
-			queue_settle_locked(pool, queue);
+			if (queue_settle_locked(pool, queue))
+				pthread_cond_signal(&pool->wanted);
 			mutex_unlock(&pool->lock);
 			job->release(job);
 			mutex_lock(&pool->lock);
@@ -162,10 +167,14 @@ void workpool_free(struct workpool *pool)
 
 void workpool_submit(struct workpool *pool, struct job_queue *queue, struct job *job)
 {
+	bool wanted;
+
 	mutex_lock(&pool->lock);
 	list_add_tail(&job->link, &queue->jobs);
-	queue_settle_locked(pool, queue);
+	wanted = queue_settle_locked(pool, queue);
 	mutex_unlock(&pool->lock);
+	if (wanted)
+		pthread_cond_signal(&pool->wanted);
 }
 
 void workpool_latency(const struct workpool *pool, struct histogram *into)

@@ -102,7 +102,7 @@ struct heap_pool {
 	struct heap_view    views[HEAP_VIEWS];
 	struct stock        stock;
 	pthread_mutex_t     lock;
-	bool                can_visit; /* (c) */
+	atomic_bool         can_visit; /* (a) the process is registered for asym_heavy() */
 	bool                closed;    /* (l) */
 	LIST_HEAD(, heap)   heaps;     /* (l) */
 	uint64_t            ids[HEAP_THREADS / 64]; /* (l) taken numbers */

@@ -33,9 +33,9 @@ uint32_t size_of_bin(unsigned int bin)
 
 uint32_t size_slab_units(uint32_t object)
 {
-	uint32_t units = 1;
+	uint32_t units = (object + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
 
-	while (units * (uint32_t)SLAB_UNIT_BYTES < object * (uint32_t)SLAB_OBJECTS_MIN)
-		units *= 2;
+	while (units * (uint32_t)SLAB_UNIT_BYTES % object > units * (uint32_t)SLAB_UNIT_BYTES / 8)
+		units++;
 	return units;
 }

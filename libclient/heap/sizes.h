@@ -6,8 +6,7 @@
  *             up to 128, then eight classes a doubling up to 256 KiB.
  * Invariants  S1  Above 128 bytes an object is at most 1/8 larger than what was asked for.
  *             S2  A size of 16 bytes and more is a multiple of 16, and so is every object's place.
- *             S3  Slabs are powers of two of units and hold eight objects or more; less than 1/8 of
- *                 a slab is left over.
+ *             S3  A slab is as few units as leave at most 1/8 of it over: 8 of them at most.
  * Source      The spacing is that of most allocators with size classes (first: P. R. Wilson et
  *             al., "Dynamic Storage Allocation: A Survey", section 3.6, segregated fits).
  */
@@ -22,7 +21,6 @@
 enum {
 	SIZE_TABLE_MAX = 1024,     /* up to here a table tells */
 	SIZE_SLAB_MAX = 256 << 10, /* larger objects are runs of units */
-	SLAB_OBJECTS_MIN = 8,
 };
 
 extern const uint8_t size_table[SIZE_TABLE_MAX / 8 + 1];

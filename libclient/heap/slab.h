@@ -38,7 +38,7 @@
 #endif
 
 enum {
-	SLAB_SPAN_SHIFT = 21, /* the largest slab is 2 MiB, and each is aligned to its size */
+	SLAB_SPAN_SHIFT = 21, /* no slab crosses a multiple of 2 MiB */
 	SLAB_NO_OWNER = 0,
 };
 #define SLAB_HOT_CLOSED 1ull /* slabs that are nobody's current one */

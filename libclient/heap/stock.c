@@ -32,7 +32,7 @@ void stock_kick(struct stock *stock)
 {
 	if (!atomic_load_explicit(&stock->kicked, memory_order_relaxed) &&
 	    !atomic_exchange(&stock->kicked, true))
-		stock->source.kick(stock->source.context, false);
+		atomic_store(&stock->kicked, stock->source.kick(stock->source.context, false));
 }
 
 /* K1 */
@@ -131,18 +131,11 @@ static uint32_t batch_locked(struct stock *stock, uint32_t units)
 	return count ? count : 1;
 }
 
-/* Into the lists; 0 or a negative errno. */
-static int lease(struct stock *stock, uint32_t units, uint32_t count)
+void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
 {
-	struct stock_lease want = { .units = units, .count = count };
-	uint64_t spans[STOCK_BATCH_UNITS];
-	uint32_t nr = 0, i;
-	int error;
+	uint32_t i;
 
 	atomic_fetch_add_explicit(&stock->nr_leases, 1, memory_order_relaxed);
-	error = stock->source.lease(stock->source.context, &want, spans, &nr);
-	if (error)
-		return error;
 	for (i = 0; i < nr; i++)
 		mark_units(stock, spans[i], units, heap_shelf_id(stock->pool));
 	pthread_mutex_lock(&stock->lock);
@@ -152,7 +145,20 @@ static int lease(struct stock *stock, uint32_t units, uint32_t count)
 	pthread_mutex_unlock(&stock->lock);
 	if (i < nr)
 		give(stock, units, spans + i, nr - i);
-	return 0;
+}
+
+/* Into the lists; 0 or a negative errno. */
+static int lease(struct stock *stock, uint32_t units, uint32_t count)
+{
+	struct stock_lease want = { .units = units, .count = count };
+	uint64_t spans[STOCK_BATCH_UNITS];
+	uint32_t nr = 0;
+	int error;
+
+	error = stock->source.lease(stock->source.context, &want, spans, &nr);
+	if (!error)
+		stock_fill(stock, units, spans, nr);
+	return error;
 }
 
 uint64_t stock_take(struct stock *stock, uint32_t units)
@@ -179,8 +185,7 @@ uint64_t stock_take(struct stock *stock, uint32_t units)
 			break;
 	}
 	if (low) {
-		atomic_store(&stock->kicked, true);
-		stock->source.kick(stock->source.context, true);
+		atomic_store(&stock->kicked, stock->source.kick(stock->source.context, true));
 	}
 	return span;
 }

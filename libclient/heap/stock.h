@@ -6,8 +6,8 @@
  *             aren't needed for a while go back.
  * Invariants  K1  A span in stock is nobody's slab: the kind of its headers is SLAB_NONE and their
  *                 owner the process's shelf, so that a survivor finds them after our death.
- *             K2  A span on list n has n units; where n is a power of two it is aligned to its
- *                 size, and so are its halves.
+ *             K2  A span on list n has n units and is aligned to the power of two that holds them,
+ *                 so that it crosses a multiple of 2 MiB only if it is larger.
  * Locking     stock.lock; no request to the daemon is made under it.
  * Not here    Messages (source.c).
  */
@@ -40,8 +40,8 @@ struct stock_source {
 		     uint32_t *nr);
 	/* Takes nr spans of so many units back. */
 	void (*give)(void *context, uint32_t units, const uint64_t *addresses, uint32_t nr);
-	/* heap_pool_tick() should be called: in a while, or now. */
-	void (*kick)(void *context, bool now);
+	/* heap_pool_tick() should be called: in a while, or now. False: nobody will. */
+	bool (*kick)(void *context, bool now);
 };
 
 /* l: stock.lock */
@@ -71,6 +71,8 @@ int  stock_init(struct stock *stock, const struct stock_source *source, struct h
 void stock_fini(struct stock *stock);
 /* A span of so many units; 0: none to be had, sentence recorded. */
 uint64_t stock_take(struct stock *stock, uint32_t units);
+/* Fresh leases, whoever asked for them. */
+void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr);
 /* A span that nobody uses any more (K1 is made true here). */
 void stock_put(struct stock *stock, uint64_t address, uint32_t units);
 /* Once in a while: what was not needed since the last time goes back. True: there is more left. */

@@ -36,7 +36,6 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->key = spec->key;
 	hp->member = spec->member;
 	hp->ids[0] = 1; /* the shelf's */
-	hp->can_visit = asym_register();
 	pthread_mutex_init(&hp->lock, NULL);
 	LIST_INIT(&hp->heaps);
 	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
@@ -201,10 +200,18 @@ void heap_pool_drain(struct heap_pool *hp)
 	stock_flush(&hp->stock);
 }
 
+/* In a process with threads this takes milliseconds: not before it is needed. */
+static void prepare_visits(struct heap_pool *hp)
+{
+	if (!atomic_load_explicit(&hp->can_visit, memory_order_relaxed))
+		atomic_store_explicit(&hp->can_visit, asym_register(), memory_order_relaxed);
+}
+
 bool heap_pool_tick(struct heap_pool *hp)
 {
 	bool more;
 
+	prepare_visits(hp);
 	/* What comes up while we work kicks again. */
 	atomic_store(&hp->stock.kicked, false);
 	pthread_mutex_lock(&hp->lock);
@@ -219,6 +226,7 @@ bool heap_pool_tick(struct heap_pool *hp)
 
 void heap_pool_trim(struct heap_pool *hp)
 {
+	prepare_visits(hp);
 	pthread_mutex_lock(&hp->lock);
 	visit_all_locked(hp, true);
 	tidy_shelf_locked(hp);

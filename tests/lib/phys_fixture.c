@@ -26,6 +26,7 @@ static void start_stock(int node, enum stock_kind kind, uint64_t mib)
 		.mode = current.mode,
 		.reserve = mib * FRAMES_PER_MIB,
 		.available = mib * FRAMES_PER_MIB,
+		.quick = current.quick,
 	};
 
 	if (!mib)

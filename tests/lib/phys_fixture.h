@@ -18,6 +18,7 @@ struct phys_setup {
 	uint64_t        base_mib, huge_mib; /* reserve of each node; 0: none */
 	enum stock_mode mode;
 	bool            no_metadata;       /* metadata is not charged */
+	bool            quick;             /* of stock_request */
 };
 void phys_start(const struct phys_setup *setup);
 void phys_stop(void);

@@ -112,7 +112,9 @@ static void refuse(struct answer *a, int code, const char *words)
 
 static void answer_empty(struct fake_broker *b, struct answer *a)
 {
-	send_answer(a, NULL);
+	/* With id 0 only a refusal is an answer. */
+	if (a->head.id)
+		send_answer(a, NULL);
 }
 
 static int memory(const char *name, size_t bytes)

@@ -91,6 +91,35 @@ static void contradicting_requests_are_refused(void)
 	end();
 }
 
+/* The answers are the same; what no pageset may answer still goes the long way. */
+static void prepared_requests_hit_the_pageset(void)
+{
+	struct alloc_request request = request_of(GFP_MOVABLE, 0);
+	struct page         *page, *again;
+
+	begin(1, 64, 32);
+	alloc_prepare(&request);
+	EXPECT_EQ(alloc_pages(&request, &page), 0);
+	EXPECT_EQ(page_session(page), 7);
+	free_pages(page, 0);
+	EXPECT_EQ(page_session(page), 0);
+	EXPECT_EQ(alloc_pages(&request, &again), 0);
+	EXPECT(again == page);
+	EXPECT_EQ(pg_load(again), pg_word(PG_ALLOCATED, 0, MIGRATE_MOVABLE));
+	EXPECT_EQ(page_session(again), 7);
+	free_pages(again, 0);
+	inject_arm(INJECT_ALLOC_PAGES, 1, -ENOMEM);
+	EXPECT_EQ(alloc_pages(&request, &page), -ENOMEM);
+	inject_arm(NR_INJECT_POINTS, 0, 0);
+	request.gfp = GFP_MOVABLE | GFP_RECLAIMABLE;
+	alloc_prepare(&request);
+	EXPECT_EQ(alloc_pages(&request, &page), -EINVAL);
+	request = request_of(GFP_KERNEL, MAX_ORDER + 1);
+	alloc_prepare(&request);
+	EXPECT_EQ(alloc_pages(&request, &page), -EINVAL);
+	end();
+}
+
 static void nowait_uses_only_what_is_present(void)
 {
 	struct fake_os_calls before, after;
@@ -550,6 +579,7 @@ static const struct test_case cases[] = {
 	{ "flags are those of the public interface", flags_are_those_of_the_public_interface },
 	{ "every order is aligned to its size", every_order_is_aligned_to_its_size },
 	{ "contradicting requests are refused", contradicting_requests_are_refused },
+	{ "prepared requests hit the pageset", prepared_requests_hit_the_pageset },
 	{ "NOWAIT uses only what is present", nowait_uses_only_what_is_present },
 	{ "zeroed runs read zero", zeroed_runs_read_zero },
 	{ "the pool grows until its address range is full",

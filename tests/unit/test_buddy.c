@@ -220,13 +220,13 @@ static void highatomic_is_kept_for_who_may_use_it(void)
 	phys_stop();
 }
 
-static void bulk_gives_distinct_blocks_of_one_order(void)
+static void bulk_gives_enough_in_few_pieces(void)
 {
 	struct bulk_request request = { .order = 1, .nr = 100, .type = MIGRATE_MOVABLE };
 	struct list_head    list = LIST_HEAD_INIT(list);
 	struct zone *zone;
 	struct page *page, *next;
-	unsigned int nr = 0;
+	unsigned int nr = 0, pieces = 0;
 
 	phys_start(&(struct phys_setup){ .base_mib = 64 });
 	zone = zone_of(16, 1);
@@ -234,15 +234,18 @@ static void bulk_gives_distinct_blocks_of_one_order(void)
 	EXPECT_EQ(buddy_alloc_bulk_locked(zone, &request, &list), 100);
 	EXPECT_EQ(zone_free_pages_nr(zone), 312);
 	list_for_each_entry(page, &list, lru) {
-		EXPECT_EQ(pg_load(page), pg_word(PG_PCP, 1, MIGRATE_MOVABLE));
-		EXPECT(is_aligned(page_to_pfn(page), 2));
-		nr++;
+		EXPECT_EQ(pg_state(page), PG_PCP);
+		EXPECT(pg_order(page) >= 1);
+		EXPECT(is_aligned(page_to_pfn(page), 1u << pg_order(page)));
+		nr += 1u << (pg_order(page) - 1);
+		pieces++;
 	}
 	EXPECT_EQ(nr, 100);
+	EXPECT_EQ(pieces, 3); /* 64, 32 and 4 */
 	request.nr = 1000;
 	EXPECT_EQ(buddy_alloc_bulk_locked(zone, &request, &list), 156);
 	list_for_each_entry_safe(page, next, &list, lru)
-		buddy_free_locked(zone, page, 1);
+		buddy_free_locked(zone, page, pg_order(page));
 	mutex_unlock(&zone->lock);
 	EXPECT_EQ(nr_free_blocks(zone, PAGEBLOCK_ORDER), 1);
 	phys_zone_end(zone);
@@ -278,7 +281,7 @@ static const struct test_case cases[] = {
 	{ "pageblocks of special types don't merge with others",
 	  pageblocks_of_special_types_do_not_merge_with_others },
 	{ "HIGHATOMIC is kept for who may use it", highatomic_is_kept_for_who_may_use_it },
-	{ "bulk gives distinct blocks of one order", bulk_gives_distinct_blocks_of_one_order },
+	{ "bulk gives enough in few pieces", bulk_gives_enough_in_few_pieces },
 	{ "any frame leads to its head", any_frame_leads_to_its_head },
 };
 TEST_MAIN(cases)

@@ -21,11 +21,13 @@ static void slot_is_taken_and_left(void)
 	EXPECT_EQ(this_cpu(), CPU_SLOT_NONE);
 	EXPECT_EQ(cpu_slot_register(3), 0);
 	EXPECT_EQ(this_cpu(), 0);
+	EXPECT_EQ(cpu_index(), 1);
 	EXPECT_EQ(cpu_slot_node(0), 3);
 	EXPECT(cpu_slot_online(0));
 	EXPECT_EQ(cpu_slots_used(), 1);
 	cpu_slot_unregister();
 	EXPECT_EQ(this_cpu(), CPU_SLOT_NONE);
+	EXPECT_EQ(cpu_index(), 0);
 	EXPECT(!cpu_slot_online(0));
 	EXPECT_EQ(cpu_slots_used(), 1);
 	cpu_slot_unregister();

@@ -30,18 +30,25 @@ static void stop(struct zone *zone)
 	phys_stop();
 }
 
+static struct page *hit(struct zone *zone, unsigned int order, enum migratetype type)
+{
+	struct pcp_want want = pcp_want_of(zone, order, type);
+
+	return pcp_alloc_hit(&want);
+}
+
 static void what_was_freed_last_is_granted_first(void)
 {
 	struct zone *zone = start(2);
 	struct page *page = rmqueue(zone, 0, MIGRATE_MOVABLE, 0);
 	struct page *other = rmqueue(zone, 0, MIGRATE_MOVABLE, 0);
 
-	EXPECT(pcp_free_hit(zone, other, 0));
-	EXPECT(pcp_free_hit(zone, page, 0));
+	EXPECT(pcp_free_hit(other, 0, pg_load(other)));
+	EXPECT(pcp_free_hit(page, 0, pg_load(page)));
 	EXPECT_EQ(pg_state(page), PG_PCP);
-	EXPECT(pcp_alloc_hit(zone, 0, MIGRATE_MOVABLE) == page);
+	EXPECT(hit(zone, 0, MIGRATE_MOVABLE) == page);
 	EXPECT_EQ(pg_load(page), pg_word(PG_ALLOCATED, 0, MIGRATE_MOVABLE));
-	EXPECT(pcp_alloc_hit(zone, 0, MIGRATE_MOVABLE) == other);
+	EXPECT(hit(zone, 0, MIGRATE_MOVABLE) == other);
 	free_unref_page(zone, page, 0);
 	free_unref_page(zone, other, 0);
 	stop(zone);
@@ -57,8 +64,8 @@ static void types_and_orders_have_their_own_lists(void)
 
 		EXPECT(page != NULL);
 		free_unref_page(zone, page, orders[i]);
-		EXPECT(pcp_alloc_hit(zone, orders[i], MIGRATE_RECLAIMABLE) == NULL);
-		EXPECT(pcp_alloc_hit(zone, orders[i], MIGRATE_UNMOVABLE) == page);
+		EXPECT(hit(zone, orders[i], MIGRATE_RECLAIMABLE) == NULL);
+		EXPECT(hit(zone, orders[i], MIGRATE_UNMOVABLE) == page);
 		free_unref_page(zone, page, orders[i]);
 	}
 	EXPECT_EQ(pcp_class_of(4), -1);
@@ -206,6 +213,107 @@ static void frames_of_special_pageblocks_pass_the_pagesets(void)
 	stop(zone);
 }
 
+/* Each free goes to the zone it came from, whatever zone the thread freed to before. */
+static void frees_find_their_zone_when_it_changes(void)
+{
+	struct zone *zones[2] = { start(2), phys_zone(0, 32) };
+	struct page *pages[2];
+
+	for (int i = 0; i < 2; i++) {
+		enum grow_failure why;
+
+		EXPECT_EQ(zone_grow(zones[i], 0, &why), 0);
+		pages[i] = rmqueue(zones[i], 0, MIGRATE_MOVABLE, 0);
+	}
+	for (int i = 0; i < 10; i++) {
+		int at = i % 2;
+
+		free_unref_page(zones[at], pages[at], 0);
+		EXPECT(hit(zones[at], 0, MIGRATE_MOVABLE) == pages[at]);
+		EXPECT(page_zone(pages[at]) == zones[at]);
+	}
+	free_unref_page(zones[0], pages[0], 0);
+	free_unref_page(zones[1], pages[1], 0);
+	pcp_drain_all(zones[1]);
+	EXPECT_EQ(zone_free_pages_nr(zones[1]), zones[1]->managed);
+	EXPECT(pcp_nr_frames(zones[0]) > 0);
+	phys_zone_end(zones[1]);
+	stop(zones[0]);
+}
+
+/* What the thread used last has no zone any more, then another one's. */
+static void a_pageset_outlives_its_zone(void)
+{
+	struct zone      *zone = start(2), *next;
+	struct page      *page = rmqueue(zone, 0, MIGRATE_MOVABLE, 0);
+	struct pcp       *pcp = pcp_of_this_cpu(zone);
+	enum grow_failure why;
+
+	free_unref_page(zone, page, 0);
+	phys_zone_end(zone);
+	EXPECT_EQ(pcp->zone_id, PCP_UNUSED);
+	next = phys_zone(0, 32);
+	EXPECT_EQ(zone_grow(next, 0, &why), 0);
+	EXPECT(pcp_of_this_cpu(next) == NULL);
+	page = rmqueue(next, 0, MIGRATE_MOVABLE, 0);
+	EXPECT(pcp_of_this_cpu(next) == pcp);
+	EXPECT_EQ(pcp->zone_id, next->id);
+	EXPECT_EQ(pcp->classes[0].nr_alloc, 1);
+	free_unref_page(next, page, 0);
+	EXPECT(hit(next, 0, MIGRATE_MOVABLE) == page);
+	free_unref_page(next, page, 0);
+	stop(next);
+}
+
+/* In either direction, and in none, everything merges again. */
+static void runs_of_frees_come_back_whole(void)
+{
+	enum { NR = 3000 };
+	static struct page *pages[NR];
+	struct zone        *zone = start(16);
+
+	for (int way = 0; way < 3; way++) {
+		for (int i = 0; i < NR; i++)
+			pages[i] = rmqueue(zone, 0, MIGRATE_MOVABLE, 0);
+		for (int i = 0; i < NR; i++) {
+			int at = way == 0 ? i : way == 1 ? NR - 1 - i : i * 1009 % NR;
+
+			free_unref_page(zone, pages[at], 0);
+		}
+		phys_expect_valid();
+		pcp_drain_all(zone);
+		EXPECT_EQ(zone_free_pages_nr(zone), zone->managed);
+		EXPECT_EQ(zone_nr_empty_blocks(zone), 16);
+	}
+	stop(zone);
+}
+
+/* A burst of one type doesn't push everything of another out. */
+static void an_overflow_takes_from_every_type(void)
+{
+	enum { NR = 400 };
+	static struct page *pages[2][NR];
+	struct zone        *zone = start(16);
+	struct pcp_class   *class;
+
+	for (int type = 0; type < 2; type++)
+		for (int i = 0; i < NR; i++)
+			pages[type][i] = rmqueue(zone, 0, (enum migratetype)type, 0);
+	pcp_drain_all(zone);
+	pcp_decay(zone);
+	class = &pcp_of_this_cpu(zone)->classes[0];
+	class->high = class->high_min;
+	for (int i = 0; i < NR; i++)
+		for (int type = 0; type < 2; type++)
+			free_unref_page(zone, pages[type][i], 0);
+	EXPECT(!list_empty(&class->lists[MIGRATE_UNMOVABLE]));
+	EXPECT(!list_empty(&class->lists[MIGRATE_MOVABLE]));
+	EXPECT(class->nr_out > 0);
+	pcp_drain_all(zone);
+	EXPECT_EQ(zone_free_pages_nr(zone), zone->managed);
+	stop(zone);
+}
+
 /* ---- several CPUs and visitors at once ---- */
 
 enum { NR_OWNERS = 3, NR_ROUNDS = 4000, NR_HELD = 40 };
@@ -296,6 +404,10 @@ static const struct test_case cases[] = {
 	{ "full pagesets overflow to the buddy", full_pagesets_overflow_to_the_buddy },
 	{ "frames of special pageblocks pass the pagesets",
 	  frames_of_special_pageblocks_pass_the_pagesets },
+	{ "frees find their zone when it changes", frees_find_their_zone_when_it_changes },
+	{ "a pageset outlives its zone", a_pageset_outlives_its_zone },
+	{ "runs of frees come back whole", runs_of_frees_come_back_whole },
+	{ "an overflow takes from every type", an_overflow_takes_from_every_type },
 	{ "visitors and owners agree", visitors_and_owners_agree },
 };
 TEST_MAIN(cases)

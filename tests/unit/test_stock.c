@@ -5,6 +5,7 @@
 #include "mm/phys/stock.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "base/inject.h"
 #include "lib/fake_os.h"
@@ -210,6 +211,127 @@ static void a_refill_that_fails_can_be_repeated(void)
 	phys_stop();
 }
 
+/* ---- start-up that only takes, and locks later ---- */
+
+static const struct phys_setup quick = {
+	.base_mib = 64, .mode = STOCK_HOLD, .no_metadata = true, .quick = true
+};
+
+static uint64_t locked_bytes(void)
+{
+	struct fake_os_counts counts;
+
+	fake_os_count(&counts);
+	return counts.locked;
+}
+
+static void a_quick_start_takes_all_and_locks_it_later(void)
+{
+	struct fake_os_calls calls;
+	struct stock_snapshot s;
+	uint64_t              before = locked_bytes();
+
+	phys_start(&quick);
+	s = look(STOCK_BASE);
+	EXPECT_EQ(s.held, s.reserve - s.slack);
+	EXPECT_EQ(fake_os_used(0, false) - meta_bytes(), s.held << PAGE_SHIFT);
+	/* One block tells whether locking is allowed. */
+	EXPECT(s.locked);
+	EXPECT_EQ(s.bare, s.held - PAGEBLOCK_PAGES);
+	EXPECT_EQ(locked_bytes() - before, PAGEBLOCK_SIZE);
+	fake_os_calls(&calls);
+	EXPECT_EQ(calls.populate_huge, 0);
+	phys_expect_valid();
+	while (stock_settle_step(0, STOCK_BASE))
+		phys_expect_valid();
+	s = look(STOCK_BASE);
+	EXPECT_EQ(s.bare, 0);
+	EXPECT_EQ(locked_bytes() - before, s.held << PAGE_SHIFT);
+	EXPECT(!stock_settle_step(0, STOCK_BASE));
+	phys_stop();
+}
+
+/* Taken before its turn, a block is given up without having been locked, and locking never fills
+ * it again. */
+static void what_is_handed_over_early_is_never_locked(void)
+{
+	struct stock_snapshot s;
+	struct section       *r;
+	uint64_t              before = locked_bytes();
+
+	phys_start(&quick);
+	r = region_of(STOCK_BASE, 32);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, r->nr_frames), 0);
+	EXPECT(stock_settle_step(0, STOCK_BASE));
+	EXPECT_EQ(stock_take(0, STOCK_BASE, r->nr_frames), 0);
+	EXPECT_EQ(populate(r, 32), 0);
+	phys_expect_valid();
+	while (stock_settle_step(0, STOCK_BASE))
+		;
+	s = look(STOCK_BASE);
+	EXPECT_EQ(s.bare, 0);
+	EXPECT_EQ(s.held, s.reserve - s.present);
+	EXPECT_EQ(locked_bytes() - before, s.held << PAGE_SHIFT);
+	phys_expect_valid();
+	EXPECT_EQ(os->punch(r->fd, 0, 32 << 20), 0);
+	stock_put(0, STOCK_BASE, r->nr_frames);
+	stock_uncommit(0, STOCK_BASE, r->nr_frames);
+	while (stock_refill_step(0, STOCK_BASE) > 0)
+		;
+	s = look(STOCK_BASE);
+	EXPECT_EQ(s.held, s.reserve - s.slack);
+	EXPECT_EQ(locked_bytes() - before, s.held << PAGE_SHIFT);
+	section_remove(r);
+	phys_stop();
+}
+
+/* What could not be locked is held all the same, and can be taken. */
+static void a_limit_on_locking_costs_nothing_else(void)
+{
+	struct stock_snapshot s;
+
+	phys_start(&quick);
+	inject_arm(INJECT_LOCK, 5, -ENOMEM);
+	while (stock_settle_step(0, STOCK_BASE))
+		;
+	inject_arm(NR_INJECT_POINTS, 0, 0);
+	EXPECT(!stock_settle_step(0, STOCK_BASE));
+	s = look(STOCK_BASE);
+	EXPECT(!s.locked);
+	EXPECT(s.bare > 0);
+	EXPECT_EQ(s.held, s.reserve - s.slack);
+	phys_expect_valid();
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(stock_take(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(look(STOCK_BASE).present, 30 * PAGEBLOCK_PAGES);
+	stock_put(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES);
+	stock_uncommit(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES);
+	phys_stop();
+}
+
+static void *settle(void *arg)
+{
+	while (stock_settle_step(0, STOCK_BASE))
+		;
+	return arg;
+}
+
+static void takers_and_the_locker_agree(void)
+{
+	pthread_t thread;
+
+	phys_start(&quick);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(pthread_create(&thread, NULL, settle, NULL), 0);
+	for (int i = 0; i < 30; i++)
+		EXPECT_EQ(stock_take(0, STOCK_BASE, PAGEBLOCK_PAGES), 0);
+	pthread_join(thread, NULL);
+	stock_put(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES);
+	stock_uncommit(0, STOCK_BASE, 30 * PAGEBLOCK_PAGES);
+	phys_expect_valid();
+	phys_stop();
+}
+
 static const struct test_case cases[] = {
 	{ "commit is refused at the limit", commit_is_refused_at_the_limit },
 	{ "a node without a stock admits nothing", a_node_without_a_stock_admits_nothing },
@@ -221,5 +343,10 @@ static const struct test_case cases[] = {
 	{ "all that was committed can be taken", all_that_was_committed_can_be_taken },
 	{ "a full host gives way to what is held", a_full_host_gives_way_to_what_is_held },
 	{ "a refill that fails can be repeated", a_refill_that_fails_can_be_repeated },
+	{ "a quick start takes all and locks it later",
+	  a_quick_start_takes_all_and_locks_it_later },
+	{ "what is handed over early is never locked", what_is_handed_over_early_is_never_locked },
+	{ "a limit on locking costs nothing else", a_limit_on_locking_costs_nothing_else },
+	{ "takers and the locker agree", takers_and_the_locker_agree },
 };
 TEST_MAIN(cases)

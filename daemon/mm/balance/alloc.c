@@ -271,9 +271,9 @@ static int finish(const struct alloc_context *ac, struct page *page)
 /* The calling CPU's pageset of the nearest zone. */
 static struct page *try_pageset(const struct alloc_context *ac)
 {
-	if (ac->flags & ALLOC_HIGHATOMIC)
-		return NULL;
-	return pcp_alloc_hit(ac->zones[0], ac->request->order, ac->type);
+	struct pcp_want want = pcp_want_of(ac->zones[0], ac->request->order, ac->type);
+
+	return ac->flags & ALLOC_HIGHATOMIC ? NULL : pcp_alloc_hit(&want);
 }
 
 static int fail(const struct alloc_context *ac, enum alloc_failure_kind kind)

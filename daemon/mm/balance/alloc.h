@@ -72,34 +72,34 @@ struct alloc_request {
 	uint32_t                 pool;
 	uint64_t                 deadline_ns; /* os->now_ns(): NOFAIL waits until then */
 	struct alloc_failure    *failure;     /* filled on failure; may be NULL */
+	struct pcp_want          hit;         /* alloc_prepare() */
 };
 
-/* What alloc_pages() does when the nearest pageset has no such block, or the flags ask for more. */
-int alloc_pages_miss(const struct alloc_request *request, struct page **out);
-
-/* Requests that a hit on the preferred node's pageset answers completely: nothing to zero, no
- * contradiction, no test that wants a failure. */
-static inline struct page *alloc_pages_hit(const struct alloc_request *request)
+/* Finds out once what the nearest pageset can answer completely: nothing to zero, no contradiction.
+ * Optional, for who takes many blocks one by one; after any change above it is done anew. */
+static inline void alloc_prepare(struct alloc_request *request)
 {
 	enum migratetype type = request->gfp & GFP_MOVABLE ? MIGRATE_MOVABLE : MIGRATE_UNMOVABLE;
-	struct zone     *zone;
+	const uint32_t   plain = GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY | GFP_THISNODE;
+	uint64_t         nodes = request->nodes ? request->nodes : UINT64_MAX;
+	struct zone     *zone = NULL;
 
-	if (request->gfp & ~(uint32_t)(GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY | GFP_THISNODE))
-		return NULL;
-	if (atomic_load_explicit(&inject_armed, memory_order_relaxed))
-		return NULL;
-	DCHECK((uint32_t)request->node < MAX_NUMNODES);
-	zone = request->zones->normal[request->node];
-	if (!zone || (request->nodes && !(request->nodes & 1ull << request->node)))
-		return NULL;
-	return pcp_alloc_hit(zone, request->order, type);
+	if (!(request->gfp & ~plain) && (uint32_t)request->node < MAX_NUMNODES &&
+	    nodes & 1ull << request->node)
+		zone = request->zones->normal[request->node];
+	request->hit = pcp_want_of(zone, request->order, type);
 }
 
-/* One block of 2^order frames. 0; -EINVAL for a request that can never be right; -ENOMEM. */
-static inline int alloc_pages(const struct alloc_request *request, struct page **out)
-{
-	struct page *page = alloc_pages_hit(request);
+/* What alloc_pages() does when the nearest pageset has no such block, or it was not prepared. */
+int alloc_pages_miss(const struct alloc_request *request, struct page **out);
 
+/* One block of 2^order frames. 0; -EINVAL for a request that can never be right; -ENOMEM. */
+pcp_hot int alloc_pages(const struct alloc_request *request, struct page **out)
+{
+	struct page *page = NULL;
+
+	if (likely(!atomic_load_explicit(&inject_armed, memory_order_relaxed)))
+		page = pcp_alloc_hit(&request->hit);
 	if (unlikely(!page))
 		return alloc_pages_miss(request, out);
 	page_set_owner(page, request->session, request->pool);
@@ -110,12 +110,14 @@ static inline int alloc_pages(const struct alloc_request *request, struct page *
 /* Up to nr blocks; returns how many, at least 1, or a negative errno if none. */
 int alloc_pages_bulk(const struct alloc_request *request, unsigned int nr, struct page **pages);
 /* The daemon's own block. CHECKs that it was granted, and with that order. */
-static inline void free_pages(struct page *page, unsigned int order)
+pcp_hot void free_pages(struct page *page, unsigned int order)
 {
-	CHECK((pg_load(page) & 0xff) == pg_word(PG_ALLOCATED, order, (enum migratetype)0));
+	uint32_t word = pg_load(page);
+
+	CHECK((word & 0xff) == pg_word(PG_ALLOCATED, order, (enum migratetype)0));
 	page_clear_owner(page);
-	if (unlikely(!pcp_free_hit(page_zone(page), page, order)))
-		free_unref_page(page_zone(page), page, order);
+	if (unlikely(!pcp_free_hit(page, order, word)))
+		free_unref_page_miss(page_zone(page), page, order);
 }
 
 /* ---- frees that clients ask for: nothing in them is true until checked. Runs that belong to a

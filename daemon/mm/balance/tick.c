@@ -96,6 +96,17 @@ bool balance_refill(unsigned int max_steps)
 	return more;
 }
 
+bool balance_settle(unsigned int max_steps)
+{
+	bool more = false;
+
+	for (int node = 0; node < nr_nodes && !more; node++)
+		do
+			more = stock_settle_step(node, STOCK_BASE);
+		while (more && --max_steps);
+	return more;
+}
+
 uint64_t balance_trim(struct zone *zone)
 {
 	pcp_drain_all(zone);

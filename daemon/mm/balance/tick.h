@@ -18,6 +18,9 @@ void balance_zone(struct zone *zone);
 uint64_t balance_tick(void);
 /* At most max_steps pageblocks in all; true if there is more to do. */
 bool balance_refill(unsigned int max_steps);
+/* Start-up in hold mode, continued: locks at most max_steps pageblocks that were only taken; true
+ * if there is more to do. */
+bool balance_settle(unsigned int max_steps);
 /* Everything empty in this zone goes back now, pagesets included (trim). Returns frames. */
 uint64_t balance_trim(struct zone *zone);
 

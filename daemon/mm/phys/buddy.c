@@ -111,16 +111,12 @@ unsigned int buddy_alloc_bulk_locked(struct zone *zone, const struct bulk_reques
 		unsigned int keep = order + floor_log2(request->nr - nr), got;
 		struct page *page = rmqueue_any(zone, order, min_t(unsigned int, keep, MAX_ORDER),
 						request->type, request->flags, &got);
-		unsigned int pieces;
 
 		if (!page)
 			break;
-		pieces = 1u << (got - order);
-		for (unsigned int i = 0; i < pieces; i++, page += 1u << order) {
-			pg_store(page, pg_word(PG_PCP, order, request->type));
-			list_add_tail(&page->lru, list);
-		}
-		nr += pieces;
+		pg_store(page, pg_word(PG_PCP, got, request->type));
+		list_add_tail(&page->lru, list);
+		nr += 1u << (got - order);
 	}
 	return nr;
 }

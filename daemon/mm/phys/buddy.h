@@ -26,7 +26,8 @@ struct bulk_request {
 	unsigned int     order, nr, flags;
 	enum migratetype type;
 };
-/* Up to nr blocks, in state PG_PCP, to the tail of list; returns how many. */
+/* Up to nr blocks to the tail of list, still in the larger pieces they were found in: each is
+ * PG_PCP with its own order. Returns how many blocks of the order asked for that makes. */
 unsigned int buddy_alloc_bulk_locked(struct zone *zone, const struct bulk_request *request,
 				     struct list_head *list);
 /* The block must be on no list, in whatever state its head is. */

@@ -26,13 +26,47 @@ static const struct pcp_limits {
 	{ 63, 126, 2048 }, { 32, 64, 512 }, { 16, 32, 256 }, { 8, 16, 128 }, { 1, 2, 8 },
 };
 
+static struct pcp no_pcp = { .zone_id = PCP_UNUSED };
+
+struct pcp_slot pcp_slots[NR_CPU_SLOTS + 1] = {
+	[0 ... NR_CPU_SLOTS] = { .last = &no_pcp },
+};
+
+/* Pagesets whose zone has ended, by slot (P4). */
+static pthread_mutex_t unused_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct pcp     *unused[NR_CPU_SLOTS]; /* unused_mutex */
+
+static struct pcp *pop_unused(int cpu)
+{
+	struct pcp *pcp;
+
+	pthread_mutex_lock(&unused_mutex);
+	pcp = unused[cpu];
+	if (pcp)
+		unused[cpu] = pcp->next;
+	pthread_mutex_unlock(&unused_mutex);
+	return pcp;
+}
+
+static void push_unused(int cpu, struct pcp *pcp)
+{
+	atomic_store_explicit(&pcp->zone_id, PCP_UNUSED, memory_order_relaxed);
+	pthread_mutex_lock(&unused_mutex);
+	pcp->next = unused[cpu];
+	unused[cpu] = pcp;
+	pthread_mutex_unlock(&unused_mutex);
+}
+
+/* For the calling thread's slot. */
 static struct pcp *pcp_new(struct zone *zone)
 {
-	struct pcp *pcp = aligned_alloc(alignof(struct pcp), sizeof(*pcp));
+	struct pcp *pcp = pop_unused(this_cpu());
 
 	if (!pcp)
+		pcp = aligned_alloc(alignof(struct pcp), sizeof(*pcp));
+	if (!pcp)
 		return NULL;
-	*pcp = (struct pcp){ .zone = zone };
+	*pcp = (struct pcp){ .zone = zone, .zone_id = zone->id };
 	for (int i = 0; i < PCP_CLASSES; i++) {
 		struct pcp_class *class = &pcp->classes[i];
 
@@ -56,15 +90,19 @@ void pcp_init(void)
 			 "membarrier is refused: every frame takes the zone lock");
 }
 
-/* The calling thread's pageset, made if need be. */
+/* The calling thread's pageset, made if need be, and from now on the one that frees try first. */
 static struct pcp *pcp_get(struct zone *zone)
 {
 	struct pcp *pcp = pcp_of_this_cpu(zone);
 
-	if (pcp || this_cpu() < 0 || !has_asym)
-		return pcp;
-	pcp = pcp_new(zone);
-	atomic_store_explicit(&zone->pcp[this_cpu() + 1], pcp, memory_order_release);
+	if (!pcp && (this_cpu() == CPU_SLOT_NONE || !has_asym))
+		return NULL;
+	if (!pcp) {
+		pcp = pcp_new(zone);
+		atomic_store_explicit(&zone->pcp[cpu_index()], pcp, memory_order_release);
+	}
+	if (pcp)
+		pcp_slots[cpu_index()].last = pcp;
 	return pcp;
 }
 
@@ -90,12 +128,29 @@ static unsigned int refill_nr(const struct zone *zone, const struct pcp_class *c
 	return (unsigned int)max_t(uint64_t, nr, 1);
 }
 
-/* One block for the caller and, if the zone has them, more for the list. */
+/* Cuts pieces from the buddy into blocks of 2^order, in the order of memory, at list's end. */
+static void cut_pieces(struct list_head *pieces, unsigned int order, struct list_head *list)
+{
+	struct page *piece, *next;
+
+	list_for_each_entry_safe(piece, next, pieces, lru) {
+		const uint32_t word = pg_load(piece), end = 1u << pg_word_order(word);
+		const uint32_t cut = pg_word(PG_PCP, order, pg_word_type(word));
+
+		for (uint32_t at = 0; at < end; at += 1u << order) {
+			pg_store(piece + at, cut);
+			list_add_tail(&piece[at].lru, list);
+		}
+	}
+}
+
+/* One block for the caller and, if the zone has them, more for the list. The zone lock is held
+ * while pieces are found, not while they are cut. */
 static struct page *refill(struct pcp *pcp, int index, const struct bulk_request *want)
 {
 	struct pcp_class   *class = &pcp->classes[index];
 	struct bulk_request request = *want;
-	struct list_head   *list = &class->lists[want->type];
+	struct list_head    pieces = LIST_HEAD_INIT(pieces), *list = &class->lists[want->type];
 	struct page        *page = NULL;
 	uint64_t            nr_free;
 	unsigned int        nr;
@@ -108,9 +163,10 @@ static struct page *refill(struct pcp *pcp, int index, const struct bulk_request
 	class->free_at_refill = (uint32_t)nr_free;
 	request.nr = refill_nr(pcp->zone, class, want->order);
 	mutex_lock(&pcp->zone->lock);
-	nr = buddy_alloc_bulk_locked(pcp->zone, &request, list);
+	nr = buddy_alloc_bulk_locked(pcp->zone, &request, &pieces);
 	mutex_unlock(&pcp->zone->lock);
 	if (nr) {
+		cut_pieces(&pieces, want->order, list);
 		page = list_first_entry(list, struct page, lru);
 		list_del(&page->lru);
 		pg_store(page, pg_word(PG_ALLOCATED, want->order, want->type));
@@ -136,68 +192,104 @@ static void take_top(struct pcp_class *class, struct list_head *out)
 	pcp_add_events(&class->nr_out, 1);
 }
 
-/* Moves up to nr blocks from the lists, coldest first and from all types in turn, to `out`. */
+/* Moves up to nr blocks from the end of a list, as they are, to that of `out`; returns how many. */
+static uint32_t cut_tail(struct list_head *list, uint32_t nr, struct list_head *out)
+{
+	struct list_head *first = list, *last = list->prev, *before = last;
+	uint32_t          taken = 0;
+
+	while (taken < nr && before != list) {
+		first = before;
+		before = before->prev;
+		taken++;
+	}
+	if (!taken)
+		return 0;
+	before->next = list;
+	list->prev = before;
+	first->prev = out->prev;
+	out->prev->next = first;
+	last->next = out;
+	out->prev = last;
+	return taken;
+}
+
+/* Moves up to nr blocks from the lists, coldest first and as many from each type, to `out`. */
 static void take_cold(struct pcp_class *class, uint32_t nr, struct list_head *out)
 {
-	uint32_t taken = 0, empty = 0;
+	uint32_t left = min_t(uint32_t, nr, pcp_count(class)), taken = 0;
 
-	for (int type = 0; taken < nr && empty < MIGRATE_PCPTYPES;
-	     type = (type + 1) % MIGRATE_PCPTYPES) {
-		struct list_head *list = &class->lists[type];
-		struct page      *page;
+	while (taken < left) {
+		uint32_t types = 0, share;
 
-		if (list_empty(list)) {
-			empty++;
-			continue;
-		}
-		empty = 0;
-		page = list_last_entry(list, struct page, lru);
-		list_del(&page->lru);
-		list_add_tail(&page->lru, out);
-		taken++;
+		for (int type = 0; type < MIGRATE_PCPTYPES; type++)
+			types += !list_empty(&class->lists[type]);
+		share = max_t(uint32_t, (left - taken) / types, 1);
+		for (int type = 0; type < MIGRATE_PCPTYPES && taken < left; type++)
+			taken += cut_tail(&class->lists[type], share, out);
 	}
 	pcp_set_count(class, pcp_count(class) - taken);
 	pcp_add_events(&class->nr_out, taken);
 }
 
-/* Adjoining frames [pfn, end) of one pageblock, heads of 2^order each, as few large blocks. */
-static void free_run_locked(struct zone *zone, uint32_t pfn, uint32_t end, unsigned int order)
+/* Adjoining frames [pfn, end) of one pageblock, heads of 2^order each, become few large blocks,
+ * each PG_PCP with its order, at the end of `out`. */
+static void join_run(uint32_t pfn, uint32_t end, unsigned int order, struct list_head *out)
 {
 	while (pfn < end) {
+		struct page *page = pfn_to_page(pfn);
 		unsigned int large = order;
 
 		while (is_aligned(pfn, 2u << large) && pfn + (2u << large) <= end)
 			large++;
 		for (uint32_t i = 1u << order; i < 1u << large; i += 1u << order)
-			pg_store(pfn_to_page(pfn + i), pg_word(PG_TAIL, 0, 0));
-		buddy_free_locked(zone, pfn_to_page(pfn), large);
+			pg_store(page + i, pg_word(PG_TAIL, 0, 0));
+		pg_store(page, pg_word(PG_PCP, large, 0));
+		list_add_tail(&page->lru, out);
 		pfn += 1u << large;
 	}
 }
 
-/* Blocks of one order on a private list go to the buddy; returns frames. Neighbours on the list
- * that are neighbours in memory, as after a sequential free, are merged without the lists. */
-static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, unsigned int order)
+/* Neighbours on the list that are neighbours in memory, as after a sequential free in either
+ * direction, are joined; returns frames. */
+static uint64_t join_neighbours(struct list_head *list, unsigned int order, struct list_head *out)
 {
-	struct page *page, *next;
-	uint32_t     start = 0, end = 0;
-	uint64_t     frames = 0;
+	const uint32_t size = 1u << order;
+	struct page   *page, *next;
+	uint32_t       start = 0, end = 0;
+	uint64_t       frames = 0;
 
-	if (list_empty(list))
-		return 0;
-	mutex_lock(&zone->lock);
 	list_for_each_entry_safe(page, next, list, lru) {
 		uint32_t pfn = page_to_pfn(page);
 
-		__builtin_prefetch(next);
-		if (pfn != end || is_aligned(pfn, PAGEBLOCK_PAGES)) {
-			free_run_locked(zone, start, end, order);
+		if (pfn == end && !is_aligned(pfn, PAGEBLOCK_PAGES)) {
+			end += size;
+		} else if (pfn + size == start && !is_aligned(start, PAGEBLOCK_PAGES)) {
 			start = pfn;
+		} else {
+			join_run(start, end, order, out);
+			start = pfn;
+			end = pfn + size;
 		}
-		end = pfn + (1u << order);
-		frames += 1u << order;
+		frames += size;
 	}
-	free_run_locked(zone, start, end, order);
+	join_run(start, end, order, out);
+	return frames;
+}
+
+/* Blocks of one order on a private list go to the buddy; returns frames. The zone lock is held for
+ * what joining them leaves. */
+static uint64_t free_list_to_buddy(struct zone *zone, struct list_head *list, unsigned int order)
+{
+	struct list_head joined = LIST_HEAD_INIT(joined);
+	struct page     *page, *next;
+	uint64_t         frames = join_neighbours(list, order, &joined);
+
+	if (!frames)
+		return 0;
+	mutex_lock(&zone->lock);
+	list_for_each_entry_safe(page, next, &joined, lru)
+		buddy_free_locked(zone, page, pg_order(page));
 	mutex_unlock(&zone->lock);
 	return frames;
 }
@@ -270,24 +362,35 @@ rmqueue_slow(struct zone *zone, unsigned int order, enum migratetype type, unsig
 struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype type,
 		     unsigned int flags)
 {
-	struct page *page = NULL;
+	struct pcp_want want = pcp_want_of(zone, order, type);
+	struct page    *page = NULL;
 
 	if (likely(!passes_pagesets(order, flags)))
-		page = pcp_alloc_hit(zone, order, type);
+		page = pcp_alloc_hit(&want);
 	return likely(page != NULL) ? page : rmqueue_slow(zone, order, type, flags);
 }
 
-static __attribute__((noinline)) void free_slow(struct zone *zone, struct page *page,
-						unsigned int order)
+/* Not on the pageset used last, or it is full. */
+static bool free_to_pageset(struct zone *zone, struct page *page, unsigned int order)
 {
+	struct pcp *last = pcp_slots[cpu_index()].last, *pcp;
+	uint32_t    word = pcp_granted_word(page);
 	int         index = pcp_class_of(order);
-	struct pcp *pcp;
 
-	if (index >= 0 && pcp_free_word(zone, page)) {
-		pcp = pcp_get(zone);
-		if (pcp && overflow(pcp, index) && pcp_free_hit(zone, page, order))
-			return;
-	}
+	if (index < 0 || !pcp_free_word(zone, page, word))
+		return false;
+	pcp = pcp_get(zone);
+	if (!pcp)
+		return false;
+	if (pcp != last && pcp_free_hit(page, order, word))
+		return true;
+	return overflow(pcp, index) && pcp_free_hit(page, order, word);
+}
+
+void free_unref_page_miss(struct zone *zone, struct page *page, unsigned int order)
+{
+	if (free_to_pageset(zone, page, order))
+		return;
 	mutex_lock(&zone->lock);
 	buddy_free_locked(zone, page, order);
 	zone->events.pgfree += 1u << order;
@@ -296,8 +399,8 @@ static __attribute__((noinline)) void free_slow(struct zone *zone, struct page *
 
 void free_unref_page(struct zone *zone, struct page *page, unsigned int order)
 {
-	if (unlikely(!pcp_free_hit(zone, page, order)))
-		free_slow(zone, page, order);
+	if (unlikely(!pcp_free_hit(page, order, pcp_granted_word(page))))
+		free_unref_page_miss(zone, page, order);
 }
 
 /* ---- visitors ---- */
@@ -451,8 +554,11 @@ uint64_t pcp_nr_frames(const struct zone *zone)
 void pcp_fini(struct zone *zone)
 {
 	for (int cpu = 0; cpu < NR_CPU_SLOTS; cpu++) {
-		free(pcp_of_cpu(zone, cpu));
+		struct pcp *pcp = pcp_of_cpu(zone, cpu);
+
 		atomic_store(&zone->pcp[cpu + 1], NULL);
+		if (pcp)
+			push_unused(cpu, pcp);
 	}
 }
 

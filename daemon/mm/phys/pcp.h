@@ -13,8 +13,13 @@
  *             P3  lists and top are touched by the owner between pcp_enter() and pcp_leave(), or by
  *                 a visitor that holds zone->visit, has set blocked, passed asym_heavy() and then
  *                 seen busy == 0.
+ *             P4  a pageset belongs to one slot for ever and is never freed: when its zone ends it
+ *                 waits for the slot's next zone. So pcp_slot->last may be looked at any time.
  * Locking     P3. The owner may take zone->lock inside. One that finds blocked set doesn't wait,
  *             but goes to the buddy.
+ * Hit         What a pair of a grant and a free costs is its longest chain of loads that wait for
+ *             stores. The only one left goes through top: a free finds its pageset beside the page,
+ *             not through it (pcp_of_page), and the state words are only compared.
  * Not here    Watermarks (zone.c), the choice of zone (balance/alloc.c).
  */
 #ifndef MMB_MM_PHYS_PCP_H
@@ -46,13 +51,24 @@ struct pcp_class {
 
 static_assert(sizeof(struct pcp_class) == 128, "indexed by a shift on every hit");
 
+#define PCP_UNUSED UINT32_MAX /* no zone's id */
+
 struct pcp {
 	_Atomic uint32_t busy;    /* owner writes */
 	_Atomic uint32_t blocked; /* (v) visitor writes */
-	struct zone     *zone;    /* (c) */
+	_Atomic uint32_t zone_id; /* the zone's, PCP_UNUSED if it has none (P4) */
+	struct zone     *zone;    /* (c) while it has one */
+	struct pcp      *next;    /* pcp.c: of those without a zone */
 	_Atomic uint64_t nr_refills, nr_overflows; /* (s) */
 	struct pcp_class classes[PCP_CLASSES];
 };
+
+/* o: the slot's thread */
+struct pcp_slot {
+	struct pcp *last; /* (o) what a free used last, no zone's if nothing */
+} __attribute__((aligned(CACHELINE)));
+
+extern struct pcp_slot pcp_slots[NR_CPU_SLOTS + 1]; /* of slot n at n + 1, as zone->pcp */
 
 /* Index of an order's class, -1 if it has none. */
 static inline int pcp_class_of(unsigned int order)
@@ -121,93 +137,150 @@ static inline void pcp_set_count(struct pcp_class *class, uint32_t count)
 	atomic_store_explicit(&class->count, count, memory_order_relaxed);
 }
 
-static_assert(CPU_SLOT_NONE == -1, "threads without a slot find the entry that is always NULL");
-
 /* A slot's pageset, NULL if there is none (yet). */
 static inline struct pcp *pcp_of_cpu(const struct zone *zone, int cpu)
 {
 	return atomic_load_explicit(&zone->pcp[cpu + 1], memory_order_acquire);
 }
 
-/* The calling thread's. */
+/* The calling thread's; the entry of threads without a slot is always NULL. */
 static inline struct pcp *pcp_of_this_cpu(const struct zone *zone)
 {
-	return atomic_load_explicit(&zone->pcp[this_cpu() + 1], memory_order_relaxed);
+	return atomic_load_explicit(&zone->pcp[cpu_index()], memory_order_relaxed);
 }
 
-/* The calling thread's most recently freed block of that class and type, PG_ALLOCATED; NULL if it
- * has none. Watermarks don't matter: what is on a pageset has left the free areas. */
-static inline struct page *pcp_alloc_hit(struct zone *zone, unsigned int order,
-					 enum migratetype type)
+/* ---- hits: inlined where frames are taken and given. Nothing is called on their way, so that no
+ * register is saved ---- */
+
+#define pcp_hot static inline __attribute__((always_inline))
+
+static inline uint64_t pcp_class_offset(unsigned int index)
 {
-	int               index = pcp_class_of(order);
-	struct pcp       *pcp = pcp_of_this_cpu(zone);
+	return offsetof(struct pcp, classes) + index * sizeof(struct pcp_class);
+}
+
+/* What a hit needs to know of a request, found once. zone NULL: pagesets don't answer it. */
+struct pcp_want {
+	struct zone *zone;
+	uint32_t     class; /* its offset in a struct pcp */
+	uint32_t     word;  /* of a block on the pageset: PG_PCP, order, type */
+};
+
+static inline struct pcp_want pcp_want_of(struct zone *zone, unsigned int order,
+					  enum migratetype type)
+{
+	int index = pcp_class_of(order);
+
+	return (struct pcp_want){ .zone = index < 0 ? NULL : zone,
+				  .class = (uint32_t)pcp_class_offset((unsigned int)index),
+				  .word = pg_word(PG_PCP, order, type) };
+}
+
+static_assert(PG_ALLOCATED == PG_PCP + 1, "a hit adds or takes off one, whatever order and type");
+
+/* The first block of that type's list, PG_PCP still; NULL. */
+pcp_hot struct page *pcp_pop(struct pcp_class *class, enum migratetype type)
+{
+	struct list_head *list = &class->lists[type], *first = list->next;
+
+	if (unlikely(first == list))
+		return NULL;
+	first->next->prev = list; /* lru is the new owner's: it need not be left empty */
+	list->next = first->next;
+	pcp_set_count(class, pcp_count(class) - 1);
+	return list_entry(first, struct page, lru);
+}
+
+/* The calling thread's most recently freed block of that order and type, PG_ALLOCATED; NULL if it
+ * has none. Watermarks don't matter: what is on a pageset has left the free areas. */
+pcp_hot struct page *pcp_alloc_hit(const struct pcp_want *want)
+{
+	struct zone      *zone = want->zone;
+	const uint32_t    word = want->word;
+	struct pcp       *pcp;
 	struct pcp_class *class;
 	struct page      *page;
 
-	if (unlikely(!pcp || index < 0 || !pcp_enter(pcp)))
+	if (unlikely(!zone))
 		return NULL;
-	class = &pcp->classes[index];
+	pcp = pcp_of_this_cpu(zone);
+	if (unlikely(!pcp || !pcp_enter(pcp)))
+		return NULL;
+	class = (struct pcp_class *)((char *)pcp + want->class);
 	page = pcp_top(class);
-	if (likely(page && pg_load(page) == pg_word(PG_PCP, order, type))) {
+	if (likely(page && pg_load(page) == word))
 		pcp_set_top(class, NULL);
-	} else if (!list_empty(&class->lists[type])) {
-		page = list_first_entry(&class->lists[type], struct page, lru);
-		list_del(&page->lru);
-		pcp_set_count(class, pcp_count(class) - 1);
-	} else {
-		page = NULL;
-	}
+	else
+		page = pcp_pop(class, pg_word_type(word));
 	if (likely(page)) {
-		pg_store(page, pg_word(PG_ALLOCATED, order, type));
+		pg_store(page, word + PG_ALLOCATED - PG_PCP);
 		pcp_add_events(&class->nr_alloc, 1);
 	}
 	pcp_leave(pcp);
 	return page;
 }
 
-/* The state word of a granted block that goes to a pageset. Its list is that of the type it was
- * granted as, so that a fallback's frames stay with who needed them, or, where pageblocks are kept
- * for something, that of its pageblock; 0 if it must go to the buddy at once. */
-static inline uint32_t pcp_free_word(const struct zone *zone, const struct page *page)
+/* The word of a granted block, as if nobody had claimed it. */
+static inline uint32_t pcp_granted_word(const struct page *page)
 {
-	uint32_t         word = pg_load(page);
+	return (pg_load(page) & ~0xfu) | PG_ALLOCATED;
+}
+
+/* The state word of a block, PG_ALLOCATED, that goes to a pageset. Its list is that of the type it
+ * was granted as, so that a fallback's frames stay with who needed them, or, where pageblocks are
+ * kept for something, that of its pageblock; 0 if it must go to the buddy at once. */
+static inline uint32_t pcp_free_word(const struct zone *zone, const struct page *page,
+				     uint32_t word)
+{
 	enum migratetype type;
 
 	if (likely(!atomic_load_explicit(&zone->nr_special, memory_order_relaxed)))
-		return (word & ~0xfu) | PG_PCP;
+		return word - (PG_ALLOCATED - PG_PCP);
 	type = pfn_migratetype(page_to_pfn(page));
 	return type < MIGRATE_PCPTYPES ? pg_word(PG_PCP, pg_word_order(word), type) : 0;
 }
 
-/* Puts a block whose state the caller has checked on the calling thread's pageset; false if it
- * must go another way (no pageset, pageset full, pageblock isolated). */
-static inline bool pcp_free_hit(struct zone *zone, struct page *page, unsigned int order)
+/* A block goes to its list; false if they are full. */
+pcp_hot bool pcp_push(struct pcp_class *class, struct page *page)
 {
+	uint32_t count = pcp_count(class);
+
+	if (unlikely(count >= atomic_load_explicit(&class->high, memory_order_relaxed)))
+		return false;
+	list_add(&page->lru, &class->lists[pg_word_type(pg_load(page))]);
+	pcp_set_count(class, count + 1);
+	return true;
+}
+
+/* Puts a block of that order, whose state the caller has checked to be `word`, on the pageset that
+ * the thread used last; false if it must go another way: that is another zone's or full, or the
+ * pageblock is isolated. Zones seldom change from one free to the next, and to compare is not to
+ * wait for the page's zone. */
+pcp_hot bool pcp_free_hit(struct page *page, unsigned int order, uint32_t word)
+{
+	struct pcp       *pcp = pcp_slots[cpu_index()].last;
 	int               index = pcp_class_of(order);
-	struct pcp       *pcp = pcp_of_this_cpu(zone);
-	uint32_t          word = pcp_free_word(zone, page);
 	struct pcp_class *class;
 	struct page      *below;
+	bool              room = true;
 
-	if (unlikely(!pcp || index < 0 || !word || !pcp_enter(pcp)))
+	if (unlikely(index < 0))
 		return false;
-	class = &pcp->classes[index];
+	if (unlikely(atomic_load_explicit(&pcp->zone_id, memory_order_relaxed) != page->zone_id))
+		return false;
+	word = pcp_free_word(pcp->zone, page, word);
+	if (unlikely(!word || !pcp_enter(pcp)))
+		return false;
+	class = (struct pcp_class *)((char *)pcp + pcp_class_offset((unsigned int)index));
 	below = pcp_top(class);
-	if (below) {
-		uint32_t count = pcp_count(class);
-
-		if (unlikely(count >= atomic_load_explicit(&class->high, memory_order_relaxed))) {
-			pcp_leave(pcp);
-			return false;
-		}
-		list_add(&below->lru, &class->lists[pg_word_type(pg_load(below))]);
-		pcp_set_count(class, count + 1);
+	if (unlikely(below))
+		room = pcp_push(class, below);
+	if (likely(room)) {
+		pg_store(page, word);
+		pcp_set_top(class, page);
 	}
-	pg_store(page, word);
-	pcp_set_top(class, page);
 	pcp_leave(pcp);
-	return true;
+	return room;
 }
 
 /* ---- the whole way, without watermark checks: pageset, refill, buddy ---- */
@@ -217,6 +290,8 @@ struct page *rmqueue(struct zone *zone, unsigned int order, enum migratetype typ
 		     unsigned int flags);
 /* Gives a block back. Its state has been checked: PG_ALLOCATED or PG_CLAIMED of that order. */
 void free_unref_page(struct zone *zone, struct page *page, unsigned int order);
+/* After pcp_free_hit() has refused it. */
+void free_unref_page_miss(struct zone *zone, struct page *page, unsigned int order);
 
 /* Once, before the first zone. Where there is no membarrier, pagesets stay unused. */
 void pcp_init(void);
@@ -235,7 +310,7 @@ uint64_t pcp_decay(struct zone *zone);
 /* Frames on all pagesets, approximately. */
 uint64_t pcp_nr_frames(const struct zone *zone);
 
-/* Frees the zone's pagesets, which must be empty or belong to a zone that ends. */
+/* Takes the zone its pagesets away: it ends, and nobody uses it. */
 void pcp_fini(struct zone *zone);
 /* P1, P2. Quiescent callers only. */
 void pcp_validate(struct zone *zone, struct validation *v);

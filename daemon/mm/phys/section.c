@@ -83,6 +83,8 @@ static void put_names(struct section *section)
 	range_free(&pfns, &section->range);
 	ids[section->id] = NULL;
 	nr_sections--;
+	/* Low ids first: few pages of records, which are there already. */
+	next_id = min_t(uint32_t, next_id, section->id);
 	mutex_unlock(&section_mutex);
 }
 

@@ -56,6 +56,7 @@ int stock_init(const struct stock_request *request)
 		.kind = request->kind,
 		.os_node = request->os_node,
 		.locked = true,
+		.quick = request->quick && request->kind == STOCK_BASE,
 	};
 	mutex_init(&s->lock, RANK_STOCK, "stock");
 	if (s->mode == STOCK_HOLD) {
@@ -190,6 +191,7 @@ bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out)
 		.nr_refused = s->nr_refused,
 		.hold = s->mode == STOCK_HOLD,
 		.locked = s->locked,
+		.bare = (uint64_t)s->nr_bare << PAGEBLOCK_ORDER,
 	};
 	mutex_unlock(&s->lock);
 	return true;

@@ -23,7 +23,12 @@
 #include "mm/phys/section.h"
 
 enum stock_mode { STOCK_ACCOUNT, STOCK_HOLD };
-enum stock_block { BLOCK_ABSENT, BLOCK_BUSY, BLOCK_HELD };
+enum stock_block {
+	BLOCK_ABSENT,
+	BLOCK_BUSY, /* being populated or locked */
+	BLOCK_BARE, /* held: the host's pages are taken, neither zeroed nor locked against swap */
+	BLOCK_HELD
+};
 
 /* c: fixed after init   l: lock   a: atomic */
 struct stock {
@@ -40,9 +45,11 @@ struct stock {
 	struct mutex     lock;
 	struct section  *section;   /* (c) the reserve's, NULL in account mode */
 	uint8_t         *blocks;    /* (l) enum stock_block of each pageblock of section */
-	uint32_t         nr_busy;   /* (l) blocks being populated */
+	uint32_t         nr_busy;   /* (l) blocks BUSY */
+	uint32_t         nr_bare;   /* (l) blocks BARE */
+	bool             quick;     /* (c) start-up leaves blocks BARE */
 	uint32_t         nr_blocks; /* (c) */
-	uint32_t         hint_held, hint_absent; /* (l) where a search starts */
+	uint32_t         hint_held, hint_absent, hint_bare; /* (l) where a search starts */
 	_Atomic bool     locked;    /* (a) all held memory so far could be locked */
 	_Atomic uint64_t nr_punched, nr_refilled, nr_refused; /* (a) */
 };
@@ -53,6 +60,9 @@ struct stock_request {
 	enum stock_mode mode;
 	uint64_t        reserve;   /* frames; rounded down to pageblocks */
 	uint64_t        available; /* frames the host can give; more is refused */
+	/* Base memory in hold mode: start-up only takes pages, stock_settle_step() locks them. For
+	 * hosts without huge shared memory, where touching takes time and gains nothing. */
+	bool            quick;
 };
 
 /* -EINVAL: smaller than four pageblocks; -ENOMEM: more than the host has, or the errno of making
@@ -95,9 +105,14 @@ int stock_refill_step(int node, enum stock_kind kind);
 /* How far held is from where it should be, in frames; negative: too little is held. */
 int64_t stock_hold_surplus(int node, enum stock_kind kind);
 
+/* Locks one BARE pageblock, the lowest. True if there are more; false when all is done, or locking
+ * was refused (then the rest stays as it is). May take a millisecond. */
+bool stock_settle_step(int node, enum stock_kind kind);
+
 struct stock_snapshot {
 	uint64_t reserve, held, present, committed, margin, slack; /* frames */
 	uint64_t nr_refused;
+	uint64_t bare; /* frames of held that are still to be locked */
 	bool     hold, locked;
 };
 /* False if the node has no such stock. */

@@ -4,8 +4,11 @@
  *
  * Purpose     See stock_hold.h. Held memory is kept at the front of the section, so that it is one
  *             run: filling takes the lowest absent block, giving up takes the highest held one.
- * Invariants  H1  held = PAGEBLOCK_PAGES * (blocks BUSY or HELD).
+ * Invariants  H1  held = PAGEBLOCK_PAGES * (blocks BUSY, BARE or HELD).
  *             H2  a block counts as held before it is populated and until it has been punched.
+ *             H3  a BARE block's pages are the broker's as much as a HELD one's; only the host's
+ *                 swap may still take them. Locking goes upwards, giving up downwards: what is
+ *                 handed over early needs never be locked.
  */
 #include "mm/phys/stock_hold.h"
 
@@ -72,19 +75,34 @@ static int64_t find_held_locked(struct stock *s)
 {
 	int64_t block = (int64_t)s->hint_held - 1;
 
-	while (block >= 0 && s->blocks[block] != BLOCK_HELD)
+	while (block >= 0 && s->blocks[block] < BLOCK_BARE)
 		block--;
 	return block;
 }
 
-static void set_held_locked(struct stock *s, uint32_t block)
+/* Lowest BARE block, nr_blocks if none. */
+static uint32_t find_bare_locked(struct stock *s)
 {
-	s->blocks[block] = BLOCK_HELD;
+	if (!s->nr_bare)
+		return s->nr_blocks;
+	while (s->blocks[s->hint_bare] != BLOCK_BARE)
+		s->hint_bare++;
+	return s->hint_bare;
+}
+
+static void set_held_locked(struct stock *s, uint32_t block, enum stock_block state)
+{
+	s->blocks[block] = (uint8_t)state;
 	s->hint_held = max_t(uint32_t, s->hint_held, block + 1);
+	if (state == BLOCK_BARE) {
+		s->hint_bare = min_t(uint32_t, s->hint_bare, block);
+		s->nr_bare++;
+	}
 }
 
 static void set_absent_locked(struct stock *s, uint32_t block)
 {
+	s->nr_bare -= s->blocks[block] == BLOCK_BARE;
 	s->blocks[block] = BLOCK_ABSENT;
 	s->hint_absent = min_t(uint32_t, s->hint_absent, block);
 	atomic_fetch_sub(&s->held, PAGEBLOCK_PAGES);
@@ -117,32 +135,35 @@ bool stock_relieve(struct stock *s)
 	return punched;
 }
 
-/* Populates and locks BUSY blocks; no lock held. */
-static int fill_blocks(struct stock *s, uint64_t first, uint64_t nr)
+/* hugetlb is never swapped. */
+static void lock_blocks(struct stock *s, uint64_t first, uint64_t nr)
 {
-	uint64_t offset = block_offset(first), length = block_offset(nr);
-	int      r = (s->kind == STOCK_BASE ? os->populate_huge
-					    : os->populate)(s->section->fd, offset, length,
-							    s->os_node);
-
-	if (r) {
-		os->punch(s->section->fd, offset, length);
-		return r;
-	}
-	/* hugetlb is never swapped. */
 	if (s->kind == STOCK_BASE &&
-	    os->lock((char *)section_virt(s->section) + offset, length))
+	    os->lock((char *)section_virt(s->section) + block_offset(first), block_offset(nr)))
 		s->locked = false;
-	return 0;
 }
 
-static void end_busy_locked(struct stock *s, uint32_t block, bool held)
+/* Populates BUSY blocks, and locks them unless they shall be BARE; no lock held. */
+static int fill_blocks(struct stock *s, uint64_t first, uint64_t nr, enum stock_block state)
+{
+	bool huge = s->kind == STOCK_BASE && state == BLOCK_HELD;
+	int  r = (huge ? os->populate_huge : os->populate)(s->section->fd, block_offset(first),
+							   block_offset(nr), s->os_node);
+
+	if (r)
+		os->punch(s->section->fd, block_offset(first), block_offset(nr));
+	else if (state == BLOCK_HELD)
+		lock_blocks(s, first, nr);
+	return r;
+}
+
+static void end_busy_locked(struct stock *s, uint32_t block, enum stock_block state)
 {
 	s->nr_busy--;
-	if (held)
-		set_held_locked(s, block);
-	else
+	if (state == BLOCK_ABSENT)
 		set_absent_locked(s, block);
+	else
+		set_held_locked(s, block, state);
 }
 
 uint64_t stock_hold_blocks(int node, enum stock_kind kind)
@@ -175,8 +196,9 @@ static uint64_t begin_busy_locked(struct stock *s, uint64_t first, uint64_t nr)
 	return done;
 }
 
-/* Fills what it can of [first, first + nr) in one go; returns blocks, or negative errno. */
-static int64_t hold_run(struct stock *s, uint64_t first, uint64_t nr)
+/* Fills what it can of [first, first + nr) in one go, and leaves it in that state; returns blocks,
+ * or negative errno. */
+static int64_t hold_run(struct stock *s, uint64_t first, uint64_t nr, enum stock_block state)
 {
 	int r = 0;
 
@@ -184,10 +206,10 @@ static int64_t hold_run(struct stock *s, uint64_t first, uint64_t nr)
 	nr = begin_busy_locked(s, first, nr);
 	mutex_unlock(&s->lock);
 	if (nr)
-		r = fill_blocks(s, first, nr);
+		r = fill_blocks(s, first, nr, state);
 	mutex_lock(&s->lock);
 	for (uint64_t i = 0; i < nr; i++)
-		end_busy_locked(s, (uint32_t)(first + i), !r);
+		end_busy_locked(s, (uint32_t)(first + i), r ? BLOCK_ABSENT : state);
 	mutex_unlock(&s->lock);
 	return r ? r : (int64_t)nr;
 }
@@ -199,13 +221,43 @@ int stock_hold_populate(int node, enum stock_kind kind, uint64_t first_block, ui
 	uint64_t      end = min_t(uint64_t, first_block + nr, s->nr_blocks);
 
 	for (uint64_t at = first_block; at < end;) {
-		int64_t done = hold_run(s, at, min_t(uint64_t, end - at, STEP));
+		int64_t done = hold_run(s, at, min_t(uint64_t, end - at, STEP),
+					s->quick ? BLOCK_BARE : BLOCK_HELD);
 
 		if (done < 0)
 			return (int)done;
 		at += done ? (uint64_t)done : 1;
 	}
+	/* Whether locking is allowed at all is known when start-up ends. */
+	if (!first_block)
+		stock_settle_step(node, kind);
 	return 0;
+}
+
+bool stock_settle_step(int node, enum stock_kind kind)
+{
+	struct stock *s = stock_of(node, kind);
+	uint32_t      block;
+	bool          more;
+
+	if (s->mode != STOCK_HOLD || !s->reserve || !s->locked)
+		return false;
+	mutex_lock(&s->lock);
+	block = find_bare_locked(s);
+	if (block == s->nr_blocks) {
+		mutex_unlock(&s->lock);
+		return false;
+	}
+	s->blocks[block] = BLOCK_BUSY; /* nobody punches it: to lock a hole would fill it */
+	s->nr_bare--;
+	s->nr_busy++;
+	mutex_unlock(&s->lock);
+	lock_blocks(s, block, 1);
+	mutex_lock(&s->lock);
+	end_busy_locked(s, block, BLOCK_HELD);
+	more = s->nr_bare && s->locked;
+	mutex_unlock(&s->lock);
+	return more;
 }
 
 int64_t stock_hold_surplus(int node, enum stock_kind kind)
@@ -234,7 +286,7 @@ int stock_refill_step(int node, enum stock_kind kind)
 	mutex_unlock(&s->lock);
 	if (block == s->nr_blocks)
 		return 0;
-	done = hold_run(s, block, 1);
+	done = hold_run(s, block, 1, BLOCK_HELD);
 	if (done > 0)
 		atomic_fetch_add(&s->nr_refilled, 1);
 	return done < 0 ? (int)done : done > 0;
@@ -242,11 +294,14 @@ int stock_refill_step(int node, enum stock_kind kind)
 
 void stock_hold_validate(struct stock *s, struct validation *v)
 {
-	uint64_t held = 0;
+	uint64_t held = 0, bare = 0;
 
 	mutex_lock(&s->lock);
-	for (uint32_t i = 0; i < s->nr_blocks; i++)
+	for (uint32_t i = 0; i < s->nr_blocks; i++) {
 		held += s->blocks[i] != BLOCK_ABSENT ? PAGEBLOCK_PAGES : 0;
+		bare += s->blocks[i] == BLOCK_BARE;
+	}
+	validation_compare(v, bare, s->nr_bare, "pageblocks still to be locked, node %d", s->node);
 	validation_compare(v, held, s->held, "frames held by node %d's stock, by blocks", s->node);
 	validation_compare(v, (uint64_t)os->allocated(s->section->fd) >> PAGE_SHIFT, s->held,
 			   "frames held by node %d's stock, by its file", s->node);

@@ -14,7 +14,7 @@
  */
 #include <stdbool.h>
 
-#include "malloc/shared_heap.h"
+#include "lib/shared_heap.h"
 
 enum { GRAIN = 16, BINS = 64, STEPS = 8, SPLIT_BYTES = 64 };
 #define IN_USE 1ull

@@ -7,8 +7,8 @@
  *             stand for what programs do without a broker.
  * Locking     each heap its own; take and give may be called by all processes at once.
  */
-#ifndef MMB_BENCH_MALLOC_SHARED_HEAP_H
-#define MMB_BENCH_MALLOC_SHARED_HEAP_H
+#ifndef MMB_BENCH_LIB_SHARED_HEAP_H
+#define MMB_BENCH_LIB_SHARED_HEAP_H
 
 #include <pthread.h>
 #include <stddef.h>

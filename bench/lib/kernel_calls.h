@@ -6,8 +6,8 @@
  *             call becomes a SIGSYS; its handler counts it, disarms, and lets it happen. Arming
  *             is one store, so what is watched runs at full speed and nothing else is asked.
  */
-#ifndef MMB_BENCH_MALLOC_KERNEL_CALLS_H
-#define MMB_BENCH_MALLOC_KERNEL_CALLS_H
+#ifndef MMB_BENCH_LIB_KERNEL_CALLS_H
+#define MMB_BENCH_LIB_KERNEL_CALLS_H
 
 #include <stdint.h>
 

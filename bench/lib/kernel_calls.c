@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel_calls - see kernel_calls.h */
-#include "malloc/kernel_calls.h"
+#include "lib/kernel_calls.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shared_heap - see shared_heap.h */
-#include "malloc/shared_heap.h"
+#include "lib/shared_heap.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * Invariants  H1  the word before an object holds its class.
  * Locking     mutex guards everything.
  */
-#include "malloc/shared_heap.h"
+#include "lib/shared_heap.h"
 
 enum { GRAIN = 16, CLASSES = 4096 / GRAIN, HEADER = 16 };
 
