@@ -94,6 +94,46 @@ size_t mmb_usable_size(const void *object);
 /* Gives memory that this process keeps unused back to the broker now. */
 int mmb_trim(struct mmb_pool *pool);
 
+typedef void (*mmb_write_fn)(void *arg, const char *text);
+/* What the pool's objects take by size class and cache, and what this process keeps and has done,
+ * as text for people, a line a call; write NULL: to stderr. */
+int mmb_stats_print(struct mmb_pool *pool, mmb_write_fn write, void *arg);
+
+/* ---- typed caches: objects of one size and alignment, known by name to all clients of a pool ---- */
+
+struct mmb_cache;
+
+/* Opens the pool's cache of that name (up to 63 bytes), and makes it if there is none. object: 1 to
+ * 262144 bytes; align: 0, or a power of two up to 4096; flags: 0. -EINVAL when the cache exists with
+ * other objects. A cache lives as long as the pool. */
+int mmb_cache_open(struct mmb_pool *pool, const char *name, size_t object, size_t align,
+		   unsigned flags, struct mmb_cache **out);
+/* As mmb_malloc: at one address in every client, contents undefined, NULL with ENOMEM. */
+void *mmb_cache_alloc(struct mmb_cache *cache);
+/* An object that any client of the pool took from the cache of that name; anything else that is
+ * detected ends the calling process with a message. NULL is fine. */
+void mmb_cache_free(struct mmb_cache *cache, void *object);
+/* All n or none: then -ENOMEM, and what objects[] holds is undefined. */
+int mmb_cache_alloc_bulk(struct mmb_cache *cache, size_t n, void **objects);
+/* Fastest when neighbours in the array are neighbours in memory, as alloc_bulk gives them. */
+void mmb_cache_free_bulk(struct mmb_cache *cache, size_t n, void **objects);
+/* Closes the handle; objects stay, and may be freed through another handle or by mmb_free(). */
+void mmb_cache_close(struct mmb_cache *cache);
+
+/* ---- mempools: a reserve of one process, for what must get on when memory is short ---- */
+
+struct mmb_mempool;
+
+/* Takes `minimum` objects of the cache as a reserve, or fails. */
+int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_mempool **out);
+/* From the cache; if that has none, from the reserve; if that is empty, waits until an object is
+ * freed, at most the operation timeout: then NULL with ENOMEM. */
+void *mmb_mempool_alloc(struct mmb_mempool *mempool);
+/* An object of the cache: refills the reserve first. NULL is fine. */
+void mmb_mempool_free(struct mmb_mempool *mempool, void *object);
+/* Gives the reserve back. Nobody may wait in mmb_mempool_alloc(). */
+void mmb_mempool_close(struct mmb_mempool *mempool);
+
 /* ---- page runs: 2^order pages of 4 KiB, aligned, at the same address in every client ---- */
 
 enum {

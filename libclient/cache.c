@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heap/heap.h"
 #include "pool.h"
 #include "pool_heap.h"
 #include "process.h"
@@ -66,9 +67,55 @@ static struct run_cache *detach(struct thread_table *t, uint32_t slot)
 		pool_get(cache->pool);
 		LIST_REMOVE(cache, link);
 		atomic_store_explicit(&t->caches[slot], NULL, memory_order_relaxed);
+		t->users++;
 	}
 	process_unlock();
 	return cache;
+}
+
+/* The last user frees the table and the heaps that were left in it. */
+static void table_put_locked(struct thread_table *t)
+{
+	struct heap *h;
+
+	if (--t->users)
+		return;
+	while ((h = t->spare)) {
+		t->spare = h->next_spare;
+		heap_free(h);
+	}
+	free(t->caches);
+	free(t);
+}
+
+/* After the flush: its heap has ended, and its thread may be looking at it (H6 of heap.h). */
+static void free_cache(struct run_cache *cache)
+{
+	struct thread_table *t = cache->table;
+
+	process_lock();
+	if (cache->heap) {
+		cache->heap->next_spare = t->spare;
+		t->spare = cache->heap;
+	}
+	table_put_locked(t);
+	process_unlock();
+	free(cache);
+}
+
+struct heap *cache_spare_heap(void)
+{
+	struct thread_table *t = thread_table;
+	struct heap *h;
+
+	process_lock();
+	h = t ? t->spare : NULL;
+	if (h) {
+		t->spare = h->next_spare;
+		h->next_spare = NULL;
+	}
+	process_unlock();
+	return h;
 }
 
 static void thread_exits(void *arg)
@@ -76,18 +123,25 @@ static void thread_exits(void *arg)
 	struct thread_table *t = arg;
 
 	thread_table = NULL;
+	heap_leave_current();
+	if (!process_owns(t->generation)) {
+		free(t->caches);
+		free(t);
+		return;
+	}
 	/* A child's copy of the parent's table: nothing in it is ours to give back. */
-	for (uint32_t i = 0; i < t->nr && process_owns(t->generation); i++) {
+	for (uint32_t i = 0; i < t->nr; i++) {
 		struct run_cache *cache = detach(t, i);
 
 		if (!cache)
 			continue;
 		pool_heap_end_cache(cache->pool, cache);
 		pool_put(cache->pool);
-		free(cache);
+		free_cache(cache);
 	}
-	free(t->caches);
-	free(t);
+	process_lock();
+	table_put_locked(t);
+	process_unlock();
 }
 
 static void make_key(void)
@@ -108,6 +162,7 @@ static struct thread_table *make_table(void)
 	if (!t)
 		return NULL;
 	t->generation = process_generation();
+	t->users = 1;
 	if (pthread_setspecific(exit_key, t)) {
 		free(t);
 		return NULL;
@@ -192,12 +247,13 @@ void cache_close_pool(struct mmb_pool *pool, cache_flush_fn flush)
 		LIST_REMOVE(cache, link);
 		atomic_store_explicit(&cache->table->caches[pool->slot], NULL,
 				      memory_order_relaxed);
+		cache->table->users++;
 		LIST_INSERT_HEAD(&taken, cache, link);
 	}
 	process_unlock();
 	while ((cache = LIST_FIRST(&taken))) {
 		LIST_REMOVE(cache, link);
 		flush(pool, cache);
-		free(cache);
+		free_cache(cache);
 	}
 }

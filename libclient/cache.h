@@ -63,6 +63,8 @@ struct thread_table {
 	uint32_t                     generation; /* (c) of the process */
 	uint32_t                     nr;         /* (t) */
 	_Atomic(struct run_cache *) *caches;     /* (t) the array (p) its elements */
+	uint32_t                     users; /* (p) the thread, and whoever ends its caches for it */
+	struct heap                 *spare; /* (p) ended heaps the thread may still look at */
 };
 extern _Thread_local struct thread_table *thread_table;
 
@@ -95,6 +97,8 @@ static inline struct run_cache *cache_of_slot(uint32_t slot)
 }
 /* This thread's cache of the pool, made if need be; NULL without memory or slot: do without. */
 struct run_cache *cache_get(struct mmb_pool *pool);
+/* The memory of one of this thread's ended heaps, for its next one; NULL: none. */
+struct heap *cache_spare_heap(void);
 /* Called for the caches of a thread that exits and of a pool that closes, before they are freed. */
 typedef void (*cache_flush_fn)(struct mmb_pool *pool, struct run_cache *cache);
 

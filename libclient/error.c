@@ -17,6 +17,7 @@
 #include "mmbroker.h"
 
 static _Thread_local char sentence[ERROR_BYTES];
+static _Thread_local int last_code;
 
 int fail(int code, const char *format, ...)
 {
@@ -28,7 +29,13 @@ int fail(int code, const char *format, ...)
 	vsnprintf(next, sizeof(next), format, args);
 	va_end(args);
 	snprintf(sentence, sizeof(sentence), "%s", next);
+	last_code = code;
 	return code;
+}
+
+int fail_code(void)
+{
+	return last_code;
 }
 
 void *fail_null(int code)

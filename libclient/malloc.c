@@ -4,123 +4,77 @@
  *
  * Purpose     A hit is a few loads and stores in the thread's heap: no lock, no locked
  *             instruction, no system call. See heap/heap.h.
- * Invariants  A1  Between heap_enter() and heap_leave() the heap is looked at again: a visitor may
- *                 have closed it.
- * Not here    Slabs and their lists (heap/), typed caches (typed.c), objects above 4 MiB (range.c).
+ * Not here    What a hit is (heap/hit.h), slabs and their lists (heap/), misses (object.c), typed
+ *             caches (typed.c), objects above 4 MiB (range.c).
  */
 #include <errno.h>
 #include <string.h>
 
 #include "error.h"
 #include "export.h"
+#include "heap/hit.h"
 #include "heap/run.h"
+#include "object.h"
 #include "pool.h"
 #include "pool_heap.h"
 #include "range.h"
 
-static inline bool is_open(struct heap *h, const struct mmb_pool *pool)
-{
-	return atomic_load_explicit(&h->open_pool, memory_order_acquire) == pool;
-}
+static const struct object_rule any_object = { .function = "mmb_free", .bin = OBJECT_ANY };
 
 /* ---- allocating ---- */
 
-/* Inside the heap; 0: no memory. */
-static uint64_t alloc_inside(struct heap *h, size_t size)
-{
-	return size <= SIZE_SLAB_MAX ? heap_alloc(h, size_bin(size)) : run_alloc(h, size, 1);
-}
-
-/* What this process keeps unused may be what is missing. */
-static uint64_t alloc_again(struct mmb_pool *pool, size_t size)
-{
-	struct heap *h;
-	uint64_t object;
-
-	pool_heap_trim(pool);
-	h = pool_heap_enter(pool);
-	if (!h)
-		return 0;
-	object = alloc_inside(h, size);
-	heap_leave(h);
-	return object;
-}
-
 static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_t size)
 {
-	struct heap *h = pool_heap_enter(pool);
-	uint64_t object = 0;
+	struct object_want want = { .align = 1 };
+	uint64_t object;
+	int error;
 
-	if (!h)
-		return NULL;
-	if (size <= RUN_BYTES_MAX) {
-		object = alloc_inside(h, size);
-		heap_leave(h);
-		if (!object)
-			object = alloc_again(pool, size);
-	} else {
-		heap_leave(h);
-		object = range_alloc(pool, size);
-	}
+	if (size <= SIZE_SLAB_MAX)
+		want.bin = size_bin(size);
+	else
+		want.run = size;
+	if (size <= RUN_BYTES_MAX)
+		return object_alloc(pool, &want);
+	error = pool_check(pool);
+	if (error)
+		return fail_null(error);
+	object = range_alloc(pool, size);
+	/* A length that no region can have is more memory than there is. */
 	if (!object)
-		errno = ENOMEM;
+		errno = fail_code() == -EINVAL ? ENOMEM : -fail_code();
 	return (void *)(uintptr_t)object;
 }
 
 static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_t size)
 {
 	struct heap *h = heap_current;
-	struct slab_header *s;
 	uint64_t object;
 
 	heap_enter(h);
-	if (unlikely(!is_open(h, pool) || size > SIZE_SLAB_MAX))
-		goto miss;
-	s = h->bins[size_bin_medium(size)];
-	object = s->hot;
-	if (likely(object)) {
-		s->hot = 0;
+	if (unlikely(!heap_is_open(h, pool) || size > SIZE_SLAB_MAX) ||
+	    !hit_take(h, h->bins[size_bin_medium(size)], &object)) {
 		heap_leave(h);
-		return (void *)(uintptr_t)object;
+		return alloc_slowly(pool, size);
 	}
-	object = s->free;
-	if (unlikely(object & 1))
-		goto miss;
-	slab_pop(s, object, h->key);
 	heap_leave(h);
 	return (void *)(uintptr_t)object;
-miss:
-	heap_leave(h);
-	return alloc_slowly(pool, size);
 }
 
 PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
 {
 	struct heap *h = heap_current;
-	struct slab_header *s;
 	uint64_t object;
 
 	if (unlikely(size > SIZE_TABLE_MAX))
 		return alloc_medium(pool, size);
 	heap_enter(h);
-	if (unlikely(!is_open(h, pool)))
-		goto miss;
-	s = h->quick[(size + 7) / 8];
-	object = s->hot;
-	if (likely(object)) {
-		s->hot = 0;
+	if (unlikely(!heap_is_open(h, pool)) ||
+	    !hit_take(h, h->quick[(size + 7) / 8], &object)) {
 		heap_leave(h);
-		return (void *)(uintptr_t)object;
+		return alloc_slowly(pool, size);
 	}
-	object = s->free;
-	if (unlikely(object & 1))
-		goto miss;
-	slab_pop(s, object, h->key);
 	heap_leave(h);
 	return (void *)(uintptr_t)object;
-miss:
-	heap_leave(h);
-	return alloc_slowly(pool, size);
 }
 
 PUBLIC void *mmb_calloc(struct mmb_pool *pool, size_t n, size_t size)
@@ -156,9 +110,8 @@ static size_t aligned_size(size_t align, size_t size)
 
 PUBLIC void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t size)
 {
+	struct object_want want = { .align = alignment };
 	size_t rounded;
-	uint64_t object = 0;
-	struct heap *h;
 
 	if (!alignment || alignment & (alignment - 1)) {
 		fail(-EINVAL, "mmb_aligned_alloc: alignment %zu is no power of two", alignment);
@@ -173,55 +126,11 @@ PUBLIC void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t s
 	}
 	if (size > RUN_BYTES_MAX)
 		return mmb_malloc(pool, size);
-	h = pool_heap_enter(pool);
-	if (!h)
-		return NULL;
-	object = run_alloc(h, size > SIZE_SLAB_MAX ? size : SIZE_SLAB_MAX + 1, alignment);
-	heap_leave(h);
-	if (!object)
-		errno = ENOMEM;
-	return (void *)(uintptr_t)object;
+	want.run = size > SIZE_SLAB_MAX ? size : SIZE_SLAB_MAX + 1;
+	return object_alloc(pool, &want);
 }
 
 /* ---- freeing ---- */
-
-static _Noreturn void die_wild(uint64_t object, const char *why)
-{
-	die("libmmbroker: mmb_free(%#llx): %s", (unsigned long long)object, why);
-}
-
-/* Its word is that of a free object: by chance, or because it is one. */
-static void check_twice(const struct slab_view *v, uint64_t object)
-{
-	if (slab_has_free(v, object))
-		die_wild(object, "the object has been freed already (double free)");
-}
-
-/* Inside the heap of the object's pool. */
-static void free_inside(struct heap *h, const struct heap_view *view, uint64_t object)
-{
-	struct slab_view v = { .slab = heap_header(view, object), .key = h->key };
-
-	if (slab_kind(v.slab) == SLAB_TAIL && v.slab->back < SLAB_UNITS_MAX)
-		v.slab -= v.slab->back;
-	v.start = view->base + ((uint64_t)(v.slab - view->map) << SLAB_UNIT_SHIFT);
-	switch (slab_kind(v.slab)) {
-	case SLAB_OBJECTS:
-		if (!slab_is_object(&v, object))
-			die_wild(object, "no object begins there");
-		if (slab_looks_free(object, h->key) && slab_owner(v.slab) == h->id)
-			check_twice(&v, object);
-		heap_free_object(h, &v, object);
-		break;
-	case SLAB_RUN:
-		if (object != v.start)
-			die_wild(object, "it lies inside an object");
-		run_free(h, v.slab, object);
-		break;
-	default:
-		die_wild(object, "nothing is allocated there (double free, or a wild address)");
-	}
-}
 
 static __attribute__((noinline)) void free_slowly(uint64_t object)
 {
@@ -233,13 +142,14 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 	pool = pool_heap_find(object);
 	if (!pool) {
 		if (!range_free(object))
-			die_wild(object, "it is no address of an open pool of this process");
+			object_die(&any_object, object, "it is no address of an open pool of this "
+				   "process");
 		return;
 	}
 	h = pool_heap_enter(pool);
 	if (!h)
 		return; /* a forked child, or no memory for a heap: the object stays */
-	free_inside(h, heap_view_of(h->pool, object), object);
+	object_free(h, heap_view_of(h->pool, object), object, &any_object);
 	heap_leave(h);
 }
 
@@ -252,7 +162,7 @@ static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object
 		.map = h->map,
 	};
 
-	free_inside(h, &view, object);
+	object_free(h, &view, object, &any_object);
 	heap_leave(h);
 }
 
@@ -276,25 +186,16 @@ PUBLIC void mmb_free(void *p)
 		return;
 	}
 	s = h->map + (offset >> SLAB_UNIT_SHIFT);
-	if (unlikely(slab_owner(s) != h->id || slab_looks_free(object, h->key))) {
-		free_other(h, object);
-		return;
-	}
-	if (likely(!s->hot)) {
-		s->hot = object;
+	switch (hit_put(h, s, object)) {
+	case HIT_DONE:
 		heap_leave(h);
 		return;
-	}
-	if (unlikely(s->hot == object)) {
-		free_other(h, object);
-		return;
-	}
-	slab_push(s, object, h->key);
-	if (unlikely(!--s->left)) {
+	case HIT_MORE:
 		free_more(h, s);
 		return;
+	case HIT_OTHER:
+		free_other(h, object);
 	}
-	heap_leave(h);
 }
 
 /* ---- sizes ---- */
@@ -346,7 +247,8 @@ PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 		return mmb_malloc(pool, size);
 	usable = mmb_usable_size(p);
 	if (!usable)
-		die_wild((uintptr_t)p, "mmb_realloc of what isn't allocated");
+		object_die(&(struct object_rule){ .function = "mmb_realloc" }, (uintptr_t)p,
+			   "nothing is allocated there");
 	if (fits(p, usable, size))
 		return p;
 	other = mmb_malloc(pool, size);

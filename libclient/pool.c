@@ -36,7 +36,7 @@ int pool_check(const struct mmb_pool *pool)
 		return fail(-EINVAL, "the pool is NULL; open one with mmb_pool_open()");
 	generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
 	if (generation == POOL_CLOSED)
-		return fail(-ENOTCONN, "the pool's connection was closed by mmb_close()");
+		return fail(-ENOTCONN, "the pool was closed, by mmb_pool_close() or mmb_close()");
 	return process_owns(generation) ? 0 : process_disowned();
 }
 
@@ -79,6 +79,7 @@ static struct mmb_pool *pool_new(struct mmb *mmb, const struct opened_pool *open
 	pthread_mutex_init(&pool->map_lock, NULL);
 	depot_init(&pool->depot);
 	LIST_INIT(&pool->caches);
+	LIST_INIT(&pool->typed);
 	connection_get(mmb);
 	return pool;
 }
@@ -290,6 +291,8 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 	pages_drain(pool);
 	cache_close_pool(pool, pool_heap_end_cache);
 	pool_heap_drain(pool);
+	/* For typed caches, which keep the handle's memory. */
+	atomic_store(&pool->generation, POOL_CLOSED);
 	close_at_daemon(pool->mmb, pool->handle);
 	pool_put(pool);
 }

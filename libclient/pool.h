@@ -21,12 +21,14 @@
 #include "mmbroker.h"
 #include "runmap.h"
 
+struct mmb_cache;
+
 /* No process has this generation. */
 #define POOL_CLOSED UINT32_MAX
 
 /* c: fixed after pool_open   a: atomic   l: mmb.lock   m: map_lock   p: process lock */
 struct mmb_pool {
-	_Atomic uint32_t       generation; /* (a) or POOL_CLOSED: its connection is */
+	_Atomic uint32_t       generation; /* (a) or POOL_CLOSED: it or its connection is */
 	struct mmb            *mmb;        /* (c) */
 	uint32_t               handle;     /* (c) the daemon's */
 	_Atomic uint32_t       refs;       /* (a) the application's, and users in flight */
@@ -43,6 +45,7 @@ struct mmb_pool {
 	bool                   is_private; /* (c) */
 	_Atomic(struct heap_pool *) heap;  /* (a) NULL: no object yet */
 	struct heap_pool      *heap_making; /* (m) */
+	LIST_HEAD(, mmb_cache) typed;      /* (m) open typed caches */
 	_Atomic uint32_t       drains;     /* (a) raised to make every thread give its cache back */
 };
 LIST_HEAD(pool_list, mmb_pool);

@@ -28,7 +28,7 @@ struct heap_window {
 	_Atomic uint64_t           length; /* (w) 0: free */
 	_Atomic uint64_t           base;   /* (w) */
 	_Atomic(struct mmb_pool *) pool;   /* (w) */
-	_Atomic int                fd;     /* (w) of the slab map, -1: not mapped; a child closes it */
+	_Atomic int                fd;     /* (w) of the slab map, or -1; a child closes it */
 };
 static struct heap_window windows[WINDOWS];
 static _Atomic uint32_t nr_windows; /* ever used */
@@ -73,6 +73,7 @@ static void note_map(const struct mmb_pool *pool, const struct heap_view *view)
 
 void pool_heap_forget_all(void)
 {
+	heap_leave_current();
 	for (uint32_t i = 0; i < nr_windows; i++) {
 		if (windows[i].length && windows[i].fd >= 0)
 			close(windows[i].fd);
@@ -169,7 +170,7 @@ static int take_lease(struct mmb_pool *pool, struct call *c)
 	int error = unit_take(pool, c, &t);
 
 	if (!error)
-		stock_fill(&pool->heap_making->stock, first_lease.units, &address, nr);
+		error = stock_fill(&pool->heap_making->stock, first_lease.units, &address, nr);
 	return error;
 }
 
@@ -271,11 +272,14 @@ static struct heap_pool *heap_of(struct mmb_pool *pool)
 	return atomic_load_explicit(&pool->heap, memory_order_acquire);
 }
 
-static int make(struct mmb_pool *pool)
+int pool_heap_make(struct mmb_pool *pool)
 {
-	/* What others of a shared pool leave is told by upcalls. */
-	int error = pool->is_private ? 0 : pager_start(pool->mmb);
+	int error;
 
+	if (heap_of(pool))
+		return 0;
+	/* What others of a shared pool leave is told by upcalls. */
+	error = pool->is_private ? 0 : pager_start(pool->mmb);
 	pthread_mutex_lock(&pool->map_lock);
 	if (!error && !heap_of(pool))
 		error = make_locked(pool);
@@ -291,13 +295,13 @@ static int find_heap(struct mmb_pool *pool, struct heap **out)
 	struct run_cache *cache;
 	int error = pool_check(pool);
 
-	if (!error && !heap_of(pool))
-		error = make(pool);
+	if (!error)
+		error = pool_heap_make(pool);
 	if (error)
 		return error;
 	cache = cache_get(pool);
 	if (cache && !cache->heap)
-		cache->heap = heap_new(heap_of(pool));
+		cache->heap = heap_new(heap_of(pool), cache_spare_heap());
 	if (!cache || !cache->heap)
 		return fail(-ENOMEM, "no memory for a heap of this thread");
 	*out = cache->heap;
@@ -313,7 +317,7 @@ struct heap *pool_heap_enter(struct mmb_pool *pool)
 		return fail_null(error);
 	for (;;) {
 		heap_enter(h);
-		if (atomic_load_explicit(&h->open_pool, memory_order_acquire))
+		if (atomic_load_explicit(&h->open_pool, memory_order_acquire) == pool)
 			break;
 		heap_leave(h);
 		/* A visitor is there; or the connection was closed under us. */
@@ -331,7 +335,7 @@ struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address)
 {
 	const struct heap_pool *hp;
 
-	if (!heap_of(pool) && make(pool))
+	if (pool_heap_make(pool))
 		return NULL;
 	hp = heap_of(pool);
 	return heap_header(heap_view_of(hp, address), address);
@@ -353,7 +357,7 @@ bool pool_heap_tick(struct mmb_pool *pool)
 
 void pool_heap_orphans(struct mmb_pool *pool, uint32_t member)
 {
-	if (!heap_of(pool) && make(pool))
+	if (pool_heap_make(pool))
 		return;
 	heap_pool_adopt(heap_of(pool), member);
 }
@@ -368,7 +372,6 @@ void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache)
 		heap_abandon(cache->heap);
 	else
 		heap_retire(cache->heap);
-	cache->heap = NULL;
 }
 
 void pool_heap_close(struct mmb_pool *pool)

@@ -22,6 +22,8 @@ struct mmb_pool;
 struct run_cache;
 struct slab_header;
 
+/* The pool's heap is made, if it wasn't; 0 or a negative errno with its sentence. */
+int pool_heap_make(struct mmb_pool *pool);
 /* The calling thread's heap of the pool, entered; NULL with errno and a sentence. */
 struct heap *pool_heap_enter(struct mmb_pool *pool);
 /* The open pool whose arena has the address; NULL: none. */

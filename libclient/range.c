@@ -48,7 +48,11 @@ uint64_t range_alloc(struct mmb_pool *pool, size_t size)
 		return 0;
 	}
 	r = calloc(1, sizeof(*r));
-	if (!r || mmb_region_create(pool, length, &o, &r->region)) {
+	if (!r) {
+		fail(-ENOMEM, "no memory for a handle of %zu bytes of objects", size);
+		return 0;
+	}
+	if (mmb_region_create(pool, length, &o, &r->region)) {
 		free(r);
 		return 0;
 	}

@@ -41,28 +41,31 @@ enum slab_kind {
  * head and count tell of the list of objects that others have freed: head is the first one's
  * index in the slab, plus 1.
  */
-/* a: atomic   o: the owner */
+/* The first cache line is read by everybody who frees, the second is the owner's: what it writes
+ * with each object must not take the line away from the others. */
+/* a: atomic   o: the owner   c: fixed while kind is */
 struct slab_header {
 	_Atomic uint64_t shared;  /* (a) */
-	uint64_t         free;    /* (o) first free object, 0: none; the next one is encoded there */
-	uint32_t         left;    /* (o) frees until the owner has more to do; with slow_at, how
-				   * many objects are handed out or wait in shared */
-	uint32_t         slow_at; /* (o) */
-	uint32_t         size;    /* bytes of an object */
-	uint16_t         bin;     /* size class, or SLAB_SIZE_CLASSES - 1 + cache id */
+	uint32_t         size;    /* (c) bytes of an object */
+	uint32_t         total;   /* (c) objects in the slab */
+	uint32_t         back;    /* (c) TAIL: units to the first */
+	uint32_t         units;   /* (c) of the slab or run */
+	uint16_t         bin;     /* (c) size class, or SLAB_SIZE_CLASSES - 1 + cache id */
 	_Atomic uint8_t  kind;    /* (a) enum slab_kind */
-	uint8_t          state;   /* (o) which list of the owner has it */
-	uint32_t         back;    /* TAIL: units to the first */
-	uint32_t         units;   /* of the slab or run */
-	uint64_t         hot;     /* (o) freed last, counted as handed out; 0: none, 1: not here */
+	uint8_t          reserved0[5];
 	uint64_t         bytes;   /* RUN: as asked for */
-	uint32_t         total;   /* objects in the slab */
-	uint32_t         reserved0;
+	uint64_t         reserved1[3];
 
+	uint64_t         free;    /* (o) first free object or an end; the next is encoded there */
+	uint64_t         hot;     /* (o) freed last, counted as handed out; 0: none, 1: not here */
+	uint32_t         left;    /* (o) frees until the owner has more to do; with slow_at, how
+				   *     many objects are handed out or wait in shared */
+	uint32_t         slow_at; /* (o) */
 	uint64_t         fresh;   /* (o) objects from here on were never handed out */
-	uint64_t         next;    /* (o) neighbours in that list, pointers of the owner's process */
+	uint64_t         next;    /* (o) neighbours in a list, pointers of the owner's process */
 	uint64_t         prev;    /* (o) */
-	uint64_t         reserved[5];
+	uint8_t          state;   /* (o) which list of the owner has it */
+	uint8_t          reserved2[15];
 };
 static_assert(sizeof(struct slab_header) == SLAB_HEADER_BYTES, "found by a shift");
 static_assert(SLAB_UNIT_BYTES / 8 < 1 << 16, "an index fits its 16 bits");

@@ -34,6 +34,14 @@ static inline unsigned int cpu_index(void)
 	return cpu_index_self;
 }
 
+/* For loops that wait for another thread for less than a system call takes. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
 /* The calling thread's slot, or CPU_SLOT_NONE. */
 static inline int this_cpu(void)
 {

@@ -4,7 +4,7 @@
  *
  * Purpose     The production table. Everything that can fail gives a negative errno and passes an
  *             injection point.
- * Invariants  X1  a file is never grown by a bare touch: populate is fallocate or
+ * Invariants  X1  a file is never grown by a bare touch: populate is fallocate, write or
  *                 MADV_POPULATE_WRITE, which answer with an error instead of SIGBUS.
  *             X2  a thread's memory policy is the same after a call as before it.
  *             X3  every file mapping is MAP_NORESERVE: what isn't populated is charged to nobody.
@@ -38,6 +38,7 @@ enum {
 	NODE_WORDS = KERNEL_NODES / 64,
 	/* One fallocate is interrupted by a signal and undone as a whole: so none is long. */
 	POPULATE_STEP = 32 << 20,
+	ZEROS_BYTES = 256 << 10, /* at a time, and small enough to stay in the cache */
 };
 
 static_assert(POPULATE_STEP % PAGEBLOCK_SIZE == 0, "a step is whole pageblocks");
@@ -197,11 +198,13 @@ static int punch(int fd, uint64_t offset, uint64_t length)
 
 /*
  * Populates in steps. The kernel undoes a shmem fallocate that fails, but neither earlier steps nor
- * any other way of populating; so a range that began as holes is punched again.
+ * any other way of populating; so a range that began as holes is punched again. One fallocate of a
+ * pageblock is one huge page, or undone: that needs no look at what was there.
  */
 static int populate_steps(int fd, uint64_t offset, uint64_t length, populate_step_fn run)
 {
-	bool     holes = present_none(fd, offset, length);
+	bool     whole = run == step_by_fallocate && length == PAGEBLOCK_SIZE;
+	bool     holes = !whole && present_none(fd, offset, length);
 	uint64_t done, step;
 	int      error = 0;
 
@@ -243,6 +246,47 @@ static int linux_populate_huge(int fd, uint64_t offset, uint64_t length, int nod
 	if (!is_aligned(offset, PAGEBLOCK_SIZE) || !is_aligned(length, PAGEBLOCK_SIZE))
 		return -EINVAL;
 	return populate_bound(fd, offset, length, node, step_by_mapping);
+}
+
+/* A fault that finds no hugetlb page is a bus error, which madvise reports as a bad address. */
+static int linux_populate_mapped(int fd, uint64_t offset, uint64_t length, int node, void *mapped)
+{
+	struct policy before;
+	int           error = INJECT(POPULATE);
+
+	(void)fd;
+	(void)offset;
+	if (!error)
+		error = bind_thread(node, &before);
+	if (error)
+		return error;
+	while (!error && madvise(mapped, length, MADV_POPULATE_WRITE))
+		if (errno != EINTR && errno != EAGAIN)
+			error = errno == EFAULT ? -ENOSPC : failure();
+	unbind_thread(&before);
+	return error;
+}
+
+static int step_by_write(int fd, uint64_t offset, uint64_t length)
+{
+	static const char zeros[ZEROS_BYTES];
+
+	while (length) {
+		ssize_t n = pwrite(fd, zeros, min_t(uint64_t, length, ZEROS_BYTES), (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? failure() : -EIO;
+		offset += (uint64_t)n;
+		length -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int linux_populate_cleared(int fd, uint64_t offset, uint64_t length, int node)
+{
+	return populate_bound(fd, offset, length, node, step_by_write);
 }
 
 static int linux_punch(int fd, uint64_t offset, uint64_t length)
@@ -349,6 +393,8 @@ const struct os_ops os_linux = {
 	.close = linux_close,
 	.populate = linux_populate,
 	.populate_huge = linux_populate_huge,
+	.populate_mapped = linux_populate_mapped,
+	.populate_cleared = linux_populate_cleared,
 	.punch = linux_punch,
 	.allocated = linux_allocated,
 	.next_present = linux_next_present,

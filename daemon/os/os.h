@@ -49,6 +49,12 @@ struct os_ops {
 	int (*populate)(int fd, uint64_t offset, uint64_t length, int node);
 	/* The same through a mapping advised to huge pages; for whole pageblocks. */
 	int (*populate_huge)(int fd, uint64_t offset, uint64_t length, int node);
+	/* The same through a mapping of the range that exists: unlike populate it takes no lock of
+	 * the file, so threads that populate hugetlb pages side by side clear them at once. */
+	int (*populate_mapped)(int fd, uint64_t offset, uint64_t length, int node, void *mapped);
+	/* populate for a range of holes in shared memory, with pages cleared now rather than when
+	 * they are mapped. What somebody else has put into a hole meanwhile is zeroed. */
+	int (*populate_cleared)(int fd, uint64_t offset, uint64_t length, int node);
 	int (*punch)(int fd, uint64_t offset, uint64_t length);
 	/* Bytes present in the file, or -errno. */
 	int64_t (*allocated)(int fd);
@@ -76,9 +82,9 @@ struct os_ops {
 	int (*uffd_poison)(int uffd, uint64_t address, uint64_t length);
 	int (*uffd_unprotect)(int uffd, uint64_t address, uint64_t length);
 
-	/* Up to OS_UFFD_EVENTS events, 0 if none waits, negative errno. Descriptors that come with
-	 * fork events are closed. */
-	int (*uffd_read)(int uffd, struct os_uffd_event *events);
+	/* Up to `most` events, at most OS_UFFD_EVENTS; 0 if none waits, negative errno. Descriptors
+	 * that come with fork events are closed. */
+	int (*uffd_read)(int uffd, struct os_uffd_event *events, int most);
 
 	uint64_t (*now_ns)(void); /* CLOCK_MONOTONIC */
 };

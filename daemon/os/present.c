@@ -168,5 +168,7 @@ bool present_not_all(int fd, uint64_t offset, uint64_t length)
 
 bool present_none(int fd, uint64_t offset, uint64_t length)
 {
-	return next_within(fd, offset, offset + length) == -ENXIO;
+	int64_t nr = count_present(fd, offset, length);
+
+	return nr >= 0 ? nr == 0 : next_within(fd, offset, offset + length) == -ENXIO;
 }

@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/check.h"
+
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
 #endif
@@ -72,12 +74,14 @@ static ssize_t read_nowait(int uffd, void *buffer, size_t bytes)
 	return read(uffd, buffer, bytes);
 }
 
-int linux_uffd_read(int uffd, struct os_uffd_event *events)
+int linux_uffd_read(int uffd, struct os_uffd_event *events, int most)
 {
 	struct uffd_msg msgs[OS_UFFD_EVENTS];
-	ssize_t got = read_nowait(uffd, msgs, sizeof(msgs));
+	ssize_t got;
 	int nr;
 
+	DCHECK(most > 0 && most <= OS_UFFD_EVENTS);
+	got = read_nowait(uffd, msgs, (size_t)most * sizeof(msgs[0]));
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	nr = (int)(got / (ssize_t)sizeof(msgs[0]));

@@ -10,6 +10,6 @@
 
 #include "os/os.h"
 
-int linux_uffd_read(int uffd, struct os_uffd_event *events);
+int linux_uffd_read(int uffd, struct os_uffd_event *events, int most);
 
 #endif

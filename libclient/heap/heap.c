@@ -8,17 +8,20 @@
  */
 #include "heap/heap.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "error.h"
+#include "probe.h"
 
 struct slab_header slab_none = { .free = 1 };
 
 /* Misses always: its pool is no pool, its window is empty. */
-static struct heap heap_none = { .open_pool = (struct mmb_pool *)(uintptr_t)1 };
+static struct heap heap_none = { .open_pool = HEAP_CLOSED };
 _Thread_local struct heap *heap_current = &heap_none;
 
 /* ---- lists of slabs, linked in their headers ---- */
@@ -160,6 +163,7 @@ static struct slab_header *from_shelf(struct heap *h, unsigned int bin)
 	if (!slab_adopt(&(struct slab_view){ .slab = s }, heap_shelf_id(hp), h->id))
 		slab_die(s, 0, "a slab of the shelf has another owner: its header was overwritten");
 	h->counts.adopted++;
+	PROBE(adopt, heap_slab_view(hp, s).start, h->id);
 	return s;
 }
 
@@ -169,6 +173,7 @@ static struct slab_header *from_shelf(struct heap *h, unsigned int bin)
 static void keep_adopted(struct heap *h, const struct slab_view *v)
 {
 	h->counts.adopted++;
+	PROBE(adopt, v->start, h->id);
 	if (slab_used(v->slab))
 		add_partial(h, v->slab);
 	else
@@ -183,6 +188,7 @@ static void flush_one(struct heap *h, struct heap_pending *p)
 		return;
 	p->slab.slab = NULL;
 	h->counts.flushed++;
+	PROBE(foreign_flush, v.start, p->chain.nr);
 	if (slab_push_foreign(&v, &p->chain, h->id) == h->id && v.slab->state == SLAB_ON_NONE)
 		keep_adopted(h, &v);
 	p->chain.nr = 0;
@@ -321,6 +327,19 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	return v.slab;
 }
 
+/* What the slab itself can still give. */
+static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_first)
+{
+	bool collected = foreign_first && slab_collect(v);
+	bool carved = !collected && slab_carve(v);
+
+	if (!collected && !carved)
+		collected = slab_collect(v);
+	h->counts.collected += collected;
+	h->counts.carved += carved;
+	return collected || carved;
+}
+
 /* Makes the bin's slab one with objects on its free list. */
 static bool refill(struct heap *h, unsigned int bin)
 {
@@ -328,9 +347,10 @@ static bool refill(struct heap *h, unsigned int bin)
 	struct slab_view v;
 
 	h->counts.refills++;
+	PROBE(refill, bin, h->id);
 	if (s != &slab_none) {
 		v = heap_slab_view(h->pool, s);
-		if (slab_carve(&v) || slab_collect(&v))
+		if (replenish(h, &v, false))
 			return true;
 		retire_current(h, &v);
 	}
@@ -349,7 +369,7 @@ static bool refill(struct heap *h, unsigned int bin)
 		return false;
 	make_current(h, s);
 	v = heap_slab_view(h->pool, s);
-	return !(s->free & 1) || slab_collect(&v) || slab_carve(&v) || refill(h, bin);
+	return !(s->free & 1) || replenish(h, &v, true) || refill(h, bin);
 }
 
 static void count_slow(struct heap *h)
@@ -502,7 +522,7 @@ static void open_heap(struct heap *h)
 	atomic_store_explicit(&h->open_pool, h->handle, memory_order_release);
 }
 
-struct heap *heap_new(struct heap_pool *hp)
+static struct heap *heap_memory(void)
 {
 	struct heap *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			      -1, 0);
@@ -514,6 +534,16 @@ struct heap *heap_new(struct heap_pool *hp)
 		munmap(h, sizeof(*h));
 		return NULL;
 	}
+	atomic_store_explicit(&h->open_pool, HEAP_CLOSED, memory_order_relaxed);
+	return h;
+}
+
+struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
+{
+	struct heap *h = spare ? spare : heap_memory();
+
+	if (!h)
+		return NULL;
 	h->pool = hp;
 	h->handle = hp->handle;
 	h->key = hp->key;
@@ -525,7 +555,7 @@ struct heap *heap_new(struct heap_pool *hp)
 		LIST_INSERT_HEAD(&hp->heaps, h, link);
 	pthread_mutex_unlock(&hp->lock);
 	if (!h->id) {
-		munmap(h, sizeof(*h));
+		heap_free(h);
 		errno = EAGAIN;
 		return NULL;
 	}
@@ -542,32 +572,55 @@ void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add)
 		to[i] += from[i];
 }
 
+void heap_leave_current(void)
+{
+	heap_current = &heap_none;
+}
+
+void heap_free(struct heap *h)
+{
+	if (heap_current == h)
+		heap_leave_current();
+	munmap(h, sizeof(*h));
+}
+
+/* H6: every hit misses, and what a hit doesn't look at before that is zero again. */
+static void wipe(struct heap *h)
+{
+	char *second = (char *)h + 4096, *end = (char *)(h + 1);
+
+	static_assert(offsetof(struct heap, quick) < 4096, "what hits look at first is in one page");
+	atomic_store(&h->open_pool, HEAP_CLOSED);
+	atomic_store(&h->open_length, 0);
+	memset(h->quick, 0, (size_t)(second - (char *)h->quick));
+	if (madvise(second, (size_t)(end - second), MADV_DONTNEED))
+		memset(second, 0, (size_t)(end - second));
+	if (heap_current == h)
+		heap_leave_current();
+}
+
 void heap_retire(struct heap *h)
 {
 	struct heap_pool *hp = h->pool;
 	uint32_t number = h->id % HEAP_THREADS;
 
-	if (heap_current == h)
-		heap_current = &heap_none;
 	pthread_mutex_lock(&hp->lock);
 	heap_tidy(h, true);
 	LIST_REMOVE(h, link);
 	heap_add_counts(&hp->counts, &h->counts);
 	hp->ids[number / 64] &= ~(1ull << number % 64);
 	pthread_mutex_unlock(&hp->lock);
-	munmap(h, sizeof(*h));
+	wipe(h);
 }
 
 void heap_abandon(struct heap *h)
 {
 	struct heap_pool *hp = h->pool;
 
-	if (heap_current == h)
-		heap_current = &heap_none;
 	pthread_mutex_lock(&hp->lock);
 	LIST_REMOVE(h, link);
 	pthread_mutex_unlock(&hp->lock);
-	munmap(h, sizeof(*h));
+	wipe(h);
 }
 
 /* ---- validation ---- */

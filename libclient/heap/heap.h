@@ -10,10 +10,14 @@
  *                 it came. bins[b] is slab_none when there is no slab.
  *             H3  A heap is worked on by its thread between heap_enter() and heap_leave(), or by a
  *                 visitor that has closed it, passed asym_heavy() and then seen busy == 0.
- *             H4  Closed: open_pool is NULL and open_length 0, so that every hit misses; the
- *                 thread then waits for heap_pool.lock.
+ *             H4  Closed: open_pool is HEAP_CLOSED and open_length 0, so that every hit misses;
+ *                 the thread then waits for heap_pool.lock.
  *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
- * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits.
+ *             H6  A heap's memory outlives the heap: its thread may look at it until it ends, since
+ *                 heap_current is its alone to change. Meanwhile it is a closed heap of no pool.
+ * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits; before it
+ *             heap_pool.visiting, held for the whole of a tick, a trim or an adoption, with what
+ *             they tell the daemon: after heap_pool_close() there are none.
  * Not here    One slab (slab.h), units (stock.h), large objects (run.h), who visits when (visit.c).
  */
 #ifndef MMB_LIBCLIENT_HEAP_HEAP_H
@@ -39,7 +43,7 @@ enum {
 	HEAP_THREADS = 1 << HEAP_MEMBER_SHIFT,
 	HEAP_FULL_KEPT = 8,     /* full slabs of a bin that keep their owner */
 	HEAP_FULL_LOOKS = 4,    /* how many of them are looked at before new units are taken */
-	HEAP_PENDING = 8,       /* slabs of others whose freed objects are gathered */
+	HEAP_PENDING = 64,      /* slabs of others whose freed objects are gathered */
 	HEAP_PENDING_OBJECTS = 32,
 	HEAP_RUNS = 4,          /* freed runs that a heap keeps */
 };
@@ -66,7 +70,7 @@ struct heap_run {
 	uint32_t units;   /* (h) 0: none */
 };
 struct heap_counts {
-	uint64_t refills, carved, collected, adopted, foreign, flushed, runs, runs_cached, ranges;
+	uint64_t refills, carved, collected, adopted, foreign, flushed, runs, runs_cached;
 };
 
 /* c: fixed   h: H3   v: visitors, under heap_pool.lock   a: atomic   o: owner writes, others read */
@@ -91,7 +95,11 @@ struct heap {
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */
 	struct heap_bin            cold[SLAB_BINS]; /* (h) */
+	struct heap               *next_spare;  /* process lock, after its end (H6) */
 };
+
+/* No pool's handle, and not NULL either, which an application may pass. */
+#define HEAP_CLOSED ((struct mmb_pool *)(uintptr_t)1)
 
 /* c: fixed once published   l: lock   a: atomic */
 struct heap_pool {
@@ -101,9 +109,10 @@ struct heap_pool {
 	_Atomic uint32_t    nr_views; /* (a) */
 	struct heap_view    views[HEAP_VIEWS];
 	struct stock        stock;
+	pthread_mutex_t     visiting;
 	pthread_mutex_t     lock;
 	atomic_bool         can_visit; /* (a) the process is registered for asym_heavy() */
-	bool                closed;    /* (l) */
+	bool                closed;    /* (l) and visiting */
 	LIST_HEAD(, heap)   heaps;     /* (l) */
 	uint64_t            ids[HEAP_THREADS / 64]; /* (l) taken numbers */
 	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
@@ -140,7 +149,7 @@ struct heap_pool_spec {
 };
 /* NULL: no memory. */
 struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec);
-/* Every heap misses from now on. */
+/* Every heap misses from now on, and nobody visits any more. */
 void heap_pool_close(struct heap_pool *hp);
 /* Every heap has been retired: what is empty goes back to the source. */
 void heap_pool_drain(struct heap_pool *hp);
@@ -150,6 +159,9 @@ void heap_pool_free(struct heap_pool *hp);
 int  heap_pool_add_view(struct heap_pool *hp, const struct heap_view *view);
 /* The window of an address; NULL: none. */
 const struct heap_view *heap_view_of(const struct heap_pool *hp, uint64_t address);
+/* The next part of a window's map that has pages, from *end on: [*first, *end) in units. False: no
+ * more. */
+bool heap_view_next(const struct heap_view *view, uint64_t *first, uint64_t *end);
 /* The header of the unit of that address. */
 static inline struct slab_header *heap_header(const struct heap_view *view, uint64_t address)
 {
@@ -160,12 +172,18 @@ struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *
 
 /* ---- a thread's heap: the thread, between enter and leave, or a visitor ---- */
 
-/* NULL: no memory, or too many threads; errno tells. */
-struct heap *heap_new(struct heap_pool *hp);
-/* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. */
+/* `spare`: the memory of a heap of this thread that has ended, or NULL. NULL: no memory, or too many
+ * threads; errno tells. */
+struct heap *heap_new(struct heap_pool *hp, struct heap *spare);
+/* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. Memory is
+ * left (H6). */
 void heap_retire(struct heap *h);
-/* The windows are gone: nothing of it is looked at. */
+/* The windows are gone: nothing of it is looked at. Memory is left (H6). */
 void heap_abandon(struct heap *h);
+/* The memory, when its thread can't look at it any more. */
+void heap_free(struct heap *h);
+/* The calling thread has no heap. */
+void heap_leave_current(void);
 /* One object behind a miss; 0 without memory (sentence recorded). */
 uint64_t heap_alloc(struct heap *h, unsigned int bin);
 /* Up to nr objects; how many it was. */

@@ -7,6 +7,7 @@
 #include "heap/run.h"
 
 #include "error.h"
+#include "probe.h"
 
 static uint32_t units_of(size_t size)
 {
@@ -67,6 +68,7 @@ uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 	}
 	s = heap_header(heap_view_of(h->pool, address), address);
 	s->bytes = size;
+	PROBE(run, address, units);
 	atomic_store_explicit(&s->kind, SLAB_RUN, memory_order_release);
 	return address;
 }

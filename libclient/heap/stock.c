@@ -12,6 +12,7 @@
 
 #include "error.h"
 #include "heap/heap.h"
+#include "probe.h"
 
 int stock_init(struct stock *stock, const struct stock_source *source, struct heap_pool *pool)
 {
@@ -51,6 +52,7 @@ static void give(struct stock *stock, uint32_t units, const uint64_t *spans, uin
 {
 	for (uint32_t i = 0; i < nr; i++)
 		mark_units(stock, spans[i], units, SLAB_NO_OWNER);
+	PROBE(return, units, nr);
 	atomic_fetch_add_explicit(&stock->nr_gives, 1, memory_order_relaxed);
 	stock->source.give(stock->source.context, units, spans, nr);
 }
@@ -131,10 +133,11 @@ static uint32_t batch_locked(struct stock *stock, uint32_t units)
 	return count ? count : 1;
 }
 
-void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
+int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
 {
 	uint32_t i;
 
+	PROBE(lease, units, nr);
 	atomic_fetch_add_explicit(&stock->nr_leases, 1, memory_order_relaxed);
 	for (i = 0; i < nr; i++)
 		mark_units(stock, spans[i], units, heap_shelf_id(stock->pool));
@@ -145,6 +148,7 @@ void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint
 	pthread_mutex_unlock(&stock->lock);
 	if (i < nr)
 		give(stock, units, spans + i, nr - i);
+	return i ? 0 : fail(-ENOMEM, "no memory to keep leased units in mind");
 }
 
 /* Into the lists; 0 or a negative errno. */
@@ -156,9 +160,7 @@ static int lease(struct stock *stock, uint32_t units, uint32_t count)
 	int error;
 
 	error = stock->source.lease(stock->source.context, &want, spans, &nr);
-	if (!error)
-		stock_fill(stock, units, spans, nr);
-	return error;
+	return error ? error : stock_fill(stock, units, spans, nr);
 }
 
 uint64_t stock_take(struct stock *stock, uint32_t units)

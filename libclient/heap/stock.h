@@ -71,8 +71,8 @@ int  stock_init(struct stock *stock, const struct stock_source *source, struct h
 void stock_fini(struct stock *stock);
 /* A span of so many units; 0: none to be had, sentence recorded. */
 uint64_t stock_take(struct stock *stock, uint32_t units);
-/* Fresh leases, whoever asked for them. */
-void stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr);
+/* Fresh leases, whoever asked for them; -ENOMEM with a sentence: none of them could be kept. */
+int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr);
 /* A span that nobody uses any more (K1 is made true here). */
 void stock_put(struct stock *stock, uint64_t address, uint32_t units);
 /* Once in a while: what was not needed since the last time goes back. True: there is more left. */

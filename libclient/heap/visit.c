@@ -8,7 +8,7 @@
  * Invariants  V1  A heap whose thread is inside for longer than a visitor likes is left alone.
  *             V2  The map of a window is read only where it has pages: looking at a hole would
  *                 make one.
- * Locking     heap_pool.lock for the whole of a visit.
+ * Locking     heap_pool.lock for the whole of a visit, heap_pool.visiting around it.
  */
 #include <errno.h>
 #include <sched.h>
@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "heap/heap.h"
+#include "probe.h"
 
 enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
 
@@ -36,6 +37,7 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->key = spec->key;
 	hp->member = spec->member;
 	hp->ids[0] = 1; /* the shelf's */
+	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
 	LIST_INIT(&hp->heaps);
 	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
@@ -47,6 +49,7 @@ void heap_pool_free(struct heap_pool *hp)
 {
 	stock_fini(&hp->stock);
 	pthread_mutex_destroy(&hp->lock);
+	pthread_mutex_destroy(&hp->visiting);
 	free(hp);
 }
 
@@ -90,7 +93,7 @@ struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *
 
 static void close_heap(struct heap *h)
 {
-	atomic_store(&h->open_pool, NULL);
+	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
 }
 
@@ -146,7 +149,8 @@ static bool visit_all_locked(struct heap_pool *hp, bool trim)
 			if (!is_outside(h))
 				more = true;
 			else if (trim)
-				heap_tidy(h, false);
+				/* Whoever found no memory may need what another thread freed. */
+				heap_tidy(h, true);
 			else
 				more |= tidy_idle(h);
 		}
@@ -185,11 +189,28 @@ void heap_pool_close(struct heap_pool *hp)
 {
 	struct heap *h;
 
+	pthread_mutex_lock(&hp->visiting);
 	pthread_mutex_lock(&hp->lock);
 	hp->closed = true;
 	LIST_FOREACH(h, &hp->heaps, link)
 		close_heap(h);
 	pthread_mutex_unlock(&hp->lock);
+	pthread_mutex_unlock(&hp->visiting);
+}
+
+/* False: there is nothing to visit any more, nor a handle to return units by. */
+static bool begin_visit(struct heap_pool *hp)
+{
+	pthread_mutex_lock(&hp->visiting);
+	if (!hp->closed)
+		return true;
+	pthread_mutex_unlock(&hp->visiting);
+	return false;
+}
+
+static void end_visit(struct heap_pool *hp)
+{
+	pthread_mutex_unlock(&hp->visiting);
 }
 
 void heap_pool_drain(struct heap_pool *hp)
@@ -211,6 +232,8 @@ bool heap_pool_tick(struct heap_pool *hp)
 {
 	bool more;
 
+	if (!begin_visit(hp))
+		return false;
 	prepare_visits(hp);
 	/* What comes up while we work kicks again. */
 	atomic_store(&hp->stock.kicked, false);
@@ -221,23 +244,27 @@ bool heap_pool_tick(struct heap_pool *hp)
 	more |= stock_tick(&hp->stock);
 	if (more)
 		atomic_store(&hp->stock.kicked, true);
+	end_visit(hp);
 	return more;
 }
 
 void heap_pool_trim(struct heap_pool *hp)
 {
+	if (!begin_visit(hp))
+		return;
 	prepare_visits(hp);
 	pthread_mutex_lock(&hp->lock);
 	visit_all_locked(hp, true);
 	tidy_shelf_locked(hp);
 	pthread_mutex_unlock(&hp->lock);
 	stock_flush(&hp->stock);
+	end_visit(hp);
 }
 
 /* ---- dead members ---- */
 
-/* The next part of a map that has pages: [*first, *end) in units. False: no more. */
-static bool next_populated(const struct heap_view *view, uint64_t *first, uint64_t *end)
+/* V2 */
+bool heap_view_next(const struct heap_view *view, uint64_t *first, uint64_t *end)
 {
 	uint64_t nr = view->length >> SLAB_UNIT_SHIFT;
 	off_t data, hole;
@@ -269,6 +296,8 @@ static void adopt_slab_locked(struct heap_pool *hp, struct slab_header *s, uint3
 
 	if (!slab_adopt(&v, owner, heap_shelf_id(hp)))
 		return;
+	PROBE(adopt, v.start, owner);
+	hp->counts.adopted++;
 	if (!slab_rebuild(&v))
 		return;
 	if (!slab_used(v.slab))
@@ -301,19 +330,20 @@ void heap_pool_adopt(struct heap_pool *hp, uint32_t member)
 {
 	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_acquire);
 
-	if (!member || member == hp->member)
+	if (!member || member == hp->member || !begin_visit(hp))
 		return;
 	pthread_mutex_lock(&hp->lock);
 	for (uint32_t i = 0; i < nr; i++) {
 		const struct heap_view *view = &hp->views[i];
 		uint64_t first, end = 0;
 
-		while (next_populated(view, &first, &end))
+		while (heap_view_next(view, &first, &end))
 			for (uint64_t unit = first; unit < end; unit++)
 				adopt_unit_locked(hp, &view->map[unit], member);
 	}
 	pthread_mutex_unlock(&hp->lock);
 	stock_kick(&hp->stock);
+	end_visit(hp);
 }
 
 /* ---- validation ---- */

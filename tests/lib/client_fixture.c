@@ -35,7 +35,7 @@ int __wrap_uffd_accept(int fd, uint64_t *features)
 {
 	struct os_uffd_event events[OS_UFFD_EVENTS];
 
-	if (os->uffd_read(fd, events) < 0)
+	if (os->uffd_read(fd, events, OS_UFFD_EVENTS) < 0)
 		return __real_uffd_accept(fd, features);
 	*features = offered;
 	return 0;

@@ -298,6 +298,17 @@ static int fake_populate_huge(int fd, uint64_t offset, uint64_t length, int node
 	return populate(fd, offset, length, node, &fake_calls.populate_huge);
 }
 
+static int fake_populate_mapped(int fd, uint64_t offset, uint64_t length, int node, void *mapped)
+{
+	CHECK(span_covers(&host.mapped, (uintptr_t)mapped, length));
+	return populate(fd, offset, length, node, &fake_calls.populate_mapped);
+}
+
+static int fake_populate_cleared(int fd, uint64_t offset, uint64_t length, int node)
+{
+	return populate(fd, offset, length, node, &fake_calls.populate_cleared);
+}
+
 static int punch_locked(int fd, uint64_t offset, uint64_t length)
 {
 	struct fake_file *file = fake_file_of(fd);
@@ -490,6 +501,8 @@ const struct os_ops os_fake = {
 	.close = fake_close,
 	.populate = fake_populate,
 	.populate_huge = fake_populate_huge,
+	.populate_mapped = fake_populate_mapped,
+	.populate_cleared = fake_populate_cleared,
 	.punch = fake_punch,
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,

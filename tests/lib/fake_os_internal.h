@@ -43,6 +43,6 @@ struct os_range_result fake_uffd_continue(int uffd, uint64_t address, uint64_t l
 int fake_uffd_wake(int uffd, uint64_t address, uint64_t length);
 int fake_uffd_poison(int uffd, uint64_t address, uint64_t length);
 int fake_uffd_unprotect(int uffd, uint64_t address, uint64_t length);
-int fake_uffd_read(int uffd, struct os_uffd_event *events);
+int fake_uffd_read(int uffd, struct os_uffd_event *events, int most);
 
 #endif

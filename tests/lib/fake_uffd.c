@@ -259,7 +259,7 @@ int fake_uffd_unprotect(int uffd, uint64_t address, uint64_t length)
 	return error;
 }
 
-int fake_uffd_read(int uffd, struct os_uffd_event *events)
+int fake_uffd_read(int uffd, struct os_uffd_event *events, int most)
 {
 	struct client *c;
 	uint64_t       nr_posted;
@@ -268,7 +268,7 @@ int fake_uffd_read(int uffd, struct os_uffd_event *events)
 	pthread_mutex_lock(&fake_lock);
 	fake_calls.uffd_read++;
 	c = client_of(uffd);
-	while (c && nr < OS_UFFD_EVENTS && !list_empty(&c->events)) {
+	while (c && nr < most && !list_empty(&c->events)) {
 		struct event *e = list_first_entry(&c->events, struct event, link);
 
 		events[nr++] = e->what;

@@ -5,7 +5,7 @@
  * Invariants  B1  A held request keeps its packet until it is released; its connection goes on
  *                 reading meanwhile.
  *             B2  frames[] has the order + 1 of a granted run at its first frame, else 0; busy[]
- *                 is set for all its frames.
+ *                 is set for all its frames, and leased[] for those of leased units.
  */
 #include "fake_broker.h"
 
@@ -22,18 +22,23 @@
 #include <unistd.h>
 
 #include "proto/fault_log.h"
+#include "proto/slab_map.h"
 #include "proto/wire.h"
 
 enum {
 	PEERS_MAX = 64,
 	HELD_MAX = 128,
 	FRAMES = BROKER_ARENA_BYTES / 4096,
+	UNIT_FRAMES = SLAB_UNIT_BYTES / 4096,
+	UNITS = BROKER_ARENA_BYTES / SLAB_UNIT_BYTES,
+	CACHES_MAX = 16,
 	REGION_PAGE = 4096,
 	WAIT_SECONDS = 10,
 };
 
 /* Where nothing else comes by itself, and ThreadSanitizer lets a program map. */
 #define FAKE_ADDRESSES 0x7e9000000000ull
+#define FAKE_KEY       0x9e3779b97f4a7c15ull
 
 struct peer {
 	struct fake_broker   *broker;
@@ -49,10 +54,15 @@ struct held {
 	uint8_t     *bytes;
 };
 
+struct fake_cache {
+	char     name[64];
+	uint32_t object, align, nr_opens;
+};
+
 /* l: lock */
 struct fake_broker {
 	char            directory[64], path[96];
-	int             listener, arena;
+	int             listener, arena, slab_map;
 	uint64_t        arena_address, region_address;
 	pthread_t       thread;
 	pthread_mutex_t lock;
@@ -67,7 +77,11 @@ struct fake_broker {
 	uint32_t        nr_held;                /* (l) */
 	uint8_t         frames[FRAMES];         /* (l) B2 */
 	bool            busy[FRAMES];           /* (l) B2 */
-	uint32_t        frames_out, handles;    /* (l) */
+	bool            leased[UNITS];          /* (l) B2 */
+	uint32_t        units_limit;            /* (l) 0: none */
+	struct fake_cache caches[CACHES_MAX];   /* (l) */
+	uint32_t        nr_caches;              /* (l) */
+	uint32_t        frames_out, handles, units_out; /* (l) */
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
 };
@@ -155,6 +169,8 @@ static void answer_pool_open(struct fake_broker *b, struct answer *a)
 	Mmb__Wire__PoolOpenReply reply = MMB__WIRE__POOL_OPEN_REPLY__INIT;
 
 	reply.pool = ++b->handles;
+	reply.member = b->handles;
+	reply.key = FAKE_KEY;
 	send_answer(a, &reply.base);
 }
 
@@ -242,6 +258,114 @@ static void answer_pages_free(struct fake_broker *b, struct answer *a)
 	send_answer(a, NULL);
 }
 
+static void answer_slab_map(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__SlabMapRequest *request = (const void *)a->request;
+	Mmb__Wire__SlabMapReply reply = MMB__WIRE__SLAB_MAP_REPLY__INIT;
+	Mmb__Wire__SlabMapWindow window = MMB__WIRE__SLAB_MAP_WINDOW__INIT;
+	Mmb__Wire__SlabMapWindow *windows[] = { &window };
+
+	reply.total = 1;
+	if (request->first == 0) {
+		window.address = b->arena_address;
+		window.length = BROKER_ARENA_BYTES;
+		reply.windows = windows;
+		reply.n_windows = 1;
+		a->fds[a->nr_fds++] = dup(b->slab_map);
+	}
+	send_answer(a, &reply.base);
+}
+
+static void lease_units(struct fake_broker *b, uint32_t first, uint32_t units, bool leased)
+{
+	memset(&b->busy[first * UNIT_FRAMES], leased, (size_t)units * UNIT_FRAMES);
+	memset(&b->leased[first], leased, units);
+	b->units_out += leased ? units : 0u - units;
+}
+
+/* Spans begin at multiples of the power of two that holds them. */
+static void answer_slab_lease(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__SlabLeaseRequest *request = (const void *)a->request;
+	Mmb__Wire__SlabLeaseReply reply = MMB__WIRE__SLAB_LEASE_REPLY__INIT;
+	uint64_t addresses[MMB_PAGES_BATCH];
+	uint32_t units = request->units, step = 1;
+
+	while (step < units)
+		step *= 2;
+	reply.addresses = addresses;
+	for (uint32_t i = 0; i + units <= UNITS && reply.n_addresses < request->count; i += step) {
+		if (!is_free(b, i * UNIT_FRAMES, units * UNIT_FRAMES) ||
+		    (b->units_limit && b->units_out + units > b->units_limit))
+			continue;
+		lease_units(b, i, units, true);
+		addresses[reply.n_addresses++] = b->arena_address + i * (uint64_t)SLAB_UNIT_BYTES;
+	}
+	if (reply.n_addresses)
+		send_answer(a, &reply.base);
+	else
+		refuse(a, -ENOMEM, "the arena is full");
+}
+
+static void answer_slab_return(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__SlabReturnRequest *request = (const void *)a->request;
+
+	must(request->n_addresses == request->n_units, "as many units as addresses");
+	for (size_t i = 0; i < request->n_addresses; i++) {
+		uint64_t unit = (request->addresses[i] - b->arena_address) / SLAB_UNIT_BYTES;
+
+		for (uint32_t j = 0; j < request->units[i]; j++) {
+			if (unit + j >= UNITS || !b->leased[unit + j]) {
+				refuse(a, -EINVAL, "that is no leased unit");
+				return;
+			}
+		}
+		lease_units(b, (uint32_t)unit, request->units[i], false);
+	}
+	send_answer(a, NULL);
+}
+
+static void answer_cache_open(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__CacheOpenRequest *request = (const void *)a->request;
+	Mmb__Wire__CacheOpenReply reply = MMB__WIRE__CACHE_OPEN_REPLY__INIT;
+	uint32_t i;
+
+	for (i = 0; i < b->nr_caches && strcmp(b->caches[i].name, request->name); i++)
+		;
+	must(i < CACHES_MAX, "room for a cache");
+	reply.created = i == b->nr_caches;
+	if (reply.created) {
+		snprintf(b->caches[i].name, sizeof(b->caches[i].name), "%s", request->name);
+		b->caches[i].object = request->object;
+		b->caches[i].align = request->align;
+		b->nr_caches++;
+	}
+	if (b->caches[i].object != request->object || b->caches[i].align != request->align) {
+		refuse(a, -EINVAL, "the cache has other objects");
+		return;
+	}
+	b->caches[i].nr_opens++;
+	reply.cache = i + 1;
+	reply.object = request->object;
+	reply.align = request->align;
+	send_answer(a, &reply.base);
+}
+
+static void answer_cache_close(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__CacheRequest *request = (const void *)a->request;
+	struct fake_cache *cache = &b->caches[request->cache - 1];
+
+	if (!request->cache || request->cache > b->nr_caches || !cache->nr_opens) {
+		refuse(a, -EBADF, "that is no cache of yours");
+		return;
+	}
+	cache->nr_opens--;
+	send_answer(a, NULL);
+}
+
 static void answer_region(struct fake_broker *b, struct answer *a)
 {
 	const Mmb__Wire__RegionOpenRequest *request = (const void *)a->request;
@@ -281,6 +405,11 @@ static void (*const answers[BROKER_METHODS])(struct fake_broker *b, struct answe
 	[MMB_METHOD_ARENA_OPEN] = answer_arena_open,
 	[MMB_METHOD_PAGES_ALLOC] = answer_pages_alloc,
 	[MMB_METHOD_PAGES_FREE] = answer_pages_free,
+	[MMB_METHOD_SLAB_MAP] = answer_slab_map,
+	[MMB_METHOD_SLAB_LEASE] = answer_slab_lease,
+	[MMB_METHOD_SLAB_RETURN] = answer_slab_return,
+	[MMB_METHOD_CACHE_OPEN] = answer_cache_open,
+	[MMB_METHOD_CACHE_CLOSE] = answer_cache_close,
 	[MMB_METHOD_REGION_CREATE] = answer_region,
 	[MMB_METHOD_REGION_OPEN] = answer_region,
 	[MMB_METHOD_WINDOW] = answer_window,
@@ -392,6 +521,7 @@ struct fake_broker *broker_start(void)
 	b->arena = memory("arena", BROKER_ARENA_BYTES);
 	/* Granted pages are present: nobody serves faults here. */
 	must(!fallocate(b->arena, 0, 0, BROKER_ARENA_BYTES), "fallocate");
+	b->slab_map = memory("slab-map", UNITS * sizeof(struct slab_header));
 	b->arena_address = FAKE_ADDRESSES;
 	b->region_address = FAKE_ADDRESSES + BROKER_ARENA_BYTES;
 	b->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -424,6 +554,7 @@ void broker_stop(struct fake_broker *b)
 	for (i = 0; i < b->nr_held; i++)
 		free(b->held[i].bytes);
 	close(b->arena);
+	close(b->slab_map);
 	unlink(b->path);
 	rmdir(b->directory);
 	pthread_cond_destroy(&b->changed);
@@ -524,6 +655,18 @@ static uint64_t read_locked(struct fake_broker *b, const uint64_t *wide, const u
 uint32_t broker_count(struct fake_broker *b, uint32_t method)
 {
 	return (uint32_t)read_locked(b, NULL, &b->count[method]);
+}
+
+uint32_t broker_units_out(struct fake_broker *b)
+{
+	return (uint32_t)read_locked(b, NULL, &b->units_out);
+}
+
+void broker_limit_units(struct fake_broker *b, uint32_t units)
+{
+	pthread_mutex_lock(&b->lock);
+	b->units_limit = units;
+	pthread_mutex_unlock(&b->lock);
 }
 
 uint32_t broker_frames_out(struct fake_broker *b)

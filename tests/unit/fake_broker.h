@@ -3,7 +3,8 @@
  * fake_broker - a scripted broker for tests of libclient
  *
  * Purpose     Speaks the protocol on a unix socket from threads of the test program: one pool arena
- *             in a memfd, regions in memfds that nobody serves. Requests can be held back,
+ *             in a memfd with its slab map, which all pools share, named caches, regions in memfds
+ *             that nobody serves. Requests can be held back,
  *             refused, and are counted.
  * Locking     broker.lock for everything but the sockets' own.
  */
@@ -39,6 +40,10 @@ void broker_place_regions(struct fake_broker *b, uint64_t address);
 uint32_t broker_count(struct fake_broker *b, uint32_t method);
 /* Frames granted and not freed. */
 uint32_t broker_frames_out(struct fake_broker *b);
+/* Units leased and not returned; a private pool's go with its handle, so they may stay. */
+uint32_t broker_units_out(struct fake_broker *b);
+/* At most so many are leased; 0: no limit but the arena. */
+void broker_limit_units(struct fake_broker *b, uint32_t units);
 /* The address in the last WINDOW request; 0: none yet. */
 uint64_t broker_last_window(struct fake_broker *b);
 

@@ -164,11 +164,13 @@ static void events_are_read_in_order(void)
 		fake_uffd_post(p.fd, &posted);
 	}
 	EXPECT_EQ(poll(&p, 1, 0), 1);
-	EXPECT_EQ(os->uffd_read(p.fd, events), OS_UFFD_EVENTS);
+	EXPECT_EQ(os->uffd_read(p.fd, events, OS_UFFD_EVENTS), OS_UFFD_EVENTS);
 	EXPECT_EQ(events[5].address, 5);
 	EXPECT_EQ(poll(&p, 1, 0), 1);
-	EXPECT_EQ(os->uffd_read(p.fd, events), 2);
-	EXPECT_EQ(os->uffd_read(p.fd, events), 0);
+	EXPECT_EQ(os->uffd_read(p.fd, events, 1), 1);
+	EXPECT_EQ(events[0].address, OS_UFFD_EVENTS);
+	EXPECT_EQ(os->uffd_read(p.fd, events, OS_UFFD_EVENTS), 1);
+	EXPECT_EQ(os->uffd_read(p.fd, events, OS_UFFD_EVENTS), 0);
 	EXPECT_EQ(poll(&p, 1, 0), 0);
 	fake_uffd_close(p.fd);
 	expect_clean();

@@ -71,7 +71,7 @@ static unsigned int lanes_reached(void)
 		EXPECT(found == mm);
 		mm_put(found);
 	}
-	EXPECT_EQ(os->uffd_read(mm->uffd, events), 1);
+	EXPECT_EQ(os->uffd_read(mm->uffd, events, OS_UFFD_EVENTS), 1);
 	EXPECT_EQ(reached, atomic_load(&mm->lanes));
 	return reached;
 }

@@ -359,9 +359,9 @@ static void the_last_reference_closes_the_userfaultfd(void)
 	uffd = mm->uffd;
 	EXPECT(mm_get(mm));
 	space_close_mm(mm);
-	EXPECT_EQ(os->uffd_read(uffd, events), 0);
+	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), 0);
 	mm_put(mm);
-	EXPECT_EQ(os->uffd_read(uffd, events), -EBADF);
+	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), -EBADF);
 	EXPECT(!mm_get(mm));
 	mm = space_mm();
 	end();

@@ -129,6 +129,52 @@ static void hugetlb_file(void)
 	os->close(fd);
 }
 
+/* A page of shared memory that has been cleared keeps what is written to it. */
+static void cleared_pages_read_zero(void)
+{
+	int   fd = new_file(64 * MB);
+	char *page, byte = 7;
+
+	EXPECT_EQ(os->populate_cleared(fd, 2 * MB + PAGE_SIZE, 5 * MB, OS_NODE_ANY), 0);
+	EXPECT_EQ(os->allocated(fd), 5 * MB);
+	EXPECT_EQ(os->next_present(fd, 0), 2 * MB + PAGE_SIZE);
+	EXPECT_EQ(pwrite(fd, &byte, 1, 3 * MB), 1);
+	page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 3 * MB);
+	EXPECT(page != MAP_FAILED);
+	EXPECT_EQ(page[0], 7);
+	EXPECT_EQ(page[1], 0);
+	munmap(page, PAGE_SIZE);
+	os->close(fd);
+}
+
+static void populate_through_a_mapping(void)
+{
+	int   fd = new_hugetlb(16 * MB), error;
+	char *map = mmap(NULL, 16 * MB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+	EXPECT(map != MAP_FAILED);
+	error = os->populate_mapped(fd, 4 * MB, 2 * MB, OS_NODE_ANY, map + 4 * MB);
+	EXPECT(error == 0 || error == -ENOSPC);
+	EXPECT_EQ(os->allocated(fd), error ? 0 : 2 * MB);
+	munmap(map, 16 * MB);
+	os->close(fd);
+	if (error)
+		SKIP("no free hugepage");
+}
+
+/* Without a page left, it is an error and no signal. */
+static void a_full_host_is_an_error_in_a_mapping_too(void)
+{
+	const uint64_t bytes = 1ULL << 40;
+	int   fd = new_hugetlb(bytes);
+	char *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+	EXPECT(map != MAP_FAILED);
+	EXPECT_EQ(os->populate_mapped(fd, 0, bytes, OS_NODE_ANY, map), -ENOSPC);
+	munmap(map, bytes);
+	os->close(fd);
+}
+
 static void failed_hugetlb_populate_leaves_holes(void)
 {
 	int fd = new_hugetlb(1ULL << 40);
@@ -234,6 +280,10 @@ static const struct test_case cases[] = {
 	{ "a read-only descriptor neither maps writable nor punches", readonly_descriptor },
 	{ "populated pages are there, punched ones are gone", populate_and_punch },
 	{ "present pages are found although nobody touched them", present_pages_are_found },
+	{ "pages that were cleared early are zero and keep what is written",
+	  cleared_pages_read_zero },
+	{ "hugetlb pages are populated through a mapping", populate_through_a_mapping },
+	{ "no hugetlb page left is an error there, too", a_full_host_is_an_error_in_a_mapping_too },
 	{ "a hugetlb file populates, finds and punches 2 MiB pages", hugetlb_file },
 	{ "a hugetlb range that doesn't fit leaves only holes",
 	  failed_hugetlb_populate_leaves_holes },

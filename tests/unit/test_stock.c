@@ -191,6 +191,29 @@ static void a_full_host_gives_way_to_what_is_held(void)
 	phys_stop();
 }
 
+static void each_kind_is_populated_its_own_way(void)
+{
+	struct section *huge, *base;
+	struct fake_os_calls before, after;
+
+	phys_start(&(struct phys_setup){ .huge_mib = 64, .base_mib = 64 });
+	huge = region_of(STOCK_HUGE, 4);
+	base = region_of(STOCK_BASE, 4);
+	fake_os_calls(&before);
+	EXPECT_EQ(populate(huge, 2), 0);
+	EXPECT_EQ(stock_populate(&(struct stock_populate_request){
+			  .section = base, .length = PAGE_SIZE, .cleared = true }), 0);
+	EXPECT_EQ(stock_populate(&(struct stock_populate_request){
+			  .section = base, .offset = PAGE_SIZE, .length = PAGE_SIZE }), 0);
+	fake_os_calls(&after);
+	EXPECT_EQ(after.populate_mapped - before.populate_mapped, 1);
+	EXPECT_EQ(after.populate_cleared - before.populate_cleared, 1);
+	EXPECT_EQ(after.populate - before.populate, 1);
+	section_remove(huge);
+	section_remove(base);
+	phys_stop();
+}
+
 static void a_refill_that_fails_can_be_repeated(void)
 {
 	struct stock_snapshot before;
@@ -342,6 +365,8 @@ static const struct test_case cases[] = {
 	{ "small takes come out of the slack", small_takes_come_out_of_the_slack },
 	{ "all that was committed can be taken", all_that_was_committed_can_be_taken },
 	{ "a full host gives way to what is held", a_full_host_gives_way_to_what_is_held },
+	{ "huge pages come through the direct map, populated ones are cleared",
+	  each_kind_is_populated_its_own_way },
 	{ "a refill that fails can be repeated", a_refill_that_fails_can_be_repeated },
 	{ "a quick start takes all and locks it later",
 	  a_quick_start_takes_all_and_locks_it_later },

@@ -113,11 +113,11 @@ static void sleeper_on_mapped_page_is_woken(void)
 	EXPECT_EQ(os->populate(file, 0, PAGE_SIZE, OS_NODE_ANY), 0);
 	EXPECT_EQ(pthread_create(&thread, NULL, touch, window), 0);
 	EXPECT(test_wait(has_event, NULL, 10));
-	EXPECT_EQ(os->uffd_read(uffd, events), 1);
+	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), 1);
 	EXPECT_EQ(events[0].kind, OS_EVENT_FAULT);
 	EXPECT_EQ(events[0].address, page(0));
 	EXPECT(events[0].flags & OS_FAULT_MINOR);
-	EXPECT_EQ(os->uffd_read(uffd, events), 0);
+	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), 0);
 	quiet.range = (struct uffdio_range){ page(0), PAGE_SIZE };
 	EXPECT_EQ(ioctl(uffd, UFFDIO_CONTINUE, &quiet), 0);
 	EXPECT_EQ(os->uffd_continue(uffd, page(0), PAGE_SIZE).error, 0);
@@ -195,7 +195,7 @@ static void unprotect_lets_writers_go(void)
 	EXPECT_EQ(ioctl(uffd, UFFDIO_WRITEPROTECT, &protect), 0);
 	EXPECT_EQ(os->uffd_unprotect(uffd, page(0), WINDOW), 0);
 	window[0] = 'x';
-	EXPECT_EQ(os->uffd_read(uffd, events), 0);
+	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), 0);
 	close_window();
 }
 

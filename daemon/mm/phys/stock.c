@@ -156,20 +156,31 @@ void stock_put(int node, enum stock_kind kind, uint64_t nr)
 	CHECK(old >= nr);
 }
 
+static int populate_once(const struct stock_populate_request *request, const struct stock *s)
+{
+	struct section *section = request->section;
+	uint64_t        offset = request->offset, length = request->length;
+	bool            blocks = is_aligned(offset | length, PAGEBLOCK_SIZE);
+
+	if (s->kind == STOCK_HUGE && section->mapped)
+		return os->populate_mapped(section->fd, offset, length, s->os_node,
+					   (char *)section_virt(section) + offset);
+	if (s->kind == STOCK_BASE && request->huge && blocks)
+		return os->populate_huge(section->fd, offset, length, s->os_node);
+	if (s->kind == STOCK_BASE && request->cleared)
+		return os->populate_cleared(section->fd, offset, length, s->os_node);
+	return os->populate(section->fd, offset, length, s->os_node);
+}
+
 int stock_populate(const struct stock_populate_request *request)
 {
 	struct stock *s = stock_of(request->node, request->section->kind);
-	uint64_t      range = request->offset | request->length;
-	bool          huge = request->huge && s->kind == STOCK_BASE &&
-		    is_aligned(range, PAGEBLOCK_SIZE);
 	/* Twice what is wanted: what others grab meanwhile is theirs. */
 	uint64_t      tries = 2 * (request->length >> PAGEBLOCK_SHIFT) + 8;
 	int           r;
 
 	do {
-		r = (huge ? os->populate_huge : os->populate)(request->section->fd,
-							      request->offset, request->length,
-							      s->os_node);
+		r = populate_once(request, s);
 	} while ((r == -ENOMEM || r == -ENOSPC) && tries-- && stock_relieve(s));
 	return r;
 }

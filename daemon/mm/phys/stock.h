@@ -90,12 +90,15 @@ void stock_put(int node, enum stock_kind kind, uint64_t nr);
 
 /* Populates [offset, offset + length) of a section's file with memory of `node`, which the caller
  * has taken. If the host has no page left, held memory is given up for it. Whole pageblocks of base
- * memory are made huge where `huge` says so. 0 or negative errno; what came stays. */
+ * memory are made huge where `huge` says so. 0 or negative errno; what came stays. Pages of the
+ * huge stock that are in the direct map come through it, so that threads don't wait for each
+ * other. */
 struct stock_populate_request {
 	struct section *section;
 	uint64_t        offset, length; /* bytes */
 	int             node;
 	bool            huge;
+	bool            cleared; /* it is all holes, and will be mapped later */
 };
 int stock_populate(const struct stock_populate_request *request);
 

@@ -22,8 +22,7 @@ struct job {
 	bool begun, taken, waited; /* (j) */
 };
 
-static struct workqueue queue, map_queue;
-static _Atomic unsigned int nr_mapping; /* jobs queued or running in the second stage */
+static struct workqueue queue;
 static struct mutex jobs_lock;
 static struct job jobs[AHEAD_JOBS];
 static struct list_head free_jobs = LIST_HEAD_INIT(free_jobs); /* jobs_lock */
@@ -95,20 +94,6 @@ static void wake(struct job *job)
 		      job->range.nr << shift);
 }
 
-/* The job waits for its second stage, perhaps behind one that a client holds up: nobody waits for
- * it meanwhile, and whoever did looks again, and takes it over. */
-static void pause_job(struct job *job)
-{
-	bool waited;
-
-	mutex_lock(&jobs_lock);
-	waited = job->waited;
-	job->begun = job->waited = false;
-	mutex_unlock(&jobs_lock);
-	if (waited)
-		wake(job);
-}
-
 /* Nobody finds the job any more; wakes who found it while it ran. */
 static void finish(struct job *job)
 {
@@ -141,7 +126,24 @@ static void end_job(struct job *job)
 	give_job(job);
 }
 
-/* Second stage: maps all of the block but its first page (A1). */
+/* Produces the block; returns how many pages it made. */
+static uint64_t produce_block(struct job *job)
+{
+	struct region *region = job->target.region;
+	struct page_range rest = job->range;
+	struct page_range run;
+	uint64_t before = atomic_load(&region->nr_resident);
+
+	while (rest.nr && !region_make_present(region, rest, rest.first, &run)) {
+		uint64_t end = run.first + run.nr;
+
+		rest.nr -= min_t(uint64_t, rest.nr, end - rest.first);
+		rest.first = end;
+	}
+	return atomic_load(&region->nr_resident) - before;
+}
+
+/* Maps all of the block but its first page (A1). */
 static void map_block(struct job *job)
 {
 	struct page_range rest = job->range;
@@ -162,80 +164,34 @@ static void map_block(struct job *job)
 	}
 }
 
-static void run_map(struct work *work)
-{
-	struct job *job = container_of(work, struct job, work);
-
-	if (begin(job))
-		map_block(job);
-	atomic_fetch_sub(&nr_mapping, 1);
-	end_job(job);
-}
-
-/* First stage: makes the pages present; returns how many it made. */
-static uint64_t produce_block(struct job *job)
-{
-	struct region *region = job->target.region;
-	struct page_range rest = job->range;
-	struct page_range run;
-	uint64_t before = atomic_load(&region->nr_resident);
-
-	while (rest.nr && !region_make_present(region, rest, rest.first, &run)) {
-		uint64_t end = run.first + run.nr;
-
-		rest.nr -= min_t(uint64_t, rest.nr, end - rest.first);
-		rest.first = end;
-	}
-	return atomic_load(&region->nr_resident) - before;
-}
-
-/* The stages run on different threads: populating holds the file's inode lock, and two threads
- * that populate would only wait for each other. What was there already is mapped by both. */
 static void run_job(struct work *work)
 {
 	struct job *job = container_of(work, struct job, work);
-	uint64_t made;
 
-	if (!begin(job)) {
-		end_job(job);
-		return;
-	}
-	made = produce_block(job);
-	atomic_fetch_add_explicit(&fault_stats.nr_ahead, made, memory_order_relaxed);
-	if (!made && atomic_load(&nr_mapping)) {
+	if (begin(job)) {
+		atomic_fetch_add_explicit(&fault_stats.nr_ahead, produce_block(job),
+					  memory_order_relaxed);
 		map_block(job);
-		end_job(job);
-		return;
 	}
-	atomic_fetch_add(&nr_mapping, 1);
-	pause_job(job);
-	work_init(&job->work, run_map);
-	workqueue_add(&map_queue, &job->work);
+	end_job(job);
 }
 
 int ahead_init(unsigned int nr_threads)
 {
-	unsigned int half = nr_threads > 1 ? nr_threads / 2 : 1;
-	int r;
-
 	mutex_init(&jobs_lock, RANK_LEAF, "ahead jobs");
 	list_init(&free_jobs);
 	list_init(&busy_jobs);
-	atomic_store(&nr_mapping, 0);
 	for (int i = 0; i < AHEAD_JOBS; i++) {
 		list_init(&jobs[i].link);
 		give_job(&jobs[i]);
 	}
-	r = workqueue_init(&map_queue, "mmb-map", half);
-	if (!r)
-		r = workqueue_init(&queue, "mmb-ahead", half);
-	return r;
+	/* The other half is for the lanes, which work on the blocks between (A5). */
+	return workqueue_init(&queue, "mmb-ahead", nr_threads > 1 ? nr_threads / 2 : 1);
 }
 
 void ahead_fini(void)
 {
 	workqueue_fini(&queue);
-	workqueue_fini(&map_queue);
 	mutex_fini(&jobs_lock);
 }
 
@@ -249,6 +205,10 @@ void ahead_start(struct mm *mm, const struct mm_target *target, struct page_rang
 
 		want.range.nr = min_t(uint64_t, range.nr,
 				      round_up(range.first + 1, per_block) - range.first);
+		range.first += want.range.nr;
+		range.nr -= want.range.nr;
+		if (!ahead_is_for_job(target->region, want.range.first))
+			continue;
 		if (!mm_get(mm))
 			return;
 		job = take_job(&want);
@@ -259,7 +219,5 @@ void ahead_start(struct mm *mm, const struct mm_target *target, struct page_rang
 		region_get(target->region);
 		work_init(&job->work, run_job);
 		workqueue_add(&queue, &job->work);
-		range.first += want.range.nr;
-		range.nr -= want.range.nr;
 	}
 }

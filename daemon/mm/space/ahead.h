@@ -2,14 +2,16 @@
 /*
  * ahead - populates and maps ahead of a sequential streak, in the background
  *
- * Purpose     A streak's next blocks are produced and mapped by work threads while the client
- *             still touches the last one, so that it rarely faults at all.
- * Invariants  A1  the first page of each block stays unmapped: touching it tells how far the
+ * Purpose     Of a streak's next blocks every other one is produced and mapped by work threads,
+ *             while the client's own faults do the blocks between: two CPUs work, and wait to be
+ *             woken by each other once in two blocks at most.
+ * Invariants  A1  the first page of a job's block stays unmapped: touching it tells how far the
  *                 client has come, and starts the blocks after it.
  *             A2  a job holds references to its mm and region, and at most AHEAD_JOBS exist.
  *             A3  a faulting client never works on a block together with a job: it waits for a
  *                 job that is being worked on, and takes over one that isn't.
  *             A4  nobody waits for work on another session's memory.
+ *             A5  blocks of odd number are for jobs, those of even number for faults.
  * Locking     one leaf mutex for the state of jobs; nothing is held over a system call.
  */
 #ifndef MMB_SPACE_AHEAD_H
@@ -30,9 +32,17 @@ static inline uint64_t ahead_block_pages(const struct region *region)
 	return pages > AHEAD_BLOCK_HUGE ? pages : AHEAD_BLOCK_HUGE;
 }
 
+/* A5 */
+static inline bool ahead_is_for_job(const struct region *region, uint64_t page)
+{
+	return page / ahead_block_pages(region) % 2 == 1;
+}
+
+/* On a machine with so many CPUs. */
 int ahead_init(unsigned int nr_threads);
 void ahead_fini(void);
-/* Pages [first, first + nr) of the target's region, as seen through its window. */
+/* The jobs among the blocks of [first, first + nr) of the target's region, as seen through its
+ * window. */
 void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range);
 enum ahead_state {
 	AHEAD_NONE,  /* no job has this page: it is done, or there was no room for it */

@@ -286,7 +286,8 @@ static void settle_wp(struct mm *mm, const struct mm_target *target)
 static bool left_to_job(struct mm *mm, const struct mm_target *target,
 			const struct os_uffd_event *event, struct mm_hint *hint)
 {
-	bool marker = target->page % ahead_block_pages(target->region) == 0 &&
+	bool marker = ahead_is_for_job(target->region, target->page) &&
+		      target->page % ahead_block_pages(target->region) == 0 &&
 		      event->flags & OS_FAULT_MINOR;
 	enum ahead_state state = ahead_claim(mm, target);
 

@@ -30,6 +30,7 @@ enum {
 	SLOW_NS = 15 * 1000 * 1000, /* longer than that, it has met a busy lock of the client */
 	EPOLL_EVENTS = 8,
 	DRAIN_ROUNDS = 8, /* reads of one session before the others get their turn */
+	READ_TRIES = 64,  /* pauses while another lane reads the same session's events */
 };
 static const uint64_t stop_tag = ~0ull;
 
@@ -40,7 +41,7 @@ struct lane {
 	int cpu;            /* (c) -1: anywhere */
 	bool slow;          /* (c) */
 	uint64_t served_ns; /* (o) when it last served a fault */
-	struct mm *spin_mm; /* (o) of the last event, referenced; NULL: none */
+	struct mm *spin_mm; /* (o) whose event woke it last, referenced; NULL: none */
 };
 
 static struct lane lanes[LANES_MAX + NR_SLOW_LANES];
@@ -57,9 +58,12 @@ static void note_thread(const struct mm *mm, uint32_t tid, uint64_t now_ns)
 		atomic_store_explicit(&change_ns, now_ns, memory_order_relaxed);
 }
 
+/* Another lane may have said so after now_ns was read. */
 static bool several_threads_fault(uint64_t now_ns)
 {
-	return now_ns - atomic_load_explicit(&change_ns, memory_order_relaxed) < RECENT_NS;
+	uint64_t change = atomic_load_explicit(&change_ns, memory_order_relaxed);
+
+	return now_ns < change + RECENT_NS;
 }
 
 /* Who waits for a page at the old address is found by no window any more: it faults again. */
@@ -88,15 +92,28 @@ static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_
 	note_thread(mm, event->tid, end);
 }
 
-/* L3. The client goes on as soon as its event is read, and may move the same range again. A lane
- * that finds another one reading leaves the events to it; what is left is reported again. */
+/* Another lane reads for a microsecond at most, unless it has met a change of the map: then the
+ * events are left to it, and what it leaves is reported again. */
+static bool lock_to_read(struct mm *mm)
+{
+	for (int i = 0; i < READ_TRIES; i++) {
+		if (mutex_trylock(&mm->events_lock))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
+/* L3. The client goes on as soon as its event is read, and may move the same range again.
+ * L4. Two threads that fault at once are served at once, and rarely on the other's CPU. */
 static int read_events(struct mm *mm, struct os_uffd_event *events)
 {
+	uint64_t sharers = atomic_load_explicit(&mm->lanes, memory_order_relaxed);
 	int nr;
 
-	if (!mutex_trylock(&mm->events_lock))
+	if (!lock_to_read(mm))
 		return 0;
-	nr = os->uffd_read(mm->uffd, events);
+	nr = os->uffd_read(mm->uffd, events, sharers & (sharers - 1) ? 1 : OS_UFFD_EVENTS);
 	for (int i = 0; i < nr; i++)
 		if (events[i].kind == OS_EVENT_REMAP || events[i].kind == OS_EVENT_UNMAP)
 			handle_change(mm, &events[i]);
@@ -188,10 +205,8 @@ static void *lane_main(void *argument)
 			mm = lane_mm_of_tag(events[i].data.u64);
 			if (!mm)
 				continue;
-			if (drain(lane, mm))
-				remember(lane, mm);
-			else
-				mm_put(mm);
+			drain(lane, mm);
+			remember(lane, mm); /* L5 */
 		}
 		spin(lane);
 	}

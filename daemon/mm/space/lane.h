@@ -10,6 +10,9 @@
  *             L2  a lane spins only while another lane serves a different thread: with one
  *                 faulting thread spinning takes the CPU that it needs.
  *             L3  changes of a session's map are followed in the order in which it made them.
+ *             L4  a session that several lanes poll gives each of them one event at a time.
+ *             L5  a lane yields the CPU whenever it finds nothing, also after an event that another
+ *                 lane has taken: who waits for this CPU may be the thread that faulted.
  * Locking     lanes_lock for moving sessions between lanes; mm->events_lock over the reading of a
  *             session's events and the changes among them. Faults are handled without a lock.
  */

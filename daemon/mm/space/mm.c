@@ -626,7 +626,14 @@ static uint64_t around_pages(const struct window *w, uint32_t streak)
 	return 1ull << min_t(unsigned int, shift, AROUND_SHIFT_MAX);
 }
 
-/* What to produce in the background: from where the last such work ended, so far ahead of the
+static bool is_present(const struct region *region, uint64_t page)
+{
+	return word_state(word_load(&region->words[page])) == PAGE_PRESENT;
+}
+
+/* What is there already is mapped by the fault itself, a block at a time: that takes less than the
+ * wake-ups of a background thread and of who waits for it.
+ * What to produce in the background: from where the last such work ended, so far ahead of the
  * faulting page as the streak has earned. */
 static void plan_ahead(struct window *w, struct streak *k, const struct mm_target *t,
 		       struct mm_hint *hint)
@@ -640,7 +647,7 @@ static void plan_ahead(struct window *w, struct streak *k, const struct mm_targe
 		return;
 	from = round_up(max_t(uint64_t, k->ahead, t->page + hint->around), block);
 	until = min_t(uint64_t, t->end, round_down(t->page + depth, block));
-	if (from >= until)
+	if (from >= until || is_present(w->region, from))
 		return;
 	hint->ahead_first = from;
 	hint->ahead_nr = until - from;

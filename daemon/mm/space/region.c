@@ -17,10 +17,16 @@
 #include "mm/space/mm.h"
 #include "os/os.h"
 
-enum { FOR_EACH_BATCH = 256 };
+enum {
+	FOR_EACH_BATCH = 256,
+	/* Each takes two of the 65530 mappings that the daemon may have; the others populate more
+	 * slowly. */
+	MAPPED_REGIONS_MAX = 8192,
+};
 
 static struct objtable region_table;
 static struct workqueue free_queue;
+static _Atomic uint32_t nr_mapped; /* regions in the direct map */
 static struct mutex all_lock;
 static struct list_head all_regions = LIST_HEAD_INIT(all_regions); /* all_lock; by serial */
 static uint64_t next_serial = 1;                                   /* all_lock */
@@ -153,6 +159,26 @@ static uint64_t table_entries(const struct region *region)
 	return round_up(region->nr_pages, PAGEBLOCK_PAGES);
 }
 
+/* Only huge pages gain by it; see stock_populate(). */
+static bool may_be_mapped(const struct region *region)
+{
+	if (region->kind != STOCK_HUGE)
+		return false;
+	if (atomic_fetch_add(&nr_mapped, 1) < MAPPED_REGIONS_MAX)
+		return true;
+	atomic_fetch_sub(&nr_mapped, 1);
+	return false;
+}
+
+static void remove_section(struct section *section)
+{
+	bool mapped = section->mapped;
+
+	section_remove(section);
+	if (mapped)
+		atomic_fetch_sub(&nr_mapped, 1);
+}
+
 static int make_section(struct region *region, const struct region_request *request,
 			struct region_refusal *why)
 {
@@ -163,19 +189,22 @@ static int make_section(struct region *region, const struct region_request *requ
 		.kind = region->kind,
 		.type = SECTION_REGION,
 		.node = SECTION_NODE_MIXED,
+		.map = may_be_mapped(region),
 		.owner = region,
 		.owner_id = request->owner_id,
 	};
 	int r = section_add(&want, &region->section);
 
 	if (r) {
+		if (want.map)
+			atomic_fetch_sub(&nr_mapped, 1);
 		why->what = REFUSED_MEMFD;
 		return r;
 	}
 	r = meta_populate(META_WORDS, region->section->pfn, table_entries(region));
 	if (r) {
 		why->what = REFUSED_METADATA;
-		section_remove(region->section);
+		remove_section(region->section);
 		return r;
 	}
 	region->words = page_words + region->section->pfn;
@@ -186,7 +215,7 @@ static int make_section(struct region *region, const struct region_request *requ
 static void unmake_section(struct region *region)
 {
 	meta_release(META_WORDS, region->section->pfn, table_entries(region));
-	section_remove(region->section);
+	remove_section(region->section);
 }
 
 /* The page table is charged first: the pages must leave room for it on its node. */

@@ -58,7 +58,10 @@ static int take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_
 	return -ENOMEM;
 }
 
-static int populate_file(struct region *region, struct page_range run, int node)
+/* A toucher waits for its page alone, and gets it sooner if the kernel clears it while mapping. */
+enum purpose { FOR_A_FAULT, FOR_LATER };
+
+static int populate_file(struct region *region, struct page_range run, int node, enum purpose why)
 {
 	struct stock_populate_request request = {
 		.section = region->section,
@@ -66,6 +69,7 @@ static int populate_file(struct region *region, struct page_range run, int node)
 		.length = run.nr << region->page_shift,
 		.node = node,
 		.huge = atomic_load_explicit(&region->huge, memory_order_relaxed),
+		.cleared = why == FOR_LATER,
 	};
 
 	int r = stock_populate(&request);
@@ -83,7 +87,7 @@ static bool end_run(struct region *region, struct page_range run, uint64_t value
 }
 
 /* Counted before the file grows, so that the audit never sees more in it than is counted. */
-static int populate_part(struct region *region, struct page_range part, int node)
+static int populate_part(struct region *region, struct page_range part, int node, enum purpose why)
 {
 	uint64_t frames = part.nr * region_frames_per_page(region);
 	int r = stock_take(node, region->kind, frames);
@@ -91,7 +95,7 @@ static int populate_part(struct region *region, struct page_range part, int node
 	if (r)
 		return r;
 	atomic_fetch_add(&region->nr_resident, part.nr);
-	r = populate_file(region, part, node);
+	r = populate_file(region, part, node, why);
 	if (!r)
 		return 0;
 	/* What did come is still there, and a retry would be charged for it once more. */
@@ -103,7 +107,8 @@ static int populate_part(struct region *region, struct page_range part, int node
 }
 
 /* Produces a claimed run of NONE pages; what couldn't be produced is NONE again. */
-static int produce(struct region *region, struct page_range run, uint64_t *produced)
+static int produce(struct region *region, struct page_range run, enum purpose why,
+		   uint64_t *produced)
 {
 	uint64_t end = run.first + run.nr;
 	uint64_t at = run.first;
@@ -118,7 +123,7 @@ static int produce(struct region *region, struct page_range run, uint64_t *produ
 			r = node;
 			break;
 		}
-		r = populate_part(region, part, node);
+		r = populate_part(region, part, node, why);
 		if (r) {
 			atomic_fetch_add(&region->quota[node], (int64_t)part.nr);
 			break;
@@ -172,7 +177,7 @@ static int why_not(struct region *region, uint64_t page)
 }
 
 static int make_present(struct region *region, struct page_range range, uint64_t want,
-			struct page_range *run)
+			enum purpose why, struct page_range *run)
 {
 	uint64_t end = range.first + range.nr;
 	uint64_t at = range.first;
@@ -190,7 +195,7 @@ static int make_present(struct region *region, struct page_range range, uint64_t
 		}
 		claimed = claim_run(region, at, end);
 		if (claimed) {
-			r = produce(region, (struct page_range){ at, claimed }, &made);
+			r = produce(region, (struct page_range){ at, claimed }, why, &made);
 			at += made;
 		} else if (at > want) {
 			break;
@@ -206,17 +211,23 @@ static int make_present(struct region *region, struct page_range range, uint64_t
 	return at > want ? 0 : r;
 }
 
-int region_make_present(struct region *region, struct page_range range, uint64_t want,
-			struct page_range *run)
+static int make_block_present(struct region *region, struct page_range range, uint64_t want,
+			      enum purpose why, struct page_range *run)
 {
 	struct page_range block = range;
 	int r;
 
 	widen_to_block(region, &block);
-	r = make_present(region, block, want, run);
+	r = make_present(region, block, want, why, run);
 	if (r == -ENOMEM && block.nr > range.nr) /* the whole block is a wish */
-		r = make_present(region, range, want, run);
+		r = make_present(region, range, want, why, run);
 	return r;
+}
+
+int region_make_present(struct region *region, struct page_range range, uint64_t want,
+			struct page_range *run)
+{
+	return make_block_present(region, range, want, FOR_A_FAULT, run);
 }
 
 int region_populate(struct region *region, struct page_range range)
@@ -225,10 +236,10 @@ int region_populate(struct region *region, struct page_range range)
 	uint64_t end = range.first + range.nr;
 
 	while (at < end) {
+		struct page_range rest = { at, end - at };
 		struct page_range run;
-		int r;
+		int r = make_block_present(region, rest, at, FOR_LATER, &run);
 
-		r = region_make_present(region, (struct page_range){ at, end - at }, at, &run);
 		if (r == -EBUSY)
 			nanosleep(&busy_pause, NULL);
 		else if (r)
