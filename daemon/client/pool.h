@@ -38,7 +38,7 @@ struct pool {
 	struct node_policy nodes;      /* (c) */
 	uint64_t max;                  /* (c) bytes; 0: no limit */
 	_Atomic uint32_t nr_handles; /* (p) changes; readable any time */
-	uint32_t nr_regions; /* (p) live, also those being freed; and who walks with pool_pin_next */
+	uint32_t nr_regions; /* (p) live, also those being freed; and pins */
 	struct mutex lock;
 	struct list_head regions;               /* (l) struct pool_region.link */
 	struct pool_zones zones;                /* (l) entries are made once */

@@ -561,7 +561,7 @@ ATTACK(slab_map_many_times)
 		CLIENT_EXPECT_EQ(raw_slab_map(&a->r, &map, &fd), 0);
 		headers_of(&map, units[0])[0] = (char)i;
 		close(fd);
-		if (i % 2)
+		if (i % 2 == 0)
 			munmap(map.at, map.bytes);
 	}
 	CLIENT_EXPECT_EQ(headers_of(&map, units[0])[0], (char)199);
