@@ -2,8 +2,8 @@
 /*
  * mmbroker - public interface of libmmbroker
  *
- * Purpose     Memory from mmbrokerd: page runs at one address in every client of a pool, and
- *             demand-paged regions, unnamed or shared by name.
+ * Purpose     Memory from mmbrokerd: objects and page runs at one address in every client of a pool,
+ *             and demand-paged regions, unnamed or shared by name.
  * Errors      Functions returning int give 0 or a negative errno; functions returning a pointer
  *             give NULL and set errno. mmb_error() has the sentence, the daemon's own words where
  *             the daemon refused.
