@@ -589,7 +589,7 @@ static void wipe(struct heap *h)
 {
 	char *second = (char *)h + 4096, *end = (char *)(h + 1);
 
-	static_assert(offsetof(struct heap, quick) < 4096, "what hits look at first is in one page");
+	static_assert(offsetof(struct heap, quick) < 4096, "hits look there first");
 	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
 	memset(h->quick, 0, (size_t)(second - (char *)h->quick));

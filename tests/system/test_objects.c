@@ -108,7 +108,8 @@ static void take_and_stamp(struct actor *a, size_t size, size_t align)
 
 static void every_alignment(struct actor *a)
 {
-	static const size_t more[] = { 4096, 10000, 32768, 65536, 100000, 262144, 262145, 300 << 10 };
+	static const size_t more[] = { 4096,   10000,  32768,  65536,
+				       100000, 262144, 262145, 300 << 10 };
 
 	act_pool(a, 0);
 	for (size_t align = 1; align <= 2 * MIB; align *= 2) {
