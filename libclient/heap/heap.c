@@ -413,7 +413,7 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 		}
 		before = got;
 		while (got < nr && !(at & 1)) {
-			uint64_t next = *slab_word(at) ^ key ^ at;
+			uint64_t next = *slab_word(at) ^ (key ^ at); /* one step behind the load */
 
 			*slab_word(at) = 0;
 			out[got++] = (void *)(uintptr_t)at;
