@@ -2,8 +2,8 @@
 /*
  * mmbroker - public interface of libmmbroker
  *
- * Purpose     Memory from mmbrokerd: page runs at one address in every client of a pool, and
- *             demand-paged regions, unnamed or shared by name.
+ * Purpose     Memory from mmbrokerd: objects and page runs at one address in every client of a
+ *             pool, and demand-paged regions, unnamed or shared by name.
  * Errors      Functions returning int give 0 or a negative errno; functions returning a pointer
  *             give NULL and set errno. mmb_error() has the sentence, the daemon's own words where
  *             the daemon refused.
@@ -99,13 +99,13 @@ typedef void (*mmb_write_fn)(void *arg, const char *text);
  * as text for people, a line a call; write NULL: to stderr. */
 int mmb_stats_print(struct mmb_pool *pool, mmb_write_fn write, void *arg);
 
-/* ---- typed caches: objects of one size and alignment, known by name to all clients of a pool ---- */
+/* ---- typed caches: objects of one size, known by name to all clients of a pool ---- */
 
 struct mmb_cache;
 
 /* Opens the pool's cache of that name (up to 63 bytes), and makes it if there is none. object: 1 to
- * 262144 bytes; align: 0, or a power of two up to 4096; flags: 0. -EINVAL when the cache exists with
- * other objects. A cache lives as long as the pool. */
+ * 262144 bytes; align: 0, or a power of two up to 4096; flags: 0. -EINVAL when the cache exists
+ * with other objects. A cache lives as long as the pool. */
 int mmb_cache_open(struct mmb_pool *pool, const char *name, size_t object, size_t align,
 		   unsigned flags, struct mmb_cache **out);
 /* As mmb_malloc: at one address in every client, contents undefined, NULL with ENOMEM. */

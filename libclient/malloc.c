@@ -166,12 +166,6 @@ static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object
 	heap_leave(h);
 }
 
-static __attribute__((noinline)) void free_more(struct heap *h, struct slab_header *s)
-{
-	heap_free_more(h, s);
-	heap_leave(h);
-}
-
 PUBLIC void mmb_free(void *p)
 {
 	struct heap *h = heap_current;
@@ -191,7 +185,7 @@ PUBLIC void mmb_free(void *p)
 		heap_leave(h);
 		return;
 	case HIT_MORE:
-		free_more(h, s);
+		object_free_more(h, s);
 		return;
 	case HIT_OTHER:
 		free_other(h, object);

@@ -144,6 +144,12 @@ void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 	heap_free_object(h, &v, object);
 }
 
+void object_free_more(struct heap *h, struct slab_header *s)
+{
+	heap_free_more(h, s);
+	heap_leave(h);
+}
+
 /* From the first object on, those that lie in that slab of the heap's own and are freed by a push:
  * the list's head stays in a register. How many it was. */
 static size_t push_neighbours(const struct slab_view *v, void **objects, size_t nr)

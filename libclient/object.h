@@ -2,8 +2,8 @@
 /*
  * object - behind the hits of mmb_malloc and of typed caches
  *
- * Purpose     A miss enters the thread's heap of the pool, and makes it if need be; a free finds out
- *             what its address is, and ends the process where it is nothing that can be freed.
+ * Purpose     A miss enters the thread's heap of the pool, and makes it if need be; a free finds
+ *             out what its address is, and ends the process where it is nothing that can be freed.
  * Invariants  O1  An allocation fails only after what this process keeps unused has gone back.
  * Locking     none of its own.
  * Not here    Hits (heap/hit.h), slabs and their lists (heap/).
@@ -50,6 +50,8 @@ void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 		 const struct object_rule *rule);
 /* All of them, those that are neighbours in one slab together. NULL among them is fine. */
 void object_free_bulk(struct heap *h, void **objects, size_t nr, const struct object_rule *rule);
+/* hit_put() said so; the heap is left. */
+void object_free_more(struct heap *h, struct slab_header *s);
 _Noreturn void object_die(const struct object_rule *rule, uint64_t object, const char *why);
 
 #endif

@@ -240,12 +240,6 @@ static __attribute__((noinline)) void free_slowly(struct mmb_cache *cache, void 
 	heap_leave(h);
 }
 
-static __attribute__((noinline)) void free_more(struct heap *h, struct slab_header *s)
-{
-	heap_free_more(h, s);
-	heap_leave(h);
-}
-
 PUBLIC void mmb_cache_free(struct mmb_cache *cache, void *p)
 {
 	struct heap *h = heap_current;
@@ -262,7 +256,7 @@ PUBLIC void mmb_cache_free(struct mmb_cache *cache, void *p)
 			put = hit_put(h, s, object);
 	}
 	if (unlikely(put == HIT_MORE)) {
-		free_more(h, s);
+		object_free_more(h, s);
 		return;
 	}
 	heap_leave(h);

@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* A copy of what an owner writes with plain stores (F2). */
-static __attribute__((no_sanitize("thread"))) void copy_racy(void *to, const void *from, size_t words)
+static __attribute__((no_sanitize("thread"))) void copy_racy(void *to, const void *from,
+							      size_t words)
 {
 	volatile uint64_t *out = to;
 	const volatile uint64_t *in = from;

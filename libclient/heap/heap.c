@@ -448,7 +448,7 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 		}
 		before = got;
 		while (got < nr && !(at & 1)) {
-			uint64_t next = *slab_word(at) ^ key ^ at;
+			uint64_t next = *slab_word(at) ^ (key ^ at); /* one step behind the load */
 
 			*slab_word(at) = 0;
 			out[got++] = (void *)(uintptr_t)at;
@@ -624,8 +624,8 @@ static void wipe(struct heap *h)
 {
 	char *second = (char *)h + 4096, *end = (char *)(h + 1);
 
+	static_assert(offsetof(struct heap, quick) < 4096, "hits look there first");
 	stash_fini(h);
-	static_assert(offsetof(struct heap, quick) < 4096, "what hits look at first is in one page");
 	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
 	memset(h->quick, 0, (size_t)(second - (char *)h->quick));

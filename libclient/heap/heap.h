@@ -73,7 +73,7 @@ struct heap_counts {
 	uint64_t refills, carved, collected, adopted, foreign, flushed, runs, runs_cached;
 };
 
-/* c: fixed   h: H3   v: visitors, under heap_pool.lock   a: atomic   o: owner writes, others read */
+/* c: fixed   h: H3   v: visitors, under heap_pool.lock   a: atomic   o: owner writes, all read */
 struct heap {
 	_Atomic(struct mmb_pool *) open_pool;   /* (v) H4 */
 	_Atomic uint64_t           open_length; /* (v) H4: of view 0 */
@@ -175,8 +175,8 @@ struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *
 
 /* ---- a thread's heap: the thread, between enter and leave, or a visitor ---- */
 
-/* `spare`: the memory of a heap of this thread that has ended, or NULL. NULL: no memory, or too many
- * threads; errno tells. */
+/* `spare`: the memory of a heap of this thread that has ended, or NULL. Gives NULL without memory,
+ * or with too many threads; errno tells. */
 struct heap *heap_new(struct heap_pool *hp, struct heap *spare);
 /* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. Memory is
  * left (H6). */

@@ -2,8 +2,8 @@
 /*
  * hit - allocating and freeing where the heap has what it takes at hand
  *
- * Purpose     The few loads and stores that mmb_malloc, typed caches and their frees have in common,
- *             to be inlined there. Everything else is a miss and behind a call.
+ * Purpose     The few loads and stores that mmb_malloc, typed caches and their frees have in
+ *             common, to be inlined there. Everything else is a miss and behind a call.
  * Invariants  A1  Between heap_enter() and heap_leave() the heap is looked at again: a visitor may
  *                 have closed it.
  * Locking     none: the thread, inside its heap (H3 of heap.h).
