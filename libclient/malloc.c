@@ -23,26 +23,31 @@ static const struct object_rule any_object = { .function = "mmb_free", .bin = OB
 
 /* ---- allocating ---- */
 
-static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_t size)
+static void *alloc_range(struct mmb_pool *pool, const struct range_request *request)
 {
-	struct object_want want = { .align = 1 };
 	uint64_t object;
-	int error;
+	int error = pool_check(pool);
 
-	if (size <= SIZE_SLAB_MAX)
-		want.bin = size_bin(size);
-	else
-		want.run = size;
-	if (size <= RUN_BYTES_MAX)
-		return object_alloc(pool, &want);
-	error = pool_check(pool);
 	if (error)
 		return fail_null(error);
-	object = range_alloc(pool, size);
+	object = range_alloc(pool, request);
 	/* A length that no region can have is more memory than there is. */
 	if (!object)
 		errno = fail_code() == -EINVAL ? ENOMEM : -fail_code();
 	return (void *)(uintptr_t)object;
+}
+
+static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_t size)
+{
+	struct object_want want = { .align = 1 };
+
+	if (size > RUN_BYTES_MAX)
+		return alloc_range(pool, &(struct range_request){ .size = size });
+	if (size <= SIZE_SLAB_MAX)
+		want.bin = size_bin(size);
+	else
+		want.run = size;
+	return object_alloc(pool, &want);
 }
 
 static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_t size)
@@ -87,9 +92,11 @@ PUBLIC void *mmb_calloc(struct mmb_pool *pool, size_t n, size_t size)
 		     "space holds", n, size);
 		return fail_null(-ENOMEM);
 	}
+	/* Much of a range is zero already, as a rule. */
+	if (bytes > RUN_BYTES_MAX)
+		return alloc_range(pool, &(struct range_request){ .size = bytes, .zero = true });
 	object = mmb_malloc(pool, bytes);
-	/* Ranges are zero when they come. */
-	if (object && !range_is(object))
+	if (object)
 		memset(object, 0, bytes);
 	return object;
 }
@@ -125,12 +132,28 @@ PUBLIC void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t s
 		return fail_null(-EINVAL);
 	}
 	if (size > RUN_BYTES_MAX)
-		return mmb_malloc(pool, size);
+		return alloc_range(pool, &(struct range_request){ .size = size,
+								  .align = alignment });
 	want.run = size > SIZE_SLAB_MAX ? size : SIZE_SLAB_MAX + 1;
 	return object_alloc(pool, &want);
 }
 
 /* ---- freeing ---- */
+
+static void free_range(uint64_t object)
+{
+	if (!range_is((void *)(uintptr_t)object))
+		object_die(&any_object, object, "it is no address of an open pool of this process");
+	switch (range_free(object)) {
+	case RANGE_OBJECT:
+		break;
+	case RANGE_INSIDE:
+		object_die(&any_object, object, "it lies inside an object");
+	case RANGE_NOTHING:
+		object_die(&any_object, object, "nothing is allocated there (double free, or a "
+			   "wild address)");
+	}
+}
 
 static __attribute__((noinline)) void free_slowly(uint64_t object)
 {
@@ -141,9 +164,7 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 		return;
 	pool = pool_heap_find(object);
 	if (!pool) {
-		if (!range_free(object))
-			object_die(&any_object, object, "it is no address of an open pool of this "
-				   "process");
+		free_range(object);
 		return;
 	}
 	h = pool_heap_enter(pool);
@@ -225,10 +246,12 @@ PUBLIC size_t mmb_usable_size(const void *p)
 /* Whether the object may stay where it is: not too small and not far too large. */
 static bool fits(const void *p, size_t usable, size_t size)
 {
+	if (range_is(p))
+		return range_resize((uintptr_t)p, size);
 	if (size > usable)
 		return false;
 	if (usable > SIZE_SLAB_MAX)
-		return usable - size <= usable / 8 || range_is(p);
+		return usable - size <= usable / 8;
 	return size > usable / 2 || usable <= 64;
 }
 

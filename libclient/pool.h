@@ -46,6 +46,7 @@ struct mmb_pool {
 	_Atomic(struct heap_pool *) heap;  /* (a) NULL: no object yet */
 	struct heap_pool      *heap_making; /* (m) */
 	LIST_HEAD(, mmb_cache) typed;      /* (m) open typed caches */
+	_Atomic(struct range_heap *) ranges; /* (a) NULL: no object above 4 MiB yet */
 	_Atomic uint32_t       drains;     /* (a) raised to make every thread give its cache back */
 };
 LIST_HEAD(pool_list, mmb_pool);

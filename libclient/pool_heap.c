@@ -17,6 +17,7 @@
 #include "error.h"
 #include "heap/heap.h"
 #include "pages.h"
+#include "range.h"
 #include "unit_lease.h"
 
 /* ---- windows by address, for mmb_free() ---- */
@@ -348,12 +349,15 @@ void pool_heap_trim(struct mmb_pool *pool)
 {
 	if (heap_of(pool))
 		heap_pool_trim(heap_of(pool));
+	range_trim(pool);
 	pages_drain(pool);
 }
 
 bool pool_heap_tick(struct mmb_pool *pool)
 {
-	return heap_of(pool) && heap_pool_tick(heap_of(pool));
+	bool more = range_tick(pool);
+
+	return (heap_of(pool) && heap_pool_tick(heap_of(pool))) || more;
 }
 
 void pool_heap_orphans(struct mmb_pool *pool, uint32_t member)
@@ -379,6 +383,7 @@ void pool_heap_close(struct mmb_pool *pool)
 {
 	struct heap_pool *hp = heap_of(pool);
 
+	range_close(pool);
 	unlist_windows(pool);
 	if (hp)
 		heap_pool_close(hp);
@@ -395,6 +400,7 @@ void pool_heap_fini(struct mmb_pool *pool)
 {
 	struct heap_pool *hp = heap_of(pool);
 
+	range_fini(pool);
 	if (!hp)
 		return;
 	unmap_views(hp);
