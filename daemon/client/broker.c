@@ -24,6 +24,8 @@
 #include "client/keeper.h"
 #include "client/session.h"
 #include "mm/obj/objtable.h"
+#include "mm/obj/own.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/guard.h"
 #include "mm/phys/memblock.h"
 #include "mm/phys/node.h"
@@ -361,6 +363,16 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 		return refuse(why, r,
 			      "the reserve is too small for the daemon's own memory; raise "
 			      "memory.reserve");
+	for (int node = 0; node < nr_nodes; node++)
+		own_set_zone(node, own_zones.normal[node]);
+	r = slab_init(&(struct slab_setup){ .nr_cpus = broker.nr_cpus,
+					    .debug = config->slub_debug });
+	if (r == -EINVAL)
+		return refuse(why, r, "memory.slub_debug can't be \"%s\"; expected letters of FZPU "
+				      "and names of caches, such as \"FZ,session;P\"",
+			      config->slub_debug);
+	if (r)
+		return refuse(why, r, "no memory for the caches of objects: %s", strerror(-r));
 	objtable_new_chunk = chunk_from_own;
 	objtable_free_chunk = chunk_to_own;
 	return 0;

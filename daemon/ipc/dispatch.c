@@ -43,6 +43,7 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_VMSTAT] = SLOW,
 	[MMB_METHOD_MAPS] = SLOW,
 	[MMB_METHOD_VERIFY] = SLOW,
+	[MMB_METHOD_SLABINFO] = SLOW,
 };
 
 /* ---- replies ---- */

@@ -73,6 +73,7 @@ void space_begin(const struct space_options *options)
 		.huge_mib = options->huge_mib,
 		.mode = options->hold ? STOCK_HOLD : STOCK_ACCOUNT,
 		.no_metadata = !options->metadata,
+		.objects = true,
 	};
 
 	if (up) { /* its threads still run, on what would be made anew below */
