@@ -14,6 +14,8 @@
 #ifndef MMB_MM_OBJ_SLAB_H
 #define MMB_MM_OBJ_SLAB_H
 
+#include <stdalign.h>
+
 #include "base/check.h"
 #include "base/types.h"
 #include "mm/phys/gfp.h"
@@ -46,6 +48,12 @@ struct kmem_cache_args {
 /* NULL: no memory, or arguments that make no sense (size 0 or above a quarter of the largest
  * block, alignment no power of two, user bytes outside the object). The name is copied. */
 struct kmem_cache *kmem_cache_create(const char *name, const struct kmem_cache_args *args);
+/* A cache of struct `type`, which the daemon can't do without. */
+#define KMEM_CACHE(type, extra_flags)                                           \
+	kmem_cache_create(#type, &(struct kmem_cache_args){                     \
+		.object_size = sizeof(struct type),                             \
+		.align = alignof(struct type),                                  \
+		.flags = (extra_flags) | SLAB_PANIC })
 /* -EBUSY: objects are live; the cache stays as it was. NULL is fine. */
 int kmem_cache_destroy(struct kmem_cache *s);
 

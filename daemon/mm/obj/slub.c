@@ -186,6 +186,13 @@ static noinline void *alloc_slow(struct kmem_cache *s, const struct slab_request
 	return c ? alloc_cpu(s, c, &want) : alloc_single(s, &want);
 }
 
+/* What a CPU has isn't asked for by anybody: who can't have one takes the node's way. */
+static inline bool fails_on_purpose(const struct kmem_cache *s)
+{
+	return unlikely(atomic_load_explicit(&inject_armed, memory_order_relaxed)) &&
+	       s != kmem_cache_cpu_cache && INJECT(SLAB);
+}
+
 static inline always_inline void *slab_alloc(struct kmem_cache *s,
 						  const struct slab_request *want)
 {
@@ -193,7 +200,7 @@ static inline always_inline void *slab_alloc(struct kmem_cache *s,
 							memory_order_relaxed);
 	void *object = NULL;
 
-	if (unlikely(INJECT(SLAB)))
+	if (unlikely(fails_on_purpose(s)))
 		return NULL;
 	if (likely(c && want->node == NUMA_NODE_ANY && cpu_enter(c))) {
 		if (likely(c->freelist)) {
@@ -233,7 +240,7 @@ unsigned int kmem_cache_alloc_bulk(struct kmem_cache *s, uint32_t gfp, unsigned 
 	unsigned int           got = 0;
 
 	while (got < nr) {
-		if (!INJECT(SLAB) && c && cpu_enter(c)) {
+		if (!fails_on_purpose(s) && c && cpu_enter(c)) {
 			unsigned int before = got;
 
 			while (got < nr && (c->freelist || refill_cpu_slab(s, c, own_node())))
