@@ -17,6 +17,7 @@
 
 #include "mm/obj/own.h"
 #include "mm/obj/slub_debug.h"
+#include "mm/phys/heap.h"
 
 static struct mutex      slabs_mutex;
 static struct list_head  slab_caches = LIST_HEAD_INIT(slab_caches); /* m: slabs_mutex */
@@ -354,6 +355,12 @@ static int bootstrap_all(void)
 	return kmem_cache_cache && kmem_cache_node_cache ? 0 : -ENOMEM;
 }
 
+/* Zones and sections. */
+static void *heap_alloc(size_t bytes)
+{
+	return kzalloc(bytes, GFP_KERNEL);
+}
+
 int slab_init(const struct slab_setup *setup)
 {
 	struct kmem_cache_args cpu = { .object_size = sizeof(struct kmem_cache_cpu),
@@ -374,6 +381,8 @@ int slab_init(const struct slab_setup *setup)
 	kmem_cache_cpu_cache = kmem_cache_create("kmem_cache_cpu", &cpu);
 	r = kmem_cache_cpu_cache ? kmalloc_init() : -ENOMEM;
 	up = !r;
+	if (up)
+		phys_heap_set(&(struct phys_heap){ heap_alloc, kfree });
 	return r;
 }
 
@@ -395,6 +404,7 @@ uint64_t slab_fini(void)
 		if (!is_own(s) && !(s->flags & SLAB_TYPE_STABLE))
 			live += info.active_objs;
 	}
+	phys_heap_set(NULL);
 	kmalloc_fini();
 	list_init(&slab_caches);
 	kmem_cache_cache = kmem_cache_node_cache = kmem_cache_cpu_cache = NULL;
