@@ -83,6 +83,25 @@ void objects_stop(const struct phys_setup *setup)
 	stock_fini(OWN_NODE, STOCK_BASE);
 }
 
+void objects_boot(void)
+{
+	struct meta_request meta = { .span_frames = SPAN_FRAMES / 8 };
+	struct topology     topology;
+
+	fake_topology(&topology, 1, (uint64_t)4 << 30);
+	EXPECT_EQ(nodes_init(&topology), 0);
+	EXPECT_EQ(meta_init(&meta), 0);
+	section_init();
+	objects_start(&(struct phys_setup){ 0 });
+}
+
+void objects_shutdown(void)
+{
+	objects_stop(&(struct phys_setup){ 0 });
+	section_fini();
+	meta_fini();
+}
+
 void phys_start(const struct phys_setup *setup)
 {
 	struct meta_request meta = { .span_frames = SPAN_FRAMES };

@@ -37,6 +37,9 @@ void phys_pool_end(struct pool_zones *pool);
 /* Pool 0 and the caches, for tests of what is above: phys_start() does it on wish. Pool 0 is paid
  * for by a stock of its own, so that what is counted in the nodes' is what the test takes. */
 void objects_start(const struct phys_setup *setup);
+/* The same where there is nothing below yet, on whatever os is installed; and its end. */
+void objects_boot(void);
+void objects_shutdown(void);
 /* Expects that no object is live, and gives pool 0 back. */
 void objects_stop(const struct phys_setup *setup);
 
