@@ -143,6 +143,9 @@ static void calculate_numbers(struct kmem_cache *s, uint32_t nr_cpus)
 	uint32_t half_log = (31u - (uint32_t)__builtin_clz(s->size)) / 2;
 
 	s->oo.order = slub_calculate_order(s->size, nr_cpus);
+	/* What never goes back keeps its pageblock: few large slabs keep fewer. */
+	if (s->flags & SLAB_TYPE_STABLE)
+		s->oo.order = max_t(uint32_t, s->oo.order, SLUB_MAX_ORDER);
 	s->oo.objects = order_objects(s->oo.order, s->size);
 	s->min.order = order_of(s->size);
 	s->min.objects = order_objects(s->min.order, s->size);
