@@ -19,16 +19,18 @@
 
 static struct pool_zones zones; /* fixed after frames_init */
 
-static int floors_init(uint64_t frames)
+int frames_floors_init(void)
 {
+	static bool up;
 	struct meta_request meta = { .span_frames = META_SPAN_FRAMES,
 				     .base = (void *)META_BASE,
 				     .direct_map_base = (void *)DIRECT_MAP_BASE };
-	struct stock_request stock = { .os_node = OS_NODE_ANY, .reserve = frames * 5 / 4,
-				       .available = frames * 5 / 4 };
 	struct topology topology;
-	int error = topology_discover(&topology);
+	int error;
 
+	if (up)
+		return 0;
+	error = topology_discover(&topology);
 	if (error == 0)
 		error = nodes_init(&topology);
 	if (error == 0)
@@ -36,7 +38,8 @@ static int floors_init(uint64_t frames)
 	if (error != 0)
 		return error;
 	section_init();
-	return stock_init(&stock);
+	up = true;
+	return 0;
 }
 
 int frames_init(uint64_t bytes)
@@ -45,8 +48,12 @@ int frames_init(uint64_t bytes)
 	struct section_request arena = { .name = "bench", .nr_frames = frames, .map = true,
 					 .type = SECTION_ARENA };
 	struct zone_request zone = { .type = ZONE_NORMAL, .pool = 1 };
-	int error = floors_init(frames);
+	struct stock_request stock = { .os_node = OS_NODE_ANY, .reserve = frames * 5 / 4,
+				       .available = frames * 5 / 4 };
+	int error = frames_floors_init();
 
+	if (error == 0)
+		error = stock_init(&stock);
 	if (error == 0)
 		error = section_add(&arena, &zone.section);
 	if (error == 0)

@@ -12,6 +12,8 @@
 
 #include "lib/bench.h"
 
+/* Nodes, metadata and sections: for what else stands on them. Any number of times. */
+int frames_floors_init(void);
 /* Room for `bytes` of frames. Once in a process. */
 int frames_init(uint64_t bytes);
 

@@ -38,6 +38,7 @@ static const struct suite {
 	bool needs_broker;
 } suites[] = {
 	{ "pages", "page frames in the daemon, page runs over the library", suite_pages, true },
+	{ "objects", "the daemon's own objects, against malloc", suite_objects, false },
 	{ "fault", "first touch of regions, against bare userfaultfd and the kernel's memory",
 	  suite_fault, true },
 	{ "rpc", "round trips, connecting, the first region", suite_rpc, true },

@@ -10,6 +10,7 @@
 #include "lib/bench.h"
 
 void suite_pages(struct bench *b);
+void suite_objects(struct bench *b);
 void suite_fault(struct bench *b);
 void suite_rpc(struct bench *b);
 void suite_start(struct bench *b);

@@ -46,7 +46,8 @@
 	X(39, PAGETYPEINFO, text_request, text_reply, 0, READ)                          \
 	X(40, VMSTAT, text_request, text_reply, 0, READ)                                \
 	X(41, MAPS, text_request, text_reply, 0, READ)                                  \
-	X(42, VERIFY, empty, verify_reply, 0, ADMIN)
+	X(42, VERIFY, empty, verify_reply, 0, ADMIN)                                    \
+	X(43, SLABINFO, text_request, text_reply, 0, READ)
 
 #define MMB_UPCALLS(X)                                                                  \
 	X(64, ZAP, zap_request)                                                         \

@@ -4,7 +4,8 @@
  *
  * Purpose     Each function takes one whole text, which it cuts up, and prints it as JSON: one
  *             object for meminfo and vmstat, one a zone for buddyinfo and zoneinfo, one a zone and
- *             migratetype for pagetypeinfo, one a window for maps. kB become bytes.
+ *             migratetype for pagetypeinfo, one a window for maps, one a cache for slabinfo. kB
+ *             become bytes.
  * Errors      -EPROTO for a text that isn't in the kernel's format; what was read before the
  *             wrong line is printed.
  */
@@ -19,6 +20,7 @@ int buddyinfo_json(char *text);
 int pagetypeinfo_json(char *text);
 int zoneinfo_json(char *text);
 int maps_json(char *text);
+int slabinfo_json(char *text); /* with statistics */
 
 /* The next line without its end, NULL after the last; *rest moves on. */
 char *text_line(char **rest);

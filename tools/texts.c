@@ -38,6 +38,7 @@ static int gather(struct rpc *r, const struct invocation *in, uint64_t session, 
 
 	request.pool = (char *)in->pool;
 	request.session = session;
+	request.statistics = in->json;
 	for (;;) {
 		const Mmb__Wire__TextReply *piece;
 		const ProtobufCMessage     *reply;
@@ -70,6 +71,7 @@ static int print_json(const struct invocation *in, char *text)
 		{ MMB_METHOD_VMSTAT, vmstat_json },
 		{ MMB_METHOD_PAGETYPEINFO, pagetypeinfo_json },
 		{ MMB_METHOD_MAPS, maps_json },
+		{ MMB_METHOD_SLABINFO, slabinfo_json },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -35,6 +35,8 @@ const struct verb verbs[] = {
 	  .summary = "free blocks by migratetype, in the format of /proc/pagetypeinfo" },
 	{ .name = "vmstat", TEXT(VMSTAT), .flags = VERB_JSON | VERB_POOL,
 	  .summary = "counters, in the format of /proc/vmstat" },
+	{ .name = "slabinfo", TEXT(SLABINFO), .flags = VERB_JSON | VERB_POOL,
+	  .summary = "caches of objects, in the format of /proc/slabinfo" },
 	{ .name = "maps", TEXT(MAPS), .operand = "SESSION", .flags = VERB_JSON,
 	  .summary = "one client's windows, in the format of /proc/PID/smaps" },
 	{ .name = "verify", .method = MMB_METHOD_VERIFY, .run = run_verify, .timeout_s = 60,

@@ -32,6 +32,8 @@
 	  "who gets /dev/userfaultfd: members of socket.group, all, nobody")                   \
 	X(memory, fault_threads, INT, "0", "0..32", RESTART,                                   \
 	  "threads that answer page faults; 0: one for each CPU")                              \
+	X(memory, slub_debug, STRING, "", "", RESTART,                                         \
+	  "checks on the daemon's own objects, as Linux has it: FZPU,cache; empty: none")      \
 	X(socket, path, STRING, "", "", RESTART,                                               \
 	  "where clients connect; empty: the user's or the system's runtime folder")           \
 	X(socket, mode, MODE, "0660", "", RESTART, "permission bits of the socket")            \

@@ -50,6 +50,7 @@ static int start_broker(const struct config *config)
 		.reserve = config->memory_reserve,
 		.reserve_huge = config->memory_reserve_huge,
 		.hold = config->memory_reserve_mode == RESERVE_HOLD,
+		.slub_debug = config->memory_slub_debug[0] ? config->memory_slub_debug : NULL,
 		.fault_deadline_ms = config->memory_fault_deadline,
 		.fault_threads = config->memory_fault_threads,
 		.limits = {

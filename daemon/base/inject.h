@@ -15,7 +15,7 @@
 #define INJECT_POINTS(X)                                                                 \
 	X(MEMFD_NEW) X(POPULATE) X(PUNCH) X(MAP) X(META_POPULATE) X(PFN_RANGE) X(SECTION_ADD) \
 	X(REGION_NEW) X(SESSION_NEW) X(POOL_NEW) X(WINDOW_ADD) X(COMMIT) X(ALLOC_PAGES)   \
-	X(ZONE_GROW) X(UFFD_CONTINUE) X(HEAP)                                             \
+	X(ZONE_GROW) X(UFFD_CONTINUE) X(HEAP) X(SLAB) X(SLAB_PAGES)                                \
 	X(REOPEN) X(ALLOCATED) X(NEXT_PRESENT) X(RESERVE) X(UNMAP) X(LOCK) X(UFFD_WAKE)   \
 	X(UFFD_POISON) X(UFFD_UNPROTECT)
 

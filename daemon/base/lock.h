@@ -26,6 +26,10 @@ enum lock_rank {
 	RANK_REGION,
 	RANK_MAP,    /* a session's address map */
 	RANK_TABLE,  /* look-up tables that allocate */
+	RANK_CONNECTION, /* what a client has not read yet */
+	RANK_CACHES, /* the list of object caches */
+	RANK_SLAB_VISIT, /* who flushes the CPU slabs of a cache */
+	RANK_SLAB,  /* a node's lists of slabs */
 	RANK_PCP,   /* slow path of one pageset */
 	RANK_ZONE,
 	RANK_STOCK, /* a node's stock, sections and pfn ranges */

@@ -11,7 +11,7 @@
 
 #include "base/list.h"
 #include "base/lock.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 
 enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64 };
 
@@ -24,7 +24,7 @@ struct account {
 
 static struct {
 	struct mutex lock;
-	struct objtable table; /* its own lock */
+	struct kmem_cache *cache;      /* fixed after init */
 	struct list_head buckets[HASH_BUCKETS]; /* (l) */
 	uint64_t total[NR_ACCOUNT_KINDS];       /* (l) */
 	struct limits limits;                   /* fixed after init */
@@ -33,7 +33,7 @@ static struct {
 void accounts_init(const struct limits *limits)
 {
 	mutex_init(&accounts.lock, RANK_TABLE, "accounts");
-	objtable_init(&accounts.table, "account", sizeof(struct account));
+	accounts.cache = KMEM_CACHE(account, 0);
 	for (int i = 0; i < HASH_BUCKETS; i++)
 		list_init(&accounts.buckets[i]);
 	accounts.limits = *limits;
@@ -75,7 +75,7 @@ static struct account *find_or_new(uid_t uid)
 
 	if (a)
 		return a;
-	a = objtable_alloc(&accounts.table);
+	a = kmem_cache_zalloc(accounts.cache, GFP_KERNEL);
 	if (!a)
 		return NULL;
 	a->uid = uid;
@@ -90,7 +90,7 @@ static void drop_if_empty(struct account *a)
 		if (a->nr[i])
 			return;
 	list_del(&a->link);
-	objtable_free(&accounts.table, a);
+	kmem_cache_free(accounts.cache, a);
 }
 
 int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)

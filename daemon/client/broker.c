@@ -4,7 +4,7 @@
  *
  * Order       host features, topology, nodes; tables and sections; stocks; the reserve (hold);
  *             memblock over each node's first pageblock of the daemon's own memory, and its
- *             hand-over to the buddy; tables of objects; threads.
+ *             hand-over to the buddy; caches of objects; threads.
  * Crash       a daemon that dies before broker_start returns has served nobody: its memfds go
  *             with it.
  */
@@ -23,7 +23,8 @@
 #include "client/hugetlb_audit.h"
 #include "client/keeper.h"
 #include "client/session.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/own.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/guard.h"
 #include "mm/phys/memblock.h"
 #include "mm/phys/node.h"
@@ -35,10 +36,8 @@
 
 enum {
 	OWN_BOOT_BYTES = PAGEBLOCK_SIZE, /* a node's part of pool 0 that memblock manages */
-	CHUNK_ORDER = 4,                 /* beyond the pagesets: any thread, no gate */
 	AHEAD_THREADS_MAX = 8,
 };
-static_assert(OBJTABLE_CHUNK_BYTES == PAGE_SIZE << CHUNK_ORDER, "a chunk is one block");
 
 /* Never more than that of a node's base stock becomes the daemon's own. */
 /* Beyond the 4 GiB, a pair of pageblocks for the next section to share a page of tables with. */
@@ -283,27 +282,9 @@ static int boot_own_memory(void)
 	return r;
 }
 
-static void *chunk_from_own(void)
-{
-	struct alloc_request want = { .zones = &own_zones, .order = CHUNK_ORDER, .gfp = GFP_ZERO };
-	struct page *page;
-
-	return alloc_pages(&want, &page) ? NULL : page_to_virt(page);
-}
-
-static void chunk_to_own(void *chunk)
-{
-	free_pages(pfn_to_page(virt_to_pfn(chunk)), CHUNK_ORDER);
-}
-
 uint64_t broker_metadata_bytes(void)
 {
-	uint64_t bytes = meta_bytes();
-
-	for (int node = 0; node < nr_nodes; node++)
-		if (own_zones.normal[node])
-			bytes += atomic_load(&own_zones.normal[node]->present) << PAGE_SHIFT;
-	return bytes;
+	return meta_bytes() + (own_present() << PAGE_SHIFT);
 }
 
 /* ---- assembly ---- */
@@ -361,8 +342,16 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 		return refuse(why, r,
 			      "the reserve is too small for the daemon's own memory; raise "
 			      "memory.reserve");
-	objtable_new_chunk = chunk_from_own;
-	objtable_free_chunk = chunk_to_own;
+	for (int node = 0; node < nr_nodes; node++)
+		own_set_zone(node, own_zones.normal[node]);
+	r = slab_init(&(struct slab_setup){ .nr_cpus = broker.nr_cpus,
+					    .debug = config->slub_debug });
+	if (r == -EINVAL)
+		return refuse(why, r, "memory.slub_debug can't be \"%s\"; expected letters of FZPU "
+				      "and names of caches, such as \"FZ,session;P\"",
+			      config->slub_debug);
+	if (r)
+		return refuse(why, r, "no memory for the caches of objects: %s", strerror(-r));
 	return 0;
 }
 

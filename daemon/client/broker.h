@@ -21,6 +21,7 @@ struct broker_config {
 	uint64_t fault_deadline_ms;
 	uint32_t fault_threads; /* 0: one a CPU */
 	struct limits limits;
+	const char *slub_debug; /* see struct slab_setup */
 };
 
 /* c: fixed after broker_start */

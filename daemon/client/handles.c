@@ -6,9 +6,7 @@
  */
 #include "client/handles.h"
 
-#include <stdlib.h>
-
-#include "base/types.h"
+#include "mm/obj/slab.h"
 
 enum {
 	SERIALS = 1 << (32 - HANDLE_INDEX_BITS),
@@ -23,7 +21,7 @@ void handles_init(struct handles *h)
 
 void handles_fini(struct handles *h)
 {
-	free(h->slots);
+	kfree(h->slots);
 	handles_init(h);
 }
 
@@ -34,7 +32,7 @@ static int grow(struct handles *h)
 
 	if (nr > HANDLE_MAX)
 		return -1;
-	slots = realloc(h->slots, nr * sizeof(*slots));
+	slots = krealloc_array(h->slots, nr, sizeof(*slots), GFP_KERNEL);
 	if (!slots)
 		return -1;
 	h->slots = slots;

@@ -17,6 +17,7 @@
 #include "client/hugetlb_audit.h"
 #include "client/session.h"
 #include "mm/balance/tick.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/phys/stock.h"
 #include "mm/phys/zone_audit.h"
@@ -151,6 +152,7 @@ static void tick(void)
 	audit_zones();
 	pool_for_each(tick_pool, NULL);
 	hugetlb_audit();
+	slab_tick();
 	gate_enter();
 	balance_tick();
 	gate_leave();

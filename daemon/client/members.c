@@ -8,20 +8,18 @@
 #include "client/members.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/inject.h"
 #include "client/session.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 
 enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32 };
 
-static struct objtable member_table;
+static struct kmem_cache *member_cache; /* fixed after init */
 
 void members_global_init(void)
 {
-	objtable_init(&member_table, "member", sizeof(struct member));
+	member_cache = KMEM_CACHE(member, 0);
 }
 
 void members_init(struct members *members)
@@ -33,7 +31,7 @@ void members_init(struct members *members)
 void members_fini(struct members *members)
 {
 	CHECK(!members->nr && list_empty(&members->list));
-	free(members->bits);
+	kfree(members->bits);
 	mutex_fini(&members->lock);
 }
 
@@ -47,7 +45,7 @@ static bool bit_is_set(const struct members *members, uint32_t number)
 static int grow_locked(struct members *members)
 {
 	uint32_t nr = members->nr_words ? members->nr_words * 2 : WORDS_MIN;
-	uint64_t *bits = INJECT(HEAP) ? NULL : realloc(members->bits, nr * sizeof(bits[0]));
+	uint64_t *bits = krealloc_array(members->bits, nr, sizeof(bits[0]), GFP_KERNEL);
 
 	if (!bits)
 		return -ENOMEM;
@@ -87,7 +85,7 @@ static void put_number_locked(struct members *members, uint32_t number)
 
 struct member *member_new(struct members *members)
 {
-	struct member *m = objtable_alloc(&member_table);
+	struct member *m = kmem_cache_zalloc(member_cache, GFP_KERNEL);
 
 	if (!m)
 		return NULL;
@@ -96,7 +94,7 @@ struct member *member_new(struct members *members)
 	mutex_unlock(&members->lock);
 	if (m->number)
 		return m;
-	objtable_free(&member_table, m);
+	kmem_cache_free(member_cache, m);
 	return NULL;
 }
 
@@ -105,7 +103,7 @@ void member_free(struct members *members, struct member *m)
 	mutex_lock(&members->lock);
 	put_number_locked(members, m->number);
 	mutex_unlock(&members->lock);
-	objtable_free(&member_table, m);
+	kmem_cache_free(member_cache, m);
 }
 
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle)

@@ -16,20 +16,20 @@
 #include "base/workqueue.h"
 #include "client/account.h"
 #include "client/address.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/phys/stock.h"
 
 static struct mutex pools_lock;
 static struct list_head pools = LIST_HEAD_INIT(pools); /* pools_lock */
 static uint64_t nr_pools, next_id = 1;                 /* pools_lock */
-static struct objtable pool_table;
+static struct kmem_cache *pool_cache; /* fixed after init */
 static struct workqueue free_queue;
 
 int pools_init(void)
 {
 	mutex_init(&pools_lock, RANK_POOLS, "pools");
-	objtable_init(&pool_table, "pool", sizeof(struct pool));
+	pool_cache = KMEM_CACHE(pool, 0);
 	members_global_init();
 	return workqueue_init(&free_queue, "mmb-pool", 1);
 }
@@ -207,7 +207,7 @@ static void free_pool(struct work *work)
 	mutex_lock(&pools_lock);
 	nr_pools--;
 	mutex_unlock(&pools_lock);
-	objtable_free(&pool_table, pool);
+	kmem_cache_free(pool_cache, pool);
 }
 
 static void free_leases(struct work *work)
@@ -304,7 +304,7 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 	if (r)
 		return refuse(why, r, "uid %u has %u pools, which is the limit; close some",
 			      request->creator->uid, limit);
-	pool = objtable_alloc(&pool_table);
+	pool = kmem_cache_zalloc(pool_cache, GFP_KERNEL);
 	if (pool) {
 		fill_pool(pool, request);
 		mutex_lock(&pools_lock);
@@ -316,7 +316,7 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 		account_uncharge(request->creator->uid, ACCOUNT_POOLS);
 		if (pool) {
 			free_lists(pool);
-			objtable_free(&pool_table, pool);
+			kmem_cache_free(pool_cache, pool);
 		}
 		return refuse(why, -ENOMEM, "no memory for another pool");
 	}
@@ -333,7 +333,7 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 		for (int node = 0; node < nr_nodes; node++)
 			zone_free(pool->movable[node]);
 		free_lists(pool);
-		objtable_free(&pool_table, pool);
+		kmem_cache_free(pool_cache, pool);
 		return refuse(why, r, "pool '%s' exists already", request->name);
 	}
 	*out = pool;

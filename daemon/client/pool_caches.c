@@ -8,12 +8,11 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/inject.h"
 #include "client/access.h"
 #include "client/session.h"
+#include "mm/obj/slab.h"
 
 enum { ROOM_MIN = 8 };
 
@@ -25,7 +24,7 @@ void pool_caches_init(struct pool_caches *caches)
 void pool_caches_clear(struct pool_caches *caches)
 {
 	mutex_lock(&caches->lock);
-	free(caches->caches);
+	kfree(caches->caches);
 	caches->caches = NULL;
 	caches->nr = caches->room = 0;
 	mutex_unlock(&caches->lock);
@@ -70,7 +69,7 @@ static int grow_locked(struct pool_caches *caches)
 
 	if (caches->nr < caches->room)
 		return 0;
-	grown = INJECT(HEAP) ? NULL : realloc(caches->caches, room * sizeof(*grown));
+	grown = krealloc_array(caches->caches, room, sizeof(*grown), GFP_KERNEL);
 	if (!grown)
 		return -ENOMEM;
 	caches->caches = grown;
@@ -114,8 +113,9 @@ static int find_or_make_locked(struct pool_caches *caches, const struct cache_op
 
 static int make_counts_locked(struct pool_handle *ph)
 {
-	if (!ph->cache_opens && !INJECT(HEAP))
-		ph->cache_opens = calloc(SLAB_CACHES_MAX, sizeof(ph->cache_opens[0]));
+	if (!ph->cache_opens)
+		ph->cache_opens =
+			kcalloc(SLAB_CACHES_MAX, sizeof(ph->cache_opens[0]), GFP_KERNEL);
 	return ph->cache_opens ? 0 : -ENOMEM;
 }
 

@@ -14,20 +14,21 @@
 #include "client/access.h"
 #include "client/account.h"
 #include "client/address.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 #include "mmbroker.h"
 
-static struct objtable table;
+static struct kmem_cache *pool_region_cache; /* fixed after init */
+static _Atomic uint64_t nr_live;
 static _Atomic uint64_t next_id = 1;
 
 void pool_regions_init(void)
 {
-	objtable_init(&table, "pool_region", sizeof(struct pool_region));
+	pool_region_cache = KMEM_CACHE(pool_region, 0);
 }
 
 uint64_t pool_region_live(void)
 {
-	return objtable_live(&table);
+	return atomic_load(&nr_live);
 }
 
 /* G2: what making it has charged. */
@@ -38,7 +39,8 @@ static void undo(struct pool_region *pr)
 	pool_uncharge(pool, pr->bytes);
 	address_free(&pr->address);
 	account_uncharge(pr->uid, ACCOUNT_REGIONS);
-	objtable_free(&table, pr);
+	kmem_cache_free(pool_region_cache, pr);
+	atomic_fetch_sub(&nr_live, 1);
 	pool_del_region(pool);
 }
 
@@ -141,12 +143,13 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 			      (unsigned long long)atomic_load(&request->pool->committed),
 			      (unsigned long long)args->length);
 	}
-	pr = objtable_alloc(&table);
+	pr = kmem_cache_zalloc(pool_region_cache, GFP_KERNEL);
 	if (!pr) {
 		pool_uncharge(request->pool, args->length);
 		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
 		return refuse(why, -ENOMEM, "no memory for another region");
 	}
+	atomic_fetch_add(&nr_live, 1);
 	pr->id = atomic_fetch_add(&next_id, 1);
 	pr->pool = request->pool;
 	pr->uid = request->creator->uid;

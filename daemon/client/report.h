@@ -65,6 +65,9 @@ enum report_text { TEXT_MEMINFO, TEXT_BUDDYINFO, TEXT_ZONEINFO, TEXT_PAGETYPEINF
 int report_text(enum report_text what, const char *pool, char **out, struct refusal *why);
 /* /proc/PID/smaps-like text of one session's windows. */
 int report_maps(uint64_t session, const struct peer *reader, char **out, struct refusal *why);
+/* /proc/slabinfo of the daemon's own caches and of pools', by name of a pool if it isn't "". With
+ * statistics the title says so, and each row goes on with what /sys/kernel/slab would show. */
+int report_slabinfo(const char *pool, bool statistics, char **out, struct refusal *why);
 /* Recomputes everything that can be recomputed. */
 void report_verify(struct validation *v);
 

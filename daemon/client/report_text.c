@@ -19,6 +19,7 @@
 #include "client/pool_region.h"
 #include "client/report.h"
 #include "client/text_format.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/meta.h"
 #include "mm/phys/node.h"
 #include "mm/space/fault.h"
@@ -260,6 +261,7 @@ static int fill(struct text_snapshot *s, const char *pool)
 	if (pool[0] != '\0') {
 		narrow(&g);
 	} else {
+		s->memory.slab = slab_bytes() >> PAGE_SHIFT;
 		s->memory.page_tables = meta_window_bytes(META_WORDS) >> PAGE_SHIFT;
 		add_events(&s->events);
 	}

@@ -11,6 +11,7 @@
 #include "client/gate.h"
 #include "client/report.h"
 #include "client/session.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 
 enum { TRIES = 12 };
@@ -58,6 +59,7 @@ static void walk(struct validation *v)
 	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))
 		if (zone->type == ZONE_NORMAL)
 			zone_validate(zone, v);
+	slab_validate(v);
 	pool_for_each(verify_pool, v);
 	session_for_each(verify_session, v);
 	stock_validate(v);

@@ -17,7 +17,7 @@
 #include "client/account.h"
 #include "client/gate.h"
 #include "client/stop.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/space/lane.h"
 #include "os/os.h"
@@ -30,7 +30,8 @@ enum { RUNS_AT_ONCE = 512 };
 static struct mutex sessions_lock;
 static struct list_head sessions = LIST_HEAD_INIT(sessions); /* sessions_lock */
 static uint64_t nr_sessions, next_id = 1;                    /* sessions_lock */
-static struct objtable session_table, pool_handle_table, region_handle_table;
+/* Fixed after init. */
+static struct kmem_cache *session_cache, *pool_handle_cache, *region_handle_cache, *ending_cache;
 static struct workqueue end_queue;
 static struct work refill_work; /* of fault logs, after a session has ended */
 static _Atomic bool stopping;
@@ -41,7 +42,6 @@ struct ending {
 	struct pool_handle *ph;
 	uint32_t handle;
 };
-static struct objtable ending_table;
 
 static void refill_fault_logs(struct work *work)
 {
@@ -51,10 +51,10 @@ static void refill_fault_logs(struct work *work)
 int sessions_init(void)
 {
 	mutex_init(&sessions_lock, RANK_SESSIONS, "sessions");
-	objtable_init(&session_table, "session", sizeof(struct session));
-	objtable_init(&pool_handle_table, "pool_handle", sizeof(struct pool_handle));
-	objtable_init(&region_handle_table, "region_handle", sizeof(struct region_handle));
-	objtable_init(&ending_table, "ending", sizeof(struct ending));
+	session_cache = KMEM_CACHE(session, 0);
+	pool_handle_cache = KMEM_CACHE(pool_handle, 0);
+	region_handle_cache = KMEM_CACHE(region_handle, 0);
+	ending_cache = KMEM_CACHE(ending, 0);
 	fault_logs_init();
 	work_init(&refill_work, refill_fault_logs);
 	return workqueue_init(&end_queue, "mmb-end", 1);
@@ -113,7 +113,7 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 			      "the limit of %u sessions is reached; close some, or raise "
 			      "limits.sessions or limits.sessions_per_uid",
 			      limit);
-	s = objtable_alloc(&session_table);
+	s = kmem_cache_zalloc(session_cache, GFP_KERNEL);
 	if (!s) {
 		account_uncharge(peer->uid, session_account(peer));
 		return refuse(why, -ENOMEM, "no memory for another session");
@@ -144,7 +144,7 @@ void session_put(struct session *s)
 	handles_fini(&s->regions);
 	mutex_fini(&s->lock);
 	mutex_fini(&s->fault_log_lock);
-	objtable_free(&session_table, s);
+	kmem_cache_free(session_cache, s);
 }
 
 uint64_t session_id(const struct session *s)
@@ -294,7 +294,7 @@ int session_home_node(const struct session *s)
 struct pool_handle *pool_handle_new(struct pool *pool)
 {
 	static _Atomic uint64_t last_id;
-	struct pool_handle *ph = objtable_alloc(&pool_handle_table);
+	struct pool_handle *ph = kmem_cache_zalloc(pool_handle_cache, GFP_KERNEL);
 
 	if (!ph)
 		return NULL;
@@ -342,15 +342,15 @@ void pool_handle_put(struct pool_handle *ph)
 		return;
 	pool_handle_free_runs(ph);
 	pool_caches_close_all(ph);
-	free(ph->cache_opens);
+	kfree(ph->cache_opens);
 	pool_close(ph->pool);
 	mutex_fini(&ph->lock);
-	objtable_free(&pool_handle_table, ph);
+	kmem_cache_free(pool_handle_cache, ph);
 }
 
 struct region_handle *region_handle_new(struct pool_region *pr, bool readonly)
 {
-	struct region_handle *rh = objtable_alloc(&region_handle_table);
+	struct region_handle *rh = kmem_cache_zalloc(region_handle_cache, GFP_KERNEL);
 
 	if (!rh)
 		return NULL;
@@ -366,7 +366,7 @@ void region_handle_put(struct region_handle *rh)
 	if (atomic_fetch_sub_explicit(&rh->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	pool_region_close(rh->pr);
-	objtable_free(&region_handle_table, rh);
+	kmem_cache_free(region_handle_cache, rh);
 }
 
 struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refusal *why)
@@ -411,13 +411,13 @@ static void run_ending(struct work *work)
 	struct ending *e = container_of(work, struct ending, work);
 
 	finish_pool_handle(e->ph, e->handle);
-	objtable_free(&ending_table, e);
+	kmem_cache_free(ending_cache, e);
 }
 
 /* Millions of runs may have to go back: not on the caller's time. */
 static void end_pool_handle(struct pool_handle *ph, uint32_t handle)
 {
-	struct ending *e = objtable_alloc(&ending_table);
+	struct ending *e = kmem_cache_zalloc(ending_cache, GFP_KERNEL);
 
 	if (!e) {
 		finish_pool_handle(ph, handle);

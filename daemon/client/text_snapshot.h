@@ -57,6 +57,7 @@ struct text_memory {
 	uint64_t total, free, available;
 	uint64_t anon, shmem, locked;
 	uint64_t commit_limit, committed;
+	uint64_t slab;                 /* frames of the daemon's own objects */
 	uint64_t page_tables, percpu;  /* frames of page words; frames lying in pagesets */
 	uint64_t direct_4k, direct_2m; /* present frames by what backs them */
 	uint64_t huge_total, huge_free, huge_reserved; /* pages of 2 MiB */

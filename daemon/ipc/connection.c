@@ -20,6 +20,7 @@
 #include "ipc/dispatch.h"
 #include "ipc/registry.h"
 #include "ipc/server_state.h"
+#include "mm/obj/slab.h"
 
 enum {
 	/* Unread input that is thrown away before a close, so that the peer still gets the reply
@@ -51,7 +52,7 @@ void connection_put(struct connection *c)
 		close(c->pidfd);
 	free(c->text.text);
 	mutex_fini(&c->lock);
-	free(c);
+	kfree(c);
 	atomic_fetch_sub_explicit(&server->nr_alive, 1, memory_order_release);
 }
 
@@ -374,7 +375,7 @@ static void assign_events(struct connection *c)
 
 int connection_new(struct worker *worker, int sock, const struct peer_identity *identity)
 {
-	struct connection *c = calloc(1, sizeof(*c));
+	struct connection *c = kzalloc(sizeof(*c), GFP_KERNEL);
 	int                error;
 
 	if (!c)
@@ -387,7 +388,7 @@ int connection_new(struct worker *worker, int sock, const struct peer_identity *
 	c->in_group = identity->in_group;
 	/* Its own, until the end, and ours, until the worker has been told. */
 	atomic_init(&c->refs, 2);
-	mutex_init(&c->lock, RANK_LEAF, "connection");
+	mutex_init(&c->lock, RANK_CONNECTION, "connection");
 	outbox_init(&c->outbox);
 	job_queue_init(&c->jobs);
 	upcall_init(c);
@@ -395,7 +396,7 @@ int connection_new(struct worker *worker, int sock, const struct peer_identity *
 	error = registry_add(c);
 	if (error) {
 		mutex_fini(&c->lock);
-		free(c);
+		kfree(c);
 		return error;
 	}
 	atomic_fetch_add_explicit(&c->server->nr_alive, 1, memory_order_relaxed);

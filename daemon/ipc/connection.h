@@ -38,6 +38,7 @@ struct text_cache {
 	size_t   length;
 	uint32_t method;
 	uint64_t session;
+	bool     statistics;
 	char     pool[NAME_MAX_BYTES + 1];
 };
 

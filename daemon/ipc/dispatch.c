@@ -9,11 +9,11 @@
 #include "ipc/dispatch.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "ipc/server_state.h"
+#include "mm/obj/slab.h"
 #include "mmbroker.h"
 #include "os/os.h"
 
@@ -43,6 +43,7 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_VMSTAT] = SLOW,
 	[MMB_METHOD_MAPS] = SLOW,
 	[MMB_METHOD_VERIFY] = SLOW,
+	[MMB_METHOD_SLABINFO] = SLOW,
 };
 
 /* ---- replies ---- */
@@ -280,12 +281,12 @@ static void release_slow(struct job *job)
 		return;
 	}
 	connection_put(c);
-	free(slow);
+	kfree(slow);
 }
 
 static int submit_slow(struct request *r)
 {
-	struct slow_request *slow = malloc(sizeof(*slow) + r->packet.body_bytes);
+	struct slow_request *slow = kmalloc(sizeof(*slow) + r->packet.body_bytes, GFP_KERNEL);
 
 	if (!slow)
 		return finish(r, refuse(&r->why, -ENOMEM, "the daemon is out of memory"));
@@ -299,7 +300,7 @@ static int submit_slow(struct request *r)
 	slow->packet.error = "";
 	slow->packet.error_bytes = 0;
 	if (r->packet.body_bytes)
-		memcpy(slow->body, r->packet.body, r->packet.body_bytes);
+		usercopy_in(slow->body, r->packet.body, r->packet.body_bytes);
 	connection_get(r->connection);
 	connection_flight_begin(r->connection);
 	workpool_submit(r->connection->server->pool, &r->connection->jobs, &slow->job);

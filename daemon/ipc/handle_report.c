@@ -194,7 +194,8 @@ static bool cache_take(struct request *r, const Mmb__Wire__TextRequest *m, struc
 
 	mutex_lock(&c->lock);
 	found = m->offset && c->text.text && c->text.method == r->packet.method &&
-		c->text.session == m->session && strcmp(c->text.pool, m->pool) == 0;
+		c->text.session == m->session &&
+		c->text.statistics == !!m->statistics && strcmp(c->text.pool, m->pool) == 0;
 	if (found) {
 		*out = c->text;
 		c->text.text = NULL;
@@ -258,13 +259,17 @@ static int make_text(struct request *r, const Mmb__Wire__TextRequest *m, char **
 
 	if (r->packet.method == MMB_METHOD_MAPS)
 		return report_maps(m->session, &r->connection->peer, out, &r->why);
+	if (r->packet.method == MMB_METHOD_SLABINFO)
+		return report_slabinfo(m->pool, m->statistics, out, &r->why);
 	return report_text(kinds[r->packet.method], m->pool, out, &r->why);
 }
 
 static int handle_text(struct request *r)
 {
 	const Mmb__Wire__TextRequest *m = r->message;
-	struct text_cache             t = { .method = r->packet.method, .session = m->session };
+	struct text_cache             t = { .method = r->packet.method,
+					    .session = m->session,
+					    .statistics = m->statistics };
 	int                           more;
 	int                           error = check_name(r, "pool name", m->pool);
 
@@ -311,6 +316,11 @@ int handle_VMSTAT(struct request *r)
 }
 
 int handle_MAPS(struct request *r)
+{
+	return handle_text(r);
+}
+
+int handle_SLABINFO(struct request *r)
 {
 	return handle_text(r);
 }

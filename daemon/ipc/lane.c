@@ -8,14 +8,16 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 
 #include "base/cpu.h"
 #include "base/log.h"
+#include "mm/obj/slab.h"
+
+static_assert(sizeof(struct lane) > KMALLOC_MAX_CACHE_SIZE, "whole frames: aligned by far");
 
 struct lane *lane_new(void)
 {
-	struct lane *lane = aligned_alloc(alignof(struct lane), sizeof(*lane));
+	struct lane *lane = kmalloc(sizeof(*lane), GFP_KERNEL);
 
 	if (lane)
 		histogram_init(&lane->latency);
@@ -24,7 +26,7 @@ struct lane *lane_new(void)
 
 void lane_free(struct lane *lane)
 {
-	free(lane);
+	kfree(lane);
 }
 
 int lane_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)

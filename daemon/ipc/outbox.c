@@ -8,10 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "mm/obj/slab.h"
 
 struct out_packet {
 	struct list_head link;
@@ -25,7 +25,7 @@ static void out_packet_free(struct out_packet *p)
 {
 	for (uint32_t i = 0; i < p->nr_fds; i++)
 		close(p->fds[i]);
-	free(p);
+	kfree(p);
 }
 
 static void outbox_del(struct outbox *box, struct out_packet *p)
@@ -51,13 +51,13 @@ void outbox_fini(struct outbox *box)
 
 int outbox_push(struct outbox *box, const void *bytes, size_t nr, struct wire_fds fds)
 {
-	struct out_packet *p = malloc(sizeof(*p) + nr);
+	struct out_packet *p = kmalloc(sizeof(*p) + nr, GFP_KERNEL);
 
 	if (!p)
 		return -ENOMEM;
 	p->nr = nr;
 	p->nr_fds = 0;
-	memcpy(p->bytes, bytes, nr);
+	usercopy_in(p->bytes, bytes, nr);
 	while (p->nr_fds < fds.nr) {
 		int fd = fcntl(fds.fds[p->nr_fds], F_DUPFD_CLOEXEC, 0);
 

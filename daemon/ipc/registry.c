@@ -9,9 +9,9 @@
 #include "ipc/registry.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/lock.h"
+#include "mm/obj/slab.h"
 
 /* A key is the slot it stands in, and above that the slot's generation. */
 enum { KEY_SLOT_BITS = 20, KEY_SLOTS_MAX = 1 << KEY_SLOT_BITS };
@@ -40,7 +40,7 @@ static struct slot *free_slot_locked(void)
 	}
 	if (grown > KEY_SLOTS_MAX)
 		return NULL;
-	table = realloc(slots, grown * sizeof(*table));
+	table = krealloc_array(slots, grown, sizeof(*table), GFP_KERNEL);
 	if (!table)
 		return NULL;
 	for (uint32_t i = nr_slots; i < grown; i++)
@@ -77,7 +77,7 @@ void registry_del(struct connection *c)
 	pthread_mutex_lock(&registry_lock);
 	slots[c->key & (KEY_SLOTS_MAX - 1)].connection = NULL;
 	if (--nr_used == 0) {
-		free(slots);
+		kfree(slots);
 		slots = NULL;
 		nr_slots = 0;
 	}

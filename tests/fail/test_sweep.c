@@ -316,10 +316,10 @@ static bool may_fail(enum inject_point point)
 	return point != INJECT_PUNCH && point != INJECT_UNMAP;
 }
 
-/* Tables grow once in a life of the broker: another life for each pass. */
+/* The first slabs come once in a life of the broker: another life for each pass. */
 static bool needs_new_broker(enum inject_point point)
 {
-	return point == INJECT_HEAP;
+	return point == INJECT_SLAB_PAGES;
 }
 
 /* The audit's walk passes once a page, which is always the same: some of them will do. */

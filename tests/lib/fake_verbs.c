@@ -482,6 +482,11 @@ int report_text(enum report_text what, const char *pool, char **out, struct refu
 	return 0;
 }
 
+int report_slabinfo(const char *pool, bool statistics, char **out, struct refusal *why)
+{
+	return report_text(TEXT_VMSTAT, pool, out, why);
+}
+
 int report_maps(uint64_t session, const struct peer *reader, char **out, struct refusal *why)
 {
 	(void)reader;

@@ -13,12 +13,14 @@
 
 #include "base/log.h"
 #include "lib/descriptors.h"
+#include "lib/phys_fixture.h"
 #include "lib/test.h"
 
 void ipc_fixture_init(struct ipc_fixture *f)
 {
 	log_set_level(LOG_CRIT);
 	fake_verbs_reset();
+	objects_boot();
 	f->nr_descriptors = open_descriptors();
 	strcpy(f->folder, "/tmp/mmb-test-ipc-XXXXXX");
 	EXPECT(mkdtemp(f->folder) != NULL);
@@ -55,6 +57,7 @@ void ipc_fixture_fini(struct ipc_fixture *f)
 	/* What strangers sent is closed by a thread of its own. */
 	EXPECT(test_wait(descriptors_are_back, f, 5));
 	EXPECT_EQ(rmdir(f->folder), 0);
+	objects_shutdown();
 }
 
 void ipc_fixture_connect(struct ipc_fixture *f, struct wire_client *c)

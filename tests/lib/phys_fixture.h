@@ -19,6 +19,10 @@ struct phys_setup {
 	enum stock_mode mode;
 	bool            no_metadata;       /* metadata is not charged */
 	bool            quick;             /* of stock_request */
+	bool            objects;           /* pool 0 and the caches of objects (obj/slab.h) */
+	const char     *slub_debug;        /* see struct slab_setup */
+	uint64_t        own_mib;           /* span of pool 0; 0: 64 MiB */
+	bool            objects_stay;      /* some are live at the end, and that is right */
 };
 void phys_start(const struct phys_setup *setup);
 void phys_stop(void);
@@ -29,6 +33,15 @@ void phys_zone_end(struct zone *zone);
 /* The same on each of the first nr nodes. */
 void phys_pool(struct pool_zones *pool, unsigned int nr, uint64_t mib);
 void phys_pool_end(struct pool_zones *pool);
+
+/* Pool 0 and the caches, for tests of what is above: phys_start() does it on wish. Pool 0 is paid
+ * for by a stock of its own, so that what is counted in the nodes' is what the test takes. */
+void objects_start(const struct phys_setup *setup);
+/* The same where there is nothing below yet, on whatever os is installed; and its end. */
+void objects_boot(void);
+void objects_shutdown(void);
+/* Expects that no object is live, and gives pool 0 back. */
+void objects_stop(const struct phys_setup *setup);
 
 /* Expects that no validator finds a difference. */
 void phys_expect_valid(void);

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * space_fixture - see space_fixture.h
- *
- * Chunks      objects of the daemon's tables outlive a case (address maps are never freed), and a
- *             table that is made anew forgets its chunks: the fixture keeps them all.
  */
 #include "lib/space_fixture.h"
 
@@ -13,28 +10,11 @@
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
-#include "mm/obj/objtable.h"
 #include "mm/space/ahead.h"
 
 struct space_told space_told;
 
 static bool up;
-static void *chunks; /* each begins with the one before, out of the table's sight */
-
-static void *new_chunk(void)
-{
-	void **chunk = calloc(1, sizeof(*chunk) * 2 + OBJTABLE_CHUNK_BYTES);
-
-	CHECK(chunk);
-	chunk[0] = __atomic_exchange_n(&chunks, chunk, __ATOMIC_ACQ_REL);
-	return chunk + 2;
-}
-
-/* A table that is full gives its chunk back; it stays in the list. */
-static void keep_chunk(void *chunk)
-{
-}
-
 static void note_record(void *owner, const struct fault_record *record)
 {
 	space_told.nr_records++;
@@ -66,13 +46,13 @@ static void begin_faults(const struct space_options *options)
 
 void space_begin(const struct space_options *options)
 {
-	static bool tables_made;
 	struct phys_setup setup = {
 		.nr_nodes = options->nr_nodes,
 		.base_mib = options->base_mib ? options->base_mib : 64,
 		.huge_mib = options->huge_mib,
 		.mode = options->hold ? STOCK_HOLD : STOCK_ACCOUNT,
 		.no_metadata = !options->metadata,
+		.objects = true,
 	};
 
 	if (up) { /* its threads still run, on what would be made anew below */
@@ -80,12 +60,8 @@ void space_begin(const struct space_options *options)
 		exit(1);
 	}
 	up = true;
-	objtable_new_chunk = new_chunk;
-	objtable_free_chunk = keep_chunk;
 	phys_start(&setup);
-	if (!tables_made)
-		mm_table_init();
-	tables_made = true;
+	mm_table_init();
 	begin_faults(options);
 	EXPECT_EQ(regions_init(), 0);
 	EXPECT_EQ(ahead_init(1), 0);

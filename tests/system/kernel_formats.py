@@ -171,7 +171,30 @@ def parse_smaps(text):
     return windows
 
 
-GRAMMARS = {"meminfo": parse_meminfo, "buddyinfo": parse_buddyinfo, "zoneinfo": parse_zoneinfo,
+def parse_slabinfo(text):
+    title, legend, *rows = text.splitlines()
+    expect(title == "slabinfo - version: 2.1", title)
+    expect(legend.startswith("# name            <active_objs> <num_objs> <objsize>"), legend)
+    found = {}
+    for line in rows:
+        row = re.fullmatch(r"(\S+) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) : tunables +0 +0 +0 : "
+                           r"slabdata +(\d+) +(\d+) +(\d+)", line)
+        expect(row, f"slabinfo: {line!r}")
+        name, *numbers = row.groups()
+        active, total, size, per_slab, pages, busy, slabs, avail = map(int, numbers)
+        shape = "{:<17} {:>6} {:>6} {:>6} {:>4} {:>4} : tunables {:>4} {:>4} {:>4} : " \
+                "slabdata {:>6} {:>6} {:>6}"
+        expect(line == shape.format(name, active, total, size, per_slab, pages, 0, 0, 0, busy,
+                                    slabs, avail), f"slabinfo's columns: {line!r}")
+        expect(active <= total <= slabs * per_slab and busy <= slabs, f"slabinfo: {line!r}")
+        expect(size * per_slab <= pages * 4096, f"slabinfo: {line!r}")
+        found[name] = {"active_objs": active, "num_objs": total, "objsize": size,
+                       "objperslab": per_slab, "pagesperslab": pages}
+    return found
+
+
+GRAMMARS = {"slabinfo": parse_slabinfo,
+            "meminfo": parse_meminfo, "buddyinfo": parse_buddyinfo, "zoneinfo": parse_zoneinfo,
             "pagetypeinfo": parse_pagetypeinfo, "vmstat": parse_vmstat}
 
 
@@ -285,6 +308,10 @@ def json_agrees(broker):
         expect(set(row["pages"]) == set(zone["pages"]), f"{row['zone']}'s pages")
         expect(set(row.get("stats", {})) == set(zone["stats"]), f"{row['zone']}'s stats")
         expect(set(row.get("node_stats", {})) == set(zone["node_stats"]), "node_stats")
+    caches = {row["name"]: row for row in broker.json("slabinfo")}
+    for name, row in parse_slabinfo(broker.ctl("slabinfo")).items():
+        expect(caches[name]["objsize"] == row["objsize"], f"{name}'s objsize")
+        expect("alloc_fastpath" in caches[name]["statistics"], f"{name}'s statistics")
     free, blocks = parse_pagetypeinfo(broker.ctl("pagetypeinfo"))
     for row in broker.json("pagetypeinfo"):
         key = row["node"], row["zone"]
@@ -395,11 +422,12 @@ def procps(broker):
     unshare, free, vmstat = (shutil.which(name) for name in ("unshare", "free", "vmstat"))
     if not unshare or not free or not vmstat:
         raise Skip("unshare, free or vmstat isn't installed")
-    for name in ("meminfo", "vmstat"):
+    for name in ("meminfo", "vmstat", "slabinfo"):
         with open(os.path.join(broker.folder, name), "w", encoding="utf-8") as out:
             out.write(broker.ctl(name))
-    script = ("set -e; for f in meminfo vmstat; do mount --bind \"$0/$f\" /proc/$f; done; "
-              "echo MOUNTED; free -b; vmstat -s")
+    script = ("set -e; for f in meminfo vmstat slabinfo; do mount --bind \"$0/$f\" /proc/$f; done; "
+              "echo MOUNTED; free -b; vmstat -s; vmstat -m; "
+              "! command -v slabtop >/dev/null || slabtop -o")
     flags = "-m" if os.geteuid() == 0 else "-rm"
     done = subprocess.run([unshare, flags, "sh", "-c", script, broker.folder], text=True,
                           capture_output=True, check=False, timeout=30)
@@ -410,6 +438,7 @@ def procps(broker):
     expect(total and int(total.group(1)) == RESERVE, f"free: {done.stdout}")
     total = re.search(r"^ *(\d+) K total memory", done.stdout, re.M)
     expect(total and int(total.group(1)) == RESERVE >> 10, f"vmstat: {done.stdout}")
+    expect(re.search(r"^kmalloc-8 +\d+ +\d+ +8 +512$", done.stdout, re.M), f"{done.stdout}")
 
 
 def refusals(broker):

@@ -551,6 +551,8 @@ static void long_texts_come_in_whole_lines_of_one_snapshot(void)
 	m.session = 1;
 	EXPECT_EQ(read_text(&c, MMB_METHOD_MAPS, &m), FAKE_TEXT_LINES);
 	EXPECT_EQ(fake_counts.texts, 6);
+	EXPECT_EQ(read_text(&c, MMB_METHOD_SLABINFO, &m), FAKE_TEXT_LINES);
+	EXPECT_EQ(fake_counts.texts, 7);
 	/* Far behind the end there is nothing, and that is all. */
 	m.offset = UINT64_MAX;
 	EXPECT_EQ(wire_client_call(&c, MMB_METHOD_VMSTAT, &m.base), 0);

@@ -191,9 +191,10 @@ static void users_share_frames(void)
 static void nothing_is_mapped_beyond_the_window(void)
 {
 	struct region *other;
-	uint64_t end_of_window = page_address(300);
+	uint64_t end_of_window;
 
 	begin();
+	end_of_window = page_address(300);
 	other = space_region(PAGES, PAGE_SHIFT);
 	atomic_store(&region->huge, true); /* the whole pageblock comes, of which 300 show */
 	EXPECT_EQ(mm_remove_range(mm, end_of_window, (PAGES - 300) * PAGE_SIZE), 0);

@@ -5,6 +5,7 @@
 #include "client/handles.h"
 
 #include "base/types.h"
+#include "lib/phys_fixture.h"
 #include "lib/test.h"
 
 enum { MANY = 5000, INDEX_MASK = HANDLE_MAX - 1 };
@@ -12,11 +13,23 @@ enum { MANY = 5000, INDEX_MASK = HANDLE_MAX - 1 };
 static int objects[MANY];
 static uint32_t numbers[MANY];
 
+static void begin(struct handles *h)
+{
+	phys_start(&(struct phys_setup){ .base_mib = 64, .objects = true });
+	handles_init(h);
+}
+
+static void end(struct handles *h)
+{
+	handles_fini(h);
+	phys_stop();
+}
+
 static void a_handle_means_its_object(void)
 {
 	struct handles h;
 
-	handles_init(&h);
+	begin(&h);
 	for (int i = 0; i < MANY; i++) {
 		numbers[i] = handles_add(&h, &objects[i]);
 		EXPECT(numbers[i] != 0); /* H1 */
@@ -27,7 +40,7 @@ static void a_handle_means_its_object(void)
 	for (int i = 0; i < MANY; i++)
 		EXPECT(handles_del(&h, numbers[i]) == &objects[i]);
 	EXPECT_EQ(h.nr_used, 0);
-	handles_fini(&h);
+	end(&h);
 }
 
 static void stale_handles_are_nobody(void)
@@ -35,7 +48,7 @@ static void stale_handles_are_nobody(void)
 	struct handles h;
 	uint32_t old, fresh;
 
-	handles_init(&h);
+	begin(&h);
 	old = handles_add(&h, &objects[0]);
 	EXPECT(handles_del(&h, old) == &objects[0]);
 	EXPECT(handles_get(&h, old) == NULL);
@@ -45,7 +58,7 @@ static void stale_handles_are_nobody(void)
 	EXPECT_EQ(fresh & INDEX_MASK, old & INDEX_MASK);
 	EXPECT(handles_get(&h, old) == NULL);
 	EXPECT(handles_get(&h, fresh) == &objects[1]);
-	handles_fini(&h);
+	end(&h);
 }
 
 static void serials_wrap_without_zero(void)
@@ -53,7 +66,7 @@ static void serials_wrap_without_zero(void)
 	struct handles h;
 	uint32_t first, now;
 
-	handles_init(&h);
+	begin(&h);
 	first = handles_add(&h, &objects[0]);
 	handles_del(&h, first);
 	for (uint32_t i = 1; i < 1u << (32 - HANDLE_INDEX_BITS); i++) {
@@ -62,7 +75,7 @@ static void serials_wrap_without_zero(void)
 		EXPECT(handles_get(&h, 0) == NULL);
 		handles_del(&h, now);
 	}
-	handles_fini(&h);
+	end(&h);
 }
 
 static void invented_handles_are_nobody(void)
@@ -70,7 +83,7 @@ static void invented_handles_are_nobody(void)
 	uint64_t random = test_seed();
 	struct handles h;
 
-	handles_init(&h);
+	begin(&h);
 	EXPECT(handles_get(&h, 0) == NULL);
 	EXPECT(handles_get(&h, 1 << HANDLE_INDEX_BITS) == NULL);
 	for (int i = 0; i < 100; i++)
@@ -85,7 +98,7 @@ static void invented_handles_are_nobody(void)
 	}
 	EXPECT(handles_get(&h, 0) == NULL);
 	EXPECT(handles_get(&h, UINT32_MAX) == NULL);
-	handles_fini(&h);
+	end(&h);
 }
 
 static void a_walk_finds_each_once_and_may_delete(void)
@@ -94,7 +107,7 @@ static void a_walk_finds_each_once_and_may_delete(void)
 	uint32_t cursor = 0, handle;
 	unsigned int nr = 0;
 
-	handles_init(&h);
+	begin(&h);
 	EXPECT(handles_next(&h, &cursor, &handle) == NULL);
 	for (int i = 0; i < 100; i++)
 		numbers[i] = handles_add(&h, &objects[i]);
@@ -107,7 +120,7 @@ static void a_walk_finds_each_once_and_may_delete(void)
 	}
 	EXPECT_EQ(nr, 66);
 	EXPECT_EQ(h.nr_used, 0);
-	handles_fini(&h);
+	end(&h);
 }
 
 static void there_is_an_end(void)
@@ -115,7 +128,7 @@ static void there_is_an_end(void)
 	struct handles h;
 	uint32_t last = 0;
 
-	handles_init(&h);
+	begin(&h);
 	for (uint32_t i = 0; i < HANDLE_MAX; i++) {
 		last = handles_add(&h, &objects[0]);
 		if (!last)
@@ -124,7 +137,7 @@ static void there_is_an_end(void)
 	EXPECT_EQ(handles_add(&h, &objects[1]), 0);
 	EXPECT(handles_del(&h, last) == &objects[0]);
 	EXPECT(handles_add(&h, &objects[1]) != 0);
-	handles_fini(&h);
+	end(&h);
 }
 
 static const struct test_case cases[] = {

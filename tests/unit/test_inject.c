@@ -37,7 +37,7 @@ static void any_point_counts_together(void)
 	EXPECT_EQ(INJECT(PUNCH), 0);
 	inject_arm(NR_INJECT_POINTS, INJECT_COUNT_ONLY, 0);
 	for (int i = 0; i < 10; i++)
-		EXPECT_EQ(INJECT(HEAP), 0);
+		EXPECT_EQ(INJECT(SLAB), 0);
 	EXPECT_EQ(inject_passes(NR_INJECT_POINTS), 10);
 	inject_arm(NR_INJECT_POINTS, 0, 0);
 }

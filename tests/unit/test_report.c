@@ -228,6 +228,29 @@ static void texts_are_of_all_pools_or_of_one(void)
 	client_end_two(a, b, &before);
 }
 
+static void slabinfo_has_a_row_a_cache(void)
+{
+	char *text;
+
+	begin();
+	EXPECT_EQ(report_slabinfo("", false, &text, &client_why), 0);
+	EXPECT(strstr(text, "slabinfo - version: 2.1\n# name            <active_objs>") == text);
+	EXPECT(strstr(text, "\nkmalloc-192       ") != NULL);
+	EXPECT(strstr(text, " : tunables    0    0    0 : slabdata ") != NULL);
+	EXPECT(!strstr(text, "alloc_fastpath"));
+	free(text);
+	EXPECT_EQ(report_slabinfo("", true, &text, &client_why), 0);
+	EXPECT(strstr(text, "slabinfo - version: 2.1 (statistics)\n") == text);
+	EXPECT(strstr(text, " : statistics object_size ") != NULL);
+	EXPECT(strstr(text, " alloc_fastpath ") != NULL);
+	free(text);
+	EXPECT_EQ(report_slabinfo("p", false, &text, &client_why), 0);
+	EXPECT(!strstr(text, "kmalloc"));
+	free(text);
+	EXPECT_REFUSED(report_slabinfo("none", false, &text, &client_why), -ENOENT, "none");
+	client_end_two(a, b, &before);
+}
+
 /* ---- verify ---- */
 
 static void verify_sees_what_is_wrong(void)
@@ -318,6 +341,7 @@ static const struct test_case cases[] = {
 	{ "maps show a session's windows, to its uid and admins",
 	  maps_show_a_session_s_windows_to_its_uid },
 	{ "texts are of all pools or of one", texts_are_of_all_pools_or_of_one },
+	{ "slabinfo has a row a cache", slabinfo_has_a_row_a_cache },
 	{ "verify sees what is wrong", verify_sees_what_is_wrong },
 	{ "verify holds under load", verify_holds_under_load },
 };

@@ -49,7 +49,7 @@ static void a_uid_has_so_many_sessions(void)
 
 static void a_session_that_cant_be_made_leaves_nothing(void)
 {
-	static const enum inject_point points[] = { INJECT_SESSION_NEW, INJECT_HEAP };
+	static const enum inject_point points[] = { INJECT_SESSION_NEW, INJECT_SLAB };
 	struct client_counts before;
 	int error;
 

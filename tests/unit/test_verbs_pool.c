@@ -304,7 +304,7 @@ static void a_pool_that_cant_be_made_leaves_nothing(void)
 	inject_arm(INJECT_POOL_NEW, 1, -ENOMEM);
 	EXPECT_REFUSED(open_pool(a, "p", MMB_POOL_CREATE, 0), -ENOMEM, "no memory");
 	for (uint64_t nth = 1; nth <= 2; nth++) { /* the pool's record, the handle's */
-		inject_arm(INJECT_HEAP, nth, -ENOMEM);
+		inject_arm(INJECT_SLAB, nth, -ENOMEM);
 		EXPECT_REFUSED(open_pool(a, "p", MMB_POOL_CREATE, 0), -ENOMEM, "no memory");
 		inject_arm(NR_INJECT_POINTS, 0, 0);
 		client_settle();

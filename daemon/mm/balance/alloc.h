@@ -16,23 +16,9 @@
 #define MMB_MM_BALANCE_ALLOC_H
 
 #include "base/inject.h"
+#include "mm/phys/gfp.h"
 #include "mm/phys/pcp.h"
 #include "mm/phys/zone_grow.h"
-
-/* The values of MMB_GFP_* in mmbroker.h, from which they are mirrored; ipc asserts equality. */
-enum {
-	GFP_KERNEL = 0,
-	GFP_NOWAIT = 1,
-	GFP_ATOMIC = 2,
-	GFP_NORETRY = 4,
-	GFP_RETRY_MAYFAIL = 8,
-	GFP_NOFAIL = 16,
-	GFP_ZERO = 32,
-	GFP_MOVABLE = 64,
-	GFP_RECLAIMABLE = 128,
-	GFP_THISNODE = 256,
-	GFP_ALL = 511
-};
 
 /* A pool's arena zones by node; NULL: none there. */
 struct pool_zones {

@@ -38,6 +38,9 @@ static uint32_t blocks_to_keep(struct zone *zone)
 
 	if (!granted)
 		return 0;
+	/* Pool 0 is nobody's: what it had at its peak isn't kept for the next one. */
+	if (zone->section->type == SECTION_META)
+		return zone_wmark(zone, WMARK_MIN) ? (uint32_t)mark : 0;
 	keep = max_t(uint64_t, keep, 1);
 	return (uint32_t)max_t(uint64_t, keep, mark);
 }

@@ -16,6 +16,9 @@
  *                 claim fits a block that is just being granted to somebody else; 0 in a granted
  *                 block means that it is the daemon's own. With PAGE_UNIT it is a unit of order 4
  *                 that clients of the pool have leased, else a page run of a pool handle.
+ *             F5  the slab fields of a frame are zero unless it is part of a slab, where slab_cache
+ *                 and slab_head are set in every frame and slab_word in the first one; or of a
+ *                 large object, whose first frame has slab_word alone (obj/kmalloc.c).
  * Locking     PG_BUDDY: zone->lock. PG_PCP: the pageset. PG_ALLOCATED: the owner, who leaves the
  *             state by a free; several clients at once by compare-and-swap to PG_CLAIMED.
  * Not here    Free lists (buddy.c), page words of regions (map/pageword.h).
@@ -28,6 +31,8 @@
 
 #define PFN_NONE UINT32_MAX
 #define PAGE_UNIT (1ull << 63) /* in page->session; F4 */
+
+struct kmem_cache;
 
 enum migratetype {
 	MIGRATE_UNMOVABLE,
@@ -58,8 +63,13 @@ struct page {
 	_Atomic uint64_t session; /* (s) F4 */
 	uint32_t         pool;    /* (s) */
 	_Atomic uint32_t refcount; /* (s) the owner's */
-	uint64_t         private;  /* (s) the owner's */
-	uint64_t         reserved[2]; /* zero */
+	union {
+		uint64_t private; /* (s) the owner's */
+		struct kmem_cache *_Atomic slab_cache; /* (s) F5 */
+	};
+	_Atomic uint64_t slab_word; /* (s) F5; obj/slub.h says what is in it */
+	uint32_t         slab_head; /* (s) F5: pfn of the slab's first frame */
+	uint32_t         slab_node; /* (s) F5: index of the node whose lists it is on */
 };
 
 static_assert(sizeof(struct page) == 64, "one cache line a frame: vmemmap is 1/64 of memory");

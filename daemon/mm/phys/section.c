@@ -16,6 +16,7 @@
 
 #include "base/inject.h"
 #include "base/lock.h"
+#include "mm/phys/heap.h"
 #include "os/os.h"
 
 static struct mutex       section_mutex;
@@ -168,7 +169,7 @@ static int open_file(struct section *section)
 
 static struct section *section_new(const struct section_request *request)
 {
-	struct section *section = calloc(1, sizeof(*section));
+	struct section *section = phys_alloc(sizeof(*section));
 
 	if (!section)
 		return NULL;
@@ -217,7 +218,7 @@ out_file:
 out_names:
 	put_names(section);
 out_free:
-	free(section);
+	phys_free(section);
 	return r;
 }
 
@@ -234,7 +235,7 @@ void section_remove(struct section *section)
 	os->close(section->fd);
 	release_tables(section);
 	put_names(section);
-	free(section);
+	phys_free(section);
 }
 
 struct section *section_by_id(uint32_t id)

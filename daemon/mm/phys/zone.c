@@ -9,9 +9,9 @@
 #include "mm/phys/zone.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "mm/phys/buddy.h"
+#include "mm/phys/heap.h"
 #include "mm/phys/pcp.h"
 #include "mm/phys/stock.h"
 #include "mm/phys/zone_census.h"
@@ -97,7 +97,7 @@ void zone_walk_end(struct zone *zone)
 
 int zone_new(const struct zone_request *request, struct zone **out)
 {
-	struct zone *zone = calloc(1, sizeof(*zone));
+	struct zone *zone = phys_alloc(sizeof(*zone));
 	int          r;
 
 	if (!zone)
@@ -125,7 +125,7 @@ int zone_new(const struct zone_request *request, struct zone **out)
 	mutex_init(&zone->grow, RANK_PCP, "zone growth");
 	r = add_to_table(zone);
 	if (r)
-		free(zone);
+		phys_free(zone);
 	else
 		*out = zone;
 	return r;
@@ -163,7 +163,7 @@ void zone_free(struct zone *zone)
 	mutex_fini(&zone->lock);
 	mutex_fini(&zone->visit);
 	mutex_fini(&zone->grow);
-	free(zone);
+	phys_free(zone);
 }
 
 void zone_count_present(struct zone *zone, int64_t delta)

@@ -8,9 +8,9 @@
 #include "mm/space/fault.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/log.h"
+#include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
 
 enum {
@@ -46,7 +46,7 @@ static void drop_parked(struct parked *p)
 {
 	atomic_fetch_sub(&p->mm->nr_parked, 1);
 	mm_put(p->mm);
-	free(p);
+	kfree(p);
 }
 
 void fault_fini(void)
@@ -143,10 +143,10 @@ static void poison_stray(struct mm *mm, uint64_t address)
 static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t first_ns, int error)
 {
 	bool full = atomic_fetch_add(&mm->nr_parked, 1) >= PARKED_MAX;
-	struct parked *p = full ? NULL : malloc(sizeof(*p));
+	struct parked *p = full ? NULL : kmalloc(sizeof(*p), GFP_KERNEL);
 
 	if (!p || !mm_get(mm)) {
-		free(p);
+		kfree(p);
 		atomic_fetch_sub(&mm->nr_parked, 1);
 		os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
 		return;

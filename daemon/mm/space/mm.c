@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/inject.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
 #include "os/os.h"
 
@@ -23,7 +23,7 @@ static const uint64_t address_end = 1ull << 47;
 /* The slots' objects are type-stable: allocated once, never freed. t: lock   a: atomic */
 static struct {
 	struct mutex lock;
-	struct objtable mms, windows; /* their own locks */
+	struct kmem_cache *mms, *windows; /* fixed after init */
 	struct mm *slots[NR_MM_MAX];  /* (t) set once each */
 	uint64_t generation;          /* (t) */
 	uint32_t first_free;          /* (t) no free slot below this one */
@@ -33,9 +33,11 @@ static struct {
 
 void mm_table_init(void)
 {
+	memset(table.slots, 0, sizeof(table.slots));
+	table.first_free = 0;
 	mutex_init(&table.lock, RANK_TABLE, "mm table");
-	objtable_init(&table.mms, "mm", sizeof(struct mm));
-	objtable_init(&table.windows, "window", sizeof(struct window));
+	table.mms = KMEM_CACHE(mm, SLAB_TYPE_STABLE);
+	table.windows = KMEM_CACHE(window, 0);
 }
 
 static struct window *window_of(struct range *range)
@@ -58,7 +60,7 @@ static struct mm *take_slot(void)
 	for (uint32_t i = table.first_free; i < NR_MM_MAX && !mm; i++) {
 		table.first_free = i + 1;
 		if (!table.slots[i]) {
-			table.slots[i] = objtable_alloc(&table.mms);
+			table.slots[i] = kmem_cache_zalloc(table.mms, GFP_KERNEL);
 			if (!table.slots[i]) {
 				table.first_free = i;
 				break;
@@ -222,7 +224,7 @@ static struct region *unlink_window(struct mm *mm, struct window *w)
 	region->nr_windows--;
 	list_del(&w->region_link);
 	range_free(&mm->windows, &w->range);
-	objtable_free(&table.windows, w);
+	kmem_cache_free(table.windows, w);
 	return region;
 }
 
@@ -277,7 +279,7 @@ int mm_add_window(struct mm *mm, const struct window_request *request)
 
 	if (r)
 		return r;
-	w = objtable_alloc(&table.windows);
+	w = kmem_cache_zalloc(table.windows, GFP_KERNEL);
 	if (!w)
 		return -ENOMEM;
 	w->region = request->region;
@@ -289,7 +291,7 @@ int mm_add_window(struct mm *mm, const struct window_request *request)
 	mutex_lock(&mm->lock);
 	r = link_window(mm, w, request->start, request->length);
 	if (r)
-		objtable_free(&table.windows, w);
+		kmem_cache_free(table.windows, w);
 	else
 		merge(mm, w);
 	mutex_unlock(&mm->lock);
@@ -344,7 +346,7 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 	if (__builtin_add_overflow(start, length, &end) || !length)
 		return -EINVAL;
 	while ((region = region_at(mm, start, end))) {
-		struct window *fresh = objtable_alloc(&table.windows);
+		struct window *fresh = kmem_cache_zalloc(table.windows, GFP_KERNEL);
 		struct window *w;
 		bool used = false;
 
@@ -360,7 +362,7 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 		mutex_unlock(&mm->lock);
 		mutex_unlock(&region->lock);
 		if (!used)
-			objtable_free(&table.windows, fresh);
+			kmem_cache_free(table.windows, fresh);
 		region_put(region);
 	}
 	return 0;
@@ -437,7 +439,7 @@ static int move_window(struct mm *mm, struct window *w, uint64_t to, struct wind
 	region_put(unlink_window(mm, w)); /* the caller holds one more */
 	r = link_window(mm, fresh, to, length);
 	if (r)
-		objtable_free(&table.windows, fresh);
+		kmem_cache_free(table.windows, fresh);
 	else
 		merge(mm, fresh);
 	return r;
@@ -458,7 +460,7 @@ static int cut_at(struct mm *mm, uint64_t address)
 
 	if (!region)
 		return 0;
-	fresh = objtable_alloc(&table.windows);
+	fresh = kmem_cache_zalloc(table.windows, GFP_KERNEL);
 	if (!fresh) {
 		region_put(region);
 		return -ENOMEM;
@@ -473,9 +475,27 @@ static int cut_at(struct mm *mm, uint64_t address)
 	mutex_unlock(&mm->lock);
 	mutex_unlock(&region->lock);
 	if (!used)
-		objtable_free(&table.windows, fresh);
+		kmem_cache_free(table.windows, fresh);
 	region_put(region);
 	return 0;
+}
+
+/* M2 around an address, after a cut that nothing came of. */
+static void join_at(struct mm *mm, uint64_t address)
+{
+	struct region *region = region_at(mm, address, address + 1);
+	struct window *w;
+
+	if (!region)
+		return;
+	mutex_lock(&region->lock);
+	mutex_lock(&mm->lock);
+	w = window_of(range_find(&mm->windows, address));
+	if (w && w->region == region)
+		merge(mm, w);
+	mutex_unlock(&mm->lock);
+	mutex_unlock(&region->lock);
+	region_put(region);
 }
 
 int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
@@ -493,9 +513,11 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		r = cut_at(mm, from);
 		if (!r)
 			r = cut_at(mm, end);
-		fresh = r ? NULL : objtable_alloc(&table.windows);
+		fresh = r ? NULL : kmem_cache_zalloc(table.windows, GFP_KERNEL);
 		if (!fresh) {
 			region_put(region);
+			join_at(mm, from);
+			join_at(mm, end - 1);
 			return r ? r : -ENOMEM;
 		}
 		mutex_lock(&region->lock);
@@ -506,7 +528,7 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		    !is_cuttable(w, end))
 			r = move_window(mm, w, to + (w->range.start - from), fresh);
 		else
-			objtable_free(&table.windows, fresh);
+			kmem_cache_free(table.windows, fresh);
 		mutex_unlock(&mm->lock);
 		mutex_unlock(&region->lock);
 		region_put(region);
@@ -568,8 +590,8 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 	if (!region)
 		return -ENOENT;
 	for (;;) {
-		struct window *fresh[2] = { objtable_alloc(&table.windows),
-					    objtable_alloc(&table.windows) };
+		struct window *fresh[2] = { kmem_cache_zalloc(table.windows, GFP_KERNEL),
+					    kmem_cache_zalloc(table.windows, GFP_KERNEL) };
 		struct window *w;
 		bool ok = fresh[0] && fresh[1];
 
@@ -587,7 +609,7 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 		mutex_unlock(&region->lock);
 		for (int i = 0; i < 2; i++)
 			if (fresh[i])
-				objtable_free(&table.windows, fresh[i]);
+				kmem_cache_free(table.windows, fresh[i]);
 		if (!w || !ok) {
 			region_put(region);
 			return ok ? 0 : -ENOMEM;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/inject.h"
-#include "mm/obj/objtable.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/space/mm.h"
 #include "os/os.h"
@@ -24,7 +24,7 @@ enum {
 	MAPPED_REGIONS_MAX = 8192,
 };
 
-static struct objtable region_table;
+static struct kmem_cache *region_cache; /* fixed after init */
 static struct workqueue free_queue;
 static _Atomic uint32_t nr_mapped; /* regions in the direct map */
 static struct mutex all_lock;
@@ -33,7 +33,7 @@ static uint64_t next_serial = 1;                                   /* all_lock *
 
 int regions_init(void)
 {
-	objtable_init(&region_table, "region", sizeof(struct region));
+	region_cache = KMEM_CACHE(region, 0);
 	mutex_init(&all_lock, RANK_TABLE, "regions");
 	return workqueue_init(&free_queue, "mmb-free", 2);
 }
@@ -261,7 +261,7 @@ int region_new(const struct region_request *request, struct region **out,
 	why->what = REFUSED_TABLE;
 	if (r)
 		return r;
-	region = objtable_alloc(&region_table);
+	region = kmem_cache_zalloc(region_cache, GFP_KERNEL);
 	if (!region)
 		return -ENOMEM;
 	region->nr_pages = request->nr_pages;
@@ -279,7 +279,7 @@ int region_new(const struct region_request *request, struct region **out,
 	list_init(&region->windows);
 	r = admit(region, request, why);
 	if (r) {
-		objtable_free(&region_table, region);
+		kmem_cache_free(region_cache, region);
 		return r;
 	}
 	mutex_init(&region->lock, RANK_REGION, "region");
@@ -331,7 +331,7 @@ static void free_region(struct work *work)
 	mutex_fini(&region->lock);
 	if (region->released)
 		region->released(region->owner);
-	objtable_free(&region_table, region);
+	kmem_cache_free(region_cache, region);
 }
 
 void region_get(struct region *region)
