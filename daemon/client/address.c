@@ -17,6 +17,7 @@
  *   0x7e8000000000 .. 0x800000000000.
  *   The kernel places executables from 0x555555554000 up and mmaps from the top downwards, below
  *   a random offset of at most 1 TiB.
+ *   libmmbroker lays the chunks of large objects in 0x500000000000 .. 0x550000000000.
  * The first two ranges are legal under both sanitizers; the third is large and legal under ASan.
  */
 static const uint64_t bounds[][2] = {
