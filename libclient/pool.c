@@ -58,6 +58,7 @@ void pool_put(struct mmb_pool *pool)
 	cache_slot_put(pool->slot);
 	runmap_fini(&pool->runs);
 	depot_fini(&pool->depot);
+	pthread_mutex_destroy(&pool->give_lock);
 	pthread_mutex_destroy(&pool->map_lock);
 	free(pool);
 	connection_put(mmb);
@@ -77,6 +78,7 @@ static struct mmb_pool *pool_new(struct mmb *mmb, const struct opened_pool *open
 	atomic_store(&pool->refs, 1);
 	atomic_store(&pool->generation, mmb->generation);
 	pthread_mutex_init(&pool->map_lock, NULL);
+	pthread_mutex_init(&pool->give_lock, NULL);
 	depot_init(&pool->depot);
 	LIST_INIT(&pool->caches);
 	LIST_INIT(&pool->typed);

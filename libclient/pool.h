@@ -35,6 +35,7 @@ struct mmb_pool {
 	bool                   listed;     /* (l) */
 	LIST_ENTRY(mmb_pool)   link;       /* (l) */
 	pthread_mutex_t        map_lock;
+	pthread_mutex_t        give_lock;  /* around ticks and trims */
 	uint32_t               nr_windows; /* (m) mapped, in the daemon's order */
 	struct runmap          runs;
 	struct run_depot       depot;

@@ -347,17 +347,24 @@ struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address)
 
 void pool_heap_trim(struct mmb_pool *pool)
 {
+	/* What a tick is just giving back is back as well when this returns. */
+	pthread_mutex_lock(&pool->give_lock);
 	if (heap_of(pool))
 		heap_pool_trim(heap_of(pool));
 	range_trim(pool);
+	pthread_mutex_unlock(&pool->give_lock);
 	pages_drain(pool);
 }
 
 bool pool_heap_tick(struct mmb_pool *pool)
 {
-	bool more = range_tick(pool);
+	bool more;
 
-	return (heap_of(pool) && heap_pool_tick(heap_of(pool))) || more;
+	pthread_mutex_lock(&pool->give_lock);
+	more = range_tick(pool);
+	more |= heap_of(pool) && heap_pool_tick(heap_of(pool));
+	pthread_mutex_unlock(&pool->give_lock);
+	return more;
 }
 
 void pool_heap_orphans(struct mmb_pool *pool, uint32_t member)

@@ -49,10 +49,17 @@ static void verify_session(struct session *s, void *arg)
 	mm_put(mm);
 }
 
+/* What clients have done to slab maps since the last tick is made good first. */
+static void settle_pool(struct pool *pool, void *unused)
+{
+	leases_tick(&pool->leases);
+}
+
 static void walk(struct validation *v)
 {
 	*v = (struct validation){ 0 };
 	regions_flush();
+	pool_for_each(settle_pool, NULL);
 	gate_close();
 	meta_validate(v);
 	section_validate(v);

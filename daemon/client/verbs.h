@@ -188,6 +188,10 @@ struct region_opened {
 /* slow with POPULATE or LOCKED, quick otherwise. */
 int verb_region_open(struct session *s, const struct region_open_args *args,
 		     struct region_opened *out, struct refusal *why);
+/* Memory of closed regions is on its way back: what is refused now may be granted after
+ * regions_settle(), which waits for that and isn't for an event loop. */
+bool regions_settling(void);
+void regions_settle(void);
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why);
 int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
 int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why);

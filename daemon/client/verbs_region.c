@@ -253,6 +253,16 @@ int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struc
 	return r;
 }
 
+bool regions_settling(void)
+{
+	return regions_ending();
+}
+
+void regions_settle(void)
+{
+	regions_flush();
+}
+
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, handle, why);

@@ -309,12 +309,13 @@ static int submit_slow(struct request *r)
 
 enum { RETURN_QUICK_UNITS = 512 };
 
-/* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once. */
+/* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once, or might be refused for
+ * memory that is on its way back. */
 static bool wants_pages(const struct request *r)
 {
 	const Mmb__Wire__RegionOpenRequest *open = r->message;
 
-	return open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED);
+	return open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED) || regions_settling();
 }
 
 /* SLAB_RETURN takes up to 32768 units. */

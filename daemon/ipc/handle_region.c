@@ -27,6 +27,11 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 	};
 	int error = verb_region_open(r->session, &args, &opened, &r->why);
 
+	/* On a work thread: what has just been closed counts, too. */
+	if (error == -ENOMEM && !r->received && regions_settling()) {
+		regions_settle();
+		error = verb_region_open(r->session, &args, &opened, &r->why);
+	}
 	if (error)
 		return error;
 	reply.region = opened.handle;

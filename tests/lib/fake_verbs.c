@@ -338,6 +338,15 @@ int verb_region_open(struct session *s, const struct region_open_args *args,
 	return 0;
 }
 
+bool regions_settling(void)
+{
+	return false;
+}
+
+void regions_settle(void)
+{
+}
+
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)
 {
 	(void)address;

@@ -26,6 +26,7 @@ enum {
 
 static struct kmem_cache *region_cache; /* fixed after init */
 static struct workqueue free_queue;
+static _Atomic uint64_t nr_ending; /* regions on it */
 static _Atomic uint32_t nr_mapped; /* regions in the direct map */
 static struct mutex all_lock;
 static struct list_head all_regions = LIST_HEAD_INIT(all_regions); /* all_lock; by serial */
@@ -41,6 +42,11 @@ int regions_init(void)
 void regions_fini(void)
 {
 	workqueue_fini(&free_queue);
+}
+
+bool regions_ending(void)
+{
+	return atomic_load(&nr_ending);
 }
 
 void regions_flush(void)
@@ -332,6 +338,7 @@ static void free_region(struct work *work)
 	if (region->released)
 		region->released(region->owner);
 	kmem_cache_free(region_cache, region);
+	atomic_fetch_sub(&nr_ending, 1);
 }
 
 void region_get(struct region *region)
@@ -343,6 +350,7 @@ void region_put(struct region *region)
 {
 	if (atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	atomic_fetch_add(&nr_ending, 1);
 	work_init(&region->free_work, free_region);
 	workqueue_add(&free_queue, &region->free_work);
 }

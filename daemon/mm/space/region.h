@@ -88,6 +88,8 @@ int regions_init(void);
 void regions_fini(void);
 /* Waits until what has been given up is really free. */
 void regions_flush(void);
+/* Memory of closed regions is on its way back. */
+bool regions_ending(void);
 
 /* Charges the whole length, makes the memfd and the page table. One reference. */
 int region_new(const struct region_request *request, struct region **out,
