@@ -181,6 +181,10 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 	r = make_maps(ph->pool, why);
 	if (!r)
 		r = lease(s, ph, args, got, why);
+	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
+		regions_settle();
+		r = lease(s, ph, args, got, why);
+	}
 	pool_handle_put(ph);
 	return r;
 }

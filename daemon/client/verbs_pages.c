@@ -159,6 +159,11 @@ int runs_check_gfp(uint32_t gfp, struct refusal *why)
 	return 0;
 }
 
+bool runs_may_settle(uint32_t gfp)
+{
+	return !(gfp & (GFP_NOWAIT | GFP_ATOMIC)) && regions_settling();
+}
+
 static int check_pages_args(const struct pages_args *args, struct refusal *why)
 {
 	if (args->order > MAX_ORDER)
@@ -185,6 +190,10 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 	r = pool_make_arena(ph->pool, why);
 	if (!r)
 		r = alloc_runs(s, ph, args, got, why);
+	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
+		regions_settle();
+		r = alloc_runs(s, ph, args, got, why);
+	}
 	pool_handle_put(ph);
 	return r;
 }
