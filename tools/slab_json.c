@@ -12,7 +12,7 @@
 #include "tools/json.h"
 #include "tools/text_json.h"
 
-enum { CACHE_NAME_BYTES = 64, FACTS = 3 };
+enum { CACHE_NAME_BYTES = 160, FACTS = 3 };
 
 /* "name value name value ...": the first three are the cache's, the rest what it has counted. */
 static int pairs_json(struct json *j, const char *at)
@@ -21,7 +21,7 @@ static int pairs_json(struct json *j, const char *at)
 	uint64_t value;
 	int      used, nr = 0;
 
-	while (sscanf(at, "%63s %" SCNu64 "%n", name, &value, &used) == 2) {
+	while (sscanf(at, "%159s %" SCNu64 "%n", name, &value, &used) == 2) {
 		if (nr++ == FACTS)
 			json_open(j, "statistics", '{');
 		json_number(j, name, value);
@@ -44,7 +44,7 @@ static int row_json(const char *line)
 	struct json j;
 
 	if (sscanf(line,
-		   "%63s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+		   "%159s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
 		   " : tunables %*u %*u %*u : slabdata %" SCNu64 " %" SCNu64 " %" SCNu64
 		   " : statistics %n",
 		   name, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &at) != 9 ||

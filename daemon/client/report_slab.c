@@ -2,20 +2,20 @@
 /*
  * report_slab - slabinfo: a row a cache, in the format of /proc/slabinfo 2.1
  *
- * Meaning     The daemon's own caches belong to pool 0, which has no name: a pool's rows are those
- *             of its own caches. Every slab of the daemon is active; tunables aren't there since
- *             SLUB has none.
+ * Meaning     The daemon's own caches belong to pool 0, which has no name: a pool's rows are what
+ *             its clients say about theirs. Tunables are 0, since SLUB has none.
  * Locking     none held while a row is written but the list of caches.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "client/pool.h"
+#include "client/pool_slabs.h"
 #include "client/report.h"
 #include "mm/obj/slab.h"
+
+enum { NAME_WIDTH = 17 };
 
 struct slab_text {
 	FILE *out;
@@ -30,60 +30,81 @@ static void print_title(const struct slab_text *t)
 			"<active_slabs> <num_slabs> <sharedavail>\n");
 }
 
-static void print_row(const struct slabinfo *info, void *arg)
+/* A blank would end the name for whoever reads the row. */
+static void print_name(const struct slab_text *t, const char *name)
 {
-	const struct slab_text *t = arg;
+	int width = 0;
 
-	fprintf(t->out, "%-17s %6" PRIu64 " %6" PRIu64 " %6u %4u %4u", info->name,
-		info->active_objs, info->num_objs, info->objsize, info->objs_per_slab,
-		info->pages_per_slab);
+	for (; *name; name++, width++)
+		fputc(*name > ' ' && *name < 0x7f ? *name : '_', t->out);
+	fprintf(t->out, "%*s", width < NAME_WIDTH ? NAME_WIDTH - width : 0, "");
+}
+
+static void print_columns(const struct slab_text *t, const struct slabinfo *info)
+{
+	print_name(t, info->name);
+	fprintf(t->out, " %6" PRIu64 " %6" PRIu64 " %6u %4u %4u", info->active_objs,
+		info->num_objs, info->objsize, info->objs_per_slab, info->pages_per_slab);
 	fprintf(t->out, " : tunables %4u %4u %4u", 0, 0, 0);
 	fprintf(t->out, " : slabdata %6" PRIu64 " %6" PRIu64 " %6" PRIu64, info->active_slabs,
 		info->num_slabs, info->shared_avail);
-	if (t->statistics) {
+	if (t->statistics)
 		fprintf(t->out, " : statistics object_size %u align %u flags %u",
 			info->object_size, info->align, info->flags);
-		for (int i = 0; i < NR_SLUB_STATS; i++)
-			fprintf(t->out, " %s %" PRIu64, slub_stat_name((enum slub_stat)i),
-				info->stats[i]);
-	}
+}
+
+static void print_own(const struct slabinfo *info, void *arg)
+{
+	const struct slab_text *t = arg;
+
+	print_columns(t, info);
+	for (int i = 0; t->statistics && i < NR_SLUB_STATS; i++)
+		fprintf(t->out, " %s %" PRIu64, slub_stat_name((enum slub_stat)i),
+			info->stats[i]);
 	fputc('\n', t->out);
 }
 
-struct pool_search {
-	const char *name;
-	bool found;
-};
-
-static void look_at_pool(struct pool *pool, void *arg)
+static void print_of_pool(const struct pool_slabs_row *row, void *arg)
 {
-	struct pool_search *search = arg;
+	const struct slab_text *t = arg;
+	struct slabinfo info = {
+		.active_objs = row->active_objs,
+		.num_objs = row->num_objs,
+		.active_slabs = row->active_slabs,
+		.num_slabs = row->num_slabs,
+		.objsize = row->objsize,
+		.object_size = row->objsize,
+		.objs_per_slab = row->objs_per_slab,
+		.pages_per_slab = row->pages_per_slab,
+		.align = row->align,
+	};
 
-	search->found |= !strcmp(pool->name, search->name);
+	snprintf(info.name, sizeof(info.name), "%s", row->name);
+	print_columns(t, &info);
+	fputc('\n', t->out);
 }
 
 int report_slabinfo(const char *pool, bool statistics, char **out, struct refusal *why)
 {
-	struct pool_search search = { .name = pool, .found = pool[0] == '\0' };
 	struct slab_text t = { .statistics = statistics };
 	size_t length;
+	int error = -ENOMEM;
 
 	*out = NULL;
-	if (!search.found)
-		pool_for_each(look_at_pool, &search);
-	if (!search.found)
-		return refuse(why, -ENOENT, "no pool is named '%s'; 'mmbctl pools' lists them",
-			      pool);
 	t.out = open_memstream(out, &length);
 	if (t.out) {
 		print_title(&t);
 		if (pool[0] == '\0')
-			slab_for_each_info(print_row, &t);
+			slab_for_each_info(print_own, &t);
+		error = pool_slabs_for_each(pool, print_of_pool, &t);
+		if (fclose(t.out) != 0)
+			error = -ENOMEM;
 	}
-	if (!t.out || fclose(t.out) != 0) {
-		free(*out);
-		*out = NULL;
-		return refuse(why, -ENOMEM, "no memory for the report");
-	}
-	return 0;
+	if (!error)
+		return 0;
+	free(*out);
+	*out = NULL;
+	if (error == -ENOENT)
+		return refuse(why, error, "no pool is named '%s'; 'mmbctl pools' lists them", pool);
+	return refuse(why, error, "no memory for the report");
 }

@@ -142,7 +142,7 @@ enum slub_stat {
 const char *slub_stat_name(enum slub_stat stat);
 
 /* A row of slabinfo, whoever's cache it is. */
-enum { SLABINFO_NAME_BYTES = 64 };
+enum { SLABINFO_NAME_BYTES = 2 * NAME_MAX_BYTES + 8 }; /* POOL:CACHE */
 struct slabinfo {
 	char     name[SLABINFO_NAME_BYTES];
 	uint64_t active_objs, num_objs, active_slabs, num_slabs, shared_avail;

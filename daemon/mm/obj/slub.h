@@ -39,6 +39,7 @@ enum {
 	MIN_PARTIAL = 5,
 	MAX_PARTIAL = 10,
 	MAX_OBJS_PER_PAGE = 32767,
+	KMEM_CACHE_NAME_BYTES = 32,
 };
 
 /* ---- slab_word: first free object, counts, frozen ---- */
@@ -143,7 +144,7 @@ struct kmem_cache {
 	struct list_head list; /* (m) */
 	struct mutex     visit;
 	_Atomic uint64_t stats[NR_SLUB_STATS]; /* (a) of what no CPU counts */
-	char name[SLABINFO_NAME_BYTES]; /* (c) */
+	char name[KMEM_CACHE_NAME_BYTES]; /* (c) */
 };
 
 static inline bool kmem_cache_debug(const struct kmem_cache *s)
