@@ -14,6 +14,8 @@
 
 enum { STATUS_BYTES = 4096, STEP_MS = 2 };
 
+bool run_touches_pages;
+
 static pthread_t      watcher;
 static _Atomic bool   leave;
 static uint64_t       highest; /* the watcher's, until it has ended */
@@ -63,6 +65,7 @@ int memory_watch(const struct run *r)
 {
 	leave = false;
 	highest = 0;
+	run_touches_pages = true;
 	if (pthread_create(&watcher, NULL, watch_main, (void *)r) != 0)
 		return bench_because(-EAGAIN, "can't start a thread");
 	return 0;

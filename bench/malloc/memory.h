@@ -7,6 +7,7 @@
  *                   what the pool is charged)    or all that was granted, mapped or not
  *             + growth of the daemon's metadata  since before the session
  *             - run_scratch()                    which isn't the allocator's
+ *             Objects up to 64 KiB are written on every page then (run_touches_pages).
  *             The second line takes the larger one and not the sum: a granted page that is mapped
  *             is in both. Without a daemon it is the first of its two, and the third is 0.
  */
