@@ -87,7 +87,8 @@ void *mmb_realloc(struct mmb_pool *pool, void *object, size_t size);
 /* alignment: a power of two, at most 2 MiB; else NULL with EINVAL. */
 void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t size);
 /* Any thread, any client of the pool that has it open. A double or wild free that is detected ends
- * the calling process with a message. NULL is fine. */
+ * the calling process with a message. NULL is fine; so is an object of the parent's in a forked
+ * child, where it does nothing. */
 void mmb_free(void *object);
 /* Bytes that may be used, at least what was asked for. */
 size_t mmb_usable_size(const void *object);

@@ -17,6 +17,7 @@
 #include "object.h"
 #include "pool.h"
 #include "pool_heap.h"
+#include "process.h"
 #include "range.h"
 
 static const struct object_rule any_object = { .function = "mmb_free", .bin = OBJECT_ANY };
@@ -142,6 +143,10 @@ PUBLIC void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t s
 
 static void free_range(uint64_t object)
 {
+	if (pool_heap_was_parents(object)) {
+		process_disowned();
+		return;
+	}
 	if (!range_is((void *)(uintptr_t)object))
 		object_die(&any_object, object, "it is no address of an open pool of this process");
 	switch (range_free(object)) {

@@ -28,6 +28,7 @@ enum { WINDOWS = 256 };
 struct heap_window {
 	_Atomic uint64_t           length; /* (w) 0: free */
 	_Atomic uint64_t           base;   /* (w) */
+	_Atomic uint64_t           inherited; /* (w) length in the parent of a forked child */
 	_Atomic(struct mmb_pool *) pool;   /* (w) */
 	_Atomic int                fd;     /* (w) of the slab map, or -1; a child closes it */
 };
@@ -42,6 +43,7 @@ bool pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length)
 	for (i = 0; i < WINDOWS && windows[i].length; i++)
 		;
 	if (i < WINDOWS) {
+		windows[i].inherited = 0;
 		windows[i].base = base;
 		windows[i].pool = pool;
 		windows[i].fd = -1;
@@ -78,8 +80,19 @@ void pool_heap_forget_all(void)
 	for (uint32_t i = 0; i < nr_windows; i++) {
 		if (windows[i].length && windows[i].fd >= 0)
 			close(windows[i].fd);
+		windows[i].inherited = windows[i].length;
 		windows[i].length = 0;
 	}
+}
+
+bool pool_heap_was_parents(uint64_t address)
+{
+	uint32_t nr = atomic_load_explicit(&nr_windows, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < nr; i++)
+		if (address - windows[i].base < windows[i].inherited)
+			return true;
+	return false;
 }
 
 struct mmb_pool *pool_heap_find(uint64_t address)

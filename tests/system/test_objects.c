@@ -414,6 +414,7 @@ static int child_looks(struct actor *a, struct mmb_cache *cache, struct mmb_memp
 		return 5;
 	if (mmb_malloc(NULL, 8) || errno != EINVAL)
 		return 6;
+	mmb_free(p);
 	mmb_cache_free(cache, p);
 	mmb_mempool_free(m, p);
 	mmb_mempool_close(m);
