@@ -347,9 +347,16 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 		.bin = (uint16_t)bin,
 	};
 	struct slab_view v = { .key = h->key };
+	uint32_t least;
 
 	make.units = size_slab_units(make.size);
 	v.start = stock_take(&hp->stock, make.units);
+	/* Near the end of the pool: what holds one object may still be there in one piece. */
+	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
+	if (!v.start && least < make.units) {
+		make.units = least;
+		v.start = stock_take(&hp->stock, least);
+	}
 	if (!v.start)
 		return NULL;
 	v.slab = heap_header(heap_view_of(hp, v.start), v.start);
@@ -551,9 +558,10 @@ static uint32_t take_id_locked(struct heap_pool *hp)
 
 static void open_heap(struct heap *h)
 {
-	h->base = h->pool->views[0].base;
-	h->map = h->pool->views[0].map;
-	atomic_store_explicit(&h->open_length, h->pool->views[0].length, memory_order_release);
+	h->home = &h->pool->views[atomic_load_explicit(&h->pool->home, memory_order_relaxed)];
+	h->base = h->home->base;
+	h->map = h->home->map;
+	atomic_store_explicit(&h->open_length, h->home->length, memory_order_release);
 	atomic_store_explicit(&h->open_pool, h->handle, memory_order_release);
 }
 

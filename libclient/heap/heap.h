@@ -76,15 +76,16 @@ struct heap_counts {
 /* c: fixed   h: H3   v: visitors, under heap_pool.lock   a: atomic   o: owner writes, all read */
 struct heap {
 	_Atomic(struct mmb_pool *) open_pool;   /* (v) H4 */
-	_Atomic uint64_t           open_length; /* (v) H4: of view 0 */
-	uint64_t                   base;        /* (c) of view 0 */
-	struct slab_header        *map;         /* (c) of view 0 */
+	_Atomic uint64_t           open_length; /* (v) H4: of home */
+	uint64_t                   base;        /* (c) of home */
+	struct slab_header        *map;         /* (c) of home */
 	uint64_t                   key;         /* (c) */
 	uint32_t                   id;          /* (c) as an owner */
 	_Atomic unsigned int       busy;        /* (o) */
 	struct slab_header        *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
 	struct slab_header        *bins[SLAB_BINS]; /* (h) */
 
+	const struct heap_view    *home;        /* (c) what hits find without looking around */
 	struct heap_pool          *pool;        /* (c) */
 	struct mmb_pool           *handle;      /* (c) what open_pool is when open */
 	_Atomic uint64_t           nr_slow;     /* (o) times the hit missed */
@@ -110,6 +111,7 @@ struct heap_pool {
 	bool                is_private; /* (c) */
 	_Atomic uint32_t    nr_views; /* (a) */
 	struct heap_view    views[HEAP_VIEWS];
+	_Atomic uint32_t    home;    /* (a) the view of the last leases: this process's node */
 	struct stock        stock;
 	pthread_mutex_t     visiting;
 	pthread_mutex_t     lock;
@@ -160,6 +162,8 @@ void heap_pool_drain(struct heap_pool *hp);
 void heap_pool_free(struct heap_pool *hp);
 /* Another window; the caller has seen to it that nobody adds one at the same time. */
 int  heap_pool_add_view(struct heap_pool *hp, const struct heap_view *view);
+/* Units come from there: heaps that are made from now on are at home there. */
+void heap_pool_settle(struct heap_pool *hp, uint64_t address);
 /* The window of an address; NULL: none. */
 const struct heap_view *heap_view_of(const struct heap_pool *hp, uint64_t address);
 /* The next part of a window's map that has pages, from *end on: [*first, *end) in units. False: no

@@ -141,6 +141,8 @@ int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint3
 	atomic_fetch_add_explicit(&stock->nr_leases, 1, memory_order_relaxed);
 	for (i = 0; i < nr; i++)
 		mark_units(stock, spans[i], units, heap_shelf_id(stock->pool));
+	if (nr)
+		heap_pool_settle(stock->pool, spans[0]);
 	pthread_mutex_lock(&stock->lock);
 	for (i = 0; i < nr; i++)
 		if (!push_locked(stock, spans[i], units))

@@ -75,6 +75,13 @@ const struct heap_view *heap_view_of(const struct heap_pool *hp, uint64_t addres
 	return NULL;
 }
 
+void heap_pool_settle(struct heap_pool *hp, uint64_t address)
+{
+	const struct heap_view *view = heap_view_of(hp, address);
+
+	atomic_store_explicit(&hp->home, (uint32_t)(view - hp->views), memory_order_relaxed);
+}
+
 struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *s)
 {
 	uint32_t nr = atomic_load_explicit(&hp->nr_views, memory_order_acquire);
@@ -100,7 +107,7 @@ static void close_heap(struct heap *h)
 
 static void reopen_heap(struct heap *h)
 {
-	atomic_store_explicit(&h->open_length, h->pool->views[0].length, memory_order_release);
+	atomic_store_explicit(&h->open_length, h->home->length, memory_order_release);
 	atomic_store_explicit(&h->open_pool, h->handle, memory_order_release);
 }
 
