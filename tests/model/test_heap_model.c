@@ -6,14 +6,19 @@
  * share the area, each with several heaps, all driven from here. Members die without a word; the
  * others adopt. A dead member loses what its heaps had gathered for others, and no more.
  */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "heap/run.h"
 #include "lib/heap_area.h"
 #include "lib/test.h"
 
-enum { MEMBERS = 3, HEAPS = 3, LIVE = 400, STEPS = 700, SEEDS = 1500, BULK = 50 };
+enum { MEMBERS = 3, HEAPS = 3, LIVE = 400, STEPS = 400, BULK = 50, LONG = 50 };
+#if defined(__SANITIZE_ADDRESS__) || defined(MMB_ASYM_PLAIN)
+enum { SEEDS = 150 }; /* the same, slower */
+#else
+enum { SEEDS = 1000 };
+#endif
 
 struct live {
 	uint64_t at, bytes, stamp;
@@ -330,8 +335,10 @@ static void run(uint64_t seed)
 
 static void run_seeds(unsigned int members_now)
 {
+	uint64_t nr = getenv("MMB_LONG") ? LONG * SEEDS : SEEDS;
+
 	nr_members = members_now;
-	for (uint64_t i = 0; i < SEEDS; i++)
+	for (uint64_t i = 0; i < nr; i++)
 		run(test_seed() + i);
 }
 
