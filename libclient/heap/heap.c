@@ -204,6 +204,8 @@ static void free_foreign(struct heap *h, const struct slab_view *v, uint64_t obj
 		flush_one(h, p);
 		p->slab = *v;
 		p->chain.nr = 0;
+		/* The thread may do nothing more. */
+		stock_kick(&h->pool->stock);
 	}
 	slab_chain_add(v, &p->chain, object);
 	if (p->chain.nr == HEAP_PENDING_OBJECTS)
@@ -279,7 +281,9 @@ void heap_free_more(struct heap *h, struct slab_header *s)
 	if (s->state == SLAB_ON_FULL) {
 		del_full(h, s);
 		add_partial(h, s);
-		return;
+		/* That of a single object is empty now. */
+		if (slab_used(s))
+			return;
 	}
 	if (s->state != SLAB_ON_PARTIAL)
 		return;
@@ -383,6 +387,13 @@ static bool has_taken(const struct slab_header *s)
 	return s->hot || !(s->free & 1);
 }
 
+/* A heap that has slabs is looked at in a while; the first one alone is not worth a pager. */
+static void want_visits(struct heap *h)
+{
+	if (h->counts.refills > 1)
+		stock_kick(&h->pool->stock);
+}
+
 /* Makes the bin's slab one with objects in hot or on its free list. */
 static bool refill(struct heap *h, unsigned int bin)
 {
@@ -418,6 +429,7 @@ static bool refill(struct heap *h, unsigned int bin)
 		s = from_stock(h, bin);
 	if (!s)
 		return false;
+	want_visits(h);
 	make_current(h, s);
 	v = heap_slab_view(h->pool, s);
 	return has_taken(s) || replenish(h, &v, true) || refill(h, bin);

@@ -73,6 +73,27 @@ uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 	return address;
 }
 
+/* U2: another process's units become ours, unless it has died and who adopts it was faster: false,
+ * and those that we have got go to the stock. */
+static bool take_over(struct heap *h, struct slab_header *s, uint64_t address, uint32_t units)
+{
+	uint32_t me = heap_shelf_id(h->pool), owner = slab_owner(s), nr = 0;
+	bool taken[SLAB_UNITS_MAX];
+
+	if (owner == me)
+		return true;
+	for (uint32_t i = units; i--;) {
+		struct slab_view v = { .slab = s + i };
+
+		taken[i] = slab_adopt(&v, owner, me);
+		nr += taken[i];
+	}
+	for (uint32_t i = 0; i < units && nr < units; i++)
+		if (taken[i])
+			stock_put(&h->pool->stock, address + (uint64_t)i * SLAB_UNIT_BYTES, 1);
+	return nr == units;
+}
+
 void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 {
 	uint32_t units = s->units;
@@ -83,6 +104,8 @@ void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 	    !atomic_compare_exchange_strong(&s->kind, &kind, SLAB_NONE))
 		die("libmmbroker: freeing %#llx: it has been freed already (double free)",
 		    (unsigned long long)address);
+	if (!take_over(h, s, address, units))
+		return;
 	for (int i = 0; i < HEAP_RUNS; i++) {
 		if (!h->runs[i].units) {
 			h->runs[i] = (struct heap_run){ address, units };

@@ -7,7 +7,9 @@
  * Invariants  U1  The header of a run's first unit is SLAB_RUN while the object lives; who turns
  *                 it into SLAB_NONE has freed it. So a second free is always found.
  *             U2  The owner of its units is the shelf of the process that took them, which says
- *                 nothing about who may free it.
+ *                 nothing about who may free it; who frees it becomes the owner of all of them
+ *                 before anything else. So a dead process's units that nobody uses are known by
+ *                 their owner and by a first unit that is no run.
  * Locking     none for what a heap keeps; see stock.h for the rest.
  */
 #ifndef MMB_LIBCLIENT_HEAP_RUN_H

@@ -6,7 +6,7 @@
  *             up to 128, then eight classes a doubling up to 256 KiB.
  * Invariants  S1  Above 128 bytes an object is at most 1/8 larger than what was asked for.
  *             S2  A size of 16 bytes and more is a multiple of 16, and so is every object's place.
- *             S3  A slab is as few units as leave at most 1/8 of it over: 8 of them at most.
+ *             S3  A slab is as few units as leave at most 1/8 of it over: 10 of them at most.
  * Source      The spacing is that of most allocators with size classes (first: P. R. Wilson et
  *             al., "Dynamic Storage Allocation: A Survey", section 3.6, segregated fits).
  */

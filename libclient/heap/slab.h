@@ -124,13 +124,14 @@ static inline void slab_set_slow(struct slab_header *s, uint32_t slow_at)
 }
 
 /* The owner takes the object that its list begins with, which is no end mark. The word is
- * cleared: it would make the object look free. */
+ * cleared: it would make the object look free. Not before the list goes on without it (B5). */
 static inline void slab_pop(struct slab_header *s, uint64_t object, uint64_t key)
 {
 	uint64_t next = *slab_word(object) ^ key ^ object;
 
-	*slab_word(object) = 0;
 	s->free = next;
+	atomic_signal_fence(memory_order_release);
+	*slab_word(object) = 0;
 	s->left++;
 }
 

@@ -37,6 +37,9 @@ bool stash_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 	stash = &h->stashes[s->bin];
 	if (stash->nr >= room_of(s->size))
 		return false;
+	/* The thread may do nothing more. */
+	if (!stash->nr)
+		stock_kick(&h->pool->stock);
 	stash->objects[stash->nr++] = object;
 	return true;
 }

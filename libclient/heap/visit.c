@@ -316,7 +316,21 @@ static void adopt_slab_locked(struct heap_pool *hp, struct slab_header *s, uint3
 		heap_shelve_locked(hp, &v);
 }
 
-static void adopt_unit_locked(struct heap_pool *hp, struct slab_header *s, uint32_t member)
+/* A unit that no object lies in: of a run that nobody has any more (U2 of run.h), or none. */
+static bool is_left_over(const struct heap_view *view, const struct slab_header *s)
+{
+	uint8_t kind = slab_kind(s);
+
+	if (kind == SLAB_TAIL && s->back <= (uint64_t)(s - view->map)) {
+		const struct slab_header *first = s - s->back;
+
+		return slab_kind(first) != SLAB_RUN || first->units <= s->back;
+	}
+	return kind == SLAB_NONE;
+}
+
+static void adopt_unit_locked(struct heap_pool *hp, const struct heap_view *view,
+			      struct slab_header *s, uint32_t member)
 {
 	uint64_t shared = slab_shared(s);
 	uint32_t owner = shared_owner(shared);
@@ -325,8 +339,8 @@ static void adopt_unit_locked(struct heap_pool *hp, struct slab_header *s, uint3
 		return;
 	if (slab_kind(s) == SLAB_OBJECTS) {
 		adopt_slab_locked(hp, s, owner);
-	} else if (slab_kind(s) == SLAB_NONE) {
-		/* It was in stock, or about to be. */
+	} else if (is_left_over(view, s)) {
+		/* It was in stock or kept, or about to be. */
 		struct slab_view v = heap_slab_view(hp, s);
 
 		if (slab_adopt(&v, owner, heap_shelf_id(hp)))
@@ -347,7 +361,7 @@ void heap_pool_adopt(struct heap_pool *hp, uint32_t member)
 
 		while (heap_view_next(view, &first, &end))
 			for (uint64_t unit = first; unit < end; unit++)
-				adopt_unit_locked(hp, &view->map[unit], member);
+				adopt_unit_locked(hp, view, &view->map[unit], member);
 	}
 	pthread_mutex_unlock(&hp->lock);
 	stock_kick(&hp->stock);

@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_client_heap - heaps over plain memory: lists, owners, stash, runs, stock, visits, no memory
+ *
+ * Not here    One slab (test_client_slab.c), random operations (tests/model/test_heap_model.c), threads
+ *             (test_client_heap_threads.c), deaths in the middle of a store (test_client_heap_death.c).
+ */
+#include <string.h>
+
+#include "heap/run.h"
+#include "heap/stash.h"
+#include "lib/heap_area.h"
+#include "lib/test.h"
+
+enum {
+	SIZE = 4096,
+	PER_SLAB = SLAB_UNIT_BYTES / SIZE,
+	MANY = 40 * PER_SLAB,
+	LARGE = 300 << 10,
+	TICKS = 20,
+};
+
+static struct heap_pool *pool;
+static struct heap *h;
+static uint64_t objects[MANY];
+static unsigned int bin;
+
+static struct heap *new_heap(struct heap_pool *hp)
+{
+	struct heap *made = heap_new(hp, NULL);
+
+	EXPECT(made);
+	return made;
+}
+
+static void begin_in(bool is_private)
+{
+	heap_area_begin(1);
+	pool = heap_area_pool(1, is_private);
+	h = new_heap(pool);
+	bin = size_bin(SIZE);
+}
+
+static void begin(void)
+{
+	begin_in(false);
+}
+
+/* Nothing is in use any more. */
+static void end(void)
+{
+	EXPECT_EQ(heap_pool_validate(pool), 0);
+	heap_area_retire(h);
+	heap_area_close(pool);
+	EXPECT_EQ(heap_area_use().units, 0);
+	heap_area_end();
+}
+
+static void take(uint32_t first, uint32_t nr)
+{
+	for (uint32_t i = first; i < first + nr; i++) {
+		objects[i] = heap_area_alloc(h, bin);
+		EXPECT(objects[i]);
+		*(uint64_t *)(uintptr_t)objects[i] = i;
+	}
+}
+
+static void give_to(struct heap *by, uint32_t first, uint32_t nr)
+{
+	for (uint32_t i = first; i < first + nr; i++) {
+		EXPECT_EQ(*(uint64_t *)(uintptr_t)objects[i], i);
+		heap_area_free(by, objects[i]);
+	}
+}
+
+static struct slab_header *slab_at(uint32_t i)
+{
+	return heap_header(heap_view_of(pool, objects[i]), objects[i]);
+}
+
+static void valid(void)
+{
+	EXPECT_EQ(heap_pool_validate(pool), 0);
+}
+
+/* As the pager does it: again while there is more to do, and when it is kicked. */
+static void tick(struct heap_pool *hp)
+{
+	for (int i = 0; i < TICKS && atomic_load(&hp->stock.kicked); i++)
+		heap_pool_tick(hp);
+}
+
+/* ---- lists ---- */
+
+static void pairs(void)
+{
+	uint64_t first;
+
+	begin();
+	first = heap_area_alloc(h, bin);
+	for (int i = 0; i < 100; i++) {
+		heap_area_free(h, first);
+		EXPECT_EQ(heap_area_alloc(h, bin), first);
+	}
+	heap_area_free(h, first);
+	EXPECT_EQ(heap_area.nr_asked, 1);
+	end();
+}
+
+static void full_slabs(void)
+{
+	struct heap_bin *cold;
+
+	begin();
+	cold = &h->cold[bin];
+	take(0, (HEAP_FULL_KEPT + 1) * PER_SLAB);
+	EXPECT_EQ(cold->nr_full, HEAP_FULL_KEPT);
+	valid();
+	take((HEAP_FULL_KEPT + 1) * PER_SLAB, 2 * PER_SLAB);
+	EXPECT_EQ(cold->nr_full, HEAP_FULL_KEPT);
+	/* The oldest ones. */
+	EXPECT_EQ(slab_owner(slab_at(0)), SLAB_NO_OWNER);
+	EXPECT_EQ(slab_owner(slab_at(PER_SLAB)), SLAB_NO_OWNER);
+	EXPECT_EQ(slab_owner(slab_at(2 * PER_SLAB)), h->id);
+	valid();
+	/* One free: ours again, or on the partial list. */
+	give_to(h, 0, 1);
+	give_to(h, 2 * PER_SLAB, 1);
+	EXPECT_EQ(slab_owner(slab_at(0)), h->id);
+	EXPECT_EQ(cold->nr_partial, 2);
+	valid();
+	give_to(h, 1, 2 * PER_SLAB - 1);
+	give_to(h, 2 * PER_SLAB + 1, HEAP_FULL_KEPT * PER_SLAB);
+	valid();
+	give_to(h, (HEAP_FULL_KEPT + 2) * PER_SLAB + 1, PER_SLAB - 1);
+	end();
+}
+
+static void one_object_slabs(void)
+{
+	begin();
+	bin = size_bin(SIZE_SLAB_MAX);
+	take(0, 20);
+	valid();
+	give_to(h, 0, 20);
+	valid();
+	/* Empty slabs don't stay on a list, and somebody will look at the last one. */
+	EXPECT(h->cold[bin].nr_partial <= 1);
+	EXPECT(atomic_load(&pool->stock.kicked));
+	tick(pool);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+}
+
+static void bulk(void)
+{
+	void *out[200];
+
+	begin();
+	for (size_t nr = 1; nr <= 200; nr += 13) {
+		EXPECT_EQ(heap_area_bulk(h, bin, nr, out), nr);
+		for (size_t i = 0; i < nr; i++)
+			memset(out[i], (int)i, SIZE);
+		for (size_t i = 0; i < nr; i++)
+			EXPECT(((unsigned char *)out[i])[SIZE - 1] == (i & 0xff));
+		valid();
+		heap_area_free_bulk(h, out, nr);
+		valid();
+	}
+	end();
+}
+
+static void caches(void)
+{
+	begin();
+	bin = SLAB_SIZE_CLASSES + 5;
+	atomic_store(&pool->size[bin], 1000);
+	take(0, 300);
+	EXPECT_EQ(slab_at(0)->size, 1000);
+	EXPECT_EQ(slab_at(0)->bin, bin);
+	valid();
+	give_to(h, 0, 300);
+	end();
+}
+
+/* ---- others ---- */
+
+static void other_frees(void)
+{
+	struct heap *other;
+
+	begin();
+	other = new_heap(pool);
+	take(0, MANY);
+	give_to(other, 0, MANY);
+	EXPECT(heap_area_gathered(other) > 0);
+	heap_enter(other);
+	heap_flush_pending(other);
+	heap_leave(other);
+	EXPECT_EQ(heap_area_gathered(other), 0);
+	EXPECT_EQ(heap_area_use().objects, 0);
+	valid();
+	/* What the other heap freed in ours is ours to use: no new units. */
+	take(0, 8 * PER_SLAB);
+	valid();
+	give_to(h, 0, 8 * PER_SLAB);
+	heap_area_retire(other);
+	end();
+}
+
+static void gathered_in_time(bool is_private)
+{
+	struct heap *other;
+
+	begin_in(is_private);
+	other = new_heap(pool);
+	take(0, 3);
+	give_to(other, 0, 3);
+	/* Without another call of that thread. */
+	EXPECT(atomic_load(&pool->stock.kicked));
+	tick(pool);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	heap_area_retire(other);
+	end();
+}
+
+static void gathered_goes(void)
+{
+	gathered_in_time(false);
+	gathered_in_time(true);
+}
+
+static void stash(void)
+{
+	struct heap *other;
+	uint64_t got[8];
+
+	begin_in(true);
+	other = new_heap(pool);
+	take(0, 8);
+	give_to(other, 0, 8);
+	EXPECT_EQ(other->stashes[bin].nr, 8);
+	valid();
+	for (int i = 0; i < 8; i++) {
+		got[i] = heap_area_alloc(other, bin);
+		EXPECT(got[i]);
+		EXPECT(other->bins[bin] == &other->stashes[bin].slab);
+		for (int k = 0; k < i; k++)
+			EXPECT(got[i] != got[k]);
+	}
+	valid();
+	EXPECT(slab_owner(heap_header(heap_view_of(pool, got[0]), got[0])) == h->id);
+	/* Now from its own; an own free while it works from the stash stays its own. */
+	objects[100] = heap_area_alloc(other, bin);
+	EXPECT(other->bins[bin] != &other->stashes[bin].slab);
+	for (int i = 0; i < 4; i++)
+		heap_area_free(other, got[i]);
+	heap_area_free(other, objects[100]);
+	valid();
+	for (int i = 0; i < 4; i++)
+		got[i] = heap_area_alloc(other, bin);
+	objects[100] = heap_area_alloc(other, bin);
+	valid();
+	for (int i = 0; i < 8; i++)
+		heap_area_free(h, got[i]);
+	heap_area_free(h, objects[100]);
+	heap_pool_trim(pool);
+	valid();
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	heap_area_retire(other);
+	end();
+}
+
+static void stash_is_bounded(void)
+{
+	struct heap *other;
+
+	begin_in(true);
+	other = new_heap(pool);
+	take(0, MANY);
+	give_to(other, 0, MANY);
+	EXPECT_EQ(other->stashes[bin].nr, STASH_BYTES / SIZE);
+	bin = size_bin(16);
+	take(0, MANY);
+	give_to(other, 0, MANY);
+	EXPECT_EQ(other->stashes[bin].nr, STASH_OBJECTS);
+	bin = size_bin(SIZE_SLAB_MAX);
+	take(0, 10);
+	give_to(other, 0, 10);
+	EXPECT_EQ(other->stashes[bin].nr, 2);
+	valid();
+	heap_area_retire(other);
+	valid();
+	end();
+}
+
+static void thread_ends(void)
+{
+	struct heap *next;
+
+	begin();
+	take(0, 2 * PER_SLAB + 3);
+	heap_area_retire(h);
+	/* Two are full and nobody's, one is on the shelf. */
+	EXPECT_EQ(atomic_load(&pool->nr_shelf), 1);
+	EXPECT_EQ(slab_owner(slab_at(0)), SLAB_NO_OWNER);
+	EXPECT_EQ(slab_owner(slab_at(2 * PER_SLAB)), heap_shelf_id(pool));
+	valid();
+	next = h = new_heap(pool);
+	give_to(next, 2 * PER_SLAB, 1);
+	heap_enter(next);
+	heap_flush_pending(next);
+	heap_leave(next);
+	objects[2 * PER_SLAB] = heap_area_alloc(next, bin);
+	EXPECT_EQ(atomic_load(&pool->nr_shelf), 0);
+	EXPECT_EQ(slab_owner(slab_at(2 * PER_SLAB + 1)), next->id);
+	valid();
+	heap_area_free(next, objects[2 * PER_SLAB]);
+	give_to(next, 0, 2 * PER_SLAB);
+	give_to(next, 2 * PER_SLAB + 1, 2);
+	valid();
+	end();
+}
+
+static void ids(void)
+{
+	struct heap *others[100];
+	uint32_t id;
+
+	begin();
+	for (int i = 0; i < 100; i++)
+		others[i] = new_heap(pool);
+	id = others[50]->id;
+	for (int i = 0; i < 100; i++) {
+		EXPECT(others[i]->id != heap_shelf_id(pool) && others[i]->id != h->id);
+		EXPECT(!i || others[i]->id != others[i - 1]->id);
+		EXPECT_EQ(others[i]->id >> HEAP_MEMBER_SHIFT, 1);
+	}
+	heap_area_retire(others[50]);
+	others[50] = new_heap(pool);
+	EXPECT_EQ(others[50]->id, id);
+	for (int i = 0; i < 100; i++)
+		heap_area_retire(others[i]);
+	end();
+}
+
+/* ---- giving back ---- */
+
+static void one_slab_goes(void)
+{
+	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++) {
+		begin();
+		heap_area_free(h, heap_area_alloc(h, b));
+		heap_area_free(h, heap_area_alloc(h, (b + 1) % SLAB_SIZE_CLASSES));
+		/* All of it is free, and the thread does nothing more. */
+		EXPECT(atomic_load(&pool->stock.kicked));
+		tick(pool);
+		EXPECT_EQ(heap_area.nr_leased, 0);
+		end();
+	}
+}
+
+static void all_goes(void)
+{
+	begin();
+	take(0, MANY);
+	give_to(h, 0, MANY);
+	valid();
+	tick(pool);
+	valid();
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+}
+
+static void in_use_stays(void)
+{
+	begin();
+	take(0, MANY);
+	for (uint32_t i = 0; i < MANY; i++)
+		if (i % (4 * PER_SLAB))
+			heap_area_free(h, objects[i]);
+	tick(pool);
+	valid();
+	EXPECT_EQ(heap_area.nr_leased, 10);
+	for (uint32_t i = 0; i < MANY; i += 4 * PER_SLAB)
+		give_to(h, i, 1);
+	end();
+}
+
+static void trim(void)
+{
+	struct heap *other;
+
+	begin();
+	other = new_heap(pool);
+	take(0, MANY);
+	give_to(other, 0, MANY / 2);
+	give_to(h, MANY / 2, MANY / 2);
+	objects[0] = heap_area_run(h, LARGE, 1);
+	heap_area_free(other, objects[0]);
+	heap_pool_trim(pool);
+	valid();
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	EXPECT_EQ(atomic_load(&pool->stock.nr_units), 0);
+	heap_area_retire(other);
+	end();
+}
+
+static void busy_is_left(void)
+{
+	begin();
+	take(0, 1);
+	give_to(h, 0, 1);
+	heap_enter(h);
+	for (int i = 0; i < 5; i++)
+		EXPECT(heap_pool_tick(pool));
+	EXPECT_EQ(heap_area.nr_leased, 1);
+	heap_leave(h);
+	heap_pool_trim(pool);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+}
+
+/* ---- runs ---- */
+
+static void runs(void)
+{
+	uint64_t run, again;
+
+	begin();
+	for (size_t size = SIZE_SLAB_MAX + 1; size <= RUN_BYTES_MAX; size += 123456) {
+		for (size_t align = 1; align <= 2 << 20; align <<= 7) {
+			run = heap_area_run(h, size, align);
+			EXPECT(run && !(run & (align - 1)) && !(run % SLAB_UNIT_BYTES));
+			memset((void *)(uintptr_t)run, 1, size);
+			heap_area_free(h, run);
+		}
+		heap_pool_trim(pool);
+	}
+	run = heap_area_run(h, LARGE, 1);
+	heap_area_free(h, run);
+	again = heap_area_run(h, LARGE, 1);
+	EXPECT_EQ(again, run);
+	heap_area_free(h, again);
+	tick(pool);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+}
+
+static void kept_runs_are_few(void)
+{
+	begin();
+	for (int i = 0; i < 20; i++)
+		objects[i] = heap_area_run(h, LARGE, 1);
+	for (int i = 0; i < 20; i++)
+		heap_area_free(h, objects[i]);
+	EXPECT_EQ(atomic_load(&pool->stock.nr_units), (20 - HEAP_RUNS) * 5);
+	end();
+}
+
+static void resize(void)
+{
+	struct slab_header *s;
+
+	begin();
+	objects[0] = heap_area_run(h, 10 * SLAB_UNIT_BYTES - 5, 1);
+	s = slab_at(0);
+	EXPECT(run_resize(s, 10 * SLAB_UNIT_BYTES) && s->bytes == 10 * SLAB_UNIT_BYTES);
+	EXPECT(!run_resize(s, 10 * SLAB_UNIT_BYTES + 1));
+	EXPECT(run_resize(s, 9 * SLAB_UNIT_BYTES) && !run_resize(s, 8 * SLAB_UNIT_BYTES));
+	heap_area_free(h, objects[0]);
+	end();
+}
+
+/* ---- stock ---- */
+
+static void batches(void)
+{
+	begin();
+	take(0, MANY);
+	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS / 2 * 2);
+	EXPECT(heap_area.nr_asked < 10);
+	give_to(h, 0, MANY);
+	tick(pool);
+	/* After quiet it begins small again. */
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	take(0, 1);
+	EXPECT_EQ(heap_area.nr_leased, 1);
+	give_to(h, 0, 1);
+	end();
+}
+
+static void topping(void)
+{
+	uint32_t asked, kicks;
+
+	begin();
+	take(0, MANY);
+	heap_pool_tick(pool);
+	while (pool->stock.lists[1].nr > STOCK_LOW)
+		EXPECT(stock_take(&pool->stock, 1));
+	asked = heap_area.nr_asked;
+	kicks = heap_area.nr_kicks;
+	objects[0] = stock_take(&pool->stock, 1);
+	EXPECT(objects[0] && heap_area.nr_asked == asked && heap_area.nr_kicks == kicks + 1);
+	heap_pool_tick(pool);
+	EXPECT(pool->stock.lists[1].nr >= STOCK_BATCH_UNITS);
+	heap_area_kill(pool);
+}
+
+static void spans_split(void)
+{
+	uint64_t span;
+
+	begin();
+	span = stock_take(&pool->stock, 16);
+	stock_put(&pool->stock, span, 16);
+	for (int i = 0; i < 16; i++)
+		EXPECT_EQ(stock_take(&pool->stock, 1), span + (uint64_t)i * SLAB_UNIT_BYTES);
+	EXPECT_EQ(heap_area.nr_asked, 1);
+	for (int i = 0; i < 16; i++)
+		stock_put(&pool->stock, span + (uint64_t)i * SLAB_UNIT_BYTES, 1);
+	stock_flush(&pool->stock);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+}
+
+/* ---- no memory ---- */
+
+static void use_everything(void)
+{
+	struct heap *other = new_heap(pool);
+	void *out[2 * PER_SLAB];
+	uint32_t nr = 0;
+	size_t got;
+
+	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b += 7)
+		for (int i = 0; i < 3; i++)
+			nr += (objects[nr] = heap_area_alloc(h, b)) != 0;
+	for (size_t size = LARGE; size <= RUN_BYTES_MAX; size *= 2)
+		nr += (objects[nr] = heap_area_run(h, size, 2 << 20)) != 0;
+	got = heap_area_bulk(other, bin, 2 * PER_SLAB, out);
+	EXPECT_EQ(heap_pool_validate(pool), 0);
+	while (nr--)
+		heap_area_free(nr % 2 ? h : other, objects[nr]);
+	heap_area_free_bulk(h, out, got);
+	EXPECT_EQ(heap_pool_validate(pool), 0);
+	heap_pool_tick(pool);
+	heap_area_retire(other);
+}
+
+static bool fails_at(uint32_t k, bool all, bool is_private)
+{
+	uint32_t asked;
+
+	begin_in(is_private);
+	heap_area.refuse = k;
+	heap_area.refuse_all = all;
+	use_everything();
+	asked = heap_area.nr_asked;
+	heap_area.refuse = 0;
+	heap_pool_trim(pool);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+	return asked >= k;
+}
+
+static void every_lease_fails(void)
+{
+	uint32_t k = 1;
+
+	for (; fails_at(k, false, false) && fails_at(k, true, false) && fails_at(k, true, true); k++)
+		EXPECT(k < 500);
+	EXPECT(k > 10);
+}
+
+static void few_units(void)
+{
+	for (uint32_t limit = 0; limit < 120; limit++) {
+		begin_in(limit % 2);
+		heap_area.limit = limit;
+		heap_area.stingy = limit % 3 == 0;
+		use_everything();
+		heap_pool_trim(pool);
+		EXPECT_EQ(heap_area.nr_leased, 0);
+		end();
+	}
+}
+
+static void no_memory_then_some(void)
+{
+	uint32_t nr = 0;
+
+	begin();
+	heap_area.limit = 10;
+	while ((objects[nr] = heap_area_alloc(h, bin)))
+		nr++;
+	EXPECT_EQ(nr, 10 * PER_SLAB);
+	EXPECT(!heap_area_alloc(h, bin) && !heap_area_run(h, LARGE, 1));
+	valid();
+	heap_area_free(h, objects[77]);
+	EXPECT_EQ(heap_area_alloc(h, bin), objects[77]);
+	EXPECT(!heap_area_alloc(h, bin));
+	for (uint32_t i = 0; i < nr; i++)
+		heap_area_free(h, objects[i]);
+	end();
+}
+
+/* Two windows: what doesn't fit one lies in the other. */
+static void windows(void)
+{
+	uint64_t run[40];
+	int nr = 0;
+
+	heap_area_begin(2);
+	pool = heap_area_pool(1, false);
+	h = new_heap(pool);
+	while (nr < 40 && (run[nr] = heap_area_run(h, RUN_BYTES_MAX, 1)))
+		nr++;
+	EXPECT_EQ(nr, 2 * HEAP_AREA_UNITS / SLAB_UNITS_MAX);
+	for (int i = 0; i < nr; i++)
+		heap_area_free(h, run[i]);
+	end();
+}
+
+static const struct test_case cases[] = {
+	{ "a pair takes the same object again", pairs },
+	{ "a heap keeps eight full slabs of a bin and lets the oldest go", full_slabs },
+	{ "a slab of one object goes when that is freed", one_object_slabs },
+	{ "bulk calls take and give what single calls would", bulk },
+	{ "a cache's bin has its own size", caches },
+	{ "what other heaps free comes back to the owner", other_frees },
+	{ "what was gathered for others goes to them in a while", gathered_goes },
+	{ "a private pool's heap allocates what it has freed of others", stash },
+	{ "a stash is bounded, and goes with its thread", stash_is_bounded },
+	{ "a thread's slabs go to the next thread, or to nobody when full", thread_ends },
+	{ "a heap's number is its own, and given again", ids },
+	{ "one freed object a class goes back in a while", one_slab_goes },
+	{ "a heap that is idle keeps nothing", all_goes },
+	{ "what is in use stays, and nothing beside it", in_use_stays },
+	{ "a trim gives back at once what any heap has", trim },
+	{ "a heap whose thread is inside is left alone", busy_is_left },
+	{ "runs are aligned, and a pair takes the same again", runs },
+	{ "a heap keeps four runs", kept_runs_are_few },
+	{ "a run is resized where its units allow", resize },
+	{ "leases double to 32 units, and begin small after quiet", batches },
+	{ "a stock that runs low is topped up by the keeper", topping },
+	{ "larger spans are split", spans_split },
+	{ "every lease fails once, and all from then on: nothing is lost", every_lease_fails },
+	{ "with 0 to 120 units in all: nothing is lost", few_units },
+	{ "a full pool says no, and recovers", no_memory_then_some },
+	{ "two windows are one pool", windows },
+};
+TEST_MAIN(cases)
