@@ -61,7 +61,7 @@ static int alloc_more(struct mmb_pool *pool, struct object_bulk *bulk)
 	if (!h)
 		return -errno;
 	bulk->got +=
-		heap_alloc_bulk(h, bulk->want.bin, bulk->nr - bulk->got, bulk->out + bulk->got);
+		heap_alloc_bulk(h, bulk->want->bin, bulk->nr - bulk->got, bulk->out + bulk->got);
 	heap_leave(h);
 	return bulk->got == bulk->nr ? 0 : fail_code();
 }
@@ -69,7 +69,7 @@ static int alloc_more(struct mmb_pool *pool, struct object_bulk *bulk)
 static void give_back(struct mmb_pool *pool, const struct object_bulk *bulk)
 {
 	const struct object_rule rule = { .function = "mmb_cache_alloc_bulk",
-					  .bin = bulk->want.bin };
+					  .bin = bulk->want->bin };
 	struct heap *h = bulk->got ? pool_heap_enter(pool) : NULL;
 
 	if (!h)
@@ -81,7 +81,7 @@ static void give_back(struct mmb_pool *pool, const struct object_bulk *bulk)
 static int alloc_one_by_one(struct mmb_pool *pool, struct object_bulk *bulk)
 {
 	while (bulk->got < bulk->nr) {
-		bulk->out[bulk->got] = object_alloc(pool, &bulk->want);
+		bulk->out[bulk->got] = object_alloc(pool, bulk->want);
 		if (!bulk->out[bulk->got])
 			return -errno;
 		bulk->got++;

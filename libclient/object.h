@@ -29,9 +29,9 @@ void *object_alloc_once(struct mmb_pool *pool, const struct object_want *want);
 /* `got` of nr objects are there already. The rest, or none: then those go back as well. 0, or a
  * negative errno with its sentence. */
 struct object_bulk {
-	struct object_want want;
-	size_t             nr, got;
-	void             **out;
+	const struct object_want *want; /* each of them */
+	size_t                    nr, got;
+	void                    **out;
 };
 int object_alloc_bulk(struct mmb_pool *pool, struct object_bulk *bulk);
 

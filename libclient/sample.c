@@ -284,8 +284,9 @@ static enum sample_verdict find_locked(uint64_t object, struct place *at)
 	return slot->state == SLOT_LIVE ? SAMPLE_RIGHT : SAMPLE_FREED;
 }
 
-/* With `take`, the slot of an object that may be freed is the caller's. */
-static bool judge(uint64_t object, const struct object_rule *rule, struct place *at, bool take)
+/* SAMPLE_NONE, SAMPLE_DISOWNED, or SAMPLE_RIGHT: then with `take` the slot is the caller's. */
+static enum sample_verdict judge(uint64_t object, const struct object_rule *rule,
+				 struct place *at, bool take)
 {
 	enum sample_verdict verdict;
 
@@ -296,10 +297,10 @@ static bool judge(uint64_t object, const struct object_rule *rule, struct place 
 	process_unlock();
 	switch (verdict) {
 	case SAMPLE_NONE:
-		return false;
+		break;
 	case SAMPLE_DISOWNED:
 		process_disowned();
-		return false;
+		break;
 	case SAMPLE_WRONG:
 		object_die(rule, object, "no object begins there: it lies beside a sampled one");
 	case SAMPLE_FREED:
@@ -307,14 +308,14 @@ static bool judge(uint64_t object, const struct object_rule *rule, struct place 
 	case SAMPLE_RIGHT:
 		object_check_bin(at->bin, object, rule);
 	}
-	return true;
+	return verdict;
 }
 
 bool sample_check(uint64_t object, const struct object_rule *rule)
 {
 	struct place at;
 
-	return conf.sample && judge(object, rule, &at, false);
+	return conf.sample && judge(object, rule, &at, false) == SAMPLE_RIGHT;
 }
 
 size_t sample_size(uint64_t object)
@@ -356,10 +357,14 @@ static void check_around(const struct place *at, const struct object_rule *rule)
 
 bool sample_free(uint64_t object, const struct object_rule *rule)
 {
+	enum sample_verdict verdict;
 	struct place at;
 
-	if (!conf.sample || !judge(object, rule, &at, true))
+	if (!conf.sample)
 		return false;
+	verdict = judge(object, rule, &at, true);
+	if (verdict != SAMPLE_RIGHT)
+		return verdict == SAMPLE_DISOWNED;
 	check_around(&at, rule);
 	if (conf.harden)
 		memset((void *)(uintptr_t)object, 0, at.size);

@@ -30,7 +30,7 @@ enum { SAMPLE_SLOTS = 256 };
 /* NULL: it isn't this one's turn, or A3. */
 void *sample_alloc(struct mmb_pool *pool, const struct object_want *want);
 /* False: no sampled object, nor its neighbourhood. Ends the process if no object that the rule
- * allows begins there. */
+ * allows begins there. The parent's in a forked child is left alone. */
 bool sample_free(uint64_t object, const struct object_rule *rule);
 /* The same check alone. */
 bool sample_check(uint64_t object, const struct object_rule *rule);

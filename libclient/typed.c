@@ -220,7 +220,7 @@ PUBLIC int mmb_cache_alloc_bulk(struct mmb_cache *cache, size_t n, void **object
 	heap_leave(h);
 	if (likely(bulk.got == n))
 		return 0;
-	bulk.want = cache->want;
+	bulk.want = &cache->want;
 	return object_alloc_bulk(cache->pool, &bulk);
 }
 

@@ -407,6 +407,7 @@ static void forking(struct actor *a)
 
 		CLIENT_EXPECT_EQ(touch_write(object, 1), SIGSEGV);
 		CLIENT_EXPECT(!mmb_usable_size(object));
+		mmb_free(object);
 		CLIENT_EXPECT(!mmb_malloc(a->pool, 64) && errno == EOWNERDEAD);
 		act_pool(&own, 0);
 		object = mmb_malloc(own.pool, 64);
