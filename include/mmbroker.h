@@ -73,7 +73,8 @@ struct mmb_pool_stat {
 /* Set stat->size first. */
 int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat);
 
-/* ---- pooled memory: objects at the same address in every client of the pool ---- */
+/* ---- pooled memory: objects at the same address in every client of the pool ----
+ * The environment's MMB_CONF (libmmbroker(3)) makes wrong uses of objects show. */
 
 /* Any size; 0 gives a unique pointer. Aligned for every type up to 16 bytes. NULL with errno ENOMEM
  * when the pool or the broker is out of memory. Up to 4 MiB the object is visible to every client

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "conf.h"
 #include "error.h"
 #include "export.h"
 #include "faultlog.h"
@@ -290,6 +291,7 @@ PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *opti
 		error = process_init();
 	if (error)
 		return error;
+	conf_init();
 	search.timeout_ms = o.operation_timeout_ms ? o.operation_timeout_ms
 						   : OPERATION_TIMEOUT_MS;
 	search.wait_absent_ms = o.daemon_timeout_ms;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "conf.h"
 #include "error.h"
 #include "export.h"
 #include "heap/hit.h"
@@ -19,6 +20,7 @@
 #include "pool_heap.h"
 #include "process.h"
 #include "range.h"
+#include "sample.h"
 
 static const struct object_rule any_object = { .function = "mmb_free", .bin = OBJECT_ANY };
 
@@ -40,7 +42,7 @@ static void *alloc_range(struct mmb_pool *pool, const struct range_request *requ
 
 static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_t size)
 {
-	struct object_want want = { .align = 1 };
+	struct object_want want = { .size = size, .align = 1 };
 
 	if (size > RUN_BYTES_MAX)
 		return alloc_range(pool, &(struct range_request){ .size = size });
@@ -149,6 +151,8 @@ static void free_range(uint64_t object)
 	}
 	if (!range_is((void *)(uintptr_t)object))
 		object_die(&any_object, object, "it is no address of an open pool of this process");
+	if (conf.harden)
+		memset((void *)(uintptr_t)object, 0, range_length(object));
 	switch (range_free(object)) {
 	case RANGE_OBJECT:
 		break;
@@ -169,7 +173,8 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 		return;
 	pool = pool_heap_find(object);
 	if (!pool) {
-		free_range(object);
+		if (!sample_free(object, &any_object))
+			free_range(object);
 		return;
 	}
 	h = pool_heap_enter(pool);
@@ -234,13 +239,20 @@ static inline const struct slab_header *header_of(uint64_t object)
 	return pool ? pool_heap_header(pool, object) : NULL;
 }
 
+static size_t length_elsewhere(uint64_t object)
+{
+	size_t sampled = sample_size(object);
+
+	return sampled ? sampled : range_length(object);
+}
+
 PUBLIC size_t mmb_usable_size(const void *p)
 {
 	uint64_t object = (uintptr_t)p;
 	const struct slab_header *s = object ? header_of(object) : NULL;
 
 	if (!s)
-		return object ? range_length(object) : 0;
+		return object ? length_elsewhere(object) : 0;
 	if (slab_kind(s) == SLAB_TAIL && s->back < SLAB_UNITS_MAX)
 		s -= s->back;
 	if (slab_kind(s) == SLAB_OBJECTS)

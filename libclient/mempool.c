@@ -157,21 +157,19 @@ static void *wait_and_take(struct mmb_mempool *m, uint64_t deadline)
 
 static __attribute__((noinline)) void *alloc_slowly(struct mmb_mempool *m)
 {
-	struct object_want want = { .align = 1 };
 	int error = mempool_check(m);
 	uint64_t deadline;
 	void *object;
 
 	if (error)
 		return fail_null(error);
-	want.bin = m->cache->bin;
-	object = object_alloc_once(m->cache->pool, &want);
+	object = object_alloc_once(m->cache->pool, &m->cache->want);
 	if (object || errno != ENOMEM)
 		return object;
 	object = take(m);
 	deadline = call_now_ms() + m->cache->pool->mmb->timeout_ms;
 	while (!object && call_now_ms() < deadline) {
-		object = object_alloc(m->cache->pool, &want);
+		object = object_alloc(m->cache->pool, &m->cache->want);
 		if (object || errno != ENOMEM)
 			return object;
 		object = wait_and_take(m, deadline);

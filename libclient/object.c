@@ -8,21 +8,33 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "conf.h"
 #include "error.h"
+#include "heap/harden.h"
 #include "heap/run.h"
 #include "pool_heap.h"
+#include "sample.h"
 
 /* ---- allocating ---- */
 
+static uint64_t alloc_inside(struct heap *h, const struct object_want *want)
+{
+	if (want->run)
+		return run_alloc(h, want->run, want->align);
+	return h->pool->harden ? harden_alloc(h, want->bin) : heap_alloc(h, want->bin);
+}
+
 void *object_alloc_once(struct mmb_pool *pool, const struct object_want *want)
 {
-	struct heap *h = pool_heap_enter(pool);
+	void *sampled = conf.sample ? sample_alloc(pool, want) : NULL;
+	struct heap *h = sampled ? NULL : pool_heap_enter(pool);
 	uint64_t object;
 
 	if (!h)
-		return NULL;
-	object = want->run ? run_alloc(h, want->run, want->align) : heap_alloc(h, want->bin);
+		return sampled;
+	object = alloc_inside(h, want);
 	heap_leave(h);
 	/* What the broker said: that the connection is gone is no lack of memory. */
 	if (!object)
@@ -48,14 +60,16 @@ static int alloc_more(struct mmb_pool *pool, struct object_bulk *bulk)
 
 	if (!h)
 		return -errno;
-	bulk->got += heap_alloc_bulk(h, bulk->bin, bulk->nr - bulk->got, bulk->out + bulk->got);
+	bulk->got +=
+		heap_alloc_bulk(h, bulk->want->bin, bulk->nr - bulk->got, bulk->out + bulk->got);
 	heap_leave(h);
 	return bulk->got == bulk->nr ? 0 : fail_code();
 }
 
 static void give_back(struct mmb_pool *pool, const struct object_bulk *bulk)
 {
-	const struct object_rule rule = { .function = "mmb_cache_alloc_bulk", .bin = bulk->bin };
+	const struct object_rule rule = { .function = "mmb_cache_alloc_bulk",
+					  .bin = bulk->want->bin };
 	struct heap *h = bulk->got ? pool_heap_enter(pool) : NULL;
 
 	if (!h)
@@ -64,11 +78,22 @@ static void give_back(struct mmb_pool *pool, const struct object_bulk *bulk)
 	heap_leave(h);
 }
 
+static int alloc_one_by_one(struct mmb_pool *pool, struct object_bulk *bulk)
+{
+	while (bulk->got < bulk->nr) {
+		bulk->out[bulk->got] = object_alloc(pool, bulk->want);
+		if (!bulk->out[bulk->got])
+			return -errno;
+		bulk->got++;
+	}
+	return 0;
+}
+
 int object_alloc_bulk(struct mmb_pool *pool, struct object_bulk *bulk)
 {
-	int error = alloc_more(pool, bulk);
+	int error = conf_no_hits() ? alloc_one_by_one(pool, bulk) : alloc_more(pool, bulk);
 
-	if (error == -ENOMEM) {
+	if (error == -ENOMEM && !conf_no_hits()) {
 		pool_heap_trim(pool); /* O1 */
 		error = alloc_more(pool, bulk);
 	}
@@ -91,15 +116,15 @@ static void check_twice(const struct slab_view *v, uint64_t object, const struct
 		object_die(rule, object, "the object has been freed already (double free)");
 }
 
-static void check_bin(const struct slab_header *s, uint64_t object, const struct object_rule *rule)
+void object_check_bin(unsigned int bin, uint64_t object, const struct object_rule *rule)
 {
 	char why[160];
 
-	if (rule->bin == OBJECT_ANY || (slab_kind(s) == SLAB_OBJECTS && s->bin == rule->bin))
+	if (rule->bin == OBJECT_ANY || bin == rule->bin)
 		return;
-	if (slab_kind(s) == SLAB_OBJECTS && s->bin >= SLAB_SIZE_CLASSES)
+	if (bin >= SLAB_SIZE_CLASSES && bin != OBJECT_ANY)
 		snprintf(why, sizeof(why), "the object is of the pool's cache %d, not of cache "
-			 "'%s' (%d)", s->bin - SLAB_SIZE_CLASSES + 1, rule->cache,
+			 "'%s' (%d)", (int)bin - SLAB_SIZE_CLASSES + 1, rule->cache,
 			 (int)rule->bin - SLAB_SIZE_CLASSES + 1);
 	else
 		snprintf(why, sizeof(why), "the object comes from mmb_malloc(), not from cache "
@@ -121,12 +146,30 @@ struct slab_view object_check(const struct heap_pool *hp, const struct heap_view
 	if (kind != SLAB_OBJECTS && kind != SLAB_RUN)
 		object_die(rule, object, "nothing is allocated there (double free, or a wild "
 			   "address)");
-	check_bin(v.slab, object, rule);
+	object_check_bin(kind == SLAB_OBJECTS ? v.slab->bin : OBJECT_ANY, object, rule);
 	if (kind == SLAB_OBJECTS && !slab_is_object(&v, object))
 		object_die(rule, object, "no object begins there");
 	if (kind == SLAB_RUN && object != v.start)
 		object_die(rule, object, "it lies inside an object");
+	if (hp->harden && kind == SLAB_OBJECTS && harden_is_free(&v, object))
+		object_die(rule, object, "the object has been freed already (double free)");
 	return v;
+}
+
+/* A run's units are zeroed, whatever length was asked for. */
+static void free_hardened(struct heap *h, const struct slab_view *v, uint64_t object,
+			  const struct object_rule *rule)
+{
+	if (slab_kind(v->slab) == SLAB_RUN) {
+		if (v->slab->units <= SLAB_UNITS_MAX)
+			memset((void *)(uintptr_t)object, 0,
+			       (size_t)v->slab->units * SLAB_UNIT_BYTES);
+		run_free(h, v->slab, object);
+		return;
+	}
+	if (slab_owner(v->slab) == h->id && object >= v->slab->fresh)
+		object_die(rule, object, "nothing was ever allocated there");
+	harden_free(h, v, object);
 }
 
 void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
@@ -134,6 +177,10 @@ void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 {
 	struct slab_view v = object_check(h->pool, view, object, rule);
 
+	if (unlikely(h->pool->harden)) {
+		free_hardened(h, &v, object, rule);
+		return;
+	}
 	if (slab_kind(v.slab) == SLAB_RUN) {
 		run_free(h, v.slab, object);
 		return;
@@ -181,10 +228,12 @@ static size_t free_neighbours(struct heap *h, void **objects, size_t nr,
 	struct slab_view v;
 	size_t pushed = 0;
 
+	if (!view && sample_free(object, rule))
+		return 1;
 	if (!view)
 		object_die(rule, object, "it is no address of the pool");
 	v = object_check(h->pool, view, object, rule);
-	if (slab_kind(v.slab) == SLAB_OBJECTS && slab_owner(v.slab) == h->id)
+	if (slab_kind(v.slab) == SLAB_OBJECTS && slab_owner(v.slab) == h->id && !h->pool->harden)
 		pushed = push_neighbours(&v, objects, nr);
 	if (pushed)
 		return pushed;

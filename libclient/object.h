@@ -19,7 +19,8 @@
 struct object_want {
 	unsigned int bin;
 	size_t       run;   /* not 0: a run of so many bytes instead of an object of bin */
-	size_t       align; /* of the run */
+	size_t       size;  /* what was asked for, of an object of bin */
+	size_t       align; /* of the run; of an object, if it is more than its size tells */
 };
 /* NULL with errno and a sentence. */
 void *object_alloc(struct mmb_pool *pool, const struct object_want *want);
@@ -28,9 +29,9 @@ void *object_alloc_once(struct mmb_pool *pool, const struct object_want *want);
 /* `got` of nr objects are there already. The rest, or none: then those go back as well. 0, or a
  * negative errno with its sentence. */
 struct object_bulk {
-	unsigned int bin;
-	size_t       nr, got;
-	void       **out;
+	const struct object_want *want; /* each of them */
+	size_t                    nr, got;
+	void                    **out;
 };
 int object_alloc_bulk(struct mmb_pool *pool, struct object_bulk *bulk);
 
@@ -45,6 +46,8 @@ enum { OBJECT_ANY = SLAB_BINS };
 /* An address in that window. Ends the process if no object that the rule allows begins there. */
 struct slab_view object_check(const struct heap_pool *hp, const struct heap_view *view,
 			      uint64_t object, const struct object_rule *rule);
+/* The rule's bin, or the process ends; OBJECT_ANY: the object is a run. */
+void object_check_bin(unsigned int bin, uint64_t object, const struct object_rule *rule);
 /* Inside the heap. */
 void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 		 const struct object_rule *rule);

@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "conf.h"
 #include "connection.h"
 #include "error.h"
 #include "heap/heap.h"
 #include "pages.h"
 #include "range.h"
+#include "sample.h"
 #include "unit_lease.h"
 
 /* ---- windows by address, for mmb_free() ---- */
@@ -255,6 +257,8 @@ static int make_locked(struct mmb_pool *pool)
 	const struct heap_pool_spec spec = {
 		.handle = pool,
 		.is_private = pool->is_private,
+		.harden = conf.harden,
+		.no_hits = conf_no_hits(),
 		.source = unit_source(pool),
 		.key = pool->key,
 		.member = pool->member,
@@ -332,7 +336,7 @@ struct heap *pool_heap_enter(struct mmb_pool *pool)
 		return fail_null(error);
 	for (;;) {
 		heap_enter(h);
-		if (atomic_load_explicit(&h->open_pool, memory_order_acquire) == pool)
+		if (atomic_load_explicit(&h->open_pool, memory_order_acquire) == h->mark)
 			break;
 		heap_leave(h);
 		/* A visitor is there; or the connection was closed under us. */
@@ -405,12 +409,14 @@ void pool_heap_close(struct mmb_pool *pool)
 
 	range_close(pool);
 	unlist_windows(pool);
+	sample_close(pool);
 	if (hp)
 		heap_pool_close(hp);
 }
 
 void pool_heap_drain(struct mmb_pool *pool)
 {
+	sample_end(pool);
 	/* A private pool's units go with its handle. */
 	if (heap_of(pool) && !pool->is_private)
 		heap_pool_drain(heap_of(pool));

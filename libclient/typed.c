@@ -17,6 +17,7 @@
 #include "mmbroker.h"
 #include "pool_heap.h"
 #include "process.h"
+#include "sample.h"
 
 enum { CACHE_ALIGN_MAX = 4096, CACHE_ALIGN_MIN = 8, CACHE_ALIGN_LARGE = 16 };
 
@@ -122,6 +123,8 @@ static struct mmb_cache *cache_new(const struct cache_spec *spec, uint32_t id)
 	pool_get(spec->pool);
 	cache->pool = spec->pool;
 	cache->bin = SLAB_SIZE_CLASSES - 1 + id;
+	cache->want = (struct object_want){ .bin = cache->bin, .size = spec->object,
+					    .align = spec->align };
 	strcpy(cache->name, spec->name);
 	cache->rule = (struct object_rule){ "mmb_cache_free", cache->bin, cache->name };
 	cache->bulk_rule = (struct object_rule){ "mmb_cache_free_bulk", cache->bin, cache->name };
@@ -188,7 +191,7 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_cache *cache)
 
 	if (error)
 		return fail_null(error);
-	return object_alloc(cache->pool, &(struct object_want){ .bin = cache->bin });
+	return object_alloc(cache->pool, &cache->want);
 }
 
 PUBLIC void *mmb_cache_alloc(struct mmb_cache *cache)
@@ -211,12 +214,14 @@ PUBLIC int mmb_cache_alloc_bulk(struct mmb_cache *cache, size_t n, void **object
 			     "pointers are to go", n);
 	if (error)
 		return error;
-	bulk.bin = cache->bin;
 	heap_enter(h);
 	if (likely(heap_is_open(h, cache->pool)))
-		bulk.got = heap_alloc_bulk(h, bulk.bin, n, objects);
+		bulk.got = heap_alloc_bulk(h, cache->bin, n, objects);
 	heap_leave(h);
-	return bulk.got == n ? 0 : object_alloc_bulk(cache->pool, &bulk);
+	if (likely(bulk.got == n))
+		return 0;
+	bulk.want = &cache->want;
+	return object_alloc_bulk(cache->pool, &bulk);
 }
 
 /* ---- freeing ---- */
@@ -234,9 +239,10 @@ static __attribute__((noinline)) void free_slowly(struct mmb_cache *cache, void 
 	if (!h)
 		return;
 	view = heap_view_of(h->pool, object);
-	if (!view)
+	if (view)
+		object_free(h, view, object, &cache->rule);
+	else if (!sample_free(object, &cache->rule))
 		object_die(&cache->rule, object, "it is no address of the cache's pool");
-	object_free(h, view, object, &cache->rule);
 	heap_leave(h);
 }
 
@@ -295,6 +301,8 @@ bool cache_owns(struct mmb_cache *cache, void *p, const struct object_rule *rule
 		return false;
 	hp = atomic_load_explicit(&cache->pool->heap, memory_order_acquire);
 	view = heap_view_of(hp, object);
+	if (!view && sample_check(object, rule))
+		return true;
 	if (!view)
 		object_die(rule, object, "it is no address of the cache's pool");
 	object_check(hp, view, object, rule);

@@ -30,6 +30,7 @@ struct mmb_cache {
 	_Atomic uint32_t      refs; /* (a) the application's, and mempools' */
 	LIST_ENTRY(mmb_cache) link; /* (m) */
 	struct object_rule    rule, bulk_rule; /* (c) */
+	struct object_want    want; /* (c) of a miss */
 	char                  name[MMB_NAME_MAX + 1]; /* (c) */
 };
 

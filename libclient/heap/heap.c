@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "error.h"
+#include "heap/harden.h"
 #include "heap/hit.h"
 #include "heap/stash.h"
 #include "probe.h"
@@ -237,13 +238,12 @@ void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object
 		free_and_adopt(h, v, object);
 	} else {
 		h->counts.foreign++;
-		if (!stash_keep(h, s, object))
+		if (h->pool->harden || !stash_keep(h, s, object))
 			free_foreign(h, v, object);
 	}
 }
 
-/* The slab of an object that isn't free. */
-static struct slab_view slab_of(const struct heap_pool *hp, uint64_t object)
+struct slab_view heap_slab_of(const struct heap_pool *hp, uint64_t object)
 {
 	const struct heap_view *view = heap_view_of(hp, object);
 	struct slab_header *s = heap_header(view, object);
@@ -258,7 +258,7 @@ static void flush_stash(struct heap *h, unsigned int bin)
 
 	stash_leave(h, bin);
 	while ((object = stash_take(h, bin))) {
-		struct slab_view v = slab_of(h->pool, object);
+		struct slab_view v = heap_slab_of(h->pool, object);
 
 		/* Its slab may have become ours, or nobody's, meanwhile. */
 		if (slab_owner(v.slab) == h->id || slab_owner(v.slab) == SLAB_NO_OWNER)
@@ -365,6 +365,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 		return NULL;
 	v.slab = heap_header(heap_view_of(hp, v.start), v.start);
 	slab_init(&v, &make);
+	harden_new_slab(hp, &v);
 	return v.slab;
 }
 
@@ -541,6 +542,7 @@ static void tidy_bin(struct heap *h, unsigned int b, bool all)
 
 void heap_tidy(struct heap *h, bool all)
 {
+	harden_flush(h);
 	heap_flush_pending(h);
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
 		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head)
@@ -568,13 +570,18 @@ static uint32_t take_id_locked(struct heap_pool *hp)
 	return 0;
 }
 
-static void open_heap(struct heap *h)
+void heap_open(struct heap *h)
 {
-	h->home = &h->pool->views[atomic_load_explicit(&h->pool->home, memory_order_relaxed)];
-	h->base = h->home->base;
-	h->map = h->home->map;
-	atomic_store_explicit(&h->open_length, h->home->length, memory_order_release);
-	atomic_store_explicit(&h->open_pool, h->handle, memory_order_release);
+	uint64_t length = h->pool->no_hits ? 0 : h->home->length;
+
+	atomic_store_explicit(&h->open_length, length, memory_order_release);
+	atomic_store_explicit(&h->open_pool, h->mark, memory_order_release);
+}
+
+/* H4 */
+static struct mmb_pool *mark_of(const struct heap_pool *hp)
+{
+	return (struct mmb_pool *)((uintptr_t)hp->handle | (hp->no_hits ? 2 : 0));
 }
 
 static struct heap *heap_memory(void)
@@ -600,7 +607,10 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	if (!h)
 		return NULL;
 	h->pool = hp;
-	h->handle = hp->handle;
+	h->mark = mark_of(hp);
+	h->home = &hp->views[atomic_load_explicit(&hp->home, memory_order_relaxed)];
+	h->base = h->home->base;
+	h->map = h->home->map;
 	h->key = hp->key;
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
 		heap_set_bin(h, b, &slab_none);
@@ -614,7 +624,7 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 		errno = EAGAIN;
 		return NULL;
 	}
-	open_heap(h);
+	heap_open(h);
 	return h;
 }
 
@@ -646,6 +656,7 @@ static void wipe(struct heap *h)
 
 	static_assert(offsetof(struct heap, quick) < 4096, "hits look there first");
 	stash_fini(h);
+	harden_fini(h);
 	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
 	memset(h->quick, 0, (size_t)(second - (char *)h->quick));

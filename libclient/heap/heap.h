@@ -11,7 +11,8 @@
  *             H3  A heap is worked on by its thread between heap_enter() and heap_leave(), or by a
  *                 visitor that has closed it, passed asym_heavy() and then seen busy == 0.
  *             H4  Closed: open_pool is HEAP_CLOSED and open_length 0, so that every hit misses;
- *                 the thread then waits for heap_pool.lock.
+ *                 the thread then waits for heap_pool.lock. A heap without hits (no_hits) is the
+ *                 same to a hit when it is open: open_pool is its mark, which is no pool's handle.
  *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
  *             H6  A heap's memory outlives the heap: its thread may look at it until it ends, since
  *                 heap_current is its alone to change. Meanwhile it is a closed heap of no pool.
@@ -87,7 +88,7 @@ struct heap {
 
 	const struct heap_view    *home;        /* (c) what hits find without looking around */
 	struct heap_pool          *pool;        /* (c) */
-	struct mmb_pool           *handle;      /* (c) what open_pool is when open */
+	struct mmb_pool           *mark;        /* (c) what open_pool is when open */
 	_Atomic uint64_t           nr_slow;     /* (o) times the hit missed */
 	uint64_t                   seen_slow;   /* (v) at the last visit */
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
@@ -97,6 +98,7 @@ struct heap {
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */
 	struct heap_bin            cold[SLAB_BINS]; /* (h) */
+	struct heap_quarantine    *quarantine;  /* (h) NULL: none yet (harden.h) */
 	struct heap               *next_spare;  /* process lock, after its end (H6) */
 };
 
@@ -109,6 +111,8 @@ struct heap_pool {
 	uint64_t            key;     /* (c) B3; its upper half is not 0 */
 	uint32_t            member;  /* (c) */
 	bool                is_private; /* (c) */
+	bool                harden;  /* (c) */
+	bool                no_hits; /* (c) H4 */
 	_Atomic uint32_t    nr_views; /* (a) */
 	struct heap_view    views[HEAP_VIEWS];
 	_Atomic uint32_t    home;    /* (a) the view of the last leases: this process's node */
@@ -148,6 +152,8 @@ static inline void heap_leave(struct heap *h)
 struct heap_pool_spec {
 	struct mmb_pool    *handle;
 	bool                is_private; /* no other process has the pool */
+	bool                harden;     /* harden.h; needs no_hits */
+	bool                no_hits;    /* H4 */
 	struct stock_source source;
 	uint64_t            key;
 	uint32_t            member;
@@ -176,6 +182,8 @@ static inline struct slab_header *heap_header(const struct heap_view *view, uint
 }
 /* Where a slab lies. */
 struct slab_view heap_slab_view(const struct heap_pool *hp, struct slab_header *s);
+/* The slab of an object that isn't free. */
+struct slab_view heap_slab_of(const struct heap_pool *hp, uint64_t object);
 
 /* ---- a thread's heap: the thread, between enter and leave, or a visitor ---- */
 
@@ -218,6 +226,7 @@ void heap_pool_adopt(struct heap_pool *hp, uint32_t member);
 uint32_t heap_pool_validate(struct heap_pool *hp);
 
 /* For heap.c and visit.c. */
+void heap_open(struct heap *h);
 void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add);
 void heap_release(struct heap_pool *hp, const struct slab_view *v);
 /* A slab with room and without thread; the caller owns it. */

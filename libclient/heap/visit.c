@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "error.h"
-#include "heap/heap.h"
+#include "heap/harden.h"
 #include "probe.h"
 
 enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
@@ -37,6 +37,8 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->key = spec->key;
 	hp->member = spec->member;
 	hp->is_private = spec->is_private;
+	hp->harden = spec->harden;
+	hp->no_hits = spec->no_hits || spec->harden;
 	hp->ids[0] = 1; /* the shelf's */
 	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
@@ -105,12 +107,6 @@ static void close_heap(struct heap *h)
 	atomic_store(&h->open_length, 0);
 }
 
-static void reopen_heap(struct heap *h)
-{
-	atomic_store_explicit(&h->open_length, h->home->length, memory_order_release);
-	atomic_store_explicit(&h->open_pool, h->handle, memory_order_release);
-}
-
 /* V1 */
 static bool is_outside(struct heap *h)
 {
@@ -139,7 +135,7 @@ static bool tidy_idle(struct heap *h)
 	h->seen_slow = slow;
 	if (h->nr_idle)
 		heap_tidy(h, h->nr_idle >= IDLE_VISITS_TO_LEAVE);
-	return has_slabs(h);
+	return has_slabs(h) || harden_has_any(h);
 }
 
 /* True: a heap has slabs still. */
@@ -164,7 +160,7 @@ static bool visit_all_locked(struct heap_pool *hp, bool trim)
 		}
 	}
 	LIST_FOREACH(h, &hp->heaps, link)
-		reopen_heap(h);
+		heap_open(h);
 	return more;
 }
 
