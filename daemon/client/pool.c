@@ -34,6 +34,11 @@ int pools_init(void)
 	return workqueue_init(&free_queue, "mmb-pool", 1);
 }
 
+void pools_flush(void)
+{
+	workqueue_flush(&free_queue);
+}
+
 void pools_fini(void)
 {
 	workqueue_fini(&free_queue);

@@ -68,6 +68,8 @@ struct pool_request {
 
 int pools_init(void);
 void pools_fini(void);
+/* Waits for what pools that have ended have to give back. */
+void pools_flush(void);
 /* Each open is closed once. */
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why);
 /* NULL: no pool of that name. */

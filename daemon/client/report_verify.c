@@ -58,6 +58,7 @@ static void settle_pool(struct pool *pool, void *unused)
 static void walk(struct validation *v)
 {
 	*v = (struct validation){ 0 };
+	pools_flush();
 	regions_flush();
 	pool_for_each(settle_pool, NULL);
 	gate_close();

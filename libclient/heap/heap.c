@@ -198,8 +198,9 @@ static void flush_one(struct heap *h, struct heap_pending *p)
 
 static void free_foreign(struct heap *h, const struct slab_view *v, uint64_t object)
 {
-	struct heap_pending *p = &h->pending[((uintptr_t)v->slab >> SLAB_HEADER_SHIFT) %
-					     HEAP_PENDING];
+	uint32_t slabs = h->pool->is_private ? HEAP_PENDING : HEAP_PENDING_SHARED;
+	uint32_t most = h->pool->is_private ? HEAP_PENDING_OBJECTS : HEAP_PENDING_OBJECTS_SHARED;
+	struct heap_pending *p = &h->pending[((uintptr_t)v->slab >> SLAB_HEADER_SHIFT) % slabs];
 
 	if (p->slab.slab != v->slab) {
 		flush_one(h, p);
@@ -209,7 +210,7 @@ static void free_foreign(struct heap *h, const struct slab_view *v, uint64_t obj
 		stock_kick(&h->pool->stock);
 	}
 	slab_chain_add(v, &p->chain, object);
-	if (p->chain.nr == HEAP_PENDING_OBJECTS)
+	if (p->chain.nr == most)
 		flush_one(h, p);
 }
 

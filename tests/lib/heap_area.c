@@ -214,7 +214,7 @@ static void enter(struct heap *h)
 {
 	for (;;) {
 		heap_enter(h);
-		if (heap_is_open(h, h->handle))
+		if (heap_is_open(h, h->pool->handle))
 			return;
 		heap_leave(h);
 		pthread_mutex_lock(&h->pool->lock);
