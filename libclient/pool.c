@@ -263,12 +263,13 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 	}
 	pool->is_private = flags & MMB_POOL_PRIVATE;
 	list_pool(mmb, pool);
-	*out = pool;
 	/* Pointers that other clients of the pool pass on must mean the same here. */
 	if (!(flags & MMB_POOL_PRIVATE))
 		error = pool_map_arena(pool);
 	if (error)
 		mmb_pool_close(pool);
+	else
+		*out = pool;
 	return error;
 }
 

@@ -103,8 +103,9 @@ static uint64_t take_span_locked(uint32_t units)
 static bool refuses_locked(void)
 {
 	heap_area.nr_asked++;
-	return heap_area.refuse && (heap_area.nr_asked == heap_area.refuse ||
-				    (heap_area.refuse_all && heap_area.nr_asked > heap_area.refuse));
+	if (!heap_area.refuse || heap_area.nr_asked < heap_area.refuse)
+		return false;
+	return heap_area.refuse_all || heap_area.nr_asked == heap_area.refuse;
 }
 
 static int lease(void *context, const struct stock_lease *want, uint64_t *addresses, uint32_t *nr)

@@ -415,7 +415,8 @@ static void scribbles(void)
 }
 
 static const struct test_case cases[] = {
-	{ "two, then eight processes are killed at random: no object is hurt, all comes back", kills },
+	{ "two, then eight processes are killed at random: no object is hurt, all comes back",
+	  kills },
 	{ "a stopped process delays nobody", stops },
 	{ "who scribbles over headers and objects hurts its own pool only", scribbles },
 	STAGE_STOPS,

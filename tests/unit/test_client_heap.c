@@ -2,8 +2,9 @@
 /*
  * test_client_heap - heaps over plain memory: lists, owners, stash, runs, stock, visits, no memory
  *
- * Not here    One slab (test_client_slab.c), random operations (tests/model/test_heap_model.c), threads
- *             (test_client_heap_threads.c), deaths in the middle of a store (test_client_heap_death.c).
+ * Not here    One slab (test_client_slab.c), random operations (tests/model/test_heap_model.c),
+ *             threads (test_client_heap_threads.c), deaths in the middle of a store
+ *             (test_client_heap_death.c).
  */
 #include <string.h>
 
@@ -192,8 +193,9 @@ static void other_frees(void)
 	begin();
 	other = new_heap(pool);
 	take(0, MANY);
-	give_to(other, 0, MANY);
+	give_to(other, 0, MANY - 1);
 	EXPECT(heap_area_gathered(other) > 0);
+	give_to(other, MANY - 1, 1);
 	heap_enter(other);
 	heap_flush_pending(other);
 	heap_leave(other);
@@ -569,7 +571,8 @@ static void every_lease_fails(void)
 {
 	uint32_t k = 1;
 
-	for (; fails_at(k, false, false) && fails_at(k, true, false) && fails_at(k, true, true); k++)
+	for (; fails_at(k, false, false) && fails_at(k, true, false) && fails_at(k, true, true);
+	     k++)
 		EXPECT(k < 500);
 	EXPECT(k > 10);
 }
