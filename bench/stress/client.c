@@ -95,6 +95,8 @@ int stress_connect(struct stress_client *c)
 	if (failed == 0)
 		failed = stress_expect(c, mmb_pool_open(c->mmb, "mine", MMB_POOL_PRIVATE, NULL,
 							&c->own), 0, "mmb_pool_open, private");
+	if (failed == 0)
+		failed = stress_objects_connect(c);
 	return failed;
 }
 

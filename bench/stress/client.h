@@ -88,7 +88,7 @@ struct stress_client {
 	struct stress_region  regions[STRESS_REGIONS], named[STRESS_SHARED];
 	struct stress_run     runs[STRESS_RUNS];
 	uint64_t             *objects_own[STRESS_OBJECTS]; /* in the private pool */
-	struct mmb_cache     *cache; /* of the common pool; NULL: not open */
+	struct mmb_cache     *cache; /* of the common pool */
 };
 
 /* 0, or STRESS_FAILED with slot->text set. */
@@ -182,6 +182,8 @@ int stress_mistakes(struct stress_client *c);
 int stress_greed(struct stress_client *c);
 int stress_fork(struct stress_client *c);
 
+/* Opens the cache; from then on addresses of the common pool are good in this process. */
+int stress_objects_connect(struct stress_client *c);
 /* The private pool is about to close. */
 int stress_objects_forget_own(struct stress_client *c);
 /* And the connection. */

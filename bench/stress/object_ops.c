@@ -18,6 +18,7 @@
 enum {
 	HEAD = 2, /* words */
 	LEAST = 32,
+	SHARED_MAX = 4 << 20, /* larger objects are private to their process */
 	LARGE_MAX = 6 << 20,
 	LARGE_EVERY = 64,
 	BULK_MAX = 100,
@@ -57,13 +58,13 @@ static int give(struct stress_client *c, uint64_t *p)
 	return failed;
 }
 
-static size_t any_size(struct stress_client *c)
+static size_t any_size(struct stress_client *c, const struct mmb_pool *pool)
 {
 	static const uint32_t tops[] = { 64, 512, 4096, 32 << 10, 256 << 10 };
 	uint32_t top = tops[stress_pick(c, sizeof(tops) / sizeof(tops[0]))];
 
 	if (stress_pick(c, LARGE_EVERY) == 0)
-		top = LARGE_MAX;
+		top = (pool == c->own ? LARGE_MAX : SHARED_MAX) - LEAST;
 	return LEAST + stress_pick(c, top);
 }
 
@@ -71,7 +72,7 @@ static size_t any_size(struct stress_client *c)
 static int take(struct stress_client *c, struct mmb_pool *pool, uint64_t **out)
 {
 	uint64_t number = stress_object(c);
-	size_t bytes = any_size(c), align = (size_t)8 << stress_pick(c, 14);
+	size_t bytes = any_size(c, pool), align = (size_t)8 << stress_pick(c, 14);
 	uint32_t way = stress_pick(c, 8);
 	uint64_t *p;
 
@@ -131,7 +132,7 @@ int stress_object_resize(struct stress_client *c)
 {
 	_Atomic uint64_t *slot = any_kept(c);
 	uint64_t *old = take_out(slot), *p, number;
-	size_t bytes = any_size(c), before;
+	size_t bytes = any_size(c, c->pool), before;
 	ptrdiff_t wrong;
 	int failed;
 
@@ -165,10 +166,8 @@ int stress_object_pass(struct stress_client *c)
 	return give(c, (uint64_t *)(uintptr_t)atomic_exchange(slot, (uintptr_t)p));
 }
 
-static int open_cache(struct stress_client *c)
+int stress_objects_connect(struct stress_client *c)
 {
-	if (c->cache != NULL)
-		return 0;
 	return stress_expect(c, mmb_cache_open(c->pool, "stress-objects", CACHED, 0, 0, &c->cache),
 			     0, "mmb_cache_open");
 }
@@ -178,11 +177,8 @@ int stress_object_bulk(struct stress_client *c)
 	uint32_t nr = 1 + stress_pick(c, BULK_MAX), permutation[BULK_MAX];
 	void *objects[BULK_MAX], *mixed[BULK_MAX];
 	uint64_t number = stress_object(c);
-	int failed = open_cache(c), code;
+	int failed = 0, code = mmb_cache_alloc_bulk(c->cache, nr, objects);
 
-	if (failed != 0)
-		return failed;
-	code = mmb_cache_alloc_bulk(c->cache, nr, objects);
 	if (code != 0)
 		return stress_accept(c, code, "mmb_cache_alloc_bulk");
 	for (uint32_t i = 0; i < nr; i++)
@@ -204,11 +200,8 @@ int stress_object_mempool(struct stress_client *c)
 	uint32_t nr = 1 + stress_pick(c, POOLED);
 	void *objects[POOLED];
 	struct mmb_mempool *m;
-	int failed = open_cache(c), code;
+	int failed = 0, code = mmb_mempool_open(c->cache, nr, &m);
 
-	if (failed != 0)
-		return failed;
-	code = mmb_mempool_open(c->cache, nr, &m);
 	if (code != 0)
 		return stress_accept(c, code, "mmb_mempool_open");
 	for (uint32_t i = 0; i < nr; i++) {
