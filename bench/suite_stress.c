@@ -43,6 +43,7 @@ struct stress {
 	pid_t                 pids[STRESS_CLIENTS_MAX]; /* 0: none */
 	unsigned int          lives[STRESS_CLIENTS_MAX];
 	uint64_t              resume_ns[STRESS_CLIENTS_MAX]; /* stopped until then; 0: running */
+	pid_t                 holder; /* of the common pool */
 	uint64_t              kills, stops;
 	unsigned int          nr_failed; /* promises */
 };
@@ -67,6 +68,23 @@ static void spawn(struct stress *s, unsigned int i)
 	s->resume_ns[i] = 0;
 	if (pid < 0)
 		failure(s, "fork failed");
+}
+
+/* False: the common pool can't be had. */
+static bool hold_pool(struct stress *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		raw_close(s->raw);
+		stress_holder_main(s->shared);
+	}
+	s->holder = pid > 0 ? pid : 0;
+	for (int ms = 0; pid > 0 && ms < LEAVE_MS && !s->shared->held; ms += STEP_MS)
+		clock_sleep_ms(STEP_MS);
+	if (!s->shared->held)
+		failure(s, "nobody could open the common pool");
+	return s->shared->held;
 }
 
 static void blame(struct stress *s, unsigned int i, int status)
@@ -151,6 +169,8 @@ static void run_clients(struct stress *s)
 {
 	uint64_t end = clock_ns() + s->b->seconds * 1000000000ull;
 
+	if (!hold_pool(s))
+		return;
 	for (unsigned int i = 0; i < s->shared->clients; i++)
 		spawn(s, i);
 	while (clock_ns() < end && s->nr_failed == 0) {
@@ -192,6 +212,8 @@ static void dismiss_clients(struct stress *s)
 			 operation ? operation : "starting");
 		failure(s, text);
 	}
+	if (s->holder != 0)
+		waitpid(s->holder, NULL, 0);
 }
 
 /* ---- the last reckoning ---- */

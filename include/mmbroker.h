@@ -79,7 +79,9 @@ int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat);
 /* Any size; 0 gives a unique pointer. Aligned for every type up to 16 bytes. NULL with errno ENOMEM
  * when the pool or the broker is out of memory. Up to 4 MiB the object is visible to every client
  * of the pool and lives until it is freed or the pool's last session closes; a larger one is
- * private to this process. Contents are undefined (never another pool's data). */
+ * private to this process. Contents are undefined (never another pool's data). An address that
+ * another client tells may be followed once this one has allocated from the pool or opened a cache
+ * of it: that maps the pool's memory. */
 void *mmb_malloc(struct mmb_pool *pool, size_t size);
 /* n objects of that size, zeroed; NULL with ENOMEM also when n * size overflows. */
 void *mmb_calloc(struct mmb_pool *pool, size_t n, size_t size);

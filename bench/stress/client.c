@@ -28,6 +28,13 @@ const struct stress_operation stress_operations[] = {
 	{ "shared unlink", 1, stress_shared_unlink },
 	{ "page run", 40, stress_run_toggle },
 	{ "page run burst", 4, stress_run_burst },
+	{ "object", 60, stress_object_toggle },
+	{ "private object", 40, stress_object_private },
+	{ "object resized", 12, stress_object_resize },
+	{ "object passed", 40, stress_object_pass },
+	{ "objects in bulk", 8, stress_object_bulk },
+	{ "mempool", 2, stress_object_mempool },
+	{ "trim", 1, stress_object_trim },
 	{ "reconnect", 1, stress_reconnect },
 	{ "private pool anew", 1, stress_pool_private },
 	{ "pool stat", 2, stress_pool_stat },
@@ -36,6 +43,8 @@ const struct stress_operation stress_operations[] = {
 	{ "fork", 1, stress_fork },
 };
 const unsigned int stress_nr_operations = sizeof(stress_operations) / sizeof(stress_operations[0]);
+
+enum { HOLDER_US = 10000 };
 
 static struct stress_client *client; /* of this process, for its signal handler */
 
@@ -86,6 +95,8 @@ int stress_connect(struct stress_client *c)
 	if (failed == 0)
 		failed = stress_expect(c, mmb_pool_open(c->mmb, "mine", MMB_POOL_PRIVATE, NULL,
 							&c->own), 0, "mmb_pool_open, private");
+	if (failed == 0)
+		failed = stress_objects_connect(c);
 	return failed;
 }
 
@@ -111,6 +122,8 @@ int stress_disconnect(struct stress_client *c)
 {
 	int failed = stress_runs_forget(c, NULL);
 
+	if (failed == 0)
+		failed = stress_objects_disconnect(c);
 	if (failed == 0)
 		failed = forget_regions(c, c->regions, STRESS_REGIONS);
 	if (failed == 0)
@@ -188,5 +201,19 @@ void stress_client_main(struct stress_shared *shared, unsigned int index, unsign
 		c->slot->operation = "leaving";
 		failed = stress_disconnect(c);
 	}
+	_exit(failed);
+}
+
+/* Clients may all be dead for a moment, and the addresses that they have told are still good. */
+void stress_holder_main(struct stress_shared *shared)
+{
+	struct stress_client c = { .shared = shared, .slot = &shared->slots[0] };
+	int failed;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	failed = stress_connect(&c);
+	shared->held = true;
+	while (failed == 0 && !shared->finish)
+		usleep(HOLDER_US);
 	_exit(failed);
 }

@@ -27,6 +27,8 @@ enum {
 	STRESS_REGIONS = 8,
 	STRESS_SHARED = 4, /* names; the last one has 2 MiB pages */
 	STRESS_RUNS = 48,
+	STRESS_OBJECTS = 40,
+	STRESS_PASSED = 256,
 	STRESS_TEXT = 320,
 	STRESS_FAILED = 3, /* exit status of a client that saw something wrong */
 };
@@ -47,8 +49,13 @@ struct stress_shared {
 	const char        *socket;  /* (c) */
 	uint64_t           seed;    /* (c) */
 	unsigned int       clients; /* (c) */
+	_Atomic bool       held;    /* the common pool is open */
 	_Atomic bool       finish;  /* no more operations: give back and go */
 	struct stress_slot slots[STRESS_CLIENTS_MAX];
+	/* Addresses of objects in the common pool, which lives as long as the suite: a client's
+	 * own, which its next life takes over, and those that anybody may take. */
+	_Atomic uint64_t   kept[STRESS_CLIENTS_MAX][STRESS_OBJECTS];
+	_Atomic uint64_t   passed[STRESS_PASSED];
 };
 
 /* A region with what every page must hold. */
@@ -80,6 +87,8 @@ struct stress_client {
 	struct mmb_pool      *pool, *own; /* everybody's, and private */
 	struct stress_region  regions[STRESS_REGIONS], named[STRESS_SHARED];
 	struct stress_run     runs[STRESS_RUNS];
+	uint64_t             *objects_own[STRESS_OBJECTS]; /* in the private pool */
+	struct mmb_cache     *cache; /* of the common pool */
 };
 
 /* 0, or STRESS_FAILED with slot->text set. */
@@ -158,6 +167,14 @@ int stress_shared_unlink(struct stress_client *c);
 int stress_run_toggle(struct stress_client *c);
 int stress_run_burst(struct stress_client *c);
 
+int stress_object_toggle(struct stress_client *c);
+int stress_object_private(struct stress_client *c);
+int stress_object_resize(struct stress_client *c);
+int stress_object_pass(struct stress_client *c);
+int stress_object_bulk(struct stress_client *c);
+int stress_object_mempool(struct stress_client *c);
+int stress_object_trim(struct stress_client *c);
+
 int stress_reconnect(struct stress_client *c);
 int stress_pool_private(struct stress_client *c);
 int stress_pool_stat(struct stress_client *c);
@@ -165,6 +182,14 @@ int stress_mistakes(struct stress_client *c);
 int stress_greed(struct stress_client *c);
 int stress_fork(struct stress_client *c);
 
+/* Opens the cache; from then on addresses of the common pool are good in this process. */
+int stress_objects_connect(struct stress_client *c);
+/* The private pool is about to close. */
+int stress_objects_forget_own(struct stress_client *c);
+/* And the connection. */
+int stress_objects_disconnect(struct stress_client *c);
+/* Keeps the common pool until the end; never returns. */
+_Noreturn void stress_holder_main(struct stress_shared *shared);
 /* Runs of a pool that is about to close are gone with it. */
 int stress_runs_forget(struct stress_client *c, const struct mmb_pool *pool);
 

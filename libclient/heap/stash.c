@@ -82,7 +82,18 @@ uint64_t stash_take(struct heap *h, unsigned int bin)
 {
 	struct heap_stash *stash = h->stashes && bin < SLAB_SIZE_CLASSES ? &h->stashes[bin] : NULL;
 
-	return stash && stash->nr ? stash->objects[--stash->nr] : 0;
+	uint64_t object;
+
+	if (!stash)
+		return 0;
+	if (stash->nr)
+		return stash->objects[--stash->nr];
+	/* What there was no room for when the bin left. */
+	object = stash->slab.free;
+	if (!object || object & 1)
+		return 0;
+	slab_pop(&stash->slab, object, h->key);
+	return object;
 }
 
 void stash_fini(struct heap *h)

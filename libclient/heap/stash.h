@@ -33,7 +33,8 @@ struct heap_stash {
 bool stash_keep(struct heap *h, const struct slab_header *s, uint64_t object);
 /* The bin works from its stash; false: there is nothing in it. */
 bool stash_enter(struct heap *h, unsigned int bin);
-/* The bin works from its own slab again; what was left is stashed. */
+/* The bin works from its own slab again; what was left is stashed, or, where there is no room for
+ * it, waits for stash_take(): leaving with anything left is the beginning of a flush. */
 void stash_leave(struct heap *h, unsigned int bin);
 /* Takes an object out; 0: there is none. The bin has left. */
 uint64_t stash_take(struct heap *h, unsigned int bin);

@@ -296,6 +296,29 @@ static void stash_is_bounded(void)
 	end();
 }
 
+/* It works from a full stash, and fills it again. */
+static void stash_twice(void)
+{
+	struct heap *other;
+
+	begin_in(true);
+	bin = size_bin(16);
+	other = new_heap(pool);
+	take(0, 3 * STASH_OBJECTS);
+	give_to(other, 0, STASH_OBJECTS);
+	objects[0] = heap_area_alloc(other, bin);
+	EXPECT(other->bins[bin] == &other->stashes[bin].slab);
+	give_to(other, STASH_OBJECTS, STASH_OBJECTS);
+	EXPECT_EQ(other->stashes[bin].nr, STASH_OBJECTS);
+	heap_pool_trim(pool);
+	valid();
+	EXPECT_EQ(heap_area_use().objects, STASH_OBJECTS + 1);
+	give_to(h, 2 * STASH_OBJECTS, STASH_OBJECTS);
+	heap_area_free(h, objects[0]);
+	heap_area_retire(other);
+	end();
+}
+
 static void thread_ends(void)
 {
 	struct heap *next;
@@ -636,6 +659,7 @@ static const struct test_case cases[] = {
 	{ "what was gathered for others goes to them in a while", gathered_goes },
 	{ "a private pool's heap allocates what it has freed of others", stash },
 	{ "a stash is bounded, and goes with its thread", stash_is_bounded },
+	{ "a stash that is worked from and filled meanwhile loses nothing", stash_twice },
 	{ "a thread's slabs go to the next thread, or to nobody when full", thread_ends },
 	{ "a heap's number is its own, and given again", ids },
 	{ "one freed object a class goes back in a while", one_slab_goes },
