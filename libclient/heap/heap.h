@@ -46,9 +46,9 @@ enum {
 	HEAP_FULL_LOOKS = 4,    /* how many of them are looked at before new units are taken */
 	HEAP_PENDING = 64,      /* slabs of others whose freed objects are gathered */
 	HEAP_PENDING_OBJECTS = 32,
-	/* In a shared pool less is gathered: what a process gathers is lost when it is killed. */
-	HEAP_PENDING_SHARED = 16,
-	HEAP_PENDING_OBJECTS_SHARED = 8,
+	/* In a shared pool nothing is gathered: it would be lost when its process is killed. */
+	HEAP_PENDING_SHARED = 1,
+	HEAP_PENDING_OBJECTS_SHARED = 1,
 	HEAP_RUNS = 4,          /* freed runs that a heap keeps */
 };
 
