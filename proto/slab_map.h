@@ -6,7 +6,9 @@
  *             has a header in the slab map of its arena window: unit i of the window has header
  *             i. The headers of a pageblock fill one page of the map.
  * Invariants  M1  The map is the clients' memory: any of them can write anything there. The
- *                 daemon reads it for reports only, a checked copy at a time.
+ *                 daemon reads it for reports only, a checked copy at a time. It writes there
+ *                 once: the headers of units that it leases, so that survivors find those whose
+ *                 lease a dead client never saw.
  *             M2  Addresses in it are arena addresses, equal in every client.
  * Not here    How slabs work (libclient/slab.h); which units are leased (the daemon).
  */
@@ -27,6 +29,8 @@ enum {
 	SLAB_SIZE_CLASSES = 97,
 	SLAB_CACHES_MAX = 927,
 	SLAB_BINS = SLAB_SIZE_CLASSES + SLAB_CACHES_MAX,
+	/* An owner is a member's number << this | the number of a heap of it; 0: its shelf. */
+	SLAB_MEMBER_SHIFT = 14,
 };
 
 enum slab_kind {

@@ -89,7 +89,7 @@ static int add_run_locked(struct pool *pool, struct page *run, uint32_t units)
 	return r;
 }
 
-int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, uint32_t units)
+int leases_add(struct pool_handle *ph, const struct leases_granted *g)
 {
 	struct leases *leases = &ph->pool->leases;
 	int r = 0;
@@ -99,11 +99,14 @@ int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, ui
 	mutex_lock(&leases->lock);
 	if (ph->closed)
 		r = -ENOTCONN;
-	while (!r && got < nr) {
-		r = add_run_locked(ph->pool, runs[got], units);
+	while (!r && got < g->nr) {
+		r = add_run_locked(ph->pool, g->runs[got], g->units);
+		if (!r && !ph->pool->is_private)
+			slab_map_stamp(map_of(leases, g->runs[got]), page_to_pfn(g->runs[got]),
+				       g->units, g->member);
 		got += !r;
 	}
-	ph->nr_leased += (int64_t)got * units;
+	ph->nr_leased += (int64_t)got * g->units;
 	mutex_unlock(&leases->lock);
 	mutex_unlock(&ph->lock);
 	return got ? (int)got : r;

@@ -44,7 +44,12 @@ int leases_make_maps(struct pool *pool, struct refusal *why);
 
 /* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle.
  * How many of them, from the first on; or -ENOMEM: no slab map page, -ENOTCONN: closed handle. */
-int leases_add(struct pool_handle *ph, struct page *const *runs, uint32_t nr, uint32_t units);
+struct leases_granted {
+	struct page *const *runs;
+	uint32_t nr, units; /* of each run */
+	uint32_t member;    /* whose they are in a shared pool */
+};
+int leases_add(struct pool_handle *ph, const struct leases_granted *granted);
 /* All are given back, or none: -EINVAL. Behind the gate. */
 int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why);
 

@@ -119,6 +119,20 @@ void member_list(struct member *m, struct session *s, struct pool_handle *ph, ui
 	mutex_unlock(&members->lock);
 }
 
+uint32_t member_number(struct pool_handle *ph, uint32_t handle)
+{
+	struct members *members = &ph->pool->members;
+	uint32_t number = 0;
+	struct member *m;
+
+	mutex_lock(&members->lock);
+	list_for_each_entry(m, &ph->members, of_ph)
+		if (m->handle == handle)
+			number = m->number;
+	mutex_unlock(&members->lock);
+	return number;
+}
+
 /* ---- telling ---- */
 
 struct message {

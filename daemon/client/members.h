@@ -57,6 +57,8 @@ void member_free(struct members *members, struct member *m);
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
 /* The handle has ended, and its number is free again. The others are told if need be. */
 void member_end(struct pool_handle *ph, uint32_t handle);
+/* The number behind a handle of the session; 0: it has been closed. */
+uint32_t member_number(struct pool_handle *ph, uint32_t handle);
 /* A tick: tells again those who couldn't be told. */
 void members_tick(struct members *members);
 

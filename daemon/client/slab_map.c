@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/inject.h"
 #include "mm/phys/stock.h"
@@ -129,6 +130,17 @@ int slab_map_lease(struct slab_map *map, uint32_t pfn, uint32_t units)
 		block->idle = false;
 	}
 	return 0;
+}
+
+void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, uint32_t member)
+{
+	struct slab_header headers[SLAB_UNITS_MAX];
+
+	memset(headers, 0, units * sizeof(headers[0]));
+	for (uint32_t i = 0; i < units; i++)
+		headers[i].shared = (uint64_t)member << SLAB_MEMBER_SHIFT << 32;
+	os->write(map->section->fd, (uint64_t)unit_of(map, pfn) * SLAB_HEADER_BYTES, headers,
+		  units * sizeof(headers[0]));
 }
 
 void slab_map_return(struct slab_map *map, uint32_t pfn)

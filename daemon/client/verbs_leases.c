@@ -110,7 +110,8 @@ static int lease_runs(struct pool_handle *ph, struct page **runs, uint32_t nr,
 	gate_enter();
 	for (uint32_t i = 0; i < nr; i++)
 		split_run(runs[i], order, args->units);
-	r = leases_add(ph, runs, nr, args->units);
+	r = leases_add(ph, &(struct leases_granted){ runs, nr, args->units,
+						     member_number(ph, args->pool) });
 	got = r < 0 ? 0 : (uint32_t)r;
 	for (uint32_t i = got; i < nr; i++)
 		free_run(runs[i], args->units);

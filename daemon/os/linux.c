@@ -324,6 +324,21 @@ static int linux_read(int fd, uint64_t offset, void *to, uint64_t length)
 	return 0;
 }
 
+static int linux_write(int fd, uint64_t offset, const void *from, uint64_t length)
+{
+	for (uint64_t done = 0; done < length;) {
+		ssize_t put = pwrite(fd, (const char *)from + done, length - done,
+				     (off_t)(offset + done));
+
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return put ? failure() : -EIO;
+		done += (uint64_t)put;
+	}
+	return 0;
+}
+
 /* ---- address space ---- */
 
 static int linux_reserve(void *hint, uint64_t length, void **out)
@@ -399,6 +414,7 @@ const struct os_ops os_linux = {
 	.allocated = linux_allocated,
 	.next_present = linux_next_present,
 	.read = linux_read,
+	.write = linux_write,
 	.has_hole = present_not_all,
 	.reserve = linux_reserve,
 	.map = linux_map,

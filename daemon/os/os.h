@@ -62,6 +62,8 @@ struct os_ops {
 	int64_t (*next_present)(int fd, uint64_t from);
 	/* Copies what the file has there; holes read zero and stay holes. All of it, or -errno. */
 	int (*read)(int fd, uint64_t offset, void *to, uint64_t length);
+	/* All of it, or -errno; what is a hole becomes a page. */
+	int (*write)(int fd, uint64_t offset, const void *from, uint64_t length);
 	/* A page of the range is absent, for certain. */
 	bool (*has_hole)(int fd, uint64_t offset, uint64_t length);
 

@@ -40,7 +40,7 @@ struct mmb_pool;
 
 enum {
 	HEAP_VIEWS = 64,        /* arena windows of a pool */
-	HEAP_MEMBER_SHIFT = 14, /* an owner is member << 14 | number of the heap, 0: the shelf */
+	HEAP_MEMBER_SHIFT = SLAB_MEMBER_SHIFT,
 	HEAP_THREADS = 1 << HEAP_MEMBER_SHIFT,
 	HEAP_FULL_KEPT = 8,     /* full slabs of a bin that keep their owner */
 	HEAP_FULL_LOOKS = 4,    /* how many of them are looked at before new units are taken */

@@ -368,6 +368,20 @@ static int64_t fake_next_present(int fd, uint64_t from)
 	return found;
 }
 
+static int fake_write(int fd, uint64_t offset, const void *from, uint64_t length)
+{
+	struct fake_file *file;
+	int               error = 0;
+
+	pthread_mutex_lock(&fake_lock);
+	file = fake_file_of(fd);
+	if (!in_file(file, offset, length) ||
+	    pwrite(file->backing, from, length, (off_t)offset) != (ssize_t)length)
+		error = -EIO;
+	pthread_mutex_unlock(&fake_lock);
+	return error;
+}
+
 static int fake_read(int fd, uint64_t offset, void *to, uint64_t length)
 {
 	struct fake_file *file;
@@ -507,6 +521,7 @@ const struct os_ops os_fake = {
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,
 	.read = fake_read,
+	.write = fake_write,
 	.has_hole = fake_has_hole,
 	.reserve = fake_reserve,
 	.map = fake_map,
