@@ -39,7 +39,7 @@ static int check(struct stress_client *c, const uint64_t *p)
 	ptrdiff_t wrong;
 
 	if (bytes < LEAST || bytes > usable)
-		return stress_fail(c, "an object at %p says %#zx bytes and has %zu", (void *)p,
+		return stress_fail(c, "an object at %p (number %#llx) says %#zx bytes and has %zu", (void *)p, (unsigned long long)p[0],
 				   bytes, usable);
 	wrong = pattern_check(p + HEAD, (bytes - HEAD * 8) & ~7ull, pattern_key(p[0], 0), 1);
 	return wrong < 0 ? 0 :
