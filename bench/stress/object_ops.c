@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/slot.h"
 #include "stress/client.h"
 
 enum {
@@ -39,7 +40,8 @@ static int check(struct stress_client *c, const uint64_t *p)
 	ptrdiff_t wrong;
 
 	if (bytes < LEAST || bytes > usable)
-		return stress_fail(c, "an object at %p (number %#llx) says %#zx bytes and has %zu", (void *)p, (unsigned long long)p[0],
+		return stress_fail(c, "an object at %p (number %#llx) says %#zx bytes and has %zu",
+				   (void *)p, (unsigned long long)p[0],
 				   bytes, usable);
 	wrong = pattern_check(p + HEAD, (bytes - HEAD * 8) & ~7ull, pattern_key(p[0], 0), 1);
 	return wrong < 0 ? 0 :
@@ -94,11 +96,6 @@ static int take(struct stress_client *c, struct mmb_pool *pool, uint64_t **out)
 	return 0;
 }
 
-static uint64_t *take_out(_Atomic uint64_t *slot)
-{
-	return (uint64_t *)(uintptr_t)atomic_exchange(slot, 0);
-}
-
 /* Of the common pool, and of the client's place. */
 static _Atomic uint64_t *any_kept(struct stress_client *c)
 {
@@ -108,7 +105,7 @@ static _Atomic uint64_t *any_kept(struct stress_client *c)
 int stress_object_toggle(struct stress_client *c)
 {
 	_Atomic uint64_t *slot = any_kept(c);
-	uint64_t *p = take_out(slot);
+	uint64_t *p = slot_take(slot);
 	int failed;
 
 	if (p != NULL)
@@ -131,7 +128,7 @@ int stress_object_private(struct stress_client *c)
 int stress_object_resize(struct stress_client *c)
 {
 	_Atomic uint64_t *slot = any_kept(c);
-	uint64_t *old = take_out(slot), *p, number;
+	uint64_t *old = slot_take(slot), *p, number;
 	size_t bytes = any_size(c, c->pool), before;
 	ptrdiff_t wrong;
 	int failed;
@@ -161,7 +158,7 @@ int stress_object_resize(struct stress_client *c)
 int stress_object_pass(struct stress_client *c)
 {
 	_Atomic uint64_t *slot = &c->shared->passed[stress_pick(c, STRESS_PASSED)];
-	uint64_t *p = take_out(any_kept(c));
+	uint64_t *p = slot_take(any_kept(c));
 
 	return give(c, (uint64_t *)(uintptr_t)atomic_exchange(slot, (uintptr_t)p));
 }
@@ -244,7 +241,7 @@ int stress_objects_disconnect(struct stress_client *c)
 
 	for (unsigned int i = 0; i < STRESS_OBJECTS && failed == 0; i++)
 		if (i % 2 || c->shared->finish)
-			failed = give(c, take_out(&c->shared->kept[c->index][i]));
+			failed = give(c, slot_take(&c->shared->kept[c->index][i]));
 	if (failed == 0 && c->cache != NULL && c->objects % 2)
 		mmb_cache_close(c->cache);
 	c->cache = NULL;

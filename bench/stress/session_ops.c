@@ -53,7 +53,8 @@ int stress_pool_stat(struct stress_client *c)
 
 	if (code != 0)
 		return stress_expect(c, code, 0, "mmb_pool_stat");
-	if (stat.sessions < 1 || stat.sessions > (pool == c->own ? 1 : 3 * c->shared->clients + 1) ||
+	if (stat.sessions < 1 ||
+	    stat.sessions > (pool == c->own ? 1 : 3 * c->shared->clients + 1) ||
 	    stat.locked > stat.resident || stat.arena > stat.committed)
 		return stress_fail(c, "pool stat: sessions %llu, resident %llu, locked %llu,"
 				      " arena %llu, committed %llu",

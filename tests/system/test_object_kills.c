@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/lib/slot.h"
 #include "system/stage.h"
 
 enum {
@@ -122,15 +123,10 @@ static void give(struct worker *w, uint64_t *p)
 	mmb_free(p);
 }
 
-static uint64_t *take_out(_Atomic uint64_t *slot)
-{
-	return (uint64_t *)(uintptr_t)atomic_exchange(slot, 0);
-}
-
 static void grow(struct worker *w, _Atomic uint64_t *slot)
 {
 	size_t words = any_words(w);
-	uint64_t *old = take_out(slot), *p;
+	uint64_t *old = slot_take(slot), *p;
 
 	if (!old)
 		return;
@@ -155,7 +151,7 @@ static void one_step(struct worker *w)
 	case 2:
 	case 3:
 		if (atomic_load(own))
-			give(w, take_out(own));
+			give(w, slot_take(own));
 		else
 			atomic_store(own, (uintptr_t)take(w));
 		break;
@@ -183,7 +179,7 @@ static void work(struct client_process *self, void *arg)
 		atomic_fetch_add(&table->done[w.place], 1);
 	}
 	for (int i = 0; i < MINE; i++)
-		give(&w, take_out(&table->own[w.place][i]));
+		give(&w, slot_take(&table->own[w.place][i]));
 	/* Half of them leave by the door. */
 	if (w.place % 2)
 		mmb_close(w.a.mmb);
@@ -212,7 +208,7 @@ static void keep_pool(struct client_process *self, void *arg)
 	client_tell_step(self, 1);
 	CLIENT_EXPECT(client_hear_step(self, 2));
 	for (int i = 0; i < SLOTS; i++)
-		give(&w, take_out(&table->slots[i]));
+		give(&w, slot_take(&table->slots[i]));
 	/* That the others have ended is told by and by. */
 	for (int64_t before = -1; before != left;) {
 		before = left;
