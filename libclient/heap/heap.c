@@ -470,19 +470,16 @@ static struct slab_header *next_slab_of(struct heap *h, unsigned int bin)
 	return s ? s : from_stock(h, bin);
 }
 
-/* Makes the bin's slab one with objects in hot or on its free list. */
-static bool refill_slab(struct heap *h, unsigned int bin)
+/* Makes the bin's slab one with objects in hot or on its free list; *v is its view. */
+static bool refill_slab(struct heap *h, unsigned int bin, struct slab_view *v)
 {
 	struct slab_header *s = stash_real(h, bin);
-	struct slab_view v;
 
 	if (s != &slab_none) {
-		if (has_objects(s))
+		*v = heap_slab_view(h->pool, s);
+		if (has_objects(s) || replenish(h, v, false))
 			return true;
-		v = heap_slab_view(h->pool, s);
-		if (replenish(h, &v, false))
-			return true;
-		retire_current(h, &v);
+		retire_current(h, v);
 		/* A second slab */
 		stash_enter(h, bin);
 	}
@@ -492,23 +489,25 @@ static bool refill_slab(struct heap *h, unsigned int bin)
 			return false;
 		want_visits(h);
 		make_current(h, s);
-		if (has_objects(s))
+		*v = heap_slab_view(h->pool, s);
+		if (has_objects(s) || replenish(h, v, true))
 			return true;
-		v = heap_slab_view(h->pool, s);
-		if (replenish(h, &v, true))
-			return true;
-		retire_current(h, &v);
+		retire_current(h, v);
 	}
 }
 
 /* The same for what the bin works from. */
 static bool refill(struct heap *h, unsigned int bin)
 {
+	struct slab_view v;
+
 	h->counts.refills++;
 	PROBE(refill, bin, h->id);
-	if (!refill_slab(h, bin))
+	if (!refill_slab(h, bin, &v))
 		return false;
-	return !stash_works(h, bin) || stash_fill(h, bin);
+	if (stash_works(h, bin))
+		stash_fill(h, &v);
+	return true;
 }
 
 static void count_slow(struct heap *h)

@@ -61,25 +61,43 @@ uint64_t stash_next(const struct heap *h, uint64_t object)
 	return *slab_word(object) ^ object ^ h->key;
 }
 
-bool stash_fill(struct heap *h, unsigned int bin)
+/* Objects on the list of a slab whose hot is closed (B2 of slab.h). */
+static uint32_t listed(const struct slab_view *v)
 {
-	struct heap_stash *stash = &h->stashes[bin];
-	struct slab_header *s = stash->real;
-	uint64_t last = s->free, next;
-	uint32_t nr = 1, most = batch_of(bin);
+	return (uint32_t)(v->slab->fresh - v->start) / v->slab->size - slab_used(v->slab);
+}
 
-	if (last & 1)
-		return false;
-	while (!((next = stash_next(h, last)) & 1) && nr < most) {
-		last = next;
-		nr++;
+/* The list after its first nr objects. To walk is to wait for each of them. */
+static uint64_t cut(struct heap *h, uint64_t last, uint32_t nr)
+{
+	uint64_t next;
+
+	for (; --nr; last = next) {
+		next = stash_next(h, last);
+		if (next & 1)
+			return next;
 	}
+	next = stash_next(h, last);
 	*slab_word(last) = end_of(h) ^ last ^ h->key;
-	stash->slab.free = s->free;
-	stash->slab.left = 2 * most - nr;
-	s->free = next;
+	return next;
+}
+
+void stash_fill(struct heap *h, const struct slab_view *v)
+{
+	struct slab_header *s = v->slab;
+	struct heap_stash *stash = &h->stashes[s->bin];
+	uint32_t batch = batch_of(s->bin), nr = listed(v);
+	uint64_t first = s->free;
+
+	if (nr <= 2 * batch || nr <= STASH_WHOLE) {
+		s->free = slab_end_mark(v->start);
+	} else {
+		nr = batch;
+		s->free = cut(h, first, nr);
+	}
 	s->left += nr;
-	return true;
+	stash->slab.free = first;
+	stash->slab.left = nr < 2 * batch ? 2 * batch - nr : 0;
 }
 
 bool stash_has(const struct heap *h, unsigned int bin, uint64_t object)
@@ -95,7 +113,7 @@ bool stash_has(const struct heap *h, unsigned int bin, uint64_t object)
 	if (!slab_looks_free(object, h->key))
 		return false;
 	at = s->free;
-	for (uint32_t i = 0; !(at & 1) && i < 2 * STASH_OBJECTS; i++, at = stash_next(h, at))
+	for (uint32_t i = 0; !(at & 1) && i <= 2 * STASH_OBJECTS; i++, at = stash_next(h, at))
 		if (at == object)
 			return true;
 	return false;

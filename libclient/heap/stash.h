@@ -25,8 +25,9 @@
 
 #include "heap/heap.h"
 
-/* Of one bin: objects that come at once, four at least; twice as many is what it holds. */
-enum { STASH_OBJECTS = 64, STASH_BYTES = 32 << 10, STASH_LEAST = 4 };
+/* Of one bin: objects that come at once, four at least; twice as many is what it holds. A slab's
+ * list of so many, or of no more than STASH_WHOLE, comes as it is. */
+enum { STASH_OBJECTS = 64, STASH_BYTES = 32 << 10, STASH_LEAST = 4, STASH_WHOLE = 16 };
 
 static inline bool stash_works(const struct heap *h, unsigned int bin)
 {
@@ -45,8 +46,8 @@ void stash_enter(struct heap *h, unsigned int bin);
 uint64_t stash_leave(struct heap *h, unsigned int bin);
 /* The next one of such a chain. */
 uint64_t stash_next(const struct heap *h, uint64_t object);
-/* An empty stash gets what the slab put aside has on its list, up to a batch. */
-bool stash_fill(struct heap *h, unsigned int bin);
+/* An empty stash gets the list of the slab put aside, which isn't empty: all of it or a batch. */
+void stash_fill(struct heap *h, const struct slab_view *v);
 /* Whether an object is in there; walks. */
 bool stash_has(const struct heap *h, unsigned int bin, uint64_t object);
 
