@@ -87,7 +87,8 @@ PUBLIC int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_
 	atomic_fetch_add(&cache->refs, 1);
 	m->cache = cache;
 	m->rule = (struct object_rule){ "mmb_mempool_free", cache->bin, cache->name };
-	m->minimum = m->nr = minimum;
+	m->minimum = minimum;
+	m->nr = minimum;
 	m->room = room;
 	pthread_mutex_init(&m->lock, NULL);
 	init_cond(&m->freed);

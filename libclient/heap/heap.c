@@ -544,15 +544,16 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 		while (got < nr && !(at & 1)) {
 			uint64_t next = *slab_word(at) ^ (key ^ at); /* one step behind the load */
 
+			/* In this order: B5. */
+			s->free = next;
+			atomic_signal_fence(memory_order_release);
 			*slab_word(at) = 0;
 			out[got++] = (void *)(uintptr_t)at;
 			at = next;
 		}
 		/* slab_none is shared: it is never written. */
-		if (got != before) {
-			s->free = at;
+		if (got != before)
 			s->left += (uint32_t)(got - before);
-		}
 		if (got == nr)
 			break;
 		count_slow(h);

@@ -25,7 +25,7 @@ struct tools {
 
 static struct tools prepare(struct actor *a)
 {
-	struct tools t = { NULL };
+	struct tools t = { 0 };
 
 	act_pool(a, 0);
 	CLIENT_EXPECT_EQ(mmb_cache_open(a->pool, "small", 48, 0, 0, &t.small), 0);

@@ -128,7 +128,7 @@ static bool is_filled(const struct live *l)
 /* 0, or how many objects were not as they were left. */
 static uintptr_t churn(uint64_t seed)
 {
-	struct live live[LIVE] = { { NULL } };
+	struct live live[LIVE] = { 0 };
 	uintptr_t wrong = 0;
 
 	for (int i = 0; i < ROUNDS; i++) {
