@@ -53,28 +53,17 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_
 	return object_alloc(pool, &want);
 }
 
-/* Inside, and the heap is open: most misses end here. */
-static __attribute__((noinline)) void *alloc_more(struct heap *h, struct mmb_pool *pool,
-						  size_t size)
-{
-	uint64_t object = heap_alloc(h, size_bin(size));
-
-	heap_leave(h);
-	return object ? (void *)(uintptr_t)object : alloc_slowly(pool, size);
-}
-
 static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_t size)
 {
 	struct heap *h = heap_current;
 	uint64_t object;
 
 	heap_enter(h);
-	if (unlikely(!heap_is_open(h, pool) || size > SIZE_SLAB_MAX)) {
+	if (unlikely(!heap_is_open(h, pool) || size > SIZE_SLAB_MAX) ||
+	    !hit_take(h, h->bins[size_bin_medium(size)], &object)) {
 		heap_leave(h);
 		return alloc_slowly(pool, size);
 	}
-	if (unlikely(!hit_take(h, h->bins[size_bin_medium(size)], &object)))
-		return alloc_more(h, pool, size);
 	heap_leave(h);
 	return (void *)(uintptr_t)object;
 }
@@ -87,12 +76,11 @@ PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
 	if (unlikely(size > SIZE_TABLE_MAX))
 		return alloc_medium(pool, size);
 	heap_enter(h);
-	if (unlikely(!heap_is_open(h, pool))) {
+	if (unlikely(!heap_is_open(h, pool)) ||
+	    !hit_take(h, h->quick[(size + 7) / 8], &object)) {
 		heap_leave(h);
 		return alloc_slowly(pool, size);
 	}
-	if (unlikely(!hit_take(h, h->quick[(size + 7) / 8], &object)))
-		return alloc_more(h, pool, size);
 	heap_leave(h);
 	return (void *)(uintptr_t)object;
 }
@@ -197,8 +185,7 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 }
 
 /* In the window of the heap, and not simply the owner's. */
-static __attribute__((noinline)) void free_other(struct heap *h, struct slab_header *s,
-						 uint64_t object)
+static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object)
 {
 	const struct heap_view view = {
 		.base = h->base,
@@ -206,8 +193,7 @@ static __attribute__((noinline)) void free_other(struct heap *h, struct slab_hea
 		.map = h->map,
 	};
 
-	if (hit_put_other(h, s, object) != HIT_DONE)
-		object_free(h, &view, object, &any_object);
+	object_free(h, &view, object, &any_object);
 	heap_leave(h);
 }
 
@@ -233,7 +219,7 @@ PUBLIC void mmb_free(void *p)
 		object_free_more(h, s);
 		return;
 	case HIT_OTHER:
-		free_other(h, s, object);
+		free_other(h, object);
 	}
 }
 

@@ -14,7 +14,6 @@
 #include "error.h"
 #include "heap/harden.h"
 #include "heap/run.h"
-#include "heap/stash.h"
 #include "pool_heap.h"
 #include "sample.h"
 
@@ -186,8 +185,6 @@ void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 		run_free(h, v.slab, object);
 		return;
 	}
-	if (stash_has(h, v.slab->bin, object))
-		object_die(rule, object, "the object has been freed already (double free)");
 	if (slab_owner(v.slab) == h->id &&
 	    (object == v.slab->hot || slab_looks_free(object, h->key)))
 		check_twice(&v, object, rule);

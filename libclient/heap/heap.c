@@ -8,6 +8,13 @@
  */
 #include "heap/heap.h"
 
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
 #include "error.h"
 #include "heap/harden.h"
 #include "heap/hit.h"
@@ -15,6 +22,10 @@
 #include "probe.h"
 
 struct slab_header slab_none = { .free = 1 };
+
+/* Misses always: its pool is no pool, its window is empty. */
+static struct heap heap_none = { .open_pool = HEAP_CLOSED };
+_Thread_local struct heap *heap_current = &heap_none;
 
 /* ---- lists of slabs, linked in their headers ---- */
 
@@ -64,17 +75,10 @@ static void add_partial(struct heap *h, struct slab_header *s)
 	list_push(&bin->partial_head, &bin->partial_tail, s);
 }
 
-/* H7 */
-static bool is_kept_empty(const struct slab_header *s)
-{
-	return s->slow_at == SLAB_SLOW_NEVER;
-}
-
 static void del_partial(struct heap *h, struct slab_header *s)
 {
 	struct heap_bin *bin = &h->cold[s->bin];
 
-	h->empty_units -= is_kept_empty(s) ? s->units : 0;
 	bin->nr_partial--;
 	list_del(&bin->partial_head, &bin->partial_tail, s);
 }
@@ -102,22 +106,12 @@ void heap_set_bin(struct heap *h, unsigned int bin, struct slab_header *s)
 	}
 }
 
-/* T2 of stash.h */
-static void set_real(struct heap *h, unsigned int bin, struct slab_header *s)
-{
-	if (stash_works(h, bin))
-		h->stashes[bin].real = s;
-	else
-		heap_set_bin(h, bin, s);
-}
-
 static void make_current(struct heap *h, struct slab_header *s)
 {
 	s->state = SLAB_ON_CURRENT;
 	slab_set_slow(s, SLAB_SLOW_NEVER);
-	if (!stash_works(h, s->bin))
-		s->hot = 0;
-	set_real(h, s->bin, s);
+	s->hot = 0;
+	heap_set_bin(h, s->bin, s);
 }
 
 static bool has_room(const struct slab_view *v)
@@ -230,37 +224,24 @@ static void free_and_adopt(struct heap *h, const struct slab_view *v, uint64_t o
 		keep_adopted(h, v);
 }
 
-static void give_to_own(struct heap *h, struct slab_header *s, uint64_t object)
-{
-	if (object == s->hot)
-		slab_die(s, object, "it has been freed already (double free)");
-	slab_push(s, object, h->key);
-	if (!--s->left)
-		heap_free_more(h, s);
-}
-
-static void give_to_other(struct heap *h, const struct slab_view *v, uint64_t object)
-{
-	if (slab_owner(v->slab) == SLAB_NO_OWNER)
-		free_and_adopt(h, v, object);
-	else
-		free_foreign(h, v, object);
-}
-
 void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object)
 {
 	struct slab_header *s = v->slab;
 	uint32_t owner = slab_owner(s);
 
 	if (owner == h->id) {
-		give_to_own(h, s, object);
-		return;
+		if (object == s->hot)
+			slab_die(s, object, "it has been freed already (double free)");
+		slab_push(s, object, v->key);
+		if (!--s->left)
+			heap_free_more(h, s);
+	} else if (owner == SLAB_NO_OWNER) {
+		free_and_adopt(h, v, object);
+	} else {
+		h->counts.foreign++;
+		if (h->pool->harden || !stash_keep(h, s, object))
+			free_foreign(h, v, object);
 	}
-	h->counts.foreign += owner != SLAB_NO_OWNER;
-	stash_enter(h, s->bin);
-	if (hit_stash(h, s->bin, object) == HIT_DONE)
-		return;
-	give_to_other(h, v, object);
 }
 
 struct slab_view heap_slab_of(const struct heap_pool *hp, uint64_t object)
@@ -272,65 +253,28 @@ struct slab_view heap_slab_of(const struct heap_pool *hp, uint64_t object)
 	return heap_slab_view(hp, s);
 }
 
-/* Its objects go to their slabs. */
 static void flush_stash(struct heap *h, unsigned int bin)
 {
-	uint64_t next, object = stash_leave(h, bin);
+	uint64_t object;
 
-	for (; !(object & 1); object = next) {
+	stash_leave(h, bin);
+	while ((object = stash_take(h, bin))) {
 		struct slab_view v = heap_slab_of(h->pool, object);
 
-		next = stash_next(h, object);
-		*slab_word(object) = 0;
-		if (slab_owner(v.slab) == h->id)
-			give_to_own(h, v.slab, object);
+		/* Its slab may have become ours, or nobody's, meanwhile. */
+		if (slab_owner(v.slab) == h->id || slab_owner(v.slab) == SLAB_NO_OWNER)
+			heap_free_object(h, &v, object);
 		else
-			give_to_other(h, &v, object);
+			free_foreign(h, &v, object);
 	}
-}
-
-static void flush_all_pending(struct heap *h)
-{
-	for (int i = 0; i < HEAP_PENDING; i++)
-		flush_one(h, &h->pending[i]);
 }
 
 void heap_flush_pending(struct heap *h)
 {
-	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
+	for (unsigned int b = 0; h->stashes && b < SLAB_SIZE_CLASSES; b++)
 		flush_stash(h, b);
-	flush_all_pending(h);
-}
-
-static void release_slab(struct heap *h, struct slab_header *s)
-{
-	struct slab_view v = heap_slab_view(h->pool, s);
-
-	heap_release(h->pool, &v);
-}
-
-/* Behind those that have objects in use. */
-static void keep_empty(struct heap *h, struct slab_header *s)
-{
-	add_partial(h, s);
-	slab_set_slow(s, SLAB_SLOW_NEVER);
-	h->empty_units += s->units;
-	stock_kick(&h->pool->stock);
-}
-
-static void release_empty(struct heap *h)
-{
-	for (unsigned int b = 0; b < SLAB_BINS && h->empty_units; b++) {
-		struct slab_header *s = h->cold[b].partial_head, *next;
-
-		for (; s; s = next) {
-			next = next_slab(s);
-			if (!is_kept_empty(s))
-				continue;
-			del_partial(h, s);
-			release_slab(h, s);
-		}
-	}
+	for (int i = 0; i < HEAP_PENDING; i++)
+		flush_one(h, &h->pending[i]);
 }
 
 void heap_free_more(struct heap *h, struct slab_header *s)
@@ -344,14 +288,14 @@ void heap_free_more(struct heap *h, struct slab_header *s)
 	}
 	if (s->state != SLAB_ON_PARTIAL)
 		return;
-	/* The last one stays for the next burst, as do some more; a visit finds them when there is
-	 * none. */
-	del_partial(h, s);
-	if (!h->cold[s->bin].nr_partial || h->empty_units + s->units <= HEAP_EMPTY_UNITS) {
-		keep_empty(h, s);
+	/* The last one stays for the next burst; a visit finds it when there is none. */
+	if (h->cold[s->bin].nr_partial == 1) {
+		slab_set_slow(s, SLAB_SLOW_NEVER);
+		stock_kick(&h->pool->stock);
 		return;
 	}
-	release_slab(h, s);
+	del_partial(h, s);
+	heap_release(h->pool, &(struct slab_view){ s, heap_slab_view(h->pool, s).start, h->key });
 }
 
 /* ---- the next slab ---- */
@@ -363,7 +307,7 @@ static void retire_current(struct heap *h, const struct slab_view *v)
 	struct heap_bin *bin = &h->cold[s->bin];
 	struct slab_view old;
 
-	set_real(h, s->bin, &slab_none);
+	heap_set_bin(h, s->bin, &slab_none);
 	slab_close_hot(s, h->key);
 	s->state = SLAB_ON_FULL;
 	slab_set_slow(s, slab_used(s) - 1);
@@ -411,10 +355,6 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	uint32_t least;
 
 	make.units = size_slab_units(make.size);
-	/* What other bins keep comes before what the daemon has. */
-	if (h->empty_units && atomic_load_explicit(&hp->stock.nr_units, memory_order_relaxed) <
-				      make.units)
-		release_empty(h);
 	v.start = stock_take(&hp->stock, make.units);
 	/* Near the end of the pool: what holds one object may still be there in one piece. */
 	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
@@ -443,9 +383,10 @@ static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_fi
 	return collected || carved;
 }
 
-static bool has_objects(const struct slab_header *s)
+/* Freed while the bin worked from its stash. */
+static bool has_taken(const struct slab_header *s)
 {
-	return s->hot > SLAB_HOT_CLOSED || !(s->free & 1);
+	return s->hot || !(s->free & 1);
 }
 
 /* A heap that has slabs is looked at in a while; the first one alone is not worth a pager. */
@@ -455,59 +396,45 @@ static void want_visits(struct heap *h)
 		stock_kick(&h->pool->stock);
 }
 
-static struct slab_header *next_slab_of(struct heap *h, unsigned int bin)
+/* Makes the bin's slab one with objects in hot or on its free list. */
+static bool refill(struct heap *h, unsigned int bin)
 {
-	struct slab_header *s = from_partial(h, bin);
+	struct slab_header *s = h->bins[bin];
+	struct slab_view v;
 
+	h->counts.refills++;
+	PROBE(refill, bin, h->id);
+	if (h->stashes) {
+		stash_leave(h, bin);
+		if (stash_enter(h, bin))
+			return true;
+		s = h->bins[bin];
+		if (has_taken(s))
+			return true;
+	}
+	if (s != &slab_none) {
+		v = heap_slab_view(h->pool, s);
+		if (replenish(h, &v, false))
+			return true;
+		retire_current(h, &v);
+	}
+	s = from_partial(h, bin);
 	if (!s)
 		s = from_full(h, bin);
 	if (!s)
 		s = from_shelf(h, bin);
 	if (!s) {
-		flush_all_pending(h);
+		heap_flush_pending(h);
 		s = from_partial(h, bin);
 	}
-	return s ? s : from_stock(h, bin);
-}
-
-/* Makes the bin's slab one with objects in hot or on its free list; *v is its view. */
-static bool refill_slab(struct heap *h, unsigned int bin, struct slab_view *v)
-{
-	struct slab_header *s = stash_real(h, bin);
-
-	if (s != &slab_none) {
-		*v = heap_slab_view(h->pool, s);
-		if (has_objects(s) || replenish(h, v, false))
-			return true;
-		retire_current(h, v);
-		/* A second slab */
-		stash_enter(h, bin);
-	}
-	for (;;) {
-		s = next_slab_of(h, bin);
-		if (!s)
-			return false;
-		want_visits(h);
-		make_current(h, s);
-		*v = heap_slab_view(h->pool, s);
-		if (has_objects(s) || replenish(h, v, true))
-			return true;
-		retire_current(h, v);
-	}
-}
-
-/* The same for what the bin works from. */
-static bool refill(struct heap *h, unsigned int bin)
-{
-	struct slab_view v;
-
-	h->counts.refills++;
-	PROBE(refill, bin, h->id);
-	if (!refill_slab(h, bin, &v))
+	if (!s)
+		s = from_stock(h, bin);
+	if (!s)
 		return false;
-	if (stash_works(h, bin))
-		stash_fill(h, &v);
-	return true;
+	want_visits(h);
+	make_current(h, s);
+	v = heap_slab_view(h->pool, s);
+	return has_taken(s) || replenish(h, &v, true) || refill(h, bin);
 }
 
 static void count_slow(struct heap *h)
@@ -598,8 +525,6 @@ static void tidy_bin(struct heap *h, unsigned int b, bool all)
 	struct slab_header *s = h->bins[b];
 	struct slab_header *partial = bin->partial_head, *full = bin->full_head;
 
-	for (struct slab_header *p = partial; p && h->empty_units; p = next_slab(p))
-		h->empty_units -= is_kept_empty(p) ? p->units : 0;
 	*bin = (struct heap_bin){ 0 };
 	if (s != &slab_none) {
 		struct slab_view v = heap_slab_view(h->pool, s);
@@ -631,6 +556,142 @@ void heap_tidy(struct heap *h, bool all)
 	}
 }
 
+/* ---- birth and end ---- */
+
+static uint32_t take_id_locked(struct heap_pool *hp)
+{
+	for (uint32_t i = 0; i < HEAP_THREADS / 64; i++) {
+		uint32_t bit;
+
+		if (hp->ids[i] == UINT64_MAX)
+			continue;
+		bit = (uint32_t)__builtin_ctzll(~hp->ids[i]);
+		hp->ids[i] |= 1ull << bit;
+		return heap_shelf_id(hp) | (i * 64 + bit);
+	}
+	return 0;
+}
+
+void heap_open(struct heap *h)
+{
+	uint64_t length = h->pool->no_hits ? 0 : h->home->length;
+
+	atomic_store_explicit(&h->open_length, length, memory_order_release);
+	atomic_store_explicit(&h->open_pool, h->mark, memory_order_release);
+}
+
+/* H4 */
+static struct mmb_pool *mark_of(const struct heap_pool *hp)
+{
+	return (struct mmb_pool *)((uintptr_t)hp->handle | (hp->no_hits ? 2 : 0));
+}
+
+static struct heap *heap_memory(void)
+{
+	struct heap *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			      -1, 0);
+
+	if (h == MAP_FAILED)
+		return NULL;
+	/* H5 */
+	if (madvise(h, sizeof(*h), MADV_WIPEONFORK)) {
+		munmap(h, sizeof(*h));
+		return NULL;
+	}
+	atomic_store_explicit(&h->open_pool, HEAP_CLOSED, memory_order_relaxed);
+	return h;
+}
+
+struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
+{
+	struct heap *h = spare ? spare : heap_memory();
+
+	if (!h)
+		return NULL;
+	h->pool = hp;
+	h->mark = mark_of(hp);
+	h->home = &hp->views[atomic_load_explicit(&hp->home, memory_order_relaxed)];
+	h->base = h->home->base;
+	h->map = h->home->map;
+	h->key = hp->key;
+	for (unsigned int b = 0; b < SLAB_BINS; b++)
+		heap_set_bin(h, b, &slab_none);
+	pthread_mutex_lock(&hp->lock);
+	h->id = take_id_locked(hp);
+	if (h->id)
+		LIST_INSERT_HEAD(&hp->heaps, h, link);
+	pthread_mutex_unlock(&hp->lock);
+	if (!h->id) {
+		heap_free(h);
+		errno = EAGAIN;
+		return NULL;
+	}
+	heap_open(h);
+	return h;
+}
+
+void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add)
+{
+	uint64_t *to = (uint64_t *)sum;
+	const uint64_t *from = (const uint64_t *)add;
+
+	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+		to[i] += from[i];
+}
+
+void heap_leave_current(void)
+{
+	heap_current = &heap_none;
+}
+
+void heap_free(struct heap *h)
+{
+	if (heap_current == h)
+		heap_leave_current();
+	munmap(h, sizeof(*h));
+}
+
+/* H6: every hit misses, and what a hit doesn't look at before that is zero again. */
+static void wipe(struct heap *h)
+{
+	char *second = (char *)h + 4096, *end = (char *)(h + 1);
+
+	static_assert(offsetof(struct heap, quick) < 4096, "hits look there first");
+	stash_fini(h);
+	harden_fini(h);
+	atomic_store(&h->open_pool, HEAP_CLOSED);
+	atomic_store(&h->open_length, 0);
+	memset(h->quick, 0, (size_t)(second - (char *)h->quick));
+	if (madvise(second, (size_t)(end - second), MADV_DONTNEED))
+		memset(second, 0, (size_t)(end - second));
+	if (heap_current == h)
+		heap_leave_current();
+}
+
+void heap_retire(struct heap *h)
+{
+	struct heap_pool *hp = h->pool;
+	uint32_t number = h->id % HEAP_THREADS;
+
+	pthread_mutex_lock(&hp->lock);
+	heap_tidy(h, true);
+	LIST_REMOVE(h, link);
+	heap_add_counts(&hp->counts, &h->counts);
+	hp->ids[number / 64] &= ~(1ull << number % 64);
+	pthread_mutex_unlock(&hp->lock);
+	wipe(h);
+}
+
+void heap_abandon(struct heap *h)
+{
+	struct heap_pool *hp = h->pool;
+
+	pthread_mutex_lock(&hp->lock);
+	LIST_REMOVE(h, link);
+	pthread_mutex_unlock(&hp->lock);
+	wipe(h);
+}
+
 /* ---- validation ---- */
 
 static uint32_t validate_list(struct heap *h, struct slab_header *s, struct slab_header *tail,
@@ -653,31 +714,19 @@ static uint32_t validate_list(struct heap *h, struct slab_header *s, struct slab
 	return differences + (last != tail);
 }
 
-/* H7 */
-static uint32_t validate_empty(const struct heap *h)
-{
-	uint32_t differences = 0, units = 0;
-
-	for (unsigned int b = 0; b < SLAB_BINS; b++) {
-		for (const struct slab_header *s = h->cold[b].partial_head; s; s = next_slab(s)) {
-			units += is_kept_empty(s) ? s->units : 0;
-			differences += is_kept_empty(s) && slab_used(s);
-		}
-	}
-	return differences + (units != h->empty_units);
-}
-
 uint32_t heap_validate(struct heap *h)
 {
-	uint32_t differences = validate_empty(h);
+	uint32_t differences = 0;
 
 	for (unsigned int b = 0; b < SLAB_BINS; b++) {
 		struct heap_bin *bin = &h->cold[b];
-		struct slab_header *s = stash_real(h, b);
+		struct slab_header *s = h->bins[b];
 
 		differences += validate_list(h, bin->partial_head, bin->partial_tail,
 					     SLAB_ON_PARTIAL);
 		differences += validate_list(h, bin->full_head, bin->full_tail, SLAB_ON_FULL);
+		if (h->stashes && b < SLAB_SIZE_CLASSES && h->stashes[b].real)
+			s = h->stashes[b].real;
 		if (s == &slab_none)
 			continue;
 		differences += slab_owner(s) != h->id || s->state != SLAB_ON_CURRENT;

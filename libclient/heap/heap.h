@@ -16,8 +16,6 @@
  *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
  *             H6  A heap's memory outlives the heap: its thread may look at it until it ends, since
  *                 heap_current is its alone to change. Meanwhile it is a closed heap of no pool.
- *             H7  empty_units are those of slabs on partial lists whose slow_at is SLAB_SLOW_NEVER:
- *                 nothing in them is in use.
  * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits; before it
  *             heap_pool.visiting, held for the whole of a tick, a trim or an adoption, with what
  *             they tell the daemon: after heap_pool_close() there are none.
@@ -45,7 +43,6 @@ enum {
 	HEAP_MEMBER_SHIFT = SLAB_MEMBER_SHIFT,
 	HEAP_THREADS = 1 << HEAP_MEMBER_SHIFT,
 	HEAP_FULL_KEPT = 8,     /* full slabs of a bin that keep their owner */
-	HEAP_EMPTY_UNITS = 24,  /* of slabs without objects that a heap keeps */
 	HEAP_FULL_LOOKS = 4,    /* how many of them are looked at before new units are taken */
 	HEAP_PENDING = 64,      /* slabs of others whose freed objects are gathered */
 	HEAP_PENDING_OBJECTS = 32,
@@ -71,11 +68,6 @@ struct heap_bin {
 struct heap_pending {
 	struct slab_view  slab;  /* (h) slab.slab NULL: none */
 	struct slab_chain chain; /* (h) */
-};
-/* See stash.h. */
-struct heap_stash {
-	struct slab_header  slab; /* (h) */
-	struct slab_header *real; /* (h) */
 };
 struct heap_run {
 	uint64_t address; /* (h) */
@@ -104,11 +96,10 @@ struct heap {
 	uint64_t                   seen_slow;   /* (v) at the last visit */
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
 	LIST_ENTRY(heap)           link;        /* (v) */
-	uint32_t                   empty_units; /* (h) H7 */
+	struct heap_stash         *stashes;     /* (h) by bin; NULL: none yet */
 	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */
-	struct heap_stash          stashes[SLAB_SIZE_CLASSES]; /* (h) by bin */
 	struct heap_bin            cold[SLAB_BINS]; /* (h) */
 	struct heap_quarantine    *quarantine;  /* (h) NULL: none yet (harden.h) */
 	struct heap               *next_spare;  /* process lock, after its end (H6) */

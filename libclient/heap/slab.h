@@ -15,8 +15,7 @@
  *                 wait for the store before.
  *             B3  `free` and the word in a free object are the next free object, or an odd address
  *                 inside the slab: the end. The word is XORed with its own address and the pool's
- *                 key, so that a freed object is known by it: it decodes to a place in the slab,
- *                 or near it on a stash's list (stash.h).
+ *                 key, so that a freed object is known by it: it decodes to a place in the slab.
  *             B4  A slab without owner has used == total and an empty list of foreign frees.
  *             B5  A process may die between any two stores: what can be lost then are objects,
  *                 never a list. slab_rebuild() makes B2 true again.
@@ -40,7 +39,6 @@
 
 enum {
 	SLAB_SPAN_SHIFT = 21, /* no slab crosses a multiple of 2 MiB */
-	SLAB_NEAR_SHIFT = 40, /* what addresses of one pool have in common, as a rule */
 	SLAB_NO_OWNER = 0,
 };
 #define SLAB_HOT_CLOSED 1ull /* slabs that are nobody's current one */
@@ -140,7 +138,7 @@ static inline void slab_pop(struct slab_header *s, uint64_t object, uint64_t key
 /* What a free object looks like: most likely it is one. */
 static inline bool slab_looks_free(uint64_t object, uint64_t key)
 {
-	return !((*slab_word(object) ^ key) >> SLAB_NEAR_SHIFT);
+	return !((*slab_word(object) ^ key) >> SLAB_SPAN_SHIFT);
 }
 
 /* The owner puts one back; `left` is the caller's. */

@@ -1,120 +1,104 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stash - what a thread freed last of a size class, whatever slabs it is of
+ * stash - objects of other heaps that a thread has freed, kept for its own next allocations
  *
  * Purpose     See stash.h.
  */
 #include "heap/stash.h"
 
-static uint32_t batch_of(unsigned int bin)
-{
-	uint32_t nr = STASH_BYTES / size_of_bin(bin);
+#include <sys/mman.h>
 
-	return nr < STASH_LEAST ? STASH_LEAST : nr > STASH_OBJECTS ? STASH_OBJECTS : nr;
+enum { END = 1 }; /* an odd address: no object */
+
+static bool make_stashes(struct heap *h)
+{
+	void *stashes = mmap(NULL, SLAB_SIZE_CLASSES * sizeof(struct heap_stash),
+			     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	h->stashes = stashes == MAP_FAILED ? NULL : stashes;
+	return h->stashes;
 }
 
-/* Its neighbours in lists have most of their address in common with it (B3 of slab.h). */
-static uint64_t end_of(const struct heap *h)
+static uint32_t room_of(uint32_t size)
 {
-	return slab_end_mark(h->base);
+	uint32_t nr = STASH_BYTES / size;
+
+	return nr < 2 ? 2 : nr > STASH_OBJECTS ? STASH_OBJECTS : nr;
 }
 
-void stash_enter(struct heap *h, unsigned int bin)
+bool stash_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 {
 	struct heap_stash *stash;
 
-	if (!h->pool->is_private || h->pool->harden || bin >= SLAB_SIZE_CLASSES ||
-	    stash_works(h, bin))
-		return;
+	if (!h->pool->is_private || s->bin >= SLAB_SIZE_CLASSES)
+		return false;
+	if (unlikely(!h->stashes) && !make_stashes(h))
+		return false;
+	stash = &h->stashes[s->bin];
+	if (stash->nr >= room_of(s->size))
+		return false;
 	/* The thread may do nothing more. */
-	stock_kick(&h->pool->stock);
-	stash = &h->stashes[bin];
+	if (!stash->nr)
+		stock_kick(&h->pool->stock);
+	stash->objects[stash->nr++] = object;
+	return true;
+}
+
+bool stash_enter(struct heap *h, unsigned int bin)
+{
+	struct heap_stash *stash = h->stashes && bin < SLAB_SIZE_CLASSES ? &h->stashes[bin] : NULL;
+	uint64_t next = END;
+
+	if (!stash || !stash->nr)
+		return false;
+	for (uint32_t i = 0; i < stash->nr; i++) {
+		*slab_word(stash->objects[i]) = next ^ stash->objects[i] ^ h->key;
+		next = stash->objects[i];
+	}
+	stash->nr = 0;
+	stash->slab.free = next;
 	stash->real = h->bins[bin];
-	if (stash->real != &slab_none)
-		slab_close_hot(stash->real, h->key);
-	stash->slab.free = end_of(h);
-	stash->slab.hot = 0;
-	stash->slab.left = 2 * batch_of(bin);
 	heap_set_bin(h, bin, &stash->slab);
+	return true;
 }
 
-uint64_t stash_leave(struct heap *h, unsigned int bin)
+void stash_leave(struct heap *h, unsigned int bin)
 {
-	struct heap_stash *stash;
-	uint64_t chain;
+	struct heap_stash *stash = h->stashes && bin < SLAB_SIZE_CLASSES ? &h->stashes[bin] : NULL;
 
-	if (!stash_works(h, bin))
-		return end_of(h);
-	stash = &h->stashes[bin];
-	slab_close_hot(&stash->slab, h->key);
-	chain = stash->slab.free;
-	stash->slab.free = end_of(h);
-	stash->slab.left = 0;
-	if (stash->real != &slab_none)
-		stash->real->hot = 0;
+	if (!stash || !stash->real)
+		return;
+	while (!(stash->slab.free & 1) && stash->nr < STASH_OBJECTS) {
+		uint64_t object = stash->slab.free;
+
+		slab_pop(&stash->slab, object, h->key);
+		stash->objects[stash->nr++] = object;
+	}
 	heap_set_bin(h, bin, stash->real);
-	return chain;
+	stash->real = NULL;
 }
 
-uint64_t stash_next(const struct heap *h, uint64_t object)
+uint64_t stash_take(struct heap *h, unsigned int bin)
 {
-	return *slab_word(object) ^ object ^ h->key;
+	struct heap_stash *stash = h->stashes && bin < SLAB_SIZE_CLASSES ? &h->stashes[bin] : NULL;
+
+	uint64_t object;
+
+	if (!stash)
+		return 0;
+	if (stash->nr)
+		return stash->objects[--stash->nr];
+	/* What there was no room for when the bin left. */
+	object = stash->slab.free;
+	if (!object || object & 1)
+		return 0;
+	slab_pop(&stash->slab, object, h->key);
+	return object;
 }
 
-/* Objects on the list of a slab whose hot is closed (B2 of slab.h). */
-static uint32_t listed(const struct slab_view *v)
+void stash_fini(struct heap *h)
 {
-	return (uint32_t)(v->slab->fresh - v->start) / v->slab->size - slab_used(v->slab);
-}
-
-/* The list after its first nr objects. To walk is to wait for each of them. */
-static uint64_t cut(struct heap *h, uint64_t last, uint32_t nr)
-{
-	uint64_t next;
-
-	for (; --nr; last = next) {
-		next = stash_next(h, last);
-		if (next & 1)
-			return next;
-	}
-	next = stash_next(h, last);
-	*slab_word(last) = end_of(h) ^ last ^ h->key;
-	return next;
-}
-
-void stash_fill(struct heap *h, const struct slab_view *v)
-{
-	struct slab_header *s = v->slab;
-	struct heap_stash *stash = &h->stashes[s->bin];
-	uint32_t batch = batch_of(s->bin), nr = listed(v);
-	uint64_t first = s->free;
-
-	if (nr <= 2 * batch || nr <= STASH_WHOLE) {
-		s->free = slab_end_mark(v->start);
-	} else {
-		nr = batch;
-		s->free = cut(h, first, nr);
-	}
-	s->left += nr;
-	stash->slab.free = first;
-	stash->slab.left = nr < 2 * batch ? 2 * batch - nr : 0;
-}
-
-bool stash_has(const struct heap *h, unsigned int bin, uint64_t object)
-{
-	const struct slab_header *s;
-	uint64_t at;
-
-	if (!stash_works(h, bin))
-		return false;
-	s = h->bins[bin];
-	if (s->hot == object)
-		return true;
-	if (!slab_looks_free(object, h->key))
-		return false;
-	at = s->free;
-	for (uint32_t i = 0; !(at & 1) && i <= 2 * STASH_OBJECTS; i++, at = stash_next(h, at))
-		if (at == object)
-			return true;
-	return false;
+	if (h->stashes)
+		munmap(h->stashes, SLAB_SIZE_CLASSES * sizeof(struct heap_stash));
+	h->stashes = NULL;
 }

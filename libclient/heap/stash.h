@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stash - what a thread freed last of a size class, whatever slabs it is of
+ * stash - objects of other heaps that a thread has freed, kept for its own next allocations
  *
- * Purpose     An object that was freed a moment ago is in the cache still; and one that goes round
- *             among threads needs neither its slab's list nor its owner's cache line. A bin that
- *             uses more than one slab, or frees what others allocate, works from its stash: it is
- *             what objects are taken from, and where those go that aren't of a slab in use.
+ * Purpose     Threads that free what others allocate usually allocate the same sizes: an object
+ *             that goes round among them needs neither its slab's list nor its owner's cache line.
  * Invariants  T1  A stashed object counts as used in its slab.
- *             T2  While a bin works from its stash, bins[b] is stash.slab, and `real` the slab it
- *                 has put aside, whose hot is closed. Otherwise the stash is empty, and left 0.
- *             T3  stash.slab has of a slab: free, a list across slabs; hot; and left, how many more
- *                 the list takes.
- *             T4  Only private pools stash: in a shared one a dead process's stash would be lost
- *                 to those who live. Nor do hardened heaps, which have a quarantine.
+ *             T2  While a bin works from its stash, bins[b] is stash.slab, whose free list has
+ *                 stashed objects and nothing else, and `real` is the slab it has put aside.
+ *             T3  Only private pools stash: in a shared one a dead process's stash would be lost
+ *                 to those who live.
  * Locking     H3 of heap.h.
- * Source      Thread caches with a central list behind them: S. Ghemawat, P. Menage, "TCMalloc:
- *             Thread-Caching Malloc", 2005; here the slab in use is the central list.
  */
 #ifndef MMB_LIBCLIENT_HEAP_STASH_H
 #define MMB_LIBCLIENT_HEAP_STASH_H
@@ -25,30 +19,27 @@
 
 #include "heap/heap.h"
 
-/* Of one bin: objects that come at once, four at least; twice as many is what it holds. A slab's
- * list of so many, or of no more than STASH_WHOLE, comes as it is. */
-enum { STASH_OBJECTS = 64, STASH_BYTES = 32 << 10, STASH_LEAST = 4, STASH_WHOLE = 16 };
+enum { STASH_OBJECTS = 64, STASH_BYTES = 32 << 10 }; /* of one bin, at most; two objects at least */
 
-static inline bool stash_works(const struct heap *h, unsigned int bin)
-{
-	return bin < SLAB_SIZE_CLASSES && h->bins[bin] == &h->stashes[bin].slab;
-}
+/* h: H3 of heap.h */
+struct heap_stash {
+	struct slab_header  slab;  /* (h) T2 */
+	struct slab_header *real;  /* (h) NULL: the bin doesn't work from here */
+	uint32_t            nr;    /* (h) */
+	uint64_t            objects[STASH_OBJECTS]; /* (h) */
+};
 
-/* The slab of a bin, whether it works from its stash or not. */
-static inline struct slab_header *stash_real(const struct heap *h, unsigned int bin)
-{
-	return stash_works(h, bin) ? h->stashes[bin].real : h->bins[bin];
-}
+/* False: no room. */
+bool stash_keep(struct heap *h, const struct slab_header *s, uint64_t object);
+/* The bin works from its stash; false: there is nothing in it. */
+bool stash_enter(struct heap *h, unsigned int bin);
+/* The bin works from its own slab again; what was left is stashed, or, where there is no room for
+ * it, waits for stash_take(): leaving with anything left is the beginning of a flush. */
+void stash_leave(struct heap *h, unsigned int bin);
+/* Takes an object out; 0: there is none. The bin has left. */
+uint64_t stash_take(struct heap *h, unsigned int bin);
 
-/* The bin works from its stash from now on, if its kind does at all. */
-void stash_enter(struct heap *h, unsigned int bin);
-/* The bin works from its own slab again; what was stashed is in a chain by address, its end odd. */
-uint64_t stash_leave(struct heap *h, unsigned int bin);
-/* The next one of such a chain. */
-uint64_t stash_next(const struct heap *h, uint64_t object);
-/* An empty stash gets the list of the slab put aside, which isn't empty: all of it or a batch. */
-void stash_fill(struct heap *h, const struct slab_view *v);
-/* Whether an object is in there; walks. */
-bool stash_has(const struct heap *h, unsigned int bin, uint64_t object);
+/* Whatever is in them is forgotten. */
+void stash_fini(struct heap *h);
 
 #endif
