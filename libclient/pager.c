@@ -24,7 +24,7 @@
 /* Many kicks in a row aren't one that means now. */
 #define KICK_NOW (1ull << 32)
 
-enum { TICK_MS = 250, PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
+enum { TICK_MS = 125, PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
 
 /* One upcall as received; lives on the pager's stack. */
 struct upcall {
