@@ -38,7 +38,7 @@ struct call {
 	bool                    done;       /* (l) the reply is in bytes[] */
 	bool                    waiting;    /* (l) a thread sleeps on wake */
 	bool                    orphan;     /* (l) given up: whoever reads the reply undoes it */
-	bool                    timed_out;  /* (o) still pending when call_wait gave up */
+	bool                    timed_out;  /* (o) perhaps still pending, and nobody waits */
 	uint64_t                id;         /* (o) before it is pending, then (l) */
 	uint32_t                method;     /* (o) */
 	uint64_t                timeout_ms; /* (o) */
@@ -83,6 +83,11 @@ int call_begin(struct mmb *mmb, struct call *call, uint32_t method,
 	       const ProtobufCMessage *request);
 int call_send(struct mmb *mmb, struct call *call, const ProtobufCMessage *request);
 int call_wait(struct mmb *mmb, struct call *call);
+/* Sent, and not waited for after all: before call_put(), which makes it an orphan (C3). */
+static inline void call_abandon(struct call *call)
+{
+	call->timed_out = true;
+}
 /* Closes descriptors of the reply that were not taken. */
 void call_put(struct mmb *mmb, struct call *call);
 /* The descriptors become the caller's if there are exactly nr; else -EPROTO. */

@@ -198,25 +198,30 @@ static int ask_all(struct mmb_pool *pool, bool *more)
 {
 	struct call *c[ASK_ALL] = { NULL };
 	bool more_arena = false, more_views = false;
-	int error = 0, i;
+	int error = 0, i, sent = 0, taken = 0;
 
 	for (i = 0; i < ASK_ALL && !error; i++)
 		c[i] = call_get(pool->mmb, &error);
 	if (!error)
 		error = pool_ask_arena_locked(pool, c[ASK_ARENA]);
+	sent += !error;
 	if (!error)
 		error = ask_views(pool, c[ASK_VIEWS]);
+	sent += !error;
 	if (!error)
 		error = unit_ask(pool, c[ASK_LEASE], &first_lease);
-	/* A request that couldn't be sent has ended the connection, and with it the others. */
-	if (!error)
+	sent += !error;
+	if (!error && ++taken)
 		error = pool_take_arena_locked(pool, c[ASK_ARENA], &more_arena);
-	if (!error)
+	if (!error && ++taken)
 		error = take_views(pool, c[ASK_VIEWS], &more_views);
-	if (!error) {
+	if (!error && ++taken) {
 		error = take_lease(pool, c[ASK_LEASE]);
 		error = error == -ENOMEM ? 0 : error;
 	}
+	/* Their replies are still to come and would find a call that serves something else. */
+	for (i = taken; i < sent; i++)
+		call_abandon(c[i]);
 	for (i = 0; i < ASK_ALL && c[i]; i++)
 		call_put(pool->mmb, c[i]);
 	*more = more_arena || more_views;
