@@ -6,6 +6,10 @@
  */
 #include "base/inject.h"
 
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "base/check.h"
 
 _Atomic int inject_armed;
@@ -16,6 +20,7 @@ static struct {
 	_Atomic uint64_t nth;                          /* (a) */
 	_Atomic int      point;                        /* (a) */
 	_Atomic int      error;                        /* (a) */
+	_Atomic int      action;                       /* (a) enum inject_action */
 } order;
 
 void inject_arm(enum inject_point point, uint64_t nth, int error)
@@ -43,6 +48,7 @@ const char *inject_name(enum inject_point point)
 	static const char *const names[NR_INJECT_POINTS + 1] = {
 #define X(name) [INJECT_##name] = #name,
 		INJECT_POINTS(X)
+		INJECT_TURNS(X)
 #undef X
 		[NR_INJECT_POINTS] = "any",
 	};
@@ -50,15 +56,41 @@ const char *inject_name(enum inject_point point)
 	return names[point];
 }
 
+enum inject_point inject_find(const char *name)
+{
+	int i = 0;
+
+	while (i < NR_INJECT_POINTS && strcmp(inject_name((enum inject_point)i), name) != 0)
+		i++;
+	return (enum inject_point)i;
+}
+
+void inject_act(enum inject_action action)
+{
+	atomic_store(&order.action, (int)action);
+}
+
+/* The chosen pass. */
+static int strike(void)
+{
+	int action = atomic_load(&order.action);
+
+	if (action == INJECT_KILL)
+		kill(getpid(), SIGKILL);
+	while (action != INJECT_FAIL)
+		pause();
+	return atomic_load(&order.error);
+}
+
 int inject_pass(enum inject_point point)
 {
-	uint64_t here = atomic_fetch_add(&order.passes[point], 1) + 1;
-	uint64_t all = atomic_fetch_add(&order.passes[NR_INJECT_POINTS], 1) + 1;
+	uint64_t nth = atomic_load(&order.nth), here, all = 0;
 	int      armed = atomic_load(&order.point);
 
+	here = atomic_fetch_add(&order.passes[point], 1) + 1;
+	if ((int)point < INJECT_FIRST_TURN)
+		all = atomic_fetch_add(&order.passes[NR_INJECT_POINTS], 1) + 1;
 	if (armed == NR_INJECT_POINTS)
-		return all == atomic_load(&order.nth) ? atomic_load(&order.error) : 0;
-	if (armed != (int)point)
-		return 0;
-	return here == atomic_load(&order.nth) ? atomic_load(&order.error) : 0;
+		return all == nth ? strike() : 0;
+	return armed == (int)point && here == nth ? strike() : 0;
 }

@@ -5,9 +5,12 @@
 #include "base/workqueue.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/check.h"
 #include "base/cpu.h"
+#include "base/heartbeat.h"
+#include "base/inject.h"
 
 static void run_one(struct workqueue *queue)
 {
@@ -15,16 +18,28 @@ static void run_one(struct workqueue *queue)
 
 	list_del(&work->link);
 	mutex_unlock(&queue->lock);
+	heartbeat_touch();
+	INJECT_TURN(QUEUE_TURN);
 	work->run(work);
 	mutex_lock(&queue->lock);
 	queue->nr_done++;
 	pthread_cond_broadcast(&queue->done);
 }
 
+static void wait_for_work(struct workqueue *queue)
+{
+	heartbeat_idle();
+	mutex_wait(&queue->lock, &queue->wanted);
+	heartbeat_touch();
+}
+
 static void *worker(void *argument)
 {
 	struct workqueue *queue = argument;
+	struct heartbeat hb;
 
+	pthread_setname_np(pthread_self(), queue->name);
+	heartbeat_register(&hb, queue->name);
 	cpu_slot_register(0);
 	mutex_lock(&queue->lock);
 	for (;;) {
@@ -33,10 +48,11 @@ static void *worker(void *argument)
 		else if (queue->stopping)
 			break;
 		else
-			mutex_wait(&queue->lock, &queue->wanted);
+			wait_for_work(queue);
 	}
 	mutex_unlock(&queue->lock);
 	cpu_slot_unregister();
+	heartbeat_unregister(&hb);
 	return NULL;
 }
 
@@ -49,6 +65,7 @@ int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_th
 	list_init(&queue->items);
 	queue->nr_added = queue->nr_done = 0;
 	queue->stopping = false;
+	snprintf(queue->name, sizeof(queue->name), "%s", name);
 	for (queue->nr_threads = 0; queue->nr_threads < nr_threads; queue->nr_threads++) {
 		pthread_t *thread = &queue->threads[queue->nr_threads];
 
@@ -56,7 +73,6 @@ int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_th
 			workqueue_fini(queue);
 			return -EAGAIN;
 		}
-		pthread_setname_np(*thread, name);
 	}
 	return 0;
 }

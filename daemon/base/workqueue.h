@@ -33,6 +33,7 @@ struct workqueue {
 	uint64_t nr_done;        /* (q) ever */
 	pthread_cond_t done;
 	bool stopping;                            /* (q) */
+	char name[16];                            /* (c) of the threads */
 	unsigned int nr_threads;                  /* (c) */
 	pthread_t threads[WORKQUEUE_THREADS_MAX]; /* (c) */
 };

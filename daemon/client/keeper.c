@@ -12,6 +12,8 @@
 #include <time.h>
 
 #include "base/cpu.h"
+#include "base/heartbeat.h"
+#include "base/inject.h"
 #include "base/log.h"
 #include "client/gate.h"
 #include "client/hugetlb_audit.h"
@@ -196,7 +198,9 @@ static void *keeper_main(void *unused)
 {
 	uint64_t next_ns = os->now_ns() + TICK_NS;
 	bool settling = has_to_settle();
+	struct heartbeat hb;
 
+	heartbeat_register(&hb, "keeper");
 	cpu_slot_register(0);
 	mutex_lock(&keeper.lock);
 	for (;;) {
@@ -204,6 +208,8 @@ static void *keeper_main(void *unused)
 			wait_for_work(next_ns);
 		if (keeper.stopping)
 			break;
+		heartbeat_touch();
+		INJECT_TURN(KEEPER_TURN);
 		if (settling) {
 			mutex_unlock(&keeper.lock);
 			settling = balance_settle(SETTLE_STEPS);
@@ -227,6 +233,7 @@ static void *keeper_main(void *unused)
 	}
 	mutex_unlock(&keeper.lock);
 	cpu_slot_unregister();
+	heartbeat_unregister(&hb);
 	return unused;
 }
 

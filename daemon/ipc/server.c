@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/inject.h"
 #include "base/log.h"
 #include "ipc/connection.h"
 #include "ipc/registry.h"
@@ -31,6 +32,7 @@ enum {
 	SPARE_CONNECTIONS_PER_UID = 16,
 	UNREAD_DEADLINE_MS = 5000,
 	POLL_MS = 2,
+	TURN_S = 1, /* a worker shows at least so often that it lives */
 	WORKER_SLACK = 4, /* connections that a worker may have more than another */
 };
 
@@ -184,10 +186,21 @@ static void *worker_run(void *arg)
 
 	this_worker = w;
 	snprintf(name, sizeof(name), "mmb-control%u", w->index);
+	heartbeat_register(&w->heartbeat, name);
 	lane_thread_enter(name, w->server->options.topology);
 	event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
 	lane_thread_leave();
+	heartbeat_unregister(&w->heartbeat);
 	return NULL;
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	heartbeat_touch();
+	INJECT_TURN(CONTROL_TURN);
 }
 
 static struct event_base *base_new(void)
@@ -213,7 +226,10 @@ static int worker_init(struct server *server, uint32_t index)
 	w->index = index;
 	w->base = base_new();
 	w->lane = lane_new();
-	return w->base && w->lane ? 0 : -ENOMEM;
+	if (!w->base || !w->lane)
+		return -ENOMEM;
+	w->turn = event_new(w->base, -1, EV_PERSIST, on_turn, w);
+	return w->turn && !event_add(w->turn, &(struct timeval){ .tv_sec = TURN_S }) ? 0 : -ENOMEM;
 }
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
@@ -230,6 +246,8 @@ static void worker_fini(struct worker *w)
 		CHECK(!event_base_once(w->base, -1, EV_TIMEOUT, on_stop, w->base, NULL));
 		pthread_join(w->thread, NULL);
 	}
+	if (w->turn)
+		event_free(w->turn);
 	if (w->base)
 		event_base_free(w->base);
 	lane_free(w->lane);

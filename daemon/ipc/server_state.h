@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <stdatomic.h>
 
+#include "base/heartbeat.h"
 #include "ipc/lane.h"
 #include "ipc/listener.h"
 #include "ipc/server.h"
@@ -21,6 +22,8 @@ struct worker {
 	struct lane      *lane;    /* (w) */
 	pthread_t         thread;  /* (c) */
 	uint32_t          index;   /* (c) */
+	struct heartbeat  heartbeat; /* (w) */
+	struct event     *turn;    /* (w) once a second: the loop turns */
 	atomic_uint       nr_connections; /* (a) for choosing the least loaded */
 };
 

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/heartbeat.h"
+#include "base/inject.h"
 #include "base/lock.h"
 
 /* c: fixed after init   p: lock */
@@ -76,9 +78,11 @@ static void *work_thread_run(void *arg)
 {
 	struct work_thread *self = arg;
 	struct workpool    *pool = self->pool;
+	struct heartbeat    hb;
 	char                name[16];
 
 	snprintf(name, sizeof(name), "mmb-work%u", self->index);
+	heartbeat_register(&hb, name);
 	lane_thread_enter(name, pool->topology);
 	mutex_lock(&pool->lock);
 	for (;;) {
@@ -87,6 +91,8 @@ static void *work_thread_run(void *arg)
 
 		if (queue) {
 			mutex_unlock(&pool->lock);
+			heartbeat_touch();
+			INJECT_TURN(WORK_TURN);
 			job->run(job, self->lane);
 			mutex_lock(&pool->lock);
 			queue->nr_running--;
@@ -98,11 +104,14 @@ static void *work_thread_run(void *arg)
 		} else if (pool->stopping) {
 			break;
 		} else {
+			heartbeat_idle();
 			pthread_cond_wait(&pool->wanted, &pool->lock.lock);
+			heartbeat_touch();
 		}
 	}
 	mutex_unlock(&pool->lock);
 	lane_thread_leave();
+	heartbeat_unregister(&hb);
 	return NULL;
 }
 

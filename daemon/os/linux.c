@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/types.h"
 #include "os/os.h"
@@ -189,6 +190,7 @@ static int64_t bytes_of(int fd)
 
 static int punch(int fd, uint64_t offset, uint64_t length)
 {
+	heartbeat_touch();
 	while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
 			 (off_t)length))
 		if (errno != EINTR)
@@ -211,6 +213,7 @@ static int populate_steps(int fd, uint64_t offset, uint64_t length, populate_ste
 	for (done = 0; !error && done < length; done += step) {
 		step = min_t(uint64_t, POPULATE_STEP, length - done);
 		error = run(fd, offset + done, step);
+		heartbeat_touch();
 	}
 	if (error && holes)
 		punch(fd, offset, done);

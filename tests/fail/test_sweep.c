@@ -353,7 +353,7 @@ static void sweep_all(const struct client_options *options)
 {
 	unsigned int nr_points = 0;
 
-	for (int i = 0; i < NR_INJECT_POINTS; i++) {
+	for (int i = 0; i < INJECT_FIRST_TURN; i++) {
 		enum inject_point point = (enum inject_point)i;
 		const int *errors = is_ioctl(point) ? errors_of_ioctls : errors_of_others;
 		unsigned int nr_errors = is_ioctl(point) ? ARRAY_SIZE(errors_of_ioctls)

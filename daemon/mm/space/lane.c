@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "base/cpu.h"
+#include "base/heartbeat.h"
+#include "base/inject.h"
 #include "base/log.h"
 #include "mm/space/fault.h"
 #include "mm/space/lane_watch.h"
@@ -81,6 +83,7 @@ static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_
 	uint64_t start = os->now_ns();
 	uint64_t end;
 
+	heartbeat_touch();
 	fault_handle(mm, event, start);
 	if (lane->slow)
 		return;
@@ -182,21 +185,35 @@ static int wait_ms(const struct lane *lane)
 	return next_ns ? (int)(next_ns / 1000000) : 20;
 }
 
+/* A lane that sleeps keeps nobody's session alive. */
+static int wait_for_events(struct lane *lane, struct epoll_event *events)
+{
+	int timeout = wait_ms(lane);
+	int nr;
+
+	if (timeout) {
+		remember(lane, NULL);
+		heartbeat_idle();
+	}
+	nr = epoll_wait(lane->epoll_fd, events, EPOLL_EVENTS, timeout);
+	heartbeat_touch();
+	INJECT_TURN(LANE_TURN);
+	return nr;
+}
+
 static void *lane_main(void *argument)
 {
 	struct lane *lane = argument;
 	struct epoll_event events[EPOLL_EVENTS];
+	struct heartbeat hb;
 
+	heartbeat_register(&hb, lane->slow ? "slow fault thread" : "fault thread");
 	cpu_slot_register(0);
 	if (lane->cpu >= 0)
 		pin_to(lane->cpu);
 	for (;;) {
-		int timeout = wait_ms(lane);
-		int nr;
+		int nr = wait_for_events(lane, events);
 
-		if (timeout) /* a lane that sleeps keeps nobody's session alive */
-			remember(lane, NULL);
-		nr = epoll_wait(lane->epoll_fd, events, EPOLL_EVENTS, timeout);
 		for (int i = 0; i < nr; i++) {
 			struct mm *mm;
 
@@ -213,6 +230,7 @@ static void *lane_main(void *argument)
 out:
 	remember(lane, NULL);
 	cpu_slot_unregister();
+	heartbeat_unregister(&hb);
 	return NULL;
 }
 
