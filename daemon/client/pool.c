@@ -47,13 +47,24 @@ void pools_fini(void)
 
 /* ---- arena ---- */
 
-static int charge_frames(void *pool, uint64_t frames)
+static int charge_frames(void *arg, uint64_t frames)
 {
-	return pool_charge(pool, frames << PAGE_SHIFT);
+	struct pool *pool = arg;
+	int r = pool_charge(pool, frames << PAGE_SHIFT);
+
+	if (r)
+		return r;
+	r = memcg_charge(&pool->memcg, MEMCG_ARENA, frames);
+	if (r)
+		pool_uncharge(pool, frames << PAGE_SHIFT);
+	return r;
 }
 
-static void uncharge_frames(void *pool, uint64_t frames)
+static void uncharge_frames(void *arg, uint64_t frames)
 {
+	struct pool *pool = arg;
+
+	memcg_uncharge(&pool->memcg, MEMCG_ARENA, frames);
 	pool_uncharge(pool, frames << PAGE_SHIFT);
 }
 
@@ -72,10 +83,8 @@ static bool arena_stock(int node, struct stock_snapshot *stock, enum stock_kind 
 /* Address space for all the pool could ever take from this node. */
 static uint64_t arena_frames(const struct pool *pool, const struct stock_snapshot *stock)
 {
-	uint64_t frames = stock->reserve;
+	uint64_t frames = min_t(uint64_t, stock->reserve, memcg_limit(&pool->memcg, MEMCG_MAX));
 
-	if (pool->max && pool->max >> PAGE_SHIFT < frames)
-		frames = pool->max >> PAGE_SHIFT;
 	return round_up(max_t(uint64_t, frames, 1), PAGEBLOCK_PAGES << 1);
 }
 
@@ -193,6 +202,7 @@ static void free_lists(struct pool *pool)
 	leases_fini(&pool->leases);
 	members_fini(&pool->members);
 	pool_caches_fini(&pool->caches);
+	memcg_fini(&pool->memcg);
 	mutex_fini(&pool->lock);
 }
 
@@ -266,6 +276,11 @@ static int make_movable(struct pool *pool)
 	return r;
 }
 
+static void set_max(struct memcg *memcg, uint64_t bytes)
+{
+	memcg_set_limit(memcg, MEMCG_MAX, bytes ? bytes >> PAGE_SHIFT : MEMCG_NO_LIMIT);
+}
+
 static void fill_pool(struct pool *pool, const struct pool_request *request)
 {
 	snprintf(pool->name, sizeof(pool->name), "%s", request->name);
@@ -274,7 +289,8 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 	pool->mode = request->mode;
 	pool->is_private = request->is_private;
 	pool->nodes = request->nodes;
-	pool->max = request->max;
+	memcg_init(&pool->memcg, pool->id);
+	set_max(&pool->memcg, request->max);
 	pool->nr_handles = 1;
 	mutex_init(&pool->lock, RANK_ARENA, "pool");
 	leases_init(&pool->leases);
@@ -311,10 +327,10 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 			      request->creator->uid, limit);
 	pool = kmem_cache_zalloc(pool_cache, GFP_KERNEL);
 	if (pool) {
-		fill_pool(pool, request);
 		mutex_lock(&pools_lock);
 		pool->id = next_id++;
 		mutex_unlock(&pools_lock);
+		fill_pool(pool, request);
 		r = make_movable(pool);
 	}
 	if (!pool || r) {
@@ -383,13 +399,21 @@ void pool_del_region(struct pool *pool)
 	mutex_unlock(&pools_lock);
 }
 
+uint64_t pool_limit(const struct pool *pool, enum memcg_limit which)
+{
+	uint64_t frames = memcg_limit(&pool->memcg, which);
+
+	return frames == MEMCG_NO_LIMIT ? UINT64_MAX : frames << PAGE_SHIFT;
+}
+
 int pool_charge(struct pool *pool, uint64_t bytes)
 {
 	uint64_t now = atomic_load(&pool->committed);
+	uint64_t max = pool_limit(pool, MEMCG_MAX);
 	uint64_t want;
 
 	do {
-		if (__builtin_add_overflow(now, bytes, &want) || (pool->max && want > pool->max)) {
+		if (__builtin_add_overflow(now, bytes, &want) || want > max) {
 			atomic_fetch_add(&pool->nr_refused, 1);
 			return -ENOMEM;
 		}

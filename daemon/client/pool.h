@@ -9,6 +9,7 @@
  *                 private one takes nothing beyond its session.
  *             P3  a name means at most one live pool.
  *             P4  units and caches go when the last handle closes, also if regions keep the pool.
+ *             P5  memcg is charged for its regions' resident and locked frames and for its arena.
  * Locking     pools_lock for the list and names; pool->lock (RANK_ARENA) for its regions and the
  *             making of the arena; committed is atomic.
  * Not here    Permission to use it (access.h), page runs (verbs_pages.c).
@@ -25,6 +26,7 @@
 #include "client/pool_caches.h"
 #include "client/verbs.h"
 #include "mm/balance/alloc.h"
+#include "mm/map/memcg.h"
 
 /* c: fixed   p: pools_lock   l: lock   a: atomic */
 struct pool {
@@ -36,7 +38,7 @@ struct pool {
 	uint32_t mode;                 /* (c) */
 	bool is_private;               /* (c) */
 	struct node_policy nodes;      /* (c) */
-	uint64_t max;                  /* (c) bytes; 0: no limit */
+	struct memcg memcg;            /* what its frames are charged to, with the limits */
 	_Atomic uint32_t nr_handles; /* (p) changes; readable any time */
 	uint32_t nr_regions; /* (p) live, also those being freed; and pins */
 	struct mutex lock;
@@ -79,6 +81,8 @@ void pool_close(struct pool *pool);
 void pool_add_region(struct pool *pool);
 void pool_del_region(struct pool *pool);
 
+/* Bytes; UINT64_MAX: no limit. */
+uint64_t pool_limit(const struct pool *pool, enum memcg_limit which);
 /* Commit within the pool's limit: -ENOMEM. */
 int pool_charge(struct pool *pool, uint64_t bytes);
 void pool_uncharge(struct pool *pool, uint64_t bytes);

@@ -113,6 +113,7 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 		.owner = pr,
 		.owner_id = pr->id,
 		.movable = request->pool->movable,
+		.memcg = &request->pool->memcg,
 	};
 	int r = region_new(&want, &pr->region, &because);
 
@@ -139,7 +140,8 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 		return refuse(why, r,
 			      "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
 			      "asked for",
-			      request->pool->name, (unsigned long long)request->pool->max,
+			      request->pool->name,
+			      (unsigned long long)pool_limit(request->pool, MEMCG_MAX),
 			      (unsigned long long)atomic_load(&request->pool->committed),
 			      (unsigned long long)args->length);
 	}

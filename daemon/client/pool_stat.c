@@ -22,13 +22,21 @@ void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 	};
 }
 
+/* As it was given: 0 is no limit. */
+static uint64_t pool_limit_shown(const struct pool *pool, enum memcg_limit which)
+{
+	uint64_t bytes = pool_limit(pool, which);
+
+	return bytes == UINT64_MAX ? 0 : bytes;
+}
+
 void pool_stat_take(struct pool *pool, struct pool_stat *out)
 {
 	struct pool_region *pr;
 
 	*out = (struct pool_stat){
 		.committed = atomic_load(&pool->committed),
-		.max = pool->max,
+		.max = pool_limit_shown(pool, MEMCG_MAX),
 		.sessions = pool->nr_handles,
 		.refused = atomic_load(&pool->nr_refused),
 		.leased = leases_bytes(&pool->leases),

@@ -170,7 +170,7 @@ static void add_pool(struct pool *pool, void *arg)
 	if (g->pool[0] != '\0' && (pool->is_private || strcmp(pool->name, g->pool) != 0))
 		return;
 	g->found = true;
-	g->max = pool->max >> PAGE_SHIFT;
+	g->max = memcg_limit(&pool->memcg, MEMCG_MAX);
 	g->committed = atomic_load(&pool->committed) >> PAGE_SHIFT;
 	mutex_lock(&pool->lock);
 	for (int node = 0; node < nr_nodes; node++)
@@ -222,7 +222,7 @@ static void narrow(struct gather *g)
 	struct text_memory *m = &g->s->memory;
 
 	g->s->of_pool = true;
-	if (g->max) {
+	if (g->max && g->max != MEMCG_NO_LIMIT) {
 		m->total = g->max;
 		m->commit_limit = g->max;
 	}

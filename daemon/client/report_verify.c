@@ -21,14 +21,18 @@ static void verify_pool(struct pool *pool, void *arg)
 {
 	struct validation *v = arg;
 	struct pool_region *pr;
+	uint64_t counted[NR_MEMCG_KINDS] = { 0 };
 	uint64_t bytes;
 
 	mutex_lock(&pool->lock);
 	bytes = pool_arena_bytes(pool);
+	counted[MEMCG_ARENA] = bytes >> PAGE_SHIFT;
 	list_for_each_entry(pr, &pool->regions, link) {
 		bytes += pr->bytes;
 		region_validate(pr->region, v);
+		region_count_charge(pr->region, counted);
 	}
+	memcg_validate(&pool->memcg, counted, v);
 	validation_compare(v, bytes, atomic_load(&pool->committed), "pool %s: committed bytes",
 			   pool->name);
 	leases_validate(pool, v);

@@ -120,3 +120,13 @@ void region_validate(struct region *region, struct validation *v)
 				   (uint64_t)atomic_load(&region->quota[node]),
 				   "region %s: quota on node %d", name, node);
 }
+
+void region_count_charge(struct region *region, uint64_t counted[NR_MEMCG_KINDS])
+{
+	uint64_t frames = region_frames_per_page(region);
+	struct census c;
+
+	take_census(region, &c);
+	counted[MEMCG_REGION] += c.resident * frames;
+	counted[MEMCG_LOCKED] += c.locked * frames;
+}

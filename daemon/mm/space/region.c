@@ -280,6 +280,7 @@ int region_new(const struct region_request *request, struct region **out,
 	region->released = request->released;
 	region->owner = request->owner;
 	region->movable = request->movable;
+	region->memcg = request->memcg ? request->memcg : memcg_root();
 	snprintf(region->name, sizeof(region->name), "%s", request->name);
 	atomic_store(&region->refs, 1);
 	list_init(&region->windows);
@@ -317,6 +318,10 @@ static void put_frames_back(struct region *region)
 		if (committed > (uint64_t)quota)
 			region_count_frames(region, node, quota - (int64_t)committed);
 	}
+	memcg_uncharge(region->memcg, MEMCG_LOCKED,
+		       atomic_load(&region->nr_locked) * region_frames_per_page(region));
+	memcg_uncharge(region->memcg, MEMCG_REGION,
+		       atomic_load(&region->nr_resident) * region_frames_per_page(region));
 }
 
 /* Closing the file is what frees the memory, when no client maps it any more; a client that kept

@@ -10,6 +10,7 @@
  *                 nr_locked = with LOCKED set.
  *             R3  the memfd has a page exactly where the word is PRESENT, or BUSY for a while;
  *                 anything else was done by a client and is found by the audit.
+ *             R4  the memcg is charged for the frames of nr_resident and of nr_locked.
  * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
  * Not here    Names, permission and pools (client); which address a fault means (mm.h).
  */
@@ -22,6 +23,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/workqueue.h"
+#include "mm/map/memcg.h"
 #include "mm/map/pageword.h"
 #include "mm/phys/section.h"
 #include "mm/phys/stock.h"
@@ -43,6 +45,7 @@ struct region_request {
 	void *owner;
 	uint64_t owner_id;     /* for the section's record */
 	struct zone **movable; /* by node: whose frames they count as; may be NULL */
+	struct memcg *memcg;   /* whose charge its frames are; NULL: the root's */
 };
 
 /* c: fixed after creation   l: lock   a: atomic, W: changed with a word's BUSY held */
@@ -69,6 +72,7 @@ struct region {
 	struct list_head windows;      /* (l) struct window.region_link */
 	uint32_t nr_windows;           /* (l) */
 	struct zone **movable;         /* (c) by node; NULL: nobody counts */
+	struct memcg *memcg;           /* (c) R4 */
 	void (*released)(void *owner); /* (c) the memory is back; may be NULL */
 	void *owner;                   /* (c) */
 	struct work free_work;         /* after the last put */
@@ -148,5 +152,7 @@ void region_wake(struct region *region, struct page_range range);
  * punched, or negative errno. */
 int64_t region_audit(struct region *region);
 void region_validate(struct region *region, struct validation *v);
+/* Adds what its words say is charged to its memcg (R4). */
+void region_count_charge(struct region *region, uint64_t counted[NR_MEMCG_KINDS]);
 
 #endif

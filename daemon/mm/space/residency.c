@@ -5,7 +5,8 @@
  * Purpose     Populate runs, drop ranges, lock pages, poison one: each claims words with BUSY,
  *             does the file operation, moves the charge between quota and stock, and ends BUSY.
  * Invariants  N1  a claimed run is contiguous, in one state, and its claim ends in this file.
- *             N2  stock_take comes before the file grows, stock_put after it has shrunk.
+ *             N2  memcg_charge and stock_take come before the file grows, stock_put and
+ *                 memcg_uncharge after it has shrunk.
  * Crash       a word left BUSY keeps its old state; the file tells whether the frame is there.
  */
 #include <errno.h>
@@ -90,10 +91,15 @@ static bool end_run(struct region *region, struct page_range run, uint64_t value
 static int populate_part(struct region *region, struct page_range part, int node, enum purpose why)
 {
 	uint64_t frames = part.nr * region_frames_per_page(region);
-	int r = stock_take(node, region->kind, frames);
+	int r = memcg_charge(region->memcg, MEMCG_REGION, frames);
 
 	if (r)
 		return r;
+	r = stock_take(node, region->kind, frames);
+	if (r) {
+		memcg_uncharge(region->memcg, MEMCG_REGION, frames);
+		return r;
+	}
 	atomic_fetch_add(&region->nr_resident, part.nr);
 	r = populate_file(region, part, node, why);
 	if (!r)
@@ -103,6 +109,7 @@ static int populate_part(struct region *region, struct page_range part, int node
 		  part.nr << region->page_shift);
 	atomic_fetch_sub(&region->nr_resident, part.nr);
 	stock_put(node, region->kind, frames);
+	memcg_uncharge(region->memcg, MEMCG_REGION, frames);
 	return r;
 }
 
@@ -284,6 +291,7 @@ static void uncharge(struct region *region, uint64_t value, uint64_t nr)
 		return;
 	region_count_frames(region, node, -(int64_t)nr);
 	atomic_fetch_sub(&region->nr_resident, nr);
+	memcg_uncharge(region->memcg, MEMCG_REGION, nr * region_frames_per_page(region));
 	atomic_fetch_add(&region->quota[node], (int64_t)nr);
 }
 
@@ -330,6 +338,33 @@ int region_drop(struct region *region, struct page_range range)
 	return result;
 }
 
+static void count_locked(struct region *region, int64_t pages)
+{
+	uint64_t frames = region_frames_per_page(region);
+
+	atomic_fetch_add(&region->nr_locked, (uint64_t)pages);
+	if (pages < 0)
+		memcg_uncharge(region->memcg, MEMCG_LOCKED, (uint64_t)-pages * frames);
+}
+
+/* Locks one page that may be present. -EAGAIN: it isn't, or is busy; -ENOMEM: the pool's limit. */
+static int lock_page(struct region *region, uint64_t page)
+{
+	uint64_t frames = region_frames_per_page(region);
+	uint64_t old;
+	int r = 0;
+
+	if (!word_try_busy(word_of(region, page), PAGE_PRESENT, &old))
+		return -EAGAIN;
+	if (!(old & WORD_LOCKED))
+		r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
+	if (!r && !(old & WORD_LOCKED))
+		count_locked(region, 1);
+	if (word_end_busy(word_of(region, page), r ? old : old | WORD_LOCKED))
+		region_wake(region, (struct page_range){ page, 1 });
+	return r;
+}
+
 int region_lock_pages(struct region *region, struct page_range range)
 {
 	uint64_t at = range.first;
@@ -338,20 +373,17 @@ int region_lock_pages(struct region *region, struct page_range range)
 	/* In parts, and not for ever: others may drop pages as fast as they are made. */
 	for (unsigned int tries = 0; at < end; tries++) {
 		struct page_range part = { at, min_t(uint64_t, end - at, LOCK_PAGES) };
-		uint64_t old;
 		int r = tries < LOCK_TRIES ? region_populate(region, part) : -EBUSY;
 
-		if (r)
-			return r;
-		for (; at < part.first + part.nr; at++) {
-			if (!word_try_busy(word_of(region, at), PAGE_PRESENT, &old))
-				break;
-			if (!(old & WORD_LOCKED))
-				atomic_fetch_add(&region->nr_locked, 1);
-			if (word_end_busy(word_of(region, at), old | WORD_LOCKED))
-				region_wake(region, (struct page_range){ at, 1 });
-			tries = 0;
+		while (!r && at < part.first + part.nr) {
+			r = lock_page(region, at);
+			if (!r) {
+				at++;
+				tries = 0;
+			}
 		}
+		if (r && r != -EAGAIN)
+			return r;
 	}
 	return 0;
 }
@@ -370,7 +402,7 @@ void region_unlock_pages(struct region *region, struct page_range range)
 			seen = word_load(word);
 		}
 		if (old & WORD_LOCKED)
-			atomic_fetch_sub(&region->nr_locked, 1);
+			count_locked(region, -1);
 		if (word_end_busy(word, old & ~(uint64_t)WORD_LOCKED))
 			region_wake(region, (struct page_range){ at, 1 });
 	}
@@ -379,9 +411,9 @@ void region_unlock_pages(struct region *region, struct page_range range)
 void region_poison_busy(struct region *region, uint64_t page, uint64_t old, const char *cause)
 {
 	os->punch(region->section->fd, page << region->page_shift, region_page_bytes(region));
-	uncharge(region, old, 1);
 	if (old & WORD_LOCKED)
-		atomic_fetch_sub(&region->nr_locked, 1);
+		count_locked(region, -1);
+	uncharge(region, old, 1);
 	atomic_fetch_add(&region->nr_poisoned, 1);
 	atomic_store(&region->poison_cause, cause);
 	log_emit_limited(LOG_WARNING, "page_poisoned", "region %s, offset %#llx: %s",

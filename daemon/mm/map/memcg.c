@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memcg - charging by compare-and-swap, protection, and the list of all
+ *
+ * Locking     table.lock (RANK_TABLE) for the list and walkers; charging takes no lock.
+ */
+#include "mm/map/memcg.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "os/os.h"
+
+enum { SCAN_SHARE_MIN = 32 };
+
+/* l: lock   c: fixed after init */
+static struct {
+	struct mutex lock;
+	pthread_cond_t unused;
+	struct list_head all; /* (l) in the order of their making */
+	struct memcg root;     /* (c) itself; its counters as any */
+} table;
+static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+
+static void fill(struct memcg *m, uint64_t id)
+{
+	*m = (struct memcg){ .id = id };
+	for (int i = MEMCG_HIGH; i < NR_MEMCG_LIMITS; i++)
+		atomic_store(&m->limit[i], MEMCG_NO_LIMIT);
+	psi_init(&m->psi, os->now_ns());
+}
+
+static void init_table(void)
+{
+	mutex_init(&table.lock, RANK_TABLE, "memcgs");
+	pthread_cond_init(&table.unused, NULL);
+	list_init(&table.all);
+	fill(&table.root, 0);
+	list_add_tail(&table.root.link, &table.all);
+}
+
+struct memcg *memcg_root(void)
+{
+	pthread_once(&table_once, init_table);
+	return &table.root;
+}
+
+void memcg_init(struct memcg *m, uint64_t id)
+{
+	pthread_once(&table_once, init_table);
+	fill(m, id);
+	mutex_lock(&table.lock);
+	list_add_tail(&m->link, &table.all);
+	mutex_unlock(&table.lock);
+}
+
+void memcg_fini(struct memcg *m)
+{
+	mutex_lock(&table.lock);
+	while (m->refs)
+		mutex_wait(&table.lock, &table.unused);
+	list_del(&m->link);
+	mutex_unlock(&table.lock);
+	CHECK(!atomic_load(&m->usage) && !atomic_load(&m->pinned));
+	for (int i = 0; i < NR_MEMCG_KINDS; i++)
+		CHECK(!atomic_load(&m->count[i]));
+	psi_fini(&m->psi);
+}
+
+/* ---- charging ---- */
+
+static bool in_usage(enum memcg_kind kind)
+{
+	return kind == MEMCG_REGION || kind == MEMCG_ARENA;
+}
+
+static bool in_pinned(enum memcg_kind kind)
+{
+	return kind == MEMCG_LOCKED || kind == MEMCG_ARENA;
+}
+
+static bool add_within(_Atomic uint64_t *counter, uint64_t frames, const _Atomic uint64_t *limit)
+{
+	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+	uint64_t most;
+
+	do {
+		most = atomic_load_explicit(limit, memory_order_relaxed);
+		if (now > most || frames > most - now)
+			return false;
+	} while (!atomic_compare_exchange_weak(counter, &now, now + frames));
+	return true;
+}
+
+static void take_away(_Atomic uint64_t *counter, uint64_t frames)
+{
+	CHECK(atomic_fetch_sub(counter, frames) >= frames);
+}
+
+static void note_peak(struct memcg *m)
+{
+	uint64_t usage = memcg_usage(m);
+	uint64_t peak = atomic_load_explicit(&m->peak, memory_order_relaxed);
+
+	while (usage > peak && !atomic_compare_exchange_weak_explicit(&m->peak, &peak, usage,
+								      memory_order_relaxed,
+								      memory_order_relaxed))
+		;
+}
+
+static int charge_swap(struct memcg *m, uint64_t frames)
+{
+	if (add_within(&m->count[MEMCG_SWAP], frames, &m->limit[MEMCG_SWAP_MAX]))
+		return 0;
+	memcg_event(m, MEMCG_EVENT_SWAP_MAX);
+	return -ENOSPC;
+}
+
+int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
+{
+	const _Atomic uint64_t *max = &m->limit[MEMCG_MAX];
+
+	if (kind == MEMCG_SWAP)
+		return charge_swap(m, frames);
+	if (in_usage(kind) && !add_within(&m->usage, frames, max)) {
+		memcg_event(m, MEMCG_EVENT_MAX);
+		return -ENOMEM;
+	}
+	if (in_pinned(kind) && !add_within(&m->pinned, frames, max)) {
+		if (in_usage(kind))
+			take_away(&m->usage, frames);
+		memcg_event(m, MEMCG_EVENT_MAX);
+		return -ENOMEM;
+	}
+	atomic_fetch_add(&m->count[kind], frames);
+	if (in_usage(kind))
+		note_peak(m);
+	return 0;
+}
+
+void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
+{
+	take_away(&m->count[kind], frames);
+	if (in_pinned(kind))
+		take_away(&m->pinned, frames);
+	if (in_usage(kind))
+		take_away(&m->usage, frames);
+}
+
+/* ---- limits ---- */
+
+void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames)
+{
+	if (which == MEMCG_MIN || which == MEMCG_LOW)
+		frames = frames == MEMCG_NO_LIMIT ? 0 : frames;
+	atomic_store(&m->limit[which], min_t(uint64_t, frames, MEMCG_NO_LIMIT));
+}
+
+uint64_t memcg_excess(const struct memcg *m)
+{
+	uint64_t usage = memcg_usage(m);
+	uint64_t high = memcg_limit(m, MEMCG_HIGH);
+
+	return usage > high ? usage - high : 0;
+}
+
+uint64_t memcg_margin(const struct memcg *m)
+{
+	uint64_t usage = memcg_usage(m);
+	uint64_t max = memcg_limit(m, MEMCG_MAX);
+
+	return usage < max ? max - usage : 0;
+}
+
+uint64_t memcg_scan_share(const struct memcg *m, uint64_t size, bool low_too)
+{
+	uint64_t usage = memcg_usage(m);
+	uint64_t protected = memcg_limit(m, MEMCG_MIN);
+	uint64_t share;
+
+	if (!low_too)
+		protected = max_t(uint64_t, protected, memcg_limit(m, MEMCG_LOW));
+	if (!protected)
+		return size;
+	if (usage <= protected)
+		return 0;
+	share = (uint64_t)((unsigned __int128)size * (usage - protected) / usage);
+	return min_t(uint64_t, size, max_t(uint64_t, share, SCAN_SHARE_MIN));
+}
+
+/* ---- stalls ---- */
+
+void memstall_enter(struct memcg *m, struct psi *session)
+{
+	uint64_t now = os->now_ns();
+
+	psi_enter(&m->psi, now);
+	if (session)
+		psi_enter(session, now);
+}
+
+void memstall_leave(struct memcg *m, struct psi *session)
+{
+	uint64_t now = os->now_ns();
+
+	psi_leave(&m->psi, now);
+	if (session)
+		psi_leave(session, now);
+}
+
+/* ---- the list ---- */
+
+static void put_locked(struct memcg *m)
+{
+	if (m && --m->refs == 0)
+		pthread_cond_broadcast(&table.unused);
+}
+
+struct memcg *memcg_walk_next(struct memcg *previous)
+{
+	struct list_head *at;
+	struct memcg *found = NULL;
+
+	pthread_once(&table_once, init_table);
+	mutex_lock(&table.lock);
+	at = previous ? previous->link.next : table.all.next;
+	if (at != &table.all) {
+		found = list_entry(at, struct memcg, link);
+		found->refs++;
+	}
+	put_locked(previous);
+	mutex_unlock(&table.lock);
+	return found;
+}
+
+void memcg_walk_end(struct memcg *m)
+{
+	mutex_lock(&table.lock);
+	put_locked(m);
+	mutex_unlock(&table.lock);
+}
+
+static const char *const kind_names[NR_MEMCG_KINDS] = {
+	[MEMCG_REGION] = "frames of regions",
+	[MEMCG_ARENA] = "frames of the arena",
+	[MEMCG_LOCKED] = "locked frames",
+	[MEMCG_SWAP] = "swap slots",
+};
+
+void memcg_validate(const struct memcg *m, const uint64_t counted[NR_MEMCG_KINDS],
+		    struct validation *v)
+{
+	for (int i = 0; i < NR_MEMCG_KINDS; i++)
+		validation_compare(v, counted[i], atomic_load(&m->count[i]), "pool %llu: %s",
+				   (unsigned long long)m->id, kind_names[i]);
+	validation_compare(v, counted[MEMCG_REGION] + counted[MEMCG_ARENA],
+			   atomic_load(&m->usage), "pool %llu: usage", (unsigned long long)m->id);
+	validation_compare(v, counted[MEMCG_LOCKED] + counted[MEMCG_ARENA],
+			   atomic_load(&m->pinned), "pool %llu: pinned frames",
+			   (unsigned long long)m->id);
+}

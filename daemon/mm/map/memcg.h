@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memcg - what a pool's memory is charged to: usage, limits, protection, stalls
+ *
+ * Purpose     Exact counters of the frames a pool has, by kind, checked against limits that may
+ *             change at any moment; what reclaim asks about a pool; one list of them all.
+ * Invariants  C1  usage = REGION + ARENA, pinned = ARENA + LOCKED, when nobody charges just now;
+ *                 while somebody does, never less than what exists.
+ *             C2  a frame (a slot) is charged before it appears and uncharged after it's gone.
+ *             C3  a charge that would exceed a limit fails and changes nothing. A limit that is
+ *                 lowered below what is charged stops growth; it takes nothing away by itself.
+ *             C4  a memcg ends with nothing charged, and not while somebody walks past it.
+ * Locking     none to charge (compare-and-swap on usage, pinned, SWAP); a table mutex for the list.
+ * Not here    Names, owners and commit (client/pool.h); reclaim (balance).
+ *
+ * All figures are in frames of 4 KiB.
+ */
+#ifndef MMB_MAP_MEMCG_H
+#define MMB_MAP_MEMCG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/types.h"
+#include "mm/map/psi.h"
+
+enum memcg_kind {
+	MEMCG_REGION, /* resident frames of regions */
+	MEMCG_ARENA,  /* present frames of the arena */
+	MEMCG_LOCKED, /* of REGION, those that are locked */
+	MEMCG_SWAP,   /* swap slots that words of its regions name */
+	NR_MEMCG_KINDS
+};
+
+enum memcg_limit {
+	MEMCG_MIN,      /* never reclaimed below this for others */
+	MEMCG_LOW,      /* not while others have more than theirs */
+	MEMCG_HIGH,     /* above it, reclaim and delays */
+	MEMCG_MAX,      /* usage never exceeds it */
+	MEMCG_SWAP_MAX, /* nor SWAP this */
+	NR_MEMCG_LIMITS
+};
+
+enum memcg_event {
+	MEMCG_EVENT_LOW,  /* reclaimed although below low */
+	MEMCG_EVENT_HIGH, /* delayed, or reclaimed because of high */
+	MEMCG_EVENT_MAX,  /* a charge met max */
+	MEMCG_EVENT_OOM,  /* and reclaim didn't help */
+	MEMCG_EVENT_OOM_KILL,
+	MEMCG_EVENT_SWAP_MAX, /* a slot was refused by swap_max */
+	NR_MEMCG_EVENTS
+};
+
+#define MEMCG_NO_LIMIT (UINT64_MAX >> PAGE_SHIFT)
+
+/* a: atomic   t: the table's mutex   c: fixed after init */
+struct memcg {
+	_Atomic uint64_t usage, pinned;           /* (a) C1 */
+	_Atomic uint64_t count[NR_MEMCG_KINDS];   /* (a) */
+	_Atomic uint64_t limit[NR_MEMCG_LIMITS];  /* (a) */
+	_Atomic uint64_t events[NR_MEMCG_EVENTS]; /* (a) since it was made */
+	_Atomic uint64_t peak;                    /* (a) highest usage */
+	struct psi       psi;                     /* its own lock */
+	uint64_t         id;                      /* (c) of the pool; 0: the root */
+	struct list_head link;                    /* (t) */
+	uint32_t         refs;                    /* (t) walkers; memcg_fini() waits for them */
+};
+
+/* Without limits; on the list from now on. */
+void memcg_init(struct memcg *m, uint64_t id);
+void memcg_fini(struct memcg *m);
+/* Of regions that belong to no pool; without limits. */
+struct memcg *memcg_root(void);
+
+/* 0, or -ENOMEM (max), for SWAP -ENOSPC (swap_max). */
+int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
+void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
+
+static inline uint64_t memcg_read(const struct memcg *m, enum memcg_kind kind)
+{
+	return atomic_load_explicit(&m->count[kind], memory_order_relaxed);
+}
+
+static inline uint64_t memcg_usage(const struct memcg *m)
+{
+	return atomic_load_explicit(&m->usage, memory_order_relaxed);
+}
+
+static inline uint64_t memcg_limit(const struct memcg *m, enum memcg_limit which)
+{
+	return atomic_load_explicit(&m->limit[which], memory_order_relaxed);
+}
+
+/* MEMCG_NO_LIMIT: none; of min and low that is 0. What is charged already stays (C3). */
+void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames);
+/* Frames above high, and frames that may still be charged below max. */
+uint64_t memcg_excess(const struct memcg *m);
+uint64_t memcg_margin(const struct memcg *m);
+/* Of a list with `size` frames, how many may be looked at for others' sake: all of it without
+ * protection, none while usage is within min (and low, unless low_too). In between in proportion to
+ * what is above the protection, but a batch of 32 at least. */
+uint64_t memcg_scan_share(const struct memcg *m, uint64_t size, bool low_too);
+
+static inline void memcg_event(struct memcg *m, enum memcg_event event)
+{
+	atomic_fetch_add_explicit(&m->events[event], 1, memory_order_relaxed);
+}
+
+/* A thread that wants memory of the pool begins to wait, and goes on. session: its mm's, or NULL
+ * if it isn't known. */
+void memstall_enter(struct memcg *m, struct psi *session);
+void memstall_leave(struct memcg *m, struct psi *session);
+
+/* Walks all, the root first: NULL starts, NULL ends. The one returned can't end before the next
+ * call, or memcg_walk_end() to leave early. */
+struct memcg *memcg_walk_next(struct memcg *previous);
+void memcg_walk_end(struct memcg *m);
+
+/* What a walk over the pool's words and zones has found, by kind, against the counters. */
+void memcg_validate(const struct memcg *m, const uint64_t counted[NR_MEMCG_KINDS],
+		    struct validation *v);
+
+#endif
