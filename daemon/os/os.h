@@ -82,6 +82,11 @@ struct os_ops {
 	int (*uffd_wake)(int uffd, uint64_t address, uint64_t length);
 	/* Poisons absent pages; -EOPNOTSUPP before Linux 6.6. */
 	int (*uffd_poison)(int uffd, uint64_t address, uint64_t length);
+	/* The same, but a write to them is an event. -EOPNOTSUPP before Linux 6.6. */
+	struct os_range_result (*uffd_continue_protected)(int uffd, uint64_t address,
+							  uint64_t length);
+	/* A write to the range is an event from now on. Entries that aren't there stay so. */
+	int (*uffd_protect)(int uffd, uint64_t address, uint64_t length);
 	int (*uffd_unprotect)(int uffd, uint64_t address, uint64_t length);
 
 	/* Up to `most` events, at most OS_UFFD_EVENTS; 0 if none waits, negative errno. Descriptors

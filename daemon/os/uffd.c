@@ -34,6 +34,16 @@ static int fill_continue(int uffd, uint64_t address, uint64_t length, int64_t *p
 	return error;
 }
 
+static int fill_protected(int uffd, uint64_t address, uint64_t length, int64_t *progress)
+{
+	struct uffdio_continue arg = { .range = { address, length },
+				       .mode = UFFDIO_CONTINUE_MODE_WP };
+	int                    error = ioctl(uffd, UFFDIO_CONTINUE, &arg) ? -errno : 0;
+
+	*progress = arg.mapped;
+	return error;
+}
+
 static int fill_poison(int uffd, uint64_t address, uint64_t length, int64_t *progress)
 {
 	struct uffdio_poison arg = { .range = { address, length } };
@@ -126,28 +136,57 @@ static void probe_kernel(void)
 	atomic_compare_exchange_strong(&features_in_use, &nobody, &kernel);
 }
 
-int linux_uffd_poison(int uffd, uint64_t address, uint64_t length)
+static const struct uffd_features *features(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	int                   error = INJECT(UFFD_POISON);
+
+	if (!atomic_load(&features_in_use))
+		pthread_once(&once, probe_kernel);
+	return atomic_load(&features_in_use);
+}
+
+int linux_uffd_poison(int uffd, uint64_t address, uint64_t length)
+{
+	int error = INJECT(UFFD_POISON);
 
 	if (error)
 		return error;
-	if (!atomic_load(&features_in_use))
-		pthread_once(&once, probe_kernel);
-	if (!atomic_load(&features_in_use)->poison)
-		return -EOPNOTSUPP;
-	return fill_range(uffd, address, length, fill_poison).error;
+	return features()->poison ? fill_range(uffd, address, length, fill_poison).error
+				  : -EOPNOTSUPP;
+}
+
+struct os_range_result linux_uffd_continue_protected(int uffd, uint64_t address, uint64_t length)
+{
+	int error = INJECT(UFFD_CONTINUE);
+
+	if (!error && !features()->continue_wp)
+		error = -EOPNOTSUPP;
+	if (error)
+		return (struct os_range_result){ .error = error };
+	return fill_range(uffd, address, length, fill_protected);
+}
+
+static int write_protect(int uffd, uint64_t address, uint64_t length, uint64_t mode)
+{
+	struct uffdio_writeprotect arg = { .range = { address, length }, .mode = mode };
+	unsigned int               retries = 0;
+
+	while (ioctl(uffd, UFFDIO_WRITEPROTECT, &arg))
+		if (errno != EAGAIN || ++retries > BUSY_MAP_RETRIES)
+			return -errno;
+	return 0;
+}
+
+int linux_uffd_protect(int uffd, uint64_t address, uint64_t length)
+{
+	int error = INJECT(UFFD_PROTECT);
+
+	return error ? error : write_protect(uffd, address, length, UFFDIO_WRITEPROTECT_MODE_WP);
 }
 
 int linux_uffd_unprotect(int uffd, uint64_t address, uint64_t length)
 {
-	struct uffdio_writeprotect arg = { .range = { address, length } };
-	unsigned int               retries = 0;
-	int                        error = INJECT(UFFD_UNPROTECT);
+	int error = INJECT(UFFD_UNPROTECT);
 
-	while (!error && ioctl(uffd, UFFDIO_WRITEPROTECT, &arg))
-		if (errno != EAGAIN || ++retries > BUSY_MAP_RETRIES)
-			error = -errno;
-	return error;
+	return error ? error : write_protect(uffd, address, length, 0);
 }

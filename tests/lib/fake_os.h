@@ -11,8 +11,8 @@
  *             must be a multiple. populate fails with -ENOSPC (hugetlb) or -ENOMEM beyond the
  *             limits set for the node, all or nothing.
  *             A fake userfaultfd is a number; windows say what it shows at which addresses. It
- *             keeps one bit a page: mapped. continue, punch, poison and zap change the bits as the
- *             kernel would.
+ *             keeps bits a page: mapped, protected, poisoned. continue, protect, punch, poison and
+ *             zap change them as the kernel would.
  * Threads     every entry is serialised by one lock; the clock is atomic.
  */
 #ifndef MMB_TESTS_LIB_FAKE_OS_H
@@ -53,7 +53,7 @@ void fake_os_count(struct fake_os_counts *out);
 struct fake_os_calls {
 	uint64_t memfd_new, punch, map, unmap;
 	uint64_t populate, populate_huge, populate_mapped, populate_cleared;
-	uint64_t uffd_continue, uffd_wake, uffd_poison, uffd_unprotect, uffd_read;
+	uint64_t uffd_continue, uffd_wake, uffd_poison, uffd_protect, uffd_unprotect, uffd_read;
 };
 void fake_os_calls(struct fake_os_calls *out);
 
@@ -85,6 +85,8 @@ void fake_uffd_set_error(int uffd, int error);
 /* What a client's MADV_DONTNEED does to entries. */
 void fake_uffd_zap(int uffd, uint64_t address, uint64_t length);
 bool fake_uffd_mapped(int uffd, uint64_t address);
+/* Mapped, and a write would be an event. */
+bool fake_uffd_protected(int uffd, uint64_t address);
 bool fake_uffd_poisoned(int uffd, uint64_t address);
 /* Number of wakes (explicit or by continue and poison) that covered the address. */
 uint64_t fake_uffd_wakes(int uffd, uint64_t address);

@@ -16,7 +16,7 @@
 #include "lib/fake_os_internal.h"
 
 struct page_state {
-	bool     mapped, poisoned;
+	bool     mapped, protected, poisoned;
 	uint32_t nr_wakes;
 };
 
@@ -85,6 +85,12 @@ static void window_free(struct window *w)
 
 /* ---- hooks of fake_os.c ---- */
 
+static void forget_entry(struct page_state *p)
+{
+	p->mapped = false;
+	p->protected = false;
+}
+
 void fake_uffd_forget_pages(const struct fake_file *file, uint64_t offset, uint64_t length)
 {
 	struct client *c;
@@ -97,7 +103,7 @@ void fake_uffd_forget_pages(const struct fake_file *file, uint64_t offset, uint6
 
 			/* A poison mark isn't the page's, and outlives it. */
 			for (; w->file == file && low < high; low += file->page)
-				w->pages[(low - w->offset) / file->page].mapped = false;
+				forget_entry(&w->pages[(low - w->offset) / file->page]);
 		}
 	}
 }
@@ -159,7 +165,8 @@ static int serve(struct client *c, uint64_t address, uint64_t length)
 	return length && is_aligned(address | length, PAGE_SIZE) ? 0 : -EINVAL;
 }
 
-static int continue_page(struct client *c, uint64_t address, uint64_t left, uint64_t *step)
+static int continue_page(struct client *c, uint64_t address, uint64_t left, bool protected,
+			 uint64_t *step)
 {
 	struct window     *w = window_at(c, address);
 	struct page_state *p;
@@ -174,12 +181,14 @@ static int continue_page(struct client *c, uint64_t address, uint64_t left, uint
 		if (!fake_page_present(w->file, w->offset + (address - w->address)))
 			return -EFAULT;
 		p->mapped = true;
+		p->protected = protected;
 	}
 	p->nr_wakes++;
 	return 0;
 }
 
-struct os_range_result fake_uffd_continue(int uffd, uint64_t address, uint64_t length)
+static struct os_range_result continue_range(int uffd, uint64_t address, uint64_t length,
+					     bool protected)
 {
 	struct os_range_result result = { .error = INJECT(UFFD_CONTINUE) };
 	struct client         *c;
@@ -192,12 +201,23 @@ struct os_range_result fake_uffd_continue(int uffd, uint64_t address, uint64_t l
 	c = client_of(uffd);
 	result.error = serve(c, address, length);
 	while (!result.error && result.done < length) {
-		result.error = continue_page(c, address + result.done, length - result.done, &step);
+		result.error = continue_page(c, address + result.done, length - result.done,
+					     protected, &step);
 		if (!result.error)
 			result.done += step;
 	}
 	pthread_mutex_unlock(&fake_lock);
 	return result;
+}
+
+struct os_range_result fake_uffd_continue(int uffd, uint64_t address, uint64_t length)
+{
+	return continue_range(uffd, address, length, false);
+}
+
+struct os_range_result fake_uffd_continue_protected(int uffd, uint64_t address, uint64_t length)
+{
+	return continue_range(uffd, address, length, true);
 }
 
 int fake_uffd_wake(int uffd, uint64_t address, uint64_t length)
@@ -246,6 +266,35 @@ int fake_uffd_poison(int uffd, uint64_t address, uint64_t length)
 	return error;
 }
 
+/* Entries that aren't there stay so; the kernel remembers them as protected until they are made. */
+static int set_protected(int uffd, uint64_t address, uint64_t length, bool protected)
+{
+	int error = serve(client_of(uffd), address, length);
+
+	for (uint64_t at = address; !error && at < address + length; at += PAGE_SIZE) {
+		struct page_state *p = state_at(client_of(uffd), at);
+
+		if (!p)
+			return -ENOENT;
+		p->protected = p->mapped && protected;
+		p->nr_wakes += !protected;
+	}
+	return error;
+}
+
+int fake_uffd_protect(int uffd, uint64_t address, uint64_t length)
+{
+	int error = INJECT(UFFD_PROTECT);
+
+	if (error)
+		return error;
+	pthread_mutex_lock(&fake_lock);
+	fake_calls.uffd_protect++;
+	error = set_protected(uffd, address, length, true);
+	pthread_mutex_unlock(&fake_lock);
+	return error;
+}
+
 int fake_uffd_unprotect(int uffd, uint64_t address, uint64_t length)
 {
 	int error = INJECT(UFFD_UNPROTECT);
@@ -254,7 +303,7 @@ int fake_uffd_unprotect(int uffd, uint64_t address, uint64_t length)
 		return error;
 	pthread_mutex_lock(&fake_lock);
 	fake_calls.uffd_unprotect++;
-	error = serve(client_of(uffd), address, length);
+	error = set_protected(uffd, address, length, false);
 	pthread_mutex_unlock(&fake_lock);
 	return error;
 }
@@ -351,7 +400,7 @@ void fake_uffd_zap(int uffd, uint64_t address, uint64_t length)
 		struct page_state *p = state_at(must_find(uffd), at);
 
 		if (p)
-			p->mapped = p->poisoned = false;
+			p->mapped = p->protected = p->poisoned = false;
 	}
 	pthread_mutex_unlock(&fake_lock);
 }
@@ -372,6 +421,11 @@ static struct page_state snapshot(int uffd, uint64_t address)
 bool fake_uffd_mapped(int uffd, uint64_t address)
 {
 	return snapshot(uffd, address).mapped;
+}
+
+bool fake_uffd_protected(int uffd, uint64_t address)
+{
+	return snapshot(uffd, address).protected;
 }
 
 bool fake_uffd_poisoned(int uffd, uint64_t address)

@@ -241,7 +241,8 @@ static void every_entry_can_fail(void)
 	static const enum inject_point points[] = {
 		INJECT_MEMFD_NEW, INJECT_REOPEN, INJECT_POPULATE, INJECT_PUNCH, INJECT_ALLOCATED,
 		INJECT_NEXT_PRESENT, INJECT_RESERVE, INJECT_MAP, INJECT_UNMAP, INJECT_LOCK,
-		INJECT_UFFD_CONTINUE, INJECT_UFFD_WAKE, INJECT_UFFD_POISON, INJECT_UFFD_UNPROTECT,
+		INJECT_UFFD_CONTINUE, INJECT_UFFD_WAKE, INJECT_UFFD_POISON,
+		INJECT_UFFD_PROTECT, INJECT_UFFD_UNPROTECT,
 	};
 	void *out;
 	int   seen = 0;
@@ -261,6 +262,7 @@ static void every_entry_can_fail(void)
 		seen += os->uffd_continue(-1, 0, PAGE_SIZE).error == -EIO;
 		seen += os->uffd_wake(-1, 0, PAGE_SIZE) == -EIO;
 		seen += os->uffd_poison(-1, 0, PAGE_SIZE) == -EIO;
+		seen += os->uffd_protect(-1, 0, PAGE_SIZE) == -EIO;
 		seen += os->uffd_unprotect(-1, 0, PAGE_SIZE) == -EIO;
 		EXPECT_EQ(seen, (int)i + 1);
 	}

@@ -22,10 +22,47 @@ static void node_is_kept_in_present(void)
 	}
 }
 
+static void fields_of_states_dont_touch_each_other(void)
+{
+	uint64_t word_now = word_swapped(0xdeadbee1, 0xface);
+
+	EXPECT_EQ(word_state(word_now), PAGE_SWAPPED);
+	EXPECT_EQ(word_high(word_now), 0xdeadbee1);
+	EXPECT_EQ(word_shadow(word_now), 0xface);
+	EXPECT_EQ(word_now & 0xfff8, 0);
+	word_now = word_same_filled(UINT32_MAX, 1);
+	EXPECT_EQ(word_state(word_now), PAGE_SAME_FILLED);
+	EXPECT_EQ(word_high(word_now), UINT32_MAX);
+	EXPECT_EQ(word_shadow(word_now), 1);
+	word_now = word_with_high(word_present(255) | WORD_CLEAN | WORD_LOCKED, 5);
+	for (unsigned int age = 0; age < 8; age++) {
+		word_now = word_with_age(word_now, age);
+		EXPECT_EQ(word_age(word_now), age);
+		EXPECT_EQ(word_node(word_now), 255);
+		EXPECT_EQ(word_high(word_now), 5);
+		EXPECT_EQ(word_now & (WORD_CLEAN | WORD_LOCKED | WORD_ACTIVE),
+			  WORD_CLEAN | WORD_LOCKED);
+	}
+	EXPECT_EQ(word_high(word_with_high(word_now, 0)), 0);
+}
+
+static void replacing_needs_the_very_same_word(void)
+{
+	uint64_t seen = word_present(0);
+
+	atomic_store(&word, word_present(0) | WORD_ACTIVE);
+	EXPECT(!word_replace(&word, &seen, PAGE_NONE));
+	EXPECT_EQ(seen, word_present(0) | WORD_ACTIVE);
+	EXPECT(word_replace(&word, &seen, seen | WORD_BUSY));
+	EXPECT_EQ(word_load(&word), word_present(0) | WORD_ACTIVE | WORD_BUSY);
+	atomic_store(&word, PAGE_NONE);
+}
+
 static void busy_lies_over_the_old_state(void)
 {
 	const uint64_t values[] = { PAGE_NONE, PAGE_POISONED, word_present(7),
-				    word_present(3) | WORD_LOCKED };
+				    word_present(3) | WORD_LOCKED,
+				    word_swapped(9, 9), word_same_filled(0, 0) };
 	uint64_t old;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(values); i++) {
@@ -102,6 +139,9 @@ static void one_thread_at_a_time_is_busy(void)
 
 static const struct test_case cases[] = {
 	{ "a present word says whose stock its frames came from (W3)", node_is_kept_in_present },
+	{ "slot, value, shadow, age and node have bits of their own",
+	  fields_of_states_dont_touch_each_other },
+	{ "a word is replaced only while it is what was seen", replacing_needs_the_very_same_word },
 	{ "BUSY and WAITERS lie over the old state (W1)", busy_lies_over_the_old_state },
 	{ "a page becomes busy once, and only in the state wanted",
 	  busy_is_had_once_and_in_the_state_wanted },

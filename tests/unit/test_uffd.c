@@ -185,17 +185,59 @@ static void old_kernel_has_no_poison(void)
 
 static void unprotect_lets_writers_go(void)
 {
-	struct uffdio_writeprotect protect = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	struct os_uffd_event       events[OS_UFFD_EVENTS];
 
 	open_window();
 	EXPECT_EQ(os->populate(file, 0, WINDOW, OS_NODE_ANY), 0);
 	EXPECT_EQ(os->uffd_continue(uffd, page(0), WINDOW).error, 0);
-	protect.range = (struct uffdio_range){ page(0), WINDOW };
-	EXPECT_EQ(ioctl(uffd, UFFDIO_WRITEPROTECT, &protect), 0);
+	EXPECT_EQ(os->uffd_protect(uffd, page(0), WINDOW), 0);
 	EXPECT_EQ(os->uffd_unprotect(uffd, page(0), WINDOW), 0);
 	window[0] = 'x';
 	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), 0);
+	close_window();
+}
+
+static void *write_first_byte(void *unused)
+{
+	window[0] = 'y';
+	return unused;
+}
+
+/* Reads the one event that a write to page 0 is, and lets the writer go. */
+static void expect_write_event(void)
+{
+	struct os_uffd_event events[OS_UFFD_EVENTS];
+	pthread_t            writer;
+	int                  nr;
+
+	EXPECT_EQ(pthread_create(&writer, NULL, write_first_byte, NULL), 0);
+	do
+		nr = os->uffd_read(uffd, events, OS_UFFD_EVENTS);
+	while (!nr);
+	EXPECT_EQ(nr, 1);
+	EXPECT(events[0].flags & OS_FAULT_WP);
+	EXPECT_EQ(window[0], 'x');
+	EXPECT_EQ(os->uffd_unprotect(uffd, page(0), PAGE_SIZE), 0);
+	pthread_join(writer, NULL);
+	EXPECT_EQ(window[0], 'y');
+}
+
+static void writing_what_is_protected_is_an_event(void)
+{
+	struct os_range_result r;
+
+	open_window();
+	EXPECT_EQ(os->populate(file, 0, WINDOW, OS_NODE_ANY), 0);
+	EXPECT_EQ(os->uffd_continue(uffd, page(0), WINDOW).error, 0);
+	window[0] = 'x';
+	EXPECT_EQ(os->uffd_protect(uffd, page(0), WINDOW), 0);
+	expect_write_event();
+	window[0] = 'x';
+	EXPECT_EQ(madvise(window, PAGE_SIZE, MADV_DONTNEED), 0);
+	r = os->uffd_continue_protected(uffd, page(0), PAGE_SIZE);
+	EXPECT_EQ(r.error, kernel.continue_wp ? 0 : -EOPNOTSUPP);
+	if (!r.error)
+		expect_write_event();
 	close_window();
 }
 
@@ -288,6 +330,8 @@ static const struct test_case cases[] = {
 	{ "an older kernel, played by hiding the feature, doesn't poison",
 	  old_kernel_has_no_poison },
 	{ "unprotecting lets writers go on", unprotect_lets_writers_go },
+	{ "writing a protected page is an event, and reading it isn't",
+	  writing_what_is_protected_is_an_event },
 	{ "an unmapped window gives an error, waking it none", errors_are_told },
 	{ "continue steps by 2 MiB over hugetlb", hugetlb_steps },
 	{ "features are probed, and can be hidden to play an older kernel", probe_and_hide },

@@ -4,9 +4,17 @@
  *
  * Purpose     State, node and flags of a page, changed only by compare-and-swap. The word is the
  *             commit point of every operation; counters can be rebuilt from it.
+ * Layout      0-2 state, 3 BUSY, 4 WAITERS, 5 LOCKED, 6 SHARED, 7 REFERENCED, 8-15 node (PRESENT),
+ *             16-31 PRESENT: what reclaim knows of the page, SWAPPED and SAME_FILLED: the shadow,
+ *             32-63 PRESENT: slot of a copy that is valid or 0, SWAPPED: slot,
+ *             SAME_FILLED: the 32 bits that the page repeats.
  * Invariants  W1  BUSY and WAITERS lie over the old state, so that a crash never loses it.
  *             W2  whoever sets BUSY clears it, and wakes the page's windows if WAITERS was set.
  *             W3  the node field is valid in PRESENT, and says whose stock the frames came from.
+ *             W4  a PRESENT page with a slot is CLEAN: the copy in the slot is what the page
+ *                 holds, because nobody can write it without an event that clears both.
+ *             W5  a SHARED page is write-protected wherever it is mapped, and may be shown by other
+ *                 regions of its family.
  * Locking     none; BUSY is the page's lock and is only ever tried.
  * Not here    Frames (homes are linear: page i is frame i of the section), charging (space).
  */
@@ -23,6 +31,9 @@ enum page_state {
 	PAGE_NONE = 0,     /* never touched or dropped: reads zero */
 	PAGE_PRESENT = 1,  /* resident in its home */
 	PAGE_POISONED = 2, /* contents are lost: SIGBUS for all users */
+	PAGE_SAME_FILLED = 3, /* one 32-bit value over and over: needs neither frame nor slot */
+	PAGE_SWAPPED = 4,  /* in the slot that the word names */
+	PAGE_INHERIT = 5,  /* of a clone: still what the ancestor has */
 };
 
 enum {
@@ -30,8 +41,19 @@ enum {
 	WORD_BUSY = 1 << 3,
 	WORD_WAITERS = 1 << 4,
 	WORD_LOCKED = 1 << 5,
+	WORD_SHARED = 1 << 6,
+	WORD_REFERENCED = 1 << 7,
 	WORD_NODE_SHIFT = 8,
 	WORD_NODE_MASK = 0xff << WORD_NODE_SHIFT,
+	/* PRESENT */
+	WORD_ACTIVE = 1 << 18,   /* came back soon after it was evicted, or was referenced */
+	WORD_CLEAN = 1 << 19,    /* write-protected in every mapper: written out, or being so */
+	WORD_LAZYFREE = 1 << 20, /* as CLEAN, and may be dropped: its contents are not wanted */
+	WORD_AGE_SHIFT = 22,     /* the generation of its lruvec in which it was touched last */
+	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
+	/* SWAPPED, SAME_FILLED */
+	WORD_SHADOW_SHIFT = 16,
+	WORD_HIGH_SHIFT = 32,
 };
 
 static_assert(MAX_NUMNODES <= 256, "the node field has 8 bits");
@@ -51,6 +73,43 @@ static inline uint64_t word_present(int node)
 	return PAGE_PRESENT | (uint64_t)node << WORD_NODE_SHIFT;
 }
 
+/* The slot of PRESENT and SWAPPED, the value of SAME_FILLED. */
+static inline uint32_t word_high(uint64_t word)
+{
+	return (uint32_t)(word >> WORD_HIGH_SHIFT);
+}
+
+static inline uint64_t word_with_high(uint64_t word, uint32_t high)
+{
+	return (word & UINT32_MAX) | (uint64_t)high << WORD_HIGH_SHIFT;
+}
+
+static inline uint16_t word_shadow(uint64_t word)
+{
+	return (uint16_t)(word >> WORD_SHADOW_SHIFT);
+}
+
+static inline uint64_t word_swapped(uint32_t slot, uint16_t shadow)
+{
+	return word_with_high(PAGE_SWAPPED | (uint64_t)shadow << WORD_SHADOW_SHIFT, slot);
+}
+
+static inline uint64_t word_same_filled(uint32_t value, uint16_t shadow)
+{
+	return word_with_high(PAGE_SAME_FILLED | (uint64_t)shadow << WORD_SHADOW_SHIFT, value);
+}
+
+static inline unsigned int word_age(uint64_t word)
+{
+	return (unsigned int)((word & WORD_AGE_MASK) >> WORD_AGE_SHIFT);
+}
+
+static inline uint64_t word_with_age(uint64_t word, unsigned int age)
+{
+	return (word & ~(uint64_t)WORD_AGE_MASK) |
+	       ((uint64_t)age << WORD_AGE_SHIFT & WORD_AGE_MASK);
+}
+
 static inline uint64_t word_load(const _Atomic uint64_t *word)
 {
 	return atomic_load_explicit(word, memory_order_acquire);
@@ -58,6 +117,12 @@ static inline uint64_t word_load(const _Atomic uint64_t *word)
 
 /* Sets BUSY if the page is idle and in `state`; *old gets the word as it was. */
 bool word_try_busy(_Atomic uint64_t *word, enum page_state state, uint64_t *old);
+/* From exactly `*seen` to `value`; on failure *seen is what the word is now. */
+static inline bool word_replace(_Atomic uint64_t *word, uint64_t *seen, uint64_t value)
+{
+	return atomic_compare_exchange_strong_explicit(word, seen, value, memory_order_seq_cst,
+						       memory_order_acquire);
+}
 /* Ends BUSY with a new state, node and LOCKED flag; returns whether somebody waits. */
 bool word_end_busy(_Atomic uint64_t *word, uint64_t value);
 /* Asks to be woken when BUSY ends. False: it ended meanwhile, look again. */

@@ -402,7 +402,10 @@ void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
 	}
 }
 
-void region_wake(struct region *region, struct page_range range)
+void region_for_each_mapping(struct region *region, struct page_range range,
+			     void (*fn)(struct mm *mm, uint64_t address, uint64_t length,
+					void *arg),
+			     void *arg)
 {
 	unsigned int shift = region->page_shift;
 	struct window *w;
@@ -414,8 +417,18 @@ void region_wake(struct region *region, struct page_range range)
 		uint64_t high = min_t(uint64_t, range.first + range.nr, w->page + pages);
 
 		if (low < high)
-			os->uffd_wake(w->mm->uffd, w->range.start + ((low - w->page) << shift),
-				      (high - low) << shift);
+			fn(w->mm, w->range.start + ((low - w->page) << shift),
+			   (high - low) << shift, arg);
 	}
 	mutex_unlock(&region->lock);
+}
+
+static void wake_mapping(struct mm *mm, uint64_t address, uint64_t length, void *unused)
+{
+	os->uffd_wake(mm->uffd, address, length);
+}
+
+void region_wake(struct region *region, struct page_range range)
+{
+	region_for_each_mapping(region, range, wake_mapping, NULL);
 }
