@@ -27,6 +27,8 @@ enum lock_rank {
 	RANK_MAP,    /* a session's address map */
 	RANK_TABLE,  /* look-up tables that allocate */
 	RANK_CONNECTION, /* what a client has not read yet */
+	RANK_SWAP_AREAS, /* which swap areas there are */
+	RANK_SWAP,   /* an area's slots */
 	RANK_CACHES, /* the list of object caches */
 	RANK_SLAB_VISIT, /* who flushes the CPU slabs of a cache */
 	RANK_SLAB,  /* a node's lists of slabs */

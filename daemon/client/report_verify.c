@@ -11,6 +11,7 @@
 #include "client/gate.h"
 #include "client/report.h"
 #include "client/session.h"
+#include "mm/map/swap.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 
@@ -67,6 +68,7 @@ static void walk(struct validation *v)
 	pool_for_each(settle_pool, NULL);
 	gate_close();
 	meta_validate(v);
+	swap_validate(v);
 	section_validate(v);
 	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))
 		if (zone->type == ZONE_NORMAL)

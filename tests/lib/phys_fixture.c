@@ -9,6 +9,7 @@
 #include "base/inject.h"
 #include "lib/fake_os.h"
 #include "lib/test.h"
+#include "mm/map/swap.h"
 #include "mm/obj/own.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/guard.h"
@@ -116,6 +117,7 @@ void phys_start(const struct phys_setup *setup)
 	EXPECT_EQ(guard_init(), 0);
 	EXPECT_EQ(meta_init(&meta), 0);
 	section_init();
+	swap_init();
 	fake_os_count(&before);
 	for (int node = 0; node < nr_nodes; node++) {
 		start_stock(node, STOCK_BASE, current.base_mib);
@@ -150,6 +152,7 @@ void phys_stop(void)
 		}
 	}
 	EXPECT_EQ(section_count(), 0);
+	swap_fini();
 	fake_os_count(&after);
 	EXPECT_EQ(after.present, before.present);
 	EXPECT_EQ(after.files, before.files);
@@ -207,6 +210,7 @@ void phys_expect_valid(void)
 	meta_validate(&v);
 	section_validate(&v);
 	stock_validate(&v);
+	swap_validate(&v);
 	slab_validate(&v);
 	fake_os_validate(&v);
 	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))

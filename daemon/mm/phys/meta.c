@@ -24,6 +24,8 @@ _Atomic uint64_t      *page_words;
 _Atomic uint32_t      *section_of;
 _Atomic uint8_t       *block_flags;
 struct section_record *section_records;
+struct slot_record    *slot_records;
+struct swap_cluster   *swap_clusters;
 struct meta_header    *meta_header;
 char                  *direct_map;
 uint64_t               meta_span_frames;
@@ -46,6 +48,17 @@ static struct mutex         meta_mutex;
 static struct meta_charger  charger;
 static bool                 has_charger;
 
+uint64_t meta_swap_slots(void)
+{
+	return meta_span_frames / META_SWAP_AREAS;
+}
+
+/* Whole pageblocks' worth of them, like all entries of sparse windows. */
+uint64_t meta_swap_clusters(void)
+{
+	return round_up(meta_swap_slots() >> PAGEBLOCK_ORDER, PAGEBLOCK_PAGES);
+}
+
 static void layout(uint64_t span)
 {
 	uint64_t offset = 0;
@@ -58,6 +71,11 @@ static void layout(uint64_t span)
 	windows[META_BLOCKS] = (struct window){ 1, span >> PAGEBLOCK_ORDER, 0, 0, NULL, 0 };
 	windows[META_VMEMMAP] = (struct window){ sizeof(struct page), span, 0, 0, NULL, 0 };
 	windows[META_WORDS] = (struct window){ sizeof(uint64_t), span, 0, 0, NULL, 0 };
+	windows[META_SLOTS] = (struct window){ SLOT_RECORD_BYTES,
+					       META_SWAP_AREAS * meta_swap_slots(), 0, 0, NULL, 0 };
+	windows[META_CLUSTERS] = (struct window){ SWAP_CLUSTER_BYTES,
+						  META_SWAP_AREAS * meta_swap_clusters(), 0, 0,
+						  NULL, 0 };
 	for (int i = 0; i < NR_META_WINDOWS; i++) {
 		windows[i].offset = offset;
 		windows[i].bytes = round_up(windows[i].entry_bytes * windows[i].nr,
@@ -69,7 +87,8 @@ static void layout(uint64_t span)
 
 static bool is_dense(enum meta_window window)
 {
-	return window != META_VMEMMAP && window != META_WORDS;
+	return window != META_VMEMMAP && window != META_WORDS && window != META_SLOTS &&
+	       window != META_CLUSTERS;
 }
 
 static int alloc_pieces(void)
@@ -110,6 +129,8 @@ static void set_pointers(void)
 	section_of = (_Atomic uint32_t *)(meta_map + windows[META_SECTION_OF].offset);
 	block_flags = (_Atomic uint8_t *)(meta_map + windows[META_BLOCKS].offset);
 	vmemmap = (struct page *)(meta_map + windows[META_VMEMMAP].offset);
+	slot_records = (struct slot_record *)(meta_map + windows[META_SLOTS].offset);
+	swap_clusters = (struct swap_cluster *)(meta_map + windows[META_CLUSTERS].offset);
 	page_words = (_Atomic uint64_t *)(meta_map + windows[META_WORDS].offset);
 }
 

@@ -3,15 +3,15 @@
  * meta - the metadata memfd and its windows
  *
  * Purpose     One sparse memfd holds all state about memory that must outlive the daemon: the
- *             state header, the section records, section_of, pageblock flags, struct pages and
- *             page words. Each is an array ("window") over the whole pfn space, mapped at a fixed
- *             base, of which only the used parts are populated.
+ *             state header, the section records, section_of, pageblock flags, struct pages, page
+ *             words and swap slots. Each is an array ("window") over the whole pfn space, or over
+ *             all swap areas, mapped at a fixed base, of which only the used parts are populated.
  * Invariants  T1  an entry is read or written only while it is populated: a bare touch of a hole
  *                 would conjure memory that nobody has accounted for.
  *             T2  meta_bytes() is what the file holds: the sum over windows of populated bytes.
- *             T3  vmemmap and page words are populated by whole pageblocks (32 and 4 KiB), so
- *                 that no two owners share a 4 KiB piece. Pieces of the dense windows are shared
- *                 and counted: the last release punches.
+ *             T3  vmemmap, page words and the tables of swap areas are populated by whole pages of
+ *                 entries, so that no two owners share a 4 KiB piece. Pieces of the dense
+ *                 windows are shared and counted: the last release punches.
  *             T4  from meta_set_charger() on, every populated byte is charged before it appears
  *                 and uncharged after it is gone.
  * Locking     meta mutex (leaf) for the counts of shared pieces; the caller owns the entries.
@@ -28,6 +28,8 @@
 
 struct page;
 struct section_record;
+struct slot_record;
+struct swap_cluster;
 
 enum meta_window {
 	META_HEADER,     /* one struct meta_header */
@@ -36,13 +38,16 @@ enum meta_window {
 	META_BLOCKS,     /* _Atomic uint8_t block flags by pageblock (page.h) */
 	META_VMEMMAP,    /* struct page by pfn */
 	META_WORDS,      /* _Atomic uint64_t by pfn */
+	META_SLOTS,      /* struct slot_record by swap area and index */
+	META_CLUSTERS,   /* struct swap_cluster by swap area and index; derived */
 	NR_META_WINDOWS
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 1, NR_SECTIONS_MAX = 65536 };
+enum { META_VERSION = 2, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+       SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
 #define META_SPAN_FRAMES (1ull << 32)     /* 16 TiB of broker physical memory */
-#define META_BASE 0x101000000000ull /* 288 GiB of windows; ASan keeps off from 0x10007fff8000 up */
+#define META_BASE 0x101000000000ull /* 337 GiB of windows; ASan keeps off from 0x10007fff8000 up */
 #define DIRECT_MAP_BASE 0x108000000000ull
 
 /* Authoritative. What a restarted daemon checks before it believes the rest of the file. */
@@ -68,6 +73,8 @@ extern _Atomic uint64_t       *page_words;     /* (c) */
 extern _Atomic uint32_t       *section_of;     /* (c) read it through pfn_to_section() */
 extern _Atomic uint8_t        *block_flags;    /* (c) */
 extern struct section_record  *section_records; /* (c) */
+extern struct slot_record     *slot_records;   /* (c) map/swap.h */
+extern struct swap_cluster    *swap_clusters;  /* (c) map/swap.h */
 extern struct meta_header     *meta_header;    /* (c) */
 extern char                   *direct_map;     /* (c) */
 extern uint64_t                meta_span_frames; /* (c) */
@@ -77,6 +84,10 @@ int meta_init(const struct meta_request *request);
 /* Unmaps everything; all sections are gone. For tests and a clean exit. */
 void meta_fini(void);
 int meta_fd(void);
+
+/* Entries of each of META_SWAP_AREAS areas in the windows SLOTS and CLUSTERS. */
+uint64_t meta_swap_slots(void);
+uint64_t meta_swap_clusters(void);
 
 /* Makes entries [first, first + nr) of a window usable and zero where they were absent. 0,
  * -ENOMEM (no commit left, or the host has none). All or nothing. */

@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swap - areas, clusters, and the search for adjoining free slots
+ *
+ * Purpose     See swap.h. Each cluster that nobody owns is on one list of its area: of the empty
+ *             ones, or of those about as full (class 0: half free .. class 3: nearly full).
+ * Invariants  W5  a cluster on no list is owned or has no free slot.
+ *             W6  a cursor owns at most one cluster; owned ones are on area->owned.
+ * Locking     area->lock; areas are static, so that a number whose area goes stays lockable.
+ */
+#include "mm/map/swap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/inject.h"
+
+enum { EMPTY_SHARE = 8 }; /* of all clusters: below, cursors take others first */
+
+/* c: fixed from add to remove   l: lock   a: atomic */
+struct swap_area {
+	struct mutex     lock;
+	bool             exists;    /* (l) */
+	_Atomic bool     accepting; /* (a) changes under lock */
+	uint32_t         serial;    /* (l) grows when an area of this number goes */
+	uint32_t         number;    /* (c) */
+	int16_t          priority;  /* (c) */
+	uint64_t         nr_slots;  /* (c) */
+	uint64_t         nr_clusters;            /* (c) */
+	uint64_t         nr_empty;               /* (l) on the list */
+	_Atomic uint64_t nr_used, nr_bad;        /* (a) change under lock */
+	struct list_head empty, owned;           /* (l) of clusters */
+	struct list_head partial[SWAP_CLASSES];  /* (l) */
+};
+
+static struct swap_area areas[SWAP_AREAS_MAX];
+static struct mutex     order_lock; /* outside the areas' */
+static uint32_t         order[SWAP_AREAS_MAX]; /* order_lock: numbers, first to be filled first */
+static uint32_t         nr_order;              /* order_lock */
+
+static const uint16_t class_free[SWAP_CLASSES] = { CLUSTER_SLOTS / 2, CLUSTER_SLOTS / 8,
+						   CLUSTER_SLOTS / 64, 1 };
+
+/* ---- tables ---- */
+
+uint64_t swap_slots_max(void)
+{
+	return meta_swap_slots();
+}
+
+static struct swap_cluster *cluster_at(const struct swap_area *area, uint64_t i)
+{
+	return &swap_clusters[area->number * meta_swap_clusters() + i];
+}
+
+static uint64_t index_of(const struct swap_area *area, const struct swap_cluster *cluster)
+{
+	return (uint64_t)(cluster - cluster_at(area, 0));
+}
+
+struct slot_record *swap_record(uint32_t slot)
+{
+	return &slot_records[slot_area(slot) * meta_swap_slots() + slot_index(slot)];
+}
+
+static uint64_t table_slots(const struct swap_area *area)
+{
+	return round_up(area->nr_slots, 2 * CLUSTER_SLOTS);
+}
+
+static uint64_t table_clusters(const struct swap_area *area)
+{
+	return round_up(area->nr_clusters, PAGEBLOCK_PAGES);
+}
+
+static int populate_tables(const struct swap_area *area)
+{
+	uint64_t first = area->number * meta_swap_slots();
+	int      r = meta_populate(META_SLOTS, first, table_slots(area));
+
+	if (r)
+		return r;
+	r = meta_populate(META_CLUSTERS, area->number * meta_swap_clusters(),
+			  table_clusters(area));
+	if (r)
+		meta_release(META_SLOTS, first, table_slots(area));
+	return r;
+}
+
+static void release_tables(const struct swap_area *area)
+{
+	meta_release(META_SLOTS, area->number * meta_swap_slots(), table_slots(area));
+	meta_release(META_CLUSTERS, area->number * meta_swap_clusters(), table_clusters(area));
+}
+
+/* ---- lists of clusters ---- */
+
+static uint32_t nr_free(const struct swap_cluster *cluster)
+{
+	return CLUSTER_SLOTS - cluster->nr_taken;
+}
+
+static struct list_head *list_for(struct swap_area *area, const struct swap_cluster *cluster)
+{
+	if (cluster->owned)
+		return &area->owned;
+	if (!cluster->nr_taken)
+		return &area->empty;
+	for (int i = 0; i < SWAP_CLASSES; i++)
+		if (nr_free(cluster) >= class_free[i])
+			return &area->partial[i];
+	return NULL;
+}
+
+/* `was` is its list before the change. Order on a list is by age, so that little moves. */
+static void relist(struct swap_area *area, struct swap_cluster *cluster, struct list_head *was)
+{
+	struct list_head *list = list_for(area, cluster);
+
+	if (list == was)
+		return;
+	if (was) {
+		list_del(&cluster->link);
+		area->nr_empty -= was == &area->empty;
+	}
+	if (list) {
+		list_add_tail(&cluster->link, list);
+		area->nr_empty += list == &area->empty;
+	}
+}
+
+static void set_owned(struct swap_area *area, struct swap_cluster *cluster, bool owned)
+{
+	struct list_head *was = list_for(area, cluster);
+
+	cluster->owned = owned;
+	relist(area, cluster, was);
+}
+
+static bool is_taken(const struct swap_cluster *cluster, uint32_t at)
+{
+	return cluster->taken[at / 64] >> at % 64 & 1;
+}
+
+static void set_taken(struct swap_cluster *cluster, uint32_t at, bool taken)
+{
+	uint64_t bit = 1ull << at % 64;
+
+	DCHECK(is_taken(cluster, at) != taken);
+	if (taken)
+		cluster->taken[at / 64] |= bit;
+	else
+		cluster->taken[at / 64] &= ~bit;
+	cluster->nr_taken = (uint16_t)(cluster->nr_taken + (taken ? 1 : -1));
+}
+
+/* First slot from `at` on whose bit is `taken`; CLUSTER_SLOTS: none. */
+static uint32_t next_slot(const struct swap_cluster *cluster, uint32_t at, bool taken)
+{
+	while (at < CLUSTER_SLOTS) {
+		uint64_t word = taken ? cluster->taken[at / 64] : ~cluster->taken[at / 64];
+
+		word &= ~0ull << at % 64;
+		if (word)
+			return (uint32_t)(at / 64 * 64 + (uint32_t)__builtin_ctzll(word));
+		at = at / 64 * 64 + 64;
+	}
+	return CLUSTER_SLOTS;
+}
+
+/* The first free run of `nr`, or else the longest one. */
+static uint32_t find_run(const struct swap_cluster *cluster, uint32_t nr, uint32_t *got)
+{
+	uint32_t best = CLUSTER_SLOTS;
+
+	*got = 0;
+	for (uint32_t at = next_slot(cluster, 0, false); at < CLUSTER_SLOTS && *got < nr;) {
+		uint32_t end = next_slot(cluster, at, true);
+
+		if (end - at > *got) {
+			best = at;
+			*got = min_t(uint32_t, end - at, nr);
+		}
+		at = next_slot(cluster, end, false);
+	}
+	return best;
+}
+
+/* ---- taking and giving ---- */
+
+static uint32_t take_run(struct swap_area *area, struct swap_cluster *cluster, uint32_t at,
+			 uint32_t nr)
+{
+	struct list_head *was = list_for(area, cluster);
+	uint32_t          slot = slot_make(area->number,
+				  (uint32_t)index_of(area, cluster) * CLUSTER_SLOTS + at);
+
+	for (uint32_t i = 0; i < nr; i++) {
+		set_taken(cluster, at + i, true);
+		atomic_store_explicit(&swap_record(slot + i)->count, 1, memory_order_relaxed);
+	}
+	cluster->nr_used = (uint16_t)(cluster->nr_used + nr);
+	relist(area, cluster, was);
+	atomic_fetch_add(&area->nr_used, nr);
+	return slot;
+}
+
+static uint32_t take_hint(uint32_t hint, uint32_t nr, uint32_t *got)
+{
+	struct swap_area *area = &areas[slot_area(hint)];
+	uint32_t          at = slot_index(hint) % CLUSTER_SLOTS;
+	uint32_t          slot = SLOT_NONE;
+
+	mutex_lock(&area->lock);
+	if (area->exists && area->accepting && slot_index(hint) < area->nr_slots) {
+		struct swap_cluster *cluster =
+			cluster_at(area, slot_index(hint) / CLUSTER_SLOTS);
+
+		*got = min_t(uint32_t, nr, next_slot(cluster, at, true) - at);
+		if (*got)
+			slot = take_run(area, cluster, at, *got);
+	}
+	mutex_unlock(&area->lock);
+	return slot;
+}
+
+static struct swap_cluster *cursor_cluster(struct swap_area *area, struct swap_cursor *cursor)
+{
+	if (!cursor->holds || cursor->area != area->number || cursor->serial != area->serial)
+		return NULL;
+	return cluster_at(area, cursor->cluster);
+}
+
+static void drop_cursor(struct swap_area *area, struct swap_cursor *cursor)
+{
+	struct swap_cluster *cluster = cursor_cluster(area, cursor);
+
+	if (cluster)
+		set_owned(area, cluster, false);
+	cursor->holds = false;
+}
+
+static struct swap_cluster *first_partial(struct swap_area *area)
+{
+	for (int i = 0; i < SWAP_CLASSES; i++)
+		if (!list_empty(&area->partial[i]))
+			return list_first_entry(&area->partial[i], struct swap_cluster, link);
+	return NULL;
+}
+
+/* The next cluster to walk through. Few empty ones are kept for huge pages. */
+static struct swap_cluster *next_cluster(struct swap_area *area)
+{
+	struct swap_cluster *partial = first_partial(area);
+
+	if (area->nr_empty && (!partial || area->nr_empty > area->nr_clusters / EMPTY_SHARE))
+		return list_first_entry(&area->empty, struct swap_cluster, link);
+	return partial;
+}
+
+/* What is free in clusters that other cursors hold: better than nothing. */
+static struct swap_cluster *owned_with_room(struct swap_area *area)
+{
+	struct swap_cluster *cluster;
+
+	list_for_each_entry(cluster, &area->owned, link)
+		if (nr_free(cluster))
+			return cluster;
+	return NULL;
+}
+
+static struct swap_cluster *advance(struct swap_area *area, struct swap_cursor *cursor)
+{
+	struct swap_cluster *cluster = cursor_cluster(area, cursor);
+
+	if (cluster && nr_free(cluster))
+		return cluster;
+	cluster = next_cluster(area);
+	if (!cluster)
+		return owned_with_room(area);
+	drop_cursor(area, cursor);
+	set_owned(area, cluster, true);
+	*cursor = (struct swap_cursor){
+		.area = area->number,
+		.cluster = (uint32_t)index_of(area, cluster),
+		.serial = area->serial,
+		.holds = true,
+	};
+	return cluster;
+}
+
+static uint32_t copy_order(uint32_t copy[SWAP_AREAS_MAX])
+{
+	uint32_t nr;
+
+	mutex_lock(&order_lock);
+	nr = nr_order;
+	memcpy(copy, order, sizeof(order));
+	mutex_unlock(&order_lock);
+	return nr;
+}
+
+/* A cursor that goes on to another area lets go of what it had in the last one. */
+static void leave_other_area(struct swap_cursor *cursor, uint32_t number)
+{
+	if (cursor->holds && cursor->area != number)
+		swap_cursor_put(cursor);
+}
+
+uint32_t swap_alloc(struct swap_cursor *cursor, uint32_t nr, uint32_t hint, uint32_t *got)
+{
+	uint32_t in_order[SWAP_AREAS_MAX];
+	uint32_t nr_areas = copy_order(in_order);
+	uint32_t slot = SLOT_NONE;
+
+	*got = 0;
+	if (INJECT(SWAP_ALLOC))
+		return SLOT_NONE;
+	if (slot_index(hint))
+		slot = take_hint(hint, nr, got);
+	for (uint32_t i = 0; i < nr_areas && !slot; i++) {
+		struct swap_area    *area = &areas[in_order[i]];
+		struct swap_cluster *cluster = NULL;
+
+		if (!atomic_load(&area->accepting))
+			continue;
+		leave_other_area(cursor, in_order[i]);
+		mutex_lock(&area->lock);
+		if (area->exists && area->accepting)
+			cluster = advance(area, cursor);
+		if (cluster) {
+			uint32_t at = find_run(cluster, nr, got);
+
+			slot = take_run(area, cluster, at, *got);
+		}
+		mutex_unlock(&area->lock);
+	}
+	return slot;
+}
+
+static struct swap_cluster *empty_cluster(struct swap_area *area, struct swap_cursor *cursor)
+{
+	struct swap_cluster *mine;
+
+	if (area->nr_empty)
+		return list_first_entry(&area->empty, struct swap_cluster, link);
+	mine = cursor_cluster(area, cursor);
+	return mine && !mine->nr_taken ? mine : NULL;
+}
+
+uint32_t swap_alloc_huge(struct swap_cursor *cursor)
+{
+	uint32_t in_order[SWAP_AREAS_MAX];
+	uint32_t nr_areas = copy_order(in_order);
+	uint32_t slot = SLOT_NONE;
+
+	if (INJECT(SWAP_ALLOC))
+		return SLOT_NONE;
+	for (uint32_t i = 0; i < nr_areas && !slot; i++) {
+		struct swap_area    *area = &areas[in_order[i]];
+		struct swap_cluster *cluster = NULL;
+
+		mutex_lock(&area->lock);
+		if (area->exists && area->accepting)
+			cluster = empty_cluster(area, cursor);
+		if (cluster)
+			slot = take_run(area, cluster, 0, CLUSTER_SLOTS);
+		mutex_unlock(&area->lock);
+	}
+	return slot;
+}
+
+void swap_cursor_put(struct swap_cursor *cursor)
+{
+	struct swap_area *area = &areas[cursor->area];
+
+	if (!cursor->holds)
+		return;
+	mutex_lock(&area->lock);
+	drop_cursor(area, cursor);
+	mutex_unlock(&area->lock);
+}
+
+/* ---- counts ---- */
+
+static struct swap_area *lock_area_of(uint32_t slot, uint32_t nr)
+{
+	struct swap_area *area = &areas[slot_area(slot)];
+
+	mutex_lock(&area->lock);
+	CHECK(area->exists && slot_index(slot) && slot_index(slot) + nr <= area->nr_slots);
+	return area;
+}
+
+int swap_dup(uint32_t slot, uint32_t nr)
+{
+	struct swap_area *area = lock_area_of(slot, nr);
+	int               r = 0;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		CHECK(swap_record(slot + i)->count && swap_record(slot + i)->count != SLOT_BAD);
+		if (swap_record(slot + i)->count == SLOT_COUNT_MAX)
+			r = -EOVERFLOW;
+	}
+	for (uint32_t i = 0; i < nr && !r; i++)
+		swap_record(slot + i)->count++;
+	mutex_unlock(&area->lock);
+	return r;
+}
+
+/* Ends one word's naming of a slot. True if it was the last and the slot was retired. */
+static bool put_slot(struct swap_area *area, uint32_t slot, bool retire)
+{
+	struct swap_cluster *cluster = cluster_at(area, slot_index(slot) / CLUSTER_SLOTS);
+	struct slot_record  *record = swap_record(slot);
+	struct list_head    *was;
+
+	CHECK(record->count && record->count != SLOT_BAD);
+	if (--record->count)
+		return false;
+	was = list_for(area, cluster);
+	cluster->nr_used--;
+	atomic_fetch_sub(&area->nr_used, 1);
+	if (retire) {
+		record->count = SLOT_BAD;
+		atomic_fetch_add(&area->nr_bad, 1);
+	} else {
+		set_taken(cluster, slot_index(slot) % CLUSTER_SLOTS, false);
+	}
+	relist(area, cluster, was);
+	return retire;
+}
+
+static uint32_t put_slots(uint32_t slot, uint32_t nr, bool retire)
+{
+	struct swap_area *area = lock_area_of(slot, nr);
+	uint32_t          nr_retired = 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		nr_retired += put_slot(area, slot + i, retire);
+	mutex_unlock(&area->lock);
+	return nr_retired;
+}
+
+void swap_free(uint32_t slot, uint32_t nr)
+{
+	put_slots(slot, nr, false);
+}
+
+uint32_t swap_retire(uint32_t slot, uint32_t nr)
+{
+	return put_slots(slot, nr, true);
+}
+
+uint32_t swap_count(uint32_t slot)
+{
+	struct swap_area *area = &areas[slot_area(slot)];
+	uint32_t          count = 0;
+
+	mutex_lock(&area->lock);
+	if (area->exists && slot_index(slot) && slot_index(slot) < area->nr_slots)
+		count = swap_record(slot)->count;
+	mutex_unlock(&area->lock);
+	return count == SLOT_BAD ? 0 : count;
+}
+
+static int claim_one(struct swap_area *area, uint32_t slot)
+{
+	struct swap_cluster *cluster = cluster_at(area, slot_index(slot) / CLUSTER_SLOTS);
+	struct slot_record  *record = swap_record(slot);
+	struct list_head    *was = list_for(area, cluster);
+
+	if (record->count >= SLOT_COUNT_MAX)
+		return -EINVAL;
+	if (record->count++)
+		return 0;
+	set_taken(cluster, slot_index(slot) % CLUSTER_SLOTS, true);
+	cluster->nr_used++;
+	atomic_fetch_add(&area->nr_used, 1);
+	relist(area, cluster, was);
+	return 0;
+}
+
+int swap_claim(uint32_t slot, uint32_t nr)
+{
+	struct swap_area *area = &areas[slot_area(slot)];
+	int               r = -EINVAL;
+
+	mutex_lock(&area->lock);
+	if (area->exists && slot_index(slot) &&
+	    (uint64_t)slot_index(slot) + nr <= area->nr_slots) {
+		r = 0;
+		for (uint32_t i = 0; i < nr && !r; i++)
+			r = claim_one(area, slot + i);
+	}
+	mutex_unlock(&area->lock);
+	return r;
+}
+
+/* ---- areas ---- */
+
+void swap_init(void)
+{
+	mutex_init(&order_lock, RANK_SWAP_AREAS, "swap areas");
+	nr_order = 0;
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
+		areas[i] = (struct swap_area){ .number = i };
+		mutex_init(&areas[i].lock, RANK_SWAP, "swap slots");
+	}
+}
+
+void swap_fini(void)
+{
+	CHECK(!nr_order);
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++)
+		mutex_fini(&areas[i].lock);
+	mutex_fini(&order_lock);
+}
+
+static void order_insert_locked(const struct swap_area *area)
+{
+	uint32_t at = nr_order++;
+
+	for (; at; at--) {
+		const struct swap_area *before = &areas[order[at - 1]];
+
+		if (before->priority > area->priority ||
+		    (before->priority == area->priority && before->number < area->number))
+			break;
+		order[at] = order[at - 1];
+	}
+	order[at] = area->number;
+}
+
+/* The header, and what lies past the end in the last cluster, is nobody's. */
+static void init_clusters(struct swap_area *area)
+{
+	uint32_t end = (uint32_t)(area->nr_slots - (area->nr_clusters - 1) * CLUSTER_SLOTS);
+
+	for (uint64_t i = 0; i < area->nr_clusters; i++)
+		memset(cluster_at(area, i), 0, sizeof(struct swap_cluster));
+	set_taken(cluster_at(area, 0), 0, true);
+	for (uint32_t at = end; at < CLUSTER_SLOTS; at++)
+		set_taken(cluster_at(area, area->nr_clusters - 1), at, true);
+	for (uint64_t i = 0; i < area->nr_clusters; i++)
+		relist(area, cluster_at(area, i), NULL);
+}
+
+static void setup_area(struct swap_area *area, const struct swap_area_request *request)
+{
+	area->priority = request->priority;
+	area->nr_slots = request->nr_slots;
+	area->nr_clusters = (request->nr_slots + CLUSTER_SLOTS - 1) / CLUSTER_SLOTS;
+	area->accepting = false;
+	area->nr_empty = area->nr_used = area->nr_bad = 0;
+	list_init(&area->empty);
+	list_init(&area->owned);
+	for (int i = 0; i < SWAP_CLASSES; i++)
+		list_init(&area->partial[i]);
+}
+
+int swap_area_add(const struct swap_area_request *request, uint32_t *number)
+{
+	struct swap_area *area = NULL;
+	int               r;
+
+	if (request->nr_slots < 2 || request->nr_slots > swap_slots_max())
+		return -EINVAL;
+	mutex_lock(&order_lock);
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX && !area; i++)
+		area = areas[i].exists ? NULL : &areas[i];
+	if (!area) {
+		mutex_unlock(&order_lock);
+		return -ENOSPC;
+	}
+	setup_area(area, request);
+	r = populate_tables(area);
+	if (!r) {
+		mutex_lock(&area->lock);
+		init_clusters(area);
+		area->exists = true;
+		mutex_unlock(&area->lock);
+		order_insert_locked(area);
+		*number = area->number;
+	}
+	mutex_unlock(&order_lock);
+	return r;
+}
+
+void swap_area_remove(uint32_t number)
+{
+	struct swap_area *area = &areas[number];
+	uint32_t          at = 0;
+
+	mutex_lock(&order_lock);
+	mutex_lock(&area->lock);
+	CHECK(area->exists && !area->nr_used);
+	area->exists = area->accepting = false;
+	area->serial++;
+	mutex_unlock(&area->lock);
+	while (order[at] != number)
+		at++;
+	memmove(&order[at], &order[at + 1], (--nr_order - at) * sizeof(order[0]));
+	release_tables(area);
+	mutex_unlock(&order_lock);
+}
+
+void swap_area_accept(uint32_t number, bool accept)
+{
+	struct swap_area *area = &areas[number];
+
+	mutex_lock(&area->lock);
+	CHECK(area->exists);
+	area->accepting = accept;
+	mutex_unlock(&area->lock);
+}
+
+bool swap_area_stat(uint32_t number, struct swap_area_stat *out)
+{
+	struct swap_area *area;
+	bool              exists;
+
+	if (number >= SWAP_AREAS_MAX)
+		return false;
+	area = &areas[number];
+	mutex_lock(&area->lock);
+	exists = area->exists;
+	*out = (struct swap_area_stat){
+		.nr_slots = area->nr_slots,
+		.nr_used = area->nr_used,
+		.nr_bad = area->nr_bad,
+		.nr_empty = area->nr_empty,
+		.priority = area->priority,
+		.accepting = area->accepting,
+	};
+	mutex_unlock(&area->lock);
+	return exists;
+}
+
+static uint64_t usable(const struct swap_area *area)
+{
+	return atomic_load(&area->accepting) ? area->nr_slots - 1 - atomic_load(&area->nr_bad) : 0;
+}
+
+uint64_t swap_capacity(void)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++)
+		sum += usable(&areas[i]);
+	return sum;
+}
+
+uint64_t swap_free_slots(void)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
+		uint64_t has = usable(&areas[i]);
+
+		sum += has - min_t(uint64_t, has, atomic_load(&areas[i].nr_used));
+	}
+	return sum;
+}
+
+/* ---- validation ---- */
+
+struct tally {
+	uint64_t nr_used, nr_bad, nr_listed_empty;
+};
+
+static void validate_cluster(struct swap_area *area, uint64_t i, struct tally *tally,
+			     struct validation *v)
+{
+	const struct swap_cluster *cluster = cluster_at(area, i);
+	uint32_t                   nr_used = 0, nr_taken = 0;
+
+	for (uint32_t at = 0; at < CLUSTER_SLOTS; at++) {
+		uint64_t index = i * CLUSTER_SLOTS + at;
+		uint32_t count = 0;
+
+		if (index && index < area->nr_slots)
+			count = swap_record(slot_make(area->number, (uint32_t)index))->count;
+		nr_used += count && count != SLOT_BAD;
+		tally->nr_bad += count == SLOT_BAD;
+		nr_taken += is_taken(cluster, at);
+		if (is_taken(cluster, at) != (count || !index || index >= area->nr_slots))
+			validation_expect(v, 0, "swap area %u: slot %llu is free as its count says",
+					  area->number, (unsigned long long)index);
+	}
+	validation_compare(v, nr_used, cluster->nr_used, "swap area %u: used in cluster %llu",
+			   area->number, (unsigned long long)i);
+	validation_compare(v, nr_taken, cluster->nr_taken, "swap area %u: taken in cluster %llu",
+			   area->number, (unsigned long long)i);
+	tally->nr_used += nr_used;
+	tally->nr_listed_empty += !cluster->owned && !cluster->nr_taken;
+}
+
+static uint64_t validate_list(struct swap_area *area, struct list_head *list,
+			      struct validation *v)
+{
+	struct swap_cluster *cluster;
+	uint64_t             nr = 0;
+
+	list_for_each_entry(cluster, list, link) {
+		validation_expect(v, list_for(area, cluster) == list,
+				  "swap area %u: cluster %llu is on its list", area->number,
+				  (unsigned long long)index_of(area, cluster));
+		nr++;
+	}
+	return nr;
+}
+
+static void validate_area(struct swap_area *area, struct validation *v)
+{
+	struct tally tally = { 0 };
+	uint64_t     listed = 0, expected = 0;
+
+	for (uint64_t i = 0; i < area->nr_clusters; i++) {
+		validate_cluster(area, i, &tally, v);
+		expected += list_for(area, cluster_at(area, i)) != NULL;
+	}
+	listed += validate_list(area, &area->empty, v);
+	validation_compare(v, tally.nr_listed_empty, area->nr_empty,
+			   "swap area %u: empty clusters", area->number);
+	listed += validate_list(area, &area->owned, v);
+	for (int i = 0; i < SWAP_CLASSES; i++)
+		listed += validate_list(area, &area->partial[i], v);
+	validation_compare(v, expected, listed, "swap area %u: clusters on lists", area->number);
+	validation_compare(v, tally.nr_used, area->nr_used, "swap area %u: slots used",
+			   area->number);
+	validation_compare(v, tally.nr_bad, area->nr_bad, "swap area %u: slots retired",
+			   area->number);
+}
+
+void swap_validate(struct validation *v)
+{
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
+		mutex_lock(&areas[i].lock);
+		if (areas[i].exists)
+			validate_area(&areas[i], v);
+		mutex_unlock(&areas[i].lock);
+	}
+}
