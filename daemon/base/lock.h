@@ -23,8 +23,11 @@ enum lock_rank {
 	RANK_LEASES, /* a pool's units, members and caches */
 	RANK_POOL,   /* the table of zones */
 	RANK_EVENTS, /* the reading of a session's userfaultfd */
+	RANK_CHANGE, /* what changes a region as a whole: clones, drops, locks on ranges */
+	RANK_FAMILY, /* the regions cloned from each other */
 	RANK_REGION,
 	RANK_MAP,    /* a session's address map */
+	RANK_SYNC,   /* who waits for installations in clients to end */
 	RANK_TABLE,  /* look-up tables that allocate */
 	RANK_CONNECTION, /* what a client has not read yet */
 	RANK_SWAP_AREAS, /* which swap areas there are */

@@ -51,6 +51,8 @@ enum {
 	WORD_LAZYFREE = 1 << 20, /* as CLEAN, and may be dropped: its contents are not wanted */
 	WORD_AGE_SHIFT = 22,     /* the generation of its lruvec in which it was touched last */
 	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
+	/* any of these: mapped write-protected, everywhere */
+	WORD_PROTECTED = WORD_SHARED | WORD_CLEAN | WORD_LAZYFREE,
 	/* SWAPPED, SAME_FILLED */
 	WORD_SHADOW_SHIFT = 16,
 	WORD_HIGH_SHIFT = 32,

@@ -10,6 +10,7 @@
 
 #include "base/workqueue.h"
 #include "mm/space/fault.h"
+#include "mm/space/mapping.h"
 #include "os/os.h"
 
 /* c: fixed while in use   j: jobs_lock */
@@ -105,17 +106,6 @@ static void finish(struct job *job)
 	mutex_unlock(&jobs_lock);
 	if (waited)
 		wake(job);
-}
-
-int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done)
-{
-	unsigned int shift = target->region->page_shift;
-	uint64_t nr = min_t(uint64_t, run.nr, target->end - run.first);
-	struct os_range_result r;
-
-	r = os->uffd_continue(mm->uffd, target->base + (run.first << shift), nr << shift);
-	*done = r.done >> shift;
-	return r.error;
 }
 
 static void end_job(struct job *job)

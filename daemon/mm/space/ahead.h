@@ -50,8 +50,5 @@ enum ahead_state {
 	AHEAD_TAKEN, /* it was still waiting, and is now the caller's to do */
 };
 enum ahead_state ahead_claim(const struct mm *mm, const struct mm_target *target);
-/* Installs entries for pages that are present, for the fault path too. Negative errno of the first
- * page that couldn't be mapped, with *done pages finished. */
-int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
+#include "mm/space/mapping.h"
 
 enum {
 	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
@@ -204,24 +205,14 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 	case -EFAULT:
 		settle_vanished(target);
 		return 0;
+	case -EBUSY: /* frozen: the thaw wakes */
+		count(&fault_stats.nr_busy);
+		return 1;
 	default: /* -EAGAIN: the client is changing its map; -ENOMEM: no page table just now */
 		count(&fault_stats.nr_again);
 		os->uffd_wake(mm->uffd, address, bytes);
 		return 1;
 	}
-}
-
-/* A range can only be mapped inside one mapping of the client, which may have cut its window (by
- * munmap, mprotect, madvise): then what it needs, and no more. */
-static int map_least(struct mm *mm, const struct mm_target *target, uint64_t address,
-		     uint64_t *done)
-{
-	uint64_t bytes = region_is_hugetlb(target->region) ? PAGEBLOCK_SIZE : PAGE_SIZE;
-	struct os_range_result r;
-
-	r = os->uffd_continue(mm->uffd, round_down(address, bytes), bytes);
-	*done = r.done ? 1 : 0;
-	return r.error;
 }
 
 /* One round: produce and map. 1: the event is settled; 0: look again; else the error. */
@@ -252,6 +243,8 @@ static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t a
 	run.nr -= target->page - run.first;
 	run.first = target->page;
 	r = map_run(mm, target, run, &done);
+	/* A range can only be mapped inside one mapping of the client, which may have cut its
+	 * window (by munmap, mprotect, madvise): then what it needs, and no more. */
 	if (!done && r == -ENOENT)
 		r = map_least(mm, target, address, &done);
 	if (done) {
@@ -273,12 +266,14 @@ static void count_fault(struct mm *mm, struct region *region, uint32_t flags)
 		atomic_fetch_add_explicit(&region->nr_write_faults, 1, memory_order_relaxed);
 }
 
-/* Nothing of ours is write-protected: whoever did it gets it undone. */
+/* A write to what is mapped protected, and need not be any more; or what a client protected by
+ * itself. */
 static void settle_wp(struct mm *mm, const struct mm_target *target)
 {
 	uint64_t bytes = region_page_bytes(target->region);
 
-	os->uffd_unprotect(mm->uffd, target->base + target->page * bytes, bytes);
+	if (map_unprotect(mm, target, (struct page_range){ target->page, 1 }) == -EAGAIN)
+		os->uffd_wake(mm->uffd, target->base + target->page * bytes, bytes);
 }
 
 /* Blocks made ahead have their first page unmapped, which says nothing about the others: touched

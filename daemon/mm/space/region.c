@@ -290,6 +290,7 @@ int region_new(const struct region_request *request, struct region **out,
 		return r;
 	}
 	mutex_init(&region->lock, RANK_REGION, "region");
+	mutex_init(&region->sync_lock, RANK_SYNC, "region sync");
 	mutex_lock(&all_lock);
 	region->serial = next_serial++;
 	list_add_tail(&region->all_link, &all_regions);
@@ -340,6 +341,7 @@ static void free_region(struct work *work)
 	unmake_section(region);
 	uncommit_all(region);
 	mutex_fini(&region->lock);
+	mutex_fini(&region->sync_lock);
 	if (region->released)
 		region->released(region->owner);
 	kmem_cache_free(region_cache, region);

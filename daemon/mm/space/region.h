@@ -68,6 +68,9 @@ struct region {
 	_Atomic uint64_t nr_poisoned;             /* (a) ever; and faults given up */
 	_Atomic(const char *) poison_cause;       /* (a) of the last one */
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
+	_Atomic uint32_t map_turn, nr_mapping[2];    /* (a) see mapping.h */
+	struct mutex sync_lock;        /* one region_map_sync() at a time */
+	_Atomic bool frozen;           /* (a) nothing of it becomes writable; faults wait */
 	struct mutex lock;
 	struct list_head windows;      /* (l) struct window.region_link */
 	uint32_t nr_windows;           /* (l) */

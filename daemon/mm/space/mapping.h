@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mapping - installing entries in clients' page tables, and knowing when none is under way
+ *
+ * Purpose     The only place that CONTINUEs or un-protects pages of regions. What a word says about
+ *             protection holds for every entry: who wants a page protected sets its bit, waits for
+ *             the installations that may not have seen it, and protects what is mapped.
+ * Invariants  I1  an entry is installed, or un-protected, between region_map_enter() and
+ *                 region_map_leave(), and the words are read after the former.
+ *             I2  a page whose word has one of WORD_PROTECTED is only ever mapped protected.
+ *             I3  while a region is frozen, nothing of it becomes writable.
+ * Locking     a count for each of two turns; region_map_sync() waits for those of the turn that
+ *             it ends. It may wait for as long as an ioctl on a client takes.
+ */
+#ifndef MMB_SPACE_MAPPING_H
+#define MMB_SPACE_MAPPING_H
+
+#include "mm/space/mm.h"
+
+/* Returns the turn, for region_map_leave(). */
+unsigned int region_map_enter(struct region *region);
+void region_map_leave(struct region *region, unsigned int turn);
+/* Every installation that began before this call has ended when it returns. Not from inside one. */
+void region_map_sync(struct region *region);
+
+/* Installs entries for pages that are present, for the fault path too. Negative errno of the first
+ * page that couldn't be mapped, with *done pages finished. -EBUSY: the region is frozen, and wakes
+ * whoever waits when it thaws. */
+int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);
+/* As map_run for the least part around an address that can be mapped. */
+int map_least(struct mm *mm, const struct mm_target *target, uint64_t address, uint64_t *done);
+/* A write hit a page of the target that needs no protection any more. -EBUSY as above; -EAGAIN:
+ * it is to stay protected. */
+int map_unprotect(struct mm *mm, const struct mm_target *target, struct page_range run);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_mapping - mm/space/mapping.c: protection as the words say, frozen regions, waiting for
+ * installations
+ */
+#include "mm/space/mapping.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "lib/fake_os.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+
+enum { NR = 8 };
+static const uint64_t at = 0x100000000;
+
+static struct region *region;
+static struct mm *mm;
+static struct mm_target target;
+
+static void begin(void)
+{
+	space_begin(&(struct space_options){ 0 });
+	region = space_region(NR, PAGE_SHIFT);
+	mm = space_mm();
+	space_window(mm, region, at, 1);
+	EXPECT_EQ(region_populate(region, (struct page_range){ 0, NR }), 0);
+	target = (struct mm_target){ .region = region, .end = NR, .base = at };
+}
+
+static void end(void)
+{
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	space_end();
+}
+
+static void protected_pages_are_mapped_so(void)
+{
+	uint64_t done;
+
+	begin();
+	atomic_fetch_or(&region->words[2], WORD_CLEAN);
+	atomic_fetch_or(&region->words[3], WORD_SHARED);
+	EXPECT_EQ(map_run(mm, &target, (struct page_range){ 0, NR }, &done), 0);
+	EXPECT_EQ(done, NR);
+	for (int i = 0; i < NR; i++) {
+		EXPECT(fake_uffd_mapped(mm->uffd, at + i * PAGE_SIZE));
+		EXPECT_EQ(fake_uffd_protected(mm->uffd, at + i * PAGE_SIZE), i == 2 || i == 3);
+	}
+	end();
+}
+
+static void protection_ends_only_where_the_word_says_so(void)
+{
+	uint64_t done;
+
+	begin();
+	atomic_fetch_or(&region->words[2], WORD_CLEAN);
+	EXPECT_EQ(map_run(mm, &target, (struct page_range){ 0, NR }, &done), 0);
+	EXPECT_EQ(map_unprotect(mm, &target, (struct page_range){ 2, 1 }), -EAGAIN);
+	EXPECT(fake_uffd_protected(mm->uffd, at + 2 * PAGE_SIZE));
+	atomic_fetch_and(&region->words[2], ~(uint64_t)WORD_CLEAN);
+	EXPECT_EQ(map_unprotect(mm, &target, (struct page_range){ 2, 1 }), 0);
+	EXPECT(!fake_uffd_protected(mm->uffd, at + 2 * PAGE_SIZE));
+	end();
+}
+
+static void a_frozen_region_maps_nothing(void)
+{
+	uint64_t done;
+
+	begin();
+	atomic_store(&region->frozen, true);
+	EXPECT_EQ(map_run(mm, &target, (struct page_range){ 0, NR }, &done), -EBUSY);
+	EXPECT_EQ(done, 0);
+	EXPECT_EQ(map_least(mm, &target, at, &done), -EBUSY);
+	EXPECT_EQ(map_unprotect(mm, &target, (struct page_range){ 0, 1 }), -EBUSY);
+	EXPECT(!fake_uffd_mapped(mm->uffd, at));
+	space_fault(mm, at, OS_FAULT_WRITE); /* is dropped: the thaw would wake */
+	EXPECT(!fake_uffd_mapped(mm->uffd, at));
+	atomic_store(&region->frozen, false);
+	space_fault(mm, at, OS_FAULT_WRITE);
+	EXPECT(fake_uffd_mapped(mm->uffd, at));
+	end();
+}
+
+static _Atomic bool synced;
+
+static void *sync_main(void *unused)
+{
+	region_map_sync(region);
+	atomic_store(&synced, true);
+	return unused;
+}
+
+static void sync_waits_for_what_began_before(void)
+{
+	unsigned int first, later;
+	pthread_t thread;
+
+	begin();
+	atomic_store(&synced, false);
+	first = region_map_enter(region);
+	EXPECT_EQ(pthread_create(&thread, NULL, sync_main, NULL), 0);
+	while ((atomic_load(&region->map_turn) & 1) == first)
+		sched_yield();
+	later = region_map_enter(region); /* and not for this one */
+	EXPECT(!atomic_load(&synced));
+	region_map_leave(region, first);
+	EXPECT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT(atomic_load(&synced));
+	region_map_leave(region, later);
+	end();
+}
+
+static const struct test_case cases[] = {
+	{ "protected pages are mapped so", protected_pages_are_mapped_so },
+	{ "protection ends only where the word says so",
+	  protection_ends_only_where_the_word_says_so },
+	{ "a frozen region maps nothing", a_frozen_region_maps_nothing },
+	{ "sync waits for what began before", sync_waits_for_what_began_before },
+};
+
+TEST_MAIN(cases)
