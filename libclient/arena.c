@@ -90,7 +90,7 @@ static bool is_stale(const struct arena *a)
 	struct arena_use *use;
 
 	LIST_FOREACH(use, &a->uses, link)
-		if (use->nr_pools)
+		if (use->nr_pools && !atomic_load(&use->mmb->closing))
 			return false;
 	return true;
 }

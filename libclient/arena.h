@@ -8,7 +8,8 @@
  *                 passes to another one when that connection closes.
  *             A2  A window stays mapped while a connection that mapped it is open, also after the
  *                 pool handle is closed: a late access is then an event, not a stranger's data.
- *             A3  A window of no open pool gives way when the broker has put something else there.
+ *             A3  A window of no open pool, or of connections that are just being closed, gives way
+ *                 when the broker has put something else there.
  * Locking     the process lock.
  */
 #ifndef MMB_LIBCLIENT_ARENA_H

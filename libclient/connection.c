@@ -334,6 +334,7 @@ PUBLIC void mmb_close(struct mmb *mmb)
 		process_disowned();
 		return;
 	}
+	atomic_store(&mmb->closing, true); /* before the daemon may give its addresses to others */
 	channel_break(&mmb->channel, -ENOTCONN, "the connection was closed by mmb_close()");
 	pager_stop(&mmb->pager);
 	close_handles(mmb);

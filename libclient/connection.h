@@ -43,6 +43,7 @@ struct mmb {
 	struct window_list    windows;     /* (l) of regions */
 	struct pool_list      pools;       /* (l) */
 	bool                  closed;      /* (l) */
+	_Atomic bool          closing;     /* (a) mmb_close() was called */
 };
 
 /* Of a handle's connection, at the top of a public function: 0, -EINVAL for NULL, -EOWNERDEAD. */

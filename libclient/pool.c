@@ -45,15 +45,26 @@ void pool_get(struct mmb_pool *pool)
 	atomic_fetch_add(&pool->refs, 1);
 }
 
+/* Once, and before the daemon may put another pool's arena there. */
+static void unuse_windows(struct mmb_pool *pool)
+{
+	uint32_t nr;
+
+	pthread_mutex_lock(&pool->map_lock);
+	nr = pool->windows_left ? 0 : atomic_load(&pool->runs.nr);
+	for (uint32_t i = 0; i < nr; i++)
+		arena_unuse(pool->mmb, pool->runs.windows[i].base);
+	pool->windows_left = true;
+	pthread_mutex_unlock(&pool->map_lock);
+}
+
 void pool_put(struct mmb_pool *pool)
 {
 	struct mmb *mmb = pool->mmb;
-	uint32_t i, nr = atomic_load(&pool->runs.nr);
 
 	if (atomic_fetch_sub(&pool->refs, 1) != 1)
 		return;
-	for (i = 0; i < nr; i++)
-		arena_unuse(mmb, pool->runs.windows[i].base);
+	unuse_windows(pool);
 	pool_heap_fini(pool);
 	cache_slot_put(pool->slot);
 	runmap_fini(&pool->runs);
@@ -296,6 +307,7 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 	pool_heap_drain(pool);
 	/* For typed caches, which keep the handle's memory. */
 	atomic_store(&pool->generation, POOL_CLOSED);
+	unuse_windows(pool);
 	close_at_daemon(pool->mmb, pool->handle);
 	pool_put(pool);
 }
