@@ -325,6 +325,18 @@ static void close_handles(struct mmb *mmb)
 	arena_leave(mmb);
 }
 
+/* When the daemon hears that the session has ended, others adopt its slabs: by then nobody here may
+ * work in them any more, the pager's ticks least of all. */
+static void close_heaps(struct mmb *mmb)
+{
+	struct mmb_pool *pool;
+
+	pthread_mutex_lock(&mmb->lock);
+	LIST_FOREACH(pool, &mmb->pools, link)
+		pool_heap_stop(pool);
+	pthread_mutex_unlock(&mmb->lock);
+}
+
 PUBLIC void mmb_close(struct mmb *mmb)
 {
 	if (!mmb)
@@ -334,6 +346,7 @@ PUBLIC void mmb_close(struct mmb *mmb)
 		process_disowned();
 		return;
 	}
+	close_heaps(mmb);
 	atomic_store(&mmb->closing, true); /* before the daemon may give its addresses to others */
 	channel_break(&mmb->channel, -ENOTCONN, "the connection was closed by mmb_close()");
 	pager_stop(&mmb->pager);

@@ -408,15 +408,18 @@ void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache)
 		heap_retire(cache->heap);
 }
 
+void pool_heap_stop(struct mmb_pool *pool)
+{
+	if (heap_of(pool))
+		heap_pool_close(heap_of(pool));
+}
+
 void pool_heap_close(struct mmb_pool *pool)
 {
-	struct heap_pool *hp = heap_of(pool);
-
 	range_close(pool);
 	unlist_windows(pool);
 	sample_close(pool);
-	if (hp)
-		heap_pool_close(hp);
+	pool_heap_stop(pool);
 }
 
 void pool_heap_drain(struct mmb_pool *pool)
