@@ -212,6 +212,7 @@ static void dismiss_clients(struct stress *s)
 			 operation ? operation : "starting");
 		failure(s, text);
 	}
+	s->shared->all_gone = true;
 	if (s->holder != 0)
 		waitpid(s->holder, NULL, 0);
 }

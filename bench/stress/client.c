@@ -204,7 +204,8 @@ void stress_client_main(struct stress_shared *shared, unsigned int index, unsign
 	_exit(failed);
 }
 
-/* Clients may all be dead for a moment, and the addresses that they have told are still good. */
+/* Clients may all be dead or between two connections for a moment, also at the end, and the
+ * addresses that they have told are still good. */
 void stress_holder_main(struct stress_shared *shared)
 {
 	struct stress_client c = { .shared = shared, .slot = &shared->slots[0] };
@@ -213,7 +214,7 @@ void stress_holder_main(struct stress_shared *shared)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	failed = stress_connect(&c);
 	shared->held = true;
-	while (failed == 0 && !shared->finish)
+	while (failed == 0 && !shared->all_gone)
 		usleep(HOLDER_US);
 	_exit(failed);
 }

@@ -51,6 +51,7 @@ struct stress_shared {
 	unsigned int       clients; /* (c) */
 	_Atomic bool       held;    /* the common pool is open */
 	_Atomic bool       finish;  /* no more operations: give back and go */
+	_Atomic bool       all_gone; /* the holder may go as well */
 	struct stress_slot slots[STRESS_CLIENTS_MAX];
 	/* Addresses of objects in the common pool, which lives as long as the suite: a client's
 	 * own, which its next life takes over, and those that anybody may take. */
