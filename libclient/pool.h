@@ -37,7 +37,7 @@ struct mmb_pool {
 	pthread_mutex_t        map_lock;
 	pthread_mutex_t        give_lock;  /* around ticks and trims */
 	uint32_t               nr_windows; /* (m) mapped, in the daemon's order */
-	bool                   windows_left; /* (m) none of them is in use for this handle any more */
+	bool                   windows_left; /* (m) the handle uses none any more */
 	struct runmap          runs;
 	struct run_depot       depot;
 	uint32_t               slot;       /* (c) index of its cache in every thread's table */
