@@ -115,6 +115,13 @@ static int status_of(int wait_status)
 	return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -WTERMSIG(wait_status);
 }
 
+bool client_has_ended(const struct client_process *c)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+}
+
 int client_wait(struct client_process *c)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };

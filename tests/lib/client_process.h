@@ -28,6 +28,8 @@ bool client_hear(struct client_process *c, void *bytes, size_t nr);
 /* One byte, for steps. */
 bool client_tell_step(struct client_process *c, char step);
 bool client_hear_step(struct client_process *c, char step);
+/* It has, and waits to be reaped. */
+bool client_has_ended(const struct client_process *c);
 /* Waits for its end, 30 s at most, then kills it: exit status, or -signal. */
 int client_wait(struct client_process *c);
 /* Signals and, after SIGKILL, reaps. */

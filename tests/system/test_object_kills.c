@@ -236,17 +236,10 @@ static void begin(unsigned int nr)
 		hire(i);
 }
 
-static bool has_ended(const struct client_process *c)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
-}
-
 static void nobody_ended(unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
-		if (!has_ended(&workers[i]))
+		if (!client_has_ended(&workers[i]))
 			continue;
 		printf("  process %d\n", workers[i].pid);
 		EXPECT_EQ(client_wait(&workers[i]), -ECHILD);
