@@ -47,7 +47,7 @@ struct handler {
 	int           place;
 };
 
-static int open_uffd(void)
+static int open_uffd(const struct floor *f)
 {
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_MISSING_SHMEM |
@@ -58,6 +58,8 @@ static int open_uffd(void)
 
 	if (uffd < 0)
 		return bench_because(BENCH_SKIP, "userfaultfd: %s", strerror(errno));
+	if (f->args->answer == FLOOR_PROTECTED)
+		api.features |= UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	if (ioctl(uffd, UFFDIO_API, &api) != 0) {
 		int error = -errno;
 
@@ -69,6 +71,20 @@ static int open_uffd(void)
 
 /* ---- the child: one window, registered, touched ---- */
 
+/* Every page mapped, and protected, before anybody touches one. */
+static int protect_window(const struct floor *f, int uffd)
+{
+	struct uffdio_continue map = { .range = { (uintptr_t)f->window, f->bytes } };
+	struct uffdio_writeprotect protect = { .range = map.range,
+					       .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+
+	if (ioctl(uffd, UFFDIO_CONTINUE, &map) != 0)
+		return bench_because(-errno, "UFFDIO_CONTINUE: %s", strerror(errno));
+	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &protect) != 0)
+		return bench_because(-errno, "UFFDIO_WRITEPROTECT: %s", strerror(errno));
+	return 0;
+}
+
 static int register_window(struct floor *f, int uffd)
 {
 	struct uffdio_register range = {
@@ -76,19 +92,21 @@ static int register_window(struct floor *f, int uffd)
 		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
 	};
 
+	if (f->args->answer == FLOOR_PROTECTED)
+		range.mode |= UFFDIO_REGISTER_MODE_WP;
 	if (mmap(f->window, f->bytes, PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->memfd, 0) == MAP_FAILED)
 		return bench_because(-errno, "window: %s", strerror(errno));
 	if (ioctl(uffd, UFFDIO_REGISTER, &range) != 0)
 		return bench_because(-errno, "UFFDIO_REGISTER: %s", strerror(errno));
-	return 0;
+	return f->args->answer == FLOOR_PROTECTED ? protect_window(f, uffd) : 0;
 }
 
 static int child_touches(void *arg, struct sample *out)
 {
 	struct floor *f = arg;
 	struct touch touch = f->args->touch;
-	int uffd = open_uffd(), error;
+	int uffd = open_uffd(f), error;
 	char go;
 
 	if (uffd < 0 || uffd == BENCH_SKIP)
@@ -111,12 +129,15 @@ static int answer(struct floor *f, uint64_t address)
 	size_t page = f->args->touch.page;
 	uint64_t offset = (address - (uintptr_t)f->window) / page * page;
 	struct uffdio_continue map = { .range = { (uintptr_t)f->window + offset, page } };
+	struct uffdio_writeprotect lift = { .range = map.range };
 	struct uffdio_copy copy = { .dst = map.range.start, .src = (uintptr_t)f->zero,
 				    .len = page };
 
 	switch (f->args->answer) {
 	case FLOOR_COPY:
 		return ioctl(f->uffd, UFFDIO_COPY, &copy) ? -errno : 0;
+	case FLOOR_PROTECTED:
+		return ioctl(f->uffd, UFFDIO_WRITEPROTECT, &lift) ? -errno : 0;
 	case FLOOR_FALLOCATE:
 		if (fallocate(f->memfd, 0, (off_t)offset, (off_t)page) != 0)
 			return -errno;
@@ -211,7 +232,8 @@ static int floor_memory(struct floor *f)
 	if (f->direct == MAP_FAILED || f->window == MAP_FAILED || f->zero == MAP_FAILED)
 		return bench_because(-errno, "mmap: %s", strerror(errno));
 	memset(f->zero, 0, t->page);
-	if (f->args->answer == FLOOR_CONTINUE && fallocate(f->memfd, 0, 0, (off_t)f->bytes) != 0)
+	if ((f->args->answer == FLOOR_CONTINUE || f->args->answer == FLOOR_PROTECTED) &&
+	    fallocate(f->memfd, 0, 0, (off_t)f->bytes) != 0)
 		return bench_because(f->args->huge ? BENCH_SKIP : -errno, "populating %zu MiB: %s",
 				     f->bytes >> 20, strerror(errno));
 	return 0;

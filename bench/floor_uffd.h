@@ -21,6 +21,7 @@ enum floor_answer {
 	FLOOR_FALLOCATE, /* MISSING: fallocate of the page, then UFFDIO_CONTINUE */
 	FLOOR_TOUCH,     /* MISSING: a write through the handler's mapping, then CONTINUE */
 	FLOOR_COPY,      /* MISSING: UFFDIO_COPY of a zero page */
+	FLOOR_PROTECTED, /* mapped and write-protected: UFFDIO_WRITEPROTECT lifts it */
 };
 
 struct floor_args {

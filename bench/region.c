@@ -18,7 +18,7 @@ struct region_job {
 	const struct region_args *args;
 };
 
-static int complain(int error, const char *what)
+int region_complain(int error, const char *what)
 {
 	return bench_because(error, "%s: %s", what, mmb_error());
 }
@@ -41,7 +41,7 @@ static int touch_fresh(struct mmb_pool *pool, const struct region_args *args, st
 				      &region);
 
 	if (error != 0)
-		return complain(error, "mmb_region_create");
+		return region_complain(error, "mmb_region_create");
 	error = touch_region(args, region, out);
 	mmb_region_close(region);
 	return error;
@@ -63,11 +63,11 @@ static int touch_populated(struct mmb_pool *pool, const struct region_args *args
 				MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_POPULATE, &options,
 				&region);
 	if (error != 0)
-		return complain(error, "mmb_region_open with POPULATE");
+		return region_complain(error, "mmb_region_open with POPULATE");
 	mmb_region_close(region);
 	error = mmb_region_open(pool, name, bytes, 0, &options, &region);
 	if (error != 0) {
-		complain(error, "mmb_region_open");
+		region_complain(error, "mmb_region_open");
 	} else {
 		error = touch_region(args, region, out);
 		mmb_region_close(region);
@@ -84,7 +84,7 @@ static int region_child(void *arg, struct sample *out)
 	int error = mmb_open(job->socket, NULL, &mmb);
 
 	if (error != 0)
-		return complain(error, "mmb_open");
+		return region_complain(error, "mmb_open");
 	error = mmb_pool_open(mmb, "bench", MMB_POOL_CREATE, NULL, &pool);
 	if (error == 0) {
 		if (job->args->state == REGION_FRESH)
@@ -93,7 +93,7 @@ static int region_child(void *arg, struct sample *out)
 			error = touch_populated(pool, job->args, out);
 		mmb_pool_close(pool);
 	} else {
-		complain(error, "mmb_pool_open");
+		region_complain(error, "mmb_pool_open");
 	}
 	mmb_close(mmb);
 	return error;

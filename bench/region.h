@@ -20,6 +20,9 @@ struct region_args {
 	struct touch      touch; /* base is set here */
 };
 
+/* Keeps what the library says, and gives the error. */
+int region_complain(int error, const char *what);
+
 /* A side: arg is a struct region_args, the figures are those of touch_run(). */
 int region_side(struct bench *b, const void *arg, struct sample *out);
 

@@ -23,7 +23,8 @@ enum {
 	READY_SECONDS = 120, /* hold populates its reserve first */
 	RETRY_NS = 200000,   /* between attempts to connect */
 	STOP_MS = 10000,
-	ARGUMENT = 160,
+	ARGUMENT = 240,
+	KEY = 16,
 };
 
 static int daemon_path(char *out, size_t bytes)
@@ -63,6 +64,7 @@ static _Noreturn void exec_daemon(const struct broker *broker, const struct brok
 				  const char *path)
 {
 	char socket[ARGUMENT], reserve[ARGUMENT], huge[ARGUMENT], mode[ARGUMENT];
+	char swap[ARGUMENT + KEY], size[ARGUMENT];
 	int log = open(broker->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -74,8 +76,13 @@ static _Noreturn void exec_daemon(const struct broker *broker, const struct brok
 	snprintf(huge, sizeof(huge), "--memory.reserve_huge=%lluK",
 		 (unsigned long long)c->reserve_huge >> 10);
 	snprintf(mode, sizeof(mode), "--memory.reserve_mode=%s", c->mode);
+	if (c->swap_path != NULL) {
+		snprintf(swap, sizeof(swap), "--swap.path=%s", c->swap_path);
+		snprintf(size, sizeof(size), "--swap.size=%lluK",
+			 (unsigned long long)c->swap_size >> 10);
+	}
 	execl(path, path, socket, reserve, huge, mode, "--limits.sessions_per_uid=1024",
-	      "--limits.regions_per_uid=65536", NULL);
+	      "--limits.regions_per_uid=65536", c->swap_path ? swap : NULL, size, NULL);
 	_exit(71);
 }
 

@@ -18,6 +18,8 @@ enum { BROKER_PATH = 108 };
 struct broker_config {
 	uint64_t    reserve, reserve_huge; /* bytes; 0 huge: none */
 	const char *mode;                  /* "account" or "hold" */
+	const char *swap_path;             /* NULL: no swap; a file that isn't there is made */
+	uint64_t    swap_size;
 };
 
 struct broker {

@@ -23,6 +23,16 @@ struct toucher {
 	pthread_t           thread;
 };
 
+static void touch_page(const struct touch *t, uint32_t page, uint32_t value)
+{
+	volatile uint64_t *word = (uint64_t *)(void *)(t->base + page * t->page);
+
+	if (t->reads)
+		(void)*word;
+	else
+		*word = value;
+}
+
 static void touch_random(struct toucher *me)
 {
 	const struct touch *t = me->t;
@@ -31,10 +41,12 @@ static void touch_random(struct toucher *me)
 	for (uint32_t i = me->first; i < me->first + me->nr; i++) {
 		uint64_t after;
 
-		*(volatile uint64_t *)(t->base + me->order[i] * t->page) = i + 1;
+		touch_page(t, me->order[i], i + 1);
 		after = clock_ns();
 		me->ns[i] = after - before;
-		before = after;
+		if (t->pause_us != 0)
+			clock_sleep_until(after + t->pause_us * 1000ull);
+		before = t->pause_us ? clock_ns() : after;
 	}
 }
 
@@ -43,7 +55,7 @@ static void touch_sequential(struct toucher *me)
 	const struct touch *t = me->t;
 
 	for (uint32_t i = me->first; i < me->first + me->nr; i++)
-		*(volatile uint64_t *)(t->base + i * t->page) = i + 1;
+		touch_page(t, i, i + 1);
 }
 
 static void *toucher_main(void *arg)

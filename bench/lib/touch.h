@@ -28,6 +28,8 @@ struct touch {
 	uint32_t     touches; /* random: so many of them, each once; sequential: all */
 	unsigned int threads;
 	bool         random;
+	bool         reads; /* else the first word of a page is written */
+	uint32_t     pause_us; /* random: between two touches */
 	uint64_t     seed;
 };
 
