@@ -9,7 +9,7 @@
 # shellcheck shell=bash
 
 packages_build=(build-essential meson ninja-build pkg-config liburing-dev libnuma-dev libhwloc-dev
-	libprotobuf-c-dev protobuf-c-compiler libevent-dev libinih-dev libsystemd-dev
+	libprotobuf-c-dev protobuf-c-compiler libevent-dev libinih-dev libsystemd-dev libxxhash-dev
 	systemtap-sdt-dev python3)
 packages_check=(clang libclang-rt-14-dev procps mandoc)
 # Peers of `mmb-bench malloc`, which goes without those that aren't there.

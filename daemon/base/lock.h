@@ -16,7 +16,8 @@
 #include <time.h>
 
 enum lock_rank {
-	RANK_SESSIONS = 1, /* the list of sessions */
+	RANK_SWAP_CHANGES = 1, /* swapon and swapoff, which read everything back */
+	RANK_SESSIONS, /* the list of sessions */
 	RANK_SESSION,
 	RANK_POOLS,  /* the list of pools */
 	RANK_ARENA,  /* a pool's regions and the making of its arena */

@@ -23,6 +23,7 @@
 #include "client/hugetlb_audit.h"
 #include "client/keeper.h"
 #include "client/session.h"
+#include "mm/balance/swap_area.h"
 #include "mm/map/swap.h"
 #include "mm/obj/own.h"
 #include "mm/obj/slab.h"
@@ -328,6 +329,7 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 		return refuse(why, r, "no address space for the daemon's tables: %s", strerror(-r));
 	section_init();
 	swap_init();
+	swap_areas_init();
 	for (int node = 0; node < nr_nodes && !r; node++)
 		r = add_own_section(node, own_span_bytes);
 	if (r)

@@ -27,7 +27,8 @@ OUTSIDE = {
 }
 # libraries that belong to some floors only
 LIBRARIES = {
-    "liburing.h": ("daemon/os",), "hwloc.h": ("daemon/os",), "numa.h": ("daemon/os",),
+    "liburing.h": ("daemon/os",), "xxhash.h": ("daemon/mm/balance",),
+    "hwloc.h": ("daemon/os",), "numa.h": ("daemon/os",),
     "numaif.h": ("daemon/os",), "linux/userfaultfd.h": ("daemon/os",),
     "event2/": ("daemon/ipc",), "protobuf-c/": ("daemon/ipc",),
     "systemd/": ("daemon/app",), "ini.h": ("daemon/app",),

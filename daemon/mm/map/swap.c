@@ -532,8 +532,23 @@ static void order_insert_locked(const struct swap_area *area)
 	order[at] = area->number;
 }
 
+/* Only which slots are retired is still known; the rest words tell. */
+static void forget_counts(struct swap_area *area)
+{
+	for (uint32_t i = 1; i < area->nr_slots; i++) {
+		struct slot_record *record = swap_record(slot_make(area->number, i));
+
+		if (record->count != SLOT_BAD) {
+			record->count = 0;
+			continue;
+		}
+		set_taken(cluster_at(area, i / CLUSTER_SLOTS), i % CLUSTER_SLOTS, true);
+		area->nr_bad++;
+	}
+}
+
 /* The header, and what lies past the end in the last cluster, is nobody's. */
-static void init_clusters(struct swap_area *area)
+static void init_clusters(struct swap_area *area, bool resumed)
 {
 	uint32_t end = (uint32_t)(area->nr_slots - (area->nr_clusters - 1) * CLUSTER_SLOTS);
 
@@ -542,6 +557,8 @@ static void init_clusters(struct swap_area *area)
 	set_taken(cluster_at(area, 0), 0, true);
 	for (uint32_t at = end; at < CLUSTER_SLOTS; at++)
 		set_taken(cluster_at(area, area->nr_clusters - 1), at, true);
+	if (resumed)
+		forget_counts(area);
 	for (uint64_t i = 0; i < area->nr_clusters; i++)
 		relist(area, cluster_at(area, i), NULL);
 }
@@ -559,25 +576,35 @@ static void setup_area(struct swap_area *area, const struct swap_area_request *r
 		list_init(&area->partial[i]);
 }
 
+static struct swap_area *free_area(const struct swap_area_request *request)
+{
+	if (request->resumed)
+		return areas[request->number].exists ? NULL : &areas[request->number];
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++)
+		if (!areas[i].exists)
+			return &areas[i];
+	return NULL;
+}
+
 int swap_area_add(const struct swap_area_request *request, uint32_t *number)
 {
-	struct swap_area *area = NULL;
+	struct swap_area *area;
 	int               r;
 
-	if (request->nr_slots < 2 || request->nr_slots > swap_slots_max())
+	if (request->nr_slots < 2 || request->nr_slots > swap_slots_max() ||
+	    request->number >= SWAP_AREAS_MAX)
 		return -EINVAL;
 	mutex_lock(&order_lock);
-	for (uint32_t i = 0; i < SWAP_AREAS_MAX && !area; i++)
-		area = areas[i].exists ? NULL : &areas[i];
+	area = free_area(request);
 	if (!area) {
 		mutex_unlock(&order_lock);
-		return -ENOSPC;
+		return request->resumed ? -EBUSY : -ENOSPC;
 	}
 	setup_area(area, request);
 	r = populate_tables(area);
 	if (!r) {
 		mutex_lock(&area->lock);
-		init_clusters(area);
+		init_clusters(area, request->resumed);
 		area->exists = true;
 		mutex_unlock(&area->lock);
 		order_insert_locked(area);

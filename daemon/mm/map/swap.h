@@ -90,6 +90,8 @@ struct swap_cursor {
 struct swap_area_request {
 	uint64_t nr_slots; /* with the header; 2 .. swap_slots_max() */
 	int16_t  priority; /* higher is filled first; equal ones in order of number */
+	bool     resumed;  /* the area `number`, with its records; see swap_claim() */
+	uint32_t number;
 };
 
 struct swap_area_stat {
@@ -108,7 +110,7 @@ void swap_fini(void);
 uint64_t swap_slots_max(void);
 
 /* A new area, all free, accepting nothing until swap_area_accept(). Charges its tables. -ENOSPC:
- * SWAP_AREAS_MAX exist; -EINVAL: size; -ENOMEM: tables. */
+ * SWAP_AREAS_MAX exist; -EINVAL: size; -EBUSY: resumed twice; -ENOMEM: tables. */
 int swap_area_add(const struct swap_area_request *request, uint32_t *area);
 /* Nobody names its slots. */
 void swap_area_remove(uint32_t area);

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swap_io - pages to slots and back, in large pieces, verified
+ *
+ * Purpose     A batch is written or read as a whole: pages whose slots adjoin make one request of
+ *             up to 1 MiB, several requests are under way at once. A checksum of each slot's
+ *             contents, with whose they are, is recorded before it is written and compared after
+ *             it is read.
+ * How         Through a buffer of the queue's own. Copying a page costs less than mapping it into
+ *             the daemon for direct I/O (measured: docs/decisions/swap-through-a-buffer.md), what
+ *             is summed is what is written whatever a client does meanwhile, and nothing that
+ *             failed its checksum ever reaches a frame.
+ * Invariants  I1  a page has error 0 only if all of it was written, or read and verified.
+ *             I2  a checksum that doesn't match is an error of that page and of nothing else.
+ *             I3  a slot that can't be written is retired by the writer itself.
+ * Locking     a queue belongs to one thread; the caller holds BUSY of what is read, and sees to it
+ *             that what is written doesn't change without its knowing.
+ * Not here    Which pages, their words and frames (space), areas (swap_area.h).
+ */
+#ifndef MMB_BALANCE_SWAP_IO_H
+#define MMB_BALANCE_SWAP_IO_H
+
+#include <stdint.h>
+
+#include "base/histogram.h"
+#include "mm/map/swap.h"
+#include "mm/phys/section.h"
+#include "os/disk.h"
+
+enum { SWAP_IO_BYTES_MAX = 1 << 20 };
+
+struct swap_page {
+	struct section *section;
+	uint64_t        offset; /* in the section's file */
+	uint32_t        slot;
+	uint32_t        nr;     /* slots: 1, or 512 for a page of 2 MiB */
+	uint64_t        family; /* whose it is: these two make a block of another page wrong */
+	uint64_t        page;   /* frames from the start of the region */
+	int             error;  /* out: 0 or negative errno */
+};
+
+struct swap_queue;
+
+/* io_uring unless told otherwise; for queues made from now on. */
+void swap_io_set_engine(enum disk_engine engine);
+enum disk_engine swap_io_engine(void);
+/* bytes: of buffer, 64 KiB to 16 MiB; a quarter of it is the largest request. For writers 4 MiB is
+ * enough for any disk, for a thread that reads page by page 256 KiB. */
+int swap_queue_new(uint64_t bytes, struct swap_queue **out);
+void swap_queue_free(struct swap_queue *queue);
+
+/* Each page's error: 0; -EFAULT: the frame had gone, the slot is as before; anything else: the disk
+ * failed, the slot is retired and the caller's no more. Returns the number of pages written. */
+uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
+/* Into frames that are present. Each page's error: 0; -EILSEQ: the checksum doesn't match; -EIO and
+ * others: the disk failed, or the frame couldn't be written. Returns the number of pages read. */
+uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
+/* For poison records: a constant sentence. */
+const char *swap_error_text(int error);
+
+/* Read-ahead tells what it asked for and what of it was touched; others may adapt to that. */
+void swap_ahead_count(uint64_t pages);
+void swap_ahead_hit(uint64_t pages);
+
+/* Since the start. a: atomic */
+struct swap_io_stat {
+	_Atomic uint64_t pages_in, pages_out;       /* (a) of 4 KiB */
+	_Atomic uint64_t requests_in, requests_out; /* (a) of the disk */
+	_Atomic uint64_t write_errors, read_errors, checksum_errors; /* (a) of 4 KiB */
+	_Atomic uint64_t ahead, ahead_hits;         /* (a) pages */
+	struct histogram in_ns, out_ns;             /* (a) of one request */
+};
+extern struct swap_io_stat swap_io_stat;
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disk_file - see disk_file.h
+ */
+#include "os/disk_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/types.h"
+
+enum { MAGIC_BYTES = 8, LOOK_BYTES = 1 << 20 };
+
+struct opening {
+	const struct disk_file_request *request;
+	struct disk_file               *out;
+	const char                     *why;
+	bool                            made;
+	struct stat                     st;
+};
+
+static int refuse_with(struct opening *o, int error, const char *why)
+{
+	o->why = why;
+	return error;
+}
+
+static int try_open(const char *path, int flags)
+{
+	/* NONBLOCK: a FIFO would keep us waiting. */
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | flags, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_failed(struct opening *o, int error)
+{
+	switch (error) {
+	case -ELOOP:
+		return refuse_with(o, error, "is a symbolic link; name what it points to");
+	case -EISDIR:
+		return refuse_with(o, error, "is a directory; name a file in it");
+	case -EBUSY:
+		return refuse_with(o, error, "is in use (mounted, or swapped to by the kernel)");
+	case -ETXTBSY:
+		return refuse_with(o, error, "is in use: the kernel swaps to it, or it is running");
+	case -ENOENT:
+		return refuse_with(o, error, "can't be made: its folder doesn't exist");
+	case -EACCES:
+	case -EPERM:
+		return refuse_with(o, error, "can't be opened by the daemon's user");
+	case -EROFS:
+		return refuse_with(o, error, "is on a file system that is read-only");
+	case -ENOSPC:
+		return refuse_with(o, error, "can't be made: the file system is full");
+	default:
+		return refuse_with(o, error, "can't be opened");
+	}
+}
+
+/* O_DIRECT comes later: a file system without it should be told apart from a bad path. */
+static int open_it(struct opening *o)
+{
+	int  fd = try_open(o->request->path, 0);
+	bool can_be_made = fd == -ENOENT && o->request->bytes;
+
+	if (fd == -ENOENT && !can_be_made)
+		return refuse_with(o, fd, "doesn't exist; with a size it would be made");
+	if (can_be_made) {
+		fd = try_open(o->request->path, O_CREAT | O_EXCL);
+		o->made = fd >= 0;
+	}
+	if (fd < 0)
+		return open_failed(o, fd);
+	o->out->fd = fd;
+	return fstat(fd, &o->st) ? -errno : 0;
+}
+
+static int check_file(struct opening *o)
+{
+	if (o->st.st_uid != geteuid())
+		return refuse_with(o, -EPERM, "belongs to another user than the daemon's");
+	if (o->st.st_mode & 077)
+		return refuse_with(o, -EPERM, "can be read by others; chmod 600 it");
+	if (o->st.st_nlink != 1)
+		return refuse_with(o, -EPERM, "has more than one name, or none");
+	if (flock(o->out->fd, LOCK_EX | LOCK_NB))
+		return refuse_with(o, errno == EWOULDBLOCK ? -EBUSY : -errno,
+				   "is in use by a broker already");
+	return 0;
+}
+
+static int check_device(struct opening *o)
+{
+	struct stat st;
+	int         exclusive;
+
+	/* Without CREAT, O_EXCL asks for a device that nobody has claimed. */
+	exclusive = try_open(o->request->path, O_EXCL);
+	if (exclusive < 0)
+		return open_failed(o, exclusive);
+	close(o->out->fd);
+	o->out->fd = exclusive;
+	o->out->is_device = true;
+	if (fstat(exclusive, &st) || !S_ISBLK(st.st_mode) || st.st_rdev != o->st.st_rdev)
+		return refuse_with(o, -EBUSY, "became something else meanwhile");
+	return 0;
+}
+
+static int check_kind(struct opening *o)
+{
+	if (S_ISREG(o->st.st_mode))
+		return check_file(o);
+	if (S_ISBLK(o->st.st_mode))
+		return check_device(o);
+	return refuse_with(o, S_ISDIR(o->st.st_mode) ? -EISDIR : -EINVAL,
+			   "is neither a regular file nor a block device");
+}
+
+static int use_direct(struct opening *o)
+{
+	int flags = fcntl(o->out->fd, F_GETFL);
+
+	if (flags < 0 || fcntl(o->out->fd, F_SETFL, (flags & ~O_NONBLOCK) | O_DIRECT))
+		return refuse_with(o, -EOPNOTSUPP, "is on a file system without direct I/O");
+	return 0;
+}
+
+/* ---- whose content it has ---- */
+
+static bool all_zero(const char *bytes, size_t nr)
+{
+	return !bytes[0] && !memcmp(bytes, bytes + 1, nr - 1);
+}
+
+static int look_at(struct opening *o, char *bytes)
+{
+	ssize_t got = pread(o->out->fd, bytes, LOOK_BYTES, 0);
+	bool    foreign;
+
+	if (got < 0)
+		return refuse_with(o, -errno, "can't be read");
+	if (got >= MAGIC_BYTES && !memcmp(bytes, o->request->magic, MAGIC_BYTES))
+		return 0;
+	foreign = got && !all_zero(bytes, (size_t)got);
+	if (!foreign && !o->out->is_device)
+		foreign = lseek(o->out->fd, 0, SEEK_DATA) >= 0;
+	if (foreign)
+		return refuse_with(o, -EEXIST, "has other content; remove it, or wipe it first");
+	return 0;
+}
+
+/* What is neither ours nor empty is somebody's. Of a device the first MiB decides, where every
+ * file system and partition table has its mark; of a file any data. */
+static int check_content(struct opening *o)
+{
+	void *bytes;
+	int   r;
+
+	if (o->made)
+		return 0;
+	if (posix_memalign(&bytes, PAGE_SIZE, LOOK_BYTES))
+		return refuse_with(o, -ENOMEM, "can't be read: no memory");
+	r = look_at(o, bytes);
+	free(bytes);
+	return r;
+}
+
+/* ---- size ---- */
+
+static int check_size(struct opening *o)
+{
+	uint64_t there = (uint64_t)o->st.st_size, want = o->request->bytes;
+
+	if (o->out->is_device && ioctl(o->out->fd, BLKGETSIZE64, &there))
+		return refuse_with(o, -errno, "doesn't tell its size");
+	if (!want)
+		want = there;
+	if (o->out->is_device && want > there)
+		return refuse_with(o, -EFBIG, "is smaller than the size given");
+	if (want < o->request->bytes_min)
+		return refuse_with(o, -EINVAL, "is too small: a swap area has at least 1 MiB");
+	if (want > o->request->bytes_max)
+		return refuse_with(o, -EFBIG, "is too large for a swap area");
+	o->out->bytes = round_down(want, PAGE_SIZE);
+	return 0;
+}
+
+/* Every block now, so that none is missing later. */
+static int take_blocks(struct opening *o)
+{
+	if (o->out->is_device)
+		return 0;
+	if (ftruncate(o->out->fd, (off_t)o->out->bytes))
+		return refuse_with(o, -errno, "can't be given its size");
+	while (fallocate(o->out->fd, 0, 0, (off_t)o->out->bytes)) {
+		if (errno == EINTR)
+			continue;
+		if (errno == ENOSPC || errno == EDQUOT)
+			return refuse_with(o, -ENOSPC, "doesn't fit its file system");
+		return refuse_with(o, errno == EOPNOTSUPP ? -EOPNOTSUPP : -errno,
+				   "can't be given its blocks in advance on this file system");
+	}
+	return fsync(o->out->fd) ? refuse_with(o, -errno, "can't be made durable") : 0;
+}
+
+static void undo(struct opening *o)
+{
+	if (o->made)
+		unlink(o->request->path);
+	else if (o->out->fd >= 0 && !o->out->is_device && o->out->bytes &&
+		 (uint64_t)o->st.st_size < o->out->bytes)
+		/* What it was before; failure leaves a larger file of ours. */
+		CHECK(ftruncate(o->out->fd, o->st.st_size) == 0 || errno);
+	if (o->out->fd >= 0)
+		close(o->out->fd);
+	o->out->fd = -1;
+}
+
+int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
+		   const char **why)
+{
+	struct opening o = { .request = request, .out = out, .why = "can't be used" };
+	int            r;
+
+	*out = (struct disk_file){ .fd = -1 };
+	if (request->path[0] != '/')
+		r = refuse_with(&o, -EINVAL, "isn't an absolute path");
+	else
+		r = open_it(&o);
+	if (!r)
+		r = check_kind(&o);
+	if (!r)
+		r = use_direct(&o);
+	if (!r)
+		r = check_content(&o);
+	if (!r)
+		r = check_size(&o);
+	if (!r)
+		r = take_blocks(&o);
+	if (r)
+		undo(&o);
+	*why = r ? o.why : NULL;
+	return r;
+}
+
+void disk_file_close(struct disk_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	file->fd = -1;
+}

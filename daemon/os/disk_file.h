@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disk_file - a file or block device that becomes a swap area
+ *
+ * Purpose     Opens or makes it, refuses what is not ours to write on, takes all its blocks.
+ * Invariants  F1  nothing is written to, and no block taken from, what is refused; a file made
+ *                 by a call that fails is gone again.
+ *             F2  nobody else has it open for the same purpose: files are locked (flock), devices
+ *                 opened exclusively.
+ *             F3  a file is a regular one, not reached by a symbolic link, of the daemon's user,
+ *                 with one name and for nobody else's eyes (0600).
+ * Not here    The header's contents (balance/swap_area.c).
+ */
+#ifndef MMB_OS_DISK_FILE_H
+#define MMB_OS_DISK_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct disk_file_request {
+	const char *path;  /* absolute */
+	uint64_t    bytes; /* 0: all of what is there */
+	uint64_t    bytes_min, bytes_max;
+	const char *magic; /* of 8 bytes: begins what is ours already */
+};
+
+struct disk_file {
+	int      fd; /* direct I/O */
+	uint64_t bytes;
+	bool     is_device;
+};
+
+/* 0 or a negative errno; *why then says what was wrong and what to do (a constant text).
+ * -EISDIR, -ELOOP, -EBUSY (in use), -EEXIST (foreign content), -EINVAL, -EFBIG, -ENOSPC, -EPERM,
+ * -EOPNOTSUPP (no direct I/O, or no room in advance), and what open(2) gives. */
+int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
+		   const char **why);
+void disk_file_close(struct disk_file *file);
+
+#endif

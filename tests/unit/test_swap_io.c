@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_swap_io - swap_io.c and swap_frame.c: batches on a real file, through io_uring and through
+ * threads
+ */
+#include "mm/balance/swap_io.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/inject.h"
+#include "lib/fake_os.h"
+#include "lib/swap_fixture.h"
+#include "lib/test.h"
+#include "os/os.h"
+
+enum { MANY = 700 };
+
+static struct swap_cursor cursor;
+static struct swap_page   pages[MANY];
+static enum disk_engine   engine;
+
+static void start(void)
+{
+	cursor = (struct swap_cursor){ 0 };
+	swap_start(engine, false);
+}
+
+static void stop(void)
+{
+	inject_arm(INJECT_DISK_READ, 0, 0);
+	swap_stop();
+}
+
+/* Frames first, first + step, ... get slots of their own and are pages[0 .. nr). */
+static void take_pages(uint32_t first, uint32_t step, uint32_t nr)
+{
+	uint32_t done = 0, got, slot;
+
+	while (done < nr) {
+		slot = swap_alloc(&cursor, nr - done, SLOT_NONE, &got);
+		EXPECT(slot != SLOT_NONE);
+		for (uint32_t i = 0; i < got; i++, done++)
+			pages[done] = swap_page_of(first + done * step, slot + i, 1);
+	}
+}
+
+static uint32_t frame_of(const struct swap_page *page)
+{
+	return (uint32_t)(page->offset >> PAGE_SHIFT);
+}
+
+static void write_out(uint32_t nr, uint32_t version)
+{
+	for (uint32_t i = 0; i < nr; i++)
+		swap_fill(frame_of(&pages[i]), version);
+	EXPECT_EQ(swap_write(swap_test_queue, pages, nr), nr);
+	for (uint32_t i = 0; i < nr; i++)
+		swap_clear(frame_of(&pages[i]));
+}
+
+static void free_pages(uint32_t nr)
+{
+	for (uint32_t i = 0; i < nr; i++)
+		swap_free(pages[i].slot, 1);
+}
+
+static uint64_t disk_offset(const struct swap_page *page)
+{
+	return (uint64_t)slot_index(page->slot) << PAGE_SHIFT;
+}
+
+static void peek(const struct swap_page *page, char bytes[PAGE_SIZE])
+{
+	EXPECT_EQ(pread(swap_test_fd, bytes, PAGE_SIZE, (off_t)disk_offset(page)), PAGE_SIZE);
+}
+
+static void poke(const struct swap_page *page, const char bytes[PAGE_SIZE])
+{
+	EXPECT_EQ(pwrite(swap_test_fd, bytes, PAGE_SIZE, (off_t)disk_offset(page)), PAGE_SIZE);
+	EXPECT_EQ(fsync(swap_test_fd), 0);
+}
+
+/* pages[bad] doesn't come back, and all others do. */
+static void expect_only_bad(uint32_t nr, uint32_t bad, int error)
+{
+	struct swap_report before, after;
+
+	swap_area_report(0, &before);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, nr), nr - 1);
+	for (uint32_t i = 0; i < nr; i++) {
+		EXPECT_EQ(pages[i].error, i == bad ? error : 0);
+		EXPECT_EQ(swap_has(frame_of(&pages[i]), 1), i != bad);
+		EXPECT_EQ(swap_count(pages[i].slot), 1);
+	}
+	swap_area_report(0, &after);
+	EXPECT_EQ(after.state, SWAP_ON);
+	EXPECT_EQ(after.bad, 0);
+	EXPECT_EQ(after.checksum_errors - before.checksum_errors, error == -EILSEQ);
+}
+
+static void what_is_written_comes_back(void)
+{
+	start();
+	take_pages(3, 2, MANY);
+	write_out(MANY, 1);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, MANY), MANY);
+	for (uint32_t i = 0; i < MANY; i++)
+		EXPECT(swap_has(3 + 2 * i, 1));
+	free_pages(MANY);
+	stop();
+}
+
+static void adjoining_pages_are_one_request(void)
+{
+	uint64_t out, in;
+
+	start();
+	take_pages(0, 1, 256);
+	out = swap_io_stat.requests_out;
+	in = swap_io_stat.requests_in;
+	write_out(256, 1);
+	EXPECT_EQ(swap_io_stat.requests_out - out, 4); /* of 256 KiB, a quarter of the buffer */
+	EXPECT_EQ(swap_read(swap_test_queue, pages, 256), 256);
+	EXPECT_EQ(swap_io_stat.requests_in - in, 4);
+	free_pages(256);
+	stop();
+}
+
+static void scattered_slots_come_back_together(void)
+{
+	static struct swap_page some[MANY / 3];
+
+	start();
+	take_pages(0, 1, MANY);
+	write_out(MANY, 1);
+	for (uint32_t i = 0; i < MANY / 3; i++) /* every third one, backwards */
+		some[i] = pages[MANY - 1 - 3 * i];
+	EXPECT_EQ(swap_read(swap_test_queue, some, MANY / 3), MANY / 3);
+	for (uint32_t i = 0; i < MANY / 3; i++)
+		EXPECT(swap_has(frame_of(&some[i]), 1));
+	free_pages(MANY);
+	stop();
+}
+
+static void a_huge_page_comes_back(void)
+{
+	struct swap_page page;
+
+	cursor = (struct swap_cursor){ 0 };
+	swap_start(engine, true);
+	page = swap_page_of(512, swap_alloc_huge(&cursor), 512);
+	EXPECT(page.slot != SLOT_NONE);
+	for (uint32_t i = 512; i < 1024; i++)
+		swap_fill(i, 1);
+	EXPECT_EQ(swap_write(swap_test_queue, &page, 1), 1);
+	for (uint32_t i = 512; i < 1024; i++)
+		swap_clear(i);
+	EXPECT_EQ(swap_read(swap_test_queue, &page, 1), 1);
+	for (uint32_t i = 512; i < 1024; i++)
+		EXPECT(swap_has(i, 1));
+	swap_free(page.slot, 512);
+	stop();
+}
+
+static void a_flipped_bit_is_caught(void)
+{
+	char bytes[PAGE_SIZE];
+
+	start();
+	take_pages(0, 1, 20);
+	write_out(20, 1);
+	peek(&pages[7], bytes);
+	bytes[4095] ^= 0x10;
+	poke(&pages[7], bytes);
+	expect_only_bad(20, 7, -EILSEQ);
+	free_pages(20);
+	stop();
+}
+
+static void a_torn_block_is_caught(void)
+{
+	char old[PAGE_SIZE], new[PAGE_SIZE];
+
+	start();
+	take_pages(0, 1, 20);
+	write_out(20, 2);
+	peek(&pages[19], old);
+	write_out(20, 1);
+	peek(&pages[19], new);
+	memcpy(new + 512, old + 512, PAGE_SIZE - 512);
+	poke(&pages[19], new);
+	expect_only_bad(20, 19, -EILSEQ);
+	free_pages(20);
+	stop();
+}
+
+static void a_stale_block_is_caught(void)
+{
+	char old[PAGE_SIZE];
+
+	start();
+	take_pages(0, 1, 20);
+	write_out(20, 2);
+	peek(&pages[0], old);
+	write_out(20, 1);
+	poke(&pages[0], old);
+	expect_only_bad(20, 0, -EILSEQ);
+	free_pages(20);
+	stop();
+}
+
+static void a_block_that_was_never_written_is_caught(void)
+{
+	char zeros[PAGE_SIZE] = { 0 };
+
+	start();
+	take_pages(0, 1, 20);
+	write_out(20, 1);
+	poke(&pages[3], zeros);
+	expect_only_bad(20, 3, -EILSEQ);
+	free_pages(20);
+	stop();
+}
+
+static void a_misdirected_block_is_caught(void)
+{
+	char other[PAGE_SIZE];
+
+	start();
+	take_pages(0, 1, 20);
+	write_out(20, 1);
+	peek(&pages[4], other);
+	poke(&pages[5], other);
+	expect_only_bad(20, 5, -EILSEQ);
+	free_pages(20);
+	stop();
+}
+
+/* The contents are as written, and yet another page's. */
+static void anothers_page_is_caught(void)
+{
+	start();
+	take_pages(0, 1, 3);
+	write_out(3, 1);
+	pages[0].family++;
+	pages[1].page++;
+	EXPECT_EQ(swap_read(swap_test_queue, pages, 3), 1);
+	EXPECT_EQ(pages[0].error, -EILSEQ);
+	EXPECT_EQ(pages[1].error, -EILSEQ);
+	EXPECT(!swap_has(0, 1) && !swap_has(1, 1) && swap_has(2, 1));
+	free_pages(3);
+	stop();
+}
+
+static void one_bad_block_fails_its_huge_page(void)
+{
+	struct swap_page page;
+	char             bytes[PAGE_SIZE];
+
+	cursor = (struct swap_cursor){ 0 };
+	swap_start(engine, true);
+	page = swap_page_of(0, swap_alloc_huge(&cursor), 512);
+	EXPECT_EQ(swap_write(swap_test_queue, &page, 1), 1);
+	page.slot += 500;
+	peek(&page, bytes);
+	bytes[0] ^= 1;
+	poke(&page, bytes);
+	page.slot -= 500;
+	EXPECT_EQ(swap_read(swap_test_queue, &page, 1), 0);
+	EXPECT_EQ(page.error, -EILSEQ);
+	swap_free(page.slot, 512);
+	stop();
+}
+
+static void a_read_error_is_that_pages(void)
+{
+	uint32_t last = 0;
+
+	start();
+	take_pages(0, 1, 20);
+	write_out(20, 1);
+	for (uint32_t i = 1; i < 20; i++)
+		if (pages[i].slot > pages[last].slot)
+			last = i;
+	EXPECT_EQ(ftruncate(swap_test_fd, (off_t)disk_offset(&pages[last])), 0);
+	expect_only_bad(20, last, -EIO);
+	free_pages(20);
+	stop();
+}
+
+static void what_can_not_be_written_is_retired(void)
+{
+	struct rlimit      before, low;
+	struct swap_report report;
+	uint32_t           nr_bad = 0;
+
+	start();
+	take_pages(0, 1, 100);
+	for (uint32_t i = 0; i < 100; i++)
+		swap_fill(i, 1);
+	signal(SIGXFSZ, SIG_IGN);
+	EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+	low = before;
+	low.rlim_cur = disk_offset(&pages[60]) + 512; /* it falls short in the middle of a page */
+	EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+	EXPECT_EQ(swap_write(swap_test_queue, pages, 100), 60);
+	EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+	for (uint32_t i = 0; i < 100; i++) {
+		EXPECT_EQ(pages[i].error != 0, i >= 60);
+		EXPECT_EQ(swap_count(pages[i].slot), i < 60);
+		nr_bad += pages[i].error != 0;
+	}
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_DEGRADED);
+	EXPECT_EQ(report.bad, (uint64_t)nr_bad << PAGE_SHIFT);
+	EXPECT_EQ(report.write_errors, nr_bad);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, 60), 60);
+	free_pages(60);
+	stop();
+}
+
+static void an_injected_error_is_one_pages(void)
+{
+	struct swap_report report;
+
+	start();
+	take_pages(0, 1, 1);
+	inject_arm(INJECT_DISK_WRITE, 1, -EIO);
+	EXPECT_EQ(swap_write(swap_test_queue, pages, 1), 0);
+	EXPECT_EQ(pages[0].error, -EIO);
+	EXPECT_EQ(swap_count(pages[0].slot), 0);
+	take_pages(0, 1, 1);
+	write_out(1, 1);
+	inject_arm(INJECT_DISK_READ, 1, -EIO);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, 1), 0);
+	EXPECT_EQ(pages[0].error, -EIO);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, 1), 1);
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_DEGRADED);
+	EXPECT_EQ(report.read_errors, 1);
+	free_pages(1);
+	stop();
+}
+
+static void a_device_that_goes_gives_no_slots(void)
+{
+	struct swap_report report;
+	uint32_t           got;
+
+	start();
+	take_pages(5, 1, 10);
+	write_out(10, 1);
+	pages[10] = swap_page_of(30, swap_alloc(&cursor, 1, SLOT_NONE, &got), 1);
+	inject_arm(INJECT_DISK_WRITE, 1, -ENODEV);
+	EXPECT_EQ(swap_write(swap_test_queue, &pages[10], 1), 0);
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_DEAD);
+	EXPECT_EQ(swap_alloc(&cursor, 1, SLOT_NONE, &got), SLOT_NONE);
+	EXPECT_EQ(swap_capacity(), 0);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, 10), 10);
+	EXPECT(swap_has(14, 1));
+	free_pages(10);
+	stop();
+}
+
+static void a_frame_that_has_gone_is_not_written(void)
+{
+	start();
+	take_pages(0, 1, 20);
+	fake_os_client_punch(swap_test_section->fd, 9 << PAGE_SHIFT, PAGE_SIZE);
+	EXPECT_EQ(swap_write(swap_test_queue, pages, 20), 19);
+	EXPECT_EQ(pages[9].error, -EFAULT);
+	EXPECT_EQ(swap_count(pages[9].slot), 1);
+	EXPECT_EQ(os->populate(swap_test_section->fd, 9 << PAGE_SHIFT, PAGE_SIZE, 0), 0);
+	free_pages(20);
+	stop();
+}
+
+static void without_io_uring_threads_do_it(void)
+{
+	start();
+	inject_arm(INJECT_URING, 1, -EPERM);
+	take_pages(0, 1, MANY);
+	write_out(MANY, 1);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, MANY), MANY);
+	free_pages(MANY);
+	stop();
+}
+
+static void the_same_bytes_have_another_sum_each_time(void)
+{
+	struct slot_record before;
+
+	start();
+	take_pages(0, 1, 1);
+	write_out(1, 1);
+	before.sum[0] = swap_record(pages[0].slot)->sum[0];
+	before.generation = swap_record(pages[0].slot)->generation;
+	write_out(1, 1);
+	EXPECT(swap_record(pages[0].slot)->sum[0] != before.sum[0]);
+	EXPECT(swap_record(pages[0].slot)->generation != before.generation);
+	free_pages(1);
+	stop();
+}
+
+static const struct test_case cases[] = {
+	{ "what is written comes back", what_is_written_comes_back },
+	{ "adjoining pages are one request", adjoining_pages_are_one_request },
+	{ "scattered slots come back together", scattered_slots_come_back_together },
+	{ "a huge page comes back", a_huge_page_comes_back },
+	{ "a flipped bit is caught", a_flipped_bit_is_caught },
+	{ "a torn block is caught", a_torn_block_is_caught },
+	{ "a stale block is caught", a_stale_block_is_caught },
+	{ "a block that was never written is caught", a_block_that_was_never_written_is_caught },
+	{ "a misdirected block is caught", a_misdirected_block_is_caught },
+	{ "another's page is caught", anothers_page_is_caught },
+	{ "one bad block fails its huge page", one_bad_block_fails_its_huge_page },
+	{ "a read error is that page's", a_read_error_is_that_pages },
+	{ "what can't be written is retired", what_can_not_be_written_is_retired },
+	{ "an injected error is one page's", an_injected_error_is_one_pages },
+	{ "a device that goes gives no slots", a_device_that_goes_gives_no_slots },
+	{ "a frame that has gone isn't written", a_frame_that_has_gone_is_not_written },
+	{ "without io_uring threads do it", without_io_uring_threads_do_it },
+	{ "the same bytes have another sum each time", the_same_bytes_have_another_sum_each_time },
+};
+
+/* Argument "threads": without io_uring. */
+int main(int argc, char **argv)
+{
+	engine = argc > 1 && !strcmp(argv[1], "threads") ? DISK_THREADS : DISK_URING;
+	return test_main(1, argv, cases, ARRAY_SIZE(cases));
+}
