@@ -223,12 +223,18 @@ void session_log_fault(void *session, const struct fault_record *record)
 	mutex_unlock(&s->fault_log_lock);
 }
 
+static struct log_subject subject(const struct session *s)
+{
+	return (struct log_subject){ s->id, s->peer.pid, s->peer.uid };
+}
+
 void session_end_client(void *session, const char *reason)
 {
 	struct session *s = session;
+	struct log_subject about = subject(s);
 
-	log_emit(LOG_ERR, "client_killed", "pid %d (session %llu): %s", s->peer.pid,
-		 (unsigned long long)s->id, reason);
+	log_emit_about(&about, LOG_ERR, "client_killed", "pid %d (session %llu): %s", s->peer.pid,
+		       (unsigned long long)s->id, reason);
 	if (s->upcalls.kill)
 		s->upcalls.kill(s->upcall_context, reason);
 }
@@ -431,6 +437,7 @@ static void end_pool_handle(struct pool_handle *ph, uint32_t handle)
 
 void session_end(struct session *s, const char *reason)
 {
+	struct log_subject about;
 	struct mm *mm;
 	uint32_t cursor = 0, handle;
 	void *object;
@@ -443,8 +450,9 @@ void session_end(struct session *s, const char *reason)
 	mutex_unlock(&s->lock);
 	if (was_ended)
 		return;
-	log_emit(LOG_INFO, "session_end", "session %llu (pid %d): %s", (unsigned long long)s->id,
-		 s->peer.pid, reason);
+	about = subject(s);
+	log_emit_about(&about, LOG_INFO, "session_end", "session %llu (pid %d): %s",
+		       (unsigned long long)s->id, s->peer.pid, reason);
 	if (mm) {
 		lanes_del(mm);
 		if (atomic_load(&stopping))

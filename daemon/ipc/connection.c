@@ -143,15 +143,18 @@ void connection_flight_end(struct connection *c)
 static void log_end(const struct connection *c, int code, const char *reason)
 {
 	const struct peer *p = &c->peer;
+	struct log_subject about = { .session = c->session ? session_id(c->session) : 0,
+				     .pid = p->pid,
+				     .uid = p->uid };
 
 	if (code == -EPROTO)
-		log_emit_limited(LOG_WARNING, "bad_message",
-				 "session of process %d (%s), uid %u, ended: %s", p->pid, p->name,
-				 p->uid, reason);
+		log_emit_about_limited(&about, LOG_WARNING, "bad_message",
+				       "session of process %d (%s), uid %u, ended: %s", p->pid,
+				       p->name, p->uid, reason);
 	else if (code)
-		log_emit_limited(LOG_NOTICE, "session_cut",
-				 "session of process %d (%s), uid %u, ended: %s", p->pid, p->name,
-				 p->uid, reason);
+		log_emit_about_limited(&about, LOG_NOTICE, "session_cut",
+				       "session of process %d (%s), uid %u, ended: %s", p->pid,
+				       p->name, p->uid, reason);
 	else
 		log_emit(LOG_DEBUG, "session_closed", "process %d (%s), uid %u: %s", p->pid,
 			 p->name, p->uid, reason);

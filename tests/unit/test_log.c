@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,15 +91,124 @@ static void say_as_journal(void)
 	log_emit(LOG_ERR, "bad", "thing");
 }
 
+/* Without a journal behind the native socket, stderr itself has to do. */
 static void journal_gets_numbers(void)
 {
 	int fds[2];
+
+	setenv("MMB_JOURNAL_SOCKET", "/nonexistent/journal", 1);
 
 	capture_pipe(say_as_journal);
 	EXPECT(!strcmp(said, "<3>bad: thing\n"));
 	EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	EXPECT_EQ(capture(say_as_journal, fds), 0);
 	EXPECT(!strcmp(said, "<3>bad: thing\n"));
+}
+
+/* A journal's socket of our own, and one datagram of it in `said`. */
+static int fake_journal(char folder[32])
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int                sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	strcpy(folder, "/tmp/mmb-log-XXXXXX");
+	EXPECT(mkdtemp(folder));
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", folder);
+	EXPECT_EQ(bind(sock, (struct sockaddr *)&address, sizeof(address)), 0);
+	setenv("MMB_JOURNAL_SOCKET", address.sun_path, 1);
+	return sock;
+}
+
+static void fake_journal_end(int sock, const char *folder)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/socket", folder);
+	unlink(path);
+	rmdir(folder);
+	close(sock);
+	unsetenv("MMB_JOURNAL_SOCKET");
+}
+
+static bool next_datagram(int sock)
+{
+	ssize_t got = recv(sock, said, sizeof(said) - 1, MSG_DONTWAIT);
+
+	said[got > 0 ? got : 0] = '\0';
+	return got > 0;
+}
+
+static void say_about(void)
+{
+	struct log_subject about = { .session = 12, .pid = 345, .uid = 1000 };
+
+	say_as_journal();
+	log_emit_about(&about, LOG_NOTICE, "session_cut", "%s", "it\nlied");
+}
+
+static void journal_gets_fields(void)
+{
+	char folder[32];
+	int  sock = fake_journal(folder), fds[2];
+
+	EXPECT_EQ(pipe(fds), 0);
+	EXPECT_EQ(capture(say_about, fds), 0);
+	EXPECT(!strcmp(said, ""));
+	EXPECT(next_datagram(sock));
+	EXPECT(!strcmp(said, "PRIORITY=3\nSYSLOG_IDENTIFIER=mmbrokerd\nMMB_EVENT=bad\n"
+			     "MESSAGE=bad: thing\n"));
+	EXPECT(next_datagram(sock));
+	EXPECT(strstr(said, "\nMMB_EVENT=session_cut\nMESSAGE_ID="));
+	EXPECT(strstr(said, "\nMMB_SESSION=12\nMMB_CLIENT_PID=345\nMMB_CLIENT_UID=1000\n"
+			    "MESSAGE=session_cut: it\\x0alied\n"));
+	EXPECT(!next_datagram(sock));
+	fake_journal_end(sock, folder);
+}
+
+static void say_much_as_journal(void)
+{
+	struct timespec start, end;
+
+	say_as_journal();
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (int i = 0; i < 5000; i++)
+		log_emit(LOG_ERR, "flood", "%0700d", i);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	_exit(end.tv_sec - start.tv_sec > 5 || !log_nr_lost());
+}
+
+/* Nobody reads while the child writes; then somebody does, and is told. */
+static void full_journal_never_blocks(void)
+{
+	char         folder[32];
+	unsigned int nr = 0;
+	int          sock = fake_journal(folder), fds[2];
+
+	EXPECT_EQ(pipe(fds), 0);
+	EXPECT_EQ(capture(say_much_as_journal, fds), 0);
+	while (next_datagram(sock))
+		nr++;
+	EXPECT(nr > 0 && nr < 5000);
+	EXPECT(!strcmp(said, "") && nr < 5000);
+	fake_journal_end(sock, folder);
+}
+
+static void say_to_full_disk(void)
+{
+	for (int i = 0; i < 100; i++)
+		log_emit(LOG_ERR, "flood", "%d", i);
+	_exit(log_nr_lost() != 100);
+}
+
+static void full_disk_is_survived(void)
+{
+	int fds[2], full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+	EXPECT(full >= 0);
+	EXPECT_EQ(pipe(fds), 0);
+	close(fds[1]);
+	fds[1] = full;
+	EXPECT_EQ(capture(say_to_full_disk, fds), 0);
 }
 
 static void say_as_other_stream(void)
@@ -189,11 +299,21 @@ static void names_parse(void)
 	EXPECT_EQ(level, LOG_INFO);
 	EXPECT_EQ(log_level_parse("loud", &level), -EINVAL);
 	EXPECT_EQ(level, LOG_INFO);
+	EXPECT(!strcmp(log_level_name(LOG_WARNING), "warning"));
+	log_set_level(LOG_DEBUG);
+	EXPECT_EQ(log_get_level(), LOG_DEBUG);
+	log_set_level(LOG_INFO);
 }
 
 static const struct test_case cases[] = {
 	{ "the level chooses which lines are written", levels_choose },
 	{ "a journal's stderr gets <N> prefixes", journal_gets_numbers },
+	{ "the journal itself gets an event's name, id and subject as fields",
+	  journal_gets_fields },
+	{ "a journal that doesn't read delays nobody, and what is lost is counted",
+	  full_journal_never_blocks },
+	{ "a full disk under stderr is survived, and what is lost is counted",
+	  full_disk_is_survived },
 	{ "a stderr that isn't the journal's gets level names", another_stream_gets_names },
 	{ "control bytes and long sentences can't forge or mix lines", bytes_are_escaped },
 	{ "a full pipe delays nobody", full_pipe_never_blocks },
