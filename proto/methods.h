@@ -47,7 +47,10 @@
 	X(40, VMSTAT, text_request, text_reply, 0, READ)                                \
 	X(41, MAPS, text_request, text_reply, 0, READ)                                  \
 	X(42, VERIFY, empty, verify_reply, 0, ADMIN)                                    \
-	X(43, SLABINFO, text_request, text_reply, 0, READ)
+	X(43, SLABINFO, text_request, text_reply, 0, READ)                              \
+	X(60, LOG_LEVEL, log_level_request, log_level_reply, 0, READ)                   \
+	X(61, DRAIN, drain_request, drain_reply, 0, ADMIN)                              \
+	X(62, RELOAD, empty, reload_reply, 0, ADMIN)
 
 #define MMB_UPCALLS(X)                                                                  \
 	X(64, ZAP, zap_request)                                                         \

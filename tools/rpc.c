@@ -251,3 +251,16 @@ int rpc_fail(const struct rpc *r, const struct invocation *in, int code)
 	fputc('\n', stderr);
 	return code;
 }
+
+int rpc_ask(struct rpc *r, const struct invocation *in, const ProtobufCMessage *request,
+	    const ProtobufCMessage **reply)
+{
+	int code = rpc_open(r, in);
+
+	if (code == CTL_DONE)
+		code = rpc_call(r, in->verb->method, request, reply);
+	if (code != CTL_DONE)
+		return rpc_fail(r, in, code);
+	rpc_close(r);
+	return CTL_DONE;
+}

@@ -35,6 +35,9 @@ int rpc_open(struct rpc *r, const struct invocation *in);
 /* *reply is valid until the next call. */
 int rpc_call(struct rpc *r, uint32_t method, const ProtobufCMessage *request,
 	     const ProtobufCMessage **reply);
+/* Opens, calls, closes, and prints what went wrong. */
+int rpc_ask(struct rpc *r, const struct invocation *in, const ProtobufCMessage *request,
+	    const ProtobufCMessage **reply);
 /* Prints r->error after the verb's name and returns code. */
 int rpc_fail(const struct rpc *r, const struct invocation *in, int code);
 void rpc_close(struct rpc *r);

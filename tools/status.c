@@ -11,18 +11,11 @@
 #include "tools/json.h"
 #include "tools/rpc.h"
 
-/* Opens, calls with an empty request, closes. Errors are printed. The reply lies in r. */
 static int ask(struct rpc *r, const struct invocation *in, const ProtobufCMessage **reply)
 {
 	Mmb__Wire__Empty request = MMB__WIRE__EMPTY__INIT;
-	int              code = rpc_open(r, in);
 
-	if (code == CTL_DONE)
-		code = rpc_call(r, in->verb->method, &request.base, reply);
-	if (code != CTL_DONE)
-		return rpc_fail(r, in, code);
-	rpc_close(r);
-	return CTL_DONE;
+	return rpc_ask(r, in, &request.base, reply);
 }
 
 static void status_json(const Mmb__Wire__StatusReply *s)

@@ -73,6 +73,9 @@ int run_pools(const struct invocation *in);
 int run_sessions(const struct invocation *in);
 int run_regions(const struct invocation *in);
 int run_text(const struct invocation *in);
+int run_log_level(const struct invocation *in);
+int run_reload(const struct invocation *in);
+int run_drain(const struct invocation *in);
 int run_doctor(const struct invocation *in);
 int run_completion(const struct invocation *in);
 

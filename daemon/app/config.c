@@ -264,8 +264,8 @@ int config_load(int argc, char **argv, struct config *out, FILE *err)
 		return line.bad || sink.nr_mistakes ? EX_USAGE : EX_OK;
 	}
 	if (out->file)
-		error = config_file_read(&sink, out->file);
-	if (error) {
+		error = config_file_read(&sink, out->file + (out->file[0] == '-'));
+	if (error && !(error == -ENOENT && out->file[0] == '-')) {
 		config_mistake(&sink, out->file, "can't be read: %s", strerror(-error));
 		return EX_NOINPUT;
 	}

@@ -26,9 +26,9 @@
 	  "memory in huge pages that the broker owns; 0: none")                                \
 	X(memory, reserve_mode, ENUM, "account", "account|hold", RESTART,                      \
 	  "hold takes the reserve at start, account only counts it")                           \
-	X(memory, fault_deadline, DURATION, "60s", "100ms..60m", RESTART,                      \
+	X(memory, fault_deadline, DURATION, "60s", "100ms..60m", LIVE,                         \
 	  "a page that can't be produced in this time is poisoned")                            \
-	X(memory, pass_userfaultfd, ENUM, "group", "group|all|never", RESTART,                 \
+	X(memory, pass_userfaultfd, ENUM, "group", "group|all|never", LIVE,                    \
 	  "who gets /dev/userfaultfd: members of socket.group, all, nobody")                   \
 	X(memory, fault_threads, INT, "0", "0..32", RESTART,                                   \
 	  "threads that answer page faults; 0: one for each CPU")                              \
@@ -41,20 +41,20 @@
 	  "group of the socket, by name or number; empty: the daemon's own")                   \
 	X(socket, admin_group, STRING, "", "", RESTART,                                        \
 	  "group that may change things, beside root and the daemon's user; empty: none")      \
-	X(log, level, ENUM, "info", "error|warning|notice|info|debug", RESTART,                \
+	X(log, level, ENUM, "info", "error|warning|notice|info|debug", LIVE,                   \
 	  "least important lines that are logged")                                             \
-	X(limits, sessions, INT, "1024", "1..16384", RESTART, "connected clients")             \
-	X(limits, sessions_per_uid, INT, "512", "1..16384", RESTART,                           \
+	X(limits, sessions, INT, "1024", "1..16384", LIVE, "connected clients")                \
+	X(limits, sessions_per_uid, INT, "512", "1..16384", LIVE,                              \
 	  "connected clients of one user")                                                     \
-	X(limits, regions_per_session, INT, "16384", "1..262143", RESTART,                     \
+	X(limits, regions_per_session, INT, "16384", "1..262143", LIVE,                        \
 	  "regions that one client has open")                                                  \
-	X(limits, regions_per_uid, INT, "32768", "1..1048576", RESTART,                         \
+	X(limits, regions_per_uid, INT, "32768", "1..1048576", LIVE,                            \
 	  "regions that exist for one user")                                                   \
-	X(limits, requests_in_flight, INT, "64", "1..1024", RESTART,                           \
+	X(limits, requests_in_flight, INT, "64", "1..1024", LIVE,                              \
 	  "requests of one client that are being worked on")                                   \
-	X(limits, upcall_deadline, DURATION, "5s", "10ms..5m", RESTART,                        \
+	X(limits, upcall_deadline, DURATION, "5s", "10ms..5m", LIVE,                           \
 	  "a client that doesn't acknowledge an upcall in this time is unresponsive")          \
-	X(limits, hello_deadline, DURATION, "5s", "10ms..5m", RESTART,                         \
+	X(limits, hello_deadline, DURATION, "5s", "10ms..5m", LIVE,                            \
 	  "a connection that says nothing in this time is closed")                             \
 	X(control, workers, INT, "2", "1..16", RESTART, "threads that serve requests")
 

@@ -219,6 +219,101 @@ int config_value_set(struct config *config, const struct config_key *key, const 
 	return 0;
 }
 
+/* ---- values of a configuration ---- */
+
+static bool is_wide(const struct config_key *key)
+{
+	return key->type == CONFIG_SIZE || key->type == CONFIG_RESERVE ||
+	       key->type == CONFIG_DURATION;
+}
+
+static uint64_t value_of(const struct config *config, const struct config_key *key)
+{
+	const void *field = (const char *)config + key->offset;
+
+	return is_wide(key) ? *(const uint64_t *)field : *(const uint32_t *)field;
+}
+
+static const char *string_of(const struct config *config, const struct config_key *key)
+{
+	return *(char *const *)(const void *)((const char *)config + key->offset);
+}
+
+bool config_value_same(const struct config *a, const struct config *b,
+		       const struct config_key *key)
+{
+	if (key->type == CONFIG_STRING)
+		return !strcmp(string_of(a, key), string_of(b, key));
+	return value_of(a, key) == value_of(b, key);
+}
+
+void config_value_move(struct config *to, struct config *from, const struct config_key *key)
+{
+	void *left = (char *)to + key->offset, *right = (char *)from + key->offset;
+	char *text;
+
+	if (key->type == CONFIG_STRING) {
+		text = *(char **)left;
+		*(char **)left = *(char **)right;
+		*(char **)right = text;
+	} else if (is_wide(key)) {
+		*(uint64_t *)left = *(uint64_t *)right;
+	} else {
+		*(uint32_t *)left = *(uint32_t *)right;
+	}
+}
+
+/* The value in the largest unit that has no remainder. */
+static void scaled_text(uint64_t value, const char *const *units, const uint64_t *sizes,
+			char out[CONFIG_EXPECTED_BYTES])
+{
+	int i = 0;
+
+	while (sizes[i] > 1 && (!value || value % sizes[i]))
+		i++;
+	snprintf(out, CONFIG_EXPECTED_BYTES, "%llu%s", (unsigned long long)(value / sizes[i]),
+		 units[i]);
+}
+
+static void word_text(const char *words, uint64_t nth, char out[CONFIG_EXPECTED_BYTES])
+{
+	while (nth--)
+		words = strchr(words, '|') + 1;
+	snprintf(out, CONFIG_EXPECTED_BYTES, "%.*s", (int)strcspn(words, "|"), words);
+}
+
+void config_value_text(const struct config *config, const struct config_key *key,
+		       char out[CONFIG_EXPECTED_BYTES])
+{
+	static const char *const size_units[] = { "T", "G", "M", "K", "" };
+	static const uint64_t    sizes[] = { 1ull << 40, 1 << 30, 1 << 20, 1 << 10, 1 };
+	static const char *const time_units[] = { "m", "s", "ms" };
+	static const uint64_t    times[] = { 60000, 1000, 1 };
+
+	switch (key->type) {
+	case CONFIG_STRING:
+		snprintf(out, CONFIG_EXPECTED_BYTES, "%.250s",
+			 string_of(config, key)[0] ? string_of(config, key) : "\"\"");
+		break;
+	case CONFIG_ENUM:
+		word_text(key->allowed, value_of(config, key), out);
+		break;
+	case CONFIG_DURATION:
+		scaled_text(value_of(config, key), time_units, times, out);
+		break;
+	case CONFIG_MODE:
+		snprintf(out, CONFIG_EXPECTED_BYTES, "%04llo",
+			 (unsigned long long)value_of(config, key));
+		break;
+	case CONFIG_INT:
+		snprintf(out, CONFIG_EXPECTED_BYTES, "%llu",
+			 (unsigned long long)value_of(config, key));
+		break;
+	default:
+		scaled_text(value_of(config, key), size_units, sizes, out);
+	}
+}
+
 /* "low..high" or "a|b|c" as words of a sentence. */
 static void spell_allowed(const char *allowed, char *out, size_t room)
 {

@@ -48,6 +48,13 @@ extern const struct config_key config_keys[NR_CONFIG_KEYS];
 int config_key_find(const char *section, const char *name);
 /* 0, -ENOMEM, or -EINVAL. */
 int config_value_set(struct config *config, const struct config_key *key, const char *text);
+/* The value in the key's own syntax; "\"\"" for an empty text. */
+void config_value_text(const struct config *config, const struct config_key *key,
+		       char out[CONFIG_EXPECTED_BYTES]);
+bool config_value_same(const struct config *a, const struct config *b,
+		       const struct config_key *key);
+/* Takes the value over from another configuration; texts change places. */
+void config_value_move(struct config *to, struct config *from, const struct config_key *key);
 /* "a whole number from 1 to 16" */
 void config_value_expected(const struct config_key *key, char out[CONFIG_EXPECTED_BYTES]);
 

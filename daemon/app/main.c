@@ -6,7 +6,6 @@
  *             sysexits.h; 78 says that this host can't run it or the configuration is wrong.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,22 +15,15 @@
 
 #include "app/activation.h"
 #include "app/config.h"
+#include "app/reload.h"
+#include "app/service.h"
+#include "app/watchdog.h"
 #include "base/log.h"
 #include "client/broker.h"
 #include "ipc/server.h"
 #include "proto/methods.h"
 
 enum { DRAIN_MS = 1000, OPERATION_TIMEOUT_MS = 30000, POOLS_PER_UID = 1024 };
-
-static void block_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
-	sigprocmask(SIG_BLOCK, set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
 
 /* Each region and session takes descriptors. */
 static void raise_descriptor_limit(void)
@@ -76,14 +68,7 @@ static int fill_options(const struct config *config, struct server_options *opti
 	options->path = config->socket_path;
 	options->mode = config->socket_mode;
 	options->nr_workers = config->control_workers;
-	options->pass_userfaultfd = (enum pass_userfaultfd)config->memory_pass_userfaultfd;
-	options->limits = (struct server_limits){
-		.sessions = config->limits_sessions,
-		.sessions_per_uid = config->limits_sessions_per_uid,
-		.requests_in_flight = config->limits_requests_in_flight,
-		.upcall_deadline_ms = config->limits_upcall_deadline,
-		.hello_deadline_ms = config->limits_hello_deadline,
-	};
+	reload_fill_live(config, options);
 	options->features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG |
 			    (broker.features.poison ? MMB_FEATURE_POISON : 0);
 	options->operation_timeout_ms = OPERATION_TIMEOUT_MS;
@@ -101,31 +86,21 @@ static int fill_options(const struct config *config, struct server_options *opti
 	return EX_OK;
 }
 
-static void wait_for_end(const sigset_t *set)
+static void ending(void *unused)
 {
-	int signal_number = 0;
-
-	for (;;) {
-		if (sigwait(set, &signal_number))
-			continue;
-		if (signal_number != SIGHUP)
-			break;
-		log_emit(LOG_NOTICE, "reload",
-			 "no key of the configuration can change while running; "
-			 "restart to apply changes");
-	}
-	log_emit(LOG_INFO, "stopping", "%s received", strsignal(signal_number));
+	broker_stopping();
 }
 
-static int serve(const struct config *config, const sigset_t *signals)
+static int serve(struct reload *reload, const sigset_t *signals)
 {
 	struct server_options options;
 	struct server *server;
 	char error[SERVER_ERROR_BYTES];
-	int r = fill_options(config, &options);
+	int r = fill_options(reload->config, &options);
 
 	if (r)
 		return r;
+	options.hooks = (struct server_hooks){ reload, reload_run, ending };
 	options.listen_fd = activation_socket();
 	if (options.listen_fd == -EINVAL) {
 		log_emit(LOG_ERR, "bad_activation",
@@ -139,31 +114,31 @@ static int serve(const struct config *config, const sigset_t *signals)
 		return EX_UNAVAILABLE;
 	}
 	log_emit(LOG_INFO, "ready", "serving on %s", options.path);
-	sd_notify(0, "READY=1");
-	wait_for_end(signals);
-	sd_notify(0, "STOPPING=1");
+	reload->server = server;
+	log_emit(LOG_NOTICE, "stopping", "%s received",
+		 strsignal(service_wait(signals, reload)));
+	sd_notify(0, "STOPPING=1\nSTATUS=stopping: clients have a moment to leave");
 	broker_stopping();
 	server_stop(server, "the daemon is stopping", DRAIN_MS);
 	return EX_OK;
 }
 
-/* In the order of the words of log.level. */
-static const enum log_level log_levels[] = { LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO,
-					     LOG_DEBUG };
-
-static int run(const struct config *config)
+static int run(struct reload *reload)
 {
+	const struct config *config = reload->config;
 	sigset_t signals;
 	int r;
 
-	log_set_level(log_levels[config->log_level]);
-	block_signals(&signals);
+	reload_init(reload);
+	reload_log_level(config);
+	service_block_signals(&signals);
+	watchdog_init();
 	raise_descriptor_limit();
 	prctl(PR_SET_DUMPABLE, 0);
 	r = start_broker(config);
 	if (r)
 		return r;
-	r = serve(config, &signals);
+	r = serve(reload, &signals);
 	broker_stop();
 	return r;
 }
@@ -171,10 +146,11 @@ static int run(const struct config *config)
 int main(int argc, char **argv)
 {
 	struct config config;
+	struct reload reload = { .argc = argc, .argv = argv, .config = &config };
 	int r = config_load(argc, argv, &config, stderr);
 
 	if (r == EX_OK && config.action == CONFIG_RUN)
-		r = run(&config);
+		r = run(&reload);
 	config_fini(&config);
 	return r;
 }

@@ -27,7 +27,7 @@ static struct {
 	struct kmem_cache *cache;      /* fixed after init */
 	struct list_head buckets[HASH_BUCKETS]; /* (l) */
 	uint64_t total[NR_ACCOUNT_KINDS];       /* (l) */
-	struct limits limits;                   /* fixed after init */
+	struct limits limits;                   /* atomics */
 } accounts;
 
 void accounts_init(const struct limits *limits)
@@ -37,6 +37,15 @@ void accounts_init(const struct limits *limits)
 	for (int i = 0; i < HASH_BUCKETS; i++)
 		list_init(&accounts.buckets[i]);
 	accounts.limits = *limits;
+}
+
+void accounts_set_limits(const struct limits *limits)
+{
+	accounts.limits.sessions = limits->sessions;
+	accounts.limits.sessions_per_uid = limits->sessions_per_uid;
+	accounts.limits.regions_per_session = limits->regions_per_session;
+	accounts.limits.regions_per_uid = limits->regions_per_uid;
+	accounts.limits.pools_per_uid = limits->pools_per_uid;
 }
 
 const struct limits *limits_get(void)

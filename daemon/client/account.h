@@ -15,10 +15,11 @@
 
 #include "base/check.h"
 
+/* Read by any thread while a reload changes them. */
 struct limits {
-	uint32_t sessions, sessions_per_uid;
-	uint32_t regions_per_session, regions_per_uid;
-	uint32_t pools_per_uid;
+	_Atomic uint32_t sessions, sessions_per_uid;
+	_Atomic uint32_t regions_per_session, regions_per_uid;
+	_Atomic uint32_t pools_per_uid;
 };
 
 /* Tools are counted apart: they must get in when the sessions are all taken. */
@@ -32,6 +33,8 @@ enum account_kind {
 
 void accounts_init(const struct limits *limits);
 const struct limits *limits_get(void);
+/* What exists beyond a lower limit stays. */
+void accounts_set_limits(const struct limits *limits);
 /* -EDQUOT with the limit in *limit when the uid has them all already. */
 int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit);
 void account_uncharge(uid_t uid, enum account_kind kind);

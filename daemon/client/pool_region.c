@@ -264,6 +264,13 @@ void pool_region_abandon(struct pool_region *pr)
 	mutex_unlock(&pr->pool->lock);
 }
 
+void pool_region_lose(struct pool_region *pr)
+{
+	mutex_lock(&pr->pool->lock);
+	pr->name[0] = '\0';
+	mutex_unlock(&pr->pool->lock);
+}
+
 void pool_region_close(struct pool_region *pr)
 {
 	struct pool *pool = pr->pool;

@@ -45,6 +45,8 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
  * with the maker's handle. */
 void pool_region_abandon(struct pool_region *pr);
 void pool_region_close(struct pool_region *pr);
+/* Its contents are being destroyed: the name goes now, the region with its last handle. */
+void pool_region_lose(struct pool_region *pr);
 int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
 		       struct refusal *why);
 uint64_t pool_region_live(void);

@@ -60,9 +60,13 @@ static void poison_arena(struct stop_walk *walk, struct pool *pool, int node)
 void session_poison(struct session *s, struct mm *mm)
 {
 	struct stop_walk walk = { s, mm };
+	struct region_handle *rh;
 	struct pool_handle *ph;
 	uint32_t cursor = 0, handle;
 
+	while ((rh = handles_next(&s->regions, &cursor, &handle)))
+		pool_region_lose(rh->pr);
+	cursor = 0;
 	mm_for_each_window(mm, poison_window, &walk);
 	while ((ph = handles_next(&s->pools, &cursor, &handle)))
 		for (int node = 0; node < nr_nodes; node++)

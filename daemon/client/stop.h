@@ -8,7 +8,7 @@
 #include "client/session.h"
 
 /* Punches everything the session can see and poisons its windows, with a cause. The session has
- * ended and no lane polls it; its pools and regions are about to go with the daemon. */
+ * ended and no lane polls it; its regions lose their names, so that nobody opens what is left. */
 void session_poison(struct session *s, struct mm *mm);
 
 #endif

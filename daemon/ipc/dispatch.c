@@ -44,6 +44,8 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_MAPS] = SLOW,
 	[MMB_METHOD_VERIFY] = SLOW,
 	[MMB_METHOD_SLABINFO] = SLOW,
+	[MMB_METHOD_DRAIN] = SLOW,
+	[MMB_METHOD_RELOAD] = SLOW,
 };
 
 /* ---- replies ---- */

@@ -33,10 +33,14 @@ static int check_room(struct request *r)
 	struct server           *server = c->server;
 	struct registry_count    count;
 
-	if (atomic_load(&server->draining))
+	if (atomic_load(&server->stopping))
 		return refuse(&r->why, -ESHUTDOWN, "the daemon is stopping: no new sessions");
 	if (c->peer.control)
 		return 0;
+	if (atomic_load(&server->draining))
+		return refuse(&r->why, -ESHUTDOWN,
+			      "the daemon is being drained: no new sessions until it is started "
+			      "anew");
 	/* This one is counted already, so that two at once can't both take the last place. */
 	registry_count(server, c->peer.uid, &count);
 	if (count.sessions > server->options.limits.sessions)

@@ -269,7 +269,7 @@ static void server_free(struct server *server)
 
 static void open_userfaultfd(struct server *server)
 {
-	if (server->options.pass_userfaultfd == PASS_NEVER)
+	if (server->options.pass_userfaultfd == PASS_NEVER || server->userfaultfd >= 0)
 		return;
 	server->userfaultfd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	if (server->userfaultfd < 0)
@@ -346,27 +346,61 @@ static void rest(void)
 	nanosleep(&(struct timespec){ .tv_nsec = POLL_MS * 1000000L }, NULL);
 }
 
-static void drain(struct server *server, const char *reason, uint64_t drain_ms)
+uint64_t server_sessions(const struct server *server)
 {
-	uint64_t           until = os->now_ns() + drain_ms * 1000000;
+	return count_sessions(server);
+}
+
+bool server_drain(struct server *server, const char *reason)
+{
 	struct connection *c;
 
+	if (atomic_exchange(&server->draining, true))
+		return false;
 	for (uint64_t key = 0; (c = registry_next(server, key));) {
 		key = c->key;
 		upcall_goodbye(c, reason);
 		connection_put(c);
 	}
-	while (count_sessions(server) && os->now_ns() < until)
-		rest();
+	return true;
+}
+
+void server_end_sessions(struct server *server, const char *reason)
+{
+	struct connection *c;
+
+	for (uint64_t key = 0; (c = registry_next(server, key));) {
+		key = c->key;
+		if (atomic_load_explicit(&c->has_memory, memory_order_relaxed))
+			connection_kill(c, -ESHUTDOWN, "%s", reason);
+		connection_put(c);
+	}
+}
+
+void server_reconfigure(struct server *server, const struct server_options *options)
+{
+	struct server_limits *to = &server->options.limits;
+	const struct server_limits *from = &options->limits;
+
+	to->sessions = from->sessions;
+	to->sessions_per_uid = from->sessions_per_uid;
+	to->requests_in_flight = from->requests_in_flight;
+	to->upcall_deadline_ms = from->upcall_deadline_ms;
+	to->hello_deadline_ms = from->hello_deadline_ms;
+	server->options.pass_userfaultfd = options->pass_userfaultfd;
+	open_userfaultfd(server);
 }
 
 void server_stop(struct server *server, const char *reason, uint64_t drain_ms)
 {
+	uint64_t           until = os->now_ns() + drain_ms * 1000000;
 	struct connection *c;
 
-	atomic_store(&server->draining, true);
+	atomic_store(&server->stopping, true);
 	listener_close(&server->listener);
-	drain(server, reason, drain_ms);
+	server_drain(server, reason);
+	while (count_sessions(server) && os->now_ns() < until)
+		rest();
 	/* Again and again: one that was just accepted may have come after the last look. */
 	while (atomic_load_explicit(&server->nr_alive, memory_order_acquire)) {
 		for (uint64_t key = 0; (c = registry_next(server, key));) {

@@ -25,13 +25,23 @@ enum pass_userfaultfd { PASS_GROUP, PASS_ALL, PASS_NEVER };
 
 enum { SERVER_WORKERS_MAX = 16, SERVER_WORK_THREADS_MAX = 16, GID_NONE = -1 };
 
+/* Read by any thread while a reload changes them. */
 struct server_limits {
-	uint32_t sessions;           /* connections that hold memory, all together */
-	uint32_t sessions_per_uid;
-	uint32_t requests_in_flight; /* of one session, on the work threads */
-	uint64_t upcall_deadline_ms;
-	uint64_t hello_deadline_ms;
-	uint64_t unread_deadline_ms; /* for a client that reads no reply; 0: 5 s */
+	_Atomic uint32_t sessions;           /* connections that hold memory, all together */
+	_Atomic uint32_t sessions_per_uid;
+	_Atomic uint32_t requests_in_flight; /* of one session, on the work threads */
+	_Atomic uint64_t upcall_deadline_ms;
+	_Atomic uint64_t hello_deadline_ms;
+	_Atomic uint64_t unread_deadline_ms; /* for a client that reads no reply; 0: 5 s */
+};
+
+/* What an administrator's verb needs from main. Any work thread. */
+struct server_hooks {
+	void *context;
+	/* Fills report with lines; 0, or a negative errno with the mistakes in it. */
+	int (*reload)(void *context, char *report, size_t room);
+	/* Sessions that end from now on end for good. */
+	void (*ending)(void *context);
 };
 
 struct server_options {
@@ -43,7 +53,8 @@ struct server_options {
 	uint32_t               nr_workers;
 	uint32_t               nr_work_threads;
 	struct server_limits   limits;
-	enum pass_userfaultfd  pass_userfaultfd;
+	_Atomic enum pass_userfaultfd pass_userfaultfd;
+	struct server_hooks    hooks; /* a NULL function: its verb is refused */
 	uint64_t               features;    /* MMB_FEATURE_* this daemon has */
 	uint64_t               operation_timeout_ms; /* told to clients */
 	const struct topology *topology;    /* for the threads' nodes; NULL: node 0 */
@@ -65,6 +76,16 @@ int server_start(const struct server_options *options, struct server **out,
 /* No new sessions; clients are told `reason` and have drain_ms to close; what is left is ended.
  * Every session has ended and every thread is gone when this returns; frees the server. */
 void server_stop(struct server *server, const char *reason, uint64_t drain_ms);
+
+/* Takes over the limits and pass_userfaultfd of these options; the rest needs a new server. */
+void server_reconfigure(struct server *server, const struct server_options *options);
+/* No new sessions from now on, but tools get in; clients are told `reason`. Any thread;
+ * false if that has been done already. */
+bool server_drain(struct server *server, const char *reason);
+/* Sessions that hold memory now. */
+uint64_t server_sessions(const struct server *server);
+/* Ends the sessions that hold memory, not the tools. */
+void server_end_sessions(struct server *server, const char *reason);
 
 struct server_stats {
 	uint64_t connections, sessions; /* living now */

@@ -32,11 +32,14 @@ struct server {
 	char                  path[256]; /* (c) */
 	struct listener       listener; /* worker 0 */
 	struct workpool      *pool;     /* (c) */
-	int                   userfaultfd; /* (c) /dev/userfaultfd or -1 */
+	atomic_int            userfaultfd; /* (a) /dev/userfaultfd or -1 */
 	uint32_t              nr_workers;  /* (c) */
 	struct worker         workers[SERVER_WORKERS_MAX];
 
-	atomic_bool      draining;   /* (a) no new sessions */
+	atomic_bool      draining;   /* (a) no new sessions, but tools */
+	atomic_bool      stopping;   /* (a) nobody gets in */
+	_Atomic uint64_t drain_from;  /* (a) sessions when a DRAIN began */
+	_Atomic uint64_t drain_ended; /* (a) that were left at its deadline */
 	atomic_uint      nr_alive;   /* (a) connections not freed yet */
 	_Atomic uint64_t nr_accepted, nr_refused, nr_bad_messages; /* (a) */
 	_Atomic uint64_t nr_upcalls_sent, nr_upcalls_dropped, nr_upcalls_missed; /* (a) */

@@ -70,7 +70,7 @@ def table_verbs(docs):
     table = re.search(r"const struct verb\s+verbs\[\] = \{(.*?)^\};",
                       docs.text("tools/verbs.c"), re.S | re.M).group(1)
     rows = re.split(r"\{ \.name = ", table)[1:]
-    return {re.match(r'"(\w+)"', row).group(1):
+    return {re.match(r'"([\w-]+)"', row).group(1):
             (re.findall(r'\.operand = "(\w+)"', row) or [None])[0] for row in rows}
 
 
@@ -88,7 +88,7 @@ def named(table):
 def manual_verbs(docs):
     """The manual has each verb with its operand."""
     page = section(docs.text("docs/man/mmbctl.1"), "DESCRIPTION")
-    rows = re.findall(r"^\.It Cm (\w+)(?:(?: Op)? Ar (\w+))?$", page, re.M)
+    rows = re.findall(r"^\.It Cm ([\w-]+)(?:(?: Op)? Ar (\w+))?$", page, re.M)
     yield from differences(named(table_verbs(docs)), named(dict((v, o or None) for v, o in rows)),
                            "tools/verbs.c", "mmbctl(1)")
 
@@ -118,7 +118,7 @@ def help_output(docs):
     """mmbctl --help shows verbs and options."""
     shown = docs.run("tools/mmbctl", "--help")
     verbs = [f"{verb} {operand}" if operand else verb for verb, operand in
-             re.findall(r"^  (\w+)(?: \[?(\w+)\]?)? {2,}\S", shown, re.M)]
+             re.findall(r"^  (\w[\w-]*)(?: \[?(\w+)\]?)? {2,}\S", shown, re.M)]
     yield from differences(named(table_verbs(docs)), verbs, "tools/verbs.c", "mmbctl --help")
     options = {f"-{letter} --{name}": operand or None for letter, name, operand in
                re.findall(r"^  -(\w), --([\w-]+)(?: (\w+))? {2,}\S", shown, re.M)}
@@ -139,7 +139,7 @@ def completions(docs):
     if checked.returncode:
         yield f"bash: {checked.stderr.strip()}"
     zsh = docs.run("tools/mmbctl", "completion", "zsh")
-    yield from differences(table_verbs(docs), re.findall(r"^\t\t'(\w+):", zsh, re.M)[:-2],
+    yield from differences(table_verbs(docs), re.findall(r"^\t\t'([\w-]+):", zsh, re.M)[:-2],
                            "tools/verbs.c", "the zsh completion")
 
 

@@ -369,7 +369,50 @@ static void socket_path_must_fit_an_address(void)
 	outcome_fini(&o);
 }
 
+static void absent_file_may_be_allowed(void)
+{
+	const char *const args[] = { "--config", "-/nonexistent/mmbrokerd.conf", NULL };
+	struct outcome    o;
+
+	load(&o, NULL, args);
+	EXPECT_EQ(o.status, EX_OK);
+	outcome_fini(&o);
+	load(&o, "[log]\nlevel = loud\n", NULL);
+	EXPECT_EQ(o.status, EX_CONFIG);
+	outcome_fini(&o);
+}
+
+/* Each value is written in its key's own syntax, and reads back as itself. */
+static void values_are_written_as_they_are_read(void)
+{
+	char           text[CONFIG_EXPECTED_BYTES];
+	struct outcome o, again;
+
+	load(&o, "[memory]\nreserve = 3G\nreserve_mode = hold\nfault_deadline = 1500ms\n"
+		 "slub_debug = FZ\n[socket]\nmode = 0600\n[limits]\nsessions = 7\n", NULL);
+	load(&again, NULL, NULL);
+	EXPECT_EQ(o.status, EX_OK);
+	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
+		const struct config_key *key = &config_keys[i];
+
+		config_value_text(&o.config, key, text);
+		if (strcmp(text, "\"\"") != 0)
+			EXPECT_EQ(config_value_set(&again.config, key, text), 0);
+		EXPECT(config_value_same(&o.config, &again.config, key));
+	}
+	config_value_text(&o.config, &config_keys[CONFIG_KEY_memory_fault_deadline], text);
+	EXPECT(!strcmp(text, "1500ms"));
+	config_value_text(&o.config, &config_keys[CONFIG_KEY_socket_mode], text);
+	EXPECT(!strcmp(text, "0600"));
+	config_value_move(&again.config, &o.config, &config_keys[CONFIG_KEY_memory_slub_debug]);
+	EXPECT(!strcmp(again.config.memory_slub_debug, "FZ"));
+	outcome_fini(&o);
+	outcome_fini(&again);
+}
+
 static const struct test_case cases[] = {
+	{ "a file after '-' may be absent", absent_file_may_be_allowed },
+	{ "values are written as they are read", values_are_written_as_they_are_read },
 	{ "defaults are the documented ones", defaults_are_the_documented_ones },
 	{ "a file sets every type", file_sets_every_type },
 	{ "the later source wins", later_source_wins },

@@ -25,8 +25,8 @@ cannot() {
 # apt with lists, cache and (empty) package database of our own; more options may stand first.
 apt_ours() {
 	"$1" -o Dir::State::status="$folder/apt/status" -o Dir::State::lists="$folder/apt/lists" \
-		-o Dir::Cache="$folder/apt/cache" -o APT::Install-Recommends=0 -o Debug::NoLocking=1 \
-		-o APT::Sandbox::User=root -o APT::Get::AllowUnauthenticated=0 "${@:2}"
+		-o Dir::Cache="$folder/apt/cache" -o APT::Install-Recommends=0 \
+		-o Debug::NoLocking=1 -o APT::Sandbox::User=root "${@:2}"
 }
 
 # This host's sources, and the backports of its main one.
@@ -54,8 +54,8 @@ fetch() {
 	version=$(apt_ours apt-cache "${sources[@]}" policy "$kernel" |
 		awk '/Candidate:/ { print $2 }')
 	if dpkg --compare-versions "$version" lt "$kernel_least"; then
-		version=$(apt_ours apt-cache "${sources[@]}" madison "$kernel" | awk '{ print $3 }' |
-			sort -V | tail -n 1)
+		version=$(apt_ours apt-cache "${sources[@]}" madison "$kernel" |
+			awk '{ print $3 }' | sort -V | tail -n 1)
 	fi
 	dpkg --compare-versions "$version" ge "$kernel_least" ||
 		cannot "no $kernel of version $kernel_least or newer is to be had"
@@ -69,11 +69,11 @@ fetch() {
 
 unpack() {
 	local package top
-	mkdir -p "$root"/{dev,etc,proc,run,sys,tmp,var/{lib,log,tmp},usr/{bin,sbin,lib,lib64}}
-	for top in bin sbin lib lib64; do ln -s "usr/$top" "$root/$top"; done
+	mkdir -p "$tree"/{dev,etc,proc,run,sys,tmp,var/{lib,log,tmp},usr/{bin,sbin,lib,lib64}}
+	for top in bin sbin lib lib64; do ln -s "usr/$top" "$tree/$top"; done
 	for package in "$folder"/apt/cache/archives/*.deb; do
 		case ${package##*/} in perl* | libperl* | usrmerge* | lib*-perl*) continue ;; esac
-		dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --keep-directory-symlink \
+		dpkg-deb --fsys-tarfile "$package" | tar -x -C "$tree" --keep-directory-symlink \
 			--exclude='./usr/share/doc' --exclude='./usr/share/man' \
 			--exclude='./usr/share/locale' --exclude='./usr/lib/udev/hwdb.d'
 	done
@@ -85,29 +85,28 @@ unpack() {
 
 # What maintainer scripts would have done, as far as a start needs it.
 settle() {
-	cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
-	cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
-	sed -i 's/^root:\*:/root::/' "$root/etc/passwd"
+	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
 	printf 'client:x:1000:1000::/tmp:/bin/bash\nother:x:1001:1001::/tmp:/bin/bash\n' \
-		>>"$root/etc/passwd"
-	printf 'client:x:1000:\nother:x:1001:\nmessagebus:x:101:\n' >>"$root/etc/group"
-	printf 'messagebus:x:101:101::/nonexistent:/usr/sbin/nologin\n' >>"$root/etc/passwd"
-	echo vm >"$root/etc/hostname"
-	echo uninitialized >"$root/etc/machine-id"
-	ln -sf mawk "$root/usr/bin/awk"
-	[[ ! -e $root/usr/bin/gawk ]] || ln -sf gawk "$root/usr/bin/awk"
-	ldconfig -r "$root"
+		>>"$tree/etc/passwd"
+	printf 'client:x:1000:\nother:x:1001:\nmessagebus:x:101:\n' >>"$tree/etc/group"
+	printf 'messagebus:x:101:101::/nonexistent:/usr/sbin/nologin\n' >>"$tree/etc/passwd"
+	echo vm >"$tree/etc/hostname"
+	echo uninitialized >"$tree/etc/machine-id"
+	ln -sf mawk "$tree/usr/bin/awk"
+	[[ ! -e $tree/usr/bin/gawk ]] || ln -sf gawk "$tree/usr/bin/awk"
+	ldconfig -r "$tree"
 	# What only takes time here.
 	local unit
 	for unit in systemd-hwdb-update systemd-timesyncd systemd-resolved systemd-networkd \
 		systemd-firstboot ldconfig systemd-update-done getty@tty1 serial-getty@ttyS0 \
 		systemd-logind systemd-random-seed systemd-pcrphase systemd-pcrphase-sysinit \
 		systemd-boot-update systemd-binfmt fstrim systemd-machine-id-commit; do
-		ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
+		ln -sf /dev/null "$tree/etc/systemd/system/$unit.service"
 	done
 	for unit in apt-daily.timer apt-daily-upgrade.timer fstrim.timer dpkg-db-backup.timer \
 		systemd-tmpfiles-clean.timer; do
-		ln -sf /dev/null "$root/etc/systemd/system/$unit"
+		ln -sf /dev/null "$tree/etc/systemd/system/$unit"
 	done
 }
 
@@ -115,7 +114,7 @@ settle() {
 rm -rf "$folder"
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd -P)
-root=$folder/tree
+tree=$folder/tree
 write_sources
 fetch
 unpack

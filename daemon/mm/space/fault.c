@@ -43,6 +43,11 @@ void fault_init(const struct fault_config *request)
 	mutex_init(&parked_lock, RANK_LEAF, "parked faults");
 }
 
+void fault_set_deadline(uint64_t deadline_ns)
+{
+	config.deadline_ns = deadline_ns;
+}
+
 static void drop_parked(struct parked *p)
 {
 	atomic_fetch_sub(&p->mm->nr_parked, 1);

@@ -25,14 +25,15 @@ struct fault_record {
 };
 
 struct fault_config {
-	uint64_t deadline_ns; /* after which a page that can't be produced is poisoned */
-	bool can_poison;      /* else the client is ended through its pidfd */
+	_Atomic uint64_t deadline_ns; /* after which a page that can't be produced is poisoned */
+	bool can_poison; /* else the client is ended through its pidfd */
 	/* Set by the floor above; both may be called from any fault thread. */
 	void (*log_fault)(void *owner, const struct fault_record *record);
 	void (*end_client)(void *owner, const char *reason);
 };
 
 void fault_init(const struct fault_config *config);
+void fault_set_deadline(uint64_t deadline_ns);
 void fault_fini(void);
 
 /* Handles one event; `read_ns` is when it was read, for the latency histogram. */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * watchdog - looks at heartbeats, tells the service manager
+ *
+ * Why         Who set WATCHDOG_USEC and no NOTIFY_SOCKET is the daemon's own supervisor: it can't
+ *             be told anything, but sees this process end.
+ */
+#include "app/watchdog.h"
+
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/heartbeat.h"
+#include "base/log.h"
+
+enum { LOOKS_PER_PERIOD = 4 };
+
+static uint64_t period_ns; /* 0: nobody watches */
+
+void watchdog_init(void)
+{
+	uint64_t usec = 0;
+
+	period_ns = sd_watchdog_enabled(0, &usec) > 0 ? usec * 1000 : 0;
+}
+
+uint64_t watchdog_interval_ms(void)
+{
+	uint64_t ms = period_ns / 1000000 / LOOKS_PER_PERIOD;
+
+	return period_ns && !ms ? 1 : ms;
+}
+
+void watchdog_look(uint64_t now_ns)
+{
+	char name[HEARTBEAT_NAME_BYTES];
+	uint64_t age;
+
+	if (!period_ns)
+		return;
+	age = heartbeat_oldest(now_ns, period_ns / 2, name);
+	if (age < period_ns / 2) {
+		sd_notify(0, "WATCHDOG=1");
+		return;
+	}
+	log_emit(LOG_CRIT, "worker_hung", "%s has not moved for %llu ms: this process is given up",
+		 name, (unsigned long long)(age / 1000000));
+	if (sd_notify(0, "STATUS=a thread hangs\nWATCHDOG=trigger") <= 0)
+		abort();
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inject_daemon - arms an injection point of a whole daemon
+ *
+ * Purpose     Linked into mmbrokerd-inject, which is mmbrokerd otherwise, is built for tests and
+ *             never installed. $MMB_INJECT is POINT:NTH:ACTION; ACTION is fail, hang or kill.
+ *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start.
+ * Locking     none: arming is a few atomic stores.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inject.h"
+
+static enum inject_point point = NR_INJECT_POINTS;
+static unsigned long nth = 1;
+
+static void arm(int unused)
+{
+	inject_arm(point, nth, -EIO);
+}
+
+static void choose_action(const char *name)
+{
+	inject_act(!strcmp(name, "hang")   ? INJECT_HANG
+		   : !strcmp(name, "kill") ? INJECT_KILL
+					   : INJECT_FAIL);
+}
+
+__attribute__((constructor)) static void read_order(void)
+{
+	const char *order = getenv("MMB_INJECT");
+	char        name[32], action[8] = "fail";
+
+	if (!order || sscanf(order, "%31[A-Z_]:%lu:%7s", name, &nth, action) < 1)
+		return;
+	point = inject_find(name);
+	if (point == NR_INJECT_POINTS) {
+		fprintf(stderr, "MMB_INJECT: there is no point %s\n", name);
+		exit(2);
+	}
+	choose_action(action);
+	signal(SIGRTMIN + 1, arm);
+	if (getenv("MMB_INJECT_NOW"))
+		arm(0);
+}
