@@ -196,8 +196,10 @@ enum {
 	MMB_ADVISE_SEQUENTIAL = 1,
 	MMB_ADVISE_RANDOM = 2,
 	MMB_ADVISE_WILLNEED = 3,
+	MMB_ADVISE_COLD = 4,     /* the first to be swapped out */
+	MMB_ADVISE_PAGEOUT = 5,  /* swapped out now, as far as there is swap */
 	MMB_ADVISE_DONTNEED = 6, /* the range reads zero for all its users */
-	MMB_ADVISE_FREE = 7,     /* contents may be dropped at any time; without reclaim: kept */
+	MMB_ADVISE_FREE = 7,     /* until it is written again it may turn to zeros at any time */
 	MMB_ADVISE_HUGEPAGE = 8
 };
 

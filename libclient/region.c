@@ -339,6 +339,7 @@ PUBLIC int mmb_region_advise(struct mmb_region *region, size_t offset, size_t le
 	static const bool known[] = {
 		[MMB_ADVISE_NORMAL] = true,   [MMB_ADVISE_SEQUENTIAL] = true,
 		[MMB_ADVISE_RANDOM] = true,   [MMB_ADVISE_WILLNEED] = true,
+		[MMB_ADVISE_COLD] = true,     [MMB_ADVISE_PAGEOUT] = true,
 		[MMB_ADVISE_DONTNEED] = true, [MMB_ADVISE_FREE] = true,
 		[MMB_ADVISE_HUGEPAGE] = true,
 	};
@@ -410,6 +411,8 @@ PUBLIC int mmb_region_stat(struct mmb_region *region, struct mmb_region_stat *st
 		result.length = reply->length;
 		result.page_size = reply->page_size;
 		result.resident = reply->resident;
+		result.swapped = reply->swapped;
+		result.refaults = reply->refaults;
 		result.locked = reply->locked;
 		result.faults = reply->faults;
 		result.write_faults = reply->write_faults;

@@ -31,7 +31,9 @@
 #include "mm/phys/memblock.h"
 #include "mm/phys/node.h"
 #include "mm/space/ahead.h"
+#include "mm/space/evacuate.h"
 #include "mm/space/lane.h"
+#include "mm/space/reclaim.h"
 #include "os/hugepages.h"
 #include "os/os.h"
 #include "os/process.h"
@@ -376,6 +378,8 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	pool_regions_init();
 	hugetlb_audit_init();
 	fault_init(&fault);
+	reclaim_init();
+	evacuate_init();
 	r = mm_closers_start();
 	if (!r)
 		r = regions_init();
@@ -387,6 +391,10 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 		fault_logs_keep(FAULT_LOGS_READY_MAX);
 	if (!r)
 		r = ahead_init(min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
+	if (!r)
+		r = waiters_start(fault_wait);
+	if (!r)
+		r = kswapd_start();
 	if (!r)
 		r = lanes_start(&lanes);
 	if (!r)
@@ -456,9 +464,12 @@ void broker_stop(void)
 {
 	keeper_stop();
 	lanes_stop();
+	waiters_stop();
 	ahead_fini();
 	sessions_fini();
+	kswapd_stop();
 	regions_fini();
+	reclaim_fini();
 	pools_fini();
 	fault_fini();
 	mm_closers_stop();

@@ -16,6 +16,8 @@ void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 		.page_size = region_page_bytes(region),
 		.resident = atomic_load(&region->nr_resident) << shift,
 		.locked = atomic_load(&region->nr_locked) << shift,
+		.swapped = atomic_load(&region->nr_swapped) << shift,
+		.refaults = atomic_load(&region->nr_refaults),
 		.faults = atomic_load(&region->nr_faults),
 		.write_faults = atomic_load(&region->nr_write_faults),
 		.sessions = pr->nr_handles,

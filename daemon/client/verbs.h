@@ -209,6 +209,7 @@ int verb_region_unlock(struct session *s, const struct region_range_args *args,
 
 struct region_stat {
 	uint64_t length, page_size, resident, locked, faults, write_faults, sessions;
+	uint64_t swapped, refaults;
 };
 int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out,
 		     struct refusal *why);

@@ -10,6 +10,8 @@
 #include "client/address.h"
 #include "client/pool_stat.h"
 #include "client/session.h"
+#include "mm/space/evict.h"
+#include "mm/space/reclaim.h"
 #include "mmbroker.h"
 #include "os/os.h"
 
@@ -392,6 +394,24 @@ static int dontneed(struct region_handle *rh, struct page_range range, struct re
 	return r ? refuse(why, r, "dropping the range failed: %s", strerror(-r)) : 0;
 }
 
+/* Best effort: what is being changed, locked, or finds no slot, stays. */
+static int make_room(struct region_handle *rh, struct page_range range, uint32_t advice,
+		     struct refusal *why)
+{
+	struct region *region = rh->pr->region;
+
+	if (rh->readonly && advice != MMB_ADVISE_COLD)
+		return refuse(why, -EACCES,
+			      "the region is open read-only: its pages can't be given up");
+	if (advice == MMB_ADVISE_COLD)
+		reclaim_make_cold(region, range);
+	else if (advice == MMB_ADVISE_PAGEOUT)
+		reclaim_range(region, range);
+	else
+		evict_lazily(region, range);
+	return 0;
+}
+
 static int willneed(struct region_handle *rh, struct page_range range, struct refusal *why)
 {
 	int r = region_populate(rh->pr->region, range);
@@ -433,8 +453,10 @@ static int advise(struct session *s, struct region_handle *rh, const struct regi
 			return refuse(why, -EACCES,
 				      "the region is open read-only: it can't be emptied");
 		return dontneed(rh, range, why);
-	case MMB_ADVISE_FREE: /* without reclaim nothing is ever dropped */
-		return rh->readonly ? refuse(why, -EACCES, "the region is open read-only") : 0;
+	case MMB_ADVISE_COLD:
+	case MMB_ADVISE_PAGEOUT:
+	case MMB_ADVISE_FREE:
+		return make_room(rh, range, args->advice, why);
 	case MMB_ADVISE_HUGEPAGE:
 		atomic_store(&rh->pr->region->huge, true);
 		return 0;

@@ -36,5 +36,7 @@ void region_stat_reply_fill(Mmb__Wire__RegionStatReply *reply, const struct regi
 	reply->locked = stat->locked;
 	reply->faults = stat->faults;
 	reply->write_faults = stat->write_faults;
+	reply->swapped = stat->swapped;
+	reply->refaults = stat->refaults;
 	reply->sessions = stat->sessions;
 }

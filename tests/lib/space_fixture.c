@@ -4,13 +4,19 @@
  */
 #include "lib/space_fixture.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
+#include "mm/balance/swap_area.h"
+#include "mm/map/swap.h"
 #include "mm/space/ahead.h"
+#include "mm/space/evacuate.h"
+#include "mm/space/reclaim.h"
 
 struct space_told space_told;
 
@@ -44,6 +50,38 @@ static void begin_faults(const struct space_options *options)
 	fault_init(options->config ? options->config : &fault);
 }
 
+static void begin_swap(uint64_t mib)
+{
+	struct swap_on_request want = { .bytes = mib << 20 };
+	char path[SWAP_PATH_BYTES], why[SWAP_WHY_BYTES];
+	char *folder = getcwd(NULL, 0);
+	int r;
+
+	snprintf(path, sizeof(path), "%s/space-swap-%d", folder, getpid());
+	free(folder);
+	want.path = path;
+	r = swap_on(&want, why);
+	unlink(path); /* nothing stays, however the test ends */
+	if (r == -EOPNOTSUPP)
+		SKIP("this folder's file system has no direct I/O");
+	EXPECT_EQ(r, 0);
+}
+
+int space_swap_off(void)
+{
+	struct swap_report report;
+	char why[SWAP_WHY_BYTES];
+
+	return swap_area_report(0, &report) ? swap_off(report.path, why) : -ENOENT;
+}
+
+uint64_t space_slots_used(void)
+{
+	struct swap_area_stat stat;
+
+	return swap_area_stat(0, &stat) ? stat.nr_used : 0;
+}
+
 void space_begin(const struct space_options *options)
 {
 	struct phys_setup setup = {
@@ -63,6 +101,11 @@ void space_begin(const struct space_options *options)
 	phys_start(&setup);
 	mm_table_init();
 	begin_faults(options);
+	swap_areas_init();
+	reclaim_init();
+	evacuate_init();
+	if (options->swap_mib)
+		begin_swap(options->swap_mib);
 	EXPECT_EQ(regions_init(), 0);
 	EXPECT_EQ(ahead_init(1), 0);
 }
@@ -71,6 +114,8 @@ void space_end(void)
 {
 	ahead_fini();
 	regions_fini();
+	reclaim_fini();
+	swap_areas_fini();
 	fault_fini();
 	up = false;
 	phys_stop();

@@ -18,12 +18,17 @@ struct space_options {
 	bool hold;                         /* the reserve is populated */
 	bool metadata;                     /* is charged to node 0 */
 	uint64_t deadline_ns;              /* of a fault; 0: 1 s */
+	uint64_t swap_mib;                 /* of a file in the folder the test runs in; 0: none */
 	bool cannot_poison;                /* as before Linux 6.6 */
 	const struct fault_config *config; /* instead of the three above and the fixture's hooks */
 };
 
 void space_begin(const struct space_options *options);
 void space_end(void);
+/* Frames' worth of slots that words name. */
+uint64_t space_slots_used(void);
+/* Brings everything back, and takes the area away; what swap_off() says. */
+int space_swap_off(void);
 /* Waits until nothing is populated ahead, and what has been given up is free. */
 void space_settle(void);
 

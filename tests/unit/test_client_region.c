@@ -123,7 +123,7 @@ static void ranges_are_checked_before_the_broker_is_asked(void)
 	EXPECT(strstr(mmb_error(), "beyond"));
 	EXPECT_EQ(mmb_region_unlock(region, SIZE_MAX - 4095, 8192), -EINVAL);
 	EXPECT_EQ(mmb_region_lock(region, 4096, SIZE_MAX - 4095), -EINVAL);
-	EXPECT_EQ(mmb_region_advise(region, 0, 4096, 5), -EINVAL);
+	EXPECT_EQ(mmb_region_advise(region, 0, 4096, 9), -EINVAL);
 	EXPECT_EQ(mmb_region_advise(region, 0, 4096, -1), -EINVAL);
 	EXPECT_EQ(mmb_region_lock(region, REGION_BYTES, 0), 0);
 	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_LOCK), 0);

@@ -108,8 +108,8 @@ static void wrong_ranges_are_refused_in_words(void)
 		EXPECT_REFUSED(lock(table[i].offset, table[i].length), -EINVAL, table[i].words);
 		EXPECT_REFUSED(unlock(table[i].offset, table[i].length), -EINVAL, table[i].words);
 	}
-	EXPECT_REFUSED(advise(4, 0, MIB), -EINVAL, "doesn't exist");
-	EXPECT_REFUSED(advise(5, 0, MIB), -EINVAL, "doesn't exist");
+	EXPECT_REFUSED(advise(9, 0, MIB), -EINVAL, "doesn't exist");
+	EXPECT_REFUSED(advise(10, 0, MIB), -EINVAL, "doesn't exist");
 	EXPECT_REFUSED(advise(UINT32_MAX, 0, MIB), -EINVAL, "doesn't exist");
 	end();
 }

@@ -24,6 +24,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/types.h"
+#include "mm/map/lru.h"
 #include "mm/map/psi.h"
 
 enum memcg_kind {
@@ -62,6 +63,7 @@ struct memcg {
 	_Atomic uint64_t limit[NR_MEMCG_LIMITS];  /* (a) */
 	_Atomic uint64_t events[NR_MEMCG_EVENTS]; /* (a) since it was made */
 	_Atomic uint64_t peak;                    /* (a) highest usage */
+	struct lruvec    lruvec[MAX_NUMNODES];    /* (a) ages of its regions' pages */
 	struct psi       psi;                     /* its own lock */
 	uint64_t         id;                      /* (c) of the pool; 0: the root */
 	struct list_head link;                    /* (t) */

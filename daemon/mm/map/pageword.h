@@ -86,6 +86,14 @@ static inline uint64_t word_with_high(uint64_t word, uint32_t high)
 	return (word & UINT32_MAX) | (uint64_t)high << WORD_HIGH_SHIFT;
 }
 
+/* The slot that the word names in any of its states; 0: none. */
+static inline uint32_t word_slot(uint64_t word)
+{
+	enum page_state state = word_state(word);
+
+	return state == PAGE_SAME_FILLED || state == PAGE_INHERIT ? 0 : word_high(word);
+}
+
 static inline uint16_t word_shadow(uint64_t word)
 {
 	return (uint16_t)(word >> WORD_SHADOW_SHIFT);

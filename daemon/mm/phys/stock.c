@@ -25,6 +25,9 @@ enum {
 static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
 static int          metadata_node = -1;
 
+static uint64_t (*_Atomic swap_frames)(void); /* NULL: no swap */
+static _Atomic uint64_t promised_beyond;      /* sum of beyond(committed) over the stocks */
+
 struct stock *stock_of(int node, enum stock_kind kind)
 {
 	DCHECK(node >= 0 && node < MAX_NUMNODES);
@@ -74,7 +77,7 @@ void stock_fini(int node, enum stock_kind kind)
 
 	if (!s->reserve)
 		return;
-	CHECK(s->committed == 0 && s->used == s->held);
+	CHECK(s->committed == 0 && s->fixed == 0 && s->used == s->held);
 	if (s->section)
 		stock_hold_fini(s);
 	mutex_fini(&s->lock);
@@ -94,6 +97,89 @@ static bool add_up_to(_Atomic uint64_t *counter, uint64_t nr, uint64_t limit)
 	return true;
 }
 
+/* ---- promises ---- */
+
+void stock_set_swap(uint64_t (*capacity)(void))
+{
+	atomic_store(&swap_frames, capacity);
+}
+
+uint64_t stock_promised_beyond(void)
+{
+	return atomic_load(&promised_beyond);
+}
+
+static uint64_t swap_capacity_now(void)
+{
+	uint64_t (*capacity)(void) = atomic_load(&swap_frames);
+
+	return capacity ? capacity() : 0;
+}
+
+/* The part of what is committed that doesn't fit into memory. */
+static uint64_t beyond(const struct stock *s, uint64_t committed)
+{
+	return committed > s->limit ? committed - s->limit : 0;
+}
+
+static bool promise(struct stock *s, uint64_t nr)
+{
+	uint64_t old = atomic_load_explicit(&s->committed, memory_order_relaxed);
+	uint64_t more;
+
+	for (;;) {
+		if (!s->reserve || nr > UINT64_MAX - old)
+			return false;
+		more = beyond(s, old + nr) - beyond(s, old);
+		if (more && !add_up_to(&promised_beyond, more, swap_capacity_now()))
+			return false;
+		if (atomic_compare_exchange_weak(&s->committed, &old, old + nr))
+			return true;
+		atomic_fetch_sub(&promised_beyond, more);
+	}
+}
+
+int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+	int           r = INJECT(COMMIT);
+
+	if (r)
+		return r;
+	if (promise(s, nr))
+		return 0;
+	atomic_fetch_add(&s->nr_refused, 1);
+	return -ENOMEM;
+}
+
+void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+	uint64_t      old = atomic_load_explicit(&s->committed, memory_order_relaxed);
+
+	do {
+		CHECK(old >= nr);
+	} while (!atomic_compare_exchange_weak(&s->committed, &old, old - nr));
+	atomic_fetch_sub(&promised_beyond, beyond(s, old) - beyond(s, old - nr));
+}
+
+int stock_fix(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+
+	if (add_up_to(&s->fixed, nr, s->limit))
+		return 0;
+	atomic_fetch_add(&s->nr_refused, 1);
+	return -ENOMEM;
+}
+
+void stock_unfix(int node, enum stock_kind kind, uint64_t nr)
+{
+	uint64_t old = atomic_fetch_sub(&stock_of(node, kind)->fixed, nr);
+
+	CHECK(old >= nr);
+}
+
 int stock_commit(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
@@ -101,26 +187,42 @@ int stock_commit(int node, enum stock_kind kind, uint64_t nr)
 
 	if (r)
 		return r;
-	if (add_up_to(&s->committed, nr, s->limit))
-		return 0;
+	if (add_up_to(&s->fixed, nr, s->limit)) {
+		if (promise(s, nr))
+			return 0;
+		atomic_fetch_sub(&s->fixed, nr);
+	}
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
 }
 
 void stock_uncommit(int node, enum stock_kind kind, uint64_t nr)
 {
-	uint64_t old = atomic_fetch_sub(&stock_of(node, kind)->committed, nr);
+	stock_unfix(node, kind, nr);
+	stock_uncommit_evictable(node, kind, nr);
+}
 
-	CHECK(old >= nr);
+uint64_t stock_available_evictable(int node, enum stock_kind kind)
+{
+	struct stock *s = stock_of(node, kind);
+	uint64_t      committed = s->committed;
+	uint64_t      swap = swap_capacity_now(), used = promised_beyond;
+
+	if (!s->reserve)
+		return 0;
+	return (committed < s->limit ? s->limit - committed : 0) + (used < swap ? swap - used : 0);
 }
 
 uint64_t stock_available(int node, enum stock_kind kind)
 {
 	struct stock *s = stock_of(node, kind);
-	uint64_t      committed = s->committed;
+	uint64_t      fixed = s->fixed;
 
-	return committed < s->limit ? s->limit - committed : 0;
+	return min_t(uint64_t, fixed < s->limit ? s->limit - fixed : 0,
+		     stock_available_evictable(node, kind));
 }
+
+/* ---- memory that exists ---- */
 
 /* No room: held memory makes way, one pageblock at a time. */
 static int take_slow(struct stock *s, uint64_t nr)
@@ -147,6 +249,30 @@ int stock_take(int node, enum stock_kind kind, uint64_t nr)
 	if (likely(add_up_to(&s->used, nr, s->reserve)))
 		return 0;
 	return s->reserve ? take_slow(s, nr) : -ENOMEM;
+}
+
+uint64_t stock_free_evictable(int node, enum stock_kind kind)
+{
+	struct stock *s = stock_of(node, kind);
+	uint64_t      held, present;
+
+	if (atomic_load_explicit(&s->committed, memory_order_relaxed) <= s->limit)
+		return UINT64_MAX;
+	/* In this order: what moves from held to present meanwhile is seen in both. */
+	present = s->used;
+	held = s->held;
+	present -= min_t(uint64_t, held, present);
+	return present < s->limit ? s->limit - present : 0;
+}
+
+uint64_t stock_limit(int node, enum stock_kind kind)
+{
+	return stock_of(node, kind)->limit;
+}
+
+int stock_take_evictable(int node, enum stock_kind kind, uint64_t nr)
+{
+	return stock_free_evictable(node, kind) < nr ? -ENOMEM : stock_take(node, kind, nr);
 }
 
 void stock_put(int node, enum stock_kind kind, uint64_t nr)
@@ -197,6 +323,7 @@ bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out)
 		.held = s->held,
 		.present = s->used - s->held,
 		.committed = s->committed,
+		.fixed = s->fixed,
 		.margin = s->reserve - s->limit,
 		.slack = s->slack,
 		.nr_refused = s->nr_refused,
@@ -267,8 +394,10 @@ static void validate_stock(struct stock *s, struct validation *v)
 
 	validation_expect(v, s->used <= s->reserve, "node %d %s: held + present within the reserve",
 			  s->node, name);
-	validation_expect(v, s->committed <= s->limit, "node %d %s: committed within the limit",
-			  s->node, name);
+	validation_expect(v, s->fixed <= s->limit, "node %d %s: fixed within the limit", s->node,
+			  name);
+	validation_expect(v, s->fixed <= s->committed, "node %d %s: fixed is committed", s->node,
+			  name);
 	validation_expect(v, s->used - s->held <= s->committed,
 			  "node %d %s: present is committed", s->node, name);
 	if (s->section)
@@ -278,6 +407,7 @@ static void validate_stock(struct stock *s, struct validation *v)
 void stock_validate(struct validation *v)
 {
 	uint64_t present[NR_STOCK_KINDS] = { 0 };
+	uint64_t past = 0;
 
 	section_for_each(add_section, present);
 	if (metadata_node >= 0)
@@ -291,9 +421,11 @@ void stock_validate(struct validation *v)
 			if (!s->reserve)
 				continue;
 			recorded += s->used - s->held;
+			past += beyond(s, s->committed);
 			validate_stock(s, v);
 		}
 		validation_compare(v, present[kind], recorded, "frames present in %s stocks",
 				   kind == STOCK_HUGE ? "huge" : "base");
 	}
+	validation_compare(v, past, promised_beyond, "frames promised beyond the stocks' limits");
 }

@@ -5,9 +5,13 @@
  * Purpose     commit is a promise (stock_commit), present is memory that exists (stock_take), held
  *             is memory the broker keeps so that promises can be kept (hold mode). account mode
  *             holds nothing and only counts.
+ * Swap        what can be evicted may be promised beyond the reserve, as far as swap areas have
+ *             room for it; what can't be (arenas, metadata, locked pages) is fixed, and stays
+ *             within the limit. Only what is evictable can find the stock full when it takes.
  * Invariants  K1  held + present <= reserve, at every moment.
- *             K2  committed <= limit = reserve - margin, and present <= committed: so taking what
- *                 was committed never fails for lack of stock.
+ *             K2  fixed <= limit = reserve - margin, fixed <= committed, and present <= committed;
+ *                 over all stocks, committed beyond the limit is within the capacity of swap when
+ *                 it is promised. Without swap taking what was committed never fails.
  *             K3  present is raised before a file is populated and lowered after it was punched.
  *             K4  held frames lie in the stock's reserve section, whole pageblocks.
  *             K5  slack <= margin: the part of the reserve the holder leaves free, so that a taker
@@ -39,7 +43,8 @@ struct stock {
 	int              node;    /* (c) index */
 	enum stock_kind  kind;    /* (c) */
 	int              os_node; /* (c) for binding; OS_NODE_ANY: never bound */
-	_Atomic uint64_t committed; /* (a) K2 */
+	_Atomic uint64_t committed; /* (a) K2: fixed and evictable */
+	_Atomic uint64_t fixed;     /* (a) K2 */
 	_Atomic uint64_t used;      /* (a) K1: held + present */
 	_Atomic uint64_t held;      /* (l) changes; readable any time */
 	struct mutex     lock;
@@ -76,15 +81,35 @@ void stock_fini(int node, enum stock_kind kind);
 uint64_t stock_hold_blocks(int node, enum stock_kind kind);
 int stock_hold_populate(int node, enum stock_kind kind, uint64_t first_block, uint64_t nr);
 
-/* Admission of nr frames. -ENOMEM: the limit is reached. */
+/* Tells how many frames of swap there are, at any time and without a lock. NULL: none. */
+void stock_set_swap(uint64_t (*capacity)(void));
+/* Frames promised beyond the limits of all stocks. */
+uint64_t stock_promised_beyond(void);
+
+/* Admission of nr frames that can't be evicted. -ENOMEM: the limit is reached. */
 int stock_commit(int node, enum stock_kind kind, uint64_t nr);
 void stock_uncommit(int node, enum stock_kind kind, uint64_t nr);
-/* Frames still admissible. */
+/* Frames still admissible so. */
 uint64_t stock_available(int node, enum stock_kind kind);
+/* The same for frames that can be evicted. */
+int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr);
+void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr);
+uint64_t stock_available_evictable(int node, enum stock_kind kind);
+/* nr frames committed as evictable are fixed from now on. -ENOMEM: no more can be. */
+int stock_fix(int node, enum stock_kind kind, uint64_t nr);
+void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
 
-/* nr committed frames are about to be populated. Always 0 for what is committed; -ENOMEM is a
- * caller that takes what it did not commit. May punch held memory. */
+/* nr committed frames are about to be populated. Always 0 without swap; -ENOMEM then is a caller
+ * that takes what it did not commit. With swap: present memory must be evicted first. May punch
+ * held memory. */
 int stock_take(int node, enum stock_kind kind, uint64_t nr);
+/* The same for evictable frames, which leave the margin to others. */
+int stock_take_evictable(int node, enum stock_kind kind, uint64_t nr);
+/* Frames that stock_take_evictable() could still take; UINT64_MAX while nothing is promised beyond
+ * the limit: nobody can run short. */
+uint64_t stock_free_evictable(int node, enum stock_kind kind);
+/* Most frames that may be fixed: the reserve less the margin. */
+uint64_t stock_limit(int node, enum stock_kind kind);
 /* nr frames have been punched. */
 void stock_put(int node, enum stock_kind kind, uint64_t nr);
 
@@ -113,7 +138,7 @@ int64_t stock_hold_surplus(int node, enum stock_kind kind);
 bool stock_settle_step(int node, enum stock_kind kind);
 
 struct stock_snapshot {
-	uint64_t reserve, held, present, committed, margin, slack; /* frames */
+	uint64_t reserve, held, present, committed, fixed, margin, slack; /* frames */
 	uint64_t nr_refused;
 	uint64_t bare; /* frames of held that are still to be locked */
 	bool     hold, locked;

@@ -11,6 +11,7 @@
 #include "base/workqueue.h"
 #include "mm/space/fault.h"
 #include "mm/space/mapping.h"
+#include "mm/space/swapin.h"
 #include "os/os.h"
 
 /* c: fixed while in use   j: jobs_lock */
@@ -116,6 +117,21 @@ static void end_job(struct job *job)
 	give_job(job);
 }
 
+/* Swapped pages of the block, the first of which is `rest`'s. */
+static int bring_back(struct region *region, struct page_range rest)
+{
+	struct swap_in_request want = { .region = region, .range = rest };
+	struct swapper *s = swapper_get(SWAPPER_READER);
+	struct page_range run;
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	r = region_swap_in(s, &want, &run);
+	swapper_put(s);
+	return r == -EAGAIN ? 0 : r;
+}
+
 /* Produces the block; returns how many pages it made. */
 static uint64_t produce_block(struct job *job)
 {
@@ -123,14 +139,25 @@ static uint64_t produce_block(struct job *job)
 	struct page_range rest = job->range;
 	struct page_range run;
 	uint64_t before = atomic_load(&region->nr_resident);
+	uint64_t after;
+	int r = 0;
 
-	while (rest.nr && !region_make_present(region, rest, rest.first, &run)) {
-		uint64_t end = run.first + run.nr;
+	while (rest.nr && !r) {
+		uint64_t end;
 
+		r = region_make_present(region, rest, rest.first, &run);
+		if (r == -ENODATA) {
+			r = bring_back(region, rest);
+			continue;
+		}
+		end = run.first + run.nr;
+		if (r || end <= rest.first)
+			break;
 		rest.nr -= min_t(uint64_t, rest.nr, end - rest.first);
 		rest.first = end;
 	}
-	return atomic_load(&region->nr_resident) - before;
+	after = atomic_load(&region->nr_resident);
+	return after > before ? after - before : 0;
 }
 
 /* Maps all of the block but its first page (A1). */

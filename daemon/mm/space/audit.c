@@ -32,7 +32,9 @@ static int64_t punch_conjured(struct region *region, uint64_t page)
 	int64_t punched = 0;
 
 	if (!word_try_busy(&region->words[page], PAGE_NONE, &old) &&
-	    !word_try_busy(&region->words[page], PAGE_POISONED, &old))
+	    !word_try_busy(&region->words[page], PAGE_POISONED, &old) &&
+	    !word_try_busy(&region->words[page], PAGE_SWAPPED, &old) &&
+	    !word_try_busy(&region->words[page], PAGE_SAME_FILLED, &old))
 		return 0;
 	if (!os->punch(region->section->fd, page << region->page_shift, region_page_bytes(region)))
 		punched = (int64_t)region_frames_per_page(region);
@@ -70,8 +72,9 @@ int64_t region_audit(struct region *region)
 
 /* A region in use moves on while it is walked: what differs is looked at again. */
 struct census {
-	uint64_t per_node[MAX_NUMNODES];
+	uint64_t per_node[MAX_NUMNODES], locked_on[MAX_NUMNODES];
 	uint64_t resident, locked, busy;
+	uint64_t swapped, same_filled, slots; /* slots: pages that name one */
 };
 
 static void take_census(struct region *region, struct census *c)
@@ -82,10 +85,14 @@ static void take_census(struct region *region, struct census *c)
 
 		c->busy += !!(word & WORD_BUSY);
 		c->locked += !!(word & WORD_LOCKED);
+		c->swapped += word_state(word) == PAGE_SWAPPED;
+		c->same_filled += word_state(word) == PAGE_SAME_FILLED;
+		c->slots += !!word_slot(word);
 		if (word_state(word) != PAGE_PRESENT)
 			continue;
 		c->resident++;
 		c->per_node[word_node(word)]++;
+		c->locked_on[word_node(word)] += !!(word & WORD_LOCKED);
 	}
 }
 
@@ -94,7 +101,9 @@ enum { CENSUS_TRIES = 20 };
 static bool settled(struct region *region, const struct census *c)
 {
 	if (c->busy || c->resident != atomic_load(&region->nr_resident) ||
-	    c->locked != atomic_load(&region->nr_locked))
+	    c->locked != atomic_load(&region->nr_locked) ||
+	    c->swapped != atomic_load(&region->nr_swapped) ||
+	    c->same_filled != atomic_load(&region->nr_same_filled))
 		return false;
 	return os->allocated(region->section->fd) == (int64_t)(c->resident << region->page_shift);
 }
@@ -113,8 +122,15 @@ void region_validate(struct region *region, struct validation *v)
 			   "region %s: resident pages", name);
 	validation_compare(v, c.locked, atomic_load(&region->nr_locked), "region %s: locked pages",
 			   name);
+	validation_compare(v, c.swapped, atomic_load(&region->nr_swapped),
+			   "region %s: swapped pages", name);
+	validation_compare(v, c.same_filled, atomic_load(&region->nr_same_filled),
+			   "region %s: pages of one value", name);
 	validation_compare(v, (uint64_t)os->allocated(region->section->fd),
 			   c.resident << region->page_shift, "region %s: bytes in the file", name);
+	for (int node = 0; node < nr_nodes; node++)
+		validation_compare(v, c.locked_on[node], atomic_load(&region->locked_on[node]),
+				   "region %s: locked pages on node %d", name, node);
 	for (int node = 0; node < nr_nodes; node++)
 		validation_compare(v, atomic_load(&region->committed[node]) - c.per_node[node],
 				   (uint64_t)atomic_load(&region->quota[node]),
@@ -129,4 +145,5 @@ void region_count_charge(struct region *region, uint64_t counted[NR_MEMCG_KINDS]
 	take_census(region, &c);
 	counted[MEMCG_REGION] += c.resident * frames;
 	counted[MEMCG_LOCKED] += c.locked * frames;
+	counted[MEMCG_SWAP] += c.slots * frames;
 }

@@ -13,6 +13,9 @@
 #include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
 #include "mm/space/mapping.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/swapin.h"
+#include "mm/space/waiter.h"
 
 enum {
 	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
@@ -271,13 +274,39 @@ static void count_fault(struct mm *mm, struct region *region, uint32_t flags)
 		atomic_fetch_add_explicit(&region->nr_write_faults, 1, memory_order_relaxed);
 }
 
+/* Pages of a streak of writes from the one that was hit on. */
+static uint64_t dirty_run(const struct mm_target *target, uint64_t around)
+{
+	uint64_t end = min_t(uint64_t, target->page + around, target->end);
+	uint64_t i = target->page;
+
+	while (i < end && region_dirty_page(target->region, i) &&
+	       (i == target->page ||
+		!(word_load(&target->region->words[i]) & WORD_SHARED)))
+		i++;
+	return max_t(uint64_t, i - target->page, 1);
+}
+
 /* A write to what is mapped protected, and need not be any more; or what a client protected by
  * itself. */
-static void settle_wp(struct mm *mm, const struct mm_target *target)
+static void settle_wp(struct mm *mm, const struct mm_target *target, uint64_t around)
 {
+	_Atomic uint64_t *word = &target->region->words[target->page];
 	uint64_t bytes = region_page_bytes(target->region);
+	struct page_range run = { target->page, 1 };
+	int r;
 
-	if (map_unprotect(mm, target, (struct page_range){ target->page, 1 }) == -EAGAIN)
+	if (word_load(word) & WORD_BUSY && word_wait(word)) {
+		count(&fault_stats.nr_busy);
+		return;
+	}
+	run.nr = dirty_run(target, around);
+	r = map_unprotect(mm, target, run);
+	if (r && run.nr > 1) {
+		run.nr = 1;
+		r = map_unprotect(mm, target, run);
+	}
+	if (r && r != -EBUSY)
 		os->uffd_wake(mm->uffd, target->base + target->page * bytes, bytes);
 }
 
@@ -296,44 +325,139 @@ static bool left_to_job(struct mm *mm, const struct mm_target *target,
 	return state == AHEAD_BEGUN && !marker;
 }
 
+/* An entry was missing for a page that is there: it is in use. */
+static void note_reference(struct region *region, uint64_t page)
+{
+	_Atomic uint64_t *word = &region->words[page];
+	uint64_t seen = word_load(word);
+	struct lruvec *lru = region_lru(region, word_node(seen));
+	uint64_t value = word_with_age(seen, lru_age_now(lru)) | WORD_REFERENCED;
+
+	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
+		return;
+	if (seen & WORD_REFERENCED)
+		value |= WORD_ACTIVE;
+	if (!word_replace(word, &seen, value) || !(value & ~seen & WORD_ACTIVE))
+		return;
+	atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
+	reclaim_count(&reclaim_stats.pgactivate, 1);
+}
+
+/* 1: settled; 0: it went away each time; else the error for which the page can't be produced. */
+static int try_rounds(const struct waiting_fault *f)
+{
+	int r = 0;
+
+	if (f->event.flags & OS_FAULT_WRITE)
+		region_dirty_page(f->target.region, f->target.page);
+	for (int round = 0; round < ROUNDS_MAX && !r; round++)
+		r = fault_round(f->mm, &f->target, f->event.address, f->hint.around);
+	if (r > 0 && f->event.flags & OS_FAULT_MINOR)
+		note_reference(f->target.region, f->target.page);
+	return r;
+}
+
+static int swap_in(const struct waiting_fault *f)
+{
+	struct swapper *s = swapper_get(SWAPPER_READER);
+	struct swap_in_request want = {
+		.region = f->target.region,
+		.range = { f->target.page,
+			   min_t(uint64_t, f->hint.around, f->target.end - f->target.page) },
+		.write = f->event.flags & OS_FAULT_WRITE,
+	};
+	struct page_range run;
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	r = region_swap_in(s, &want, &run);
+	swapper_put(s);
+	return r == -EAGAIN || r == -EIO ? 0 : r; /* the word says what to do */
+}
+
+/* As try_rounds, waiting for the disk and for frames. */
+static int serve_waiting(const struct waiting_fault *f)
+{
+	int r = 0;
+
+	for (int round = 0; round < ROUNDS_MAX && !r; round++) {
+		r = try_rounds(f);
+		if (r == -ENODATA)
+			r = swap_in(f);
+		if (r == -ENOMEM && reclaim_for(f->target.region))
+			r = 0;
+	}
+	return r;
+}
+
+/* 0: settled; else the error for which the page can't be produced now. */
+static int end_fault(const struct waiting_fault *f, int r)
+{
+	if (!r) /* fault again rather than hold this thread */
+		os->uffd_wake(f->mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
+	if (r > 0 && f->hint.ahead_nr)
+		ahead_start(f->mm, &f->target,
+			    (struct page_range){ f->hint.ahead_first, f->hint.ahead_nr });
+	return r < 0 ? r : 0;
+}
+
+void fault_wait(const struct waiting_fault *f)
+{
+	int r = end_fault(f, serve_waiting(f));
+
+	if (r)
+		park(f->mm, &f->event, f->first_ns, r);
+	else
+		histogram_add(&fault_latency, os->now_ns() - f->first_ns);
+}
+
+/* *waits: somebody else goes on with it, and has the reference to the region. */
+static int resolve_target(const struct waiting_fault *f, bool *waits)
+{
+	int r = try_rounds(f);
+
+	*waits = (r == -ENODATA || r == -ENOMEM) && waiters_add(f);
+	if (*waits)
+		return 0;
+	if (r == -ENODATA || (r == -ENOMEM && swap_capacity()))
+		r = serve_waiting(f);
+	return end_fault(f, r);
+}
+
 /* An address without a window is looked up twice: another lane may have read that the window has
  * moved there, and be about to say so. */
 enum look { LOOK_FIRST, LOOK_AGAIN };
 
 /* 0: settled; else the error for which the page can't be produced now, -ENOENT: without window. */
-static int resolve(struct mm *mm, const struct os_uffd_event *event, enum look look)
+static int resolve(struct mm *mm, const struct os_uffd_event *event, enum look look,
+		   uint64_t first_ns)
 {
-	struct mm_target target;
-	struct mm_hint hint;
+	struct waiting_fault f = { .mm = mm, .event = *event, .first_ns = first_ns };
+	bool waits = false;
 	int r = 0;
 
-	if (!mm_find(mm, event->address, &target, &hint)) {
+	if (!mm_find(mm, event->address, &f.target, &f.hint)) {
 		if (look == LOOK_FIRST)
 			return -ENOENT;
 		poison_stray(mm, event->address);
 		return 0;
 	}
-	count_fault(mm, target.region, event->flags);
-	if (event->flags & OS_FAULT_WP) {
-		settle_wp(mm, &target);
-	} else if (hint.in_ahead && left_to_job(mm, &target, event, &hint)) {
-		r = 1;
-	} else {
-		for (int round = 0; round < ROUNDS_MAX && !r; round++)
-			r = fault_round(mm, &target, event->address, hint.around);
-		if (!r) /* it went away each time: fault again rather than hold this thread */
-			os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
-		if (r > 0 && hint.ahead_nr)
-			ahead_start(mm, &target,
-				    (struct page_range){ hint.ahead_first, hint.ahead_nr });
-	}
-	region_put(target.region);
-	return r < 0 ? r : 0;
+	count_fault(mm, f.target.region, event->flags);
+	if (event->flags & OS_FAULT_WP)
+		settle_wp(mm, &f.target, f.hint.around);
+	else if (f.hint.in_ahead && left_to_job(mm, &f.target, event, &f.hint))
+		r = 0;
+	else
+		r = resolve_target(&f, &waits);
+	if (!waits)
+		region_put(f.target.region);
+	return r;
 }
 
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns)
 {
-	int r = resolve(mm, event, LOOK_FIRST);
+	int r = resolve(mm, event, LOOK_FIRST, read_ns);
 
 	if (r)
 		park(mm, event, read_ns, r);
@@ -359,7 +483,7 @@ static void give_up(struct parked *p)
 
 static void retry_one(struct parked *p, uint64_t now_ns)
 {
-	int r = resolve(p->mm, &p->event, LOOK_AGAIN);
+	int r = resolve(p->mm, &p->event, LOOK_AGAIN, p->first_ns);
 
 	if (!r) {
 		drop_parked(p);

@@ -15,6 +15,7 @@
 
 #include "base/histogram.h"
 #include "mm/space/mm.h"
+#include "mm/space/waiter.h"
 #include "os/os.h"
 
 struct fault_record {
@@ -38,6 +39,8 @@ void fault_fini(void);
 
 /* Handles one event; `read_ns` is when it was read, for the latency histogram. */
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns);
+/* Goes on with one that has to wait, on a thread that may: for waiters_start(). */
+void fault_wait(const struct waiting_fault *fault);
 /* Retries what is parked and due; returns nanoseconds until the next retry, 0: none. */
 uint64_t fault_retry_parked(uint64_t now_ns);
 

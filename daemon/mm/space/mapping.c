@@ -8,9 +8,10 @@
 #include <sched.h>
 #include <time.h>
 
+#include "mm/space/residency.h"
 #include "os/os.h"
 
-enum { SYNC_SPINS = 64 };
+enum { SYNC_SPINS = 64, TRY_SYNC_NS = 1000 * 1000 };
 static const struct timespec sync_pause = { .tv_nsec = 20 * 1000 };
 
 unsigned int region_map_enter(struct region *region)
@@ -30,24 +31,91 @@ void region_map_leave(struct region *region, unsigned int turn)
 	atomic_fetch_sub(&region->nr_mapping[turn], 1);
 }
 
-void region_map_sync(struct region *region)
+static bool wait_for_turn(struct region *region, unsigned int turn, uint64_t until_ns)
 {
-	unsigned int turn;
-
-	mutex_lock(&region->sync_lock);
-	turn = atomic_fetch_add(&region->map_turn, 1) & 1;
 	for (unsigned int i = 0; atomic_load(&region->nr_mapping[turn]); i++) {
 		if (i < SYNC_SPINS)
 			sched_yield();
+		else if (os->now_ns() > until_ns)
+			return false;
 		else
 			nanosleep(&sync_pause, NULL);
 	}
+	return true;
+}
+
+/* Who gave up waiting has left the other turn behind, perhaps not empty. */
+static bool end_turn(struct region *region, uint64_t until_ns)
+{
+	unsigned int turn = atomic_load(&region->map_turn) & 1;
+
+	if (!wait_for_turn(region, !turn, until_ns))
+		return false;
+	atomic_fetch_add(&region->map_turn, 1);
+	return wait_for_turn(region, turn, until_ns);
+}
+
+void region_map_sync(struct region *region)
+{
+	mutex_lock(&region->sync_lock);
+	end_turn(region, UINT64_MAX);
 	mutex_unlock(&region->sync_lock);
+}
+
+bool region_map_try_sync(struct region *region)
+{
+	bool ended;
+
+	if (!mutex_trylock(&region->sync_lock))
+		return false;
+	ended = end_turn(region, os->now_ns() + TRY_SYNC_NS);
+	mutex_unlock(&region->sync_lock);
+	return ended;
+}
+
+/* A page whose word is busy may have a frame that isn't its own yet. */
+enum map_mode { MAP_NOT, MAP_PLAIN, MAP_PROTECTED };
+
+static enum map_mode mode_of(struct region *region, uint64_t page)
+{
+	uint64_t word = word_load(&region->words[page]);
+
+	if (word_state(word) != PAGE_PRESENT || word & WORD_BUSY)
+		return MAP_NOT;
+	return word & WORD_PROTECTED ? MAP_PROTECTED : MAP_PLAIN;
 }
 
 static bool is_protected(struct region *region, uint64_t page)
 {
 	return word_load(&region->words[page]) & WORD_PROTECTED;
+}
+
+bool region_dirty_page(struct region *region, uint64_t page)
+{
+	_Atomic uint64_t *word = &region->words[page];
+	uint64_t seen = word_load(word);
+	uint32_t slot;
+
+	do {
+		if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY)
+			return false;
+		if (!(seen & (WORD_CLEAN | WORD_LAZYFREE)))
+			return true;
+		slot = word_high(seen);
+	} while (!word_replace(word, &seen,
+			       word_with_high(seen & ~(uint64_t)(WORD_CLEAN | WORD_LAZYFREE), 0)));
+	if (slot)
+		region_free_slot(region, slot);
+	return true;
+}
+
+/* Kernels that can't map protected: the pages count as written. */
+static bool dirty_all(struct region *region, struct page_range run)
+{
+	for (uint64_t i = run.first; i < run.first + run.nr; i++)
+		if (word_load(&region->words[i]) & WORD_SHARED || !region_dirty_page(region, i))
+			return false;
+	return true;
 }
 
 static struct os_range_result install(struct mm *mm, uint64_t address, uint64_t length,
@@ -67,13 +135,18 @@ int map_run(struct mm *mm, const struct mm_target *target, struct page_range run
 	int error = atomic_load(&region->frozen) ? -EBUSY : 0;
 
 	while (at < end && !error) {
-		bool protected = is_protected(region, at);
+		enum map_mode mode = mode_of(region, at);
 		uint64_t next = at + 1;
-		struct os_range_result r;
+		struct os_range_result r = { .error = -EFAULT };
 
-		while (next < end && is_protected(region, next) == protected)
+		while (next < end && mode_of(region, next) == mode)
 			next++;
-		r = install(mm, target->base + (at << shift), (next - at) << shift, protected);
+		if (mode != MAP_NOT)
+			r = install(mm, target->base + (at << shift), (next - at) << shift,
+				    mode == MAP_PROTECTED);
+		if (r.error == -EOPNOTSUPP &&
+		    dirty_all(region, (struct page_range){ at, next - at }))
+			r.error = 0;
 		error = r.error;
 		at += r.done >> shift;
 	}
@@ -87,11 +160,11 @@ int map_least(struct mm *mm, const struct mm_target *target, uint64_t address, u
 	struct region *region = target->region;
 	uint64_t bytes = region_is_hugetlb(region) ? PAGEBLOCK_SIZE : PAGE_SIZE;
 	unsigned int turn = region_map_enter(region);
-	struct os_range_result r = { .error = -EBUSY };
+	enum map_mode mode = mode_of(region, target->page);
+	struct os_range_result r = { .error = mode == MAP_NOT ? -EFAULT : -EBUSY };
 
-	if (!atomic_load(&region->frozen))
-		r = install(mm, round_down(address, bytes), bytes,
-			    is_protected(region, target->page));
+	if (mode != MAP_NOT && !atomic_load(&region->frozen))
+		r = install(mm, round_down(address, bytes), bytes, mode == MAP_PROTECTED);
 	region_map_leave(region, turn);
 	*done = r.done ? 1 : 0;
 	return r.error;

@@ -22,6 +22,12 @@ unsigned int region_map_enter(struct region *region);
 void region_map_leave(struct region *region, unsigned int turn);
 /* Every installation that began before this call has ended when it returns. Not from inside one. */
 void region_map_sync(struct region *region);
+/* The same, but false after a millisecond, or if somebody else waits. */
+bool region_map_try_sync(struct region *region);
+
+/* The page's copy on disk is no longer what it holds: forgets it, so that the page may be written.
+ * False if the word is busy or not PRESENT: look again. */
+bool region_dirty_page(struct region *region, uint64_t page);
 
 /* Installs entries for pages that are present, for the fault path too. Negative errno of the first
  * page that couldn't be mapped, with *done pages finished. -EBUSY: the region is frozen, and wakes

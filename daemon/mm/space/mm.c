@@ -95,6 +95,7 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	atomic_store(&mm->nr_faults, 0);
 	atomic_store(&mm->nr_strays, 0);
 	atomic_store(&mm->nr_parked, 0);
+	atomic_store(&mm->nr_waiting, 0);
 	atomic_store(&mm->slow_level, 0);
 	atomic_store(&mm->slow_until_ns, 0);
 	atomic_store(&mm->lanes, 0);

@@ -15,6 +15,7 @@
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/space/mm.h"
+#include "mm/space/residency.h"
 #include "os/os.h"
 
 enum {
@@ -76,7 +77,8 @@ static void uncommit_all(struct region *region)
 		uint64_t pages = atomic_exchange(&region->committed[node], 0);
 
 		if (pages)
-			stock_uncommit(node, region->kind, pages * region_frames_per_page(region));
+			stock_uncommit_evictable(node, region->kind,
+						 pages * region_frames_per_page(region));
 	}
 }
 
@@ -86,10 +88,11 @@ static uint64_t commit_on(struct region *region, int node, uint64_t pages)
 	uint64_t fits;
 
 	for (;;) {
-		fits = min_t(uint64_t, pages, stock_available(node, region->kind) / per_page);
+		fits = min_t(uint64_t, pages,
+			     stock_available_evictable(node, region->kind) / per_page);
 		if (!fits)
 			return 0;
-		if (!stock_commit(node, region->kind, fits * per_page)) {
+		if (!stock_commit_evictable(node, region->kind, fits * per_page)) {
 			atomic_fetch_add(&region->committed[node], fits);
 			return fits;
 		}
@@ -132,7 +135,7 @@ static int check_room(struct region *region, const struct region_request *reques
 
 	for (int node = 0; node < nr_nodes; node++)
 		if (node_allowed(request, node))
-			pages += stock_available(node, region->kind) /
+			pages += stock_available_evictable(node, region->kind) /
 				 region_frames_per_page(region);
 	return pages < request->nr_pages ? refuse_commit(region, request, pages, why) : 0;
 }
@@ -280,6 +283,7 @@ int region_new(const struct region_request *request, struct region **out,
 	region->released = request->released;
 	region->owner = request->owner;
 	region->movable = request->movable;
+	region->family = request->owner_id;
 	region->memcg = request->memcg ? request->memcg : memcg_root();
 	snprintf(region->name, sizeof(region->name), "%s", request->name);
 	atomic_store(&region->refs, 1);
@@ -299,30 +303,35 @@ int region_new(const struct region_request *request, struct region **out,
 	return 0;
 }
 
-void region_count_frames(struct region *region, int node, int64_t pages)
+/* What words name beside frames. */
+static void put_slots_back(struct region *region)
 {
-	int64_t frames = pages * (int64_t)region_frames_per_page(region);
+	for (uint64_t i = 0; i < region->nr_pages; i++) {
+		uint64_t word = word_load(&region->words[i]);
 
-	if (frames < 0)
-		stock_put(node, region->kind, (uint64_t)-frames);
-	if (region->movable)
-		zone_count_present(region->movable[node], frames);
+		if (word_slot(word))
+			region_free_slot(region, word_slot(word));
+		if (word_state(word) == PAGE_PRESENT && word & WORD_ACTIVE)
+			atomic_fetch_sub(&region_lru(region, word_node(word))->nr_active,
+					 region_frames_per_page(region));
+	}
 }
 
 static void put_frames_back(struct region *region)
 {
+	uint64_t frames = region_frames_per_page(region);
+
 	for (int node = 0; node < nr_nodes; node++) {
 		uint64_t committed = atomic_load(&region->committed[node]);
 		int64_t quota = atomic_load(&region->quota[node]);
+		uint64_t locked = atomic_load(&region->locked_on[node]);
 
 		CHECK(quota >= 0 && (uint64_t)quota <= committed);
 		if (committed > (uint64_t)quota)
-			region_count_frames(region, node, quota - (int64_t)committed);
+			region_uncharge(region, node, committed - (uint64_t)quota);
+		stock_unfix(node, region->kind, locked * frames);
 	}
-	memcg_uncharge(region->memcg, MEMCG_LOCKED,
-		       atomic_load(&region->nr_locked) * region_frames_per_page(region));
-	memcg_uncharge(region->memcg, MEMCG_REGION,
-		       atomic_load(&region->nr_resident) * region_frames_per_page(region));
+	memcg_uncharge(region->memcg, MEMCG_LOCKED, atomic_load(&region->nr_locked) * frames);
 }
 
 /* Closing the file is what frees the memory, when no client maps it any more; a client that kept
@@ -337,6 +346,7 @@ static void free_region(struct work *work)
 	list_del(&region->all_link);
 	mutex_unlock(&all_lock);
 	os->punch(section->fd, 0, section->nr_frames << PAGE_SHIFT);
+	put_slots_back(region);
 	put_frames_back(region);
 	unmake_section(region);
 	uncommit_all(region);
@@ -388,6 +398,21 @@ static uint32_t next_batch(struct region *batch[FOR_EACH_BATCH], uint64_t *after
 	}
 	mutex_unlock(&all_lock);
 	return nr;
+}
+
+struct region *region_next(uint64_t serial)
+{
+	struct region *region, *found = NULL;
+
+	mutex_lock(&all_lock);
+	list_for_each_entry(region, &all_regions, all_link) {
+		if (region->serial <= serial || !get_unless_gone(region))
+			continue;
+		found = region;
+		break;
+	}
+	mutex_unlock(&all_lock);
+	return found;
 }
 
 void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)

@@ -10,6 +10,8 @@
  *                 nr_locked = with LOCKED set.
  *             R3  the memfd has a page exactly where the word is PRESENT, or BUSY for a while;
  *                 anything else was done by a client and is found by the audit.
+ *             R5  nr_swapped, nr_same_filled = number of words in these states; the memcg is
+ *                 charged for every slot that a word names, whatever its state.
  *             R4  the memcg is charged for the frames of nr_resident and of nr_locked.
  * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
  * Not here    Names, permission and pools (client); which address a fault means (mm.h).
@@ -23,6 +25,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/workqueue.h"
+#include "mm/map/lru.h"
 #include "mm/map/memcg.h"
 #include "mm/map/pageword.h"
 #include "mm/phys/section.h"
@@ -65,6 +68,12 @@ struct region {
 	_Atomic int64_t quota[MAX_NUMNODES];      /* (W) pages charged and not resident */
 	_Atomic uint64_t nr_resident;             /* (W) R2 */
 	_Atomic uint64_t nr_locked;               /* (W) R2 */
+	_Atomic uint64_t locked_on[MAX_NUMNODES]; /* (W) the same by node; fixed in its stock */
+	_Atomic uint64_t nr_swapped, nr_same_filled; /* (W) R5 */
+	_Atomic uint64_t nr_refaults;             /* (a) pages that came back after eviction */
+	_Atomic uint64_t hand;                    /* (a) blocks that reclaim has passed */
+	_Atomic bool evicting;                    /* (a) by one thread at a time */
+	uint64_t family;                          /* (c) in the identity of slots */
 	_Atomic uint64_t nr_poisoned;             /* (a) ever; and faults given up */
 	_Atomic(const char *) poison_cause;       /* (a) of the last one */
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
@@ -115,11 +124,20 @@ static inline uint64_t region_frames_per_page(const struct region *region)
 	return 1ull << (region->page_shift - PAGE_SHIFT);
 }
 
+static inline _Atomic uint64_t *region_word(const struct region *region, uint64_t page)
+{
+	return &region->words[page];
+}
+
+static inline struct lruvec *region_lru(const struct region *region, int node)
+{
+	return &region->memcg->lruvec[node];
+}
+
+/* The oldest region that is younger than `serial`, with a reference; NULL: none. */
+struct region *region_next(uint64_t serial);
 /* Calls fn for every region, with a reference and no lock held. */
 void region_for_each(void (*fn)(struct region *region, void *arg), void *arg);
-/* `pages` more are present on the node, or less, which the stock gets back. */
-void region_count_frames(struct region *region, int node, int64_t pages);
-
 /* True if 2 MiB pages come from hugetlb: mapping and punching only in whole ones. */
 bool region_is_hugetlb(const struct region *region);
 
@@ -133,7 +151,7 @@ struct page_range {
  * stops at the first page that is busy, poisoned, or can't be produced. `want` is the page that
  * must be produced. *run gets the range around want that is present now and was idle.
  * 0, -EBUSY (want is busy: the faulter was noted as waiter), -EIO (want is poisoned), or the
- * errno of populating. */
+ * errno of populating, -ENODATA (want is swapped: see swapin.h). */
 int region_make_present(struct region *region, struct page_range range, uint64_t want,
 			struct page_range *run);
 /* Every page of the range, waiting for busy ones; 0 or the first error. */

@@ -15,7 +15,10 @@
 #include "base/inject.h"
 #include "base/log.h"
 #include "mm/phys/node.h"
-#include "mm/space/region.h"
+#include "mm/map/swap.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/residency.h"
+#include "mm/space/swapin.h"
 #include "os/os.h"
 
 /* Longest run that one punch or populate covers, so that a claim is short: 16 MiB. */
@@ -23,18 +26,12 @@ enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000 };
 
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
-static _Atomic uint64_t *word_of(struct region *region, uint64_t page)
-{
-	return &region->words[page];
-}
-
 static uint64_t run_pages_max(const struct region *region)
 {
 	return RUN_BYTES_MAX >> region->page_shift;
 }
 
-/* Takes up to `nr` pages of quota from one node, the preferred one first; *got is what it gave. */
-static int take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_t *got)
+int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_t *got)
 {
 	int first =
 		region->policy == POLICY_INTERLEAVE ? (int)(page % nr_nodes) : region->home_node;
@@ -59,10 +56,8 @@ static int take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_
 	return -ENOMEM;
 }
 
-/* A toucher waits for its page alone, and gets it sooner if the kernel clears it while mapping. */
-enum purpose { FOR_A_FAULT, FOR_LATER };
-
-static int populate_file(struct region *region, struct page_range run, int node, enum purpose why)
+int region_populate_file(struct region *region, struct page_range run, int node,
+			 enum populate_purpose why)
 {
 	struct stock_populate_request request = {
 		.section = region->section,
@@ -83,38 +78,93 @@ static bool end_run(struct region *region, struct page_range run, uint64_t value
 	bool waiters = false;
 
 	for (uint64_t i = run.first; i < run.first + run.nr; i++)
-		waiters |= word_end_busy(word_of(region, i), value);
+		waiters |= word_end_busy(region_word(region, i), value);
 	return waiters;
 }
 
-/* Counted before the file grows, so that the audit never sees more in it than is counted. */
-static int populate_part(struct region *region, struct page_range part, int node, enum purpose why)
+int region_punch(struct region *region, struct page_range run)
 {
-	uint64_t frames = part.nr * region_frames_per_page(region);
+	return os->punch(region->section->fd, run.first << region->page_shift,
+			 run.nr << region->page_shift);
+}
+
+static void count_present(struct region *region, int node, int64_t pages)
+{
+	int64_t frames = pages * (int64_t)region_frames_per_page(region);
+
+	atomic_fetch_add(&region->nr_resident, (uint64_t)pages);
+	atomic_fetch_add(&region_lru(region, node)->nr_resident, (uint64_t)frames);
+	if (region->movable)
+		zone_count_present(region->movable[node], frames);
+}
+
+/* Counted before the file grows, so that the audit never sees more in it than is counted. */
+int region_charge(struct region *region, int node, uint64_t nr)
+{
+	uint64_t frames = nr * region_frames_per_page(region);
 	int r = memcg_charge(region->memcg, MEMCG_REGION, frames);
 
 	if (r)
 		return r;
-	r = stock_take(node, region->kind, frames);
+	r = stock_take_evictable(node, region->kind, frames);
 	if (r) {
 		memcg_uncharge(region->memcg, MEMCG_REGION, frames);
 		return r;
 	}
-	atomic_fetch_add(&region->nr_resident, part.nr);
-	r = populate_file(region, part, node, why);
+	count_present(region, node, (int64_t)nr);
+	reclaim_poke(region, node);
+	return 0;
+}
+
+void region_uncharge(struct region *region, int node, uint64_t nr)
+{
+	uint64_t frames = nr * region_frames_per_page(region);
+
+	count_present(region, node, -(int64_t)nr);
+	stock_put(node, region->kind, frames);
+	memcg_uncharge(region->memcg, MEMCG_REGION, frames);
+}
+
+void region_free_slot(struct region *region, uint32_t slot)
+{
+	uint64_t frames = region_frames_per_page(region);
+
+	swap_free(slot, (uint32_t)frames);
+	memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
+}
+
+void region_count_state(struct region *region, enum page_state state, int64_t pages)
+{
+	if (state == PAGE_SWAPPED)
+		atomic_fetch_add(&region->nr_swapped, (uint64_t)pages);
+	if (state == PAGE_SAME_FILLED)
+		atomic_fetch_add(&region->nr_same_filled, (uint64_t)pages);
+}
+
+static int populate_part(struct region *region, struct page_range part, int node,
+			 enum populate_purpose why)
+{
+	int r = region_charge(region, node, part.nr);
+
+	if (r)
+		return r;
+	r = region_populate_file(region, part, node, why);
 	if (!r)
 		return 0;
 	/* What did come is still there, and a retry would be charged for it once more. */
-	os->punch(region->section->fd, part.first << region->page_shift,
-		  part.nr << region->page_shift);
-	atomic_fetch_sub(&region->nr_resident, part.nr);
-	stock_put(node, region->kind, frames);
-	memcg_uncharge(region->memcg, MEMCG_REGION, frames);
+	region_punch(region, part);
+	region_uncharge(region, node, part.nr);
 	return r;
 }
 
+/* The word of a page that is touched for the first time. */
+static uint64_t word_fresh(struct region *region, int node)
+{
+	return word_with_age(word_present(node), lru_age_now(region_lru(region, node)));
+}
+
 /* Produces a claimed run of NONE pages; what couldn't be produced is NONE again. */
-static int produce(struct region *region, struct page_range run, enum purpose why,
+static int produce(struct region *region, struct page_range run, enum populate_purpose why,
 		   uint64_t *produced)
 {
 	uint64_t end = run.first + run.nr;
@@ -124,7 +174,7 @@ static int produce(struct region *region, struct page_range run, enum purpose wh
 
 	while (at < end) {
 		struct page_range part = { .first = at };
-		int node = take_quota(region, at, end - at, &part.nr);
+		int node = region_take_quota(region, at, end - at, &part.nr);
 
 		if (node < 0) {
 			r = node;
@@ -135,8 +185,7 @@ static int produce(struct region *region, struct page_range run, enum purpose wh
 			atomic_fetch_add(&region->quota[node], (int64_t)part.nr);
 			break;
 		}
-		region_count_frames(region, node, (int64_t)part.nr);
-		waiters |= end_run(region, part, word_present(node));
+		waiters |= end_run(region, part, word_fresh(region, node));
 		at += part.nr;
 	}
 	if (at < end)
@@ -167,24 +216,26 @@ static uint64_t claim_run(struct region *region, uint64_t first, uint64_t end)
 	uint64_t i = first;
 
 	while (i < end && i - first < run_pages_max(region) &&
-	       word_try_busy(word_of(region, i), PAGE_NONE, &old))
+	       word_try_busy(region_word(region, i), PAGE_NONE, &old))
 		i++;
 	return i - first;
 }
 
 static int why_not(struct region *region, uint64_t page)
 {
-	uint64_t word = word_load(word_of(region, page));
+	uint64_t word = word_load(region_word(region, page));
 
 	if (word & WORD_BUSY)
-		return word_wait(word_of(region, page)) ? -EBUSY : -EAGAIN;
+		return word_wait(region_word(region, page)) ? -EBUSY : -EAGAIN;
 	if (word_state(word) == PAGE_POISONED)
 		return -EIO;
+	if (word_state(word) == PAGE_SWAPPED || word_state(word) == PAGE_SAME_FILLED)
+		return -ENODATA;
 	return -EAGAIN;
 }
 
 static int make_present(struct region *region, struct page_range range, uint64_t want,
-			enum purpose why, struct page_range *run)
+			enum populate_purpose why, struct page_range *run)
 {
 	uint64_t end = range.first + range.nr;
 	uint64_t at = range.first;
@@ -192,7 +243,7 @@ static int make_present(struct region *region, struct page_range range, uint64_t
 
 	run->first = at;
 	while (at < end && !r) {
-		uint64_t word = word_load(word_of(region, at));
+		uint64_t word = word_load(region_word(region, at));
 		uint64_t made = 0;
 		uint64_t claimed;
 
@@ -219,7 +270,7 @@ static int make_present(struct region *region, struct page_range range, uint64_t
 }
 
 static int make_block_present(struct region *region, struct page_range range, uint64_t want,
-			      enum purpose why, struct page_range *run)
+			      enum populate_purpose why, struct page_range *run)
 {
 	struct page_range block = range;
 	int r;
@@ -237,6 +288,18 @@ int region_make_present(struct region *region, struct page_range range, uint64_t
 	return make_block_present(region, range, want, FOR_A_FAULT, run);
 }
 
+static int swap_in_range(struct region *region, struct page_range range)
+{
+	struct swap_in_request want = { .region = region, .range = range };
+	struct swapper *s = swapper_get(SWAPPER_READER);
+	struct page_range run;
+	int r = s ? region_swap_in(s, &want, &run) : -ENOMEM;
+
+	if (s)
+		swapper_put(s);
+	return r == -EAGAIN ? 0 : r;
+}
+
 int region_populate(struct region *region, struct page_range range)
 {
 	uint64_t at = range.first;
@@ -247,14 +310,25 @@ int region_populate(struct region *region, struct page_range range)
 		struct page_range run;
 		int r = make_block_present(region, rest, at, FOR_LATER, &run);
 
+		if (!r)
+			at = run.first + run.nr;
+		if (r == -ENODATA)
+			r = swap_in_range(region, rest);
+		if (r == -ENOMEM && reclaim_for(region))
+			r = 0;
 		if (r == -EBUSY)
 			nanosleep(&busy_pause, NULL);
 		else if (r)
 			return r;
-		else
-			at = run.first + run.nr;
 	}
 	return 0;
+}
+
+/* Of which a run to be dropped is alike: what is charged for it, and where. */
+static uint64_t kind_of_charge(uint64_t word)
+{
+	return word_state(word) == PAGE_PRESENT ? word & (WORD_STATE_MASK | WORD_NODE_MASK)
+						: word & WORD_STATE_MASK;
 }
 
 /* Claims neighbours in one droppable state and of one node. */
@@ -263,22 +337,22 @@ static uint64_t claim_present(struct region *region, uint64_t first, uint64_t en
 	uint64_t i;
 
 	for (i = first; i < end && i - first < run_pages_max(region); i++) {
-		uint64_t word = word_load(word_of(region, i));
+		uint64_t word = word_load(region_word(region, i));
 		uint64_t old;
 
 		if (word_state(word) == PAGE_NONE || word & (WORD_BUSY | WORD_LOCKED))
 			break;
-		if (i > first && word != *value)
+		if (i > first && kind_of_charge(word) != *value)
 			break;
-		if (!word_try_busy(word_of(region, i), word_state(word), &old))
+		if (!word_try_busy(region_word(region, i), word_state(word), &old))
 			break;
 		/* It may have been locked, or changed nodes, since it was looked at. */
-		if (old & WORD_LOCKED || (i > first && old != *value)) {
-			if (word_end_busy(word_of(region, i), old))
+		if (old & WORD_LOCKED || (i > first && kind_of_charge(old) != *value)) {
+			if (word_end_busy(region_word(region, i), old))
 				region_wake(region, (struct page_range){ i, 1 });
 			break;
 		}
-		*value = old;
+		*value = kind_of_charge(old);
 	}
 	return i - first;
 }
@@ -287,22 +361,46 @@ static void uncharge(struct region *region, uint64_t value, uint64_t nr)
 {
 	int node = word_node(value);
 
+	region_count_state(region, word_state(value), -(int64_t)nr);
 	if (word_state(value) != PAGE_PRESENT)
 		return;
-	region_count_frames(region, node, -(int64_t)nr);
-	atomic_fetch_sub(&region->nr_resident, nr);
-	memcg_uncharge(region->memcg, MEMCG_REGION, nr * region_frames_per_page(region));
+	region_uncharge(region, node, nr);
 	atomic_fetch_add(&region->quota[node], (int64_t)nr);
+}
+
+/* The page's slot and its place among the active ones go with its contents. */
+static void forget_contents(struct region *region, uint64_t word)
+{
+	if (word_state(word) == PAGE_PRESENT && word & WORD_ACTIVE)
+		atomic_fetch_sub(&region_lru(region, word_node(word))->nr_active,
+				 region_frames_per_page(region));
+	if (word_slot(word))
+		region_free_slot(region, word_slot(word));
+}
+
+/* BUSY over each word ends with the word as it was. */
+static bool end_run_unchanged(struct region *region, struct page_range run)
+{
+	bool waiters = false;
+
+	for (uint64_t i = run.first; i < run.first + run.nr; i++)
+		waiters |= word_end_busy(region_word(region, i),
+					 word_load(region_word(region, i)) &
+						 ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+	return waiters;
 }
 
 static int drop_run(struct region *region, struct page_range run, uint64_t value)
 {
-	int r = os->punch(region->section->fd, run.first << region->page_shift,
-			  run.nr << region->page_shift);
+	int r = region_punch(region, run);
+	bool waiters;
 
 	if (!r)
 		uncharge(region, value, run.nr);
-	if (end_run(region, run, r ? value : PAGE_NONE))
+	for (uint64_t i = run.first; i < run.first + run.nr && !r; i++)
+		forget_contents(region, word_load(region_word(region, i)));
+	waiters = r ? end_run_unchanged(region, run) : end_run(region, run, PAGE_NONE);
+	if (waiters)
 		region_wake(region, run);
 	return r;
 }
@@ -326,7 +424,7 @@ int region_drop(struct region *region, struct page_range range)
 			at += nr;
 			continue;
 		}
-		word = word_load(word_of(region, at));
+		word = word_load(region_word(region, at));
 		if (word & WORD_BUSY) {
 			nanosleep(&busy_pause, NULL);
 		} else {
@@ -338,29 +436,45 @@ int region_drop(struct region *region, struct page_range range)
 	return result;
 }
 
-static void count_locked(struct region *region, int64_t pages)
+static void uncharge_locked(struct region *region, int node)
 {
 	uint64_t frames = region_frames_per_page(region);
 
-	atomic_fetch_add(&region->nr_locked, (uint64_t)pages);
-	if (pages < 0)
-		memcg_uncharge(region->memcg, MEMCG_LOCKED, (uint64_t)-pages * frames);
+	atomic_fetch_sub(&region->nr_locked, 1);
+	atomic_fetch_sub(&region->locked_on[node], 1);
+	stock_unfix(node, region->kind, frames);
+	memcg_uncharge(region->memcg, MEMCG_LOCKED, frames);
+}
+
+/* What is locked can't be evicted, and mustn't be more than the stock has. */
+static int charge_locked(struct region *region, int node)
+{
+	uint64_t frames = region_frames_per_page(region);
+	int r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
+
+	if (r)
+		return r;
+	r = stock_fix(node, region->kind, frames);
+	if (r) {
+		memcg_uncharge(region->memcg, MEMCG_LOCKED, frames);
+		return r;
+	}
+	atomic_fetch_add(&region->nr_locked, 1);
+	atomic_fetch_add(&region->locked_on[node], 1);
+	return 0;
 }
 
 /* Locks one page that may be present. -EAGAIN: it isn't, or is busy; -ENOMEM: the pool's limit. */
 static int lock_page(struct region *region, uint64_t page)
 {
-	uint64_t frames = region_frames_per_page(region);
 	uint64_t old;
 	int r = 0;
 
-	if (!word_try_busy(word_of(region, page), PAGE_PRESENT, &old))
+	if (!word_try_busy(region_word(region, page), PAGE_PRESENT, &old))
 		return -EAGAIN;
 	if (!(old & WORD_LOCKED))
-		r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
-	if (!r && !(old & WORD_LOCKED))
-		count_locked(region, 1);
-	if (word_end_busy(word_of(region, page), r ? old : old | WORD_LOCKED))
+		r = charge_locked(region, word_node(old));
+	if (word_end_busy(region_word(region, page), r ? old : old | WORD_LOCKED))
 		region_wake(region, (struct page_range){ page, 1 });
 	return r;
 }
@@ -391,7 +505,7 @@ int region_lock_pages(struct region *region, struct page_range range)
 void region_unlock_pages(struct region *region, struct page_range range)
 {
 	for (uint64_t at = range.first; at < range.first + range.nr; at++) {
-		_Atomic uint64_t *word = word_of(region, at);
+		_Atomic uint64_t *word = region_word(region, at);
 		uint64_t seen = word_load(word);
 		uint64_t old;
 
@@ -402,7 +516,7 @@ void region_unlock_pages(struct region *region, struct page_range range)
 			seen = word_load(word);
 		}
 		if (old & WORD_LOCKED)
-			count_locked(region, -1);
+			uncharge_locked(region, word_node(old));
 		if (word_end_busy(word, old & ~(uint64_t)WORD_LOCKED))
 			region_wake(region, (struct page_range){ at, 1 });
 	}
@@ -410,16 +524,17 @@ void region_unlock_pages(struct region *region, struct page_range range)
 
 void region_poison_busy(struct region *region, uint64_t page, uint64_t old, const char *cause)
 {
-	os->punch(region->section->fd, page << region->page_shift, region_page_bytes(region));
+	region_punch(region, (struct page_range){ page, 1 });
 	if (old & WORD_LOCKED)
-		count_locked(region, -1);
+		uncharge_locked(region, word_node(old));
 	uncharge(region, old, 1);
+	forget_contents(region, old);
 	atomic_fetch_add(&region->nr_poisoned, 1);
 	atomic_store(&region->poison_cause, cause);
 	log_emit_limited(LOG_WARNING, "page_poisoned", "region %s, offset %#llx: %s",
 			 region->name[0] ? region->name : "(unnamed)",
 			 (unsigned long long)(page << region->page_shift), cause);
-	if (word_end_busy(word_of(region, page), PAGE_POISONED))
+	if (word_end_busy(region_word(region, page), PAGE_POISONED))
 		region_wake(region, (struct page_range){ page, 1 });
 }
 
@@ -427,8 +542,8 @@ bool region_poison(struct region *region, uint64_t page, const char *cause)
 {
 	uint64_t old = 0;
 
-	if (!word_try_busy(word_of(region, page), PAGE_PRESENT, &old) &&
-	    !word_try_busy(word_of(region, page), PAGE_NONE, &old))
+	if (!word_try_busy(region_word(region, page), PAGE_PRESENT, &old) &&
+	    !word_try_busy(region_word(region, page), PAGE_NONE, &old))
 		return false;
 	region_poison_busy(region, page, old, cause);
 	return true;

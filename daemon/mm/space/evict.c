@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * evict - choose, protect, write, take
+ */
+#include "mm/space/evict.h"
+
+#include <errno.h>
+
+#include "mm/map/lru.h"
+#include "mm/space/mapping.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/residency.h"
+#include "os/os.h"
+
+/* ---- which pages ---- */
+
+static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
+{
+	if (word_state(word) != PAGE_PRESENT || word & (WORD_BUSY | WORD_LOCKED | WORD_SHARED))
+		return false;
+	return filter->node < 0 || word_node(word) == filter->node;
+}
+
+/* Raises ages that would soon be taken for young ones, and ends the activity of those that were
+ * active for long (L2). */
+static void age_page(struct region *region, uint64_t page, uint64_t seen)
+{
+	struct lruvec *lru = region_lru(region, word_node(seen));
+	uint64_t aged = seen;
+	unsigned int distance = lru_distance(lru, seen);
+
+	if (distance < LRU_OLD_ACTIVE)
+		return;
+	aged = word_with_age(aged & ~(uint64_t)WORD_ACTIVE, lru_age_now(lru) - LRU_OLD);
+	if (word_replace(region_word(region, page), &seen, aged) && seen & WORD_ACTIVE) {
+		atomic_fetch_sub(&lru->nr_active, region_frames_per_page(region));
+		reclaim_count(&reclaim_stats.pgdeactivate, 1);
+	}
+}
+
+static bool is_old(struct region *region, uint64_t word)
+{
+	struct lruvec *lru = region_lru(region, word_node(word));
+
+	if (word & WORD_LAZYFREE)
+		return true;
+	return !(word & WORD_ACTIVE) && lru_distance(lru, word) >= LRU_OLD;
+}
+
+/* The first three fates. */
+static enum swap_fate choose(struct region *region, struct swap_item *item)
+{
+	item->value = word_high(item->word);
+	if (item->word & WORD_LAZYFREE)
+		return FATE_LAZY;
+	if (item->word & WORD_CLEAN && item->value)
+		return FATE_COPIED;
+	if (!word_replace(region_word(region, item->page), &item->word, item->word | WORD_CLEAN))
+		return FATE_GIVEN_UP;
+	item->word |= WORD_CLEAN;
+	return FATE_DIRTY;
+}
+
+static bool collect(struct swapper *s, struct region *region, struct page_range block,
+		    const struct evict_filter *filter, struct evict_result *result)
+{
+	bool dirty = false;
+
+	s->nr = 0;
+	for (uint64_t i = block.first; i < block.first + block.nr; i++) {
+		struct swap_item *item = &s->items[s->nr];
+		uint64_t word = word_load(region_word(region, i));
+
+		if (!may_be_evicted(word, filter))
+			continue;
+		result->nr_scanned += region_frames_per_page(region);
+		if (!filter->all_ages && !is_old(region, word)) {
+			age_page(region, i, word);
+			continue;
+		}
+		*item = (struct swap_item){ .page = i, .word = word };
+		item->fate = choose(region, item);
+		if (item->fate == FATE_GIVEN_UP)
+			continue;
+		dirty |= item->fate == FATE_DIRTY;
+		s->nr++;
+	}
+	return dirty;
+}
+
+/* ---- protecting ---- */
+
+/* Its entries may stay protected: a write to it is then an event for nothing. */
+static void give_up(struct region *region, struct swap_item *item)
+{
+	if (item->fate == FATE_DIRTY)
+		region_dirty_page(region, item->page);
+	item->fate = FATE_GIVEN_UP;
+}
+
+/* The client has cut its window: page by page, and what isn't mapped needs no protection. */
+static int protect_pieces(struct mm *mm, uint64_t address, uint64_t length)
+{
+	int r = 0;
+
+	for (uint64_t at = 0; at < length && !r; at += PAGE_SIZE) {
+		r = os->uffd_protect(mm->uffd, address + at, PAGE_SIZE);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	return r;
+}
+
+static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, void *arg)
+{
+	int *error = arg;
+	int r = os->uffd_protect(mm->uffd, address, length);
+
+	if (r == -ENOENT)
+		r = protect_pieces(mm, address, length);
+	if (r && r != -ESRCH)
+		*error = r;
+}
+
+/* Dirty items from `first` on that adjoin; what lies between them isn't. */
+static uint32_t run_of(const struct swapper *s, uint32_t first, enum swap_fate fate)
+{
+	uint32_t i = first + 1;
+
+	while (i < s->nr && s->items[i].fate == fate &&
+	       s->items[i].page == s->items[i - 1].page + 1)
+		i++;
+	return i - first;
+}
+
+static bool protect(struct region *region, struct page_range range)
+{
+	int error = 0;
+
+	region_for_each_mapping(region, range, protect_mapping, &error);
+	return !error;
+}
+
+/* Only holes and pages that are protected anyway lie between two items of a span, so that one call
+ * does for it. */
+static uint32_t span_of(struct swapper *s, struct region *region, uint32_t first)
+{
+	uint32_t i = first + 1;
+
+	for (; i < s->nr; i++) {
+		for (uint64_t p = s->items[i - 1].page + 1; p < s->items[i].page; p++)
+			if (word_state(word_load(region_word(region, p))) == PAGE_PRESENT)
+				return i - first;
+	}
+	return i - first;
+}
+
+static void protect_dirty(struct swapper *s, struct region *region)
+{
+	bool settled = region_map_try_sync(region);
+	uint32_t nr;
+
+	for (uint32_t i = 0; i < s->nr; i += nr) {
+		uint64_t first = s->items[i].page;
+		bool ok;
+
+		nr = span_of(s, region, i);
+		ok = settled && protect(region, (struct page_range){
+					first, s->items[i + nr - 1].page + 1 - first });
+		for (uint32_t k = i; k < i + nr && !ok; k++)
+			give_up(region, &s->items[k]);
+	}
+}
+
+/* ---- writing ---- */
+
+static bool is_same(const uint64_t *bytes, uint64_t nr_bytes)
+{
+	uint64_t first = bytes[0];
+
+	if (first >> 32 != (first & UINT32_MAX))
+		return false;
+	for (uint64_t i = 1; i < nr_bytes / sizeof(first); i++)
+		if (bytes[i] != first)
+			return false;
+	return true;
+}
+
+/* Looks at a page piece by piece; most differ in the first line. */
+static bool look_for_same(struct swapper *s, struct region *region, struct swap_item *item)
+{
+	uint64_t bytes = region_page_bytes(region);
+	uint64_t offset = item->page * bytes;
+	uint64_t step = min_t(uint64_t, bytes, PAGE_SIZE);
+	uint64_t value = 0;
+
+	for (uint64_t at = 0; at < bytes; at += step) {
+		if (at)
+			step = min_t(uint64_t, bytes - at, SWAPPER_BYTES);
+		if (os->read(region->section->fd, offset + at, s->bytes, step) ||
+		    !is_same(s->bytes, step) || (at && s->bytes[0] != value))
+			return false;
+		value = s->bytes[0];
+	}
+	item->value = (uint32_t)value;
+	return true;
+}
+
+/* Of a run of small pages several are read at once. */
+static void sort_out_run(struct swapper *s, struct region *region, uint32_t first, uint32_t nr)
+{
+	uint32_t at_once = SWAPPER_BYTES >> region->page_shift;
+
+	for (uint32_t done = 0; done < nr;) {
+		uint32_t part = min_t(uint32_t, nr - done, at_once);
+		struct swap_item *items = &s->items[first + done];
+		uint64_t offset = items->page << region->page_shift;
+
+		if (os->read(region->section->fd, offset, s->bytes,
+			     (uint64_t)part << region->page_shift)) {
+			for (uint32_t i = 0; i < part; i++)
+				give_up(region, &items[i]);
+		}
+		for (uint32_t i = 0; i < part; i++) {
+			const uint64_t *bytes = &s->bytes[i << (region->page_shift - 3)];
+
+			if (items[i].fate != FATE_DIRTY || !is_same(bytes, PAGE_SIZE))
+				continue;
+			items[i].value = (uint32_t)bytes[0];
+			items[i].fate = FATE_SAME;
+		}
+		done += part;
+	}
+}
+
+/* E4 */
+static void check_zeros(struct swapper *s, struct region *region)
+{
+	uint64_t bytes = region_page_bytes(region);
+
+	for (uint32_t i = 0; i < s->nr; i++) {
+		struct swap_item *item = &s->items[i];
+
+		if (item->fate == FATE_SAME && !item->value &&
+		    os->has_hole(region->section->fd, item->page * bytes, bytes)) {
+			item->fate = FATE_DIRTY;
+			give_up(region, item);
+		}
+	}
+}
+
+static void sort_out_same(struct swapper *s, struct region *region)
+{
+	uint32_t nr;
+
+	for (uint32_t i = 0; i < s->nr; i += nr) {
+		nr = run_of(s, i, s->items[i].fate);
+		if (s->items[i].fate != FATE_DIRTY)
+			continue;
+		if (region->page_shift == PAGE_SHIFT) {
+			sort_out_run(s, region, i, nr);
+			continue;
+		}
+		for (uint32_t k = i; k < i + nr; k++)
+			if (look_for_same(s, region, &s->items[k]))
+				s->items[k].fate = FATE_SAME;
+	}
+	check_zeros(s, region);
+}
+
+/* Beside the slots of the neighbours, so that both come back by one read. */
+static uint32_t slot_hint(struct swapper *s, struct region *region, uint32_t index)
+{
+	const struct swap_item *item = &s->items[index];
+	uint64_t word;
+
+	if (index && s->items[index - 1].fate == FATE_COPIED)
+		return s->items[index - 1].value +
+		       (uint32_t)(item->page - s->items[index - 1].page);
+	if (!item->page)
+		return SLOT_NONE;
+	word = word_load(region_word(region, item->page - 1));
+	return word_state(word) == PAGE_SWAPPED && word_high(word) ? word_high(word) + 1
+								   : SLOT_NONE;
+}
+
+static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t first, uint32_t nr,
+			  uint32_t *got)
+{
+	uint64_t frames = region_frames_per_page(region);
+	uint32_t slot;
+
+	*got = 1;
+	if (memcg_charge(region->memcg, MEMCG_SWAP, nr * frames))
+		return SLOT_NONE;
+	slot = frames > 1 ? swap_alloc_huge(&s->cursor)
+			  : swap_alloc(&s->cursor, nr, slot_hint(s, region, first), got);
+	memcg_uncharge(region->memcg, MEMCG_SWAP, (slot ? nr - *got : nr) * frames);
+	return slot;
+}
+
+static void add_io(struct swapper *s, struct region *region, uint32_t index, uint32_t nr_io)
+{
+	const struct swap_item *item = &s->items[index];
+	uint64_t frames = region_frames_per_page(region);
+
+	s->io_item[nr_io] = index;
+	s->io[nr_io] = (struct swap_page){
+		.section = region->section,
+		.offset = item->page << region->page_shift,
+		.slot = item->value,
+		.nr = (uint32_t)frames,
+		.family = region->family,
+		.page = item->page * frames,
+	};
+}
+
+/* Gives slots to dirty items; returns how many pages are to be written. */
+static uint32_t give_slots(struct swapper *s, struct region *region)
+{
+	bool huge = region->page_shift != PAGE_SHIFT;
+	uint32_t nr_io = 0;
+	uint32_t nr, got;
+
+	for (uint32_t i = 0; i < s->nr; i += nr) {
+		uint32_t slot;
+
+		nr = huge ? 1 : run_of(s, i, s->items[i].fate);
+		if (s->items[i].fate != FATE_DIRTY)
+			continue;
+		slot = slots_for(s, region, i, nr, &got);
+		if (!slot) {
+			for (uint32_t k = i; k < i + nr; k++)
+				give_up(region, &s->items[k]);
+			continue;
+		}
+		nr = got;
+		for (uint32_t k = 0; k < nr; k++) {
+			s->items[i + k].value = slot + k;
+			s->items[i + k].fate = FATE_COPIED;
+			add_io(s, region, i + k, nr_io++);
+		}
+	}
+	return nr_io;
+}
+
+static void write_out(struct swapper *s, struct region *region)
+{
+	uint64_t frames = region_frames_per_page(region);
+	uint32_t nr_io;
+
+	sort_out_same(s, region);
+	nr_io = give_slots(s, region);
+	if (!nr_io)
+		return;
+	swap_write(s->queue, s->io, nr_io);
+	for (uint32_t i = 0; i < nr_io; i++) {
+		struct swap_item *item = &s->items[s->io_item[i]];
+
+		if (!s->io[i].error) {
+			reclaim_count(&reclaim_stats.pswpout, frames);
+			continue;
+		}
+		/* After another error than -EFAULT swap_write() has retired the slot. */
+		if (s->io[i].error == -EFAULT)
+			region_free_slot(region, item->value);
+		else
+			memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
+		item->fate = FATE_DIRTY;
+		give_up(region, item);
+	}
+}
+
+/* ---- taking ---- */
+
+static bool was_touched(uint64_t before, uint64_t now)
+{
+	return (before ^ now) & WORD_AGE_MASK || (now & ~before) & (WORD_REFERENCED | WORD_ACTIVE);
+}
+
+static void lose(struct region *region, struct swap_item *item)
+{
+	if (item->fate == FATE_COPIED && !word_high(item->word)) /* the word never named it */
+		region_free_slot(region, item->value);
+	item->fate = FATE_GIVEN_UP;
+}
+
+/* The commit point. What the word says now decides: E1. */
+static void take_page(struct region *region, struct swap_item *item)
+{
+	_Atomic uint64_t *word = region_word(region, item->page);
+	uint64_t needed = item->fate == FATE_LAZY ? WORD_LAZYFREE : WORD_CLEAN;
+	uint32_t slot = item->fate == FATE_COPIED ? item->value : 0;
+	uint64_t seen = word_load(word);
+	uint64_t value;
+	bool touched;
+
+	do {
+		if (word_state(seen) != PAGE_PRESENT || !(seen & needed) ||
+		    seen & (WORD_BUSY | WORD_LOCKED | WORD_SHARED) ||
+		    word_high(seen) != word_high(item->word)) {
+			lose(region, item);
+			return;
+		}
+		touched = was_touched(item->word, seen);
+		value = word_with_high(seen, slot);
+		if (touched && !slot && needed == WORD_CLEAN)
+			value &= ~(uint64_t)WORD_CLEAN;
+		if (!touched)
+			value |= WORD_BUSY;
+	} while (!word_replace(word, &seen, value));
+	item->word = seen;
+	if (touched)
+		item->fate = FATE_GIVEN_UP;
+}
+
+static uint64_t word_after(struct region *region, const struct swap_item *item)
+{
+	uint16_t shadow = lru_shadow(region_lru(region, word_node(item->word)));
+
+	if (item->fate == FATE_COPIED)
+		return word_swapped(item->value, shadow);
+	return item->fate == FATE_SAME ? word_same_filled(item->value, shadow) : PAGE_NONE;
+}
+
+/* Pages of one node whose frames go together. */
+static uint64_t finish_run(struct region *region, struct swap_item *items, uint32_t nr)
+{
+	struct page_range run = { items[0].page, nr };
+	int node = word_node(items[0].word);
+	struct lruvec *lru = region_lru(region, node);
+	uint64_t frames = region_frames_per_page(region);
+	bool waiters = false;
+	int r = region_punch(region, run);
+
+	for (uint32_t i = 0; i < nr; i++) {
+		uint64_t value = r ? word_with_high(items[i].word, items[i].fate == FATE_COPIED
+									   ? items[i].value
+									   : 0)
+				   : word_after(region, &items[i]);
+
+		if (!r && items[i].word & WORD_ACTIVE)
+			atomic_fetch_sub(&lru->nr_active, frames);
+		if (!r)
+			region_count_state(region, word_state(value), 1);
+		if (!r && items[i].fate == FATE_LAZY && word_high(items[i].word))
+			region_free_slot(region, word_high(items[i].word));
+		waiters |= word_end_busy(region_word(region, items[i].page), value);
+	}
+	if (!r) {
+		region_uncharge(region, node, nr);
+		atomic_fetch_add(&region->quota[node], (int64_t)nr);
+		atomic_fetch_add(&lru->nr_evicted, nr * frames);
+	}
+	if (waiters)
+		region_wake(region, run);
+	return r ? 0 : nr * frames;
+}
+
+static bool adjoin(const struct swap_item *a, const struct swap_item *b)
+{
+	return b->fate != FATE_GIVEN_UP && b->page == a->page + 1 &&
+	       word_node(a->word) == word_node(b->word);
+}
+
+static uint64_t take_all(struct swapper *s, struct region *region)
+{
+	uint64_t freed = 0;
+	uint32_t nr;
+
+	for (uint32_t i = 0; i < s->nr; i++)
+		if (s->items[i].fate != FATE_GIVEN_UP)
+			take_page(region, &s->items[i]);
+	for (uint32_t i = 0; i < s->nr; i += nr) {
+		nr = 1;
+		if (s->items[i].fate == FATE_GIVEN_UP)
+			continue;
+		while (i + nr < s->nr && adjoin(&s->items[i + nr - 1], &s->items[i + nr]))
+			nr++;
+		freed += finish_run(region, &s->items[i], nr);
+	}
+	return freed;
+}
+
+bool evict_block(struct swapper *s, struct region *region, struct page_range block,
+		 const struct evict_filter *filter, struct evict_result *result)
+{
+	DCHECK(block.nr <= SWAPPER_PAGES);
+	if (atomic_exchange(&region->evicting, true)) /* E3 */
+		return false;
+	if (collect(s, region, block, filter, result)) {
+		protect_dirty(s, region);
+		write_out(s, region);
+	}
+	result->nr_freed += take_all(s, region);
+	atomic_store(&region->evicting, false);
+	return true;
+}
+
+/* ---- lazily freed pages ---- */
+
+static uint64_t mark_lazy(struct region *region, struct page_range range)
+{
+	uint64_t marked = 0;
+
+	for (uint64_t i = range.first; i < range.first + range.nr; i++) {
+		uint64_t seen = word_load(region_word(region, i));
+
+		if (word_state(seen) == PAGE_PRESENT &&
+		    !(seen & (WORD_BUSY | WORD_LOCKED | WORD_SHARED | WORD_LAZYFREE)))
+			marked += word_replace(region_word(region, i), &seen, seen | WORD_LAZYFREE);
+	}
+	return marked;
+}
+
+void evict_lazily(struct region *region, struct page_range range)
+{
+	reclaim_count(&reclaim_stats.pglazyfree,
+		      mark_lazy(region, range) * region_frames_per_page(region));
+	if (region_map_try_sync(region) && protect(region, range))
+		return;
+	for (uint64_t i = range.first; i < range.first + range.nr; i++)
+		region_dirty_page(region, i);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * evict - takes the frames of pages, whose contents go to slots of swap areas
+ *
+ * Purpose     One block of a region at a time: its old pages are write-protected together, written
+ *             together, and their frames punched in runs.
+ * Order       word CLEAN by compare-and-swap; wait for mappings under way (mapping.h);
+ *             write-protect in every mapper; write; word BUSY with the slot by compare-and-swap, if
+ *             it still is CLEAN; punch; SWAPPED; wake.
+ * Invariants  E1  a page that is written, locked or shared meanwhile isn't CLEAN any more or says
+ *                 so, and survives. One that is touched without being written survives, too, and
+ *                 keeps its copy.
+ *             E2  a page whose mappers can't all be protected at once survives.
+ *             E3  one thread evicts from a region at a time: nobody waits for it.
+ *             E4  a page of zeros whose frame a client has punched is left for its next fault to
+ *                 find.
+ * Crash       before BUSY the page is present and nothing of it is lost: the slot isn't named by
+ *             any word. After it the word names the slot: if the file has the page it is present,
+ *             else it is swapped.
+ * Not here    Whose pages, how many, and when (reclaim.c).
+ */
+#ifndef MMB_SPACE_EVICT_H
+#define MMB_SPACE_EVICT_H
+
+#include "mm/space/swapper.h"
+
+struct evict_filter {
+	int node;     /* frames of this one; -1: of any */
+	bool all_ages; /* young and active ones, too */
+};
+
+/* Pages of one block, which is at most SWAPPER_PAGES long. */
+struct evict_result {
+	uint64_t nr_scanned, nr_freed; /* frames */
+};
+/* False: another thread evicts from the region (E3). */
+bool evict_block(struct swapper *s, struct region *region, struct page_range block,
+		 const struct evict_filter *filter, struct evict_result *result);
+/* Write-protects the range and lets its pages be dropped instead of written, until they are written
+ * to. Best effort. */
+void evict_lazily(struct region *region, struct page_range range);
+
+#endif

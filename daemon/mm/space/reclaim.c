@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reclaim - walks over regions, marks of stocks, kswapd
+ */
+#include "mm/space/reclaim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/cpu.h"
+#include "base/heartbeat.h"
+#include "mm/map/lru.h"
+#include "mm/phys/node.h"
+#include "mm/space/evict.h"
+
+enum {
+	BLOCK_BYTES = 2 << 20,
+	MARK_DIVISOR = 32,
+	MARK_FRAMES_MIN = 256,
+	MARK_FRAMES_MAX = 8192,
+	DIRECT_FRAMES = 256,
+	KSWAPD_BATCH = 2048,
+	SWEEPS_MAX = LRU_GENERATIONS + 2, /* walks over everything before giving up */
+	OTHER_PAUSES = 1000, /* a tenth of a second */
+};
+
+static const struct timespec busy_pause = { .tv_nsec = 100 * 1000 };
+
+struct reclaim_stats reclaim_stats;
+
+/* ---- walks ---- */
+
+struct scan {
+	struct swapper *swapper;
+	struct memcg *memcg; /* only its regions; NULL: anybody's, B2 */
+	int node;            /* only its frames; -1: any */
+	int kind;            /* only of this stock; -1: any */
+	bool low_too;        /* B2: within low, too */
+	bool met_other;      /* another thread evicts where this one would */
+	uint64_t wanted, freed, scanned;
+};
+
+static bool spared(const struct scan *scan, const struct region *region)
+{
+	uint64_t resident = atomic_load(&region->nr_resident) * region_frames_per_page(region);
+
+	if (!resident || (scan->kind >= 0 && (int)region->kind != scan->kind))
+		return true;
+	if (scan->memcg)
+		return region->memcg != scan->memcg;
+	return !memcg_scan_share(region->memcg, resident, scan->low_too);
+}
+
+/* After about as many pages as there are have been looked at, all are a generation older. */
+static void advance(struct region *region, int node, uint64_t scanned)
+{
+	struct lruvec *lru = region_lru(region, node);
+	uint64_t seen = atomic_fetch_add(&lru->nr_scanned, scanned) + scanned;
+
+	if (seen >= atomic_load(&lru->nr_resident) &&
+	    atomic_compare_exchange_strong(&lru->nr_scanned, &seen, 0))
+		lru_next_generation(lru);
+}
+
+static uint64_t block_pages(const struct region *region)
+{
+	return max_t(uint64_t, BLOCK_BYTES >> region->page_shift, 1);
+}
+
+/* One block at the region's hand. */
+static void scan_block(struct scan *scan, struct region *region)
+{
+	uint64_t pages = block_pages(region);
+	uint64_t at = atomic_fetch_add(&region->hand, 1) *
+		      pages % round_up(region->nr_pages, pages);
+	struct page_range block = { at, min_t(uint64_t, pages, region->nr_pages - at) };
+	struct evict_filter filter = { .node = scan->node };
+	struct evict_result result = { 0 };
+
+	scan->met_other |= !evict_block(scan->swapper, region, block, &filter, &result);
+	scan->freed += result.nr_freed;
+	scan->scanned += result.nr_scanned;
+	for (int node = 0; node < nr_nodes; node++)
+		if (scan->node < 0 ? node == 0 : node == scan->node)
+			advance(region, node, result.nr_scanned);
+}
+
+static void scan_region(struct scan *scan, struct region *region)
+{
+	uint64_t blocks = (region->nr_pages + block_pages(region) - 1) / block_pages(region);
+
+	if (spared(scan, region))
+		return;
+	for (uint64_t i = 0; i < blocks && scan->freed < scan->wanted && !scan->met_other; i++) {
+		scan_block(scan, region);
+		heartbeat_touch();
+	}
+}
+
+/* One walk over all regions, beginning with the one where the last ended. */
+static void sweep(struct scan *scan)
+{
+	static _Atomic uint64_t last;
+	uint64_t begin = atomic_load(&last);
+	uint64_t serial = begin ? begin - 1 : 0;
+	struct region *region;
+	bool wrapped = false;
+
+	while (scan->freed < scan->wanted) {
+		region = region_next(serial);
+		if (!region && !wrapped) {
+			wrapped = true;
+			serial = 0;
+			continue;
+		}
+		if (!region || (wrapped && region->serial >= begin)) {
+			if (region)
+				region_put(region);
+			return;
+		}
+		serial = region->serial;
+		scan_region(scan, region);
+		region_put(region);
+	}
+	atomic_store(&last, serial);
+}
+
+static uint64_t shrink(struct scan *scan)
+{
+	scan->swapper = swapper_get(SWAPPER_WRITER);
+	if (!scan->swapper)
+		return 0;
+	for (int i = 0; i < SWEEPS_MAX && scan->freed < scan->wanted; i++) {
+		uint64_t before = scan->freed;
+
+		scan->met_other = false;
+		sweep(scan);
+		if (scan->met_other)
+			break;
+		/* What is left is young or can't go: once more, and then it is good enough. */
+		if (scan->freed && scan->freed == before)
+			break;
+		scan->low_too |= i >= SWEEPS_MAX / 2;
+	}
+	swapper_put(scan->swapper);
+	return scan->freed;
+}
+
+static uint64_t shrink_direct(struct scan *scan)
+{
+	shrink(scan);
+	reclaim_count(&reclaim_stats.allocstall, 1);
+	reclaim_count(&reclaim_stats.pgscan_direct, scan->scanned);
+	reclaim_count(&reclaim_stats.pgsteal_direct, scan->freed);
+	return scan->freed;
+}
+
+uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames)
+{
+	struct scan scan = { .memcg = memcg, .node = -1, .kind = -1, .wanted = frames };
+
+	return shrink_direct(&scan);
+}
+
+/* Charging a page would succeed now. */
+static bool has_room(const struct region *region)
+{
+	uint64_t frames = region_frames_per_page(region);
+
+	if (memcg_margin(region->memcg) < frames)
+		return false;
+	for (int node = 0; node < nr_nodes; node++)
+		if (stock_free_evictable(node, region->kind) >= frames &&
+		    atomic_load(&region->quota[node]) > 0)
+			return true;
+	return false;
+}
+
+bool reclaim_for(struct region *region)
+{
+	uint64_t frames = max_t(uint64_t, DIRECT_FRAMES, region_frames_per_page(region));
+	struct scan scan = { .node = -1, .kind = (int)region->kind, .wanted = frames };
+
+	if (!swap_capacity())
+		return false;
+	if (memcg_margin(region->memcg) < region_frames_per_page(region)) {
+		scan.memcg = region->memcg;
+		scan.kind = -1;
+	}
+	if (shrink_direct(&scan))
+		return true;
+	for (int i = 0; i < OTHER_PAUSES && scan.met_other && !has_room(region); i++)
+		nanosleep(&busy_pause, NULL);
+	return scan.met_other;
+}
+
+uint64_t reclaim_range(struct region *region, struct page_range range)
+{
+	struct evict_filter filter = { .node = -1, .all_ages = true };
+	struct evict_result result = { 0 };
+	struct swapper *s = swapper_get(SWAPPER_WRITER);
+	uint64_t end = range.first + range.nr;
+	uint64_t pages = block_pages(region);
+
+	for (uint64_t at = range.first; s && at < end;) {
+		uint64_t next = min_t(uint64_t, end, round_down(at + pages, pages));
+
+		if (evict_block(s, region, (struct page_range){ at, next - at }, &filter, &result))
+			at = next;
+		else
+			nanosleep(&busy_pause, NULL);
+	}
+	if (s)
+		swapper_put(s);
+	reclaim_count(&reclaim_stats.pgscan_direct, result.nr_scanned);
+	reclaim_count(&reclaim_stats.pgsteal_direct, result.nr_freed);
+	return result.nr_freed;
+}
+
+void reclaim_make_cold(struct region *region, struct page_range range)
+{
+	for (uint64_t i = range.first; i < range.first + range.nr; i++) {
+		uint64_t seen = word_load(&region->words[i]);
+		struct lruvec *lru = region_lru(region, word_node(seen));
+		uint64_t cold = word_with_age(seen & ~(uint64_t)(WORD_ACTIVE | WORD_REFERENCED),
+					      lru_age_now(lru) - LRU_OLD);
+
+		if (word_state(seen) != PAGE_PRESENT || seen & (WORD_BUSY | WORD_LOCKED))
+			continue;
+		if (word_replace(&region->words[i], &seen, cold) && seen & WORD_ACTIVE)
+			atomic_fetch_sub(&lru->nr_active, region_frames_per_page(region));
+	}
+}
+
+/* ---- marks ---- */
+
+static uint64_t low_mark(uint64_t frames)
+{
+	uint64_t mark = max_t(uint64_t, frames / MARK_DIVISOR, MARK_FRAMES_MIN);
+
+	return min_t(uint64_t, mark, MARK_FRAMES_MAX);
+}
+
+/* How many frames are missing to `times` the low mark. */
+static uint64_t stock_missing(int node, enum stock_kind kind, unsigned int times)
+{
+	uint64_t available = stock_free_evictable(node, kind);
+	uint64_t mark;
+
+	if (available == UINT64_MAX)
+		return 0;
+	mark = times * low_mark(stock_limit(node, kind));
+	return available < mark ? mark - available : 0;
+}
+
+static uint64_t memcg_missing(const struct memcg *memcg, unsigned int times)
+{
+	uint64_t max = memcg_limit(memcg, MEMCG_MAX);
+	uint64_t margin = memcg_margin(memcg);
+	uint64_t mark;
+
+	if (max == MEMCG_NO_LIMIT || !swap_capacity())
+		return 0;
+	mark = min_t(uint64_t, times * low_mark(max), max / 4);
+	return max_t(uint64_t, margin < mark ? mark - margin : 0, memcg_excess(memcg));
+}
+
+/* ---- kswapd ---- */
+
+/* l: lock   a: atomic   c: fixed while running */
+struct kswapd {
+	struct mutex lock;
+	pthread_cond_t wanted;
+	pthread_t thread;    /* (c) */
+	int node;            /* (c) */
+	bool running;        /* (c) */
+	bool stopping;       /* (l) */
+	_Atomic bool called; /* (a) changes to true under no lock, to false by the thread */
+};
+
+static struct kswapd kswapds[MAX_NUMNODES];
+
+static void call(struct kswapd *k)
+{
+	if (!k->running || atomic_exchange(&k->called, true))
+		return;
+	mutex_lock(&k->lock);
+	pthread_cond_signal(&k->wanted);
+	mutex_unlock(&k->lock);
+}
+
+void reclaim_poke(struct region *region, int node)
+{
+	if (atomic_load_explicit(&kswapds[node].called, memory_order_relaxed))
+		return;
+	if (stock_missing(node, region->kind, 1) || memcg_missing(region->memcg, 1))
+		call(&kswapds[node]);
+}
+
+static uint64_t kswapd_shrink(struct scan *scan)
+{
+	scan->wanted = min_t(uint64_t, scan->wanted, KSWAPD_BATCH);
+	shrink(scan);
+	reclaim_count(&reclaim_stats.pageoutrun, 1);
+	reclaim_count(&reclaim_stats.pgscan_kswapd, scan->scanned);
+	reclaim_count(&reclaim_stats.pgsteal_kswapd, scan->freed);
+	return scan->freed;
+}
+
+static void balance_stock(struct kswapd *k, enum stock_kind kind)
+{
+	uint64_t missing;
+
+	while ((missing = stock_missing(k->node, kind, 2)) && !k->stopping) {
+		struct scan scan = { .node = k->node, .kind = (int)kind, .wanted = missing };
+
+		if (!kswapd_shrink(&scan))
+			return;
+	}
+}
+
+static void balance_memcgs(struct kswapd *k)
+{
+	struct memcg *m = NULL;
+	uint64_t missing;
+
+	while ((m = memcg_walk_next(m))) {
+		while ((missing = memcg_missing(m, 2)) && !k->stopping) {
+			struct scan scan = {
+				.memcg = m, .node = k->node, .kind = -1, .wanted = missing
+			};
+
+			if (!kswapd_shrink(&scan))
+				break;
+		}
+	}
+}
+
+static void *kswapd_main(void *argument)
+{
+	struct kswapd *k = argument;
+	struct heartbeat hb;
+
+	cpu_slot_register(0);
+	heartbeat_register(&hb, "kswapd");
+	mutex_lock(&k->lock);
+	while (!k->stopping) {
+		if (!atomic_load(&k->called)) {
+			heartbeat_idle();
+			mutex_wait(&k->lock, &k->wanted);
+			heartbeat_touch();
+			continue;
+		}
+		mutex_unlock(&k->lock);
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
+			balance_stock(k, (enum stock_kind)kind);
+		balance_memcgs(k);
+		atomic_store(&k->called, false);
+		mutex_lock(&k->lock);
+	}
+	mutex_unlock(&k->lock);
+	heartbeat_unregister(&hb);
+	cpu_slot_unregister();
+	return NULL;
+}
+
+static int start_node(int node)
+{
+	struct kswapd *k = &kswapds[node];
+	char name[16];
+
+	*k = (struct kswapd){ .node = node };
+	mutex_init(&k->lock, RANK_LEAF, "kswapd");
+	pthread_cond_init(&k->wanted, NULL);
+	if (pthread_create(&k->thread, NULL, kswapd_main, k))
+		return -EAGAIN;
+	k->running = true;
+	snprintf(name, sizeof(name), "mmb-kswapd%d", node);
+	pthread_setname_np(k->thread, name);
+	return 0;
+}
+
+int kswapd_start(void)
+{
+	int r = 0;
+
+	for (int node = 0; node < nr_nodes && !r; node++)
+		r = start_node(node);
+	return r;
+}
+
+void kswapd_stop(void)
+{
+	for (int node = 0; node < nr_nodes; node++) {
+		struct kswapd *k = &kswapds[node];
+
+		if (!k->running)
+			continue;
+		mutex_lock(&k->lock);
+		k->stopping = true;
+		pthread_cond_signal(&k->wanted);
+		mutex_unlock(&k->lock);
+		pthread_join(k->thread, NULL);
+		pthread_cond_destroy(&k->wanted);
+		mutex_fini(&k->lock);
+		k->running = false;
+	}
+}
+
+void reclaim_init(void)
+{
+	swappers_init();
+	stock_set_swap(swap_capacity);
+}
+
+void reclaim_fini(void)
+{
+	stock_set_swap(NULL);
+	swappers_fini();
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reclaim - makes free frames out of old pages
+ *
+ * Purpose     kswapd, one thread a node, keeps each stock of its node between two marks while more
+ *             is promised than there is, and pools below their limit; who can't wait for it
+ *             reclaims directly. Walks over the words of regions, each going on where the last walk
+ *             ended, and ages what it passes.
+ * Invariants  B1  nobody waits for a client: a page whose mappers can't be protected at once stays.
+ *             B2  pools within their min are spared; within their low, unless nothing else is left.
+ *             B3  no lock is held while evicting, and no thread of the control plane evicts but for
+ *                 a verb that says so.
+ * Locking     kswapd.lock (leaf) for what was asked for; walks take no lock for long.
+ * Not here    How a page goes (evict.h), limits themselves (map/memcg.h).
+ */
+#ifndef MMB_SPACE_RECLAIM_H
+#define MMB_SPACE_RECLAIM_H
+
+#include "mm/space/region.h"
+
+/* Events since start, with the kernel's names. */
+struct reclaim_stats {
+	_Atomic uint64_t pgscan_kswapd, pgscan_direct;   /* frames looked at */
+	_Atomic uint64_t pgsteal_kswapd, pgsteal_direct; /* frames freed */
+	_Atomic uint64_t pswpin, pswpout;                /* frames read and written */
+	/* pages */
+	_Atomic uint64_t workingset_refault_anon, workingset_activate_anon;
+	_Atomic uint64_t pgactivate, pgdeactivate;       /* pages */
+	_Atomic uint64_t pglazyfree;                     /* frames */
+	_Atomic uint64_t allocstall;                     /* direct reclaims */
+	_Atomic uint64_t pageoutrun;                     /* rounds of kswapd */
+};
+extern struct reclaim_stats reclaim_stats;
+
+static inline void reclaim_count(_Atomic uint64_t *counter, uint64_t nr)
+{
+	atomic_fetch_add_explicit(counter, nr, memory_order_relaxed);
+}
+
+/* Once, before the first region. */
+void reclaim_init(void);
+void reclaim_fini(void);
+int kswapd_start(void);
+void kswapd_stop(void);
+/* Looks whether the node's stock of the region's kind has few free frames left, or the pool is near
+ * its limit, and then wakes the node's kswapd. Cheap, and never waits. */
+void reclaim_poke(struct region *region, int node);
+
+/* Frees about so many frames of the pool's regions, or as many as can be; returns how many. */
+uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames);
+/* A page of the region needs frames, which charging refused. True: try again. */
+bool reclaim_for(struct region *region);
+/* Evicts what can be evicted of the range, whatever its age; frames freed. */
+uint64_t reclaim_range(struct region *region, struct page_range range);
+/* The range's pages are the first to go. */
+void reclaim_make_cold(struct region *region, struct page_range range);
+
+#endif

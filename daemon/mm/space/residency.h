@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * residency - the parts of a page's coming and going that swapping shares
+ *
+ * Purpose     Charges, files and words of claimed runs, for residency.c, evict.c and swapin.c; what
+ *             the others call is in region.h.
+ * Locking     the caller holds BUSY of the pages, where pages are meant.
+ */
+#ifndef MMB_SPACE_RESIDENCY_H
+#define MMB_SPACE_RESIDENCY_H
+
+#include "mm/space/region.h"
+
+/* Takes up to `nr` pages of quota from one node, the preferred one first; *got is what it gave. */
+int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_t *got);
+/* Charges pages that are about to appear on the node, whose quota is taken. -ENOMEM: the pool is at
+ * its limit, or the stock has no free frame; something must be evicted first. */
+int region_charge(struct region *region, int node, uint64_t nr);
+/* Undoes it after the file has shrunk, or not grown; quota is not touched. */
+void region_uncharge(struct region *region, int node, uint64_t nr);
+
+/* A toucher waits for its page alone, and gets it sooner if the kernel clears it while mapping. */
+enum populate_purpose { FOR_A_FAULT, FOR_LATER };
+int region_populate_file(struct region *region, struct page_range run, int node,
+			 enum populate_purpose why);
+int region_punch(struct region *region, struct page_range run);
+
+/* A word doesn't name the slot of this region's page any more. */
+void region_free_slot(struct region *region, uint32_t slot);
+/* Words of the region in states that are neither present nor empty: +1, -1. */
+void region_count_state(struct region *region, enum page_state state, int64_t pages);
+
+#endif

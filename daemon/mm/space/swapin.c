@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swapin - claim, charge, read, publish
+ */
+#include "mm/space/swapin.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+#include "mm/balance/swap_frame.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/residency.h"
+#include "os/os.h"
+
+/* ---- claims ---- */
+
+static void claim(struct swapper *s, struct region *region, struct page_range range)
+{
+	s->nr = 0;
+	for (uint64_t i = range.first; i < range.first + range.nr && s->nr < SWAPPER_PAGES; i++) {
+		struct swap_item *item = &s->items[s->nr];
+		enum page_state state = word_state(word_load(region_word(region, i)));
+
+		if ((state != PAGE_SWAPPED && state != PAGE_SAME_FILLED) ||
+		    !word_try_busy(region_word(region, i), state, &item->word))
+			return;
+		item->page = i;
+		item->value = word_high(item->word);
+		item->fate = state == PAGE_SWAPPED ? FATE_COPIED : FATE_SAME;
+		s->nr++;
+	}
+}
+
+/* Lets go of the claims from `keep` on. */
+static void release(struct swapper *s, struct region *region, uint32_t keep)
+{
+	for (uint32_t i = keep; i < s->nr; i++)
+		if (word_end_busy(region_word(region, s->items[i].page), s->items[i].word))
+			region_wake(region, (struct page_range){ s->items[i].page, 1 });
+	s->nr = min_t(uint32_t, s->nr, keep);
+}
+
+/* Charges what was claimed, or at least the first page. The node, or -ENOMEM. */
+static int charge(struct swapper *s, struct region *region)
+{
+	uint64_t got;
+	int node = region_take_quota(region, s->items[0].page, s->nr, &got);
+
+	if (node < 0)
+		return node;
+	if (region_charge(region, node, got)) {
+		atomic_fetch_add(&region->quota[node], (int64_t)got - 1);
+		got = 1;
+		if (region_charge(region, node, 1)) {
+			atomic_fetch_add(&region->quota[node], 1);
+			return -ENOMEM;
+		}
+	}
+	release(s, region, (uint32_t)got);
+	return node;
+}
+
+static void undo(struct swapper *s, struct region *region, int node)
+{
+	region_punch(region, (struct page_range){ s->items[0].page, s->nr });
+	region_uncharge(region, node, s->nr);
+	atomic_fetch_add(&region->quota[node], s->nr);
+}
+
+/* ---- contents ---- */
+
+static int fill(struct swapper *s, struct region *region, const struct swap_item *item)
+{
+	uint64_t bytes = region_page_bytes(region);
+	uint64_t offset = item->page * bytes;
+	uint64_t step = min_t(uint64_t, bytes, SWAPPER_BYTES);
+	uint64_t value = (uint64_t)item->value << 32 | item->value;
+	int r = 0;
+
+	if (!value)
+		return 0;
+	for (uint64_t i = 0; i < step / sizeof(value); i++)
+		s->bytes[i] = value;
+	for (uint64_t at = 0; at < bytes && !r; at += step)
+		r = swap_frame_write(region->section, offset + at, s->bytes, step);
+	return r;
+}
+
+static void read_slots(struct swapper *s, struct region *region)
+{
+	uint64_t frames = region_frames_per_page(region);
+	uint32_t nr_io = 0;
+
+	for (uint32_t i = 0; i < s->nr; i++) {
+		if (s->items[i].fate != FATE_COPIED)
+			continue;
+		s->io_item[nr_io] = i;
+		s->io[nr_io++] = (struct swap_page){
+			.section = region->section,
+			.offset = s->items[i].page << region->page_shift,
+			.slot = s->items[i].value,
+			.nr = (uint32_t)frames,
+			.family = region->family,
+			.page = s->items[i].page * frames,
+		};
+	}
+	if (nr_io)
+		swap_read(s->queue, s->io, nr_io);
+	reclaim_count(&reclaim_stats.pswpin, nr_io * frames);
+}
+
+/* I1. The slot stays in the word: what is on the disk may be of use to somebody. */
+static void poison(struct region *region, const struct swap_item *item, int node, int error)
+{
+	struct page_range one = { item->page, 1 };
+	uint32_t slot = item->fate == FATE_COPIED ? item->value : 0;
+
+	region_punch(region, one);
+	region_uncharge(region, node, 1);
+	atomic_fetch_add(&region->quota[node], 1);
+	region_count_state(region, word_state(item->word), -1);
+	atomic_fetch_add(&region->nr_poisoned, 1);
+	atomic_store(&region->poison_cause, swap_error_text(error));
+	log_emit_limited(LOG_WARNING, "page_poisoned", "region %s, offset %#llx: %s",
+			 region->name[0] ? region->name : "(unnamed)",
+			 (unsigned long long)(item->page << region->page_shift),
+			 swap_error_text(error));
+	if (word_end_busy(region_word(region, item->page), word_with_high(PAGE_POISONED, slot)))
+		region_wake(region, one);
+}
+
+/* The word of a page that has come back. */
+static uint64_t word_back(struct region *region, const struct swap_item *item, int node, bool write)
+{
+	struct lruvec *lru = region_lru(region, node);
+	uint64_t word = word_with_age(word_present(node), lru_age_now(lru));
+
+	word |= item->word & WORD_SHARED;
+	reclaim_count(&reclaim_stats.workingset_refault_anon, 1);
+	if (lru_refaults_soon(lru, word_shadow(item->word))) {
+		word |= WORD_ACTIVE;
+		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
+		reclaim_count(&reclaim_stats.workingset_activate_anon, 1);
+	}
+	if (item->fate == FATE_COPIED && !write)
+		word = word_with_high(word | WORD_CLEAN, item->value);
+	return word;
+}
+
+static bool publish(struct swapper *s, const struct swap_in_request *request, uint32_t index,
+		    int node)
+{
+	struct region *region = request->region;
+	const struct swap_item *item = &s->items[index];
+	bool waiters;
+
+	region_count_state(region, word_state(item->word), -1);
+	waiters = word_end_busy(region_word(region, item->page),
+				word_back(region, item, node, request->write));
+	atomic_fetch_add_explicit(&region->nr_refaults, 1, memory_order_relaxed);
+	if (item->fate == FATE_COPIED && request->write)
+		region_free_slot(region, item->value);
+	return waiters;
+}
+
+static int finish(struct swapper *s, const struct swap_in_request *request, int node)
+{
+	struct region *region = request->region;
+	uint32_t nr_io = 0;
+	bool waiters = false;
+	int first_error = 0;
+
+	for (uint32_t i = 0; i < s->nr; i++) {
+		int error = s->items[i].fate == FATE_COPIED ? s->io[nr_io++].error
+							    : fill(s, region, &s->items[i]);
+
+		if (error)
+			poison(region, &s->items[i], node, error);
+		else
+			waiters |= publish(s, request, i, node);
+		if (i == 0)
+			first_error = error ? -EIO : 0;
+	}
+	if (waiters)
+		region_wake(region, (struct page_range){ s->items[0].page, s->nr });
+	return first_error;
+}
+
+int region_swap_in(struct swapper *s, const struct swap_in_request *request,
+		   struct page_range *run)
+{
+	struct region *region = request->region;
+	int node, r;
+
+	claim(s, region, request->range);
+	if (!s->nr)
+		return -EAGAIN;
+	node = charge(s, region);
+	if (node < 0) {
+		release(s, region, 0);
+		return node;
+	}
+	*run = (struct page_range){ s->items[0].page, s->nr };
+	r = region_populate_file(region, *run, node, FOR_LATER);
+	if (r) {
+		undo(s, region, node);
+		release(s, region, 0);
+		return r;
+	}
+	read_slots(s, region);
+	return finish(s, request, node);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swapin - brings pages back from their slots
+ *
+ * Purpose     A page whose word is SWAPPED or SAME_FILLED gets a frame and its contents again, and
+ *             its neighbours with it where the caller wants them.
+ * Invariants  I1  the page is checked against its checksum before its word says PRESENT; a page
+ *                 that can't be read or fails the check is POISONED, alone, and keeps its slot.
+ *             I2  what was only read keeps its slot and is CLEAN.
+ * Locking     BUSY of each page; waits for the disk with nothing else held.
+ * Crash       a word left BUSY over SWAPPED keeps its slot: the frame is punched and read again.
+ * Not here    Waiting threads (waiter.h), making room (reclaim.h).
+ */
+#ifndef MMB_SPACE_SWAPIN_H
+#define MMB_SPACE_SWAPIN_H
+
+#include "mm/space/swapper.h"
+
+struct swap_in_request {
+	struct region *region;
+	struct page_range range; /* the first one is wanted, the others are a wish */
+	bool write;              /* they are about to be written: their slots are free at once */
+};
+/* 0, with the pages that came in *run; -EAGAIN: the first isn't swapped, look again; -ENOMEM: no
+ * frame; -EIO: it is lost, and poisoned. */
+int region_swap_in(struct swapper *s, const struct swap_in_request *request,
+		   struct page_range *run);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swapper - what a thread needs to move pages between a region and its slots
+ *
+ * Purpose     A queue for I/O, a place in the areas, and room for the pages of one batch. Too big
+ *             for a stack, and kept between batches.
+ * Invariants  S1  a swapper is one thread's for ever, since its ring is; the thread uses it for one
+ *                 batch at a time.
+ * Locking     a leaf mutex for the list of all.
+ */
+#ifndef MMB_SPACE_SWAPPER_H
+#define MMB_SPACE_SWAPPER_H
+
+#include "mm/balance/swap_io.h"
+#include "mm/map/swap.h"
+#include "mm/space/region.h"
+
+enum {
+	SWAPPER_PAGES = 512,       /* of one batch */
+	SWAPPER_BYTES = 64 * 1024, /* looked at together */
+};
+
+enum swap_fate {
+	FATE_GIVEN_UP, /* stays as it was */
+	FATE_DIRTY,    /* to be written */
+	FATE_COPIED,   /* its slot has what it holds */
+	FATE_SAME,     /* one value over and over */
+	FATE_LAZY,     /* its contents are not wanted */
+	FATE_BUSY,     /* the page is ours */
+};
+
+struct swap_item {
+	uint64_t page;
+	uint64_t word;  /* as it was when the page was chosen */
+	uint32_t value; /* slot, or what SAME repeats */
+	enum swap_fate fate;
+};
+
+/* Writers have room for large requests, readers are many. */
+enum swapper_kind { SWAPPER_READER, SWAPPER_WRITER, NR_SWAPPER_KINDS };
+
+struct swapper {
+	struct list_head link;
+	bool in_use;
+	struct swap_queue *queue;
+	struct swap_cursor cursor;
+	uint32_t nr; /* items of this batch */
+	struct swap_item items[SWAPPER_PAGES];
+	struct swap_page io[SWAPPER_PAGES];
+	uint32_t io_item[SWAPPER_PAGES]; /* whose page io[i] is */
+	uint64_t bytes[SWAPPER_BYTES / sizeof(uint64_t)];
+};
+
+void swappers_init(void);
+void swappers_fini(void);
+/* The calling thread's, until swapper_put(). NULL: no memory, or no descriptor for its ring. */
+struct swapper *swapper_get(enum swapper_kind kind);
+void swapper_put(struct swapper *s);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * waiter - one queue a CPU, a few threads on each
+ */
+#include "mm/space/waiter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+
+#include "base/cpu.h"
+#include "base/heartbeat.h"
+#include "mm/obj/slab.h"
+
+/* c: fixed while running   l: lock */
+struct waiter_cpu {
+	struct mutex lock;
+	pthread_cond_t wanted;
+	struct list_head faults; /* (l) */
+	int cpu;                 /* (c) */
+	uint32_t nr_threads;     /* (c) */
+	pthread_t threads[WAITERS_PER_CPU]; /* (c) */
+	bool stopping;           /* (l) */
+};
+
+static struct waiter_cpu cpus[WAITER_CPUS_MAX];
+static uint32_t nr_cpus_used;
+static _Atomic bool running;
+static void (*handle)(const struct waiting_fault *fault);
+
+static struct waiting_fault *next_fault(struct waiter_cpu *w)
+{
+	struct waiting_fault *fault = NULL;
+
+	mutex_lock(&w->lock);
+	while (list_empty(&w->faults) && !w->stopping) {
+		heartbeat_idle();
+		mutex_wait(&w->lock, &w->wanted);
+	}
+	heartbeat_touch();
+	if (!list_empty(&w->faults)) {
+		fault = list_first_entry(&w->faults, struct waiting_fault, link);
+		list_del(&fault->link);
+	}
+	mutex_unlock(&w->lock);
+	return fault;
+}
+
+static void drop(struct waiting_fault *fault)
+{
+	atomic_fetch_sub(&fault->mm->nr_waiting, 1);
+	region_put(fault->target.region);
+	mm_put(fault->mm);
+	kfree(fault);
+}
+
+static void *waiter_main(void *argument)
+{
+	struct waiter_cpu *w = argument;
+	struct waiting_fault *fault;
+	struct heartbeat hb;
+	cpu_set_t set;
+
+	cpu_slot_register(0);
+	heartbeat_register(&hb, "waiter");
+	CPU_ZERO(&set);
+	CPU_SET((unsigned int)w->cpu, &set);
+	/* Elsewhere it works as well, only slower. */
+	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set))
+		w->cpu = -1;
+	while ((fault = next_fault(w))) {
+		handle(fault);
+		drop(fault);
+	}
+	heartbeat_unregister(&hb);
+	cpu_slot_unregister();
+	return NULL;
+}
+
+static int start_cpu(int cpu)
+{
+	struct waiter_cpu *w = &cpus[nr_cpus_used];
+	char name[16];
+
+	*w = (struct waiter_cpu){ .cpu = cpu };
+	mutex_init(&w->lock, RANK_LEAF, "waiters");
+	pthread_cond_init(&w->wanted, NULL);
+	list_init(&w->faults);
+	nr_cpus_used++;
+	snprintf(name, sizeof(name), "mmb-wait/%d", cpu);
+	for (int i = 0; i < WAITERS_PER_CPU; i++) {
+		if (pthread_create(&w->threads[i], NULL, waiter_main, w))
+			return -EAGAIN;
+		pthread_setname_np(w->threads[i], name);
+		w->nr_threads++;
+	}
+	return 0;
+}
+
+int waiters_start(void (*fn)(const struct waiting_fault *fault))
+{
+	cpu_set_t allowed;
+	int r = 0;
+
+	handle = fn;
+	nr_cpus_used = 0;
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return -errno;
+	for (int cpu = 0; cpu < CPU_SETSIZE && nr_cpus_used < WAITER_CPUS_MAX && !r; cpu++)
+		if (CPU_ISSET(cpu, &allowed))
+			r = start_cpu(cpu);
+	atomic_store(&running, !r);
+	if (r)
+		waiters_stop();
+	return r;
+}
+
+void waiters_stop(void)
+{
+	atomic_store(&running, false);
+	for (uint32_t i = 0; i < nr_cpus_used; i++) {
+		struct waiter_cpu *w = &cpus[i];
+
+		mutex_lock(&w->lock);
+		w->stopping = true;
+		pthread_cond_broadcast(&w->wanted);
+		mutex_unlock(&w->lock);
+		for (uint32_t k = 0; k < w->nr_threads; k++)
+			pthread_join(w->threads[k], NULL);
+		pthread_cond_destroy(&w->wanted);
+		mutex_fini(&w->lock);
+	}
+	nr_cpus_used = 0;
+}
+
+static struct waiter_cpu *nearest(void)
+{
+	int cpu = sched_getcpu();
+
+	for (uint32_t i = 0; i < nr_cpus_used; i++)
+		if (cpus[i].cpu == cpu)
+			return &cpus[i];
+	return &cpus[(uint32_t)(cpu < 0 ? 0 : cpu) % nr_cpus_used];
+}
+
+bool waiters_add(const struct waiting_fault *model)
+{
+	struct mm *mm = model->mm;
+	struct waiting_fault *fault;
+	struct waiter_cpu *w;
+
+	if (!atomic_load(&running))
+		return false;
+	if (atomic_fetch_add(&mm->nr_waiting, 1) >= WAITING_MAX || !mm_get(mm)) {
+		atomic_fetch_sub(&mm->nr_waiting, 1);
+		return false;
+	}
+	fault = kmalloc(sizeof(*fault), GFP_KERNEL);
+	if (!fault) {
+		atomic_fetch_sub(&mm->nr_waiting, 1);
+		mm_put(mm);
+		return false;
+	}
+	*fault = *model;
+	w = nearest();
+	mutex_lock(&w->lock);
+	list_add_tail(&fault->link, &w->faults);
+	pthread_cond_signal(&w->wanted);
+	mutex_unlock(&w->lock);
+	return true;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_evict - pages go to slots and come back: evict.c, swapin.c, swapper.c, evacuate.c
+ */
+#include "mm/space/evict.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/inject.h"
+#include "lib/fake_os.h"
+#include "lib/phys_fixture.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+#include "mm/space/mapping.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/swapin.h"
+
+enum { BASE = 0x10000000, NR = 64, SWAP_MIB = 16 };
+
+static struct region *region;
+static struct mm *mm;
+
+static void fill(uint64_t page, uint64_t value)
+{
+	static uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
+		bytes[i] = value + i;
+	EXPECT_EQ(os->write(region->section->fd, page << PAGE_SHIFT, bytes, PAGE_SIZE), 0);
+}
+
+static bool holds(uint64_t page, uint64_t value)
+{
+	static uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)];
+
+	EXPECT_EQ(os->read(region->section->fd, page << PAGE_SHIFT, bytes, PAGE_SIZE), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
+		if (bytes[i] != value + i)
+			return false;
+	return true;
+}
+
+static uint64_t address(uint64_t page)
+{
+	return BASE + (page << PAGE_SHIFT);
+}
+
+/* A region whose pages were written by its one client. */
+static void start(uint64_t nr)
+{
+	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
+	region = space_region(nr, PAGE_SHIFT);
+	mm = space_mm();
+	space_window(mm, region, BASE, 1);
+	for (uint64_t i = 0; i < nr; i++) {
+		space_fault(mm, address(i), OS_FAULT_WRITE);
+		fill(i, i << 32);
+	}
+}
+
+static void stop(void)
+{
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	EXPECT_EQ(space_slots_used(), 0);
+	EXPECT_EQ(space_swap_off(), 0);
+	space_end();
+}
+
+static uint64_t evict(uint64_t first, uint64_t nr)
+{
+	return reclaim_range(region, (struct page_range){ first, nr });
+}
+
+static void contents_come_back(void)
+{
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	EXPECT_EQ(space_present(0, STOCK_BASE), 0);
+	EXPECT_EQ(atomic_load(&region->nr_swapped), NR);
+	EXPECT_EQ(space_slots_used(), NR);
+	space_expect_valid(region, mm);
+	for (uint64_t i = 0; i < NR; i++) {
+		EXPECT_EQ(space_state(region, i), PAGE_SWAPPED);
+		EXPECT(!fake_uffd_mapped(mm->uffd, address(i)));
+	}
+	for (uint64_t i = NR; i-- > 0;) {
+		space_fault(mm, address(i), 0);
+		EXPECT(fake_uffd_mapped(mm->uffd, address(i)));
+		EXPECT(fake_uffd_protected(mm->uffd, address(i)));
+		EXPECT(holds(i, i << 32));
+	}
+	EXPECT_EQ(atomic_load(&region->nr_swapped), 0);
+	EXPECT_EQ(space_slots_used(), NR); /* I2 */
+	stop();
+}
+
+static void a_write_frees_the_slot(void)
+{
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	space_fault(mm, address(3), OS_FAULT_WRITE);
+	EXPECT(fake_uffd_mapped(mm->uffd, address(3)));
+	EXPECT(!fake_uffd_protected(mm->uffd, address(3)));
+	EXPECT_EQ(space_slots_used(), NR - 1);
+	space_fault(mm, address(4), 0);
+	EXPECT(fake_uffd_protected(mm->uffd, address(4)));
+	space_fault(mm, address(4), OS_FAULT_WRITE | OS_FAULT_WP);
+	EXPECT(!fake_uffd_protected(mm->uffd, address(4)));
+	EXPECT_EQ(space_slots_used(), NR - 2);
+	EXPECT(holds(3, 3ull << 32) && holds(4, 4ull << 32));
+	stop();
+}
+
+static void a_clean_page_isnt_written_again(void)
+{
+	uint64_t before;
+
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	for (uint64_t i = 0; i < NR; i++)
+		space_fault(mm, address(i), 0);
+	before = atomic_load(&reclaim_stats.pswpout);
+	EXPECT_EQ(evict(0, NR), NR);
+	EXPECT_EQ(atomic_load(&reclaim_stats.pswpout), before);
+	space_fault(mm, address(9), 0);
+	EXPECT(holds(9, 9ull << 32));
+	stop();
+}
+
+static void repeated_values_need_no_slot(void)
+{
+	static uint32_t bytes[PAGE_SIZE / sizeof(uint32_t)];
+
+	start(NR);
+	memset(bytes, 0, sizeof(bytes));
+	EXPECT_EQ(os->write(region->section->fd, 0, bytes, PAGE_SIZE), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
+		bytes[i] = 0xdecade;
+	EXPECT_EQ(os->write(region->section->fd, PAGE_SIZE, bytes, PAGE_SIZE), 0);
+	EXPECT_EQ(evict(0, 3), 3);
+	EXPECT_EQ(space_slots_used(), 1);
+	EXPECT_EQ(space_state(region, 0), PAGE_SAME_FILLED);
+	EXPECT_EQ(space_state(region, 1), PAGE_SAME_FILLED);
+	space_fault(mm, address(0), 0);
+	space_fault(mm, address(1), OS_FAULT_WRITE);
+	EXPECT_EQ(os->read(region->section->fd, PAGE_SIZE, bytes, PAGE_SIZE), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
+		EXPECT_EQ(bytes[i], 0xdecade);
+	EXPECT_EQ(os->read(region->section->fd, 0, bytes, PAGE_SIZE), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(bytes); i++)
+		EXPECT_EQ(bytes[i], 0);
+	stop();
+}
+
+static void a_punched_page_is_not_taken_for_zeros(void)
+{
+	start(NR);
+	fake_os_client_punch(region->section->fd, 5 << PAGE_SHIFT, PAGE_SIZE);
+	EXPECT_EQ(evict(5, 1), 0);
+	EXPECT_EQ(space_state(region, 5), PAGE_PRESENT);
+	space_fault(mm, address(5), 0);
+	EXPECT_EQ(space_state(region, 5), PAGE_POISONED);
+	stop();
+}
+
+static void locked_pages_stay(void)
+{
+	start(NR);
+	EXPECT_EQ(region_lock_pages(region, (struct page_range){ 10, 5 }), 0);
+	EXPECT_EQ(evict(0, NR), NR - 5);
+	for (uint64_t i = 10; i < 15; i++)
+		EXPECT_EQ(space_state(region, i), PAGE_PRESENT);
+	/* Locking brings back what is needed. */
+	EXPECT_EQ(region_lock_pages(region, (struct page_range){ 0, 20 }), 0);
+	for (uint64_t i = 0; i < 20; i++)
+		EXPECT(holds(i, i << 32));
+	region_unlock_pages(region, (struct page_range){ 0, 20 });
+	EXPECT_EQ(evict(0, NR), 20);
+	stop();
+}
+
+static void dropped_pages_take_their_slots_along(void)
+{
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	for (uint64_t i = 0; i < NR; i += 2)
+		space_fault(mm, address(i), 0);
+	EXPECT_EQ(region_drop(region, (struct page_range){ 0, NR / 2 }), 0);
+	EXPECT_EQ(space_slots_used(), NR / 2);
+	space_fault(mm, address(1), 0);
+	EXPECT_EQ(space_state(region, 1), PAGE_PRESENT);
+	stop();
+}
+
+static void what_cant_be_protected_stays(void)
+{
+	start(NR);
+	fake_uffd_set_error(mm->uffd, -EAGAIN);
+	EXPECT_EQ(evict(0, NR), 0);
+	fake_uffd_set_error(mm->uffd, 0);
+	EXPECT_EQ(space_slots_used(), 0);
+	fake_uffd_set_error(mm->uffd, -ESRCH); /* the client died: nothing is mapped */
+	EXPECT_EQ(evict(0, NR), NR);
+	fake_uffd_set_error(mm->uffd, 0);
+	stop();
+}
+
+static void without_slots_pages_stay(void)
+{
+	start(NR);
+	swap_area_accept(0, false);
+	EXPECT_EQ(evict(0, NR), 0);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(holds(i, i << 32));
+	swap_area_accept(0, true);
+	stop();
+}
+
+static void unwanted_pages_are_dropped(void)
+{
+	uint64_t before = atomic_load(&reclaim_stats.pswpout);
+
+	start(NR);
+	evict_lazily(region, (struct page_range){ 0, 8 });
+	EXPECT(fake_uffd_protected(mm->uffd, address(2)));
+	space_fault(mm, address(2), OS_FAULT_WRITE | OS_FAULT_WP);
+	EXPECT_EQ(evict(0, 8), 8);
+	EXPECT_EQ(atomic_load(&reclaim_stats.pswpout), before + 1);
+	EXPECT_EQ(space_state(region, 1), PAGE_NONE);
+	EXPECT_EQ(space_state(region, 2), PAGE_SWAPPED);
+	space_fault(mm, address(2), 0);
+	EXPECT(holds(2, 2ull << 32));
+	stop();
+}
+
+static void pages_come_in_together(void)
+{
+	struct page_range run;
+	struct swapper *s;
+	struct swap_in_request want;
+
+	start(NR);
+	EXPECT_EQ(evict(0, 4), 4);
+	want = (struct swap_in_request){ .region = region, .range = { 0, 4 } };
+	s = swapper_get(SWAPPER_READER);
+	EXPECT_EQ(region_swap_in(s, &want, &run), 0);
+	EXPECT_EQ(run.nr, 4);
+	EXPECT_EQ(region_swap_in(s, &want, &run), -EAGAIN);
+	swapper_put(s);
+	stop();
+}
+
+static void swapoff_brings_all_back(void)
+{
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	for (uint64_t i = 0; i < NR; i += 4)
+		space_fault(mm, address(i), 0);
+	EXPECT_EQ(space_swap_off(), 0);
+	EXPECT_EQ(atomic_load(&region->nr_resident), NR);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(holds(i, i << 32));
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	space_end();
+}
+
+static void a_lost_page_is_poisoned_alone(void)
+{
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	inject_arm(INJECT_DISK_READ, 1, -EIO);
+	space_fault(mm, address(7), 0);
+	inject_arm(INJECT_DISK_READ, 0, 0);
+	EXPECT_EQ(space_state(region, 7), PAGE_POISONED);
+	EXPECT(fake_uffd_poisoned(mm->uffd, address(7)));
+	EXPECT_EQ(space_slots_used(), NR);
+	for (uint64_t i = 0; i < NR; i++) {
+		if (i == 7)
+			continue;
+		space_fault(mm, address(i), 0);
+		EXPECT(holds(i, i << 32));
+	}
+	stop();
+}
+
+static void what_cant_be_written_stays(void)
+{
+	start(NR);
+	inject_arm(INJECT_DISK_WRITE, 1, -EIO);
+	evict(0, NR); /* it may have been written elsewhere */
+	inject_arm(INJECT_DISK_WRITE, 0, 0);
+	for (uint64_t i = 0; i < NR; i++) {
+		space_fault(mm, address(i), 0);
+		EXPECT(holds(i, i << 32));
+	}
+	stop();
+}
+
+static const struct test_case cases[] = {
+	{ "evicted pages come back as they were", contents_come_back },
+	{ "a write frees the slot, at the fault or later", a_write_frees_the_slot },
+	{ "a page that was only read is dropped without being written",
+	  a_clean_page_isnt_written_again },
+	{ "pages of one value need neither slot nor I/O", repeated_values_need_no_slot },
+	{ "a page that its client punched isn't taken for zeros (E4)",
+	  a_punched_page_is_not_taken_for_zeros },
+	{ "locked pages stay, and locking brings pages back", locked_pages_stay },
+	{ "dropped pages take their slots along", dropped_pages_take_their_slots_along },
+	{ "what can't be protected stays (E2)", what_cant_be_protected_stays },
+	{ "without free slots pages stay", without_slots_pages_stay },
+	{ "pages that are free to go are dropped, unless they were written to",
+	  unwanted_pages_are_dropped },
+	{ "swapoff brings everything back (V1)", swapoff_brings_all_back },
+	{ "a page that can't be read is poisoned alone, and keeps its slot (I1)",
+	  a_lost_page_is_poisoned_alone },
+	{ "what can't be written stays", what_cant_be_written_stays },
+	{ "several pages come in together, once", pages_come_in_together },
+};
+TEST_MAIN(cases)

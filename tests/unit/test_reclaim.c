@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_reclaim - more memory than there is: reclaim.c, lru.h, and the promises of stock.c
+ */
+#include "mm/space/reclaim.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/fake_os.h"
+#include "lib/phys_fixture.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+#include "mm/map/swap.h"
+#include "mm/space/evict.h"
+
+enum { BASE = 0x10000000, STOCK_MIB = 16, NR = 6144, SWAP_MIB = 32 };
+
+static struct region *region;
+static struct mm *mm;
+
+static void begin(bool accept)
+{
+	space_begin(&(struct space_options){ .base_mib = STOCK_MIB, .swap_mib = SWAP_MIB });
+	swap_area_accept(0, accept);
+}
+
+static void end(void)
+{
+	EXPECT_EQ(space_slots_used(), 0);
+	EXPECT_EQ(stock_promised_beyond(), 0);
+	EXPECT_EQ(space_swap_off(), 0);
+	space_end();
+}
+
+static void start(void)
+{
+	begin(true);
+	region = space_region(NR, PAGE_SHIFT);
+	mm = space_mm();
+	space_window(mm, region, BASE, 1);
+	/* Nothing is left to threads that work ahead. */
+	EXPECT_EQ(mm_set_advice(mm, 1, (struct page_range){ 0, NR }, WINDOW_RANDOM), 0);
+}
+
+static void stop(void)
+{
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	end();
+}
+
+static void touch(uint64_t page, uint32_t flags)
+{
+	uint64_t address = BASE + (page << PAGE_SHIFT);
+
+	if (!fake_uffd_mapped(mm->uffd, address))
+		space_fault(mm, address, flags | (space_state(region, page) == PAGE_PRESENT
+							  ? OS_FAULT_MINOR
+							  : 0));
+	else if (flags && fake_uffd_protected(mm->uffd, address))
+		space_fault(mm, address, flags | OS_FAULT_WP);
+	EXPECT(fake_uffd_mapped(mm->uffd, address));
+}
+
+static uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)];
+
+static void put(uint64_t page)
+{
+	touch(page, OS_FAULT_WRITE);
+	bytes[0] = page;
+	bytes[1] = ~page;
+	EXPECT_EQ(os->write(region->section->fd, page << PAGE_SHIFT, bytes, sizeof(bytes)), 0);
+}
+
+static bool get(uint64_t page)
+{
+	touch(page, 0);
+	EXPECT_EQ(os->read(region->section->fd, page << PAGE_SHIFT, bytes, sizeof(bytes)), 0);
+	return bytes[0] == page && bytes[1] == ~page;
+}
+
+static void swap_lets_more_be_promised(void)
+{
+	struct region_request want = { .name = "", .page_shift = PAGE_SHIFT };
+	struct region_refusal why;
+	struct region *more;
+	uint64_t without, with;
+
+	begin(false);
+	without = stock_available_evictable(0, STOCK_BASE);
+	swap_area_accept(0, true);
+	with = stock_available_evictable(0, STOCK_BASE);
+	EXPECT_EQ(with, without + swap_capacity());
+	EXPECT_EQ(stock_available(0, STOCK_BASE), without);
+	want.nr_pages = with + 1;
+	EXPECT_EQ(region_new(&want, &more, &why), -ENOMEM);
+	EXPECT_EQ(why.available, with << PAGE_SHIFT);
+	want.nr_pages = with;
+	EXPECT_EQ(region_new(&want, &more, &why), 0);
+	EXPECT_EQ(stock_promised_beyond(), swap_capacity());
+	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), 0);
+	/* What is fixed is promised as well. */
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
+	space_drop_region(more);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, without), 0);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, 1), 0);
+	stock_uncommit_evictable(0, STOCK_BASE, 1);
+	stock_uncommit(0, STOCK_BASE, without);
+	end();
+}
+
+static void twice_the_memory_keeps_what_it_holds(void)
+{
+	start();
+	EXPECT(NR > stock_limit(0, STOCK_BASE));
+	for (uint64_t i = 0; i < NR; i++)
+		put(i);
+	for (int round = 0; round < 2; round++)
+		for (uint64_t i = 0; i < NR; i++)
+			EXPECT(get(i));
+	EXPECT(atomic_load(&region->nr_swapped) >= NR - stock_limit(0, STOCK_BASE));
+	stop();
+}
+
+static void locking_stays_within_memory(void)
+{
+	uint64_t limit;
+
+	start();
+	limit = stock_limit(0, STOCK_BASE);
+	EXPECT_EQ(region_lock_pages(region, (struct page_range){ 0, limit / 2 }), 0);
+	EXPECT_EQ(region_lock_pages(region, (struct page_range){ limit / 2, NR - limit / 2 }),
+		  -ENOMEM);
+	region_unlock_pages(region, (struct page_range){ 0, NR });
+	EXPECT_EQ(atomic_load(&region->nr_locked), 0);
+	for (uint64_t i = 0; i < NR; i++)
+		put(i);
+	stop();
+}
+
+static void what_is_used_stays(void)
+{
+	uint64_t before, hot = 256;
+
+	start();
+	for (uint64_t i = 0; i < NR; i++)
+		put(i);
+	for (int round = 0; round < 6; round++) {
+		for (uint64_t i = hot; i < NR; i++) {
+			EXPECT(get(i));
+			if (i % 8)
+				continue;
+			/* The client drops its entries now and then, as asked to. */
+			fake_uffd_zap(mm->uffd, BASE, hot << PAGE_SHIFT);
+			for (uint64_t k = 0; k < hot; k += 16)
+				EXPECT(get(k));
+		}
+	}
+	before = atomic_load(&region->nr_refaults);
+	for (uint64_t k = 0; k < hot; k += 16)
+		EXPECT(get(k));
+	EXPECT_EQ(atomic_load(&region->nr_refaults), before);
+	EXPECT(atomic_load(&region_lru(region, 0)->nr_active) > 0);
+	stop();
+}
+
+static void kswapd_makes_room_before_it_is_needed(void)
+{
+	uint64_t stalls;
+
+	start();
+	EXPECT_EQ(kswapd_start(), 0);
+	stalls = atomic_load(&reclaim_stats.pgsteal_kswapd);
+	for (uint64_t i = 0; i < NR; i++)
+		put(i);
+	for (int i = 0; i < 10000 && atomic_load(&reclaim_stats.pgsteal_kswapd) == stalls; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	EXPECT(atomic_load(&reclaim_stats.pgsteal_kswapd) > stalls);
+	kswapd_stop();
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(get(i));
+	stop();
+}
+
+static void a_pool_gives_up_its_own_pages(void)
+{
+	start();
+	for (uint64_t i = 0; i < 1024; i++)
+		put(i);
+	EXPECT(reclaim_memcg(region->memcg, 512) >= 512);
+	EXPECT(atomic_load(&region->nr_resident) <= 512);
+	for (uint64_t i = 0; i < 1024; i++)
+		EXPECT(get(i));
+	stop();
+}
+
+static void cold_pages_go_first(void)
+{
+	struct page_range cold = { 512, 256 };
+
+	start();
+	for (uint64_t i = 0; i < 1024; i++)
+		put(i);
+	reclaim_make_cold(region, cold);
+	EXPECT(reclaim_memcg(region->memcg, 256) >= 256);
+	for (uint64_t i = 0; i < 1024; i++)
+		EXPECT_EQ(space_state(region, i),
+			  i - cold.first < cold.nr ? PAGE_SWAPPED : PAGE_PRESENT);
+	stop();
+}
+
+static void shadows_tell_soon_from_late(void)
+{
+	static struct lruvec lru;
+	uint16_t shadow;
+
+	atomic_store(&lru.nr_resident, 100000);
+	shadow = lru_shadow(&lru);
+	EXPECT(lru_refaults_soon(&lru, shadow));
+	atomic_fetch_add(&lru.nr_evicted, 40000);
+	EXPECT(lru_refaults_soon(&lru, shadow));
+	atomic_fetch_add(&lru.nr_evicted, 40000);
+	EXPECT(!lru_refaults_soon(&lru, shadow));
+	atomic_fetch_add(&lru.nr_evicted, 100000);
+	EXPECT(!lru_refaults_soon(&lru, shadow));
+}
+
+static const struct test_case cases[] = {
+	{ "swap lets more be promised, and no more than it holds", swap_lets_more_be_promised },
+	{ "a region bigger than memory keeps what it holds", twice_the_memory_keeps_what_it_holds },
+	{ "locks stay within memory", locking_stays_within_memory },
+	{ "pages in use stay", what_is_used_stays },
+	{ "kswapd makes room before it is needed", kswapd_makes_room_before_it_is_needed },
+	{ "a pool gives up its own pages", a_pool_gives_up_its_own_pages },
+	{ "cold pages go first", cold_pages_go_first },
+	{ "the shadow of a page tells how long ago it was evicted", shadows_tell_soon_from_late },
+};
+TEST_MAIN(cases)
