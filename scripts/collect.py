@@ -8,6 +8,7 @@ usage: collect.py RESULTS      a file of lines: BUILD<tab>LOG for a meson test r
 
 A test program prints "N passed, N failed, N skipped" last; those numbers are added up. One that
 prints no such line counts as one test. What went wrong without a failed case counts as one failure.
+A failed program's last lines are shown below its name.
 Ends with the line "N passed, N failed, N skipped"; exit status 1 if anything failed or nothing ran.
 """
 import json
@@ -20,6 +21,7 @@ SKIPPED = re.compile(r"^\s*(?:skip(?:ped)?|SKIP(?:PED)?)\b[ :]*(.*)$", re.M)
 FAILED = re.compile(r"^FAIL(?:ED)?\s+(.*)$", re.M)
 SEED = re.compile(r"\bMMB_SEED=\d+")
 GOOD = {"OK", "EXPECTEDFAIL", "SKIP"}
+SAID_LINES, SAID_COLUMNS = 20, 300
 
 
 @dataclass
@@ -39,6 +41,13 @@ class Sum:
         self.skips += [f"{name}: {reason}" for reason in reasons]
 
 
+def said(output):
+    """The last lines of a failed program, but for those about what went well."""
+    lines = [line.rstrip() for line in output.split("\n") if line.strip()]
+    lines = [line[:SAID_COLUMNS] for line in lines if not re.match(r"ok\b", line)]
+    return "".join(f"\n      | {line}" for line in lines[-SAID_LINES:])
+
+
 def last_line(text):
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     return lines[-1] if lines else "no reason given"
@@ -56,11 +65,12 @@ def add_program(total, name, test):
     if failed:
         seed = SEED.findall(output)
         cases = FAILED.findall(output) or [f"{failed} cases failed"]
-        total.fail(name, "; ".join(cases + seed[:1]), failed)
+        total.fail(name, "; ".join(cases + seed[:1]) + said(output), failed)
     if test["result"] == "SKIP" and not closings:
         total.skip(name, [last_line(output)])
     elif test["result"] not in GOOD and not failed:
-        total.fail(name, f"{test['result'].lower()}, exit status {test.get('returncode')}")
+        total.fail(name, f"{test['result'].lower()}, exit status {test.get('returncode')}" +
+                   said(output))
     elif not closings:
         total.passed += 1
 
