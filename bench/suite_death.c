@@ -28,7 +28,7 @@ enum {
 	RUN_ORDER = 3,
 	READY_MS = 30000,
 	GONE_MS = 10000,
-	POLL_NS = 500000, /* of the books: they take their share of a CPU too */
+	POLL_NS = 2000000, /* of the books: they take their share of a CPU too */
 };
 
 struct victim {

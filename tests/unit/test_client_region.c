@@ -3,8 +3,10 @@
  * test_client_region - windows of regions: where they go, and that nothing else is touched
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "fake_client.h"
@@ -211,10 +213,45 @@ static void region_stat_is_filled(void)
 	fake_client_end(&client);
 }
 
+/* Has the kernel this flag for the mapping that begins there? */
+static bool has_flag(const void *address, const char *flag)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "r");
+	unsigned long start = 0, at, end;
+	char line[512];
+	bool found = false;
+
+	while (smaps && !found && fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &at, &end) == 2)
+			start = at;
+		else if (start == (uintptr_t)address && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, flag);
+	}
+	if (smaps)
+		fclose(smaps);
+	return found;
+}
+
+static void unmapping_ages_no_page_where_there_is_no_swap(void)
+{
+	struct mmb_region *region;
+	struct sysinfo host;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	EXPECT_EQ(sysinfo(&host), 0);
+	EXPECT(has_flag(mmb_region_address(region), " dc ")); /* MADV_DONTFORK, always */
+	EXPECT_EQ(has_flag(mmb_region_address(region), " sr "), !host.totalswap);
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
 static const struct test_case cases[] = {
 	{ "an occupied place moves the window, and the broker is told",
 	  an_occupied_place_moves_the_window },
 	{ "a wanted address is exact", a_wanted_address_is_exact },
+	{ "unmapping ages no page where there is no swap",
+	  unmapping_ages_no_page_where_there_is_no_swap },
 	{ "closing unmaps only what is ours", closing_unmaps_only_what_is_ours },
 	{ "DONTNEED and ZAP spare what is not ours", dontneed_and_zap_spare_what_is_not_ours },
 	{ "ranges are checked before the broker is asked",
