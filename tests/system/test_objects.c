@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -222,6 +223,66 @@ static void to_the_limit(struct actor *a)
 static void limit(void)
 {
 	PLAY(ROLE(to_the_limit));
+}
+
+/* ---- an arena address that is taken ---- */
+
+static void learn_the_address(struct actor *a)
+{
+	void *p;
+
+	act_pool(a, 0);
+	p = mmb_malloc(a->pool, OBJECT);
+	CLIENT_EXPECT(p);
+	atomic_store(&board->number[0], (uintptr_t)p);
+	mmb_free(p);
+	cue(1);
+}
+
+/* Addresses are given first fit: the next arena is there, or behind this one if it hasn't gone. */
+static void *squat(size_t bytes)
+{
+	return mmap((void *)(uintptr_t)(atomic_load(&board->number[0]) & ~(PAGE - 1ull)), bytes,
+		    PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+		    -1, 0);
+}
+
+static void come_too_late(struct actor *a)
+{
+	const size_t bytes = 64ull << 30;
+	struct mmb_region *region;
+	void *squatter, *objects[100];
+
+	await(1);
+	squatter = squat(bytes);
+	CLIENT_EXPECT(squatter != MAP_FAILED);
+	act_pool(a, 0);
+	for (int i = 0; i < 20; i++) {
+		errno = 0;
+		CLIENT_EXPECT(!mmb_malloc(a->pool, OBJECT) && errno == EADDRNOTAVAIL);
+		CLIENT_EXPECT(strstr(mmb_error(), "must be mapped exactly there"));
+		CLIENT_EXPECT(!mmb_alloc_pages(a->pool, 0, 0) && errno == EADDRNOTAVAIL);
+		region = act_region(a, MIB, 0);
+		CLIENT_EXPECT(is_zero(act_at(region), PAGE));
+		mmb_region_close(region);
+	}
+	CLIENT_EXPECT_EQ(munmap(squatter, bytes), 0);
+	for (int i = 0; i < 100; i++) {
+		objects[i] = mmb_malloc(a->pool, OBJECT);
+		CLIENT_EXPECT(objects[i]);
+		stamp(objects[i], OBJECT, (uint64_t)i);
+	}
+	for (int i = 0; i < 100; i++) {
+		CLIENT_EXPECT(is_stamped(objects[i], OBJECT, (uint64_t)i));
+		mmb_free(objects[i]);
+	}
+	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
+	CLIENT_EXPECT_EQ(leased(a->pool), 0);
+}
+
+static void address_taken(void)
+{
+	PLAY(ROLE(learn_the_address), ROLE(come_too_late));
 }
 
 /* ---- giving back ---- */
@@ -600,6 +661,8 @@ static const struct test_case cases[] = {
 	{ "every alignment up to 2 MiB and sizes of 0 to 300 KiB", alignments },
 	{ "size 0, huge sizes and overflow have an answer", sizes },
 	{ "a full pool says ENOMEM, and recovers", limit },
+	{ "an arena address that is taken fails each call, and no more once it is free",
+	  address_taken },
 	{ "what isn't used goes back: at once by mmb_trim, else in a while", trim },
 	{ "a thread's end gives back what it kept", thread_exit },
 	{ "objects have one address in three processes, and any of them frees", any_process_frees },
