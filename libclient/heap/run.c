@@ -74,10 +74,11 @@ uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 }
 
 /* U2: another process's units become ours, unless it has died and who adopts it was faster: false,
- * and those that we have got go to the stock. */
-static bool take_over(struct heap *h, struct slab_header *s, uint64_t address, uint32_t units)
+ * and those that we have got go to the stock. `owner` is whose they were while the object lived:
+ * this process's pager may be who adopts, and what it took is ours already, but not this run's. */
+static bool take_over(struct heap *h, struct slab_header *s, uint64_t address, uint32_t owner)
 {
-	uint32_t me = heap_shelf_id(h->pool), owner = slab_owner(s), nr = 0;
+	uint32_t me = heap_shelf_id(h->pool), units = s->units, nr = 0;
 	bool taken[SLAB_UNITS_MAX];
 
 	if (owner == me)
@@ -96,7 +97,7 @@ static bool take_over(struct heap *h, struct slab_header *s, uint64_t address, u
 
 void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 {
-	uint32_t units = s->units;
+	uint32_t units = s->units, owner = slab_owner(s);
 	uint8_t kind = SLAB_RUN;
 	struct heap_run *oldest;
 
@@ -104,7 +105,7 @@ void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 	    !atomic_compare_exchange_strong(&s->kind, &kind, SLAB_NONE))
 		die("libmmbroker: freeing %#llx: it has been freed already (double free)",
 		    (unsigned long long)address);
-	if (!take_over(h, s, address, units))
+	if (!take_over(h, s, address, owner))
 		return;
 	for (int i = 0; i < HEAP_RUNS; i++) {
 		if (!h->runs[i].units) {
