@@ -285,6 +285,38 @@ static void address_taken(void)
 	PLAY(ROLE(learn_the_address), ROLE(come_too_late));
 }
 
+/* Its address is given anew at once, while its typed cache keeps the closed handle's memory. */
+static void one_pool_after_another(struct actor *a)
+{
+	struct mmb_cache *caches[20];
+	uintptr_t first = 0;
+	int nr_again = 0;
+
+	act_open(a);
+	for (int i = 0; i < 20; i++) {
+		void *p;
+
+		CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, NULL, &a->pool), 0);
+		caches[i] = open_cache(a, "c", OBJECT, 0);
+		p = mmb_cache_alloc(caches[i]);
+		if (!p)
+			printf("  %s\n", mmb_error());
+		CLIENT_EXPECT(p);
+		first = i ? first : (uintptr_t)p;
+		nr_again += i && (uintptr_t)p == first;
+		mmb_cache_free(caches[i], p);
+		mmb_pool_close(a->pool);
+	}
+	printf("  %d times at the first one's address\n", nr_again);
+	for (int i = 0; i < 20; i++)
+		mmb_cache_close(caches[i]);
+}
+
+static void pools_in_turn(void)
+{
+	PLAY(ROLE(one_pool_after_another));
+}
+
 /* ---- giving back ---- */
 
 static void trims(struct actor *a)
@@ -663,6 +695,8 @@ static const struct test_case cases[] = {
 	{ "a full pool says ENOMEM, and recovers", limit },
 	{ "an arena address that is taken fails each call, and no more once it is free",
 	  address_taken },
+	{ "a pool may come where a closed one was, though something keeps that handle",
+	  pools_in_turn },
 	{ "what isn't used goes back: at once by mmb_trim, else in a while", trim },
 	{ "a thread's end gives back what it kept", thread_exit },
 	{ "objects have one address in three processes, and any of them frees", any_process_frees },

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fake_client.h"
 #include "proto/methods.h"
@@ -292,6 +293,45 @@ static void handles_outlive_their_connection(void)
 	broker_stop(client.broker);
 }
 
+static void *trim_pool(void *unused)
+{
+	(void)unused;
+	EXPECT_EQ(mmb_trim(client.pool), 0);
+	return NULL;
+}
+
+static atomic_bool is_closed;
+
+static void *close_connection(void *unused)
+{
+	(void)unused;
+	mmb_close(client.mmb);
+	atomic_store(&is_closed, true);
+	return NULL;
+}
+
+/* Once the connection ends others may take over what that trim is still at work in. */
+static void closing_waits_for_a_trim(void)
+{
+	pthread_t trimming, closing;
+
+	fake_client_begin(&client, 0);
+	mmb_free(mmb_malloc(client.pool, 100));
+	broker_hold(client.broker, MMB_METHOD_SLAB_RETURN);
+	pthread_create(&trimming, NULL, trim_pool, NULL);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_SLAB_RETURN, 1));
+	atomic_store(&is_closed, false);
+	pthread_create(&closing, NULL, close_connection, NULL);
+	usleep(100000);
+	EXPECT(!atomic_load(&is_closed));
+	broker_release(client.broker, MMB_METHOD_SLAB_RETURN);
+	pthread_join(trimming, NULL);
+	pthread_join(closing, NULL);
+	EXPECT_EQ(broker_units_out(client.broker), 0);
+	mmb_pool_close(client.pool);
+	broker_stop(client.broker);
+}
+
 static void a_missing_broker_is_named(void)
 {
 	struct mmb_open_options options = { .size = sizeof(options), .daemon_timeout_ms = 60 };
@@ -328,6 +368,7 @@ static const struct test_case cases[] = {
 	{ "a broker that went gives ENOTCONN and its last words",
 	  a_broker_that_went_is_not_connected },
 	{ "waiting calls end with the broker", waiting_calls_end_with_the_broker },
+	{ "closing waits for a trim under way", closing_waits_for_a_trim },
 	{ "a reply to nothing ends the session", a_reply_to_nothing_ends_the_session },
 	{ "handles outlive their connection", handles_outlive_their_connection },
 	{ "a missing broker is named", a_missing_broker_is_named },
