@@ -47,9 +47,13 @@ enum { MMB_NODE_LOCAL, MMB_NODE_PREFERRED, MMB_NODE_BIND, MMB_NODE_INTERLEAVE };
 
 struct mmb_pool_options {
 	size_t   size;
-	uint64_t min, low, high; /* bytes; only 0 is accepted until the broker reclaims memory */
-	uint64_t max;            /* most the pool may commit; 0: no limit */
-	uint64_t swap_max;       /* only 0 is accepted until the broker has swap */
+	/* Bytes, rounded down to pages; 0: none. Whoever makes the pool gives them, and mmbctl
+	 * pool set changes them later. min and low are for root and the broker's operators. */
+	uint64_t min;            /* resident memory that is never reclaimed for others */
+	uint64_t low;            /* nor this, unless others have no more than their own low */
+	uint64_t high;           /* above it the pool is reclaimed from, and its faults delayed */
+	uint64_t max;            /* most that is resident; with swap_max, most it may commit */
+	uint64_t swap_max;       /* most that is swapped out; less than a page: nothing is */
 	uint32_t mode;           /* permission bits; 0: 0600; group means the creator's egid */
 	uint32_t node_policy;    /* MMB_NODE_* */
 	uint64_t node_mask;      /* bit n: node n; 0 with MMB_NODE_LOCAL: all nodes */
@@ -67,7 +71,7 @@ struct mmb_pool_stat {
 	size_t   size;
 	uint64_t committed, resident, arena, locked, swapped, max, swap_max; /* bytes */
 	uint64_t sessions, regions, refused;
-	uint64_t some_stall_us, full_stall_us; /* 0 until the broker reclaims memory */
+	uint64_t some_stall_us, full_stall_us; /* time in which some, or all, waited for memory */
 };
 
 /* Set stat->size first. */
@@ -231,6 +235,19 @@ int mmb_fault_info(const void *address, struct mmb_fault_info *info);
 
 void mmb_region_close(struct mmb_region *region);
 int mmb_region_unlink(struct mmb_pool *pool, const char *name);
+
+/* ---- pressure: give back what you can before it is taken ---- */
+
+/* Frees about so many bytes of what the program can do without, and returns how many it freed; 0
+ * if there is nothing. Runs on a thread of the library's own, and may use the pool as any other,
+ * but for closing it. */
+typedef size_t (*mmb_shrink_fn)(void *arg, size_t bytes_wanted);
+/* Called when the pool is short of memory: above its limits, refused something by them, or because
+ * the broker is short. What the library keeps unused goes back without. -EEXIST: registered. */
+int mmb_shrinker_register(struct mmb_pool *pool, mmb_shrink_fn fn, void *arg);
+/* It isn't running any more when this returns, unless it does this itself. -ENOENT: it isn't
+ * registered. Closing the pool does the same for all. */
+int mmb_shrinker_unregister(struct mmb_pool *pool, mmb_shrink_fn fn, void *arg);
 
 #ifdef __cplusplus
 }

@@ -68,6 +68,7 @@ void connection_put(struct mmb *mmb)
 		return;
 	channel_fini(&mmb->channel);
 	pager_fini(&mmb->pager);
+	shrink_fini(&mmb->shrinkers);
 	faultlog_unmap(mmb->log);
 	pthread_mutex_destroy(&mmb->lock);
 	free(mmb);
@@ -243,6 +244,7 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 	mmb->uffd.fd = -1;
 	channel_init(&mmb->channel, sock);
 	pager_init(&mmb->pager);
+	shrink_init(&mmb->shrinkers);
 	pthread_mutex_init(&mmb->lock, NULL);
 	LIST_INIT(&mmb->windows);
 	LIST_INIT(&mmb->pools);
@@ -350,6 +352,7 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	atomic_store(&mmb->closing, true); /* before the daemon may give its addresses to others */
 	channel_break(&mmb->channel, -ENOTCONN, "the connection was closed by mmb_close()");
 	pager_stop(&mmb->pager);
+	shrink_stop(&mmb->shrinkers);
 	close_handles(mmb);
 	if (mmb->entry)
 		process_del(mmb->entry);

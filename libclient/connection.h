@@ -24,6 +24,7 @@
 #include "pager.h"
 #include "pool.h"
 #include "process.h"
+#include "shrink.h"
 #include "uffd.h"
 #include "window.h"
 
@@ -39,6 +40,7 @@ struct mmb {
 	struct mmb_fault_log *log;         /* (c) NULL: the daemon has none */
 	struct process_entry *entry;       /* (c) */
 	struct pager          pager;
+	struct shrinkers      shrinkers;
 	pthread_mutex_t       lock;
 	struct window_list    windows;     /* (l) of regions */
 	struct pool_list      pools;       /* (l) */

@@ -94,18 +94,6 @@ static bool for_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
 	return any;
 }
 
-static bool trim(struct mmb_pool *pool)
-{
-	pool_heap_trim(pool);
-	return true;
-}
-
-static int pressure(struct mmb *mmb, const struct upcall *up)
-{
-	for_each_pool(mmb, trim);
-	return 0;
-}
-
 /* The pool with the daemon's number, referenced; NULL: closed meanwhile. */
 static struct mmb_pool *get_pool(struct mmb *mmb, uint32_t handle)
 {
@@ -119,6 +107,19 @@ static struct mmb_pool *get_pool(struct mmb *mmb, uint32_t handle)
 		pool_get(pool);
 	pthread_mutex_unlock(&mmb->lock);
 	return pool;
+}
+
+static int pressure(struct mmb *mmb, const struct upcall *up)
+{
+	const Mmb__Wire__PressureRequest *request = (const void *)up->request;
+	struct mmb_pool *pool = get_pool(mmb, request->pool);
+
+	if (!pool)
+		return 0;
+	shrink_ask(pool, request->wanted);
+	pool_heap_trim(pool);
+	pool_put(pool);
+	return 0;
 }
 
 static int orphans(struct mmb *mmb, const struct upcall *up)

@@ -3,7 +3,7 @@
  * pager - the thread that acts on the daemon's upcalls
  *
  * Purpose     Does what only this process can do to its own mappings: drops page table entries
- *             (ZAP), hands cached page runs back (PRESSURE), remembers why the daemon says goodbye.
+ *             (ZAP), hands cached memory back (PRESSURE), remembers why the daemon says goodbye.
  * Invariants  P1  A ZAP touches only windows of this connection; anything else is refused.
  *             P2  Every upcall is acknowledged once, with a code.
  *             P3  The thread takes no signals and calls nothing of the application's.

@@ -301,6 +301,7 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 		LIST_REMOVE(pool, link);
 	pool->listed = false;
 	pthread_mutex_unlock(&pool->mmb->lock);
+	shrink_forget(pool);
 	pool_heap_close(pool);
 	pages_drain(pool);
 	cache_close_pool(pool, pool_heap_end_cache);
@@ -335,10 +336,14 @@ PUBLIC int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat)
 		result.resident = reply->resident;
 		result.arena = reply->arena;
 		result.locked = reply->locked;
+		result.swapped = reply->swapped;
 		result.max = reply->max;
+		result.swap_max = reply->swap_max;
 		result.sessions = reply->sessions;
 		result.regions = reply->regions;
 		result.refused = reply->refused;
+		result.some_stall_us = reply->some_stall_us;
+		result.full_stall_us = reply->full_stall_us;
 		result_write(stat, &result, sizeof(result));
 	}
 	call_put(pool->mmb, c);

@@ -48,6 +48,10 @@
 	X(41, MAPS, text_request, text_reply, 0, READ)                                  \
 	X(42, VERIFY, empty, verify_reply, 0, ADMIN)                                    \
 	X(43, SLABINFO, text_request, text_reply, 0, READ)                              \
+	X(50, POOL_SET, pool_set_request, empty, 0, READ)                               \
+	X(51, POOL_CREATE, pool_create_request, empty, 0, ADMIN)                        \
+	X(52, POOL_RM, pool_rm_request, empty, 0, READ)                                 \
+	X(53, PRESSURE, text_request, text_reply, 0, READ)                              \
 	X(60, LOG_LEVEL, log_level_request, log_level_reply, 0, READ)                   \
 	X(61, DRAIN, drain_request, drain_reply, 0, ADMIN)                              \
 	X(62, RELOAD, empty, reload_reply, 0, ADMIN)
@@ -76,6 +80,16 @@ enum {
 	MMB_PACKET_FDS = 4,     /* descriptors in one message, either way */
 	MMB_PAGES_BATCH = 512,  /* page runs in one request */
 	MMB_NAME_MAX = 63,      /* bytes of a pool's, region's or client's name */
+};
+
+/* Which limits POOL_SET changes. */
+enum {
+	MMB_POOL_SET_MIN = 1 << 0,
+	MMB_POOL_SET_LOW = 1 << 1,
+	MMB_POOL_SET_HIGH = 1 << 2,
+	MMB_POOL_SET_MAX = 1 << 3,
+	MMB_POOL_SET_SWAP_MAX = 1 << 4,
+	MMB_POOL_SET_ALL = (1 << 5) - 1,
 };
 
 enum {

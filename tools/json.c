@@ -85,6 +85,12 @@ void json_number(struct json *j, const char *name, uint64_t value)
 	fprintf(j->out, "%" PRIu64, value);
 }
 
+void json_percent(struct json *j, const char *name, double value)
+{
+	put_name(j, name);
+	fprintf(j->out, "%.2f", value);
+}
+
 void json_bool(struct json *j, const char *name, bool value)
 {
 	put_name(j, name);

@@ -52,8 +52,17 @@ static void json_owner(struct json *j, uint32_t uid, uint32_t gid, uint32_t mode
 
 static const char *const pool_titles[] = {
 	"ID",    "<NAME",  "<OWNER", "MODE", "COMMITTED", "RESIDENT", "ARENA",
-	"LEASED", "LOCKED", "MAX",   "SESSIONS", "REGIONS", "REFUSED",
+	"LEASED", "LOCKED", "SWAPPED", "MIN", "LOW", "HIGH", "MAX", "SWAP MAX",
+	"SESSIONS", "REGIONS", "REFUSED",
 };
+
+static void table_limit(struct table *t, uint64_t bytes)
+{
+	if (bytes)
+		table_size(t, bytes);
+	else
+		table_text(t, "none");
+}
 
 static void pool_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 {
@@ -72,10 +81,12 @@ static void pool_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_size(t, s->arena);
 		table_size(t, s->leased);
 		table_size(t, s->locked);
-		if (s->max)
-			table_size(t, s->max);
-		else
-			table_text(t, "none");
+		table_size(t, s->swapped);
+		table_limit(t, s->min);
+		table_limit(t, s->low);
+		table_limit(t, s->high);
+		table_limit(t, s->max);
+		table_limit(t, s->swap_max);
 		table_number(t, s->sessions);
 		table_number(t, s->regions);
 		table_number(t, s->refused);
@@ -101,10 +112,17 @@ static void pool_lines(const Mmb__Wire__ListReply *reply)
 		json_number(&j, "arena", s->arena);
 		json_number(&j, "leased", s->leased);
 		json_number(&j, "locked", s->locked);
+		json_number(&j, "swapped", s->swapped);
+		json_number(&j, "min", s->min);
+		json_number(&j, "low", s->low);
+		json_number(&j, "high", s->high);
 		json_number(&j, "max", s->max);
+		json_number(&j, "swap_max", s->swap_max);
 		json_number(&j, "sessions", s->sessions);
 		json_number(&j, "regions", s->regions);
 		json_number(&j, "refused", s->refused);
+		json_number(&j, "some_stall_us", s->some_stall_us);
+		json_number(&j, "full_stall_us", s->full_stall_us);
 		json_end(&j);
 	}
 }

@@ -68,6 +68,9 @@ static int parse_options(int argc, char **argv, struct invocation *in)
 		case 'p':
 			in->pool = optarg;
 			break;
+		case 'S':
+			in->session = optarg;
+			break;
 		case 't':
 			code = parse_timeout(optarg, &in->timeout_ms);
 			break;
@@ -103,8 +106,12 @@ static int parse_words(int argc, char **argv, struct invocation *in)
 	}
 	if (in->verb->operand && optind < argc)
 		in->operand = argv[optind++];
-	if (optind < argc)
+	if (in->verb->flags & VERB_WORDS) {
+		in->words = argv + optind;
+		in->nr_words = (unsigned int)(argc - optind);
+	} else if (optind < argc) {
 		return usage("one argument too many:", argv[optind]);
+	}
 	return CTL_DONE;
 }
 
@@ -125,6 +132,8 @@ static int parse_verb(int argc, char **argv, struct invocation *in)
 		return usage("--json isn't for the verb", v->name);
 	if (in->pool[0] != '\0' && !(v->flags & VERB_POOL))
 		return usage("--pool isn't for the verb", v->name);
+	if (in->session && !(v->flags & VERB_SESSION))
+		return usage("--session isn't for the verb", v->name);
 	if (in->timeout_ms == 0)
 		in->timeout_ms = v->timeout_s * 1000;
 	return CTL_DONE;

@@ -16,16 +16,17 @@
 
 static int parse_session(const struct invocation *in, uint64_t *session)
 {
-	char *end;
+	const char *text = in->operand ? in->operand : in->session;
+	char       *end;
 
 	*session = 0;
-	if (!in->operand)
+	if (!text)
 		return CTL_DONE;
 	errno = 0;
-	*session = strtoull(in->operand, &end, 10);
-	if (errno || end == in->operand || *end != '\0' || in->operand[0] == '-' || *session == 0) {
+	*session = strtoull(text, &end, 10);
+	if (errno || end == text || *end != '\0' || text[0] == '-' || *session == 0) {
 		fprintf(stderr, "mmbctl: %s: '%s' is no session; 'mmbctl sessions' lists them\n",
-			in->verb->name, in->operand);
+			in->verb->name, text);
 		return CTL_USAGE;
 	}
 	return CTL_DONE;
@@ -72,6 +73,7 @@ static int print_json(const struct invocation *in, char *text)
 		{ MMB_METHOD_PAGETYPEINFO, pagetypeinfo_json },
 		{ MMB_METHOD_MAPS, maps_json },
 		{ MMB_METHOD_SLABINFO, slabinfo_json },
+		{ MMB_METHOD_PRESSURE, pressure_json },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

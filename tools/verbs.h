@@ -30,8 +30,11 @@ struct verb;
 struct invocation {
 	const struct verb *verb;
 	const char        *operand; /* NULL if the verb takes none or none was given */
+	char *const       *words;   /* that follow it */
+	unsigned int       nr_words;
 	const char        *socket;  /* NULL: the default places */
 	const char        *pool;    /* "": all pools */
+	const char        *session; /* NULL: all sessions */
 	unsigned int       timeout_ms;
 	bool               json, color;
 };
@@ -40,6 +43,8 @@ enum {
 	VERB_JSON = 1 << 0, /* --json is understood */
 	VERB_POOL = 1 << 1, /* --pool is understood */
 	VERB_OPERAND_OPTIONAL = 1 << 2,
+	VERB_WORDS = 1 << 3, /* others may follow the operand */
+	VERB_SESSION = 1 << 4, /* --session is understood */
 };
 
 struct verb {
@@ -69,6 +74,7 @@ int run_version(const struct invocation *in);
 
 int run_status(const struct invocation *in);
 int run_verify(const struct invocation *in);
+int run_pool(const struct invocation *in);
 int run_pools(const struct invocation *in);
 int run_sessions(const struct invocation *in);
 int run_regions(const struct invocation *in);

@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "client/gate.h"
 #include "client/hugetlb_audit.h"
+#include "client/pressure.h"
+#include "client/relief.h"
 #include "client/session.h"
 #include "mm/balance/tick.h"
 #include "mm/obj/slab.h"
@@ -26,8 +28,6 @@
 #include "mm/space/lane.h"
 #include "os/os.h"
 
-/* Allocations that fail one after the other don't flood those who share the pool. */
-enum { PRESSURE_NS = 100 * 1000 * 1000 };
 enum { TICK_NS = 1000 * 1000 * 1000, REFILL_STEPS = 64, LOW_ZONES = 16 };
 enum { SETTLE_STEPS = 4 }; /* some milliseconds: a zone that gets low waits so long */
 
@@ -39,6 +39,7 @@ static struct {
 	bool stopping;           /* (l) */
 	uint32_t low[LOW_ZONES]; /* (l) ids of zones that are low */
 	uint32_t nr_low;         /* (l) */
+	bool pressed;            /* (l) pools are short */
 } keeper;
 
 void keeper_low(struct zone *zone)
@@ -58,53 +59,30 @@ void keeper_low(struct zone *zone)
 
 /* ---- pressure ---- */
 
-struct pressure {
-	uint32_t pool;
-	uint64_t wanted;
-};
-
-static bool uses_pool(struct session *s, uint32_t pool)
+void keeper_pressed(void)
 {
-	struct pool_handle *ph;
-	uint32_t cursor = 0, handle;
-	bool uses = false;
-
-	mutex_lock(&s->lock);
-	while (!s->ended && (ph = handles_next(&s->pools, &cursor, &handle)))
-		uses |= ph->pool->id == pool;
-	mutex_unlock(&s->lock);
-	return uses;
-}
-
-static void ask_session(struct session *s, void *arg)
-{
-	struct pressure *p = arg;
-	uint64_t now = os->now_ns();
-
-	if (!s->upcalls.pressure || now - s->pressed_ns < PRESSURE_NS || !uses_pool(s, p->pool))
-		return;
-	s->pressed_ns = now;
-	s->upcalls.pressure(s->upcall_context, 1, p->wanted);
+	mutex_lock(&keeper.lock);
+	keeper.pressed = true;
+	pthread_cond_signal(&keeper.wanted);
+	mutex_unlock(&keeper.lock);
 }
 
 /* Growing is the first answer; clients are asked only if the zone stays low. */
 static void relieve(uint32_t zone_id)
 {
-	struct pressure p = { 0 };
-	bool low = false;
+	struct pool *pool;
 
 	gate_enter();
 	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone)) {
 		if (zone->id != zone_id)
 			continue;
 		balance_zone(zone);
-		low = zone_free_pages_nr(zone) < zone_wmark(zone, WMARK_LOW);
-		p.pool = zone->pool;
-		p.wanted = zone_wmark(zone, WMARK_HIGH) << PAGE_SHIFT;
+		pool = zone->owner; /* as long as its zone is walked */
+		if (pool && zone_free_pages_nr(zone) < zone_wmark(zone, WMARK_LOW))
+			memcg_pressure(&pool->memcg, MEMCG_LEVEL_LOW,
+				       zone_wmark(zone, WMARK_HIGH));
 	}
 	gate_leave();
-	if (low && p.pool)
-		session_for_each(ask_session, &p);
 }
 
 /* ---- audits ---- */
@@ -150,6 +128,8 @@ static void tick_pool(struct pool *pool, void *unused)
 static void tick(void)
 {
 	lanes_tick();
+	pressure_tick();
+	relief_run();
 	region_for_each(audit_region, NULL);
 	audit_zones();
 	pool_for_each(tick_pool, NULL);
@@ -190,7 +170,7 @@ static void wait_for_work(uint64_t next_ns)
 	struct timespec until = { .tv_sec = (time_t)(next_ns / TICK_NS),
 				  .tv_nsec = (long)(next_ns % TICK_NS) };
 
-	while (!keeper.stopping && !keeper.nr_low && os->now_ns() < next_ns)
+	while (!keeper.stopping && !keeper.nr_low && !keeper.pressed && os->now_ns() < next_ns)
 		mutex_timedwait(&keeper.lock, &keeper.wanted, &until);
 }
 
@@ -224,6 +204,12 @@ static void *keeper_main(void *unused)
 			relieve(id);
 			mutex_lock(&keeper.lock);
 		}
+		if (keeper.pressed) {
+			keeper.pressed = false;
+			mutex_unlock(&keeper.lock);
+			relief_run();
+			mutex_lock(&keeper.lock);
+		}
 		if (os->now_ns() >= next_ns) {
 			mutex_unlock(&keeper.lock);
 			tick();
@@ -251,12 +237,14 @@ int keeper_start(void)
 		return -EAGAIN;
 	pthread_setname_np(keeper.thread, "mmb-keeper");
 	balance_set_low_hook(keeper_low);
+	memcg_set_pressure_hook(keeper_pressed);
 	return 0;
 }
 
 void keeper_stop(void)
 {
 	balance_set_low_hook(NULL);
+	memcg_set_pressure_hook(NULL);
 	mutex_lock(&keeper.lock);
 	keeper.stopping = true;
 	pthread_cond_signal(&keeper.wanted);

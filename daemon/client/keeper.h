@@ -17,5 +17,7 @@ int keeper_start(void);
 void keeper_stop(void);
 /* Any thread, no lock held: this zone fell below its low mark. */
 void keeper_low(struct zone *zone);
+/* Pools are short: see relief.h. Any thread. */
+void keeper_pressed(void);
 
 #endif

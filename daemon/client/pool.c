@@ -16,6 +16,7 @@
 #include "base/workqueue.h"
 #include "client/account.h"
 #include "client/address.h"
+#include "client/pool_limits.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/phys/stock.h"
@@ -31,6 +32,7 @@ int pools_init(void)
 	mutex_init(&pools_lock, RANK_POOLS, "pools");
 	pool_cache = KMEM_CACHE(pool, 0);
 	members_global_init();
+	pool_limits_start();
 	return workqueue_init(&free_queue, "mmb-pool", 1);
 }
 
@@ -42,6 +44,7 @@ void pools_flush(void)
 void pools_fini(void)
 {
 	workqueue_fini(&free_queue);
+	pool_limits_stop();
 	mutex_fini(&pools_lock);
 }
 
@@ -202,19 +205,25 @@ static void free_lists(struct pool *pool)
 	leases_fini(&pool->leases);
 	members_fini(&pool->members);
 	pool_caches_fini(&pool->caches);
+	pool_limits_fini(pool);
 	memcg_fini(&pool->memcg);
 	mutex_fini(&pool->lock);
+}
+
+static void unmake_movable(struct pool *pool)
+{
+	for (int node = 0; node < nr_nodes; node++)
+		if (pool->movable[node])
+			zone_free(pool->movable[node]);
 }
 
 static void free_pool(struct work *work)
 {
 	struct pool *pool = container_of(work, struct pool, free_work);
 
-	for (int node = 0; node < nr_nodes; node++) {
+	for (int node = 0; node < nr_nodes; node++)
 		unmake_arena_node(pool, node);
-		if (pool->movable[node])
-			zone_free(pool->movable[node]);
-	}
+	unmake_movable(pool);
 	CHECK(!atomic_load(&pool->committed));
 	CHECK(list_empty(&pool->regions));
 	free_lists(pool);
@@ -234,14 +243,14 @@ static void free_leases(struct work *work)
 static void end_leases(struct pool *pool)
 {
 	pool_caches_clear(&pool->caches);
-	if (leases_end(&pool->leases) && pool->nr_regions)
+	if (leases_end(&pool->leases) && (pool->nr_regions || pool->kept))
 		workqueue_add(&free_queue, &pool->lease_work);
 }
 
 /* P2, with pools_lock held. */
 static void end_if_unused(struct pool *pool)
 {
-	if (pool->nr_handles || pool->nr_regions)
+	if (pool->nr_handles || pool->nr_regions || pool->kept)
 		return;
 	list_del(&pool->link);
 	work_init(&pool->free_work, free_pool);
@@ -258,7 +267,7 @@ static struct pool *find_name(const char *name)
 	return NULL;
 }
 
-static int make_movable(struct pool *pool)
+static int make_movable(struct pool *pool, struct refusal *why)
 {
 	int r = 0;
 
@@ -270,15 +279,7 @@ static int make_movable(struct pool *pool)
 
 		r = zone_new(&want, &pool->movable[node]);
 	}
-	for (int node = 0; node < nr_nodes && r; node++)
-		if (pool->movable[node])
-			zone_free(pool->movable[node]);
-	return r;
-}
-
-static void set_max(struct memcg *memcg, uint64_t bytes)
-{
-	memcg_set_limit(memcg, MEMCG_MAX, bytes ? bytes >> PAGE_SHIFT : MEMCG_NO_LIMIT);
+	return r ? refuse(why, -ENOMEM, "no memory for another pool") : 0;
 }
 
 static void fill_pool(struct pool *pool, const struct pool_request *request)
@@ -290,7 +291,6 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 	pool->is_private = request->is_private;
 	pool->nodes = request->nodes;
 	memcg_init(&pool->memcg, pool->id);
-	set_max(&pool->memcg, request->max);
 	pool->nr_handles = 1;
 	mutex_init(&pool->lock, RANK_ARENA, "pool");
 	leases_init(&pool->leases);
@@ -313,6 +313,29 @@ static void add_to_list(struct pool *pool)
 	list_add(&pool->link, at);
 }
 
+static int list_pool(struct pool *pool, struct refusal *why)
+{
+	bool taken;
+
+	mutex_lock(&pools_lock);
+	taken = !pool->is_private && find_name(pool->name);
+	if (!taken) {
+		add_to_list(pool);
+		nr_pools++;
+	}
+	mutex_unlock(&pools_lock);
+	return taken ? refuse(why, -EEXIST, "pool '%s' exists already", pool->name) : 0;
+}
+
+/* One that was never listed. */
+static void unmake_pool(struct pool *pool)
+{
+	unmake_movable(pool);
+	free_lists(pool);
+	account_uncharge(pool->uid, ACCOUNT_POOLS);
+	kmem_cache_free(pool_cache, pool);
+}
+
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why)
 {
 	struct pool *pool = NULL;
@@ -326,39 +349,24 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 		return refuse(why, r, "uid %u has %u pools, which is the limit; close some",
 			      request->creator->uid, limit);
 	pool = kmem_cache_zalloc(pool_cache, GFP_KERNEL);
-	if (pool) {
-		mutex_lock(&pools_lock);
-		pool->id = next_id++;
-		mutex_unlock(&pools_lock);
-		fill_pool(pool, request);
-		r = make_movable(pool);
-	}
-	if (!pool || r) {
+	if (!pool) {
 		account_uncharge(request->creator->uid, ACCOUNT_POOLS);
-		if (pool) {
-			free_lists(pool);
-			kmem_cache_free(pool_cache, pool);
-		}
 		return refuse(why, -ENOMEM, "no memory for another pool");
 	}
 	mutex_lock(&pools_lock);
-	if (!request->is_private && find_name(request->name)) {
-		r = -EEXIST;
-		account_uncharge(pool->uid, ACCOUNT_POOLS);
-	} else {
-		add_to_list(pool);
-		nr_pools++;
-	}
+	pool->id = next_id++;
 	mutex_unlock(&pools_lock);
-	if (r) {
-		for (int node = 0; node < nr_nodes; node++)
-			zone_free(pool->movable[node]);
-		free_lists(pool);
-		kmem_cache_free(pool_cache, pool);
-		return refuse(why, r, "pool '%s' exists already", request->name);
-	}
-	*out = pool;
-	return 0;
+	fill_pool(pool, request);
+	r = pool_limits_init(pool, &request->limits, request->creator, why);
+	if (!r)
+		r = make_movable(pool, why);
+	if (!r)
+		r = list_pool(pool, why);
+	if (r)
+		unmake_pool(pool);
+	else
+		*out = pool;
+	return r;
 }
 
 struct pool *pool_open(const char *name)
@@ -383,6 +391,13 @@ void pool_close(struct pool *pool)
 	mutex_unlock(&pools_lock);
 }
 
+void pool_keep(struct pool *pool, bool kept)
+{
+	mutex_lock(&pools_lock);
+	pool->kept = kept;
+	mutex_unlock(&pools_lock);
+}
+
 void pool_add_region(struct pool *pool)
 {
 	mutex_lock(&pools_lock);
@@ -399,22 +414,17 @@ void pool_del_region(struct pool *pool)
 	mutex_unlock(&pools_lock);
 }
 
-uint64_t pool_limit(const struct pool *pool, enum memcg_limit which)
-{
-	uint64_t frames = memcg_limit(&pool->memcg, which);
-
-	return frames == MEMCG_NO_LIMIT ? UINT64_MAX : frames << PAGE_SHIFT;
-}
-
 int pool_charge(struct pool *pool, uint64_t bytes)
 {
 	uint64_t now = atomic_load(&pool->committed);
-	uint64_t max = pool_limit(pool, MEMCG_MAX);
+	uint64_t max = pool_commit_limit(pool);
 	uint64_t want;
 
 	do {
 		if (__builtin_add_overflow(now, bytes, &want) || want > max) {
 			atomic_fetch_add(&pool->nr_refused, 1);
+			memcg_pressure(&pool->memcg, MEMCG_LEVEL_MIN,
+				       min_t(uint64_t, bytes, now) >> PAGE_SHIFT);
 			return -ENOMEM;
 		}
 	} while (!atomic_compare_exchange_weak(&pool->committed, &now, want));

@@ -5,8 +5,8 @@
  * Purpose     Named and private pools; each has an arena (a section and a zone per node, made at
  *             first use) and a list of regions.
  * Invariants  P1  committed = bytes of its live regions + bytes of its arena's present pageblocks.
- *             P2  a pool ends when its last handle is closed and it has no region left; a
- *                 private one takes nothing beyond its session.
+ *             P2  a pool ends when its last handle is closed, it has no region left, and no
+ *                 operator keeps it; a private one takes nothing beyond its session.
  *             P3  a name means at most one live pool.
  *             P4  units and caches go when the last handle closes, also if regions keep the pool.
  *             P5  memcg is charged for its regions' resident and locked frames and for its arena.
@@ -28,7 +28,7 @@
 #include "mm/balance/alloc.h"
 #include "mm/map/memcg.h"
 
-/* c: fixed   p: pools_lock   l: lock   a: atomic */
+/* c: fixed   p: pools_lock   l: lock   a: atomic   k: the keeper's thread only */
 struct pool {
 	struct list_head link;         /* (p) */
 	uint64_t id;                   /* (c) */
@@ -37,6 +37,8 @@ struct pool {
 	gid_t gid;                     /* (c) */
 	uint32_t mode;                 /* (c) */
 	bool is_private;               /* (c) */
+	bool kept;                     /* (p) P2 */
+	bool operated;                 /* its limits' lock: see pool_limits.h */
 	struct node_policy nodes;      /* (c) */
 	struct memcg memcg;            /* what its frames are charged to, with the limits */
 	_Atomic uint32_t nr_handles; /* (p) changes; readable any time */
@@ -50,6 +52,8 @@ struct pool {
 	bool has_arena;                         /* (l) */
 	_Atomic uint64_t committed;             /* (a) P1 */
 	_Atomic uint64_t nr_refused;            /* (a) */
+	uint64_t asked_ns, ask_interval_ns;     /* (k) see relief.h */
+	_Atomic uint32_t nr_tasks;              /* (a) threads of its sessions, being added up */
 	_Atomic uint32_t next_turn;             /* (a) INTERLEAVE: whose turn it is */
 	struct work free_work;                  /* after P2 */
 	struct work lease_work;                 /* P4 */
@@ -62,7 +66,7 @@ struct pool {
 struct pool_request {
 	const char *name;
 	bool is_private;
-	uint64_t max;
+	struct pool_limits limits; /* checked */
 	uint32_t mode;
 	struct node_policy nodes;
 	const struct peer *creator;
@@ -77,12 +81,12 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 /* NULL: no pool of that name. */
 struct pool *pool_open(const char *name);
 void pool_close(struct pool *pool);
+/* An operator keeps it from ending, or does so no more. The caller has it open. */
+void pool_keep(struct pool *pool, bool kept);
 /* A region lives in the pool. */
 void pool_add_region(struct pool *pool);
 void pool_del_region(struct pool *pool);
 
-/* Bytes; UINT64_MAX: no limit. */
-uint64_t pool_limit(const struct pool *pool, enum memcg_limit which);
 /* Commit within the pool's limit: -ENOMEM. */
 int pool_charge(struct pool *pool, uint64_t bytes);
 void pool_uncharge(struct pool *pool, uint64_t bytes);

@@ -14,6 +14,7 @@
 #include "client/access.h"
 #include "client/account.h"
 #include "client/address.h"
+#include "client/pool_limits.h"
 #include "mm/obj/slab.h"
 #include "mmbroker.h"
 
@@ -141,7 +142,7 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 			      "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
 			      "asked for",
 			      request->pool->name,
-			      (unsigned long long)pool_limit(request->pool, MEMCG_MAX),
+			      (unsigned long long)pool_commit_limit(request->pool),
 			      (unsigned long long)atomic_load(&request->pool->committed),
 			      (unsigned long long)args->length);
 	}
@@ -313,4 +314,36 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 	if (ended)
 		region_put(pr->region);
 	return r;
+}
+
+/* False: no region has a name. *ended gets it if the name was all it had. */
+static bool unlink_one(struct pool *pool, struct pool_region **ended)
+{
+	struct pool_region *pr;
+	bool found = false;
+
+	*ended = NULL;
+	mutex_lock(&pool->lock);
+	list_for_each_entry(pr, &pool->regions, link) {
+		if (!pr->name[0])
+			continue;
+		found = true;
+		pr->name[0] = '\0';
+		if (!pr->nr_handles) {
+			list_del(&pr->link);
+			*ended = pr;
+		}
+		break;
+	}
+	mutex_unlock(&pool->lock);
+	return found;
+}
+
+void pool_region_unlink_all(struct pool *pool)
+{
+	struct pool_region *ended;
+
+	while (unlink_one(pool, &ended))
+		if (ended)
+			region_put(ended->region);
 }

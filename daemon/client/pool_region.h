@@ -49,6 +49,8 @@ void pool_region_close(struct pool_region *pr);
 void pool_region_lose(struct pool_region *pr);
 int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
 		       struct refusal *why);
+/* All named ones. */
+void pool_region_unlink_all(struct pool *pool);
 uint64_t pool_region_live(void);
 
 #endif

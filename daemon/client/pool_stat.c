@@ -6,6 +6,9 @@
  */
 #include "client/pool_stat.h"
 
+#include "client/pool_limits.h"
+#include "os/os.h"
+
 void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 {
 	struct region *region = pr->region;
@@ -24,25 +27,21 @@ void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 	};
 }
 
-/* As it was given: 0 is no limit. */
-static uint64_t pool_limit_shown(const struct pool *pool, enum memcg_limit which)
-{
-	uint64_t bytes = pool_limit(pool, which);
-
-	return bytes == UINT64_MAX ? 0 : bytes;
-}
-
 void pool_stat_take(struct pool *pool, struct pool_stat *out)
 {
 	struct pool_region *pr;
+	struct psi_snapshot stalls;
 
+	psi_snapshot(&pool->memcg.psi, os->now_ns(), &stalls);
 	*out = (struct pool_stat){
 		.committed = atomic_load(&pool->committed),
-		.max = pool_limit_shown(pool, MEMCG_MAX),
 		.sessions = pool->nr_handles,
 		.refused = atomic_load(&pool->nr_refused),
 		.leased = leases_bytes(&pool->leases),
+		.some_stall_us = stalls.total_us[PSI_SOME],
+		.full_stall_us = stalls.total_us[PSI_FULL],
 	};
+	pool_limits_get(pool, &out->limits);
 	mutex_lock(&pool->lock);
 	out->arena = pool_arena_bytes(pool);
 	out->resident = out->arena;

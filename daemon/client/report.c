@@ -130,10 +130,7 @@ static void add_handles(struct session *s, struct session_report *r)
 				       << rh->pr->region->page_shift;
 	}
 	cursor = 0;
-	while ((ph = handles_next(&s->pools, &cursor, &handle))) {
-		if (++ph->nr_seen < ph->nr_opens)
-			continue;
-		ph->nr_seen = 0;
+	while ((ph = session_next_share(s, &cursor))) {
 		mutex_lock(&ph->lock);
 		r->page_runs += ph->nr_frames << PAGE_SHIFT;
 		r->leased += (uint64_t)max_t(int64_t, ph->nr_leased, 0) << SLAB_UNIT_SHIFT;

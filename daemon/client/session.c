@@ -389,6 +389,20 @@ struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refu
 	return ph;
 }
 
+struct pool_handle *session_next_share(struct session *s, uint32_t *cursor)
+{
+	struct pool_handle *ph;
+	uint32_t handle;
+
+	while ((ph = handles_next(&s->pools, cursor, &handle))) {
+		if (++ph->nr_seen < ph->nr_opens)
+			continue;
+		ph->nr_seen = 0;
+		return ph;
+	}
+	return NULL;
+}
+
 struct region_handle *session_region(struct session *s, uint32_t handle, struct refusal *why)
 {
 	struct region_handle *rh;

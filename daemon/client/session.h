@@ -46,7 +46,7 @@ struct region_handle {
 	_Atomic uint64_t start; /* where the client has it */
 };
 
-/* c: fixed   l: lock   a: atomic   k: the keeper's thread only */
+/* c: fixed   l: lock   a: atomic */
 struct session {
 	struct list_head link; /* the list's lock */
 	uint64_t id;           /* (c) */
@@ -60,7 +60,6 @@ struct session {
 	bool user_mode_only;       /* (l) */
 	struct upcall_ops upcalls; /* (c) once serving */
 	void *upcall_context; /* (c) once serving */
-	uint64_t pressed_ns;  /* (k) when it was asked for memory last */
 	struct fault_log fault_log; /* (c) written under fault_log_lock, never read */
 	struct mutex fault_log_lock;
 	uint64_t nr_fault_records;    /* fault_log_lock */
@@ -77,6 +76,9 @@ void session_for_each(void (*fn)(struct session *s, void *arg), void *arg);
 
 /* Pinned handles, or NULL with a sentence. */
 struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refusal *why);
+/* Each share of a pool once, with the session's lock held: *cursor 0 starts, NULL ends a walk,
+ * which may not be left before. */
+struct pool_handle *session_next_share(struct session *s, uint32_t *cursor);
 void pool_handle_put(struct pool_handle *ph);
 struct region_handle *session_region(struct session *s, uint32_t handle, struct refusal *why);
 void region_handle_put(struct region_handle *rh);

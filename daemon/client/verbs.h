@@ -53,9 +53,14 @@ void session_end(struct session *s, const char *reason);
 struct zap_range {
 	uint64_t address, length;
 };
+struct pressure_call {
+	uint32_t pool;   /* handle */
+	uint32_t level;  /* 1: low, 2: min */
+	uint64_t wanted; /* bytes */
+};
 struct upcall_ops {
 	void (*zap)(void *context, const struct zap_range *ranges, uint32_t nr);
-	void (*pressure)(void *context, uint32_t level, uint64_t wanted);
+	void (*pressure)(void *context, const struct pressure_call *call);
 	/* A member of a pool has ended; false if the client couldn't be told, and still exists. */
 	bool (*orphans)(void *context, uint32_t pool, uint32_t member);
 	/* Ends the process that connected (SIGKILL) and the connection. */
@@ -79,10 +84,14 @@ struct node_policy {
 	uint64_t mask;
 };
 
+/* Bytes; 0: no guarantee, no protection, no limit. Less than a page of swap_max: no swap. */
+struct pool_limits {
+	uint64_t min, low, high, max, swap_max;
+};
 struct pool_open_args {
 	const char *name; /* may be "" for PRIVATE */
 	uint32_t flags, mode;
-	uint64_t min, low, high, max, swap_max;
+	struct pool_limits limits;
 	struct node_policy nodes;
 };
 struct pool_opened {
@@ -95,10 +104,26 @@ int verb_pool_open(struct session *s, const struct pool_open_args *args, struct 
 int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why);
 
 struct pool_stat {
-	uint64_t committed, resident, arena, locked, max, sessions, regions,
-		refused, leased; /* bytes, counts */
+	uint64_t committed, resident, arena, locked, swapped, leased; /* bytes */
+	uint64_t sessions, regions, refused;
+	uint64_t some_stall_us, full_stall_us;
+	struct pool_limits limits; /* as they were set */
 };
 int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, struct refusal *why);
+
+/* slow. set: MMB_POOL_SET_*. */
+int verb_pool_set(struct session *s, const char *name, uint32_t set,
+		  const struct pool_limits *limits, struct refusal *why);
+struct pool_create_args {
+	struct pool_open_args pool;
+	bool has_owner; /* else the session's user */
+	uid_t uid;
+	gid_t gid;
+};
+/* The pool stays, also without sessions and regions, until it is removed. */
+int verb_pool_create(struct session *s, const struct pool_create_args *args, struct refusal *why);
+/* slow. -EBUSY while sessions have it open, -ENOTEMPTY while it has regions, unless force. */
+int verb_pool_rm(struct session *s, const char *name, bool force, struct refusal *why);
 
 struct arena_window {
 	uint64_t address, length;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/access.h"
+#include "client/pool_limits.h"
 #include "client/pool_stat.h"
 #include "client/session.h"
 #include "mm/phys/node.h"
@@ -21,12 +22,10 @@ static int check_pool_args(struct pool_open_args *args, struct refusal *why)
 	if (args->flags & ~(uint32_t)POOL_FLAGS)
 		return refuse(why, -EINVAL, "pool flags %#x have unknown bits; known are %#x",
 			      args->flags, POOL_FLAGS);
-	if (args->min || args->low || args->high || args->swap_max)
-		return refuse(why, -EOPNOTSUPP,
-			      "min, low, high and swap_max need a broker that "
-			      "reclaims memory, which this version doesn't; leave them 0");
 	if (!(args->flags & MMB_POOL_PRIVATE) || args->name[0])
 		r = name_check("pool", args->name, why);
+	if (!r)
+		r = pool_limits_check(&args->limits, why);
 	if (!r)
 		r = mode_check(&args->mode, why);
 	if (!r)
@@ -63,7 +62,7 @@ static int make_pool(struct session *s, const struct pool_open_args *args, struc
 	struct pool_request want = {
 		.name = args->name,
 		.is_private = args->flags & MMB_POOL_PRIVATE,
-		.max = args->max,
+		.limits = args->limits,
 		.mode = args->mode,
 		.nodes = args->nodes,
 		.creator = &s->peer,

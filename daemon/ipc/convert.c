@@ -13,6 +13,17 @@ struct node_policy node_policy_of(const Mmb__Wire__NodePolicy *m)
 	return (struct node_policy){ .policy = m->policy, .mask = m->mask };
 }
 
+struct pool_open_args pool_open_args_of(const Mmb__Wire__PoolOpenRequest *m)
+{
+	return (struct pool_open_args){
+		.name = m->name,
+		.flags = m->flags,
+		.mode = m->mode,
+		.limits = { m->min, m->low, m->high, m->max, m->swap_max },
+		.nodes = node_policy_of(m->nodes),
+	};
+}
+
 void pool_stat_reply_fill(Mmb__Wire__PoolStatReply *reply, const struct pool_stat *stat)
 {
 	mmb__wire__pool_stat_reply__init(reply);
@@ -20,7 +31,14 @@ void pool_stat_reply_fill(Mmb__Wire__PoolStatReply *reply, const struct pool_sta
 	reply->resident = stat->resident;
 	reply->arena = stat->arena;
 	reply->locked = stat->locked;
-	reply->max = stat->max;
+	reply->swapped = stat->swapped;
+	reply->min = stat->limits.min;
+	reply->low = stat->limits.low;
+	reply->high = stat->limits.high;
+	reply->max = stat->limits.max;
+	reply->swap_max = stat->limits.swap_max;
+	reply->some_stall_us = stat->some_stall_us;
+	reply->full_stall_us = stat->full_stall_us;
 	reply->sessions = stat->sessions;
 	reply->regions = stat->regions;
 	reply->refused = stat->refused;

@@ -15,19 +15,9 @@ int handle_POOL_OPEN(struct request *r)
 {
 	const Mmb__Wire__PoolOpenRequest *m = r->message;
 	Mmb__Wire__PoolOpenReply          reply = MMB__WIRE__POOL_OPEN_REPLY__INIT;
-	struct pool_open_args             args = {
-		.name = m->name,
-		.flags = m->flags,
-		.mode = m->mode,
-		.min = m->min,
-		.low = m->low,
-		.high = m->high,
-		.max = m->max,
-		.swap_max = m->swap_max,
-		.nodes = node_policy_of(m->nodes),
-	};
-	struct pool_opened opened;
-	int error = check_name(r, "pool name", m->name);
+	struct pool_open_args             args = pool_open_args_of(m);
+	struct pool_opened                opened;
+	int                               error = check_name(r, "pool name", m->name);
 
 	if (!error)
 		error = verb_pool_open(r->session, &args, &opened, &r->why);

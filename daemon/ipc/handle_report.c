@@ -14,14 +14,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/pressure.h"
 #include "client/report.h"
 #include "ipc/convert.h"
 #include "ipc/dispatch.h"
 #include "ipc/server_state.h"
 
-/* An entry's largest encoding: two names of 63 bytes, a state word, and up to twenty numbers of
- * at most 11 bytes with their tags. */
-enum { ENTRY_BYTES_MAX = 2 * 66 + 16 + 20 * 12, LIST_PAGE = 32 };
+/* An entry's largest encoding: two names of 63 bytes, a state word, and up to thirty numbers of
+ * at most 10 bytes with their tags. */
+enum { ENTRY_BYTES_MAX = 2 * 66 + 16 + 30 * 12, LIST_PAGE = 32 };
 
 static_assert(ENTRY_BYTES_MAX * LIST_PAGE + 64 <= MMB_PACKET_MAX, "T1");
 
@@ -259,6 +260,8 @@ static int make_text(struct request *r, const Mmb__Wire__TextRequest *m, char **
 
 	if (r->packet.method == MMB_METHOD_MAPS)
 		return report_maps(m->session, &r->connection->peer, out, &r->why);
+	if (r->packet.method == MMB_METHOD_PRESSURE)
+		return report_pressure(m->pool, m->session, out, &r->why);
 	if (r->packet.method == MMB_METHOD_SLABINFO)
 		return report_slabinfo(m->pool, m->statistics, out, &r->why);
 	return report_text(kinds[r->packet.method], m->pool, out, &r->why);
@@ -321,6 +324,11 @@ int handle_MAPS(struct request *r)
 }
 
 int handle_SLABINFO(struct request *r)
+{
+	return handle_text(r);
+}
+
+int handle_PRESSURE(struct request *r)
 {
 	return handle_text(r);
 }

@@ -280,15 +280,16 @@ static void zap(void *context, const struct zap_range *ranges, uint32_t nr)
 	connection_put(c);
 }
 
-static void pressure(void *context, uint32_t level, uint64_t wanted)
+static void pressure(void *context, const struct pressure_call *call)
 {
 	Mmb__Wire__PressureRequest body = MMB__WIRE__PRESSURE_REQUEST__INIT;
 	struct connection         *c = registry_get((uintptr_t)context);
 
 	if (!c)
 		return;
-	body.pool_level = level;
-	body.wanted = wanted;
+	body.pool = call->pool;
+	body.pool_level = call->level;
+	body.wanted = call->wanted;
 	upcall_send(c, MMB_UPCALL_PRESSURE, &body.base);
 	connection_put(c);
 }

@@ -119,13 +119,23 @@ static bool orphans(void *context, uint32_t pool, uint32_t member)
 	return true;
 }
 
+static void pressure(void *context, const struct pressure_call *call)
+{
+	client_told.nr_pressures++;
+	client_told.pressure = *call;
+	client_told.pressed = context;
+}
+
 static void be_killed(void *context, const char *reason)
 {
 	client_told.nr_kills++;
 	snprintf(client_told.reason, sizeof(client_told.reason), "%s", reason);
 }
 
-static const struct upcall_ops upcalls = { .zap = zap, .orphans = orphans, .kill = be_killed };
+static const struct upcall_ops upcalls = { .zap = zap,
+					  .pressure = pressure,
+					  .orphans = orphans,
+					  .kill = be_killed };
 
 struct session *client_connect(uid_t uid, struct refusal *why, int *error)
 {
@@ -147,6 +157,16 @@ struct session *client_session(uid_t uid)
 
 	EXPECT_EQ(error, 0);
 	EXPECT_EQ(session_attach(s, &args, &why), 0);
+	return s;
+}
+
+struct session *client_operator(void)
+{
+	struct peer peer = { .pid = PID_OF_NOBODY, .admin = true, .control = true, .name = "tool" };
+	struct session *s = NULL;
+	struct refusal why = { "" };
+
+	EXPECT_EQ(session_new(&peer, &s, &why), 0);
 	return s;
 }
 
@@ -288,4 +308,21 @@ void client_end_two(struct session *a, struct session *b, const struct client_co
 	client_settle();
 	client_expect_counts(expected);
 	client_end();
+}
+
+void client_begin_two(struct session **a, struct session **b, struct client_counts *before)
+{
+	client_begin(&(struct client_options){ .space = { .nr_nodes = 1 } });
+	client_count(before);
+	*a = client_session(1000);
+	*b = client_session(2000);
+}
+
+struct pool *client_pool_of(struct session *s, uint32_t handle)
+{
+	struct pool_handle *ph = session_pool(s, handle, &client_why);
+	struct pool *pool = ph->pool;
+
+	pool_handle_put(ph);
+	return pool;
 }

@@ -37,8 +37,12 @@ void client_settle(void);
 struct session *client_session(uid_t uid);
 /* The same without a userfaultfd; NULL if it was refused. */
 struct session *client_connect(uid_t uid, struct refusal *why, int *error);
+/* A tool of root's. */
+struct session *client_operator(void);
 void client_leave(struct session *s);
 
+/* As long as the session has it open. */
+struct pool *client_pool_of(struct session *s, uint32_t handle);
 /* Must succeed. */
 uint32_t client_pool(struct session *s, const char *name, uint32_t flags);
 /* May fail, with the sentence in client_why. */
@@ -55,7 +59,9 @@ int client_uffd(const struct session *s);
 
 /* What upcalls have told all clients. */
 struct client_told {
-	unsigned int nr_zaps, nr_kills, nr_orphans;
+	unsigned int nr_zaps, nr_kills, nr_orphans, nr_pressures;
+	struct pressure_call pressure; /* the last one */
+	struct session *pressed;
 	uint32_t orphans_of, orphans_pool; /* member and handle of the last ORPHANS */
 	bool deaf; /* set by a test: ORPHANS can't be delivered */
 	struct zap_range last_zap;
@@ -72,6 +78,8 @@ struct client_counts {
 void client_count(struct client_counts *out);
 void client_expect_counts(const struct client_counts *expected);
 /* The end of a case with two sessions: valid, both leave, counts are `expected`, client_end(). */
+/* One node; sessions of the uids 1000 and 2000. */
+void client_begin_two(struct session **a, struct session **b, struct client_counts *before);
 void client_end_two(struct session *a, struct session *b, const struct client_counts *expected);
 /* The live verify finds no difference. */
 void client_expect_valid(void);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "client/pressure.h"
 #include "client/report.h"
 #include "proto/methods.h"
 
@@ -214,6 +215,27 @@ int verb_pool_stat(struct session *s, uint32_t handle, struct pool_stat *out, st
 	out->committed = 4096;
 	out->sessions = 3;
 	return check_handle(handle, FAKE_POOL, why);
+}
+
+int verb_pool_set(struct session *s, const char *name, uint32_t set,
+		  const struct pool_limits *limits, struct refusal *why)
+{
+	seen(s);
+	return set == MMB_POOL_SET_MAX && limits->max == 4096 && !strcmp(name, "fake") ? 0
+	       : refuse(why, -EINVAL, "other limits than the fake's");
+}
+
+int verb_pool_create(struct session *s, const struct pool_create_args *args, struct refusal *why)
+{
+	seen(s);
+	return args->pool.limits.max == 4096 && args->uid == 77 ? 0
+	       : refuse(why, -EINVAL, "another pool than the fake's");
+}
+
+int verb_pool_rm(struct session *s, const char *name, bool force, struct refusal *why)
+{
+	seen(s);
+	return force ? 0 : refuse(why, -ENOTEMPTY, "%s isn't empty", name);
 }
 
 int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, struct arena_opened *out,
@@ -503,6 +525,12 @@ int report_maps(uint64_t session, const struct peer *reader, char **out, struct 
 		return refuse(why, -ENOENT, "there is no session 0");
 	*out = make_text();
 	return 0;
+}
+
+int report_pressure(const char *pool, uint64_t session, char **out, struct refusal *why)
+{
+	*out = strdup("some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+	return *out ? 0 : refuse(why, -ENOMEM, "no memory");
 }
 
 void report_verify(struct validation *v)

@@ -725,6 +725,7 @@ bool broker_pressure(struct fake_broker *b, int code)
 	int sock = newest(b)->upcall;
 
 	request.wanted = 4096;
+	request.pool = b->handles;
 	send_upcall(sock, MMB_UPCALL_PRESSURE, &request.base);
 	return acknowledged(sock, MMB_UPCALL_PRESSURE, code);
 }

@@ -71,15 +71,6 @@ static uint64_t leased(void)
 	return stat_of(a, pool_a).leased >> SLAB_UNIT_SHIFT;
 }
 
-static struct pool *pool_of(struct session *s, uint32_t handle)
-{
-	struct pool_handle *ph = session_pool(s, handle, &client_why);
-	struct pool *pool = ph->pool;
-
-	pool_handle_put(ph);
-	return pool;
-}
-
 static uint32_t map_pages(struct pool *pool)
 {
 	return (uint32_t)(leases_map_bytes(&pool->leases) >> PAGE_SHIFT);
@@ -159,7 +150,7 @@ static void slab_map_pages_come_and_go(void)
 	EXPECT_EQ(verb_slab_map(a, pool_a, 0, &mapped, &client_why), 0);
 	EXPECT_EQ(mapped.total, 1);
 	EXPECT_EQ(os->allocated(mapped.windows[0].fd), 0);
-	pool = pool_of(a, pool_a);
+	pool = client_pool_of(a, pool_a);
 	EXPECT_EQ(lease(a, pool_a, 1, 1, got_a), 1);
 	EXPECT_EQ(map_pages(pool), 1);
 	at = (got_a[0] - mapped.windows[0].address) / PAGEBLOCK_SIZE * PAGE_SIZE;
@@ -256,7 +247,8 @@ static void a_lease_that_fails_leaves_nothing(void)
 
 static void a_full_pool_gives_what_it_has(void)
 {
-	struct pool_open_args args = { .name = "small", .flags = MMB_POOL_CREATE, .max = 4 * MIB };
+	struct pool_open_args args = { .name = "small", .flags = MMB_POOL_CREATE,
+				       .limits = { .max = 4 * MIB } };
 	uint32_t small;
 	int nr;
 
@@ -295,7 +287,7 @@ static void units_stay_in_a_shared_pool(void)
 	struct pool *pool;
 
 	begin();
-	pool = pool_of(b, pool_b);
+	pool = client_pool_of(b, pool_b);
 	EXPECT_EQ(lease(a, pool_a, 5, 3, got_a), 3);
 	client_leave(a);
 	EXPECT(test_wait(only_one_has_the_pool, pool, PATIENCE));
@@ -318,7 +310,7 @@ static void units_go_with_the_last_handle(void)
 
 	begin();
 	region = client_region(a, pool_a, "keeper", MIB, MMB_REGION_CREATE);
-	pool = pool_of(a, pool_a);
+	pool = client_pool_of(a, pool_a);
 	EXPECT_EQ(lease(a, pool_a, 40, 2, got_a), 2);
 	EXPECT_EQ(verb_slab_map(b, pool_b, 0, &mapped, &client_why), 0);
 	EXPECT_EQ(verb_pool_close(a, pool_a, &client_why), 0);
@@ -327,7 +319,7 @@ static void units_go_with_the_last_handle(void)
 	EXPECT(region.handle != 0);
 	/* The region keeps the pool, but nothing in it is leased any more. */
 	pool_b = client_pool(b, "p", 0);
-	EXPECT(pool_of(b, pool_b) == pool);
+	EXPECT(client_pool_of(b, pool_b) == pool);
 	EXPECT_EQ(stat_of(b, pool_b).leased, 0);
 	EXPECT_REFUSED(give_one(b, pool_b, got_a[0], 1), -EINVAL, "");
 	EXPECT_EQ(lease(b, pool_b, 1, 1, got_a), 1);
@@ -351,7 +343,7 @@ static void units_go_with_a_private_pool(void)
 	begin();
 	mine = client_pool(a, "", MMB_POOL_CREATE | MMB_POOL_PRIVATE);
 	region = client_region(a, mine, "", MIB, 0);
-	pool = pool_of(a, mine);
+	pool = client_pool_of(a, mine);
 	EXPECT_EQ(lease(a, mine, 64, 2, got_a), 2);
 	EXPECT_REFUSED(give_one(b, pool_b, got_a[0], 1), -EINVAL, "no unit");
 	EXPECT_EQ(verb_pool_close(a, mine, &client_why), 0);
@@ -437,7 +429,7 @@ static void who_could_not_be_told_is_told_later(void)
 	uint32_t more[3];
 
 	begin();
-	pool = pool_of(a, pool_a);
+	pool = client_pool_of(a, pool_a);
 	EXPECT_EQ(lease(a, pool_a, 1, 1, got_a), 1);
 	for (int i = 0; i < 3; i++)
 		more[i] = client_pool(b, "p", 0);
@@ -471,7 +463,7 @@ static void caches_are_the_pool_s(void)
 	struct pool *pool;
 
 	begin();
-	pool = pool_of(a, pool_a);
+	pool = client_pool_of(a, pool_a);
 	EXPECT_EQ(open_cache(a, pool_a, "nodes", 48, &one), 0);
 	EXPECT(one.created && one.cache == 1);
 	EXPECT_EQ(open_cache(b, pool_b, "nodes", 48, &two), 0);
@@ -539,7 +531,7 @@ static void conjured_and_punched_map_pages_are_put_right(void)
 	int fd;
 
 	begin();
-	pool = pool_of(a, pool_a);
+	pool = client_pool_of(a, pool_a);
 	EXPECT_EQ(verb_slab_map(a, pool_a, 0, &mapped, &client_why), 0);
 	fd = mapped.windows[0].fd;
 	EXPECT_EQ(lease(a, pool_a, 64, 1, got_a), 1);

@@ -184,13 +184,15 @@ static void stalls_count_for_the_pool_and_the_session(void)
 	psi_init(&session, os->now_ns());
 	memstall_enter(&a, &session);
 	memstall_enter(&a, NULL);
+	fake_os_advance_ns(5000);
 	EXPECT_EQ(a.psi.nr_stalled, 2);
 	EXPECT_EQ(session.nr_stalled, 1);
 	memstall_leave(&a, &session);
 	memstall_leave(&a, NULL);
 	psi_snapshot(&a.psi, os->now_ns(), &s);
 	EXPECT_EQ(a.psi.nr_stalled + session.nr_stalled, 0);
-	EXPECT(s.total_us[PSI_FULL] <= s.total_us[PSI_SOME]);
+	EXPECT_EQ(s.total_us[PSI_FULL], 5);
+	EXPECT_EQ(s.total_us[PSI_SOME], 5);
 	psi_fini(&session);
 	memcg_fini(&a);
 }

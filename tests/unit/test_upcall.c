@@ -89,7 +89,7 @@ static void ranges_arrive_and_are_acknowledged(void)
 		acknowledge(&f, f.pager.packet.id);
 	}
 	EXPECT_EQ(nr, 600);
-	f.ops->pressure(f.context, 1, 4096);
+	f.ops->pressure(f.context, &(struct pressure_call){ .level = 1, .wanted = 4096 });
 	EXPECT_EQ(wire_client_recv(&f.pager, WIRE_CLIENT_WAIT_MS), 1);
 	EXPECT_EQ(f.pager.packet.method, MMB_UPCALL_PRESSURE);
 	acknowledge(&f, f.pager.packet.id);
@@ -198,7 +198,7 @@ static void broker_can_kill_the_process_that_connected(void)
 	EXPECT(ipc_wait_count(&fake_counts.sessions_ended, 1));
 	/* Too late, and harmless. */
 	ops->kill(context, "again");
-	ops->pressure(context, 2, 1);
+	ops->pressure(context, &(struct pressure_call){ .level = 2, .wanted = 1 });
 	server_stats(f.server, &stats);
 	EXPECT_EQ(stats.upcalls_sent, 0);
 	close(ready[0]);

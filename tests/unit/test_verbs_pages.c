@@ -116,7 +116,8 @@ static void a_batch_gives_what_there_is(void)
 
 static void a_pool_s_max_holds_for_runs(void)
 {
-	struct pool_open_args args = { .name = "small", .flags = MMB_POOL_CREATE, .max = 4 * MIB };
+	struct pool_open_args args = { .name = "small", .flags = MMB_POOL_CREATE,
+				       .limits = { .max = 4 * MIB } };
 	struct pool_stat stat;
 	uint32_t small;
 

@@ -136,10 +136,11 @@ static void wrong_arguments_are_refused_in_words(void)
 		{ { .name = "p", .flags = 1, .mode = 010600 }, -EINVAL, "permission bits" },
 		{ { .name = "p", .flags = 1, .nodes = { 9, 0 } }, -EINVAL, "node policy" },
 		{ { .name = "p", .flags = 1, .nodes = { 0, 2 } }, -EINVAL, "node mask" },
-		{ { .name = "p", .flags = 1, .min = 1 }, -EOPNOTSUPP, "leave them 0" },
-		{ { .name = "p", .flags = 1, .low = 1 }, -EOPNOTSUPP, "leave them 0" },
-		{ { .name = "p", .flags = 1, .high = 1 }, -EOPNOTSUPP, "leave them 0" },
-		{ { .name = "p", .flags = 1, .swap_max = 1 }, -EOPNOTSUPP, "leave them 0" },
+		{ { .name = "p", .flags = 1, .limits = { .low = 8192, .max = 4096 } }, -EINVAL,
+		  "above its max" },
+		{ { .name = "p", .flags = 1, .limits = { .max = 1 } }, -EINVAL, "at least a page" },
+		{ { .name = "p", .flags = 1, .limits = { .min = 4096 } }, -EACCES, "admin group" },
+		{ { .name = "p", .flags = 1, .limits = { .low = 4096 } }, -EACCES, "admin group" },
 	};
 	uint32_t handle;
 
@@ -207,7 +208,8 @@ static void invented_handles_are_refused(void)
 
 static void a_max_holds(void)
 {
-	struct pool_open_args args = { .name = "p", .flags = MMB_POOL_CREATE, .max = 4 * MIB };
+	struct pool_open_args args = { .name = "p", .flags = MMB_POOL_CREATE,
+				       .limits = { .max = 4 * MIB } };
 	struct region_open_args region = { .name = "", .length = 3 * MIB };
 	struct region_opened opened;
 	uint32_t pool;
@@ -219,7 +221,7 @@ static void a_max_holds(void)
 	client_map(a, &opened);
 	EXPECT_REFUSED(verb_region_open(a, &region, &opened, &client_why), -ENOMEM, "may commit");
 	EXPECT_EQ(stat_of(a, pool).committed, 3 * MIB);
-	EXPECT_EQ(stat_of(a, pool).max, 4 * MIB);
+	EXPECT_EQ(stat_of(a, pool).limits.max, 4 * MIB);
 	EXPECT_EQ(stat_of(a, pool).refused, 1);
 	client_end_two(a, b, &before);
 }

@@ -67,6 +67,36 @@ void memcg_fini(struct memcg *m)
 	psi_fini(&m->psi);
 }
 
+/* ---- what clients shall give back ---- */
+
+static _Atomic(void (*)(void)) pressure_hook;
+
+void memcg_set_pressure_hook(void (*hook)(void))
+{
+	atomic_store(&pressure_hook, hook);
+}
+
+void memcg_pressure(struct memcg *m, enum memcg_level level, uint64_t frames)
+{
+	uint64_t before = atomic_load_explicit(&m->wanted[level], memory_order_relaxed);
+	void (*hook)(void);
+
+	do {
+		if (before >= frames)
+			return;
+	} while (!atomic_compare_exchange_weak(&m->wanted[level], &before, frames));
+	hook = atomic_load(&pressure_hook);
+	if (!before && hook)
+		hook();
+}
+
+uint64_t memcg_take_pressure(struct memcg *m, enum memcg_level level)
+{
+	if (!atomic_load_explicit(&m->wanted[level], memory_order_relaxed))
+		return 0;
+	return atomic_exchange(&m->wanted[level], 0);
+}
+
 /* ---- charging ---- */
 
 static bool in_usage(enum memcg_kind kind)
@@ -116,21 +146,25 @@ static int charge_swap(struct memcg *m, uint64_t frames)
 	return -ENOSPC;
 }
 
+static int refuse_max(struct memcg *m, uint64_t frames)
+{
+	memcg_event(m, MEMCG_EVENT_MAX);
+	memcg_pressure(m, MEMCG_LEVEL_MIN, min_t(uint64_t, frames, memcg_usage(m)));
+	return -ENOMEM;
+}
+
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 {
 	const _Atomic uint64_t *max = &m->limit[MEMCG_MAX];
 
 	if (kind == MEMCG_SWAP)
 		return charge_swap(m, frames);
-	if (in_usage(kind) && !add_within(&m->usage, frames, max)) {
-		memcg_event(m, MEMCG_EVENT_MAX);
-		return -ENOMEM;
-	}
+	if (in_usage(kind) && !add_within(&m->usage, frames, max))
+		return refuse_max(m, frames);
 	if (in_pinned(kind) && !add_within(&m->pinned, frames, max)) {
 		if (in_usage(kind))
 			take_away(&m->usage, frames);
-		memcg_event(m, MEMCG_EVENT_MAX);
-		return -ENOMEM;
+		return refuse_max(m, frames);
 	}
 	atomic_fetch_add(&m->count[kind], frames);
 	if (in_usage(kind))
@@ -192,18 +226,24 @@ uint64_t memcg_scan_share(const struct memcg *m, uint64_t size, bool low_too)
 
 void memstall_enter(struct memcg *m, struct psi *session)
 {
+	struct memcg *root = memcg_root();
 	uint64_t now = os->now_ns();
 
-	psi_enter(&m->psi, now);
+	psi_enter(&root->psi, now);
+	if (m != root)
+		psi_enter(&m->psi, now);
 	if (session)
 		psi_enter(session, now);
 }
 
 void memstall_leave(struct memcg *m, struct psi *session)
 {
+	struct memcg *root = memcg_root();
 	uint64_t now = os->now_ns();
 
-	psi_leave(&m->psi, now);
+	psi_leave(&root->psi, now);
+	if (m != root)
+		psi_leave(&m->psi, now);
 	if (session)
 		psi_leave(session, now);
 }

@@ -54,6 +54,13 @@ enum memcg_event {
 	NR_MEMCG_EVENTS
 };
 
+/* How urgently clients are asked to give back. */
+enum memcg_level {
+	MEMCG_LEVEL_LOW, /* kswapd has begun: what can be done without */
+	MEMCG_LEVEL_MIN, /* somebody waits, or was refused */
+	NR_MEMCG_LEVELS
+};
+
 #define MEMCG_NO_LIMIT (UINT64_MAX >> PAGE_SHIFT)
 
 /* a: atomic   t: the table's mutex   c: fixed after init */
@@ -64,6 +71,7 @@ struct memcg {
 	_Atomic uint64_t events[NR_MEMCG_EVENTS]; /* (a) since it was made */
 	_Atomic uint64_t peak;                    /* (a) highest usage */
 	struct lruvec    lruvec[MAX_NUMNODES];    /* (a) ages of its regions' pages */
+	_Atomic uint64_t wanted[NR_MEMCG_LEVELS]; /* (a) what clients haven't been asked for yet */
 	struct psi       psi;                     /* its own lock */
 	uint64_t         id;                      /* (c) of the pool; 0: the root */
 	struct list_head link;                    /* (t) */
@@ -110,8 +118,15 @@ static inline void memcg_event(struct memcg *m, enum memcg_event event)
 	atomic_fetch_add_explicit(&m->events[event], 1, memory_order_relaxed);
 }
 
+/* Clients of the pool shall be asked for so many frames, soon, on another thread. Any thread, with
+ * any locks; costs next to nothing while they haven't been asked yet. */
+void memcg_pressure(struct memcg *m, enum memcg_level level, uint64_t frames);
+uint64_t memcg_take_pressure(struct memcg *m, enum memcg_level level);
+/* An upward edge: called when there is something to take. NULL: nobody asks. */
+void memcg_set_pressure_hook(void (*hook)(void));
+
 /* A thread that wants memory of the pool begins to wait, and goes on. session: its mm's, or NULL
- * if it isn't known. */
+ * if it isn't known. The root's stalls are everybody's. */
 void memstall_enter(struct memcg *m, struct psi *session);
 void memstall_leave(struct memcg *m, struct psi *session);
 

@@ -182,6 +182,7 @@ static void tick_mm(struct mm *mm, void *now_ns)
 	}
 	for (int i = 0; i < MM_THREADS; i++)
 		atomic_store_explicit(&mm->threads[i], 0, memory_order_relaxed);
+	atomic_store(&mm->nr_tasks, mm->nr_threads);
 	mm->nr_threads = 0;
 	mm->nr_slow_events = 0;
 	mm->lanes_wanted = 0;

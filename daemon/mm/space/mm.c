@@ -96,6 +96,8 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	atomic_store(&mm->nr_strays, 0);
 	atomic_store(&mm->nr_parked, 0);
 	atomic_store(&mm->nr_waiting, 0);
+	psi_init(&mm->psi, os->now_ns());
+	atomic_store(&mm->nr_tasks, 0);
 	atomic_store(&mm->slow_level, 0);
 	atomic_store(&mm->slow_until_ns, 0);
 	atomic_store(&mm->lanes, 0);
@@ -131,6 +133,7 @@ static void end_mm(struct work *work)
 
 	if (mm->uffd >= 0)
 		os->close(mm->uffd);
+	psi_fini(&mm->psi);
 	mutex_lock(&table.lock);
 	mm->uffd = -1;
 	mm->claimed = false;

@@ -64,6 +64,8 @@ struct mm {
 	_Atomic uint64_t nr_strays;     /* (a) faults at addresses no window has */
 	_Atomic uint32_t nr_parked;     /* (a) faults that wait to be retried */
 	_Atomic uint32_t nr_waiting;    /* (a) faults handed to waiters */
+	struct psi psi;                 /* its own lock; see memstall_enter() */
+	_Atomic uint32_t nr_tasks;      /* (a) threads that faulted between the last two ticks */
 	uint32_t nr_slow_events;        /* (w) since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool - the verb pool: make a pool that stays, set limits, remove one
+ *
+ * Purpose     Words KEY=VALUE into messages. Sizes are bytes with K, M, G or T, or "none".
+ * Not here    Which limits are right, and who may set them: the broker says so.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/rpc.h"
+#include "tools/size.h"
+
+struct order {
+	const char               *name;
+	Mmb__Wire__PoolSetRequest set;
+	uint32_t                  mode, uid, gid;
+	bool                      has_mode, has_uid, has_gid, force;
+};
+
+static int wrong(const char *what, const char *word)
+{
+	fprintf(stderr, "mmbctl: pool: %s '%s'; 'mmbctl help pool', mmbctl(1)\n", what, word);
+	return CTL_USAGE;
+}
+
+/* "none" is 0 on the wire; no swap at all is less than a page. */
+static bool parse_limit(const char *text, bool is_swap, uint64_t *out)
+{
+	if (strcmp(text, "none") == 0) {
+		*out = 0;
+		return true;
+	}
+	if (!size_parse(text, out))
+		return false;
+	if (*out == 0 && is_swap)
+		*out = 1;
+	return true;
+}
+
+static bool parse_id(const char *text, int base, uint32_t *out)
+{
+	unsigned long value;
+	char         *end;
+
+	errno = 0;
+	value = strtoul(text, &end, base);
+	*out = (uint32_t)value;
+	return !errno && end != text && *end == '\0' && text[0] != '-' && value <= UINT32_MAX;
+}
+
+static bool parse_value(struct order *o, const char *key, const char *text)
+{
+	const struct {
+		const char *key;
+		uint32_t    bit;
+		uint64_t   *value;
+	} limits[] = {
+		{ "min", MMB_POOL_SET_MIN, &o->set.min },
+		{ "low", MMB_POOL_SET_LOW, &o->set.low },
+		{ "high", MMB_POOL_SET_HIGH, &o->set.high },
+		{ "max", MMB_POOL_SET_MAX, &o->set.max },
+		{ "swap_max", MMB_POOL_SET_SWAP_MAX, &o->set.swap_max },
+	};
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		if (strcmp(limits[i].key, key) != 0)
+			continue;
+		o->set.set |= limits[i].bit;
+		return parse_limit(text, limits[i].bit == MMB_POOL_SET_SWAP_MAX, limits[i].value);
+	}
+	if (strcmp(key, "mode") == 0)
+		return o->has_mode = parse_id(text, 8, &o->mode);
+	if (strcmp(key, "uid") == 0)
+		return o->has_uid = parse_id(text, 10, &o->uid);
+	if (strcmp(key, "gid") == 0)
+		return o->has_gid = parse_id(text, 10, &o->gid);
+	return false;
+}
+
+static int parse_word(struct order *o, const char *word)
+{
+	const char *equals = strchr(word, '=');
+	char        key[16];
+
+	if (strcmp(word, "force") == 0) {
+		o->force = true;
+		return CTL_DONE;
+	}
+	if (!equals || (size_t)(equals - word) >= sizeof(key))
+		return wrong("wants KEY=VALUE, not", word);
+	memcpy(key, word, (size_t)(equals - word));
+	key[equals - word] = '\0';
+	return parse_value(o, key, equals + 1) ? CTL_DONE : wrong("can't read", word);
+}
+
+static int send_request(const struct invocation *in, uint32_t method, const ProtobufCMessage *m)
+{
+	const ProtobufCMessage *reply;
+	struct rpc              r;
+	int                     code = rpc_open(&r, in);
+
+	if (code == CTL_DONE)
+		code = rpc_call(&r, method, m, &reply);
+	if (code != CTL_DONE)
+		rpc_fail(&r, in, code);
+	rpc_close(&r);
+	return code;
+}
+
+static int create(const struct invocation *in, const struct order *o)
+{
+	Mmb__Wire__PoolCreateRequest m = MMB__WIRE__POOL_CREATE_REQUEST__INIT;
+	Mmb__Wire__PoolOpenRequest   pool = MMB__WIRE__POOL_OPEN_REQUEST__INIT;
+
+	if (o->force)
+		return wrong("create knows no", "force");
+	if (o->has_uid != o->has_gid)
+		return wrong("uid and gid belong together; missing:", o->has_uid ? "gid" : "uid");
+	pool.name = (char *)o->name;
+	pool.min = o->set.min;
+	pool.low = o->set.low;
+	pool.high = o->set.high;
+	pool.max = o->set.max;
+	pool.swap_max = o->set.swap_max;
+	pool.mode = o->mode;
+	m.pool = &pool;
+	m.has_owner = o->has_uid;
+	m.uid = o->uid;
+	m.gid = o->gid;
+	return send_request(in, MMB_METHOD_POOL_CREATE, &m.base);
+}
+
+static int set(const struct invocation *in, const struct order *o)
+{
+	if (o->force || o->has_mode || o->has_uid || o->has_gid)
+		return wrong("set changes min, low, high, max and swap_max only, not those of",
+			     o->name);
+	if (!o->set.set)
+		return wrong("set wants limits, as max=1G, for", o->name);
+	return send_request(in, MMB_METHOD_POOL_SET, &o->set.base);
+}
+
+static int rm(const struct invocation *in, const struct order *o)
+{
+	Mmb__Wire__PoolRmRequest m = MMB__WIRE__POOL_RM_REQUEST__INIT;
+
+	if (o->set.set || o->has_mode || o->has_uid || o->has_gid)
+		return wrong("rm takes a name and force only, for", o->name);
+	m.name = (char *)o->name;
+	m.force = o->force;
+	return send_request(in, MMB_METHOD_POOL_RM, &m.base);
+}
+
+int run_pool(const struct invocation *in)
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct invocation *in, const struct order *o);
+	} actions[] = { { "create", create }, { "set", set }, { "rm", rm } };
+	struct order o = { .set = MMB__WIRE__POOL_SET_REQUEST__INIT };
+	int          code = CTL_DONE;
+
+	if (in->nr_words == 0)
+		return wrong("wants a name after", in->operand);
+	o.name = in->words[0];
+	o.set.name = (char *)o.name;
+	for (unsigned int i = 1; i < in->nr_words && code == CTL_DONE; i++)
+		code = parse_word(&o, in->words[i]);
+	if (code != CTL_DONE)
+		return code;
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+		if (strcmp(actions[i].name, in->operand) == 0)
+			return actions[i].run(in, &o);
+	return wrong("knows create, set and rm, not", in->operand);
+}
