@@ -51,9 +51,11 @@ static int check_room(struct request *r)
 
 static bool may_have_userfaultfd(const struct connection *c)
 {
+	enum pass_userfaultfd pass = c->server->options.pass_userfaultfd;
+
 	if (c->server->userfaultfd < 0)
 		return false;
-	switch (c->server->options.pass_userfaultfd) {
+	switch (pass) {
 	case PASS_ALL:
 		return true;
 	case PASS_GROUP:

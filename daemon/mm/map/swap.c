@@ -569,7 +569,9 @@ static void setup_area(struct swap_area *area, const struct swap_area_request *r
 	area->nr_slots = request->nr_slots;
 	area->nr_clusters = (request->nr_slots + CLUSTER_SLOTS - 1) / CLUSTER_SLOTS;
 	area->accepting = false;
-	area->nr_empty = area->nr_used = area->nr_bad = 0;
+	area->nr_empty = 0;
+	area->nr_used = 0;
+	area->nr_bad = 0;
 	list_init(&area->empty);
 	list_init(&area->owned);
 	for (int i = 0; i < SWAP_CLASSES; i++)
@@ -622,7 +624,8 @@ void swap_area_remove(uint32_t number)
 	mutex_lock(&order_lock);
 	mutex_lock(&area->lock);
 	CHECK(area->exists && !area->nr_used);
-	area->exists = area->accepting = false;
+	area->exists = false;
+	area->accepting = false;
 	area->serial++;
 	mutex_unlock(&area->lock);
 	while (order[at] != number)
