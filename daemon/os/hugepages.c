@@ -135,9 +135,9 @@ static const char *const shmem_huge_names[] = {
 };
 
 /* "always within_size advise [never] deny force" */
-enum shmem_huge shmem_huge_mode(void)
+static enum shmem_huge read_mode(const char *path)
 {
-	FILE *file = open_host_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+	FILE *file = open_host_file(path);
 	char  mode[16] = "";
 	int   nr;
 
@@ -153,6 +153,26 @@ enum shmem_huge shmem_huge_mode(void)
 		if (!strcmp(mode, shmem_huge_names[i]))
 			return (enum shmem_huge)i;
 	return SHMEM_HUGE_UNKNOWN;
+}
+
+enum shmem_huge shmem_huge_mode(void)
+{
+	return read_mode("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+}
+
+static bool is_refused(enum shmem_huge mode)
+{
+	return mode == SHMEM_HUGE_NEVER || mode == SHMEM_HUGE_DENY;
+}
+
+/* Since Linux 6.11 each size has a mode of its own, as a rule to inherit the one of all. */
+bool shmem_huge_is_refused(void)
+{
+	enum shmem_huge all = shmem_huge_mode();
+	enum shmem_huge one =
+		read_mode("/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/shmem_enabled");
+
+	return is_refused(all) && (one == SHMEM_HUGE_UNKNOWN || is_refused(one));
 }
 
 const char *shmem_huge_name(enum shmem_huge mode)

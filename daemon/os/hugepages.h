@@ -9,6 +9,7 @@
 #ifndef MMB_OS_HUGEPAGES_H
 #define MMB_OS_HUGEPAGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hugepages {
@@ -36,6 +37,8 @@ enum shmem_huge {
 	SHMEM_HUGE_FORCE,
 };
 enum shmem_huge shmem_huge_mode(void);
+/* Shared memory gets no page of 2 MiB, whatever is advised. */
+bool shmem_huge_is_refused(void);
 const char *shmem_huge_name(enum shmem_huge mode);
 
 /* Tests: reads below this directory instead of /. It must outlive its use. */

@@ -47,7 +47,8 @@ struct os_ops {
 	/* Makes pages present and zero, bound to a node; all or -errno (what was present stays).
 	 * A failed call over a range of holes leaves holes. */
 	int (*populate)(int fd, uint64_t offset, uint64_t length, int node);
-	/* The same through a mapping advised to huge pages; for whole pageblocks. */
+	/* The same through a mapping advised to huge pages, where the host lets shared memory have
+	 * them; for whole pageblocks. */
 	int (*populate_huge)(int fd, uint64_t offset, uint64_t length, int node);
 	/* The same through a mapping of the range that exists: unlike populate it takes no lock of
 	 * the file, so threads that populate hugetlb pages side by side clear them at once. */

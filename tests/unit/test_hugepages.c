@@ -115,6 +115,27 @@ static void shmem_modes(void)
 	end();
 }
 
+static void shmem_refusal(void)
+{
+	static const char all[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+	static const char one[] =
+		"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/shmem_enabled";
+
+	begin();
+	EXPECT(!shmem_huge_is_refused());
+	put(all, "always within_size advise [never] deny force\n");
+	EXPECT(shmem_huge_is_refused());
+	put(one, "always [inherit] within_size advise never\n");
+	EXPECT(shmem_huge_is_refused());
+	put(one, "always inherit within_size [advise] never\n");
+	EXPECT(!shmem_huge_is_refused());
+	put(one, "always inherit within_size advise [never]\n");
+	EXPECT(shmem_huge_is_refused());
+	put(all, "always within_size [advise] never deny force\n");
+	EXPECT(!shmem_huge_is_refused());
+	end();
+}
+
 static void this_host(void)
 {
 	struct host_memory m;
@@ -127,6 +148,7 @@ static const struct test_case cases[] = {
 	{ "hugepages of the host and of a node", hugepages_of_host_and_node },
 	{ "available memory of the host and of a node", memory_of_host_and_node },
 	{ "the mode of huge pages for shmem", shmem_modes },
+	{ "shared memory may get no huge pages", shmem_refusal },
 	{ "this host has memory", this_host },
 };
 TEST_MAIN(cases)
