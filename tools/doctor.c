@@ -169,6 +169,7 @@ int run_doctor(const struct invocation *in)
 	doctor_userfaultfd(&d);
 	doctor_memory(&d);
 	doctor_limits(&d);
+	doctor_service(&d);
 	for (unsigned int i = 0; i < d.nr_findings; i++) {
 		if (in->json)
 			print_json(&d.findings[i]);

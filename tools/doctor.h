@@ -39,6 +39,7 @@ void doctor_kernel(struct doctor *d);
 void doctor_userfaultfd(struct doctor *d);
 void doctor_memory(struct doctor *d);
 void doctor_limits(struct doctor *d);
+void doctor_service(struct doctor *d);
 
 /* The first line of a file, without its end; false if it can't be read. */
 bool doctor_read(const char *path, char *line, unsigned int capacity);

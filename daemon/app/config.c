@@ -184,6 +184,22 @@ static void apply_flag(struct config_sink *sink, struct command_line *line,
 		config_setting_apply(sink, key, s);
 }
 
+static void take_shown(struct config *out, struct command_line *line, const char *name)
+{
+	char  section[64];
+	char *dot;
+
+	snprintf(section, sizeof(section), "%s", name);
+	dot = strchr(section, '.');
+	if (dot)
+		*dot = '\0';
+	out->shown = dot ? config_key_find(section, dot + 1) : -1;
+	if (out->shown < 0)
+		usage_mistake(line, "expected the name of a key, such as memory.reserve");
+	else if (out->action == CONFIG_RUN)
+		out->action = CONFIG_SHOW;
+}
+
 /* Settings are applied when there is a sink, and skipped otherwise. */
 static void read_argument(struct config *out, struct command_line *line, struct config_sink *sink)
 {
@@ -200,6 +216,11 @@ static void read_argument(struct config *out, struct command_line *line, struct 
 	if (value) {
 		free(out->file);
 		out->file = strdup(value);
+		return;
+	}
+	value = option_value(line, "--show");
+	if (value) {
+		take_shown(out, line, value);
 		return;
 	}
 	value = option_value(line, "--dump-keys");

@@ -23,6 +23,7 @@ enum reserve_mode { RESERVE_ACCOUNT, RESERVE_HOLD };
 enum config_action {
 	CONFIG_RUN,
 	CONFIG_CHECK, /* --check-config: say whether this would run */
+	CONFIG_SHOW,  /* --show: print one key's value */
 	CONFIG_DONE,  /* --help and the like have been answered */
 };
 
@@ -41,6 +42,7 @@ struct config {
 #undef X
 	enum config_action action;
 	char              *file; /* --config, or NULL */
+	int                shown; /* --show: index of the key */
 };
 
 /* Returns an exit status of sysexits.h: EX_OK, EX_USAGE, EX_CONFIG, EX_NOINPUT, EX_OSERR.

@@ -36,6 +36,7 @@ void config_help(FILE *out)
 	      "                                       it may be absent\n"
 	      "  --socket PATH                        the same as --socket.path=PATH\n"
 	      "  --check-config                       say whether this would run, and exit\n"
+	      "  --show SECTION.KEY                   print what this key would be, and exit\n"
 	      "  --dump-keys markdown|mdoc            print the table of keys, and exit\n"
 	      "  --version                            print the version, and exit\n"
 	      "  --help                               print this, and exit\n"

@@ -15,6 +15,7 @@
 
 #include "app/activation.h"
 #include "app/config.h"
+#include "app/config_value.h"
 #include "app/reload.h"
 #include "app/service.h"
 #include "app/watchdog.h"
@@ -143,6 +144,21 @@ static int run(struct reload *reload)
 	return r;
 }
 
+/* Sizes in bytes, for scripts. */
+static void show(const struct config *config)
+{
+	const struct config_key *key = &config_keys[config->shown];
+	char text[CONFIG_EXPECTED_BYTES];
+
+	if (key->type == CONFIG_SIZE || key->type == CONFIG_RESERVE)
+		printf("%llu\n", *(const unsigned long long *)(const void *)(
+					 (const char *)config + key->offset));
+	else {
+		config_value_text(config, key, text);
+		puts(text);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct config config;
@@ -151,6 +167,8 @@ int main(int argc, char **argv)
 
 	if (r == EX_OK && config.action == CONFIG_RUN)
 		r = run(&reload);
+	else if (r == EX_OK && config.action == CONFIG_SHOW)
+		show(&config);
 	config_fini(&config);
 	return r;
 }

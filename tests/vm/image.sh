@@ -3,17 +3,18 @@
 # image - makes what the virtual machine boots: a kernel, and a root file system from packages
 #
 # usage: image.sh FOLDER
-# Leaves in FOLDER: tree/ (a file system without the project), vmlinuz. Packages are fetched from
-# where this host's apt is set up to fetch from; the kernel, if that has none of 6.12 or newer, from
-# the same place's backports. Nothing is installed on this host and no maintainer script is run.
-# A FOLDER that is complete is left as it is. Exit status 77: something can't be fetched.
+# Leaves in FOLDER: tree/ (a file system without the project), vmlinuz, versions. Packages are
+# fetched from where this host's apt is set up to fetch from; the kernel, if that has none of 6.12
+# or newer, from the same place's backports. Nothing is installed on this host and no maintainer
+# script is run. A FOLDER that is complete is left as it is. Exit status 77: something can't be
+# fetched.
 set -euo pipefail
 
 folder=$1
-packages=(base-files base-passwd bash coreutils dbus findutils gawk grep kmod libc-bin login mount
-	passwd procps sed systemd systemd-sysv udev usr-is-merged util-linux util-linux-extra
-	libevent-core-2.1-7 libevent-pthreads-2.1-7 libhwloc15 libinih1 libnuma1 libprotobuf-c1
-	libsystemd0 liburing2)
+packages=(base-files base-passwd bash coreutils dash dbus findutils gawk grep kmod libc-bin
+	login mount passwd procps sed systemd systemd-sysv udev usr-is-merged util-linux
+	util-linux-extra libevent-core-2.1-7 libevent-pthreads-2.1-7 libhwloc15 libinih1
+	libnuma1 libprotobuf-c1 libsystemd0 liburing2)
 kernel=linux-image-cloud-amd64
 kernel_least=6.12
 
@@ -81,6 +82,8 @@ unpack() {
 	dpkg-deb -x "$folder"/apt/linux-image-*.deb "$folder/kernel"
 	cp "$folder"/kernel/boot/vmlinuz-* "$folder/vmlinuz"
 	rm -rf "$folder/kernel"
+	package=$(basename "$folder"/apt/cache/archives/systemd_*.deb _amd64.deb)
+	printf '%s, systemd %s\n' "$kernel" "${package#systemd_}" >"$folder/versions"
 }
 
 # What maintainer scripts would have done, as far as a start needs it.
@@ -95,6 +98,7 @@ settle() {
 	echo uninitialized >"$tree/etc/machine-id"
 	ln -sf mawk "$tree/usr/bin/awk"
 	[[ ! -e $tree/usr/bin/gawk ]] || ln -sf gawk "$tree/usr/bin/awk"
+	ln -sf dash "$tree/usr/bin/sh"
 	ldconfig -r "$tree"
 	# What only takes time here.
 	local unit

@@ -1,0 +1,218 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# guest - what is tried inside the machine, under its own systemd
+#
+# Prints one line a promise, "passed ..." or "FAILED ...", and last "N passed, N failed, N skipped".
+# Waits are for conditions; emulation is slow.
+set -u
+export PATH=/usr/sbin:/usr/bin SYSTEMD_PAGER='' SYSTEMD_COLORS=0
+
+passed=0 failed=0 skipped=0
+socket=/run/mmbroker/mmbroker.sock
+config=/etc/mmbroker/mmbrokerd.conf
+patience=120
+
+passed() { passed=$((passed + 1)); echo "passed   $1"; }
+failed() {
+	failed=$((failed + 1))
+	echo "FAILED   $1${2:+: $2}"
+	journalctl -u mmbrokerd -n 12 --no-pager -o cat | sed 's/^/#   /'
+}
+skipped() { skipped=$((skipped + 1)); echo "skip     $1: $2"; }
+
+# promise SENTENCE COMMAND...: the command succeeds
+promise() {
+	local sentence=$1 said
+	shift
+	if said=$("$@" 2>&1); then passed "$sentence"; else failed "$sentence" "${said: -300}"; fi
+}
+
+# within SECONDS COMMAND...
+within() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || { "$@"; return 1; }
+		sleep 0.2
+	done
+}
+
+is() { [[ $1 == "$2" ]] || { echo "'$1' is not '$2'"; return 1; }; }
+like() { [[ $1 == $2 ]] || { echo "'$1' is not like '$2'"; return 1; }; }
+property() { systemctl show -p "$1" --value mmbrokerd.service; }
+pid() { property MainPID; }
+active() { is "$(property ActiveState)" active; }
+answers() { mmbctl -s "$socket" -t 20 status >/dev/null; }
+other_than() { local now; now=$(pid); [[ $now != 0 && $now != "$1" ]] && active && answers; }
+
+# Clients: client_start NAME USER PAGES [REGION]; ask NAME WORD
+declare -A to from
+client_start() {
+	local name=$1 user=$2
+	shift 2
+	mkfifo "/tmp/$name.in" "/tmp/$name.out"
+	setpriv --reuid "$user" --regid "$user" --init-groups \
+		/opt/service_client "$socket" "$@" <"/tmp/$name.in" >"/tmp/$name.out" \
+		2>"/tmp/$name.err" &
+	exec {to[$name]}>"/tmp/$name.in" {from[$name]}<"/tmp/$name.out"
+	rm "/tmp/$name.in" "/tmp/$name.out"
+	answer "$name"
+}
+answer() { local line; IFS= read -r -t "$patience" -u "${from[$1]}" line; echo "$line"; }
+ask() { echo "$2" >&"${to[$1]}"; answer "$1"; }
+client_end() { exec {to[$1]}>&- {from[$1]}<&-; }
+
+starts() {
+	systemctl start mmbrokerd || { systemctl status mmbrokerd; return 1; }
+	answers
+}
+
+runs_as_its_user() {
+	is "$(stat -c %U "/proc/$(pid)")" mmbroker &&
+		is "$(awk '/^CapEff/ { print $2 }' "/proc/$(pid)/status")" 0000000000884000 &&
+		is "$(awk '/^NoNewPrivs/ { print $2 }' "/proc/$(pid)/status")" 1 &&
+		is "$(awk '/^Seccomp:/ { print $2 }' "/proc/$(pid)/status")" 2
+}
+
+status_line() { like "$(property StatusText)" '*sessions, * regions, * MiB in use, * faults/s'; }
+device() { is "$(stat -c '%G %a' /dev/userfaultfd)" 'mmbroker 660'; }
+
+hugepages_reserved() {
+	local node sum=0
+	for node in 0 1; do
+		node=/sys/devices/system/node/node$node/hugepages/hugepages-2048kB/nr_hugepages
+		(($(<"$node") > 0)) || { echo "none in $node"; return 1; }
+		sum=$((sum + $(<"$node")))
+	done
+	((sum >= 32)) || { echo "$sum"; return 1; }
+	is "$(systemctl show -p Result --value mmbroker-hugepages.service)" success
+}
+
+two_nodes() {
+	local text
+	text=$(mmbctl -s "$socket" --json status) || return
+	like "$text" '*"node":0*"stock":"huge"*"node":1*"stock":"huge"*' &&
+		like "$text" '*"reserve_mode":"hold"*'
+}
+
+all_features() {
+	local text
+	text=$(journalctl -u mmbrokerd -b -o cat --no-pager)
+	! grep -E 'not locked|no_userfaultfd_device|thread pool instead|can.t be pinned' <<<"$text"
+}
+
+doctor() { ! mmbctl -s "$socket" doctor | grep '^fail'; }
+
+score() {
+	systemd-analyze security --threshold=25 --no-pager mmbrokerd.service >/tmp/score ||
+		{ tail -n 1 /tmp/score; return 1; }
+}
+
+members_only() {
+	like "$(client_start stranger other 4)" 'failed open*'
+}
+
+client_works() {
+	is "$(ask one fill)" filled && is "$(ask one check)" good && is "$(ask one ping)" pong
+}
+
+journal_fields() {
+	local event
+	event=$(journalctl -u mmbrokerd MMB_EVENT=ready -n 1 -o export --no-pager)
+	like "$event" '*MESSAGE_ID=????????????????????????????????*' &&
+		like "$event" '*SYSLOG_IDENTIFIER=mmbrokerd*' &&
+		like "$(journalctl -u mmbrokerd MMB_EVENT=ready -n 1 -x --no-pager)" \
+			'*The memory broker serves*'
+}
+
+reload() {
+	sed -i '$a [log]\nlevel = debug' "$config"
+	systemctl reload mmbrokerd && is "$(mmbctl -s "$socket" log-level)" debug && active
+}
+
+reload_mistake() {
+	cp "$config" /tmp/good
+	echo 'frobs = 1' >>"$config"
+	! systemctl reload mmbrokerd 2>/dev/null && active && answers || return
+	cp /tmp/good "$config"
+	systemctl reload mmbrokerd
+}
+
+reexec() {
+	local before
+	before=$(pid)
+	systemctl daemon-reexec && within 60 active && is "$(pid)" "$before" && client_works
+}
+
+killed() {
+	local before
+	before=$(pid)
+	kill -KILL "$before"
+	within 60 other_than "$before"
+}
+
+resumes() { is "$(ask one check)" good && is "$(ask one ping)" pong; }
+
+# The whole process stands still, its main thread too.
+hung() {
+	local before begin=$SECONDS
+	before=$(pid)
+	kill -STOP "$before"
+	within 60 other_than "$before" || return
+	echo "# another process served after $((SECONDS - begin)) s" >&3
+	((SECONDS - begin <= 25)) || { echo "took $((SECONDS - begin)) s"; return 1; }
+	like "$(journalctl -u mmbrokerd -o cat --no-pager -n 60)" '*Watchdog timeout*'
+}
+
+restarts() {
+	local before
+	before=$(pid)
+	systemctl restart mmbrokerd && other_than "$before"
+}
+
+stops_with_clients() {
+	is "$(client_start last client 64)" ready && is "$(ask last fill)" filled &&
+		systemctl stop mmbrokerd.socket mmbrokerd.service &&
+		is "$(property ActiveState)" inactive && is "$(property Result)" success &&
+		like "$(ask last check)" 'sigbus the broker has been stopped*'
+}
+
+socket_activates() {
+	systemctl start mmbrokerd.socket && answers && active
+}
+
+exec 3>&1
+usermod -aG mmbroker client
+promise "hugepages were reserved early in boot, on both nodes" hugepages_reserved
+promise "the unit starts, and the broker answers" starts
+promise "it runs as its own user with three capabilities and a system call filter" runs_as_its_user
+promise "systemctl status shows a line that lives" within 20 status_line
+promise "the udev rule gives /dev/userfaultfd to the group" device
+promise "hardened, it has its memory on both nodes, huge and held" two_nodes
+promise "hardened, all its features work" all_features
+promise "doctor finds no failure" doctor
+promise "the exposure score is at most 2.5" score
+promise "a user outside the group can't connect" members_only
+promise "a client of the group gets memory" is "$(client_start one client 256)" ready
+promise "it reads what it wrote" client_works
+promise "the journal has events with fields, ids and explanations" journal_fields
+promise "systemctl reload puts a live key into force" reload
+promise "systemctl reload fails with a mistake, and the broker serves on" reload_mistake
+promise "daemon-reexec leaves broker and client alone" reexec
+promise "verify finds no difference" mmbctl -s "$socket" -t 60 verify
+promise "a killed broker is started again" killed
+if journalctl -u mmbrokerd MMB_EVENT=resumed -n 1 -o cat --no-pager | grep -q .; then
+	promise "its client lost nothing" resumes
+	promise "a broker that hangs is replaced within twice WatchdogSec" hung
+	promise "its client lost nothing" resumes
+	promise "a restart replaces the process" restarts
+	promise "its client lost nothing" resumes
+	promise "verify finds no difference" mmbctl -s "$socket" -t 60 verify
+else
+	skipped "its client lost nothing" "this broker doesn't resume"
+	promise "a broker that hangs is replaced within twice WatchdogSec" hung
+	promise "a restart replaces the process" restarts
+fi
+promise "a stop with clients attached gives them SIGBUS with a cause" stops_with_clients
+promise "the socket starts it again" socket_activates
+echo "$passed passed, $failed failed, $skipped skipped"
