@@ -55,6 +55,8 @@ static void status_json(const Mmb__Wire__StatusReply *s)
 	json_number(&j, "requests", s->requests);
 	json_number(&j, "bad_messages", s->bad_messages);
 	json_number(&j, "poisoned", s->poisoned);
+	json_number(&j, "log_lost", s->log_lost);
+	json_bool(&j, "draining", s->draining);
 	json_end(&j);
 }
 
@@ -93,15 +95,19 @@ static void status_human(const Mmb__Wire__StatusReply *s, bool color)
 	status_line("socket", s->socket);
 	status_line("topology", s->topology);
 	status_line("reserve mode", s->reserve_mode);
-	printf("  %-13s%" PRIu64 " pools, %" PRIu64 " sessions, %" PRIu64 " regions\n", "serving",
-	       s->pools, s->sessions, s->regions);
+	printf("  %-13s%" PRIu64 " pools, %" PRIu64 " sessions, %" PRIu64 " regions%s\n", "serving",
+	       s->pools, s->sessions, s->regions,
+	       s->draining ? "; draining: no session gets in" : "");
 	printf("  %-13s%s of regions, %s of metadata\n", "spanned", human_size(s->spanned, a),
 	       human_size(s->metadata, b));
 	printf("  %-13s%" PRIu64 ", p50 %s, p99 %s\n", "faults", s->faults,
 	       human_ns(s->fault_p50_ns, a), human_ns(s->fault_p99_ns, b));
 	printf("  %-13s%" PRIu64 ", %" PRIu64 " bad messages\n", "requests", s->requests,
 	       s->bad_messages);
-	printf("  %-13s%" PRIu64 " pages\n\n", "poisoned", s->poisoned);
+	printf("  %-13s%" PRIu64 " pages\n", "poisoned", s->poisoned);
+	if (s->log_lost)
+		printf("  %-13s%" PRIu64 " events were lost\n", "log", s->log_lost);
+	putchar('\n');
 	status_stocks(s, color);
 }
 

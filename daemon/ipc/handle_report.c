@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "client/pressure.h"
 #include "client/report.h"
 #include "ipc/convert.h"
@@ -87,6 +88,8 @@ int handle_STATUS(struct request *r)
 	reply.requests = stats.requests;
 	reply.bad_messages = stats.bad_messages;
 	reply.socket = server->path;
+	reply.log_lost = log_nr_lost();
+	reply.draining = atomic_load(&server->draining);
 	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
 

@@ -233,7 +233,7 @@ def drain_waits_for_clients(build):
         client.end()
         said, _ = drain.communicate(timeout=DEADLINE)
         expect(said == "drained: 1 sessions left by themselves, 0 were ended\n", said)
-        daemon.ctl("status")
+        expect("draining: no session gets in" in daemon.ctl("status"), "status tells")
         daemon.ctl("verify")
         expect("kept" in daemon.ctl("regions"), "a region without sessions stays")
         expect("drained" in daemon.client("4").first, "still nobody gets in")

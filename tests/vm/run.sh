@@ -41,6 +41,11 @@ mkdir -p "$work"
 cp -a "$image/tree" "$work/tree"
 tree=$work/tree
 DESTDIR=$tree meson install -C "$root/build-vm" --no-rebuild >"$work/install.log"
+# What the programs are linked with and the image has not.
+ldd "$tree/usr/sbin/mmbrokerd" "$tree/usr/bin/mmbctl" | awk '$3 ~ /^\// { print $3 }' | sort -u |
+	while read -r library; do
+		[[ -e $tree$library ]] || cp -L "$library" "$tree/usr/lib/x86_64-linux-gnu/"
+	done
 ldconfig -r "$tree"
 systemd-sysusers --root="$tree" 2>/dev/null
 mkdir -p "$tree/etc/mmbroker"
