@@ -186,6 +186,7 @@ usermod -aG mmbroker client
 promise "hugepages were reserved early in boot, on both nodes" hugepages_reserved
 promise "the unit starts, and the broker answers" starts
 if ! active; then # the rest would take its time to say the same
+	journalctl -b -n 40 --no-pager
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit 1
 fi

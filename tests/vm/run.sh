@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # run - the suite of the virtual machine: installs the project into it, boots it, reads its results
 #
-# usage: run.sh ROOT       ROOT: the repository
+# usage: run.sh ROOT       ROOT: the repository; $MMB_QEMU_ARGS: more of the emulator's arguments
 # The machine is emulated (no KVM is needed), has two NUMA nodes, Debian's kernel and Debian's
 # systemd as its first process. Everything lies in ROOT/build-vm. When all promises were kept, the
 # file tests/vm/last-green says when and with what. Exit status as a test: 0, 1, or 77 with a
@@ -85,7 +85,7 @@ timeout --kill-after=20 "${minutes}m" qemu-system-x86_64 -accel tcg,thread=multi
 	-serial file:"$work/console" -serial file:"$work/results" \
 	-kernel "$image/vmlinuz" -initrd "$work/initrd" \
 	-append "console=ttyS0 rdinit=/start panic=-1 quiet systemd.show_status=no" \
-	</dev/null >"$work/qemu.log" 2>&1 || status=$?
+	${MMB_QEMU_ARGS:-} </dev/null >"$work/qemu.log" 2>&1 || status=$?
 tr -d '\r' <"$work/results"
 if ((status != 0)) || ! tail -n 1 "$work/results" | grep -q passed; then
 	printf 'FAILED   the machine came to its end (status %s); its console: %s\n' "$status" \
