@@ -465,8 +465,8 @@ void session_end(struct session *s, const char *reason)
 	if (was_ended)
 		return;
 	about = subject(s);
-	log_emit_about(&about, LOG_INFO, "session_end", "session %llu (pid %d): %s",
-		       (unsigned long long)s->id, s->peer.pid, reason);
+	log_emit_about_limited(&about, LOG_INFO, "session_end", "session %llu (pid %d): %s",
+			       (unsigned long long)s->id, s->peer.pid, reason);
 	if (mm) {
 		lanes_del(mm);
 		if (atomic_load(&stopping))
