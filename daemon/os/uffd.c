@@ -44,13 +44,34 @@ static int fill_protected(int uffd, uint64_t address, uint64_t length, int64_t *
 	return error;
 }
 
-static int fill_poison(int uffd, uint64_t address, uint64_t length, int64_t *progress)
+static int poison(int uffd, uint64_t address, uint64_t length, int64_t *progress)
 {
 	struct uffdio_poison arg = { .range = { address, length } };
 	int                  error = ioctl(uffd, UFFDIO_POISON, &arg) ? -errno : 0;
 
 	*progress = arg.updated;
 	return error;
+}
+
+/*
+ * A page that was punched while it was write-protected leaves a marker of that in its mappers' page
+ * tables. CONTINUE goes over it, POISON calls it a page: EEXIST, and the toucher would fault for
+ * ever. Lifting the protection takes a marker away, and a mapped page stays one.
+ */
+static int fill_poison(int uffd, uint64_t address, uint64_t length, int64_t *progress)
+{
+	int error = poison(uffd, address, length, progress);
+	struct uffdio_writeprotect lift = { .range = { address, PAGE_SIZE } };
+
+	if (error != -EEXIST || *progress > 0)
+		return error;
+	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &lift) && is_aligned(address, PAGEBLOCK_SIZE) &&
+	    length >= PAGEBLOCK_SIZE) { /* hugetlb */
+		lift.range.len = PAGEBLOCK_SIZE;
+		if (ioctl(uffd, UFFDIO_WRITEPROTECT, &lift))
+			return error;
+	}
+	return poison(uffd, address, length, progress);
 }
 
 static int wake(int uffd, uint64_t address, uint64_t length)

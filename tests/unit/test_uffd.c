@@ -171,6 +171,27 @@ static void poison_spares_mapped_pages(void)
 	close_window();
 }
 
+/* As eviction leaves them: protected, mapped or not, and then punched. */
+static void poison_replaces_markers_of_protection(void)
+{
+	open_window();
+	if (!kernel.poison) {
+		close_window();
+		SKIP("this kernel can't poison");
+	}
+	EXPECT_EQ(os->populate(file, 0, 4 * PAGE_SIZE, OS_NODE_ANY), 0);
+	EXPECT_EQ(os->uffd_continue(uffd, page(0), 2 * PAGE_SIZE).error, 0);
+	EXPECT_EQ(os->uffd_protect(uffd, page(0), 4 * PAGE_SIZE), 0);
+	EXPECT_EQ(os->punch(file, 0, PAGE_SIZE), 0);
+	EXPECT_EQ(os->punch(file, 2 * PAGE_SIZE, 2 * PAGE_SIZE), 0);
+	EXPECT_EQ(os->uffd_poison(uffd, page(0), 4 * PAGE_SIZE), 0);
+	EXPECT(touch_raises_sigbus(window));
+	EXPECT_EQ(window[PAGE_SIZE], 0);
+	EXPECT(touch_raises_sigbus(window + 2 * PAGE_SIZE));
+	EXPECT(touch_raises_sigbus(window + 3 * PAGE_SIZE));
+	close_window();
+}
+
 static void old_kernel_has_no_poison(void)
 {
 	struct uffd_features old;
@@ -327,6 +348,8 @@ static const struct test_case cases[] = {
 	{ "a sleeper on a page that is mapped already is woken", sleeper_on_mapped_page_is_woken },
 	{ "poison ends touchers of absent pages and spares mapped ones",
 	  poison_spares_mapped_pages },
+	{ "poison takes the place of what a punch leaves of a protected page",
+	  poison_replaces_markers_of_protection },
 	{ "an older kernel, played by hiding the feature, doesn't poison",
 	  old_kernel_has_no_poison },
 	{ "unprotecting lets writers go on", unprotect_lets_writers_go },
