@@ -59,10 +59,13 @@ struct mmb_pool_options {
 	uint64_t node_mask;      /* bit n: node n; 0 with MMB_NODE_LOCAL: all nodes */
 };
 
-enum { MMB_POOL_CREATE = 1, MMB_POOL_EXCL = 2, MMB_POOL_PRIVATE = 4 };
+enum { MMB_POOL_CREATE = 1, MMB_POOL_EXCL = 2, MMB_POOL_PRIVATE = 4,
+       MMB_POOL_OVERCOMMIT = 8, MMB_POOL_OOM_KILL = 16 };
 
 /* Opens a pool by name (up to 63 bytes). PRIVATE: an unnamed pool of this session alone, which
- * ends with it; name is then a label and may be NULL. */
+ * ends with it; name is then a label and may be NULL. OVERCOMMIT, of a pool that is being made: the
+ * regions' lengths are promised to nobody, each page is found, or not, when it is touched: then the
+ * touch raises SIGBUS, or with OOM_KILL the pool's biggest session is ended. */
 int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 		  const struct mmb_pool_options *options, struct mmb_pool **out);
 void mmb_pool_close(struct mmb_pool *pool);

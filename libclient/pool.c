@@ -178,7 +178,8 @@ int pool_map_arena(struct mmb_pool *pool)
 
 static int check_pool_open(const char *name, unsigned int flags, struct mmb_pool **out)
 {
-	const unsigned int known = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE;
+	const unsigned int known = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE |
+				   MMB_POOL_OVERCOMMIT | MMB_POOL_OOM_KILL;
 	bool needs_name = !(flags & MMB_POOL_PRIVATE);
 
 	if (!out)
@@ -188,6 +189,9 @@ static int check_pool_open(const char *name, unsigned int flags, struct mmb_pool
 			    "names", flags);
 	if ((flags & MMB_POOL_EXCL) && !(flags & (MMB_POOL_CREATE | MMB_POOL_PRIVATE)))
 		return fail(-EINVAL, "mmb_pool_open: MMB_POOL_EXCL needs MMB_POOL_CREATE");
+	if ((flags & MMB_POOL_OOM_KILL) && !(flags & MMB_POOL_OVERCOMMIT))
+		return fail(-EINVAL, "mmb_pool_open: MMB_POOL_OOM_KILL needs "
+			    "MMB_POOL_OVERCOMMIT");
 	if (needs_name && (!name || !name[0]))
 		return fail(-EINVAL, "mmb_pool_open: a pool needs a name, unless it is "
 			    "MMB_POOL_PRIVATE");

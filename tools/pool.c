@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pool - the verb pool: make a pool that stays, set limits, remove one
+ * pool - the verbs pool (make a pool that stays, set limits, remove one) and trim
  *
  * Purpose     Words KEY=VALUE into messages. Sizes are bytes with K, M, G or T, or "none".
  * Not here    Which limits are right, and who may set them: the broker says so.
@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "include/mmbroker.h"
+#include "tools/human.h"
+#include "tools/json.h"
 #include "tools/rpc.h"
 #include "tools/size.h"
 
@@ -18,6 +21,7 @@ struct order {
 	Mmb__Wire__PoolSetRequest set;
 	uint32_t                  mode, uid, gid;
 	bool                      has_mode, has_uid, has_gid, force;
+	uint32_t                  flags; /* MMB_POOL_* of the public header */
 };
 
 static int wrong(const char *what, const char *word)
@@ -51,6 +55,13 @@ static bool parse_id(const char *text, int base, uint32_t *out)
 	return !errno && end != text && *end == '\0' && text[0] != '-' && value <= UINT32_MAX;
 }
 
+static bool parse_overcommit(const char *text, uint32_t *flags)
+{
+	*flags = strcmp(text, "kill") == 0 ? MMB_POOL_OVERCOMMIT | MMB_POOL_OOM_KILL
+					   : MMB_POOL_OVERCOMMIT;
+	return *flags & MMB_POOL_OOM_KILL || strcmp(text, "fail") == 0;
+}
+
 static bool parse_value(struct order *o, const char *key, const char *text)
 {
 	const struct {
@@ -71,6 +82,8 @@ static bool parse_value(struct order *o, const char *key, const char *text)
 		o->set.set |= limits[i].bit;
 		return parse_limit(text, limits[i].bit == MMB_POOL_SET_SWAP_MAX, limits[i].value);
 	}
+	if (strcmp(key, "overcommit") == 0)
+		return parse_overcommit(text, &o->flags);
 	if (strcmp(key, "mode") == 0)
 		return o->has_mode = parse_id(text, 8, &o->mode);
 	if (strcmp(key, "uid") == 0)
@@ -126,6 +139,7 @@ static int create(const struct invocation *in, const struct order *o)
 	pool.max = o->set.max;
 	pool.swap_max = o->set.swap_max;
 	pool.mode = o->mode;
+	pool.flags = o->flags;
 	m.pool = &pool;
 	m.has_owner = o->has_uid;
 	m.uid = o->uid;
@@ -135,7 +149,7 @@ static int create(const struct invocation *in, const struct order *o)
 
 static int set(const struct invocation *in, const struct order *o)
 {
-	if (o->force || o->has_mode || o->has_uid || o->has_gid)
+	if (o->force || o->has_mode || o->has_uid || o->has_gid || o->flags)
 		return wrong("set changes min, low, high, max and swap_max only, not those of",
 			     o->name);
 	if (!o->set.set)
@@ -147,7 +161,7 @@ static int rm(const struct invocation *in, const struct order *o)
 {
 	Mmb__Wire__PoolRmRequest m = MMB__WIRE__POOL_RM_REQUEST__INIT;
 
-	if (o->set.set || o->has_mode || o->has_uid || o->has_gid)
+	if (o->set.set || o->has_mode || o->has_uid || o->has_gid || o->flags)
 		return wrong("rm takes a name and force only, for", o->name);
 	m.name = (char *)o->name;
 	m.force = o->force;
@@ -175,4 +189,40 @@ int run_pool(const struct invocation *in)
 		if (strcmp(actions[i].name, in->operand) == 0)
 			return actions[i].run(in, &o);
 	return wrong("knows create, set and rm, not", in->operand);
+}
+
+int run_trim(const struct invocation *in)
+{
+	Mmb__Wire__TrimRequest  m = MMB__WIRE__TRIM_REQUEST__INIT;
+	const ProtobufCMessage *reply;
+	char                    text[HUMAN_BYTES];
+	uint64_t                freed;
+	struct rpc              r;
+	int                     code;
+
+	if (in->nr_words != 1 || !size_parse(in->words[0], &m.bytes)) {
+		fprintf(stderr, "mmbctl: trim wants a pool and a size, as in: trim POOL 64M\n");
+		return CTL_USAGE;
+	}
+	m.name = (char *)in->operand;
+	code = rpc_open(&r, in);
+	if (code == CTL_DONE)
+		code = rpc_call(&r, MMB_METHOD_TRIM, &m.base, &reply);
+	if (code != CTL_DONE) {
+		rpc_fail(&r, in, code);
+		rpc_close(&r);
+		return code;
+	}
+	freed = ((const Mmb__Wire__TrimReply *)reply)->freed;
+	if (in->json) {
+		struct json j;
+
+		json_begin(&j, stdout);
+		json_number(&j, "freed", freed);
+		json_end(&j);
+	} else {
+		printf("%s reclaimed\n", human_size(freed, text));
+	}
+	rpc_close(&r);
+	return CTL_DONE;
 }

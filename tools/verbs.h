@@ -74,6 +74,7 @@ int run_version(const struct invocation *in);
 
 int run_status(const struct invocation *in);
 int run_verify(const struct invocation *in);
+int run_trim(const struct invocation *in);
 int run_pool(const struct invocation *in);
 int run_pools(const struct invocation *in);
 int run_sessions(const struct invocation *in);

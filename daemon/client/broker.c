@@ -465,6 +465,7 @@ void broker_stop(void)
 	keeper_stop();
 	lanes_stop();
 	waiters_stop();
+	fault_drop_parked();
 	ahead_fini();
 	sessions_fini();
 	kswapd_stop();

@@ -91,6 +91,7 @@ static void audit_region(struct region *region, void *arg)
 {
 	int64_t punched = region_audit(region);
 
+	region_return_promises(region);
 	if (punched > 0)
 		log_emit_limited(
 			LOG_WARNING, "frames_conjured",

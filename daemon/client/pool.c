@@ -291,6 +291,8 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 	pool->is_private = request->is_private;
 	pool->nodes = request->nodes;
 	memcg_init(&pool->memcg, pool->id);
+	atomic_store(&pool->memcg.overcommit, request->overcommit);
+	atomic_store(&pool->memcg.oom_kill, request->oom_kill);
 	pool->nr_handles = 1;
 	mutex_init(&pool->lock, RANK_ARENA, "pool");
 	leases_init(&pool->leases);

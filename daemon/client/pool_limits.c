@@ -185,6 +185,8 @@ static uint64_t commit_limit_of(uint64_t max, uint64_t swap_max)
 
 uint64_t pool_commit_limit(const struct pool *pool)
 {
+	if (atomic_load_explicit(&pool->memcg.overcommit, memory_order_relaxed))
+		return UINT64_MAX;
 	return commit_limit_of(memcg_limit(&pool->memcg, MEMCG_MAX),
 			       memcg_limit(&pool->memcg, MEMCG_SWAP_MAX));
 }
@@ -215,7 +217,7 @@ static int check_room(const struct pool *pool, const struct pool_limits *limits,
 	uint64_t pinned = atomic_load(&pool->memcg.pinned);
 	uint64_t limit = commit_limit_of(max, frames_of(limits->swap_max));
 
-	if (committed > limit && limit < pool_commit_limit(pool))
+	if (committed > limit && limit < pool_commit_limit(pool) && !pool->memcg.overcommit)
 		return refuse(why, -EBUSY,
 			      "pool '%s' has committed %llu bytes, and a max of %llu with what it "
 			      "may swap out is %llu; its clients must close regions or free "

@@ -115,6 +115,7 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 		.owner_id = pr->id,
 		.movable = request->pool->movable,
 		.memcg = &request->pool->memcg,
+		.overcommit = atomic_load(&request->pool->memcg.overcommit),
 	};
 	int r = region_new(&want, &pr->region, &because);
 

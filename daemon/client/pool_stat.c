@@ -52,6 +52,7 @@ void pool_stat_take(struct pool *pool, struct pool_stat *out)
 		out->regions++;
 		out->resident += one.resident;
 		out->locked += one.locked;
+		out->swapped += one.swapped;
 	}
 	mutex_unlock(&pool->lock);
 }

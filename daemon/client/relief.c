@@ -4,6 +4,7 @@
  */
 #include "client/relief.h"
 
+#include "client/oom.h"
 #include "client/session.h"
 #include "os/os.h"
 
@@ -78,12 +79,15 @@ void relief_ask(struct pool *pool, enum memcg_level level, uint64_t bytes)
 void relief_run(void)
 {
 	struct pool *pool;
-	uint64_t after = 0;
+	uint64_t after = 0, oom;
 
 	while ((pool = pool_pin_next(after))) {
 		uint64_t low = memcg_take_pressure(&pool->memcg, MEMCG_LEVEL_LOW);
 		uint64_t min = memcg_take_pressure(&pool->memcg, MEMCG_LEVEL_MIN);
 
+		oom = memcg_take_oom(&pool->memcg);
+		if (oom)
+			oom_handle(pool, oom);
 		low = max_t(uint64_t, low, memcg_excess(&pool->memcg));
 		after = pool->id;
 		relief_ask(pool, min ? MEMCG_LEVEL_MIN : MEMCG_LEVEL_LOW,

@@ -15,7 +15,7 @@
 
 #include "client/pool.h"
 
-/* Of pools above high, and of those that memcg_pressure() was called for. */
+/* Of pools above high, and of those that memcg_pressure() was called for; and memcg_oom(). */
 void relief_run(void);
 void relief_ask(struct pool *pool, enum memcg_level level, uint64_t bytes);
 

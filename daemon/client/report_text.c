@@ -23,6 +23,7 @@
 #include "mm/phys/meta.h"
 #include "mm/phys/node.h"
 #include "mm/space/fault.h"
+#include "mm/space/reclaim.h"
 
 static_assert((int)TEXT_MIGRATETYPES == (int)MIGRATE_TYPES, "the names are in the enum's order");
 
@@ -234,6 +235,25 @@ static void narrow(struct gather *g)
 	m->huge_reserved = 0;
 }
 
+static void add_reclaim_events(struct text_events *e)
+{
+	const struct reclaim_stats *r = &reclaim_stats;
+
+	e->allocstall_movable = atomic_load(&r->allocstall);
+	e->pageoutrun = atomic_load(&r->pageoutrun);
+	e->pswpin = atomic_load(&r->pswpin);
+	e->pswpout = atomic_load(&r->pswpout);
+	e->pgscan_kswapd = atomic_load(&r->pgscan_kswapd);
+	e->pgscan_direct = atomic_load(&r->pgscan_direct);
+	e->pgsteal_kswapd = atomic_load(&r->pgsteal_kswapd);
+	e->pgsteal_direct = atomic_load(&r->pgsteal_direct);
+	e->refault_anon = atomic_load(&r->workingset_refault_anon);
+	e->activate_anon = atomic_load(&r->workingset_activate_anon);
+	e->pgactivate = atomic_load(&r->pgactivate);
+	e->pgdeactivate = atomic_load(&r->pgdeactivate);
+	e->pglazyfree = atomic_load(&r->pglazyfree);
+}
+
 static void add_events(struct text_events *e)
 {
 	struct alloc_events alloc;
@@ -241,6 +261,8 @@ static void add_events(struct text_events *e)
 	alloc_events(&alloc);
 	e->allocstall_normal = alloc.nr_stall;
 	e->pgfault = atomic_load(&fault_stats.nr_faults);
+	e->oom_kill = atomic_load(&memcg_root()->events[MEMCG_EVENT_OOM_KILL]);
+	add_reclaim_events(e);
 }
 
 /* -ENOENT: no pool of that name. */

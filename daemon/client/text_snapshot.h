@@ -69,6 +69,9 @@ struct text_events {
 	uint64_t numa_hit, numa_miss, numa_foreign;
 	/* Kept for the whole broker only. */
 	uint64_t allocstall_normal, pgfault, pgmajfault, oom_kill;
+	uint64_t allocstall_movable, pageoutrun, pswpin, pswpout;
+	uint64_t pgscan_kswapd, pgscan_direct, pgsteal_kswapd, pgsteal_direct;
+	uint64_t refault_anon, activate_anon, pgactivate, pgdeactivate, pglazyfree;
 };
 
 struct text_snapshot {

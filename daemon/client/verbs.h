@@ -122,6 +122,9 @@ struct pool_create_args {
 };
 /* The pool stays, also without sessions and regions, until it is removed. */
 int verb_pool_create(struct session *s, const struct pool_create_args *args, struct refusal *why);
+/* slow. Reclaims so many bytes of the pool, or as many as can be; *freed says how many. */
+int verb_trim(struct session *s, const char *name, uint64_t bytes, uint64_t *freed,
+	      struct refusal *why);
 /* slow. -EBUSY while sessions have it open, -ENOTEMPTY while it has regions, unless force. */
 int verb_pool_rm(struct session *s, const char *name, bool force, struct refusal *why);
 

@@ -9,7 +9,12 @@
 #include "client/access.h"
 #include "client/pool_limits.h"
 #include "client/session.h"
+#include "mm/space/reclaim.h"
 #include "mmbroker.h"
+#include "os/os.h"
+
+/* Longest time that POOL_SET and TRIM reclaim. */
+static const uint64_t shrink_ns = 5ull * 1000 * 1000 * 1000;
 
 static struct pool *find_pool(const char *name, struct refusal *why)
 {
@@ -18,6 +23,19 @@ static struct pool *find_pool(const char *name, struct refusal *why)
 	if (!pool)
 		refuse(why, -ENOENT, "there is no pool '%s'; mmbctl pools lists them", name);
 	return pool;
+}
+
+/* A limit that was lowered: as far as that can be done, and not for long. */
+static void shrink_to_limits(struct memcg *m)
+{
+	uint64_t until = os->now_ns() + shrink_ns;
+	uint64_t limit = min_t(uint64_t, memcg_limit(m, MEMCG_MAX), memcg_limit(m, MEMCG_HIGH));
+
+	while (memcg_usage(m) > limit && os->now_ns() < until)
+		if (!reclaim_memcg(m, memcg_usage(m) - limit))
+			break;
+	if (memcg_usage(m) > limit)
+		memcg_pressure(m, MEMCG_LEVEL_LOW, memcg_usage(m) - limit);
 }
 
 int verb_pool_set(struct session *s, const char *name, uint32_t set,
@@ -29,15 +47,38 @@ int verb_pool_set(struct session *s, const char *name, uint32_t set,
 	if (!pool)
 		return -ENOENT;
 	r = pool_limits_change(pool, limits, set, &s->peer, why);
+	if (!r)
+		shrink_to_limits(&pool->memcg);
 	pool_close(pool);
 	return r;
+}
+
+int verb_trim(struct session *s, const char *name, uint64_t bytes, uint64_t *freed,
+	      struct refusal *why)
+{
+	uint64_t wanted = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
+	uint64_t until = os->now_ns() + shrink_ns;
+	uint64_t done = 0, got = 1;
+	struct pool *pool = find_pool(name, why);
+
+	if (!pool)
+		return -ENOENT;
+	memcg_pressure(&pool->memcg, MEMCG_LEVEL_LOW, wanted);
+	while (done < wanted && got && os->now_ns() < until) {
+		got = reclaim_memcg(&pool->memcg, wanted - done);
+		done += got;
+	}
+	pool_close(pool);
+	*freed = done << PAGE_SHIFT;
+	return 0;
 }
 
 static int check_create(struct pool_open_args *args, struct refusal *why)
 {
 	int r;
 
-	if (args->flags)
+	if (args->flags & ~(uint32_t)(MMB_POOL_OVERCOMMIT | MMB_POOL_OOM_KILL) ||
+	    args->flags == MMB_POOL_OOM_KILL)
 		return refuse(why, -EINVAL, "pool flags %#x mean nothing to POOL_CREATE",
 			      args->flags);
 	r = name_check("pool", args->name, why);
@@ -62,6 +103,8 @@ int verb_pool_create(struct session *s, const struct pool_create_args *given, st
 		creator.uid = given->uid;
 		creator.gid = given->gid;
 	}
+	want.overcommit = args.flags & MMB_POOL_OVERCOMMIT;
+	want.oom_kill = args.flags & MMB_POOL_OOM_KILL;
 	want.limits = args.limits;
 	want.mode = args.mode;
 	want.nodes = args.nodes;

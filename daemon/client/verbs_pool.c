@@ -13,7 +13,10 @@
 #include "mmbroker.h"
 #include "os/os.h"
 
-enum { POOL_FLAGS = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE };
+enum {
+	POOL_FLAGS = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE | MMB_POOL_OVERCOMMIT |
+		     MMB_POOL_OOM_KILL
+};
 
 static int check_pool_args(struct pool_open_args *args, struct refusal *why)
 {
@@ -22,6 +25,8 @@ static int check_pool_args(struct pool_open_args *args, struct refusal *why)
 	if (args->flags & ~(uint32_t)POOL_FLAGS)
 		return refuse(why, -EINVAL, "pool flags %#x have unknown bits; known are %#x",
 			      args->flags, POOL_FLAGS);
+	if (args->flags & MMB_POOL_OOM_KILL && !(args->flags & MMB_POOL_OVERCOMMIT))
+		return refuse(why, -EINVAL, "MMB_POOL_OOM_KILL needs MMB_POOL_OVERCOMMIT");
 	if (!(args->flags & MMB_POOL_PRIVATE) || args->name[0])
 		r = name_check("pool", args->name, why);
 	if (!r)
@@ -62,6 +67,8 @@ static int make_pool(struct session *s, const struct pool_open_args *args, struc
 	struct pool_request want = {
 		.name = args->name,
 		.is_private = args->flags & MMB_POOL_PRIVATE,
+		.overcommit = args->flags & MMB_POOL_OVERCOMMIT,
+		.oom_kill = args->flags & MMB_POOL_OOM_KILL,
 		.limits = args->limits,
 		.mode = args->mode,
 		.nodes = args->nodes,

@@ -48,6 +48,7 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_RELOAD] = SLOW,
 	[MMB_METHOD_PRESSURE] = SLOW,
 	[MMB_METHOD_POOL_SET] = SLOW,
+	[MMB_METHOD_TRIM] = SLOW,
 	[MMB_METHOD_POOL_RM] = SLOW,
 };
 

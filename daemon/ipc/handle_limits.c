@@ -54,3 +54,14 @@ int handle_POOL_RM(struct request *r)
 		error = verb_pool_rm(r->session, m->name, m->force, &r->why);
 	return error ? error : reply_empty(r);
 }
+
+int handle_TRIM(struct request *r)
+{
+	const Mmb__Wire__TrimRequest *m = r->message;
+	Mmb__Wire__TrimReply          reply = MMB__WIRE__TRIM_REPLY__INIT;
+	int                           error = check_name(r, "pool name", m->name);
+
+	if (!error)
+		error = verb_trim(r->session, m->name, m->bytes, &reply.freed, &r->why);
+	return error ? error : request_reply(r, &reply.base, (struct wire_fds){ 0 });
+}

@@ -129,6 +129,7 @@ static void pressure(void *context, const struct pressure_call *call)
 static void be_killed(void *context, const char *reason)
 {
 	client_told.nr_kills++;
+	client_told.killed = context;
 	snprintf(client_told.reason, sizeof(client_told.reason), "%s", reason);
 }
 

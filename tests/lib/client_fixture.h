@@ -61,7 +61,7 @@ int client_uffd(const struct session *s);
 struct client_told {
 	unsigned int nr_zaps, nr_kills, nr_orphans, nr_pressures;
 	struct pressure_call pressure; /* the last one */
-	struct session *pressed;
+	struct session *pressed, *killed; /* last */
 	uint32_t orphans_of, orphans_pool; /* member and handle of the last ORPHANS */
 	bool deaf; /* set by a test: ORPHANS can't be delivered */
 	struct zap_range last_zap;

@@ -232,6 +232,14 @@ int verb_pool_create(struct session *s, const struct pool_create_args *args, str
 	       : refuse(why, -EINVAL, "another pool than the fake's");
 }
 
+int verb_trim(struct session *s, const char *name, uint64_t bytes, uint64_t *freed,
+	      struct refusal *why)
+{
+	seen(s);
+	*freed = bytes;
+	return strcmp(name, "fake") ? refuse(why, -ENOENT, "no pool %s", name) : 0;
+}
+
 int verb_pool_rm(struct session *s, const char *name, bool force, struct refusal *why)
 {
 	seen(s);

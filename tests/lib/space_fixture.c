@@ -112,6 +112,7 @@ void space_begin(const struct space_options *options)
 
 void space_end(void)
 {
+	fault_drop_parked();
 	ahead_fini();
 	regions_fini();
 	reclaim_fini();

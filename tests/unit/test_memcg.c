@@ -113,6 +113,27 @@ static void protection_decides_what_is_scanned(void)
 	memcg_fini(&a);
 }
 
+static void above_high_delays_grow_with_the_square_of_the_excess(void)
+{
+	const uint64_t ms = 1000 * 1000;
+	uint64_t small;
+
+	begin();
+	memcg_set_limit(&a, MEMCG_HIGH, 1000);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_REGION, 1000), 0);
+	EXPECT_EQ(memcg_delay_ns(&a, 512), 0);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_REGION, 100), 0); /* a tenth */
+	small = memcg_delay_ns(&a, 1);
+	EXPECT(small >= 9 * ms && small <= 11 * ms);
+	EXPECT_EQ(memcg_delay_ns(&a, 10), 10 * small);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_REGION, 100), 0);
+	EXPECT(memcg_delay_ns(&a, 1) >= 4 * small - ms);
+	EXPECT_EQ(memcg_delay_ns(&a, UINT64_MAX), 2000 * ms); /* bounded */
+	EXPECT_EQ(atomic_load(&a.events[MEMCG_EVENT_HIGH]), 4);
+	memcg_uncharge(&a, MEMCG_REGION, 1200);
+	memcg_fini(&a);
+}
+
 static void *charge_and_uncharge(void *unused)
 {
 	for (int i = 0; i < ROUNDS; i++) {
@@ -203,6 +224,8 @@ static const struct test_case cases[] = {
 	{ "a lowered limit stops growth and takes nothing (C3)",
 	  a_lowered_limit_stops_growth_only },
 	{ "min and low protect in proportion", protection_decides_what_is_scanned },
+	{ "above high delays grow with the square of the excess",
+	  above_high_delays_grow_with_the_square_of_the_excess },
 	{ "threads that charge never get past max", threads_never_get_past_a_limit },
 	{ "a walk sees all; one that is looked at doesn't end (C4)",
 	  a_walk_sees_all_and_holds_the_one_it_is_at },

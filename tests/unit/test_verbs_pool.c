@@ -129,7 +129,8 @@ static void wrong_arguments_are_refused_in_words(void)
 		int code;
 		const char *words;
 	} table[] = {
-		{ { .name = "p", .flags = 8 }, -EINVAL, "unknown bits" },
+		{ { .name = "p", .flags = 32 }, -EINVAL, "unknown bits" },
+		{ { .name = "p", .flags = 17 }, -EINVAL, "needs MMB_POOL_OVERCOMMIT" },
 		{ { .name = "", .flags = MMB_POOL_CREATE }, -EINVAL, "1 to 63 bytes" },
 		{ { .name = "a/b", .flags = MMB_POOL_CREATE }, -EINVAL, "no '/'" },
 		{ { .name = "a b", .flags = MMB_POOL_PRIVATE }, -EINVAL, "space" },

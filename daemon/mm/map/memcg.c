@@ -76,25 +76,50 @@ void memcg_set_pressure_hook(void (*hook)(void))
 	atomic_store(&pressure_hook, hook);
 }
 
-void memcg_pressure(struct memcg *m, enum memcg_level level, uint64_t frames)
+/* True: nobody has been told of it yet. */
+static bool raise_to(_Atomic uint64_t *wanted, uint64_t frames)
 {
-	uint64_t before = atomic_load_explicit(&m->wanted[level], memory_order_relaxed);
-	void (*hook)(void);
+	uint64_t before = atomic_load_explicit(wanted, memory_order_relaxed);
 
 	do {
 		if (before >= frames)
-			return;
-	} while (!atomic_compare_exchange_weak(&m->wanted[level], &before, frames));
-	hook = atomic_load(&pressure_hook);
-	if (!before && hook)
+			return false;
+	} while (!atomic_compare_exchange_weak(wanted, &before, frames));
+	return !before;
+}
+
+static uint64_t take(_Atomic uint64_t *wanted)
+{
+	return atomic_load_explicit(wanted, memory_order_relaxed) ? atomic_exchange(wanted, 0) : 0;
+}
+
+static void want(_Atomic uint64_t *wanted, uint64_t frames)
+{
+	void (*hook)(void) = atomic_load_explicit(&pressure_hook, memory_order_acquire);
+
+	if (raise_to(wanted, frames) && hook)
 		hook();
+}
+
+void memcg_pressure(struct memcg *m, enum memcg_level level, uint64_t frames)
+{
+	want(&m->wanted[level], frames);
+}
+
+void memcg_oom(struct memcg *m, uint64_t frames)
+{
+	memcg_event(m, MEMCG_EVENT_OOM);
+	want(&m->oom_wanted, frames);
+}
+
+uint64_t memcg_take_oom(struct memcg *m)
+{
+	return take(&m->oom_wanted);
 }
 
 uint64_t memcg_take_pressure(struct memcg *m, enum memcg_level level)
 {
-	if (!atomic_load_explicit(&m->wanted[level], memory_order_relaxed))
-		return 0;
-	return atomic_exchange(&m->wanted[level], 0);
+	return take(&m->wanted[level]);
 }
 
 /* ---- charging ---- */
@@ -204,6 +229,22 @@ uint64_t memcg_margin(const struct memcg *m)
 	uint64_t max = memcg_limit(m, MEMCG_MAX);
 
 	return usage < max ? max - usage : 0;
+}
+
+/* As the kernel's: a batch of 64 frames costs 64 s times the square of the excess over high. */
+uint64_t memcg_delay_ns(struct memcg *m, uint64_t frames)
+{
+	const uint64_t second_ns = 1000ull * 1000 * 1000, least_ns = 1000 * 1000;
+	uint64_t excess = memcg_excess(m);
+	uint64_t high = max_t(uint64_t, memcg_limit(m, MEMCG_HIGH), 1);
+	uint64_t parts = min_t(uint64_t, (excess << 10) / high, 4096); /* 1024ths */
+	uint64_t one = parts * parts * second_ns >> 20;
+	uint64_t delay = min_t(uint64_t, frames, PAGEBLOCK_PAGES) * one;
+
+	if (delay < least_ns)
+		return 0;
+	memcg_event(m, MEMCG_EVENT_HIGH);
+	return min_t(uint64_t, delay, 2 * second_ns);
 }
 
 uint64_t memcg_scan_share(const struct memcg *m, uint64_t size, bool low_too)

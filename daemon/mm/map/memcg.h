@@ -72,6 +72,9 @@ struct memcg {
 	_Atomic uint64_t peak;                    /* (a) highest usage */
 	struct lruvec    lruvec[MAX_NUMNODES];    /* (a) ages of its regions' pages */
 	_Atomic uint64_t wanted[NR_MEMCG_LEVELS]; /* (a) what clients haven't been asked for yet */
+	_Atomic uint64_t oom_wanted;              /* (a) frames that couldn't be had */
+	_Atomic bool     overcommit;              /* (a) promises more than there may be */
+	_Atomic bool     oom_kill;                /* (a) then a session ends, not a fault */
 	struct psi       psi;                     /* its own lock */
 	uint64_t         id;                      /* (c) of the pool; 0: the root */
 	struct list_head link;                    /* (t) */
@@ -108,6 +111,9 @@ void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames);
 /* Frames above high, and frames that may still be charged below max. */
 uint64_t memcg_excess(const struct memcg *m);
 uint64_t memcg_margin(const struct memcg *m);
+/* How long who adds so many frames to a pool above high is delayed: with the square of the excess,
+ * 1 ms to 2 s. 0: not. */
+uint64_t memcg_delay_ns(struct memcg *m, uint64_t frames);
 /* Of a list with `size` frames, how many may be looked at for others' sake: all of it without
  * protection, none while usage is within min (and low, unless low_too). In between in proportion to
  * what is above the protection, but a batch of 32 at least. */
@@ -122,6 +128,10 @@ static inline void memcg_event(struct memcg *m, enum memcg_event event)
  * any locks; costs next to nothing while they haven't been asked yet. */
 void memcg_pressure(struct memcg *m, enum memcg_level level, uint64_t frames);
 uint64_t memcg_take_pressure(struct memcg *m, enum memcg_level level);
+/* No frame is to be had for a fault of a pool that overcommits, whatever was tried: the pool's
+ * policy decides, on another thread. As cheap as memcg_pressure(). */
+void memcg_oom(struct memcg *m, uint64_t frames);
+uint64_t memcg_take_oom(struct memcg *m);
 /* An upward edge: called when there is something to take. NULL: nobody asks. */
 void memcg_set_pressure_hook(void (*hook)(void));
 

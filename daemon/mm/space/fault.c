@@ -20,17 +20,15 @@
 enum {
 	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
 	ROUNDS_MAX = 8, /* a page punched under us this often is left to the next fault */
+	OOM_PATIENCE_NS = 200 * 1000 * 1000, /* clients have been asked, and may give back */
 	PARKED_MAX = 1024, /* of one session: a thread that gets signals faults again and again */
 };
 
 /* c: fixed   p: parked_lock */
 struct parked {
-	struct list_head link;      /* (p) */
-	struct mm *mm;              /* (c) */
-	struct os_uffd_event event; /* (c) */
-	uint64_t first_ns;          /* (c) */
-	uint64_t due_ns;            /* (p) */
-	int error;                  /* (c) why */
+	struct list_head link;  /* (p) */
+	struct waiting_fault f; /* (c) its target may have gone; the region is referenced */
+	uint64_t due_ns;        /* (p) */
 };
 
 struct fault_stats fault_stats;
@@ -53,12 +51,18 @@ void fault_set_deadline(uint64_t deadline_ns)
 
 static void drop_parked(struct parked *p)
 {
-	atomic_fetch_sub(&p->mm->nr_parked, 1);
-	mm_put(p->mm);
+	struct region *region = p->f.target.region;
+
+	atomic_fetch_sub(&p->f.mm->nr_parked, 1);
+	if (region) {
+		memstall_leave(region->memcg, &p->f.mm->psi);
+		region_put(region);
+	}
+	mm_put(p->f.mm);
 	kfree(p);
 }
 
-void fault_fini(void)
+void fault_drop_parked(void)
 {
 	struct parked *p, *next;
 
@@ -66,6 +70,11 @@ void fault_fini(void)
 		list_del(&p->link);
 		drop_parked(p);
 	}
+}
+
+void fault_fini(void)
+{
+	CHECK(list_empty(&parked_list));
 	mutex_fini(&parked_lock);
 }
 
@@ -149,24 +158,27 @@ static void poison_stray(struct mm *mm, uint64_t address)
 	poison_window(mm, &record);
 }
 
-static void park(struct mm *mm, const struct os_uffd_event *event, uint64_t first_ns, int error)
+/* delay_ns: it is tried again then; error 0: nothing is wrong, but its pool is above high. */
+static void park(const struct waiting_fault *f, int error, uint64_t delay_ns)
 {
+	struct mm *mm = f->mm;
 	bool full = atomic_fetch_add(&mm->nr_parked, 1) >= PARKED_MAX;
 	struct parked *p = full ? NULL : kmalloc(sizeof(*p), GFP_KERNEL);
 
 	if (!p || !mm_get(mm)) {
 		kfree(p);
 		atomic_fetch_sub(&mm->nr_parked, 1);
-		os->uffd_wake(mm->uffd, round_down(event->address, PAGE_SIZE), PAGE_SIZE);
+		os->uffd_wake(mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
 		return;
 	}
-	*p = (struct parked){ .mm = mm,
-			      .event = *event,
-			      .first_ns = first_ns,
-			      .due_ns = os->now_ns() + PARK_RETRY_NS,
-			      .error = error };
-	count(&fault_stats.nr_parked);
-	if (error != -ENOENT)
+	*p = (struct parked){ .f = *f, .due_ns = os->now_ns() + delay_ns };
+	if (f->target.region) {
+		region_get(f->target.region);
+		memstall_enter(f->target.region->memcg, &mm->psi);
+	}
+	if (!f->again)
+		count(&fault_stats.nr_parked);
+	if (error && error != -ENOENT && !f->again)
 		log_emit_limited(LOG_WARNING, "fault_parked",
 				 "pid %d: a page can't be produced now (error %d); retrying",
 				 mm->pid, -error);
@@ -379,8 +391,10 @@ static int swap_in(const struct waiting_fault *f)
 /* As try_rounds, waiting for the disk and for frames. */
 static int serve_waiting(const struct waiting_fault *f)
 {
+	struct memcg *memcg = f->target.region->memcg;
 	int r = 0;
 
+	memstall_enter(memcg, &f->mm->psi);
 	for (int round = 0; round < ROUNDS_MAX && !r; round++) {
 		r = try_rounds(f);
 		if (r == -ENODATA)
@@ -388,6 +402,7 @@ static int serve_waiting(const struct waiting_fault *f)
 		if (r == -ENOMEM && reclaim_for(f->target.region))
 			r = 0;
 	}
+	memstall_leave(memcg, &f->mm->psi);
 	return r;
 }
 
@@ -402,14 +417,64 @@ static int end_fault(const struct waiting_fault *f, int r)
 	return r < 0 ? r : 0;
 }
 
+static void give_up(const struct waiting_fault *f, const char *cause)
+{
+	struct mm_target target;
+	struct mm_hint hint;
+
+	log_emit_limited(LOG_ERR, "fault_deadline", "pid %d: %s", f->mm->pid, cause);
+	if (!mm_find(f->mm, f->event.address, &target, &hint))
+		return;
+	/* The page itself isn't lost, but DONTNEED must know that clients have poison to drop. */
+	atomic_fetch_add(&target.region->nr_poisoned, 1);
+	poison_target(f->mm, &target, cause);
+	region_put(target.region);
+}
+
+/* A pool that promises more than there is decides what to do without it. True: the fault fails. */
+static bool is_out_of_memory(const struct waiting_fault *f, int error)
+{
+	struct region *region = f->target.region;
+
+	if (error != -ENOMEM || !region)
+		return false;
+	memcg_pressure(region->memcg, MEMCG_LEVEL_MIN, region_frames_per_page(region));
+	if (!region->overcommit || os->now_ns() - f->first_ns < OOM_PATIENCE_NS)
+		return false;
+	memcg_oom(region->memcg, region_frames_per_page(region));
+	return !atomic_load_explicit(&region->memcg->oom_kill, memory_order_relaxed);
+}
+
+/* It can't be served now. */
+static void put_off(const struct waiting_fault *f, int error)
+{
+	if (is_out_of_memory(f, error))
+		give_up(f, "out of memory: the pool has promised more than there is");
+	else if (os->now_ns() - f->first_ns >= config.deadline_ns)
+		give_up(f, "no memory for the page within fault_deadline");
+	else
+		park(f, error, PARK_RETRY_NS);
+}
+
 void fault_wait(const struct waiting_fault *f)
 {
 	int r = end_fault(f, serve_waiting(f));
 
 	if (r)
-		park(f->mm, &f->event, f->first_ns, r);
+		put_off(f, r);
 	else
 		histogram_add(&fault_latency, os->now_ns() - f->first_ns);
+}
+
+/* For how long a fault that would add pages to a pool above its high waits. */
+static uint64_t throttle_ns(const struct waiting_fault *f)
+{
+	struct region *region = f->target.region;
+
+	if (likely(!memcg_excess(region->memcg)) ||
+	    word_state(word_load(region_word(region, f->target.page))) == PAGE_PRESENT)
+		return 0;
+	return memcg_delay_ns(region->memcg, f->hint.around * region_frames_per_page(region));
 }
 
 /* *waits: somebody else goes on with it, and has the reference to the region. */
@@ -429,74 +494,67 @@ static int resolve_target(const struct waiting_fault *f, bool *waits)
  * moved there, and be about to say so. */
 enum look { LOOK_FIRST, LOOK_AGAIN };
 
-/* 0: settled; else the error for which the page can't be produced now, -ENOENT: without window. */
-static int resolve(struct mm *mm, const struct os_uffd_event *event, enum look look,
-		   uint64_t first_ns)
+/* 0: settled, and f's region is nobody's; else the error for which the page can't be produced now,
+ * and the caller's is a reference to the region. -ENOENT: without window. */
+static int resolve(struct waiting_fault *f, enum look look)
 {
-	struct waiting_fault f = { .mm = mm, .event = *event, .first_ns = first_ns };
+	struct region *region;
 	bool waits = false;
 	int r = 0;
 
-	if (!mm_find(mm, event->address, &f.target, &f.hint)) {
+	f->target.region = NULL;
+	if (!mm_find(f->mm, f->event.address, &f->target, &f->hint)) {
+		f->target.region = NULL;
 		if (look == LOOK_FIRST)
 			return -ENOENT;
-		poison_stray(mm, event->address);
+		poison_stray(f->mm, f->event.address);
 		return 0;
 	}
-	count_fault(mm, f.target.region, event->flags);
-	if (event->flags & OS_FAULT_WP)
-		settle_wp(mm, &f.target, f.hint.around);
-	else if (f.hint.in_ahead && left_to_job(mm, &f.target, event, &f.hint))
+	region = f->target.region;
+	count_fault(f->mm, region, f->event.flags);
+	if (f->event.flags & OS_FAULT_WP)
+		settle_wp(f->mm, &f->target, f->hint.around);
+	else if (look == LOOK_FIRST && throttle_ns(f))
+		r = -EDQUOT;
+	else if (f->hint.in_ahead && left_to_job(f->mm, &f->target, &f->event, &f->hint))
 		r = 0;
 	else
-		r = resolve_target(&f, &waits);
-	if (!waits)
-		region_put(f.target.region);
+		r = resolve_target(f, &waits);
+	if (!r)
+		f->target.region = NULL;
+	if (!r && !waits)
+		region_put(region);
 	return r;
 }
 
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns)
 {
-	int r = resolve(mm, event, LOOK_FIRST, read_ns);
+	struct waiting_fault f = { .mm = mm, .event = *event, .first_ns = read_ns };
+	int r = resolve(&f, LOOK_FIRST);
+
+	if (!r)
+		histogram_add(&fault_latency, os->now_ns() - read_ns);
+	else if (r == -EDQUOT)
+		park(&f, 0, max_t(uint64_t, throttle_ns(&f), PARK_RETRY_NS));
+	else if (r == -ENOENT)
+		park(&f, r, PARK_RETRY_NS);
+	else
+		put_off(&f, r);
+	if (f.target.region)
+		region_put(f.target.region);
+}
+
+static void retry_one(struct parked *p)
+{
+	struct waiting_fault f = { .mm = p->f.mm, .event = p->f.event,
+				   .first_ns = p->f.first_ns, .again = true };
+	int r = resolve(&f, LOOK_AGAIN);
 
 	if (r)
-		park(mm, event, read_ns, r);
-	else
-		histogram_add(&fault_latency, os->now_ns() - read_ns);
-}
-
-static void give_up(struct parked *p)
-{
-	struct mm_target target;
-	struct mm_hint hint;
-
-	log_emit_limited(LOG_ERR, "fault_deadline",
-			 "pid %d: no page could be produced within the deadline (error %d)",
-			 p->mm->pid, -p->error);
-	if (!mm_find(p->mm, p->event.address, &target, &hint))
-		return;
-	/* The page itself isn't lost, but DONTNEED must know that clients have poison to drop. */
-	atomic_fetch_add(&target.region->nr_poisoned, 1);
-	poison_target(p->mm, &target, "no memory for the page within fault_deadline");
-	region_put(target.region);
-}
-
-static void retry_one(struct parked *p, uint64_t now_ns)
-{
-	int r = resolve(p->mm, &p->event, LOOK_AGAIN, p->first_ns);
-
-	if (!r) {
-		drop_parked(p);
-	} else if (now_ns - p->first_ns >= config.deadline_ns) {
-		p->error = r;
-		give_up(p);
-		drop_parked(p);
-	} else {
-		p->due_ns = now_ns + PARK_RETRY_NS;
-		mutex_lock(&parked_lock);
-		list_add_tail(&p->link, &parked_list);
-		mutex_unlock(&parked_lock);
-	}
+		put_off(&f, r);
+	if (f.target.region)
+		region_put(f.target.region);
+	drop_parked(p);
 }
 
 uint64_t fault_retry_parked(uint64_t now_ns)
@@ -515,7 +573,7 @@ uint64_t fault_retry_parked(uint64_t now_ns)
 	mutex_unlock(&parked_lock);
 	list_for_each_entry_safe(p, next, &due, link) {
 		list_del(&p->link);
-		retry_one(p, now_ns);
+		retry_one(p);
 	}
 	mutex_lock(&parked_lock);
 	more = !list_empty(&parked_list);

@@ -35,6 +35,8 @@ struct fault_config {
 
 void fault_init(const struct fault_config *config);
 void fault_set_deadline(uint64_t deadline_ns);
+/* Faults that wait to be retried aren't any more, and hold no region: no lane runs. */
+void fault_drop_parked(void);
 void fault_fini(void);
 
 /* Handles one event; `read_ns` is when it was read, for the latency histogram. */

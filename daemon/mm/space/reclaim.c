@@ -259,12 +259,15 @@ static uint64_t memcg_missing(const struct memcg *memcg, unsigned int times)
 {
 	uint64_t max = memcg_limit(memcg, MEMCG_MAX);
 	uint64_t margin = memcg_margin(memcg);
+	uint64_t excess = memcg_excess(memcg);
 	uint64_t mark;
 
-	if (max == MEMCG_NO_LIMIT || !swap_capacity())
+	if (!swap_capacity())
 		return 0;
+	if (max == MEMCG_NO_LIMIT)
+		return excess;
 	mark = min_t(uint64_t, times * low_mark(max), max / 4);
-	return max_t(uint64_t, margin < mark ? mark - margin : 0, memcg_excess(memcg));
+	return max_t(uint64_t, margin < mark ? mark - margin : 0, excess);
 }
 
 /* ---- kswapd ---- */
@@ -309,10 +312,25 @@ static uint64_t kswapd_shrink(struct scan *scan)
 	return scan->freed;
 }
 
+/* Clients of all pools are asked, each for the part that it has of what is used. */
+static void ask_everybody(uint64_t missing)
+{
+	uint64_t used = 1;
+	struct memcg *m;
+
+	for (m = memcg_walk_next(NULL); m; m = memcg_walk_next(m))
+		used += memcg_usage(m);
+	for (m = memcg_walk_next(NULL); m; m = memcg_walk_next(m))
+		memcg_pressure(m, MEMCG_LEVEL_LOW,
+			       (uint64_t)((unsigned __int128)missing * memcg_usage(m) / used));
+}
+
 static void balance_stock(struct kswapd *k, enum stock_kind kind)
 {
-	uint64_t missing;
+	uint64_t missing = stock_missing(k->node, kind, 2);
 
+	if (missing)
+		ask_everybody(missing);
 	while ((missing = stock_missing(k->node, kind, 2)) && !k->stopping) {
 		struct scan scan = { .node = k->node, .kind = (int)kind, .wanted = missing };
 
@@ -327,6 +345,7 @@ static void balance_memcgs(struct kswapd *k)
 	uint64_t missing;
 
 	while ((m = memcg_walk_next(m))) {
+		memcg_pressure(m, MEMCG_LEVEL_LOW, memcg_missing(m, 2));
 		while ((missing = memcg_missing(m, 2)) && !k->stopping) {
 			struct scan scan = {
 				.memcg = m, .node = k->node, .kind = -1, .wanted = missing

@@ -161,6 +161,26 @@ static int commit(struct region *region, const struct region_request *request,
 	return refuse_commit(region, request, request->nr_pages - left, why);
 }
 
+bool region_promise(struct region *region, int node, uint64_t pages)
+{
+	uint64_t got = region->overcommit ? commit_on(region, node, pages) : 0;
+
+	atomic_fetch_add(&region->quota[node], (int64_t)got);
+	return got;
+}
+
+void region_return_promises(struct region *region)
+{
+	for (int node = 0; node < nr_nodes && region->overcommit; node++) {
+		uint64_t pages = (uint64_t)atomic_exchange(&region->quota[node], 0);
+
+		atomic_fetch_sub(&region->committed[node], pages);
+		if (pages)
+			stock_uncommit_evictable(node, region->kind,
+						 pages * region_frames_per_page(region));
+	}
+}
+
 /* ---- life ---- */
 
 static uint64_t table_entries(const struct region *region)
@@ -231,13 +251,14 @@ static void unmake_section(struct region *region)
 static int admit(struct region *region, const struct region_request *request,
 		 struct region_refusal *why)
 {
-	int r = check_room(region, request, why);
+	int r = region->overcommit ? 0 : check_room(region, request, why);
 
 	if (!r)
 		r = make_section(region, request, why);
 	if (r)
 		return r;
-	r = commit(region, request, why);
+	if (!region->overcommit)
+		r = commit(region, request, why);
 	if (r)
 		unmake_section(region);
 	return r;
@@ -284,6 +305,7 @@ int region_new(const struct region_request *request, struct region **out,
 	region->owner = request->owner;
 	region->movable = request->movable;
 	region->family = request->owner_id;
+	region->overcommit = request->overcommit;
 	region->memcg = request->memcg ? request->memcg : memcg_root();
 	snprintf(region->name, sizeof(region->name), "%s", request->name);
 	atomic_store(&region->refs, 1);

@@ -49,6 +49,7 @@ struct region_request {
 	uint64_t owner_id;     /* for the section's record */
 	struct zone **movable; /* by node: whose frames they count as; may be NULL */
 	struct memcg *memcg;   /* whose charge its frames are; NULL: the root's */
+	bool overcommit;       /* pages are promised when they are touched */
 };
 
 /* c: fixed after creation   l: lock   a: atomic, W: changed with a word's BUSY held */
@@ -85,6 +86,7 @@ struct region {
 	uint32_t nr_windows;           /* (l) */
 	struct zone **movable;         /* (c) by node; NULL: nobody counts */
 	struct memcg *memcg;           /* (c) R4 */
+	bool overcommit;               /* (c) nothing is charged to commit before it is needed */
 	void (*released)(void *owner); /* (c) the memory is back; may be NULL */
 	void *owner;                   /* (c) */
 	struct work free_work;         /* after the last put */
@@ -136,6 +138,10 @@ static inline struct lruvec *region_lru(const struct region *region, int node)
 
 /* The oldest region that is younger than `serial`, with a reference; NULL: none. */
 struct region *region_next(uint64_t serial);
+/* One that overcommits: charges up to so many pages of the node now, false if there are none to be
+ * had; and gives back what it doesn't use any more. */
+bool region_promise(struct region *region, int node, uint64_t pages);
+void region_return_promises(struct region *region);
 /* Calls fn for every region, with a reference and no lock held. */
 void region_for_each(void (*fn)(struct region *region, void *arg), void *arg);
 /* True if 2 MiB pages come from hugetlb: mapping and punching only in whole ones. */

@@ -40,6 +40,8 @@ int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_
 		int node = (first + i) % nr_nodes;
 		int64_t have = atomic_load_explicit(&region->quota[node], memory_order_relaxed);
 
+		if (have <= 0 && region->overcommit && region_promise(region, node, nr))
+			have = atomic_load(&region->quota[node]);
 		while (have > 0) {
 			uint64_t want = min_t(uint64_t, nr, have);
 

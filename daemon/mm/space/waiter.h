@@ -24,6 +24,7 @@ struct waiting_fault {
 	struct mm_hint hint;
 	struct os_uffd_event event;
 	uint64_t first_ns; /* when it was read first */
+	bool again;        /* it was put off before */
 };
 
 /* fn is called on a waiter's thread for each fault, with no lock held. */

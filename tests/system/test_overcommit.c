@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_overcommit - pools that promise more than there is: the touch fails, or the biggest session
+ * ends; pools above high are slowed down and nobody else is
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stage.h"
+
+enum { BIG_READY = 1, SMALL_READY, SMALL_DONE };
+enum { MAX = 16 * MIB, PATIENCE = 30 };
+
+static void open_pool(struct actor *a, unsigned int flags, const struct mmb_pool_options *options)
+{
+	act_open(a);
+	if (mmb_pool_open(a->mmb, "promising", MMB_POOL_CREATE | flags, options, &a->pool))
+		printf("  %s\n", mmb_error());
+	CLIENT_EXPECT(a->pool);
+}
+
+static void open_overcommitting(struct actor *a, unsigned int flags)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options), .mode = 0666,
+						  .max = MAX };
+
+	open_pool(a, MMB_POOL_OVERCOMMIT | flags, &options);
+}
+
+static void touch_too_much(struct actor *a)
+{
+	struct mmb_fault_info info = { .size = sizeof(info) };
+	struct mmb_region *region;
+	char *at;
+	size_t i = 0;
+
+	open_overcommitting(a, 0);
+	region = act_region(a, 4 * MAX, 0);
+	at = act_at(region);
+	while (i < 4 * (size_t)MAX && !touch_write(at + i, 1))
+		i += PAGE;
+	CLIENT_EXPECT(i >= MAX / 2 && i < 2 * (size_t)MAX);
+	CLIENT_EXPECT_EQ(mmb_fault_info(at + i, &info), 0);
+	CLIENT_EXPECT(strstr(info.cause, "promised more than there is"));
+	CLIENT_EXPECT_EQ(at[0], 1); /* what was had stays */
+}
+
+static void a_touch_fails_without_the_policy(void)
+{
+	PLAY(ROLE(touch_too_much));
+}
+
+static void be_the_biggest(struct actor *a)
+{
+	open_overcommitting(a, MMB_POOL_OOM_KILL);
+	memset(act_at(act_region(a, 12 * MIB, 0)), 1, 12 * MIB);
+	cue(BIG_READY);
+	for (;;)
+		pause();
+}
+
+static void need_more(struct actor *a)
+{
+	struct mmb_region *region;
+
+	await(BIG_READY);
+	open_overcommitting(a, 0);
+	region = act_region(a, 8 * MIB, 0);
+	memset(act_at(region), 2, 8 * MIB); /* goes on when the other one has been ended */
+	for (size_t i = 0; i < 8 * MIB; i += PAGE)
+		CLIENT_EXPECT_EQ(act_at(region)[i], 2);
+}
+
+static void the_biggest_session_ends(void)
+{
+	struct fixture *f = stage_begin();
+
+	CAST(ROLE(be_the_biggest, .status = -SIGKILL), ROLE(need_more));
+	EXPECT(stage_ended(1));
+	EXPECT(line_number(mmbctl(f->socket, "vmstat"), "oom_kill") >= 1);
+	stage_end();
+}
+
+static void be_slowed_down(struct actor *a)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options), .mode = 0666,
+						  .high = 4 * MIB };
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+	char *at;
+
+	open_pool(a, 0, &options);
+	at = act_at(act_region(a, 8 * MIB, 0));
+	for (size_t i = 0; i < 8 * MIB && stat.some_stall_us < 20000; i += PAGE) {
+		CLIENT_EXPECT_EQ(touch_write(at + i, 1), 0);
+		if (i > 4 * MIB)
+			CLIENT_EXPECT_EQ(mmb_pool_stat(a->pool, &stat), 0);
+	}
+	CLIENT_EXPECT(stat.some_stall_us >= 20000);
+	CLIENT_EXPECT(stat.full_stall_us <= stat.some_stall_us);
+	CLIENT_EXPECT(strstr(mmbctl(a->socket, "pressure --pool promising"), "some avg10="));
+}
+
+static void a_pool_above_high_is_slowed_down(void)
+{
+	PLAY(ROLE(be_slowed_down));
+}
+
+static const struct test_case cases[] = {
+	{ "a page that a pool promised in vain raises SIGBUS, and says why",
+	  a_touch_fails_without_the_policy },
+	{ "with MMB_POOL_OOM_KILL the biggest session ends, and only it",
+	  the_biggest_session_ends },
+	{ "faults above high are delayed, and counted as stalls",
+	  a_pool_above_high_is_slowed_down },
+	STAGE_STOPS,
+};
+TEST_MAIN(cases)
