@@ -53,6 +53,7 @@
 	X(52, POOL_RM, pool_rm_request, empty, 0, READ)                                 \
 	X(53, PRESSURE, text_request, text_reply, 0, READ)                              \
 	X(54, TRIM, trim_request, trim_reply, 0, ADMIN)                                 \
+	X(55, LATENCY, text_request, text_reply, 0, READ)                               \
 	X(60, LOG_LEVEL, log_level_request, log_level_reply, 0, READ)                   \
 	X(61, DRAIN, drain_request, drain_reply, 0, ADMIN)                              \
 	X(62, RELOAD, empty, reload_reply, 0, ADMIN)

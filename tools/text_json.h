@@ -22,6 +22,7 @@ int zoneinfo_json(char *text);
 int maps_json(char *text);
 int slabinfo_json(char *text); /* with statistics */
 int pressure_json(char *text);
+int latency_json(char *text);
 
 /* The next line without its end, NULL after the last; *rest moves on. */
 char *text_line(char **rest);

@@ -43,6 +43,8 @@ const struct verb verbs[] = {
 	  .summary = "counters, in the format of /proc/vmstat" },
 	{ .name = "pressure", TEXT(PRESSURE), .flags = VERB_JSON | VERB_POOL | VERB_SESSION,
 	  .summary = "time lost waiting for memory, in the format of /proc/pressure/memory" },
+	{ .name = "latency", TEXT(LATENCY), .flags = VERB_JSON,
+	  .summary = "how long faults, reads from swap and writes to it take" },
 	{ .name = "slabinfo", TEXT(SLABINFO), .flags = VERB_JSON | VERB_POOL,
 	  .summary = "caches of objects, in the format of /proc/slabinfo" },
 	{ .name = "maps", TEXT(MAPS), .operand = "SESSION", .flags = VERB_JSON,

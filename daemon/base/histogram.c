@@ -22,8 +22,7 @@ static unsigned int bucket_of(uint64_t value)
 	return shift * HISTOGRAM_SUBS + (unsigned int)(value >> shift);
 }
 
-/* Largest value of the bucket. */
-static uint64_t bucket_last(unsigned int bucket)
+uint64_t histogram_bucket_last(unsigned int bucket)
 {
 	unsigned int shift;
 
@@ -89,7 +88,7 @@ uint64_t histogram_percentile(const struct histogram *h, double percent)
 			last = i;
 		seen += n;
 	}
-	return bucket_last(last);
+	return histogram_bucket_last(last);
 }
 
 uint64_t histogram_mean(const struct histogram *h)

@@ -32,6 +32,8 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
 uint64_t histogram_count(const struct histogram *h);
 /* Upper end of the bucket below which `percent` (0 to 100) of the values lie; 0 when empty. */
 uint64_t histogram_percentile(const struct histogram *h, double percent);
+/* Largest value of bucket 0 to HISTOGRAM_BUCKETS - 1. */
+uint64_t histogram_bucket_last(unsigned int bucket);
 /* 0 when empty. */
 uint64_t histogram_mean(const struct histogram *h);
 

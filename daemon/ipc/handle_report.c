@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "client/latency.h"
 #include "client/pressure.h"
 #include "client/report.h"
 #include "ipc/convert.h"
@@ -263,6 +264,8 @@ static int make_text(struct request *r, const Mmb__Wire__TextRequest *m, char **
 
 	if (r->packet.method == MMB_METHOD_MAPS)
 		return report_maps(m->session, &r->connection->peer, out, &r->why);
+	if (r->packet.method == MMB_METHOD_LATENCY)
+		return report_latency(m->statistics, out, &r->why);
 	if (r->packet.method == MMB_METHOD_PRESSURE)
 		return report_pressure(m->pool, m->session, out, &r->why);
 	if (r->packet.method == MMB_METHOD_SLABINFO)
@@ -327,6 +330,11 @@ int handle_MAPS(struct request *r)
 }
 
 int handle_SLABINFO(struct request *r)
+{
+	return handle_text(r);
+}
+
+int handle_LATENCY(struct request *r)
 {
 	return handle_text(r);
 }

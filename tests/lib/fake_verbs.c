@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "client/latency.h"
 #include "client/pressure.h"
 #include "client/report.h"
 #include "proto/methods.h"
@@ -533,6 +534,12 @@ int report_maps(uint64_t session, const struct peer *reader, char **out, struct 
 		return refuse(why, -ENOENT, "there is no session 0");
 	*out = make_text();
 	return 0;
+}
+
+int report_latency(bool buckets, char **out, struct refusal *why)
+{
+	*out = strdup("operation\n");
+	return *out ? 0 : refuse(why, -ENOMEM, "no memory");
 }
 
 int report_pressure(const char *pool, uint64_t session, char **out, struct refusal *why)

@@ -101,6 +101,7 @@ static void be_slowed_down(struct actor *a)
 	CLIENT_EXPECT(stat.some_stall_us >= 20000);
 	CLIENT_EXPECT(stat.full_stall_us <= stat.some_stall_us);
 	CLIENT_EXPECT(strstr(mmbctl(a->socket, "pressure --pool promising"), "some avg10="));
+	CLIENT_EXPECT(json_number(mmbctl(a->socket, "latency --json"), "\"fault\"", "count") > 0);
 }
 
 static void a_pool_above_high_is_slowed_down(void)
