@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { HUMAN_BYTES = 24, TABLE_COLUMNS_MAX = 16 };
+enum { HUMAN_BYTES = 24, TABLE_COLUMNS_MAX = 24 };
 
 /* "0", "512 B", "4.0 KiB", "1.5 GiB". Returns buffer. */
 const char *human_size(uint64_t bytes, char buffer[HUMAN_BYTES]);
