@@ -175,6 +175,18 @@ static bool unlist_unit(uint64_t address, void *arg)
 	return true;
 }
 
+/* Who takes over what a dead member had must not find its name there: a client that returns what it
+ * got too late to use has written nothing. */
+static void unstamp_units(struct pool *pool, const struct slab_return_args *args)
+{
+	for (uint32_t i = 0; i < args->nr && !pool->is_private; i++) {
+		struct page *page = page_at(pool, args->addresses[i]);
+
+		slab_map_stamp(map_of(&pool->leases, page), page_to_pfn(page), args->units[i],
+			       0);
+	}
+}
+
 static bool free_unit(uint64_t address, void *arg)
 {
 	free_claimed_page(page_at(((struct returning *)arg)->pool, address));
@@ -205,6 +217,7 @@ static int return_locked(struct pool *pool, const struct slab_return_args *args,
 		return refuse(why, -EINVAL, "returning the unit at %#llx: %s",
 			      (unsigned long long)ret.bad, fault_text(ret.fault));
 	}
+	unstamp_units(pool, args);
 	for_units(args, total, unlist_unit, &ret);
 	pool->leases.nr_units -= total;
 	return 0;

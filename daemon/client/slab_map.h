@@ -48,8 +48,8 @@ void slab_map_free(struct slab_map *map);
 
 /* The units from the frame on, all free and contiguous: 0, or -ENOMEM and nothing is leased. */
 int slab_map_lease(struct slab_map *map, uint32_t pfn, uint32_t units);
-/* Says in their headers that they are in the stock of that member. A hint for clients: what they
- * make of it is their business, so a failure is nobody's. */
+/* Says in their headers that they are in the stock of that member; 0: of none. A hint for clients:
+ * what they make of it is their business, so a failure is nobody's. */
 void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, uint32_t member);
 /* One leased unit. */
 void slab_map_return(struct slab_map *map, uint32_t pfn);

@@ -379,7 +379,7 @@ static int fake_write(int fd, uint64_t offset, const void *from, uint64_t length
 
 	pthread_mutex_lock(&fake_lock);
 	file = fake_file_of(fd);
-	if (!in_file(file, offset, length) ||
+	if (!in_length(file, offset, length) ||
 	    pwrite(file->backing, from, length, (off_t)offset) != (ssize_t)length)
 		error = -EIO;
 	pthread_mutex_unlock(&fake_lock);

@@ -574,6 +574,28 @@ static struct slab_header *map_headers(int fd)
 	return at;
 }
 
+static void a_leased_unit_names_its_member_until_it_is_returned(void)
+{
+	const uint32_t three = 3;
+	struct slab_mapped mapped;
+	struct slab_header *headers;
+	uint64_t first;
+
+	begin();
+	EXPECT_EQ(verb_slab_map(a, pool_a, 0, &mapped, &client_why), 0);
+	EXPECT_EQ(lease(a, pool_a, 3, 1, got_a), 1);
+	first = (got_a[0] - mapped.windows[0].address) >> SLAB_UNIT_SHIFT;
+	headers = map_headers(mapped.windows[0].fd);
+	for (uint32_t i = 0; i < UNITS_PER_BLOCK; i++)
+		EXPECT_EQ(headers[i].shared >> 32 >> SLAB_MEMBER_SHIFT != 0, i - first < 3);
+	EXPECT_EQ(give(a, pool_a, got_a, &three, 1), 0);
+	for (uint32_t i = 0; i < UNITS_PER_BLOCK; i++)
+		EXPECT_EQ(headers[i].shared, 0);
+	os->unmap(headers, PAGE_SIZE);
+	os->close(mapped.windows[0].fd);
+	client_end_two(a, b, &before);
+}
+
 static void rows_count_what_slabs_can_hold(void)
 {
 	static const struct slab_header honest = { .kind = SLAB_OBJECTS, .bin = 7, .size = 64,
@@ -705,6 +727,8 @@ static const struct test_case cases[] = {
 	  wrong_caches_are_refused_in_words },
 	{ "conjured and punched pages of the slab map are put right",
 	  conjured_and_punched_map_pages_are_put_right },
+	{ "a leased unit names its member until it is returned",
+	  a_leased_unit_names_its_member_until_it_is_returned },
 	{ "rows of slabinfo count no more than slabs can hold", rows_count_what_slabs_can_hold },
 	{ "sessions may end while they lease and return", sessions_end_while_they_lease },
 };
