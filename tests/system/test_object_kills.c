@@ -27,8 +27,10 @@ enum {
 	SECONDS = 5,
 	SECONDS_LONG = 180,
 	KILL_MS = 40,
-	STOP_MS = 400,
+	STOP_MS = 800,
 	STOPS = 4,
+	LOOKS = 4,
+	STUCK_SECONDS = 20, /* on a machine that does much else */
 	ADOPT_MS = 300,
 	VERIFY_SECONDS = 20,
 	LOST_BYTES = 4 << 20, /* 64 slabs, most of them of one unit */
@@ -291,10 +293,17 @@ static void kills(void)
 	kill_some(WORKERS, seconds);
 }
 
-static bool all_go_on(unsigned int stopped, const uint64_t *before)
+struct look {
+	unsigned int stopped;
+	uint64_t before[WORKERS];
+};
+
+static bool all_go_on(void *arg)
 {
+	const struct look *look = arg;
+
 	for (unsigned int i = 0; i < WORKERS; i++)
-		if (i != stopped && atomic_load(&table->done[i]) == before[i])
+		if (i != look->stopped && atomic_load(&table->done[i]) == look->before[i])
 			return false;
 	return true;
 }
@@ -305,19 +314,18 @@ static void stops(void)
 
 	begin(WORKERS);
 	for (int round = 0; round < STOPS; round++) {
-		unsigned int i = (unsigned int)test_below(&state, WORKERS);
-		uint64_t before[WORKERS];
+		struct look look = { .stopped = (unsigned int)test_below(&state, WORKERS) };
 
 		sleep_ms(20 + test_below(&state, KILL_MS));
-		EXPECT(stop_process(workers[i].pid));
-		/* Twice: the first look may be at what was done before. */
-		for (int look = 0; look < 2; look++) {
+		EXPECT(stop_process(workers[look.stopped].pid));
+		/* Several times: the first look may be at what was done before. */
+		for (int i = 0; i < LOOKS; i++) {
 			for (unsigned int k = 0; k < WORKERS; k++)
-				before[k] = atomic_load(&table->done[k]);
-			sleep_ms(STOP_MS);
-			EXPECT(all_go_on(i, before));
+				look.before[k] = atomic_load(&table->done[k]);
+			sleep_ms(STOP_MS / LOOKS);
+			EXPECT(test_wait(all_go_on, &look, STUCK_SECONDS));
 		}
-		client_signal(&workers[i], SIGCONT);
+		client_signal(&workers[look.stopped], SIGCONT);
 		nobody_ended(WORKERS);
 	}
 	end(WORKERS);
