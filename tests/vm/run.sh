@@ -47,6 +47,7 @@ ldd "$tree/usr/sbin/mmbrokerd" "$tree/usr/bin/mmbctl" | awk '$3 ~ /^\// { print 
 		[[ -e $tree$library ]] || cp -L "$library" "$tree/usr/lib/x86_64-linux-gnu/"
 	done
 ldconfig -r "$tree"
+journalctl --root="$tree" --update-catalog
 systemd-sysusers --root="$tree" 2>/dev/null
 mkdir -p "$tree/etc/mmbroker"
 printf '[memory]\nreserve = 256M\nreserve_huge = 64M\nreserve_mode = hold\n' \
