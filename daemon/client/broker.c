@@ -378,7 +378,7 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	pool_regions_init();
 	hugetlb_audit_init();
 	fault_init(&fault);
-	reclaim_init();
+	reclaim_init(&(struct reclaim_config){ .drop_entries = session_drop_entries });
 	evacuate_init();
 	r = mm_closers_start();
 	if (!r)

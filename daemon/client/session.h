@@ -21,6 +21,7 @@
 #include "client/verbs.h"
 #include "mm/space/fault.h"
 #include "mm/space/mm.h"
+#include "mm/space/reclaim.h"
 
 /* A session's share of a pool. r: lock   a: atomic */
 struct pool_handle {
@@ -86,6 +87,7 @@ struct pool_handle *pool_handle_new(struct pool *pool);
 struct region_handle *region_handle_new(struct pool_region *pr, bool readonly);
 
 /* What fault.h calls with mm->owner. */
+void session_drop_entries(void *session, const struct reclaim_range *range);
 void session_log_fault(void *session, const struct fault_record *record);
 void session_end_client(void *session, const char *reason);
 

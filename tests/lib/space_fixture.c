@@ -102,7 +102,7 @@ void space_begin(const struct space_options *options)
 	mm_table_init();
 	begin_faults(options);
 	swap_areas_init();
-	reclaim_init();
+	reclaim_init(&(struct reclaim_config){ 0 });
 	evacuate_init();
 	if (options->swap_mib)
 		begin_swap(options->swap_mib);

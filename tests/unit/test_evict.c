@@ -50,6 +50,7 @@ static uint64_t address(uint64_t page)
 static void start(uint64_t nr)
 {
 	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
+	swapper_keep(true);
 	region = space_region(nr, PAGE_SHIFT);
 	mm = space_mm();
 	space_window(mm, region, BASE, 1);
@@ -66,6 +67,7 @@ static void stop(void)
 	space_drop_region(region);
 	EXPECT_EQ(space_slots_used(), 0);
 	EXPECT_EQ(space_swap_off(), 0);
+	swapper_keep(false);
 	space_end();
 }
 
@@ -266,6 +268,7 @@ static void swapoff_brings_all_back(void)
 	space_expect_valid(region, mm);
 	space_close_mm(mm);
 	space_drop_region(region);
+	swapper_keep(false);
 	space_end();
 }
 

@@ -39,6 +39,7 @@ struct alloc_context {
 };
 
 static _Atomic(balance_low_fn) low_hook;
+static _Atomic(balance_reclaim_fn) reclaim_hook;
 static struct {
 	_Atomic uint64_t nr_slow, nr_stall, nr_failed, nr_holes;
 } counters;
@@ -214,6 +215,22 @@ static bool should_retry(struct alloc_context *ac, unsigned int attempt, bool pr
 	return progress && attempt < RETRIES_DEFAULT;
 }
 
+void balance_set_reclaim_hook(balance_reclaim_fn hook)
+{
+	atomic_store(&reclaim_hook, hook);
+}
+
+/* The stock has promised the frames, and is full of pages that can be evicted. */
+static uint64_t reclaim(struct alloc_context *ac)
+{
+	balance_reclaim_fn hook = atomic_load(&reclaim_hook);
+	struct zone *zone = ac->nr_zones ? ac->zones[0] : NULL;
+
+	if (!hook || !zone || !zone->pool || ac->why != GROW_COMMIT)
+		return 0;
+	return hook(zone->node, zone->section->kind, PAGEBLOCK_PAGES);
+}
+
 static struct page *alloc_slow(struct alloc_context *ac)
 {
 	struct page *page;
@@ -224,7 +241,7 @@ static struct page *alloc_slow(struct alloc_context *ac)
 	if (page || !ac->may_wait)
 		return page;
 	for (unsigned int attempt = 0;; attempt++) {
-		bool progress = drain(ac) > 0;
+		bool progress = drain(ac) + reclaim(ac) > 0;
 
 		page = get_page_from_freelist(ac, WMARK_MIN, true);
 		if (page || !should_retry(ac, attempt, progress))

@@ -138,9 +138,14 @@ const char *free_fault_text(enum free_fault fault);
 /* A sentence: what failed, the figures, what helps. */
 void alloc_failure_format(const struct alloc_failure *failure, char *out, size_t bytes);
 
-/* The one upward edge: called with no lock held when a zone falls below its low mark. */
+/* One of two upward edges: called with no lock held when a zone falls below its low mark. */
 typedef void (*balance_low_fn)(struct zone *zone);
 void balance_set_low_hook(balance_low_fn hook);
+
+/* The other one: evicts pages of regions, so that about so many frames of that stock are free;
+ * frames freed. Called with no lock held, for pools of clients only, by who may wait. */
+typedef uint64_t (*balance_reclaim_fn)(int node, enum stock_kind kind, uint64_t frames);
+void balance_set_reclaim_hook(balance_reclaim_fn hook);
 
 /* Since start, all pools. */
 struct alloc_events {

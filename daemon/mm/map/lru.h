@@ -26,7 +26,8 @@
 enum {
 	LRU_GENERATIONS = 8,
 	LRU_OLD = 2,        /* generations after which a page may be evicted */
-	LRU_OLD_ACTIVE = 6, /* and after which an active one becomes inactive */
+	LRU_ASK = 4,        /* an active one's client is asked whether it is in use */
+	LRU_OLD_ACTIVE = 6, /* and after which it becomes inactive */
 	SHADOW_BITS = 16,
 };
 

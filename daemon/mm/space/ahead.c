@@ -11,7 +11,7 @@
 #include "base/workqueue.h"
 #include "mm/space/fault.h"
 #include "mm/space/mapping.h"
-#include "mm/space/swapin.h"
+#include "mm/space/waiter.h"
 #include "os/os.h"
 
 /* c: fixed while in use   j: jobs_lock */
@@ -23,6 +23,8 @@ struct job {
 	struct page_range range;   /* (c) */
 	bool begun, taken, waited; /* (j) */
 };
+
+enum { SWAPPED_BLOCKS = 4 };
 
 static struct workqueue queue;
 static struct mutex jobs_lock;
@@ -117,21 +119,6 @@ static void end_job(struct job *job)
 	give_job(job);
 }
 
-/* Swapped pages of the block, the first of which is `rest`'s. */
-static int bring_back(struct region *region, struct page_range rest)
-{
-	struct swap_in_request want = { .region = region, .range = rest };
-	struct swapper *s = swapper_get(SWAPPER_READER);
-	struct page_range run;
-	int r;
-
-	if (!s)
-		return -ENOMEM;
-	r = region_swap_in(s, &want, &run);
-	swapper_put(s);
-	return r == -EAGAIN ? 0 : r;
-}
-
 /* Produces the block; returns how many pages it made. */
 static uint64_t produce_block(struct job *job)
 {
@@ -146,10 +133,6 @@ static uint64_t produce_block(struct job *job)
 		uint64_t end;
 
 		r = region_make_present(region, rest, rest.first, &run);
-		if (r == -ENODATA) {
-			r = bring_back(region, rest);
-			continue;
-		}
 		end = run.first + run.nr;
 		if (r || end <= rest.first)
 			break;
@@ -212,9 +195,27 @@ void ahead_fini(void)
 	mutex_fini(&jobs_lock);
 }
 
+/* A6. As if the block's first page had been touched. */
+static bool left_to_waiters(struct mm *mm, const struct mm_target *target, struct page_range range)
+{
+	struct region *region = target->region;
+	struct waiting_fault fault = { .mm = mm, .target = *target, .hint.around = range.nr };
+
+	if (word_state(word_load(region_word(region, range.first))) != PAGE_SWAPPED)
+		return false;
+	fault.target.page = range.first;
+	fault.event.address = target->base + (range.first << region->page_shift);
+	fault.first_ns = os->now_ns();
+	region_get(region);
+	if (!waiters_add(&fault))
+		region_put(region);
+	return true;
+}
+
 void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range)
 {
 	uint64_t per_block = ahead_block_pages(target->region);
+	unsigned int nr_swapped = 0;
 
 	while (range.nr) {
 		struct job want = { .mm = mm, .target = *target, .range = range };
@@ -224,6 +225,11 @@ void ahead_start(struct mm *mm, const struct mm_target *target, struct page_rang
 				      round_up(range.first + 1, per_block) - range.first);
 		range.first += want.range.nr;
 		range.nr -= want.range.nr;
+		if (left_to_waiters(mm, target, want.range)) {
+			if (++nr_swapped == SWAPPED_BLOCKS)
+				return;
+			continue;
+		}
 		if (!ahead_is_for_job(target->region, want.range.first))
 			continue;
 		if (!mm_get(mm))

@@ -11,6 +11,7 @@
  *             A3  a faulting client never works on a block together with a job: it waits for a
  *                 job that is being worked on, and takes over one that isn't.
  *             A4  nobody waits for work on another session's memory.
+ *             A6  blocks that begin with a swapped page are read by waiters, a few at a time.
  *             A5  blocks of odd number are for jobs, those of even number for faults.
  * Locking     one leaf mutex for the state of jobs; nothing is held over a system call.
  */

@@ -26,16 +26,52 @@ static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
 static void age_page(struct region *region, uint64_t page, uint64_t seen)
 {
 	struct lruvec *lru = region_lru(region, word_node(seen));
-	uint64_t aged = seen;
-	unsigned int distance = lru_distance(lru, seen);
+	uint64_t aged = word_with_age(seen & ~(uint64_t)WORD_ACTIVE, lru_age_now(lru) - LRU_OLD);
 
-	if (distance < LRU_OLD_ACTIVE)
-		return;
-	aged = word_with_age(aged & ~(uint64_t)WORD_ACTIVE, lru_age_now(lru) - LRU_OLD);
 	if (word_replace(region_word(region, page), &seen, aged) && seen & WORD_ACTIVE) {
 		atomic_fetch_sub(&lru->nr_active, region_frames_per_page(region));
 		reclaim_count(&reclaim_stats.pgdeactivate, 1);
 	}
+}
+
+static void ask_mapping(struct mm *mm, uint64_t address, uint64_t length, void *unused)
+{
+	reclaim_ask(mm, &(struct reclaim_range){ address, length });
+}
+
+/* Active pages whose clients are to show whether they use them: adjoining ones together. */
+struct questions {
+	struct page_range run;
+};
+
+static void ask(struct region *region, struct questions *q)
+{
+	if (q->run.nr)
+		region_for_each_mapping(region, q->run, ask_mapping, NULL);
+	q->run.nr = 0;
+}
+
+/* Each active page once: REFERENCED comes back with the fault that is the answer. */
+static void question(struct region *region, uint64_t page, uint64_t seen, struct questions *q)
+{
+	if (!word_replace(region_word(region, page), &seen, seen & ~(uint64_t)WORD_REFERENCED))
+		return;
+	if (q->run.nr && q->run.first + q->run.nr != page)
+		ask(region, q);
+	if (!q->run.nr)
+		q->run.first = page;
+	q->run.nr++;
+}
+
+/* A page that stays. */
+static void look_after(struct region *region, uint64_t page, uint64_t word, struct questions *q)
+{
+	unsigned int distance = lru_distance(region_lru(region, word_node(word)), word);
+
+	if (distance >= LRU_OLD_ACTIVE)
+		age_page(region, page, word);
+	else if (distance >= LRU_ASK && word & WORD_ACTIVE && word & WORD_REFERENCED)
+		question(region, page, word, q);
 }
 
 static bool is_old(struct region *region, uint64_t word)
@@ -64,6 +100,7 @@ static enum swap_fate choose(struct region *region, struct swap_item *item)
 static bool collect(struct swapper *s, struct region *region, struct page_range block,
 		    const struct evict_filter *filter, struct evict_result *result)
 {
+	struct questions q = { 0 };
 	bool dirty = false;
 
 	s->nr = 0;
@@ -75,7 +112,7 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 			continue;
 		result->nr_scanned += region_frames_per_page(region);
 		if (!filter->all_ages && !is_old(region, word)) {
-			age_page(region, i, word);
+			look_after(region, i, word, &q);
 			continue;
 		}
 		*item = (struct swap_item){ .page = i, .word = word };
@@ -85,6 +122,7 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 		dirty |= item->fate == FATE_DIRTY;
 		s->nr++;
 	}
+	ask(region, &q);
 	return dirty;
 }
 
@@ -385,6 +423,19 @@ static void lose(struct region *region, struct swap_item *item)
 	item->fate = FATE_GIVEN_UP;
 }
 
+/* Pages that were protected just now, and not before. */
+static void lose_new(struct swapper *s, struct region *region)
+{
+	for (uint32_t i = 0; i < s->nr; i++) {
+		struct swap_item *item = &s->items[i];
+
+		if (word_high(item->word) || item->fate == FATE_GIVEN_UP || item->fate == FATE_LAZY)
+			continue;
+		region_dirty_page(region, item->page);
+		lose(region, item);
+	}
+}
+
 /* The commit point. What the word says now decides: E1. */
 static void take_page(struct region *region, struct swap_item *item)
 {
@@ -485,13 +536,19 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 bool evict_block(struct swapper *s, struct region *region, struct page_range block,
 		 const struct evict_filter *filter, struct evict_result *result)
 {
+	uint64_t moves;
+
 	DCHECK(block.nr <= SWAPPER_PAGES);
 	if (atomic_exchange(&region->evicting, true)) /* E3 */
 		return false;
+	moves = atomic_load(&region->nr_moves);
 	if (collect(s, region, block, filter, result)) {
 		protect_dirty(s, region);
 		write_out(s, region);
 	}
+	/* Protected where the window was, perhaps, and not where it had gone. */
+	if (atomic_load(&region->nr_moves) != moves)
+		lose_new(s, region);
 	result->nr_freed += take_all(s, region);
 	atomic_store(&region->evicting, false);
 	return true;

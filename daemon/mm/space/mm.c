@@ -525,6 +525,7 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 			return r ? r : -ENOMEM;
 		}
 		mutex_lock(&region->lock);
+		atomic_fetch_add(&region->nr_moves, 1);
 		mutex_lock(&mm->lock);
 		/* Closed, moved or merged meanwhile by another thread: look again. */
 		w = window_of(range_find_from(&mm->windows, from));

@@ -11,12 +11,16 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "mm/balance/alloc.h"
 #include "mm/map/lru.h"
 #include "mm/phys/node.h"
 #include "mm/space/evict.h"
+#include "mm/space/mm.h"
+#include "os/os.h"
 
 enum {
 	BLOCK_BYTES = 2 << 20,
+	HUGE_AT_ONCE = 4, /* pages of 2 MiB in a block */
 	MARK_DIVISOR = 32,
 	MARK_FRAMES_MIN = 256,
 	MARK_FRAMES_MAX = 8192,
@@ -24,11 +28,21 @@ enum {
 	KSWAPD_BATCH = 2048,
 	SWEEPS_MAX = LRU_GENERATIONS + 2, /* walks over everything before giving up */
 	OTHER_PAUSES = 1000, /* a tenth of a second */
+	REST_NS = 50 * 1000 * 1000,
+	IDLE_NS = 500 * 1000 * 1000, /* then what is kept for the next round is given back */
 };
 
 static const struct timespec busy_pause = { .tv_nsec = 100 * 1000 };
 
 struct reclaim_stats reclaim_stats;
+
+static struct reclaim_config config; /* fixed after init */
+
+void reclaim_ask(struct mm *mm, const struct reclaim_range *range)
+{
+	if (config.drop_entries && mm->owner)
+		config.drop_entries(mm->owner, range);
+}
 
 /* ---- walks ---- */
 
@@ -66,7 +80,7 @@ static void advance(struct region *region, int node, uint64_t scanned)
 
 static uint64_t block_pages(const struct region *region)
 {
-	return max_t(uint64_t, BLOCK_BYTES >> region->page_shift, 1);
+	return max_t(uint64_t, BLOCK_BYTES >> region->page_shift, HUGE_AT_ONCE);
 }
 
 /* One block at the region's hand. */
@@ -279,8 +293,9 @@ struct kswapd {
 	pthread_t thread;    /* (c) */
 	int node;            /* (c) */
 	bool running;        /* (c) */
-	bool stopping;       /* (l) */
-	_Atomic bool called; /* (a) changes to true under no lock, to false by the thread */
+	_Atomic bool stopping;   /* (a) */
+	_Atomic bool called;     /* (a) changes to true under no lock, to false by the thread */
+	_Atomic uint64_t rest_ns; /* (a) nothing could be freed: not before that time again */
 };
 
 static struct kswapd kswapds[MAX_NUMNODES];
@@ -296,19 +311,24 @@ static void call(struct kswapd *k)
 
 void reclaim_poke(struct region *region, int node)
 {
-	if (atomic_load_explicit(&kswapds[node].called, memory_order_relaxed))
+	struct kswapd *k = &kswapds[node];
+
+	if (!k->running || atomic_load_explicit(&k->called, memory_order_relaxed) ||
+	    (atomic_load_explicit(&k->rest_ns, memory_order_relaxed) &&
+	     os->now_ns() < atomic_load(&k->rest_ns)))
 		return;
 	if (stock_missing(node, region->kind, 1) || memcg_missing(region->memcg, 1))
-		call(&kswapds[node]);
+		call(k);
 }
 
-static uint64_t kswapd_shrink(struct scan *scan)
+static uint64_t kswapd_shrink(struct kswapd *k, struct scan *scan)
 {
 	scan->wanted = min_t(uint64_t, scan->wanted, KSWAPD_BATCH);
 	shrink(scan);
 	reclaim_count(&reclaim_stats.pageoutrun, 1);
 	reclaim_count(&reclaim_stats.pgscan_kswapd, scan->scanned);
 	reclaim_count(&reclaim_stats.pgsteal_kswapd, scan->freed);
+	atomic_store(&k->rest_ns, scan->freed ? 0 : os->now_ns() + REST_NS);
 	return scan->freed;
 }
 
@@ -334,7 +354,7 @@ static void balance_stock(struct kswapd *k, enum stock_kind kind)
 	while ((missing = stock_missing(k->node, kind, 2)) && !k->stopping) {
 		struct scan scan = { .node = k->node, .kind = (int)kind, .wanted = missing };
 
-		if (!kswapd_shrink(&scan))
+		if (!kswapd_shrink(k, &scan))
 			return;
 	}
 }
@@ -351,10 +371,29 @@ static void balance_memcgs(struct kswapd *k)
 				.memcg = m, .node = k->node, .kind = -1, .wanted = missing
 			};
 
-			if (!kswapd_shrink(&scan))
+			if (!kswapd_shrink(k, &scan))
 				break;
 		}
 	}
+}
+
+static void wait_for_call(struct kswapd *k)
+{
+	uint64_t until_ns = os->now_ns() + IDLE_NS;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000),
+				  .tv_nsec = (long)(until_ns % 1000000000) };
+
+	heartbeat_idle();
+	if (mutex_timedwait(&k->lock, &k->wanted, &until)) {
+		mutex_unlock(&k->lock);
+		swapper_keep(false);
+		mutex_lock(&k->lock);
+		/* What can't be evicted takes without a word. */
+		if (stock_missing(k->node, STOCK_BASE, 1) || stock_missing(k->node, STOCK_HUGE, 1))
+			atomic_store(&k->called, true);
+	}
+	heartbeat_touch();
+	swapper_keep(true);
 }
 
 static void *kswapd_main(void *argument)
@@ -367,9 +406,7 @@ static void *kswapd_main(void *argument)
 	mutex_lock(&k->lock);
 	while (!k->stopping) {
 		if (!atomic_load(&k->called)) {
-			heartbeat_idle();
-			mutex_wait(&k->lock, &k->wanted);
-			heartbeat_touch();
+			wait_for_call(k);
 			continue;
 		}
 		mutex_unlock(&k->lock);
@@ -380,9 +417,20 @@ static void *kswapd_main(void *argument)
 		mutex_lock(&k->lock);
 	}
 	mutex_unlock(&k->lock);
+	swapper_keep(false);
 	heartbeat_unregister(&hb);
 	cpu_slot_unregister();
 	return NULL;
+}
+
+static void init_condition(pthread_cond_t *condition)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(condition, &attributes);
+	pthread_condattr_destroy(&attributes);
 }
 
 static int start_node(int node)
@@ -392,7 +440,7 @@ static int start_node(int node)
 
 	*k = (struct kswapd){ .node = node };
 	mutex_init(&k->lock, RANK_LEAF, "kswapd");
-	pthread_cond_init(&k->wanted, NULL);
+	init_condition(&k->wanted);
 	if (pthread_create(&k->thread, NULL, kswapd_main, k))
 		return -EAGAIN;
 	k->running = true;
@@ -428,14 +476,23 @@ void kswapd_stop(void)
 	}
 }
 
-void reclaim_init(void)
+/* For frames that can't be evicted. */
+static uint64_t reclaim_stock(int node, enum stock_kind kind, uint64_t frames)
 {
-	swappers_init();
+	struct scan scan = { .node = node, .kind = (int)kind, .wanted = frames };
+
+	return swap_capacity() ? shrink_direct(&scan) : 0;
+}
+
+void reclaim_init(const struct reclaim_config *request)
+{
+	config = *request;
 	stock_set_swap(swap_capacity);
+	balance_set_reclaim_hook(reclaim_stock);
 }
 
 void reclaim_fini(void)
 {
+	balance_set_reclaim_hook(NULL);
 	stock_set_swap(NULL);
-	swappers_fini();
 }

@@ -138,7 +138,7 @@ static uint64_t word_back(struct region *region, const struct swap_item *item, i
 	word |= item->word & WORD_SHARED;
 	reclaim_count(&reclaim_stats.workingset_refault_anon, 1);
 	if (lru_refaults_soon(lru, word_shadow(item->word))) {
-		word |= WORD_ACTIVE;
+		word |= WORD_ACTIVE | WORD_REFERENCED;
 		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
 		reclaim_count(&reclaim_stats.workingset_activate_anon, 1);
 	}
@@ -201,7 +201,7 @@ int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 		return node;
 	}
 	*run = (struct page_range){ s->items[0].page, s->nr };
-	r = region_populate_file(region, *run, node, FOR_LATER);
+	r = region_populate_file(region, *run, node, FOR_A_FAULT); /* nobody needs it cleared */
 	if (r) {
 		undo(s, region, node);
 		release(s, region, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * swapper - made at a thread's first need, freed at the end
+ * swapper - made at need, freed when it isn't used any more
  */
 #include "mm/space/swapper.h"
 
@@ -11,31 +11,24 @@ static const uint64_t queue_bytes[NR_SWAPPER_KINDS] = {
 	[SWAPPER_WRITER] = 4 << 20,
 };
 
-static struct mutex all_lock;
-static struct list_head all = LIST_HEAD_INIT(all); /* all_lock */
-/* Which swappers_init() the threads' own are of: those of an earlier one are gone. */
-static _Atomic uint64_t life;
-
 static _Thread_local struct swapper *mine[NR_SWAPPER_KINDS];
-static _Thread_local uint64_t life_of_mine;
+static _Thread_local bool keeps;
 
-void swappers_init(void)
+static void swapper_free(struct swapper *s)
 {
-	mutex_init(&all_lock, RANK_LEAF, "swappers");
-	atomic_fetch_add(&life, 1);
+	swap_cursor_put(&s->cursor);
+	swap_queue_free(s->queue);
+	kfree(s);
 }
 
-void swappers_fini(void)
+void swapper_keep(bool keep)
 {
-	struct swapper *s, *next;
-
-	list_for_each_entry_safe(s, next, &all, link) {
-		list_del(&s->link);
-		swap_cursor_put(&s->cursor);
-		swap_queue_free(s->queue);
-		kfree(s);
+	keeps = keep;
+	for (int kind = 0; kind < NR_SWAPPER_KINDS && !keep; kind++) {
+		if (mine[kind])
+			swapper_free(mine[kind]);
+		mine[kind] = NULL;
 	}
-	mutex_fini(&all_lock);
 }
 
 static struct swapper *swapper_new(enum swapper_kind kind)
@@ -48,9 +41,7 @@ static struct swapper *swapper_new(enum swapper_kind kind)
 		kfree(s);
 		return NULL;
 	}
-	mutex_lock(&all_lock);
-	list_add(&s->link, &all);
-	mutex_unlock(&all_lock);
+	s->kind = kind;
 	return s;
 }
 
@@ -58,11 +49,6 @@ struct swapper *swapper_get(enum swapper_kind kind)
 {
 	struct swapper *s;
 
-	if (life_of_mine != atomic_load_explicit(&life, memory_order_relaxed)) {
-		for (int i = 0; i < NR_SWAPPER_KINDS; i++)
-			mine[i] = NULL;
-		life_of_mine = atomic_load(&life);
-	}
 	if (!mine[kind])
 		mine[kind] = swapper_new(kind);
 	s = mine[kind];
@@ -76,4 +62,8 @@ struct swapper *swapper_get(enum swapper_kind kind)
 void swapper_put(struct swapper *s)
 {
 	s->in_use = false;
+	if (keeps)
+		return;
+	mine[s->kind] = NULL;
+	swapper_free(s);
 }

@@ -3,10 +3,10 @@
  * swapper - what a thread needs to move pages between a region and its slots
  *
  * Purpose     A queue for I/O, a place in the areas, and room for the pages of one batch. Too big
- *             for a stack, and kept between batches.
- * Invariants  S1  a swapper is one thread's for ever, since its ring is; the thread uses it for one
- *                 batch at a time.
- * Locking     a leaf mutex for the list of all.
+ *             for a stack; threads that do nothing else keep theirs between batches.
+ * Invariants  S1  a swapper is one thread's, since its ring is; the thread uses it for one batch at
+ *                 a time.
+ * Locking     none.
  */
 #ifndef MMB_SPACE_SWAPPER_H
 #define MMB_SPACE_SWAPPER_H
@@ -40,7 +40,7 @@ struct swap_item {
 enum swapper_kind { SWAPPER_READER, SWAPPER_WRITER, NR_SWAPPER_KINDS };
 
 struct swapper {
-	struct list_head link;
+	enum swapper_kind kind;
 	bool in_use;
 	struct swap_queue *queue;
 	struct swap_cursor cursor;
@@ -51,8 +51,8 @@ struct swapper {
 	uint64_t bytes[SWAPPER_BYTES / sizeof(uint64_t)];
 };
 
-void swappers_init(void);
-void swappers_fini(void);
+/* Whether the calling thread's swappers outlive their batches, until it says no. */
+void swapper_keep(bool keep);
 /* The calling thread's, until swapper_put(). NULL: no memory, or no descriptor for its ring. */
 struct swapper *swapper_get(enum swapper_kind kind);
 void swapper_put(struct swapper *s);

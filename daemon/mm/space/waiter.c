@@ -12,6 +12,8 @@
 #include "base/cpu.h"
 #include "base/heartbeat.h"
 #include "mm/obj/slab.h"
+#include "mm/space/swapper.h"
+#include "os/os.h"
 
 /* c: fixed while running   l: lock */
 struct waiter_cpu {
@@ -24,20 +26,38 @@ struct waiter_cpu {
 	bool stopping;           /* (l) */
 };
 
+enum { IDLE_NS = 500 * 1000 * 1000 };
+
 static struct waiter_cpu cpus[WAITER_CPUS_MAX];
 static uint32_t nr_cpus_used;
 static _Atomic bool running;
 static void (*handle)(const struct waiting_fault *fault);
+
+/* A thread that hasn't had anything to do for a while keeps no ring and no buffers. */
+static void wait_for_fault(struct waiter_cpu *w)
+{
+	uint64_t until_ns = os->now_ns() + IDLE_NS;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000),
+				  .tv_nsec = (long)(until_ns % 1000000000) };
+
+	heartbeat_idle();
+	if (!mutex_timedwait(&w->lock, &w->wanted, &until))
+		return;
+	mutex_unlock(&w->lock);
+	swapper_keep(false);
+	mutex_lock(&w->lock);
+	if (list_empty(&w->faults) && !w->stopping)
+		mutex_wait(&w->lock, &w->wanted);
+	swapper_keep(true);
+}
 
 static struct waiting_fault *next_fault(struct waiter_cpu *w)
 {
 	struct waiting_fault *fault = NULL;
 
 	mutex_lock(&w->lock);
-	while (list_empty(&w->faults) && !w->stopping) {
-		heartbeat_idle();
-		mutex_wait(&w->lock, &w->wanted);
-	}
+	while (list_empty(&w->faults) && !w->stopping)
+		wait_for_fault(w);
 	heartbeat_touch();
 	if (!list_empty(&w->faults)) {
 		fault = list_first_entry(&w->faults, struct waiting_fault, link);
@@ -69,10 +89,12 @@ static void *waiter_main(void *argument)
 	/* Elsewhere it works as well, only slower. */
 	if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set))
 		w->cpu = -1;
+	swapper_keep(true);
 	while ((fault = next_fault(w))) {
 		handle(fault);
 		drop(fault);
 	}
+	swapper_keep(false);
 	heartbeat_unregister(&hb);
 	cpu_slot_unregister();
 	return NULL;
@@ -81,11 +103,15 @@ static void *waiter_main(void *argument)
 static int start_cpu(int cpu)
 {
 	struct waiter_cpu *w = &cpus[nr_cpus_used];
+	pthread_condattr_t attributes;
 	char name[16];
 
 	*w = (struct waiter_cpu){ .cpu = cpu };
 	mutex_init(&w->lock, RANK_LEAF, "waiters");
-	pthread_cond_init(&w->wanted, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->wanted, &attributes);
+	pthread_condattr_destroy(&attributes);
 	list_init(&w->faults);
 	nr_cpus_used++;
 	snprintf(name, sizeof(name), "mmb-wait/%d", cpu);
