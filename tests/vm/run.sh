@@ -87,18 +87,19 @@ timeout --kill-after=20 "${minutes}m" qemu-system-x86_64 -accel tcg,thread=multi
 	-kernel "$image/vmlinuz" -initrd "$work/initrd" \
 	-append "console=ttyS0 rdinit=/start panic=-1 quiet systemd.show_status=no" \
 	${MMB_QEMU_ARGS:-} </dev/null >"$work/qemu.log" 2>&1 || status=$?
-tr -d '\r' <"$work/results"
-if ((status != 0)) || ! tail -n 1 "$work/results" | grep -q passed; then
+tr -d '\r' <"$work/results" | sed '/^Powering off/d' | tee "$work/said"
+closing=$(tail -n 1 "$work/said")
+if ((status != 0)) || [[ $closing != *passed*failed* ]]; then
 	printf 'FAILED   the machine came to its end (status %s); its console: %s\n' "$status" \
 		"$work/console"
 	tail -n 15 "$work/console"
 	exit 1
 fi
-tr -d '\r' <"$work/results" | tail -n 1 | grep -q ' 0 failed' || exit 1
+[[ $closing == *' 0 failed'* ]] || exit 1
 {
 	date -u '+%Y-%m-%d %H:%M UTC'
 	printf 'commit %s\n' \
 		"$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
 	cat "$image/versions"
-	tr -d '\r' <"$work/results" | tail -n 1
+	echo "$closing"
 } >"$here/last-green"
