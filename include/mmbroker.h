@@ -28,7 +28,9 @@ struct mmb;
 struct mmb_open_options {
 	size_t   size;
 	uint64_t operation_timeout_ms; /* longest wait for one reply; 0: 30 s */
-	uint64_t daemon_timeout_ms;    /* mmb_open() retries that long; 0: fails at once */
+	/* Without a broker mmb_open() retries that long (0: fails at once); later, memory that is
+	 * not mapped raises SIGBUS after it (0: its toucher waits until the broker is back). */
+	uint64_t daemon_timeout_ms;
 };
 
 /* Connects. NULL path: $MMB_SOCKET, then the user's, then the system's socket. */

@@ -145,7 +145,8 @@ struct call *call_get(struct mmb *mmb, int *error)
 		*error = fail(-ENOMEM, "no memory for a request of %zu bytes", sizeof(*c));
 		return NULL;
 	}
-	c->done = c->orphan = c->waiting = c->timed_out = false;
+	c->done = c->orphan = c->waiting = c->timed_out = c->lost = false;
+	c->again = 0;
 	c->timeout_ms = mmb->timeout_ms;
 	return c;
 }
@@ -228,20 +229,63 @@ int call_gone(struct mmb *mmb)
 	return -ENOTCONN;
 }
 
-static int transmit(struct mmb *mmb, struct call *c, size_t length)
+static int check_locked(const struct channel *ch)
 {
-	const struct wire_fds fds = { .nr = 0 };
+	if (ch->error)
+		return ch->error;
+	return ch->nr_orphans >= CALL_ORPHANS_MAX ? -ETIMEDOUT : 0;
+}
+
+/* C5: the id is given, and the packet with it sent, under one lock. The request is a message, or
+ * the body of the packet that is in c->out. */
+static int send_locked(struct channel *ch, struct call *c, const ProtobufCMessage *request,
+		       const struct wire_packet *old)
+{
+	struct wire_packet head = { .method = c->method, .id = ch->next_id, .again = c->again };
+	uint8_t *out = c->out;
+	ssize_t length;
+
+	if (old) {
+		head.body = old->body;
+		head.body_bytes = old->body_bytes;
+		out = c->bytes;
+	}
+	length = wire_encode(&head, request, out, MMB_PACKET_MAX);
+	if (length < 0)
+		return (int)length;
+	if (old)
+		memcpy(c->out, out, (size_t)length);
+	c->id = ch->next_id++;
+	c->out_bytes = (size_t)length;
+	return wire_send(ch->sock, c->out, c->out_bytes, (struct wire_fds){ .nr = 0 },
+			 MSG_DONTWAIT);
+}
+
+/* On 0 the call is pending. */
+static int transmit(struct mmb *mmb, struct call *c, const ProtobufCMessage *request,
+		    const struct wire_packet *old)
+{
+	struct channel *ch = &mmb->channel;
 	uint64_t deadline = call_now_ms() + c->timeout_ms;
-	struct pollfd p = { .fd = mmb->channel.sock, .events = POLLOUT };
+	struct pollfd p = { .fd = ch->sock, .events = POLLOUT };
+	struct wire_packet again;
 	int error;
 
 	for (;;) {
-		error = wire_send(p.fd, c->out, length, fds, MSG_DONTWAIT);
+		pthread_mutex_lock(&ch->lock);
+		error = check_locked(ch);
+		if (!error)
+			error = send_locked(ch, c, request, old);
+		if (!error)
+			LIST_INSERT_HEAD(&ch->pending, c, link);
+		pthread_mutex_unlock(&ch->lock);
 		if (error != -EAGAIN)
 			return error;
 		if (!call_left_ms(deadline))
 			return -ETIMEDOUT;
 		poll(&p, 1, call_left_ms(deadline));
+		if (old && !wire_decode(c->out, c->out_bytes, &again))
+			old = &again; /* the packet has moved */
 	}
 }
 
@@ -263,39 +307,114 @@ int call_fail(struct mmb *mmb, const struct call *c, int error)
 	return code;
 }
 
-static int enlist(struct channel *ch, struct call *c)
-{
-	int error = 0;
-
-	pthread_mutex_lock(&ch->lock);
-	if (ch->error)
-		error = ch->error;
-	else if (ch->nr_orphans >= CALL_ORPHANS_MAX)
-		error = -ETIMEDOUT;
-	else
-		LIST_INSERT_HEAD(&ch->pending, c, link);
-	c->id = ch->next_id++;
-	pthread_mutex_unlock(&ch->lock);
-	return error;
-}
-
 int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request)
 {
-	struct wire_packet head = { .method = c->method };
-	ssize_t length;
-	int error = enlist(&mmb->channel, c);
+	int error = transmit(mmb, c, request, NULL);
 
-	if (error)
-		return call_fail(mmb, c, error);
-	head.id = c->id;
-	length = wire_encode(&head, request, c->out, sizeof(c->out));
-	error = length < 0 ? (int)length : transmit(mmb, c, (size_t)length);
 	if (!error)
 		return 0;
-	if (error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
+	if (error == -EPIPE || error == -ECONNRESET)
 		error = call_gone(mmb);
-	pthread_mutex_lock(&mmb->channel.lock);
-	LIST_REMOVE(c, link);
-	pthread_mutex_unlock(&mmb->channel.lock);
 	return call_fail(mmb, c, error);
+}
+
+/* ---- after a restart of the broker ---- */
+
+/* Done twice they might hit what somebody else has got meanwhile. What wasn't done is kept by the
+ * broker until this session ends. */
+static bool counts_as_done(uint32_t method)
+{
+	return method == MMB_METHOD_PAGES_FREE || method == MMB_METHOD_SLAB_RETURN ||
+	       method == MMB_METHOD_CACHE_CLOSE;
+}
+
+int call_repeat(struct mmb *mmb, struct call *c)
+{
+	struct wire_packet old;
+	int error;
+
+	c->lost = false;
+	if (c->method == MMB_METHOD_HELLO)
+		return call_gone(mmb); /* nobody knows this session: another one is opened */
+	if (counts_as_done(c->method)) {
+		struct wire_packet done = { .method = c->method, .id = c->id };
+
+		c->message.length = (size_t)wire_encode(&done, NULL, c->bytes, MMB_PACKET_MAX);
+		return 1;
+	}
+	if (!c->again)
+		c->again = c->id;
+	if (wire_decode(c->out, c->out_bytes, &old))
+		return -EPROTO;
+	error = transmit(mmb, c, NULL, &old);
+	return error == -EPIPE || error == -ECONNRESET ? call_gone(mmb) : error;
+}
+
+/* Nobody waits for it as for a call: whoever reads the answer acts on it. */
+void call_ask_lost(struct mmb *mmb)
+{
+	struct channel *ch = &mmb->channel;
+	struct pollfd p = { .fd = ch->sock, .events = POLLOUT };
+	struct wire_packet head = { .method = MMB_METHOD_SYNC };
+	uint64_t deadline = call_now_ms() + mmb->timeout_ms;
+	uint8_t packet[128];
+	ssize_t length;
+	int error;
+
+	do {
+		pthread_mutex_lock(&ch->lock);
+		head.id = ch->next_id++;
+		length = wire_encode(&head, NULL, packet, sizeof(packet));
+		error = length < 0 ? (int)length
+				   : wire_send(ch->sock, packet, (size_t)length,
+					       (struct wire_fds){ .nr = 0 }, MSG_DONTWAIT);
+		pthread_mutex_unlock(&ch->lock);
+		if (error == -EAGAIN)
+			poll(&p, 1, call_left_ms(deadline));
+	} while (error == -EAGAIN && call_left_ms(deadline));
+}
+
+/* Ends lost calls that nobody waits for; the others learn it where they wait. */
+static struct call *mark_lost_locked(struct channel *ch, uint64_t first)
+{
+	struct call *c, *next;
+
+	for (c = LIST_FIRST(&ch->pending); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (c->id >= first)
+			continue;
+		if (c->orphan) {
+			LIST_REMOVE(c, link);
+			ch->nr_orphans--;
+			return c;
+		}
+		c->lost = true;
+		if (c->waiting)
+			pthread_cond_signal(&c->wake);
+	}
+	return NULL;
+}
+
+void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet)
+{
+	uint8_t memory[256] __attribute__((aligned(16)));
+	const Mmb__Wire__SyncReply *reply;
+	struct wire_scratch scratch;
+	ProtobufCMessage *message;
+	struct call *orphan;
+
+	wire_scratch_init(&scratch, memory, sizeof(memory));
+	if (packet->code ||
+	    wire_unpack(packet, &mmb__wire__sync_reply__descriptor, &scratch, &message))
+		return;
+	reply = (const void *)message;
+	do {
+		pthread_mutex_lock(&mmb->channel.lock);
+		orphan = mark_lost_locked(&mmb->channel, reply->first);
+		pthread_mutex_unlock(&mmb->channel.lock);
+		if (orphan)
+			call_free(mmb, orphan);
+	} while (orphan);
+	if (!reply->attached)
+		connection_attach(mmb);
 }

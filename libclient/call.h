@@ -12,6 +12,9 @@
  *             C3  Each call that was sent is waited for or becomes an orphan: a timed-out call's
  *                 late success is undone, so that the daemon keeps nothing nobody knows of.
  *             C4  Once `error` is set it stays, and every call ends with it.
+ *             C5  Ids grow in the order of sending. After RESUMED, a broker that was restarted says
+ *                 which was the first request it has read: those before it are lost, and are sent
+ *                 once more, or count as done if doing them twice could do harm.
  * Locking     channel.lock, innermost. Nothing blocks under it.
  */
 #ifndef MMB_LIBCLIENT_CALL_H
@@ -38,8 +41,11 @@ struct call {
 	bool                    done;       /* (l) the reply is in bytes[] */
 	bool                    waiting;    /* (l) a thread sleeps on wake */
 	bool                    orphan;     /* (l) given up: whoever reads the reply undoes it */
+	bool                    lost;       /* (l) a broker that died had read it: C5 */
 	bool                    timed_out;  /* (o) perhaps still pending, and nobody waits */
 	uint64_t                id;         /* (o) before it is pending, then (l) */
+	uint64_t                again;      /* (o) its first id, if it is sent once more; 0 */
+	size_t                  out_bytes;  /* (o) length of the request */
 	uint32_t                method;     /* (o) */
 	uint64_t                timeout_ms; /* (o) */
 	uint32_t                pool, order; /* (o) PAGES_ALLOC, SLAB_LEASE: what undoing needs */
@@ -103,6 +109,11 @@ int call_gone(struct mmb *mmb);
 int call_fail(struct mmb *mmb, const struct call *call, int error);
 /* Unpacks the body of the reply in bytes[], which is a `packet` without code; as wire_unpack(). */
 int call_unpack(struct call *call, const struct wire_packet *packet);
+/* The broker was restarted: asks it which requests are lost. Then its answer. */
+void call_ask_lost(struct mmb *mmb);
+void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet);
+/* A lost call, not pending: 0 when it is on its way again, 1 when it counts as done. */
+int call_repeat(struct mmb *mmb, struct call *call);
 /* Back to the free list, out of any other. */
 void call_free(struct mmb *mmb, struct call *call);
 /* The peer broke the protocol: ends the connection, returns -EPROTO. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arena.h"
@@ -26,7 +27,8 @@
 #include "pool_heap.h"
 #include "socket.h"
 
-enum { OPERATION_TIMEOUT_MS = 30000, ATTACH_BYTES = 64 };
+enum { OPERATION_TIMEOUT_MS = 30000, ATTACH_BYTES = 128, OPEN_TRIES = 10 };
+static const struct timespec open_pause = { .tv_nsec = 20 * 1000 * 1000 };
 
 /* ---- life ---- */
 
@@ -112,7 +114,7 @@ void connection_wake_window(struct mmb *mmb, const struct window *w)
 /* Nobody waits for it: with id 0 it is answered only if it is refused, and whoever reads that ends
  * the connection with the broker's words (reply.c). It can't be sent to a broker that has gone,
  * which the next call says, after what the broker said before. */
-static int send_attach(struct mmb *mmb)
+int connection_attach(struct mmb *mmb)
 {
 	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
 	struct wire_packet head = { .method = MMB_METHOD_ATTACH };
@@ -150,7 +152,7 @@ static int say_hello(struct mmb *mmb, struct call *c)
 	if (error)
 		return error;
 	if (mmb->uffd.fd >= 0)
-		sent = send_attach(mmb);
+		sent = connection_attach(mmb);
 	error = call_wait(mmb, c);
 	return error ? error : sent;
 }
@@ -228,7 +230,7 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 	mmb->entry = process_add(own, mmb->log);
 	if (!mmb->entry)
 		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
-	return attached ? 0 : send_attach(mmb);
+	return attached ? 0 : connection_attach(mmb);
 }
 
 static struct mmb *connection_new(int sock, uint64_t timeout_ms)
@@ -275,8 +277,19 @@ static int open_on(int sock, const struct mmb_open_options *options, struct mmb 
 	}
 	if (mmb->uffd.user_mode_only)
 		warn_user_mode();
+	mmb->daemon_timeout_ms = options->daemon_timeout_ms;
 	*out = mmb;
 	return 0;
+}
+
+/* P5 of pager.h. */
+static int start_watching(struct mmb *mmb)
+{
+	int error = pager_start(mmb);
+
+	if (error)
+		mmb_close(mmb);
+	return error;
 }
 
 PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *options,
@@ -297,8 +310,16 @@ PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *opti
 	search.timeout_ms = o.operation_timeout_ms ? o.operation_timeout_ms
 						   : OPERATION_TIMEOUT_MS;
 	search.wait_absent_ms = o.daemon_timeout_ms;
-	sock = socket_connect(&search);
-	return sock < 0 ? sock : open_on(sock, &o, out);
+	/* A broker that dies while it is greeted knows nothing of this session when it is back. */
+	for (int tries = 0;; tries++) {
+		sock = socket_connect(&search);
+		error = sock < 0 ? sock : open_on(sock, &o, out);
+		if (!error && o.daemon_timeout_ms)
+			error = start_watching(*out);
+		if (error != -ENOTCONN || tries == OPEN_TRIES)
+			return error;
+		nanosleep(&open_pause, NULL);
+	}
 }
 
 /* ---- closing ---- */

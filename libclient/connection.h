@@ -34,6 +34,7 @@ struct mmb {
 	_Atomic uint32_t      refs;        /* (a) the application's, one a pool, region and call */
 	_Atomic uint32_t      users;       /* (a) of the descriptors: being open, and each call */
 	uint64_t              timeout_ms;  /* (c) of one operation */
+	uint64_t              daemon_timeout_ms; /* (c) without a broker; 0: no limit */
 	uint64_t              session;     /* (c) the daemon's number for us */
 	struct channel        channel;
 	struct uffd           uffd;        /* (c) */
@@ -56,6 +57,8 @@ void connection_put(struct mmb *mmb);
 void connection_enter(struct mmb *mmb);
 void connection_leave(struct mmb *mmb);
 
+/* Sends the userfaultfd to the broker; not waited for. */
+int  connection_attach(struct mmb *mmb);
 /* False: the connection is closed, the window is not listed. */
 bool connection_add_window(struct mmb *mmb, struct window *w);
 /* False: mmb_close() has taken it already. */

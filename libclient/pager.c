@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "connection.h"
@@ -24,6 +25,7 @@
 /* Many kicks in a row aren't one that means now. */
 #define KICK_NOW (1ull << 32)
 
+enum { REST_NS = 20 * 1000 * 1000 };
 enum { TICK_MS = 125, PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
 
 /* One upcall as received; lives on the pager's stack. */
@@ -218,6 +220,47 @@ static int next_tick_ms(struct mmb *mmb, uint64_t *due)
 	return *due ? TICK_MS : -1;
 }
 
+/* ---- without a broker ---- */
+
+static bool is_stopped(struct pager *pager)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&pager->lock);
+	stopped = pager->stopped;
+	pthread_mutex_unlock(&pager->lock);
+	return stopped;
+}
+
+/* The descriptor of the userfaultfd here keeps threads waiting instead of reading zeros (P5). */
+static void poison_windows(struct mmb *mmb)
+{
+	struct window *w;
+
+	pthread_mutex_lock(&mmb->lock);
+	LIST_FOREACH(w, &mmb->windows, link)
+		uffd_poison(&mmb->uffd, w->address, w->length, w->page);
+	pthread_mutex_unlock(&mmb->lock);
+}
+
+/* The socket has been closed, and not by mmb_close(): nobody keeps it for another daemon. */
+static void outlive_broker(struct mmb *mmb)
+{
+	uint64_t deadline = call_now_ms() + mmb->daemon_timeout_ms;
+	const struct timespec rest = { .tv_nsec = REST_NS };
+
+	if (!mmb->daemon_timeout_ms)
+		return;
+	while (!is_stopped(&mmb->pager) && call_left_ms(deadline))
+		nanosleep(&rest, NULL);
+	if (is_stopped(&mmb->pager))
+		return;
+	fprintf(stderr, "libmmbroker: the broker is gone for %llu ms (daemon_timeout_ms): memory "
+		"that isn't mapped yet raises SIGBUS from now on\n",
+		(unsigned long long)mmb->daemon_timeout_ms);
+	poison_windows(mmb);
+}
+
 static void *pager_main(void *arg)
 {
 	struct mmb *mmb = arg;
@@ -239,8 +282,10 @@ static void *pager_main(void *arg)
 				due = call_now_ms() + (now ? 0 : TICK_MS);
 		}
 		error = receive_upcall(p[0].fd, &up);
-		if (error && error != -EAGAIN)
+		if (error && error != -EAGAIN) {
+			outlive_broker(mmb);
 			return NULL;
+		}
 		if (!error)
 			serve(mmb, &up);
 	}

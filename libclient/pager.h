@@ -10,6 +10,8 @@
  *             P4  Thread and upcall socket exist from the first arena window or named region on,
  *                 not before: a process that needs no upcalls gets neither. The daemon says goodbye
  *                 on the connection's own socket then.
+ *             P5  A broker that is gone for daemon_timeout_ms has what isn't mapped poisoned; the
+ *                 thread runs from mmb_open() on then.
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
  *             channel's. pager.starting is held while the daemon is asked for the socket;
  *             outermost.

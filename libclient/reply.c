@@ -72,6 +72,14 @@ static void hear(struct mmb *mmb, struct call *me, const struct wire_packet *pac
 	char reason[ERROR_BYTES];
 
 	wire_discard_fds(&me->message);
+	if (!packet->id && packet->method == MMB_UPCALL_RESUMED) {
+		call_ask_lost(mmb);
+		return;
+	}
+	if (packet->id && packet->method == MMB_METHOD_SYNC) {
+		call_hear_lost(mmb, packet);
+		return;
+	}
 	if (pager_hear(&mmb->pager, packet))
 		return;
 	if (packet->id || packet->code >= 0 ||
@@ -138,14 +146,13 @@ static void hand_over_locked(struct channel *ch)
 }
 
 /* 0: the reply's bytes are in. */
-static int await_bytes(struct mmb *mmb, struct call *c)
+static int await_bytes(struct mmb *mmb, struct call *c, uint64_t deadline)
 {
 	struct channel *ch = &mmb->channel;
-	uint64_t deadline = call_now_ms() + c->timeout_ms;
 	int error = 0;
 
 	pthread_mutex_lock(&ch->lock);
-	while (!c->done && !ch->error && call_left_ms(deadline)) {
+	while (!c->done && !c->lost && !ch->error && call_left_ms(deadline)) {
 		if (ch->reading) {
 			sleep_locked(ch, c, deadline);
 			continue;
@@ -155,7 +162,10 @@ static int await_bytes(struct mmb *mmb, struct call *c)
 		ch->reading = false;
 	}
 	hand_over_locked(ch);
-	if (!c->done) {
+	if (!c->done && !ch->error && c->lost) {
+		LIST_REMOVE(c, link);
+		error = -ERESTART;
+	} else if (!c->done) {
 		error = ch->error ? ch->error : -ETIMEDOUT;
 		c->timed_out = !ch->error;
 		if (ch->error)
@@ -195,8 +205,18 @@ static int unpack(struct mmb *mmb, struct call *c)
 
 int call_wait(struct mmb *mmb, struct call *c)
 {
-	int error = await_bytes(mmb, c);
+	uint64_t deadline = call_now_ms() + c->timeout_ms;
+	int error;
 
+	do {
+		error = await_bytes(mmb, c, deadline);
+		if (error == -ERESTART)
+			error = call_repeat(mmb, c);
+		else
+			break;
+	} while (!error);
+	if (error == 1)
+		error = 0;
 	return error ? call_fail(mmb, c, error) : unpack(mmb, c);
 }
 

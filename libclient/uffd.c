@@ -167,6 +167,24 @@ int uffd_register(const struct uffd *uffd, uint64_t address, uint64_t length,
 		    (unsigned long long)length, (unsigned long long)address, errno);
 }
 
+int uffd_poison(const struct uffd *uffd, uint64_t address, uint64_t length, uint64_t page)
+{
+	uint64_t end = address + length;
+
+	while (address < end) {
+		struct uffdio_poison p = { .range = { .start = address, .len = end - address } };
+		int error = ioctl(uffd->fd, UFFDIO_POISON, &p) ? errno : 0;
+
+		if (p.updated > 0)
+			address += (uint64_t)p.updated;
+		else if (error == EEXIST)
+			address += page; /* mapped */
+		else if (error && error != EAGAIN)
+			return -error;
+	}
+	return 0;
+}
+
 void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length)
 {
 	struct uffdio_range range = { .start = address, .len = length };

@@ -31,6 +31,9 @@ enum uffd_watch { UFFD_WATCH_REGION, UFFD_WATCH_ARENA };
 int uffd_register(const struct uffd *uffd, uint64_t address, uint64_t length,
 		  enum uffd_watch watch);
 /* Who waits for a page of the range looks again. */
+/* What isn't mapped of the range raises SIGBUS from now on; whoever waits there gets it. `page`:
+ * bytes of a page. Before Linux 6.6: -EINVAL, nothing. */
+int  uffd_poison(const struct uffd *uffd, uint64_t address, uint64_t length, uint64_t page);
 void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length);
 int uffd_unregister(const struct uffd *uffd, uint64_t address, uint64_t length);
 

@@ -100,6 +100,7 @@ int window_map(struct window *w, const struct window_spec *spec)
 		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
 	w->length = spec->length;
 	w->read_only = spec->read_only;
+	w->page = spec->align > 4096 ? spec->align : 4096;
 	w->dev = st.st_dev;
 	w->ino = st.st_ino;
 	error = place(w, spec);

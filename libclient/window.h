@@ -26,6 +26,7 @@
 /* c: fixed after window_map   l: the list's lock */
 struct window {
 	uint64_t            address, length; /* (c) */
+	uint64_t            page;            /* (c) bytes of a page */
 	dev_t               dev;             /* (c) of the memfd: what W2 goes by */
 	ino_t               ino;             /* (c) */
 	bool                read_only;       /* (c) */

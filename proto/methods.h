@@ -36,6 +36,7 @@
 	X(22, CACHE_OPEN, cache_open_request, cache_open_reply, 0, SESSION)             \
 	X(23, CACHE_CLOSE, cache_request, empty, 0, SESSION)                            \
 	X(24, UPCALLS, empty, empty, 0, SESSION)                                        \
+	X(25, SYNC, empty, sync_reply, 0, SESSION)                                      \
 	X(32, STATUS, empty, status_reply, 0, READ)                                     \
 	X(33, POOLS, list_request, list_reply, 0, READ)                                 \
 	X(34, SESSIONS, list_request, list_reply, 0, READ)                              \
@@ -62,7 +63,8 @@
 	X(64, ZAP, zap_request)                                                         \
 	X(65, PRESSURE, pressure_request)                                               \
 	X(66, GOODBYE, goodbye_request)                                                 \
-	X(67, ORPHANS, orphans_request)
+	X(67, ORPHANS, orphans_request)                                                 \
+	X(68, RESUMED, empty)
 
 enum mmb_method {
 #define X(number, name, request, reply, fds, access) MMB_METHOD_##name = number,

@@ -88,15 +88,16 @@ void wire_scratch_init(struct wire_scratch *scratch, void *buffer, size_t bytes)
 /* ---- packets: field numbers and wire types of message Packet ---- */
 
 enum { TYPE_VARINT = 0, TYPE_64BIT = 1, TYPE_BYTES = 2, TYPE_32BIT = 5 };
-enum { FIELD_METHOD = 1, FIELD_ID = 2, FIELD_CODE = 3, FIELD_ERROR = 4, FIELD_BODY = 5 };
+enum { FIELD_METHOD = 1, FIELD_ID = 2, FIELD_CODE = 3, FIELD_ERROR = 4, FIELD_BODY = 5,
+       FIELD_AGAIN = 6 };
 
 #define TAG(field, type) ((uint8_t)((field) << 3 | (type)))
 
 enum {
 	VARINT_BYTES_MAX = 10,
 	TAG_BYTES_MAX = 5,
-	/* method 1+5, id 1+10, code 1+10, error 1+10, body 1+10 */
-	HEAD_BYTES_MAX = 6 + 11 + 11 + 11 + 11,
+	/* method 1+5, id 1+10, code 1+10, error 1+10, body 1+10, again 1+10 */
+	HEAD_BYTES_MAX = 6 + 11 + 11 + 11 + 11 + 11,
 };
 
 struct reader {
@@ -165,7 +166,8 @@ static int read_field(struct reader *r, struct wire_packet *out)
 	const uint8_t *bytes;
 	uint64_t       tag, value;
 
-	if (read_varint(r, TAG_BYTES_MAX, &tag))
+	/* Like protobuf-c, too: field number 0 passes if it is written longer than need be. */
+	if (!(*r->at & 0xf8) || read_varint(r, TAG_BYTES_MAX, &tag))
 		return -EPROTO;
 	/* Like protobuf-c: field numbers end with the 32nd bit. */
 	tag = (uint32_t)tag;
@@ -189,11 +191,13 @@ static int read_field(struct reader *r, struct wire_packet *out)
 		return 0;
 	case TAG(FIELD_BODY, TYPE_BYTES):
 		return read_bytes(r, &out->body, &out->body_bytes);
+	case TAG(FIELD_AGAIN, TYPE_VARINT):
+		return read_varint(r, VARINT_BYTES_MAX, &out->again);
 	default:
 		break;
 	}
-	/* Field number 0 names nothing; a known number with another type is a lie. */
-	if (tag >> 3 <= FIELD_BODY)
+	/* A known number with another type is a lie. */
+	if (tag >> 3 && tag >> 3 <= FIELD_AGAIN)
 		return -EPROTO;
 	return skip_field(r, tag & 7);
 }
@@ -237,7 +241,7 @@ static uint8_t *write_length(uint8_t *at, uint8_t tag, size_t length)
 ssize_t wire_encode(const struct wire_packet *head, const ProtobufCMessage *body, uint8_t *out,
 		    size_t capacity)
 {
-	size_t   packed = body ? protobuf_c_message_get_packed_size(body) : 0;
+	size_t   packed = body ? protobuf_c_message_get_packed_size(body) : head->body_bytes;
 	uint8_t *at = out;
 
 	if (capacity < HEAD_BYTES_MAX || packed > capacity - HEAD_BYTES_MAX ||
@@ -254,8 +258,13 @@ ssize_t wire_encode(const struct wire_packet *head, const ProtobufCMessage *body
 	}
 	if (packed) {
 		at = write_length(at, TAG(FIELD_BODY, TYPE_BYTES), packed);
-		at += protobuf_c_message_pack(body, at);
+		if (body)
+			protobuf_c_message_pack(body, at);
+		else
+			memcpy(at, head->body, packed);
+		at += packed;
 	}
+	at = write_number(at, TAG(FIELD_AGAIN, TYPE_VARINT), head->again);
 	return at - out;
 }
 

@@ -66,13 +66,14 @@ struct wire_packet {
 	int32_t        code;
 	const char    *error; /* error_bytes long; decoded ones point into the packet: no NUL */
 	size_t         error_bytes;
-	const uint8_t *body; /* decoding only */
+	uint64_t       again; /* requests: the id it had in a lost one; 0: none */
+	const uint8_t *body; /* encoding: if there is no message */
 	size_t         body_bytes;
 };
 
 /* Splits a packet without copying. -EPROTO: not a Packet. */
 int wire_decode(const uint8_t *bytes, size_t nr, struct wire_packet *out);
-/* Writes a packet with `body` (NULL: none) and returns its length; -EMSGSIZE. */
+/* Writes a packet with `body` (NULL: the head's bytes) and returns its length; -EMSGSIZE. */
 ssize_t wire_encode(const struct wire_packet *head, const ProtobufCMessage *body, uint8_t *out,
 		    size_t capacity);
 /* Unpacks the body of a packet. -EPROTO: not this message; -ENOBUFS: scratch exhausted. */

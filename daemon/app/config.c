@@ -230,6 +230,8 @@ static void read_argument(struct config *out, struct command_line *line, struct 
 	}
 	if (value || strcmp(arg, "--help") == 0 || strcmp(arg, "--version") == 0)
 		out->action = CONFIG_DONE;
+	else if (strcmp(arg, "--supervise") == 0)
+		out->supervise = true;
 	else if (strcmp(arg, "--check-config") == 0)
 		out->action = out->action == CONFIG_DONE ? CONFIG_DONE : CONFIG_CHECK;
 	else

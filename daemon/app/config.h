@@ -12,6 +12,7 @@
 #ifndef MMB_APP_CONFIG_H
 #define MMB_APP_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -43,6 +44,7 @@ struct config {
 	enum config_action action;
 	char              *file; /* --config, or NULL */
 	int                shown; /* --show: index of the key */
+	bool               supervise; /* --supervise: run the daemon in a child, restarted */
 };
 
 /* Returns an exit status of sysexits.h: EX_OK, EX_USAGE, EX_CONFIG, EX_NOINPUT, EX_OSERR.

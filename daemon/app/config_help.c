@@ -35,6 +35,7 @@ void config_help(FILE *out)
 	      "  --config FILE                        read settings from this file; after a '-'\n"
 	      "                                       it may be absent\n"
 	      "  --socket PATH                        the same as --socket.path=PATH\n"
+	      "  --supervise                          restart the daemon when it dies\n"
 	      "  --check-config                       say whether this would run, and exit\n"
 	      "  --show SECTION.KEY                   print what this key would be, and exit\n"
 	      "  --dump-keys markdown|mdoc            print the table of keys, and exit\n"

@@ -16,12 +16,16 @@
 #include "app/activation.h"
 #include "app/config.h"
 #include "app/config_value.h"
+#include "app/fdstore.h"
 #include "app/reload.h"
 #include "app/service.h"
+#include "app/supervisor.h"
 #include "app/watchdog.h"
 #include "base/log.h"
 #include "client/broker.h"
+#include "ipc/adopt.h"
 #include "ipc/server.h"
+#include "os/keep.h"
 #include "proto/methods.h"
 
 enum { DRAIN_MS = 1000, OPERATION_TIMEOUT_MS = 30000, POOLS_PER_UID = 1024 };
@@ -102,7 +106,10 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	if (r)
 		return r;
 	options.hooks = (struct server_hooks){ reload, reload_run, ending };
-	options.listen_fd = activation_socket();
+	options.listen_own = keep_has(KEEP_LISTENER);
+	options.listen_fd = options.listen_own ? keep_take(KEEP_LISTENER) : activation_socket();
+	if (broker.resumes)
+		options.adopt = server_adopt_sessions;
 	if (options.listen_fd == -EINVAL) {
 		log_emit(LOG_ERR, "bad_activation",
 			 "the service manager passed more than one socket, or one that isn't a "
@@ -116,6 +123,7 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	}
 	log_emit(LOG_INFO, "ready", "serving on %s", options.path);
 	reload->server = server;
+	fdstore_ready();
 	log_emit(LOG_NOTICE, "stopping", "%s received",
 		 strsignal(service_wait(signals, reload)));
 	sd_notify(0, "STOPPING=1\nSTATUS=stopping: clients have a moment to leave");
@@ -136,6 +144,8 @@ static int run(struct reload *reload)
 	watchdog_init();
 	raise_descriptor_limit();
 	prctl(PR_SET_DUMPABLE, 0);
+	if (fdstore_init())
+		return EX_OSERR;
 	r = start_broker(config);
 	if (r)
 		return r;
@@ -166,7 +176,7 @@ int main(int argc, char **argv)
 	int r = config_load(argc, argv, &config, stderr);
 
 	if (r == EX_OK && config.action == CONFIG_RUN)
-		r = run(&reload);
+		r = config.supervise ? supervisor_run(argc, argv) : run(&reload);
 	else if (r == EX_OK && config.action == CONFIG_SHOW)
 		show(&config);
 	config_fini(&config);

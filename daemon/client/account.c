@@ -128,6 +128,20 @@ int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 	return r;
 }
 
+int account_recharge(uid_t uid, enum account_kind kind)
+{
+	struct account *a;
+
+	mutex_lock(&accounts.lock);
+	a = find_or_new(uid);
+	if (a) {
+		a->nr[kind]++;
+		accounts.total[kind]++;
+	}
+	mutex_unlock(&accounts.lock);
+	return a ? 0 : -ENOMEM;
+}
+
 void account_uncharge(uid_t uid, enum account_kind kind)
 {
 	struct account *a;

@@ -37,6 +37,8 @@ const struct limits *limits_get(void);
 void accounts_set_limits(const struct limits *limits);
 /* -EDQUOT with the limit in *limit when the uid has them all already. */
 int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit);
+/* What exists already is counted whatever the limits say now; -ENOMEM. */
+int account_recharge(uid_t uid, enum account_kind kind);
 void account_uncharge(uid_t uid, enum account_kind kind);
 uint64_t account_total(enum account_kind kind);
 

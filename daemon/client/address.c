@@ -50,6 +50,18 @@ int address_alloc(struct range *r, uint64_t length, uint64_t align)
 	return error ? -EADDRNOTAVAIL : 0;
 }
 
+int address_take(struct range *r, uint64_t start, uint64_t length)
+{
+	int error = -EADDRNOTAVAIL;
+
+	mutex_lock(&lock);
+	for (int i = 0; i < NR_BOUNDS && error; i++)
+		if (start >= bounds[i][0] && start < bounds[i][1])
+			error = range_alloc_at(&table[i], r, start, length);
+	mutex_unlock(&lock);
+	return error ? -EADDRNOTAVAIL : 0;
+}
+
 void address_free(struct range *r)
 {
 	if (!r->length)

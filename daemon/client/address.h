@@ -15,6 +15,8 @@
 void addresses_init(void);
 /* `align` is a power of two. -EADDRNOTAVAIL: no room. r->start is the address. */
 int address_alloc(struct range *r, uint64_t length, uint64_t align);
+/* Exactly there, as it was before; -EADDRNOTAVAIL. */
+int address_take(struct range *r, uint64_t start, uint64_t length);
 void address_free(struct range *r);
 /* Where a session finds room of its own when the common address is taken. */
 extern const uint64_t address_private_bounds[2];

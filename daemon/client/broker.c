@@ -22,6 +22,7 @@
 #include "client/fault_log.h"
 #include "client/hugetlb_audit.h"
 #include "client/keeper.h"
+#include "client/resume.h"
 #include "client/session.h"
 #include "mm/balance/swap_area.h"
 #include "mm/map/swap.h"
@@ -35,6 +36,7 @@
 #include "mm/space/lane.h"
 #include "mm/space/reclaim.h"
 #include "os/hugepages.h"
+#include "os/keep.h"
 #include "os/os.h"
 #include "os/process.h"
 
@@ -325,11 +327,20 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	struct meta_request meta = { .span_frames = META_SPAN_FRAMES,
 				     .base = (void *)META_BASE,
 				     .direct_map_base = (void *)DIRECT_MAP_BASE };
-	int r = meta_init(&meta);
+	int r;
 
-	if (r)
-		return refuse(why, r, "no address space for the daemon's tables: %s", strerror(-r));
-	section_init();
+	broker.resumes = resume_is_due();
+	if (broker.resumes) {
+		r = resume_memory(&meta, why);
+		if (r)
+			return r;
+	} else {
+		r = meta_init(&meta);
+		if (r)
+			return refuse(why, r, "no address space for the daemon's tables: %s",
+				      strerror(-r));
+		section_init();
+	}
 	swap_init();
 	swap_areas_init();
 	for (int node = 0; node < nr_nodes && !r; node++)
@@ -337,7 +348,8 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	if (r)
 		return refuse(why, r, "no memfd for the daemon's own memory: %s", strerror(-r));
 	r = init_stocks(config, why);
-	if (!r && broker.hold)
+	/* At a resume clients wait, and the keeper's thread fetches what shall be held. */
+	if (!r && broker.hold && !broker.resumes)
 		r = hold_reserve(why);
 	if (r)
 		return r;
@@ -389,6 +401,11 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 		r = sessions_init();
 	if (!r)
 		fault_logs_keep(FAULT_LOGS_READY_MAX);
+	if (!r && broker.resumes) {
+		r = resume_objects(why);
+		if (r)
+			return r;
+	}
 	if (!r)
 		r = ahead_init(min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
 	if (!r)
@@ -437,6 +454,14 @@ static void log_stocks(void)
 			 "memory.reserve_mode=hold takes it at start");
 }
 
+/* Crash: a daemon that dies before this has left nothing to resume, unless it resumes itself. */
+static int keep_metadata(struct refusal *why)
+{
+	int r = broker.resumes ? 0 : keep_fd(KEEP_META, meta_fd());
+
+	return r ? refuse(why, r, "the metadata can't be kept for a restart: %s", strerror(-r)) : 0;
+}
+
 int broker_start(const struct broker_config *config, struct refusal *why)
 {
 	int r;
@@ -450,6 +475,8 @@ int broker_start(const struct broker_config *config, struct refusal *why)
 		r = boot_memory_floor(config, why);
 	if (!r)
 		r = start_threads(config, why);
+	if (!r)
+		r = keep_metadata(why);
 	if (!r)
 		log_stocks();
 	return r;

@@ -29,6 +29,7 @@ struct broker {
 	struct topology topology;      /* (c) */
 	struct uffd_features features; /* (c) */
 	bool hold;                     /* (c) */
+	bool resumes;                  /* (c) a predecessor's sessions are to be taken over */
 	uint64_t started_ns;           /* (c) */
 	uint32_t nr_cpus;              /* (c) that the daemon may run on */
 };

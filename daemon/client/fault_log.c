@@ -7,8 +7,11 @@
 #include "client/fault_log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/lock.h"
 #include "base/types.h"
@@ -114,6 +117,27 @@ void fault_logs_refill(void)
 		if (!put_ready(&fresh))
 			fault_log_close(&fresh);
 	}
+}
+
+/* The descriptor is read-only, and the file of mode 0400: only its owner, or root, can write it. */
+int fault_log_resume(int fd, struct fault_log *out)
+{
+	char path[32];
+	void *map = MAP_FAILED;
+	int writable;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fchmod(fd, 0600))
+		return -errno;
+	writable = open(path, O_RDWR | O_CLOEXEC);
+	if (fchmod(fd, 0400) || writable < 0)
+		return -errno;
+	map = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, writable, 0);
+	os->close(writable);
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	*out = (struct fault_log){ .map = map, .fd = fd };
+	return 0;
 }
 
 int fault_log_open(struct fault_log *out)

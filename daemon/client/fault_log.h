@@ -30,6 +30,8 @@ void fault_logs_keep(uint32_t nr);
 /* Makes what is missing; takes a while. */
 void fault_logs_refill(void);
 
+/* A predecessor's, by the descriptor that its client has; taken over. */
+int fault_log_resume(int fd, struct fault_log *out);
 int fault_log_open(struct fault_log *out);
 void fault_log_close(struct fault_log *log);
 

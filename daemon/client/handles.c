@@ -6,6 +6,8 @@
  */
 #include "client/handles.h"
 
+#include <errno.h>
+
 #include "mm/obj/slab.h"
 
 enum {
@@ -57,6 +59,33 @@ uint32_t handles_add(struct handles *h, void *object)
 	slot->object = object;
 	h->nr_used++;
 	return slot->serial << HANDLE_INDEX_BITS | index;
+}
+
+int handles_restore(struct handles *h, uint32_t handle, void *object)
+{
+	uint32_t index = handle & (HANDLE_MAX - 1);
+
+	while (index >= h->nr_slots)
+		if (grow(h))
+			return -ENOMEM;
+	if (h->slots[index].object)
+		return -EEXIST;
+	h->slots[index].object = object;
+	h->slots[index].serial = handle >> HANDLE_INDEX_BITS;
+	h->nr_used++;
+	return 0;
+}
+
+void handles_restored(struct handles *h, uint32_t first_serial)
+{
+	h->first_free = NO_SLOT;
+	for (uint32_t i = h->nr_slots; i-- > 0;) {
+		if (h->slots[i].object)
+			continue;
+		h->slots[i].serial = 1 + first_serial % (SERIALS - 1);
+		h->slots[i].next_free = h->first_free;
+		h->first_free = i;
+	}
 }
 
 static struct handle_slot *slot_of(const struct handles *h, uint32_t handle)

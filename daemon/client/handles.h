@@ -29,6 +29,10 @@ void handles_init(struct handles *h);
 void handles_fini(struct handles *h);
 /* The new handle, or 0: no memory. */
 uint32_t handles_add(struct handles *h, void *object);
+/* A handle as it was given before; handles_restored() after the last of them. -ENOMEM, -EEXIST. */
+int handles_restore(struct handles *h, uint32_t handle, void *object);
+/* The others are free, with serial numbers from `first_serial` on. */
+void handles_restored(struct handles *h, uint32_t first_serial);
 /* NULL for a handle that is not valid. */
 void *handles_get(const struct handles *h, uint32_t handle);
 void *handles_del(struct handles *h, uint32_t handle);

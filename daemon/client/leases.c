@@ -18,11 +18,16 @@ enum {
 	PUNCHED_A_TICK = 256, /* slab map pages of one window */
 };
 
+static _Atomic uint64_t last_owner;
+
 static void new_owner(struct leases *leases)
 {
-	static _Atomic uint64_t last;
+	leases->owner = PAGE_UNIT | (atomic_fetch_add(&last_owner, 1) + 1);
+}
 
-	leases->owner = PAGE_UNIT | (atomic_fetch_add(&last, 1) + 1);
+uint64_t leases_owner(const struct leases *leases)
+{
+	return leases->owner & ~PAGE_UNIT;
 }
 
 void leases_init(struct leases *leases)
@@ -70,6 +75,45 @@ int leases_make_maps(struct pool *pool, struct refusal *why)
 static struct slab_map *map_of(const struct leases *leases, const struct page *page)
 {
 	return leases->maps[page_zone(page)->node];
+}
+
+/* ---- resume ---- */
+
+void leases_resume(struct leases *leases, uint64_t owner)
+{
+	leases->owner = PAGE_UNIT | owner;
+	if (owner > atomic_load(&last_owner)) /* one thread resumes */
+		atomic_store(&last_owner, owner);
+}
+
+int leases_resume_map(struct pool *pool, struct section *section)
+{
+	struct leases *leases = &pool->leases;
+	int r = slab_map_resume(pool->sections[section->node], section,
+				&leases->maps[section->node]);
+
+	leases->has_maps = true;
+	for (int node = 0; node < nr_nodes; node++)
+		leases->has_maps &= !pool->sections[node] || leases->maps[node];
+	return r;
+}
+
+bool leases_resume_unit(struct pool *pool, struct page *page)
+{
+	struct leases *leases = &pool->leases;
+	struct slab_map *map = map_of(leases, page);
+
+	if (!map || page_session(page) != leases->owner || pg_order(page) != UNIT_ORDER)
+		return false;
+	mutex_lock(&leases->lock);
+	if (slab_map_lease(map, page_to_pfn(page), 1)) {
+		mutex_unlock(&leases->lock);
+		return false;
+	}
+	list_add_tail(&page->lru, &leases->units);
+	leases->nr_units++;
+	mutex_unlock(&leases->lock);
+	return true;
 }
 
 /* ---- leasing ---- */

@@ -98,12 +98,74 @@ struct member *member_new(struct members *members)
 	return NULL;
 }
 
+static bool take_this_locked(struct members *members, uint32_t number)
+{
+	if (!number || number > MEMBERS_MAX)
+		return false;
+	while (number / WORD_BITS >= members->nr_words)
+		if (grow_locked(members))
+			return false;
+	if (bit_is_set(members, number))
+		return false;
+	members->bits[number / WORD_BITS] |= 1ull << number % WORD_BITS;
+	members->last = max_t(uint32_t, members->last, number);
+	members->nr++;
+	return true;
+}
+
+struct member *member_restore(struct members *members, uint32_t number)
+{
+	struct member *m = kmem_cache_zalloc(member_cache, GFP_KERNEL);
+	bool taken;
+
+	if (!m)
+		return NULL;
+	mutex_lock(&members->lock);
+	taken = take_this_locked(members, number);
+	mutex_unlock(&members->lock);
+	m->number = number;
+	if (taken)
+		return m;
+	kmem_cache_free(member_cache, m);
+	return NULL;
+}
+
+uint32_t member_find_request(struct pool_handle *ph, uint64_t request)
+{
+	struct members *members = &ph->pool->members;
+	uint32_t handle = 0;
+	struct member *m;
+
+	mutex_lock(&members->lock);
+	list_for_each_entry(m, &ph->members, of_ph)
+		if (m->record && m->record->request == request)
+			handle = m->handle;
+	mutex_unlock(&members->lock);
+	return handle;
+}
+
 void member_free(struct members *members, struct member *m)
 {
 	mutex_lock(&members->lock);
 	put_number_locked(members, m->number);
 	mutex_unlock(&members->lock);
 	kmem_cache_free(member_cache, m);
+}
+
+void member_commit(struct member *m, const struct pool_handle *ph, uint64_t request)
+{
+	struct handle_record *record = m->record;
+
+	if (!record)
+		return;
+	record->object = ph->pool->id;
+	record->share = ph->id;
+	record->request = request;
+	record->session = record_slot(RECORD_SESSION, ph->session);
+	record->handle = m->handle;
+	record->what = HANDLE_OF_POOL;
+	record->member = m->number;
+	record_commit(RECORD_HANDLE, record);
 }
 
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle)
@@ -212,6 +274,7 @@ void member_end(struct pool_handle *ph, uint32_t handle)
 	mutex_lock(&members->lock);
 	m = find_locked(ph, handle);
 	CHECK(m);
+	record_free(RECORD_HANDLE, m->record);
 	list_del(&m->link);
 	list_del(&m->of_ph);
 	members->nr_missing -= m->nr_missed != 0;

@@ -27,6 +27,7 @@ struct session;
 struct member {
 	struct list_head link;   /* (l) of the pool */
 	struct list_head of_ph;  /* (l) of the session's share of the pool */
+	struct handle_record *record; /* (c) the handle's; NULL: none */
 	uint32_t number, handle; /* (c) handle 0: a walker's place in the list */
 	bool (*orphans)(void *context, uint32_t handle, uint32_t member); /* (c) NULL: nobody */
 	void *context;                                                   /* (c) */
@@ -51,8 +52,14 @@ void members_fini(struct members *members);
 
 /* A number, not listed yet. NULL: no memory, or all numbers are taken. */
 struct member *member_new(struct members *members);
+/* The number of a handle that existed before. NULL: no memory, or it is taken. */
+struct member *member_restore(struct members *members, uint32_t number);
+/* The handle of the session's share that a request has made; 0: none. */
+uint32_t member_find_request(struct pool_handle *ph, uint64_t request);
 /* Never listed. */
 void member_free(struct members *members, struct member *m);
+/* Its handle exists from now on for who resumes. */
+void member_commit(struct member *m, const struct pool_handle *ph, uint64_t request);
 /* With the session's lock held. */
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
 /* The handle has ended, and its number is free again. The others are told if need be. */

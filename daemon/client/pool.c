@@ -20,6 +20,7 @@
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/phys/stock.h"
+#include "mm/phys/zone_resume.h"
 
 static struct mutex pools_lock;
 static struct list_head pools = LIST_HEAD_INIT(pools); /* pools_lock */
@@ -129,6 +130,9 @@ static int make_arena_node(struct pool *pool, int node)
 	zone.huge = kind == STOCK_BASE;
 	r = address_alloc(&pool->windows[node], want.nr_frames << PAGE_SHIFT, PAGEBLOCK_SIZE << 1);
 	if (!r)
+		record_word_set(&pool->record->windows[node],
+				pool->windows[node].start >> PAGE_SHIFT);
+	if (!r)
 		r = section_add(&want, &pool->sections[node]);
 	if (!r) {
 		zone.section = pool->sections[node];
@@ -137,6 +141,37 @@ static int make_arena_node(struct pool *pool, int node)
 	if (r)
 		unmake_arena_node(pool, node);
 	return r;
+}
+
+/* Its record says that the arena was complete. */
+int pool_resume_arena(struct pool *pool, struct section *section)
+{
+	int node = section->node;
+	struct zone_request want = { .type = ZONE_NORMAL,
+				     .node = node,
+				     .pool = (uint32_t)pool->id,
+				     .section = section,
+				     .huge = section->kind == STOCK_BASE,
+				     .charge = &arena_charge,
+				     .charge_arg = pool,
+				     .owner = pool };
+	uint64_t start;
+	int r;
+
+	if (pool->sections[node] || !record_word_get(&pool->record->windows[node], &start))
+		return -EUCLEAN;
+	r = address_take(&pool->windows[node], start << PAGE_SHIFT,
+			 section->nr_frames << PAGE_SHIFT);
+	if (!r)
+		r = zone_new(&want, &pool->zones.normal[node]);
+	if (!r)
+		r = zone_resume(pool->zones.normal[node]);
+	if (r)
+		return r; /* the daemon doesn't start */
+	section->owner = pool;
+	pool->sections[node] = section;
+	pool->has_arena = true;
+	return 0;
 }
 
 int pool_make_arena(struct pool *pool, struct refusal *why)
@@ -150,6 +185,9 @@ int pool_make_arena(struct pool *pool, struct refusal *why)
 		for (int node = 0; node < nr_nodes; node++)
 			unmake_arena_node(pool, node);
 	} else {
+		/* Crash: before this the sections are nobody's, and no client knows them. */
+		if (!pool->has_arena)
+			record_word_set(&pool->record->has_arena, 1);
 		pool->has_arena = true;
 	}
 	mutex_unlock(&pool->lock);
@@ -242,8 +280,13 @@ static void free_leases(struct work *work)
 /* P4, with pools_lock held. The queue has one thread: free_pool() runs after it. */
 static void end_leases(struct pool *pool)
 {
+	bool any;
+
 	pool_caches_clear(&pool->caches);
-	if (leases_end(&pool->leases) && (pool->nr_regions || pool->kept))
+	any = leases_end(&pool->leases);
+	/* Crash: units of the owner before are freed by who resumes. */
+	record_word_set(&pool->record->lease_owner, leases_owner(&pool->leases));
+	if (any && (pool->nr_regions || pool->kept))
 		workqueue_add(&free_queue, &pool->lease_work);
 }
 
@@ -253,6 +296,8 @@ static void end_if_unused(struct pool *pool)
 	if (pool->nr_handles || pool->nr_regions || pool->kept)
 		return;
 	list_del(&pool->link);
+	record_free(RECORD_POOL, pool->record);
+	pool->record = NULL;
 	work_init(&pool->free_work, free_pool);
 	workqueue_add(&free_queue, &pool->free_work);
 }
@@ -282,6 +327,20 @@ static int make_movable(struct pool *pool, struct refusal *why)
 	return r ? refuse(why, -ENOMEM, "no memory for another pool") : 0;
 }
 
+/* Its id is set. */
+static void init_parts(struct pool *pool)
+{
+	pool->nr_handles = 1;
+	memcg_init(&pool->memcg, pool->id);
+	mutex_init(&pool->lock, RANK_ARENA, "pool");
+	leases_init(&pool->leases);
+	members_init(&pool->members);
+	pool_caches_init(&pool->caches, pool->id);
+	work_init(&pool->lease_work, free_leases);
+	list_init(&pool->regions);
+	list_init(&pool->link);
+}
+
 static void fill_pool(struct pool *pool, const struct pool_request *request)
 {
 	snprintf(pool->name, sizeof(pool->name), "%s", request->name);
@@ -290,19 +349,55 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 	pool->mode = request->mode;
 	pool->is_private = request->is_private;
 	pool->nodes = request->nodes;
-	memcg_init(&pool->memcg, pool->id);
 	atomic_store(&pool->memcg.overcommit, request->overcommit);
 	atomic_store(&pool->memcg.oom_kill, request->oom_kill);
-	pool->nr_handles = 1;
-	mutex_init(&pool->lock, RANK_ARENA, "pool");
-	leases_init(&pool->leases);
-	members_init(&pool->members);
-	pool_caches_init(&pool->caches);
-	work_init(&pool->lease_work, free_leases);
 	if (getrandom(&pool->key, sizeof(pool->key), GRND_NONBLOCK) < 0)
 		pool->key = 0; /* before the host has any: free objects aren't encoded */
-	list_init(&pool->regions);
-	list_init(&pool->link);
+}
+
+static_assert((int)NR_MEMCG_LIMITS <= (int)RECORD_LIMITS, "a pool's record has room for them");
+
+/* A limit's word is 0 for none, else the frames and 1. */
+void pool_record_limits(struct pool *pool)
+{
+	for (int i = 0; i < NR_MEMCG_LIMITS; i++) {
+		uint64_t frames = memcg_limit(&pool->memcg, (enum memcg_limit)i);
+
+		record_word_set(&pool->record->limits[i],
+				frames >= META_SPAN_FRAMES ? 0 : frames + 1);
+	}
+}
+
+static void restore_limits(struct pool *pool)
+{
+	uint64_t frames[NR_MEMCG_LIMITS], word;
+
+	for (int i = 0; i < NR_MEMCG_LIMITS; i++) {
+		record_word_get(&pool->record->limits[i], &word);
+		frames[i] = word ? word - 1 : MEMCG_NO_LIMIT;
+	}
+	record_word_get(&pool->record->operated, &word);
+	pool_limits_resume(pool, frames, word);
+}
+
+static void commit_record(struct pool *pool)
+{
+	struct pool_record *record = pool->record;
+
+	record->id = pool->id;
+	record->key = pool->key;
+	record->node_mask = pool->nodes.mask;
+	record->node_policy = pool->nodes.policy;
+	record->uid = pool->uid;
+	record->gid = pool->gid;
+	record->mode = pool->mode;
+	record->is_private = pool->is_private;
+	record->overcommit = atomic_load(&pool->memcg.overcommit);
+	record->oom_kill = atomic_load(&pool->memcg.oom_kill);
+	memcpy(record->name, pool->name, sizeof(record->name));
+	pool_record_limits(pool);
+	record_word_set(&record->lease_owner, leases_owner(&pool->leases));
+	record_commit(RECORD_POOL, record);
 }
 
 /* By id, which lists are read by; another with a higher one may have been faster. */
@@ -324,6 +419,7 @@ static int list_pool(struct pool *pool, struct refusal *why)
 	if (!taken) {
 		add_to_list(pool);
 		nr_pools++;
+		commit_record(pool);
 	}
 	mutex_unlock(&pools_lock);
 	return taken ? refuse(why, -EEXIST, "pool '%s' exists already", pool->name) : 0;
@@ -332,6 +428,7 @@ static int list_pool(struct pool *pool, struct refusal *why)
 /* One that was never listed. */
 static void unmake_pool(struct pool *pool)
 {
+	record_free(RECORD_POOL, pool->record);
 	unmake_movable(pool);
 	free_lists(pool);
 	account_uncharge(pool->uid, ACCOUNT_POOLS);
@@ -341,6 +438,7 @@ static void unmake_pool(struct pool *pool)
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why)
 {
 	struct pool *pool = NULL;
+	void *record = NULL;
 	uint32_t limit;
 	int r = INJECT(POOL_NEW);
 
@@ -358,8 +456,13 @@ int pool_new(const struct pool_request *request, struct pool **out, struct refus
 	mutex_lock(&pools_lock);
 	pool->id = next_id++;
 	mutex_unlock(&pools_lock);
+	init_parts(pool);
 	fill_pool(pool, request);
-	r = pool_limits_init(pool, &request->limits, request->creator, why);
+	r = record_new(RECORD_POOL, &record) ? refuse(why, -ENOMEM, "no memory for another pool")
+					     : 0;
+	pool->record = record;
+	if (!r)
+		r = pool_limits_init(pool, &request->limits, request->creator, why);
 	if (!r)
 		r = make_movable(pool, why);
 	if (!r)
@@ -383,6 +486,95 @@ struct pool *pool_open(const char *name)
 	return pool;
 }
 
+void pool_reopen(struct pool *pool)
+{
+	mutex_lock(&pools_lock);
+	CHECK(pool->nr_handles);
+	pool->nr_handles++;
+	mutex_unlock(&pools_lock);
+}
+
+/* ---- resume ---- */
+
+int pool_resume(struct pool_record *record)
+{
+	struct pool *pool = kmem_cache_zalloc(pool_cache, GFP_KERNEL);
+	struct refusal why;
+	uint64_t owner, kept;
+	int r = pool ? 0 : -ENOMEM;
+
+	if (r)
+		return r;
+	pool->id = record->id;
+	init_parts(pool);
+	memcpy(pool->name, record->name, sizeof(pool->name));
+	pool->name[NAME_MAX_BYTES] = '\0';
+	pool->key = record->key;
+	pool->nodes = (struct node_policy){ record->node_policy, record->node_mask };
+	pool->uid = record->uid;
+	pool->gid = record->gid;
+	pool->mode = record->mode;
+	pool->is_private = record->is_private;
+	atomic_store(&pool->memcg.overcommit, record->overcommit);
+	atomic_store(&pool->memcg.oom_kill, record->oom_kill);
+	pool->record = record;
+	record_word_get(&record->lease_owner, &owner);
+	record_word_get(&record->kept, &kept);
+	pool->kept = kept;
+	leases_resume(&pool->leases, owner);
+	r = account_recharge(pool->uid, ACCOUNT_POOLS);
+	if (!r)
+		r = make_movable(pool, &why);
+	if (r)
+		return r; /* the daemon doesn't start */
+	mutex_lock(&pools_lock);
+	add_to_list(pool);
+	nr_pools++;
+	next_id = max_t(uint64_t, next_id, pool->id + 1);
+	mutex_unlock(&pools_lock);
+	return 0;
+}
+
+struct pool *pool_by_id(uint64_t id)
+{
+	struct pool *pool, *found = NULL;
+
+	mutex_lock(&pools_lock);
+	list_for_each_entry(pool, &pools, link)
+		if (pool->id == id)
+			found = pool;
+	mutex_unlock(&pools_lock);
+	return found;
+}
+
+struct pool *pool_next(uint64_t after)
+{
+	struct pool *pool, *next = NULL;
+
+	mutex_lock(&pools_lock);
+	list_for_each_entry(pool, &pools, link)
+		if (!next && pool->id > after)
+			next = pool;
+	mutex_unlock(&pools_lock);
+	return next;
+}
+
+void pools_resumed(void)
+{
+	struct pool *pool;
+
+	for (uint64_t after = 0; (pool = pool_next(after));) {
+		after = pool->id;
+		restore_limits(pool); /* what exists was charged without any */
+		pool_close(pool);
+	}
+}
+
+void pool_recharge(struct pool *pool, uint64_t bytes)
+{
+	atomic_fetch_add(&pool->committed, bytes);
+}
+
 void pool_close(struct pool *pool)
 {
 	mutex_lock(&pools_lock);
@@ -397,6 +589,7 @@ void pool_keep(struct pool *pool, bool kept)
 {
 	mutex_lock(&pools_lock);
 	pool->kept = kept;
+	record_word_set(&pool->record->kept, kept);
 	mutex_unlock(&pools_lock);
 }
 

@@ -27,6 +27,7 @@
 #include "client/verbs.h"
 #include "mm/balance/alloc.h"
 #include "mm/map/memcg.h"
+#include "mm/phys/record.h"
 
 /* c: fixed   p: pools_lock   l: lock   a: atomic   k: the keeper's thread only */
 struct pool {
@@ -62,6 +63,7 @@ struct pool {
 	struct leases leases;                   /* its own lock */
 	struct members members;                 /* its own lock */
 	struct pool_caches caches;              /* its own lock */
+	struct pool_record *record;             /* (p) NULL: it is ending */
 };
 
 struct pool_request {
@@ -81,9 +83,25 @@ void pools_flush(void);
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why);
 /* NULL: no pool of that name. */
 struct pool *pool_open(const char *name);
+/* One more handle of a pool that has some. */
+void pool_reopen(struct pool *pool);
 void pool_close(struct pool *pool);
 /* An operator keeps it from ending, or does so no more. The caller has it open. */
 void pool_keep(struct pool *pool, bool kept);
+/* A predecessor's pool, without arena; one handle is counted, which is the caller's to close when
+ * all that belongs to the pool is there. -ENOMEM. */
+int pool_resume(struct pool_record *record);
+/* One section of a predecessor's arena, with what is granted in it. */
+int pool_resume_arena(struct pool *pool, struct section *section);
+/* The one with the next higher id, for who holds it; NULL: none. */
+struct pool *pool_next(uint64_t after);
+/* Its limits have changed: they shall outlive the daemon. */
+void pool_record_limits(struct pool *pool);
+/* All that belongs to pools is there: gives up what pool_resume() holds. */
+void pools_resumed(void);
+struct pool *pool_by_id(uint64_t id);
+/* Counts without a limit what exists already. */
+void pool_recharge(struct pool *pool, uint64_t bytes);
 /* A region lives in the pool. */
 void pool_add_region(struct pool *pool);
 void pool_del_region(struct pool *pool);

@@ -16,14 +16,17 @@
 
 enum { ROOM_MIN = 8 };
 
-void pool_caches_init(struct pool_caches *caches)
+void pool_caches_init(struct pool_caches *caches, uint64_t pool)
 {
+	caches->pool = pool;
 	mutex_init(&caches->lock, RANK_LEASES, "caches");
 }
 
 void pool_caches_clear(struct pool_caches *caches)
 {
 	mutex_lock(&caches->lock);
+	for (uint32_t i = 0; i < caches->nr; i++)
+		record_free(RECORD_CACHE, caches->caches[i].record);
 	kfree(caches->caches);
 	caches->caches = NULL;
 	caches->nr = caches->room = 0;
@@ -77,20 +80,62 @@ static int grow_locked(struct pool_caches *caches)
 	return 0;
 }
 
+static void commit_record(const struct pool_caches *caches, struct pool_cache *cache)
+{
+	struct cache_record *record = cache->record;
+
+	record->pool = caches->pool;
+	record->number = (uint32_t)(cache - caches->caches) + 1;
+	record->object = cache->object;
+	record->align = cache->align;
+	record->flags = cache->flags;
+	memcpy(record->name, cache->name, sizeof(record->name));
+	record_commit(RECORD_CACHE, record);
+}
+
 static int make_locked(struct pool_caches *caches, const struct cache_open_args *args,
 		       struct pool_cache **out, struct refusal *why)
 {
+	void *record;
+
 	if (caches->nr == SLAB_CACHES_MAX)
 		return refuse(why, -EDQUOT, "the pool has %d caches, which is the limit",
 			      SLAB_CACHES_MAX);
-	if (grow_locked(caches))
+	if (grow_locked(caches) || record_new(RECORD_CACHE, &record))
 		return refuse(why, -ENOMEM, "no memory for another cache");
 	*out = &caches->caches[caches->nr++];
 	**out = (struct pool_cache){
-		.object = args->object, .align = args->align, .flags = args->flags
+		.object = args->object, .align = args->align, .flags = args->flags,
+		.record = record
 	};
 	snprintf((*out)->name, sizeof((*out)->name), "%s", args->name);
+	commit_record(caches, *out);
 	return 0;
+}
+
+int pool_caches_resume(struct pool_caches *caches, struct cache_record *record)
+{
+	uint32_t at = record->number - 1;
+	int r = at < SLAB_CACHES_MAX ? 0 : -EUCLEAN;
+
+	mutex_lock(&caches->lock);
+	while (!r && caches->nr <= at) {
+		r = grow_locked(caches);
+		if (!r) /* the ones between come later */
+			caches->caches[caches->nr++] = (struct pool_cache){ .object = 1 };
+	}
+	if (!r && caches->caches[at].record)
+		r = -EUCLEAN;
+	if (!r) {
+		caches->caches[at] = (struct pool_cache){ .object = record->object,
+							  .align = record->align,
+							  .flags = record->flags,
+							  .record = record };
+		snprintf(caches->caches[at].name, sizeof(caches->caches[at].name), "%.*s",
+			 NAME_MAX_BYTES, record->name);
+	}
+	mutex_unlock(&caches->lock);
+	return r;
 }
 
 static int find_or_make_locked(struct pool_caches *caches, const struct cache_open_args *args,
@@ -168,6 +213,8 @@ int pool_cache_close(struct pool_handle *ph, uint32_t cache, struct refusal *why
 		ph->cache_opens[cache - 1]--;
 		caches->caches[cache - 1].nr_opens--;
 	}
+	/* Of a session that a predecessor served nobody knows how often it had it open. */
+	open = open || (ph->resumed && cache && cache <= caches->nr);
 	mutex_unlock(&caches->lock);
 	return open ? 0 : refuse(why, -EBADF, "%u is no cache that this session has open", cache);
 }

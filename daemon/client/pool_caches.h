@@ -15,6 +15,7 @@
 
 #include "base/lock.h"
 #include "client/verbs.h"
+#include "mm/phys/record.h"
 #include "proto/slab_map.h"
 
 enum { CACHE_OBJECT_MAX = 256 << 10, CACHE_ALIGN_MAX = 4096 };
@@ -25,6 +26,7 @@ struct pool_cache {
 	char name[NAME_MAX_BYTES + 1];
 	uint32_t object, align, flags;
 	uint64_t nr_opens; /* C2 */
+	struct cache_record *record;
 };
 
 /* l: lock */
@@ -32,9 +34,12 @@ struct pool_caches {
 	struct mutex lock;
 	struct pool_cache *caches; /* (l) */
 	uint32_t nr, room;         /* (l) */
+	uint64_t pool;             /* fixed: id, for records */
 };
 
-void pool_caches_init(struct pool_caches *caches);
+void pool_caches_init(struct pool_caches *caches, uint64_t pool);
+/* A predecessor's, in any order. -EUCLEAN: there is one of that number; -ENOMEM. */
+int pool_caches_resume(struct pool_caches *caches, struct cache_record *record);
 void pool_caches_fini(struct pool_caches *caches);
 /* The last handle of the pool has closed. */
 void pool_caches_clear(struct pool_caches *caches);

@@ -146,10 +146,21 @@ int pool_limits_init(struct pool *pool, const struct pool_limits *limits, const 
 	return r;
 }
 
+void pool_limits_resume(struct pool *pool, const uint64_t frames[NR_MEMCG_LIMITS], bool operated)
+{
+	mutex_lock(&limits_lock);
+	for (int i = 0; i < NR_MEMCG_LIMITS; i++)
+		memcg_set_limit(&pool->memcg, (enum memcg_limit)i, frames[i]);
+	total_min += memcg_limit(&pool->memcg, MEMCG_MIN);
+	pool->operated = operated;
+	mutex_unlock(&limits_lock);
+}
+
 void pool_limits_own(struct pool *pool, const struct peer *by)
 {
 	mutex_lock(&limits_lock);
 	pool->operated |= by->admin && by->uid != pool->uid;
+	record_word_set(&pool->record->operated, pool->operated);
 	mutex_unlock(&limits_lock);
 }
 
@@ -247,7 +258,9 @@ static int change_locked(struct pool *pool, const struct pool_limits *limits, ui
 	if (r)
 		return r;
 	set_all(pool, limits);
+	pool_record_limits(pool);
 	pool->operated |= by->admin && by->uid != pool->uid;
+	record_word_set(&pool->record->operated, pool->operated);
 	return 0;
 }
 

@@ -28,6 +28,8 @@ int pool_limits_check(const struct pool_limits *limits, struct refusal *why);
 /* A new pool's. -EACCES, -ENOMEM: the guarantee can't be given. */
 int pool_limits_init(struct pool *pool, const struct pool_limits *limits, const struct peer *by,
 		     struct refusal *why);
+/* Those of a predecessor's pool, in frames: when all that it has is charged. */
+void pool_limits_resume(struct pool *pool, const uint64_t frames[NR_MEMCG_LIMITS], bool operated);
 void pool_limits_fini(struct pool *pool);
 /* Those that `set` names; the others stay. */
 int pool_limits_change(struct pool *pool, const struct pool_limits *limits, uint32_t set,

@@ -16,6 +16,7 @@
 #include "client/address.h"
 #include "client/pool_limits.h"
 #include "mm/obj/slab.h"
+#include "mm/phys/node.h"
 #include "mmbroker.h"
 
 static struct kmem_cache *pool_region_cache; /* fixed after init */
@@ -37,6 +38,7 @@ static void undo(struct pool_region *pr)
 {
 	struct pool *pool = pr->pool;
 
+	record_free(RECORD_REGION, pr->record);
 	pool_uncharge(pool, pr->bytes);
 	address_free(&pr->address);
 	account_uncharge(pr->uid, ACCOUNT_REGIONS);
@@ -122,12 +124,50 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 	return r ? refuse_region(&because, args, r, why) : 0;
 }
 
+/* G3: it ends, with pool->lock held. */
+static void end_record_locked(struct pool_region *pr)
+{
+	record_free(RECORD_REGION, pr->record);
+	pr->record = NULL;
+}
+
+static void commit_record(struct pool_region *pr)
+{
+	struct region_record *record = pr->record;
+	struct region *region = pr->region;
+
+	record->id = pr->id;
+	record->pool = pr->pool->id;
+	record->nr_pages = region->nr_pages;
+	record->node_mask = region->node_mask;
+	record->start = pr->start;
+	record->bytes = pr->bytes;
+	record->range_start = pr->address.start;
+	record->range_length = pr->address.length;
+	/* What is promised to an overcommitted one is what is resident. */
+	for (int node = 0; node < MAX_NUMNODES && !region->overcommit; node++)
+		record->committed[node] = atomic_load(&region->committed[node]);
+	record->section = region->section->id;
+	record->page_shift = region->page_shift;
+	record->policy = region->policy;
+	record->home_node = (uint32_t)region->home_node;
+	record->uid = pr->uid;
+	record->gid = pr->gid;
+	record->mode = pr->mode;
+	record->overcommit = region->overcommit;
+	memcpy(record->name, pr->name, sizeof(record->name));
+	record_word_set(&record->named, pr->name[0] != 0);
+	record_word_set(&record->huge, region->huge);
+	record_commit(RECORD_REGION, record);
+}
+
 /* Everything but the list. */
 static int new_pool_region(const struct pool_region_request *request, struct pool_region **out,
 			   struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
 	struct pool_region *pr;
+	void *record = NULL;
 	uint32_t limit;
 	int r = account_charge(request->creator->uid, ACCOUNT_REGIONS, &limit);
 
@@ -163,7 +203,9 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 	pr->nr_handles = 1;
 	snprintf(pr->name, sizeof(pr->name), "%s", args->name);
 	pool_add_region(request->pool);
-	r = choose_address(pr, args, why);
+	r = record_new(RECORD_REGION, &record);
+	pr->record = record;
+	r = r ? refuse(why, r, "no memory for another region") : choose_address(pr, args, why);
 	if (!r)
 		r = make_region(pr, request, why);
 	if (r) {
@@ -173,6 +215,103 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 	}
 	*out = pr;
 	return 0;
+}
+
+/* ---- resume ---- */
+
+static struct section *section_of_record(const struct region_record *record)
+{
+	struct section *section = section_by_id(record->section);
+	uint64_t frames = record->nr_pages << (record->page_shift - PAGE_SHIFT);
+
+	if (!section || section->owner || section->type != SECTION_REGION ||
+	    section_records[section->id].owner_id != record->id || frames > section->nr_frames)
+		return NULL;
+	return section;
+}
+
+static int resume_address(struct pool_region *pr, const struct region_record *record)
+{
+	pr->start = record->start;
+	if (!record->range_length)
+		return 0;
+	return address_take(&pr->address, record->range_start, record->range_length);
+}
+
+static int resume_region(struct pool_region *pr, const struct region_record *record)
+{
+	struct region_resume_request want = {
+		.region = {
+			.name = pr->name,
+			.nr_pages = record->nr_pages,
+			.page_shift = record->page_shift,
+			.policy = (enum region_policy)record->policy,
+			.node_mask = record->node_mask,
+			.home_node = (int)record->home_node,
+			.released = released,
+			.owner = pr,
+			.owner_id = record->id,
+			.movable = pr->pool->movable,
+			.memcg = &pr->pool->memcg,
+			.overcommit = record->overcommit,
+		},
+		.section = section_of_record(record),
+		.committed = record->committed,
+	};
+	uint64_t huge;
+	int r = region_resume(&want, &pr->region);
+
+	if (!r && record_word_get(&record->huge, &huge))
+		atomic_store(&pr->region->huge, huge);
+	return r;
+}
+
+int pool_region_resume(struct region_record *record, struct pool_region **out)
+{
+	struct pool *pool = pool_by_id(record->pool);
+	struct pool_region *pr;
+	uint64_t named;
+	int r;
+
+	if (!pool || !section_of_record(record) || record->home_node >= (uint32_t)nr_nodes)
+		return -EUCLEAN;
+	pr = kmem_cache_zalloc(pool_region_cache, GFP_KERNEL);
+	if (!pr)
+		return -ENOMEM;
+	pr->id = record->id;
+	pr->pool = pool;
+	pr->uid = record->uid;
+	pr->gid = record->gid;
+	pr->mode = record->mode;
+	pr->bytes = record->bytes;
+	pr->nr_handles = 1;
+	pr->record = record;
+	if (record_word_get(&record->named, &named) && named)
+		snprintf(pr->name, sizeof(pr->name), "%.*s", NAME_MAX_BYTES, record->name);
+	r = account_recharge(pr->uid, ACCOUNT_REGIONS);
+	if (!r)
+		r = resume_address(pr, record);
+	if (!r)
+		r = resume_region(pr, record);
+	if (r)
+		return r; /* the daemon doesn't start */
+	atomic_fetch_add(&nr_live, 1);
+	atomic_store(&next_id, max_t(uint64_t, atomic_load(&next_id), pr->id + 1));
+	pool_recharge(pool, pr->bytes);
+	pool_add_region(pool);
+	mutex_lock(&pool->lock);
+	list_add_tail(&pr->link, &pool->regions);
+	mutex_unlock(&pool->lock);
+	*out = pr;
+	return 0;
+}
+
+void pool_region_reopen(struct pool_region *pr)
+{
+	mutex_lock(&pr->pool->lock);
+	CHECK(pr->nr_handles);
+	pr->nr_handles++;
+	mutex_unlock(&pr->pool->lock);
 }
 
 static struct pool_region *find_name(struct pool *pool, const char *name)
@@ -252,6 +391,7 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		return pool_region_open(request, out, created, why);
 	}
 	list_add_tail(&pr->link, &pool->regions);
+	commit_record(pr);
 	mutex_unlock(&pool->lock);
 	*created = true;
 	*out = pr;
@@ -261,8 +401,10 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 void pool_region_abandon(struct pool_region *pr)
 {
 	mutex_lock(&pr->pool->lock);
-	if (pr->nr_handles == 1)
+	if (pr->nr_handles == 1) {
 		pr->name[0] = '\0';
+		record_word_set(&pr->record->named, 0);
+	}
 	mutex_unlock(&pr->pool->lock);
 }
 
@@ -281,8 +423,10 @@ void pool_region_close(struct pool_region *pr)
 	mutex_lock(&pool->lock);
 	CHECK(pr->nr_handles);
 	ended = !--pr->nr_handles && (!pr->name[0] || pool->is_private);
-	if (ended)
+	if (ended) {
 		list_del(&pr->link);
+		end_record_locked(pr);
+	}
 	mutex_unlock(&pool->lock);
 	/* Not under the lock: the region's end may be the pool's, with its lock. */
 	if (ended)
@@ -307,9 +451,12 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 			   name, pool->name);
 	} else {
 		pr->name[0] = '\0';
+		record_word_set(&pr->record->named, 0);
 		ended = !pr->nr_handles;
-		if (ended)
+		if (ended) {
 			list_del(&pr->link);
+			end_record_locked(pr);
+		}
 	}
 	mutex_unlock(&pool->lock);
 	if (ended)

@@ -6,6 +6,7 @@
  * Invariants  G1  it is on its pool's list while it has a handle, or has a name.
  *             G2  charge of the pool, address, account of the uid: from making until its memory
  *                 is really back (region's released callback).
+ *             G3  its record exists while it is on the list.
  * Locking     pool->lock for the list, handles and names.
  */
 #ifndef MMB_CLIENT_POOL_REGION_H
@@ -28,6 +29,7 @@ struct pool_region {
 	uint64_t start;                /* (c) the common address */
 	uint64_t bytes;                /* (c) length */
 	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
+	struct region_record *record; /* (l) NULL: it is ending */
 };
 
 struct pool_region_request {
@@ -52,5 +54,10 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 /* All named ones. */
 void pool_region_unlink_all(struct pool *pool);
 uint64_t pool_region_live(void);
+/* A predecessor's region; one handle is counted, which is the caller's to close. -EUCLEAN: the
+ * record means nothing that exists, or what went wrong. */
+int pool_region_resume(struct region_record *record, struct pool_region **out);
+/* One more handle of one that has some. */
+void pool_region_reopen(struct pool_region *pr);
 
 #endif

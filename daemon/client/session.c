@@ -20,6 +20,7 @@
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/space/lane.h"
+#include "os/keep.h"
 #include "os/os.h"
 #include "os/process.h"
 #include "os/uffd_features.h"
@@ -84,6 +85,11 @@ uint64_t session_count(void)
 
 /* ---- life ---- */
 
+static uint32_t slot_of(const struct session *s)
+{
+	return record_slot(RECORD_SESSION, s->record);
+}
+
 static void init_session(struct session *s, const struct peer *peer)
 {
 	s->peer = *peer;
@@ -92,6 +98,7 @@ static void init_session(struct session *s, const struct peer *peer)
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
 	handles_init(&s->pools);
 	handles_init(&s->regions);
+	list_init(&s->resume_link);
 }
 
 static enum account_kind session_account(const struct peer *peer)
@@ -99,9 +106,17 @@ static enum account_kind session_account(const struct peer *peer)
 	return peer->control ? ACCOUNT_TOOLS : ACCOUNT_SESSIONS;
 }
 
+static void free_object(struct session *s)
+{
+	mutex_fini(&s->lock);
+	mutex_fini(&s->fault_log_lock);
+	kmem_cache_free(session_cache, s);
+}
+
 int session_new(const struct peer *peer, struct session **out, struct refusal *why)
 {
 	struct session *s;
+	void *record = NULL;
 	uint32_t limit;
 	int r = INJECT(SESSION_NEW);
 
@@ -119,6 +134,13 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 		return refuse(why, -ENOMEM, "no memory for another session");
 	}
 	init_session(s, peer);
+	r = peer->control ? 0 : record_new(RECORD_SESSION, &record);
+	if (r) {
+		account_uncharge(peer->uid, session_account(peer));
+		free_object(s);
+		return refuse(why, r, "no memory for another session");
+	}
+	s->record = record;
 	mutex_lock(&sessions_lock);
 	s->id = next_id++;
 	list_add_tail(&s->link, &sessions);
@@ -126,6 +148,71 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 	mutex_unlock(&sessions_lock);
 	*out = s;
 	return 0;
+}
+
+int session_keep(struct session *s, int sock)
+{
+	int r;
+
+	if (!s->record)
+		return 0;
+	s->record->id = s->id;
+	memcpy(s->record->name, s->peer.name, sizeof(s->record->name));
+	r = keep_fd(keep_session_key(slot_of(s), KEEP_SOCKET), sock);
+	if (!r && s->fault_log.map)
+		r = keep_fd(keep_session_key(slot_of(s), KEEP_FAULT_LOG), s->fault_log.fd);
+	if (!r)
+		record_commit(RECORD_SESSION, s->record);
+	return r;
+}
+
+int session_keep_upcalls(struct session *s, int sock)
+{
+	return s->record ? keep_fd(keep_session_key(slot_of(s), KEEP_UPCALLS), sock) : 0;
+}
+
+void session_count_upcall(struct session *s, uint64_t id)
+{
+	if (s->record)
+		record_word_set(&s->record->last_upcall, id);
+}
+
+/* It has ended: the slot may be another session's. */
+static void free_record(struct session *s)
+{
+	for (int what = 0; s->record && what < KEEP_SESSION_FDS; what++)
+		keep_drop(keep_session_key(slot_of(s), (enum keep_session)what));
+	record_free(RECORD_SESSION, s->record);
+	s->record = NULL;
+}
+
+/* The list is by id; slots are not. */
+static struct list_head *place_by_id(uint64_t id)
+{
+	struct list_head *at = sessions.prev;
+
+	while (at != &sessions && list_entry(at, struct session, link)->id > id)
+		at = at->prev;
+	return at;
+}
+
+struct session *session_resume(struct session_record *record, const struct peer *peer)
+{
+	struct session *s = kmem_cache_zalloc(session_cache, GFP_KERNEL);
+
+	if (!s)
+		return NULL;
+	init_session(s, peer);
+	s->record = record;
+	s->id = record->id;
+	if (account_recharge(peer->uid, ACCOUNT_SESSIONS) || session_resume_parts(s))
+		return NULL; /* the daemon doesn't start */
+	mutex_lock(&sessions_lock);
+	list_add(&s->link, place_by_id(s->id));
+	nr_sessions++;
+	next_id = max_t(uint64_t, next_id, s->id + 1);
+	mutex_unlock(&sessions_lock);
+	return s;
 }
 
 void session_get(struct session *s)
@@ -142,9 +229,7 @@ void session_put(struct session *s)
 		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
 	handles_fini(&s->regions);
-	mutex_fini(&s->lock);
-	mutex_fini(&s->fault_log_lock);
-	kmem_cache_free(session_cache, s);
+	free_object(s);
 }
 
 uint64_t session_id(const struct session *s)
@@ -253,7 +338,7 @@ void session_end_client(void *session, const char *reason)
 static const uint64_t features_needed = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
 
 /* A fault thread may still be at work for a session that has ended: its mm keeps it. */
-static void mm_released(void *owner)
+void session_mm_released(void *owner)
 {
 	session_put(owner);
 }
@@ -261,7 +346,8 @@ static void mm_released(void *owner)
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why)
 {
 	struct mm_request want = { .uffd = args->uffd, .pid = s->peer.pid, .owner = s,
-				   .released = mm_released };
+				   .released = session_mm_released,
+				   .session = s->record ? slot_of(s) + 1 : 0 };
 	struct mm *mm;
 	uint64_t features = 0;
 	int r = uffd_accept(args->uffd, &features);
@@ -287,16 +373,31 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 		r = refuse(why, -ENOTCONN, "the session has ended");
 	else if (s->mm)
 		r = refuse(why, -EEXIST, "a userfaultfd is attached already");
+	else if (s->record &&
+		 (r = keep_fd(keep_session_key(slot_of(s), KEEP_UFFD), args->uffd)))
+		refuse(why, r, "the userfaultfd can't be kept: %s", strerror(-r));
 	else if ((r = lanes_add(mm)))
 		refuse(why, r, "no fault thread can watch the userfaultfd: %s", strerror(-r));
 	if (!r) {
 		s->mm = mm;
 		s->user_mode_only = args->user_mode_only;
+		if (s->record)
+			record_word_set(&s->record->attached, args->user_mode_only ? 3 : 1);
 	}
 	mutex_unlock(&s->lock);
 	if (r)
 		mm_put(mm);
 	return r;
+}
+
+bool session_is_attached(struct session *s)
+{
+	bool attached;
+
+	mutex_lock(&s->lock);
+	attached = s->mm != NULL;
+	mutex_unlock(&s->lock);
+	return attached;
 }
 
 int session_home_node(const struct session *s)
@@ -306,20 +407,30 @@ int session_home_node(const struct session *s)
 
 /* ---- handles ---- */
 
-struct pool_handle *pool_handle_new(struct pool *pool)
+static _Atomic uint64_t last_share;
+
+struct pool_handle *pool_handle_resume(struct pool *pool, struct session_record *session,
+				       uint64_t id)
 {
-	static _Atomic uint64_t last_id;
 	struct pool_handle *ph = kmem_cache_zalloc(pool_handle_cache, GFP_KERNEL);
 
 	if (!ph)
 		return NULL;
 	ph->pool = pool;
-	ph->id = atomic_fetch_add(&last_id, 1) + 1;
+	ph->session = session;
+	ph->id = id;
+	if (id > atomic_load(&last_share)) /* one thread resumes; others only count up */
+		atomic_store(&last_share, id);
 	atomic_store(&ph->refs, 1);
 	mutex_init(&ph->lock, RANK_ARENA, "page runs");
 	list_init(&ph->runs);
 	list_init(&ph->members);
 	return ph;
+}
+
+struct pool_handle *pool_handle_new(struct pool *pool, struct session_record *session)
+{
+	return pool_handle_resume(pool, session, atomic_fetch_add(&last_share, 1) + 1);
 }
 
 /* Behind the gate, but not for long at a time. */
@@ -376,10 +487,27 @@ struct region_handle *region_handle_new(struct pool_region *pr, bool readonly)
 	return rh;
 }
 
+void region_handle_commit(struct region_handle *rh, const struct session *s, uint32_t handle,
+			  uint64_t request)
+{
+	struct handle_record *record = rh->record;
+
+	if (!record)
+		return;
+	record->object = rh->pr->id;
+	record->request = request;
+	record->session = slot_of(s);
+	record->handle = handle;
+	record->what = HANDLE_OF_REGION | (rh->readonly ? HANDLE_READONLY : 0);
+	record_word_set(&record->start, atomic_load(&rh->start) >> PAGE_SHIFT);
+	record_commit(RECORD_HANDLE, record);
+}
+
 void region_handle_put(struct region_handle *rh)
 {
 	if (atomic_fetch_sub_explicit(&rh->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	record_free(RECORD_HANDLE, rh->record);
 	pool_region_close(rh->pr);
 	kmem_cache_free(region_handle_cache, rh);
 }
@@ -473,6 +601,9 @@ void session_end(struct session *s, const char *reason)
 	mutex_unlock(&s->lock);
 	if (was_ended)
 		return;
+	/* Crash: from here on the session has ended, and resume ends what is left of it. */
+	if (s->record)
+		record_end(s->record);
 	about = subject(s);
 	log_emit_about_limited(&about, LOG_INFO, "session_end", "session %llu (pid %d): %s",
 			       (unsigned long long)s->id, s->peer.pid, reason);
@@ -487,6 +618,7 @@ void session_end(struct session *s, const char *reason)
 	cursor = 0;
 	while ((object = handles_next(&s->pools, &cursor, &handle)))
 		end_pool_handle(handles_del(&s->pools, handle), handle);
+	free_record(s);
 	account_uncharge(s->peer.uid, session_account(&s->peer));
 	mutex_lock(&sessions_lock);
 	list_del(&s->link);

@@ -27,6 +27,7 @@
 struct pool_handle {
 	struct pool *pool;     /* fixed; one of pool's handles */
 	uint64_t id;           /* fixed, never used again: whose the runs are */
+	struct session_record *session; /* fixed; NULL: of a session without one */
 	uint32_t nr_opens;     /* session->lock: handles that mean it */
 	uint32_t nr_seen;      /* session->lock: of these, by a walk that counts the share once */
 	_Atomic uint32_t refs; /* handles and verbs in progress */
@@ -38,6 +39,8 @@ struct pool_handle {
 	struct list_head members; /* the pool's members.lock: one for each handle */
 	uint32_t *cache_opens; /* the pool's caches.lock: by cache; NULL: none yet */
 	bool caches_closed;    /* the pool's caches.lock */
+	bool resumed;          /* fixed: a predecessor has made it */
+	struct pool_handle *resume_next; /* the resuming thread only */
 };
 
 struct region_handle {
@@ -45,6 +48,7 @@ struct region_handle {
 	_Atomic uint32_t refs;  /* the handle and verbs in progress */
 	bool readonly;          /* fixed */
 	_Atomic uint64_t start; /* where the client has it */
+	struct handle_record *record; /* session->lock; NULL: closed, or of no lasting session */
 };
 
 /* c: fixed   l: lock   a: atomic */
@@ -65,6 +69,8 @@ struct session {
 	struct mutex fault_log_lock;
 	uint64_t nr_fault_records;    /* fault_log_lock */
 	_Atomic uint64_t nr_requests; /* (a) */
+	struct session_record *record; /* (c) NULL: a tool's, that needn't outlive the daemon */
+	struct list_head resume_link;  /* the resuming thread only */
 };
 
 int sessions_init(void);
@@ -83,8 +89,28 @@ struct pool_handle *session_next_share(struct session *s, uint32_t *cursor);
 void pool_handle_put(struct pool_handle *ph);
 struct region_handle *session_region(struct session *s, uint32_t handle, struct refusal *why);
 void region_handle_put(struct region_handle *rh);
-struct pool_handle *pool_handle_new(struct pool *pool);
+struct pool_handle *pool_handle_new(struct pool *pool, struct session_record *session);
+/* One of a predecessor's session, with its id; takes over the caller's hold on the pool. */
+struct pool_handle *pool_handle_resume(struct pool *pool, struct session_record *session,
+				       uint64_t id);
 struct region_handle *region_handle_new(struct pool_region *pr, bool readonly);
+
+/* ---- resume: on one thread, nobody is served yet ---- */
+
+/* A session as its record says, whose descriptors were kept; references as after session_new().
+ * NULL: no memory. */
+struct session *session_resume(struct session_record *record, const struct peer *peer);
+void session_mm_released(void *owner); /* of its address map */
+int session_resume_parts(struct session *s); /* of it: fault log and address map */
+/* -EUCLEAN: the record means nothing that exists. */
+int session_resume_pool(struct session *s, struct pool *pool, struct handle_record *record);
+int session_resume_region(struct session *s, struct pool_region *pr, struct handle_record *record);
+/* That were all its handles. */
+void session_resumed(struct session *s, uint32_t first_serial);
+
+/* A handle's record is committed or changed, with session->lock held. */
+void region_handle_commit(struct region_handle *rh, const struct session *s, uint32_t handle,
+			  uint64_t request);
 
 /* What fault.h calls with mm->owner. */
 void session_drop_entries(void *session, const struct reclaim_range *range);

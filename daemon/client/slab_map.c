@@ -100,6 +100,45 @@ static int populate(struct slab_map *map, uint32_t i)
 	return 0;
 }
 
+/* What is present counts as populated: what nobody needs goes with the next ticks. */
+static int adopt_pages(struct slab_map *map)
+{
+	int64_t at = 0;
+	int r = 0;
+
+	for (; !r && (at = os->next_present(map->section->fd, (uint64_t)at)) >= 0;
+	     at += PAGE_SIZE) {
+		if ((uint64_t)at >> PAGE_SHIFT >= map->nr_blocks)
+			break;
+		r = stock_commit(map->node, STOCK_BASE, 1);
+		if (!r)
+			r = stock_take(map->node, STOCK_BASE, 1);
+		map->blocks[at >> PAGE_SHIFT].populated = true;
+		map->nr_populated++;
+	}
+	return r;
+}
+
+int slab_map_resume(const struct section *arena, struct section *section, struct slab_map **out)
+{
+	struct slab_map *map = calloc(1, sizeof(*map));
+
+	if (!map)
+		return -ENOMEM;
+	map->first_block = pfn_to_block(arena->pfn);
+	map->nr_blocks = (uint32_t)(arena->nr_frames >> PAGEBLOCK_ORDER);
+	map->node = arena->node;
+	map->section = section;
+	map->blocks = calloc(map->nr_blocks, sizeof(map->blocks[0]));
+	if (!map->blocks) {
+		free(map);
+		return -ENOMEM;
+	}
+	section->owner = map;
+	*out = map;
+	return adopt_pages(map);
+}
+
 /* Number of the unit in its window. */
 static uint32_t unit_of(const struct slab_map *map, uint32_t pfn)
 {

@@ -44,6 +44,8 @@ struct slab_map {
 };
 
 int slab_map_new(const struct section *arena, uint64_t pool, struct slab_map **out);
+/* A predecessor's, whose section has no owner yet; nothing in it is leased yet. */
+int slab_map_resume(const struct section *arena, struct section *section, struct slab_map **out);
 void slab_map_free(struct slab_map *map);
 
 /* The units from the frame on, all free and contiguous: 0, or -ENOMEM and nothing is leased. */

@@ -70,6 +70,13 @@ void session_set_upcalls(struct session *s, const struct upcall_ops *ops, void *
 /* Read-only memfd of the session's fault log for the HELLO reply; the caller closes it. */
 int session_fault_log_fd(struct session *s);
 void session_count_request(struct session *s);
+/* Before HELLO is answered: from now on the session outlives the daemon. Tools' sessions don't. */
+int session_keep(struct session *s, int sock);
+/* The same for its upcall socket; and no higher id than this was sent on it. */
+int session_keep_upcalls(struct session *s, int sock);
+void session_count_upcall(struct session *s, uint64_t id);
+
+bool session_is_attached(struct session *s);
 
 struct attach_args {
 	int uffd; /* taken over, also on failure, but with -EPROTO */
@@ -89,6 +96,8 @@ struct pool_limits {
 	uint64_t min, low, high, max, swap_max;
 };
 struct pool_open_args {
+	uint64_t request; /* the request's id */
+	bool again;       /* it may have been carried out already */
 	const char *name; /* may be "" for PRIVATE */
 	uint32_t flags, mode;
 	struct pool_limits limits;
@@ -201,6 +210,8 @@ int verb_cache_open(struct session *s, const struct cache_open_args *args,
 int verb_cache_close(struct session *s, uint32_t pool, uint32_t cache, struct refusal *why);
 
 struct region_open_args {
+	uint64_t request; /* as for a pool */
+	bool again;
 	uint32_t pool;
 	const char *name; /* "" creates an unnamed region */
 	uint64_t length, address;

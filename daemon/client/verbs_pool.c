@@ -112,9 +112,11 @@ static struct pool_handle *find_share(struct session *s, const struct pool *pool
 }
 
 /* Takes over the caller's hold on the pool. */
-static int add_share(struct session *s, struct pool *pool, struct pool_opened *out)
+static int add_share(struct session *s, struct pool *pool, uint64_t request,
+		     struct pool_opened *out)
 {
-	struct pool_handle *fresh = pool_handle_new(pool);
+	struct pool_handle *fresh = pool_handle_new(pool, s->record);
+	void *record = NULL;
 	struct pool_handle *ph;
 	struct member *m;
 
@@ -124,6 +126,10 @@ static int add_share(struct session *s, struct pool *pool, struct pool_opened *o
 		return -ENOMEM;
 	}
 	m = member_new(&pool->members);
+	if (m && s->record && record_new(RECORD_HANDLE, &record)) {
+		member_free(&pool->members, m);
+		m = NULL;
+	}
 	mutex_lock(&s->lock);
 	ph = find_share(s, pool);
 	if (!s->ended && m)
@@ -133,14 +139,36 @@ static int add_share(struct session *s, struct pool *pool, struct pool_opened *o
 	if (out->handle) {
 		out->member = m->number;
 		(ph ? ph : fresh)->nr_opens++;
+		m->record = record;
 		member_list(m, s, ph ? ph : fresh, out->handle);
+		member_commit(m, ph ? ph : fresh, request);
 	}
 	mutex_unlock(&s->lock);
+	if (!out->handle)
+		record_free(RECORD_HANDLE, record);
 	if (!out->handle && m)
 		member_free(&pool->members, m);
 	if (!out->handle || ph)
 		pool_handle_put(fresh);
 	return out->handle ? 0 : -ENOMEM;
+}
+
+/* What a request has made whose answer was lost with the daemon that made it. */
+static bool find_again(struct session *s, uint64_t request, struct pool_opened *out)
+{
+	struct pool_handle *ph;
+	uint32_t cursor = 0, handle;
+
+	*out = (struct pool_opened){ 0 };
+	mutex_lock(&s->lock);
+	while (!out->handle && (ph = handles_next(&s->pools, &cursor, &handle))) {
+		out->handle = member_find_request(ph, request);
+		out->key = ph->pool->key;
+		if (out->handle)
+			out->member = member_number(ph, out->handle);
+	}
+	mutex_unlock(&s->lock);
+	return out->handle;
 }
 
 int verb_pool_open(struct session *s, const struct pool_open_args *given, struct pool_opened *out,
@@ -150,11 +178,13 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, struct
 	struct pool *pool;
 	int r = check_pool_args(&args, why);
 
+	if (!r && args.again && find_again(s, args.request, out))
+		return 0;
 	if (!r)
 		r = open_or_make(s, &args, &pool, why);
 	if (r)
 		return r;
-	r = add_share(s, pool, out);
+	r = add_share(s, pool, args.request, out);
 	return r ? refuse(why, r, "no memory for another pool handle") : 0;
 }
 

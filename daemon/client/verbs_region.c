@@ -105,14 +105,21 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 	}
 	if (!r)
 		atomic_store(&rh->start, want.start);
+	if (!r && rh->record)
+		record_word_set(&rh->record->start, want.start >> PAGE_SHIFT);
 	return r;
 }
 
 /* S2: handle and window together, unless the session has ended. */
-static int publish(struct session *s, struct region_handle *rh, uint64_t address, uint32_t *handle,
-		   struct refusal *why)
+static int publish(struct session *s, struct region_handle *rh,
+		   const struct region_open_args *args, uint32_t *handle, struct refusal *why)
 {
-	int r = 0;
+	void *record = NULL;
+	int r = s->record ? record_new(RECORD_HANDLE, &record) : 0;
+
+	if (r)
+		return refuse(why, r, "no memory for another region handle");
+	rh->record = record;
 
 	mutex_lock(&s->lock);
 	if (s->ended)
@@ -126,13 +133,14 @@ static int publish(struct session *s, struct region_handle *rh, uint64_t address
 			   s->regions.nr_used);
 	if (!r) {
 		*handle = handles_add(&s->regions, rh);
-		r = *handle ? add_window(s, rh, *handle, address) : -ENOMEM;
+		r = *handle ? add_window(s, rh, *handle, args->address) : -ENOMEM;
 		if (r) {
 			handles_del(&s->regions, *handle);
 			refuse(why, r, "no place for the region in the session's address map: %s",
 			       strerror(-r));
 		} else {
 			atomic_fetch_add(&rh->refs, 1);
+			region_handle_commit(rh, s, *handle, args->request);
 		}
 	}
 	mutex_unlock(&s->lock);
@@ -185,7 +193,7 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 
 	if (r)
 		return r;
-	r = publish(s, rh, args->address, &handle, why);
+	r = publish(s, rh, args, &handle, why);
 	if (!r) {
 		r = populate_whole(rh, args->flags, why);
 		if (!r) {
@@ -207,16 +215,51 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 	return r;
 }
 
+/* What a request has made whose answer was lost with the daemon that made it; referenced. */
+static struct region_handle *find_again(struct session *s, uint64_t request, uint32_t *handle)
+{
+	struct region_handle *rh, *found = NULL;
+	uint32_t cursor = 0;
+
+	mutex_lock(&s->lock);
+	while (!found && (rh = handles_next(&s->regions, &cursor, handle)))
+		if (rh->record && rh->record->request == request)
+			found = rh;
+	if (found)
+		atomic_fetch_add(&found->refs, 1);
+	mutex_unlock(&s->lock);
+	return found;
+}
+
+static int reply_again(const struct region_open_args *args, struct region_handle *rh,
+		       struct region_opened *out, struct refusal *why)
+{
+	int r = populate_whole(rh, args->flags, why);
+
+	if (!r) {
+		r = fill_reply(args, rh, out);
+		if (r)
+			refuse(why, r, "the region's descriptor can't be passed: %s",
+			       strerror(-r));
+	}
+	region_handle_put(rh);
+	return r;
+}
+
 int verb_region_open(struct session *s, const struct region_open_args *given,
 		     struct region_opened *out, struct refusal *why)
 {
 	struct region_open_args args = *given;
+	struct region_handle *rh;
 	struct pool_handle *ph;
 	int r = check_open_args(&args, why);
 
 	*out = (struct region_opened){ .fd = -1 };
 	if (r)
 		return r;
+	rh = args.again ? find_again(s, args.request, &out->handle) : NULL;
+	if (rh)
+		return reply_again(&args, rh, out, why);
 	ph = session_pool(s, args.pool, why);
 	if (!ph)
 		return -EBADF;
@@ -231,6 +274,8 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 
 	mutex_lock(&s->lock);
 	rh = s->ended ? NULL : handles_del(&s->regions, handle);
+	if (rh && rh->record)
+		record_end(rh->record); /* crash: its windows mean nothing from here on */
 	if (rh)
 		mm_remove_handle(s->mm, handle);
 	mutex_unlock(&s->lock);
@@ -459,6 +504,7 @@ static int advise(struct session *s, struct region_handle *rh, const struct regi
 		return make_room(rh, range, args->advice, why);
 	case MMB_ADVISE_HUGEPAGE:
 		atomic_store(&rh->pr->region->huge, true);
+		record_word_set(&rh->pr->record->huge, 1);
 		return 0;
 	default:
 		return refuse(why, -EINVAL, "advice %u doesn't exist in this version",

@@ -327,7 +327,12 @@ static void start(struct connection *c)
 
 	connection_get(c); /* reading may be the end of it */
 	c->started = true;
-	event_add(&c->ev_hello, &deadline);
+	if (c->resumed) {
+		upcall_listen(c);
+		upcall_resumed(c);
+	} else {
+		event_add(&c->ev_hello, &deadline);
+	}
 	event_add(&c->ev_read, NULL);
 	on_read(c->sock, EV_READ, c);
 	if (c->pidfd >= 0 && !has_ended(c))
@@ -376,11 +381,14 @@ static void assign_events(struct connection *c)
 		event_assign(&c->ev_pidfd, base, c->pidfd, EV_READ, on_pidfd, c);
 }
 
-int connection_new(struct worker *worker, int sock, const struct peer_identity *identity)
+/* With one reference of its own, until the end, and one of the caller's. */
+int connection_adopt(struct worker *worker, int sock, const struct peer_identity *identity,
+		     struct connection **out)
 {
 	struct connection *c = kzalloc(sizeof(*c), GFP_KERNEL);
 	int                error;
 
+	*out = c;
 	if (!c)
 		return -ENOMEM;
 	c->server = worker->server;
@@ -389,7 +397,6 @@ int connection_new(struct worker *worker, int sock, const struct peer_identity *
 	c->pidfd = identity->pidfd;
 	c->peer = identity->peer;
 	c->in_group = identity->in_group;
-	/* Its own, until the end, and ours, until the worker has been told. */
 	atomic_init(&c->refs, 2);
 	mutex_init(&c->lock, RANK_CONNECTION, "connection");
 	outbox_init(&c->outbox);
@@ -404,13 +411,39 @@ int connection_new(struct worker *worker, int sock, const struct peer_identity *
 	}
 	atomic_fetch_add_explicit(&c->server->nr_alive, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&worker->nr_connections, 1, memory_order_relaxed);
+	return 0;
+}
+
+void connection_set_past(struct connection *c, const struct connection_past *past)
+{
+	c->session = past->session;
+	c->greeted = true;
+	c->resumed = true;
+	atomic_store(&c->has_memory, true);
+	if (past->upcall_sock >= 0)
+		upcall_adopt(c, past->upcall_sock, past->last_upcall);
+}
+
+void connection_resume(struct connection *c)
+{
+	mutex_lock(&c->lock);
+	wake_locked(c);
+	mutex_unlock(&c->lock);
+	connection_put(c);
+}
+
+int connection_new(struct worker *worker, int sock, const struct peer_identity *identity)
+{
+	struct connection *c;
+	int                error = connection_adopt(worker, sock, identity, &c);
+
+	if (error)
+		return error;
 	if (worker == this_worker) {
 		start(c);
+		connection_put(c);
 	} else {
-		mutex_lock(&c->lock);
-		wake_locked(c);
-		mutex_unlock(&c->lock);
+		connection_resume(c);
 	}
-	connection_put(c);
 	return 0;
 }

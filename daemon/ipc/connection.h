@@ -57,6 +57,8 @@ struct connection {
 	struct session   *session;   /* (w) until HELLO is answered, then (c) until freed */
 	bool              started;   /* (w) events are added */
 	bool              greeted;   /* (w) HELLO is answered */
+	bool              resumed;   /* (w) of a session that a predecessor has greeted */
+	uint64_t          first_id;  /* (w) of the first request that was read here; 0: none yet */
 	atomic_bool       has_memory; /* (a) said HELLO and is no tool */
 
 	struct event ev_read, ev_closed, ev_pidfd, ev_hello; /* (w) */
@@ -79,6 +81,18 @@ struct connection {
 
 /* Takes over sock and identity->pidfd on success; reading begins on the worker. */
 int connection_new(struct worker *worker, int sock, const struct peer_identity *identity);
+/* The same for a session that a predecessor has greeted, with its upcall socket (-1: none) and the
+ * last id sent on it. Before the worker runs; nothing is read until connection_resume(). */
+struct connection_past {
+	struct session *session; /* the caller's reference is the connection's now */
+	int upcall_sock;
+	uint64_t last_upcall;
+};
+int connection_adopt(struct worker *worker, int sock, const struct peer_identity *identity,
+		     struct connection **out);
+void connection_set_past(struct connection *c, const struct connection_past *past);
+/* Its client is told that there is another daemon, and is served. */
+void connection_resume(struct connection *c);
 void connection_get(struct connection *c);
 void connection_put(struct connection *c);
 

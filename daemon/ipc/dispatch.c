@@ -367,6 +367,8 @@ int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, st
 	r.received = m;
 	if (wire_decode(m->bytes, m->length, &r.packet))
 		return refuse(why, -EPROTO, "%zu bytes that are no Packet", m->length);
+	if (!c->first_id)
+		c->first_id = r.packet.id;
 	r.method = wire_method(r.packet.method);
 	if (r.method) {
 		code = dispatch_known(&r);

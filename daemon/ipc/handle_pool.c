@@ -19,6 +19,8 @@ int handle_POOL_OPEN(struct request *r)
 	struct pool_opened                opened;
 	int                               error = check_name(r, "pool name", m->name);
 
+	args.request = r->packet.again ? r->packet.again : r->packet.id;
+	args.again = r->packet.again != 0;
 	if (!error)
 		error = verb_pool_open(r->session, &args, &opened, &r->why);
 	if (error)
@@ -34,6 +36,8 @@ int handle_POOL_CLOSE(struct request *r)
 	const Mmb__Wire__PoolRequest *m = r->message;
 	int                           error = verb_pool_close(r->session, m->pool, &r->why);
 
+	if (error == -EBADF && r->packet.again)
+		error = 0; /* it was carried out before */
 	return error ? error : reply_empty(r);
 }
 

@@ -16,6 +16,8 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 	Mmb__Wire__RegionOpenReply reply = MMB__WIRE__REGION_OPEN_REPLY__INIT;
 	struct region_opened       opened = { .fd = -1 };
 	struct region_open_args    args = {
+		.request = r->packet.again ? r->packet.again : r->packet.id,
+		.again = r->packet.again != 0,
 		.pool = m->pool,
 		.name = m->name,
 		.length = m->length,
@@ -82,6 +84,8 @@ int handle_REGION_CLOSE(struct request *r)
 	const Mmb__Wire__RegionRequest *m = r->message;
 	int error = verb_region_close(r->session, m->region, &r->why);
 
+	if (error == -EBADF && r->packet.again)
+		error = 0; /* it was carried out before */
 	return error ? error : reply_empty(r);
 }
 
@@ -92,6 +96,8 @@ int handle_REGION_UNLINK(struct request *r)
 
 	if (!error)
 		error = verb_region_unlink(r->session, m->pool, m->name, &r->why);
+	if (error == -ENOENT && r->packet.again)
+		error = 0; /* it was carried out before */
 	return error ? error : reply_empty(r);
 }
 

@@ -114,6 +114,8 @@ static int greet(struct request *r, const Mmb__Wire__HelloRequest *m)
 	reply.operation_timeout_ms = c->server->options.operation_timeout_ms;
 	reply.server = (char *)(uintptr_t) "mmbrokerd " MMB_VERSION;
 	error = gather_fds(r, &reply, &fds);
+	if (!error)
+		error = session_keep(c->session, c->sock);
 	if (!error && !c->peer.control)
 		session_set_upcalls(c->session, &upcall_ops, (void *)(uintptr_t)c->key);
 	if (!error)
@@ -162,6 +164,8 @@ int handle_UPCALLS(struct request *r)
 
 	if (!(c->server->options.features & MMB_FEATURE_UPCALLS))
 		return refuse(&r->why, -EOPNOTSUPP, "this daemon makes no upcalls");
+	if (r->packet.again)
+		upcall_close(c); /* the client never got the other end */
 	if (upcall_is_open(c))
 		return refuse(&r->why, -EEXIST, "this session has its upcall socket already");
 	error = upcall_open(c, &fd);
@@ -175,6 +179,17 @@ int handle_UPCALLS(struct request *r)
 int handle_PING(struct request *r)
 {
 	return reply_empty(r);
+}
+
+/* After RESUMED: requests before the first one that this daemon has read are lost, those from it on
+ * are answered. */
+int handle_SYNC(struct request *r)
+{
+	Mmb__Wire__SyncReply reply = MMB__WIRE__SYNC_REPLY__INIT;
+
+	reply.first = r->connection->first_id;
+	reply.attached = session_is_attached(r->session);
+	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
 
 int handle_ATTACH(struct request *r)

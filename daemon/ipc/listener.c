@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "ipc/server_state.h"
+#include "os/keep.h"
 
 enum {
 	ACCEPTS_PER_LOOP = 16, /* then the other connections get their turn */
@@ -185,7 +186,7 @@ int listener_open(struct listener *l, const struct server_options *options,
 	l->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (l->reserve_fd < 0)
 		return fail(error, -errno, "can't open /dev/null: %s", strerror(errno));
-	if (options->listen_fd >= 0)
+	if (options->listen_fd >= 0 && !options->listen_own)
 		return inherit(l, options->listen_fd, error);
 	if (!path[0] || strlen(path) + sizeof(suffix_new) > sizeof(address.sun_path))
 		return fail(error, -ENAMETOOLONG,
@@ -196,10 +197,16 @@ int listener_open(struct listener *l, const struct server_options *options,
 	if (code)
 		return fail(error, code, "can't make the folder of %s: %s", path, strerror(-code));
 	code = take_lock(l, error);
+	if (!code && options->listen_fd >= 0) { /* a predecessor's, whose name is there */
+		code = inherit(l, options->listen_fd, error);
+		return code || !lstat(path, &l->identity) ? code : -errno;
+	}
 	if (!code)
 		code = check_leftover(l, error);
 	if (!code)
 		code = bind_new(l, options, error);
+	if (!code)
+		code = keep_fd(KEEP_LISTENER, l->sock);
 	return code;
 }
 

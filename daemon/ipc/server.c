@@ -279,7 +279,7 @@ static void open_userfaultfd(struct server *server)
 			 strerror(errno));
 }
 
-static int start_threads(struct server *server)
+static int prepare_workers(struct server *server)
 {
 	const struct server_options *o = &server->options;
 	int error = workpool_new(o->nr_work_threads, o->topology, &server->pool);
@@ -288,6 +288,13 @@ static int start_threads(struct server *server)
 		error = worker_init(server, i);
 	if (!error)
 		error = listener_start(&server->listener, server, server->workers[0].base);
+	return error;
+}
+
+static int start_workers(struct server *server)
+{
+	int error = 0;
+
 	for (uint32_t i = 0; i < server->nr_workers && !error; i++) {
 		struct worker *w = &server->workers[i];
 
@@ -318,11 +325,20 @@ int server_start(const struct server_options *options, struct server **out,
 	code = listener_open(&server->listener, options, error);
 	if (!code) {
 		open_userfaultfd(server);
-		code = start_threads(server);
+		code = prepare_workers(server);
 		if (code)
 			snprintf(error, SERVER_ERROR_BYTES, "can't start threads: %s",
 				 strerror(-code));
 	}
+	if (!code && options->adopt) {
+		struct refusal why = { "" };
+
+		code = options->adopt(server, &why);
+		if (code)
+			snprintf(error, SERVER_ERROR_BYTES, "%s", why.text);
+	}
+	if (!code)
+		code = start_workers(server);
 	if (!code)
 		code = listener_publish(&server->listener, error);
 	if (code) {

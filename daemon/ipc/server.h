@@ -44,9 +44,13 @@ struct server_hooks {
 	void (*ending)(void *context);
 };
 
+struct server;
+struct refusal;
+
 struct server_options {
 	const char            *path;      /* with a listen_fd only shown by STATUS */
 	int                    listen_fd; /* of the service manager, taken over; -1: none */
+	bool                   listen_own; /* it is a predecessor's, at path: removed at the end */
 	uint32_t               mode;      /* permission bits of the socket */
 	int64_t                gid;       /* the socket's group; GID_NONE: the daemon's own */
 	int64_t                admin_gid; /* may use ADMIN methods; GID_NONE: nobody by group */
@@ -57,6 +61,8 @@ struct server_options {
 	struct server_hooks    hooks; /* a NULL function: its verb is refused */
 	uint64_t               features;    /* MMB_FEATURE_* this daemon has */
 	uint64_t               operation_timeout_ms; /* told to clients */
+	/* Takes over a predecessor's sessions before anybody is served; NULL: there are none. */
+	int (*adopt)(struct server *server, struct refusal *why);
 	const struct topology *topology;    /* for the threads' nodes; NULL: node 0 */
 };
 
@@ -64,8 +70,6 @@ struct server_options {
 void server_options_init(struct server_options *options);
 /* Group name or number to a gid; "" is GID_NONE; -ENOENT. */
 int server_group(const char *name, int64_t *gid);
-
-struct server;
 
 enum { SERVER_ERROR_BYTES = 512 };
 

@@ -140,10 +140,16 @@ void upcall_init(struct connection *c)
 int upcall_open(struct connection *c, int *client_end)
 {
 	struct upcall_channel *u = &c->upcalls;
-	int                    pair[2];
+	int                    pair[2], error;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
+	error = session_keep_upcalls(c->session, pair[0]);
+	if (error) {
+		close(pair[0]);
+		close(pair[1]);
+		return error;
+	}
 	event_assign(&u->ev_ack, c->worker->base, pair[0], EV_READ | EV_PERSIST, on_ack, c);
 	event_assign(&u->ev_deadline, c->worker->base, -1, 0, on_deadline, c);
 	if (event_add(&u->ev_ack, NULL)) {
@@ -156,6 +162,34 @@ int upcall_open(struct connection *c, int *client_end)
 	mutex_unlock(&c->lock);
 	*client_end = pair[1];
 	return 0;
+}
+
+void upcall_adopt(struct connection *c, int sock, uint64_t last_id)
+{
+	c->upcalls.sock = sock;
+	c->upcalls.last_id = last_id;
+}
+
+void upcall_listen(struct connection *c)
+{
+	struct upcall_channel *u = &c->upcalls;
+
+	if (u->sock < 0)
+		return;
+	event_assign(&u->ev_ack, c->worker->base, u->sock, EV_READ | EV_PERSIST, on_ack, c);
+	event_assign(&u->ev_deadline, c->worker->base, -1, 0, on_deadline, c);
+	event_add(&u->ev_ack, NULL);
+}
+
+void upcall_resumed(struct connection *c)
+{
+	struct wire_packet head = { .method = MMB_UPCALL_RESUMED };
+	uint8_t            packet[128];
+	ssize_t            nr = wire_encode(&head, NULL, packet, sizeof(packet));
+
+	if (nr > 0 && connection_send(c, packet, (size_t)nr, (struct wire_fds){ 0 }))
+		log_emit(LOG_DEBUG, "not_told", "process %d could not be told of the restart",
+			 c->peer.pid);
 }
 
 bool upcall_is_open(struct connection *c)
@@ -202,6 +236,7 @@ static int send_locked(struct connection *c, enum mmb_upcall number, const Proto
 	nr = wire_encode(&head, body, packet, sizeof(packet));
 	if (nr < 0)
 		return (int)nr;
+	session_count_upcall(c->session, head.id);
 	error = wire_send(u->sock, packet, (size_t)nr, (struct wire_fds){ 0 }, MSG_DONTWAIT);
 	if (error)
 		return error;

@@ -48,6 +48,11 @@ bool upcall_is_open(struct connection *c);
 /* On the worker, while it isn't open: makes the channel and starts listening to it; *client_end is
  * the caller's to send and close. */
 int upcall_open(struct connection *c, int *client_end);
+/* The socket that a predecessor opened, before the worker runs; then, on the worker, listen. */
+void upcall_adopt(struct connection *c, int sock, uint64_t last_id);
+void upcall_listen(struct connection *c);
+/* Any thread: tells the client, on the session's own socket, that requests may have been lost. */
+void upcall_resumed(struct connection *c);
 /* On the worker: stops listening and closes. */
 void upcall_close(struct connection *c);
 /* Any thread; gives up rather than wait. -ENOTCONN without a channel, -EAGAIN when dropped. */

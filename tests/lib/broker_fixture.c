@@ -135,6 +135,13 @@ void fixture_restart(struct fixture *f, const char *const *flags)
 	}
 }
 
+void fixture_reconnect(struct fixture *f)
+{
+	raw_close(f->control);
+	raw_init(f->control);
+	EXPECT(test_wait(control_connects, f, START_SECONDS));
+}
+
 void fixture_start(struct fixture *f, const char *const *flags)
 {
 	memset(f, 0, sizeof(*f));

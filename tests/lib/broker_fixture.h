@@ -41,6 +41,8 @@ struct fixture {
 void fixture_start(struct fixture *f, const char *const *flags);
 /* Once more on the same socket, after pid has ended and was set to 0. */
 void fixture_restart(struct fixture *f, const char *const *flags);
+/* The control connection anew: a daemon that was restarted behind its socket has closed it. */
+void fixture_reconnect(struct fixture *f);
 /* SIGTERM; expects exit status 0 and removes the folder. */
 void fixture_stop(struct fixture *f);
 /* At the end of a test program, whatever happened before: no expectations, SIGKILL if needed. */

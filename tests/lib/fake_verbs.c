@@ -150,6 +150,25 @@ int session_fault_log_fd(struct session *s)
 	return fd < 0 ? -errno : fd;
 }
 
+int session_keep(struct session *s, int sock)
+{
+	return 0;
+}
+
+int session_keep_upcalls(struct session *s, int sock)
+{
+	return 0;
+}
+
+void session_count_upcall(struct session *s, uint64_t id)
+{
+}
+
+bool session_is_attached(struct session *s)
+{
+	return true;
+}
+
 void session_count_request(struct session *s)
 {
 	(void)s;

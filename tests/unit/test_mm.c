@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_mm - the session's address map: find, gap, merge, split, move; slots and their users
+ * test_mm - the session's address map: find (streak.c), gap, merge, split, move; slots and their
+ *           users
  */
 #include "mm/space/mm.h"
 

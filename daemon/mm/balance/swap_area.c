@@ -27,6 +27,7 @@
 #include "mm/map/swap.h"
 #include "os/disk.h"
 #include "os/disk_file.h"
+#include "os/keep.h"
 
 static const char header_magic[] = "MMBSWAP1";
 enum { HEADER_VERSION = 1, UUID_BYTES = 16, ERRORS_MAX = 64 };
@@ -243,6 +244,13 @@ static int swap_on_locked(const struct swap_on_request *request, char why[SWAP_W
 		return refuse_swap(why, r, "%.180s can't be written to: %s", request->path,
 				   strerror(-r));
 	}
+	r = keep_fd(KEEP_SWAP + area, file.fd);
+	if (r) {
+		clear_entry(area);
+		swap_area_remove(area);
+		return refuse_swap(why, r, "%.180s can't be kept for a restart: %s", request->path,
+				   strerror(-r));
+	}
 	say_on(area, &file);
 	swap_area_accept(area, true);
 	tell_capacity();
@@ -347,6 +355,7 @@ static int swap_off_locked(const char *path, char why[SWAP_WHY_BYTES])
 	}
 	swap_area_remove((uint32_t)area);
 	log_emit(LOG_NOTICE, "swap_off", "%s", table[area].path);
+	keep_drop(KEEP_SWAP + (uint32_t)area);
 	clear_entry((uint32_t)area);
 	return 0;
 }

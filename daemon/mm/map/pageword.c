@@ -27,6 +27,17 @@ bool word_end_busy(_Atomic uint64_t *word, uint64_t value)
 	return before & WORD_WAITERS;
 }
 
+void word_commit_busy(_Atomic uint64_t *word, uint64_t value)
+{
+	uint64_t seen = word_load(word), keep;
+
+	do {
+		CHECK(seen & WORD_BUSY);
+		keep = seen & (WORD_BUSY | WORD_WAITERS);
+	} while (!atomic_compare_exchange_weak_explicit(
+		word, &seen, value | keep, memory_order_acq_rel, memory_order_acquire));
+}
+
 bool word_wait(_Atomic uint64_t *word)
 {
 	uint64_t seen = word_load(word);

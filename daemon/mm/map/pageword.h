@@ -135,6 +135,9 @@ static inline bool word_replace(_Atomic uint64_t *word, uint64_t *seen, uint64_t
 }
 /* Ends BUSY with a new state, node and LOCKED flag; returns whether somebody waits. */
 bool word_end_busy(_Atomic uint64_t *word, uint64_t value);
+/* Under BUSY: the word says `value` from now on, BUSY and WAITERS stay. For what a crash must not
+ * undo. */
+void word_commit_busy(_Atomic uint64_t *word, uint64_t value);
 /* Asks to be woken when BUSY ends. False: it ended meanwhile, look again. */
 bool word_wait(_Atomic uint64_t *word);
 

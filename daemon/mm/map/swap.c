@@ -481,6 +481,12 @@ static int claim_one(struct swap_area *area, uint32_t slot)
 	return 0;
 }
 
+void swap_forget(uint32_t area)
+{
+	meta_forget(META_SLOTS, area * meta_swap_slots(), (area + 1) * meta_swap_slots());
+	meta_forget(META_CLUSTERS, area * meta_swap_clusters(), (area + 1) * meta_swap_clusters());
+}
+
 int swap_claim(uint32_t slot, uint32_t nr)
 {
 	struct swap_area *area = &areas[slot_area(slot)];

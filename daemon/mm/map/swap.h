@@ -141,8 +141,10 @@ uint32_t swap_retire(uint32_t slot, uint32_t nr);
 /* Words that name the slot; 0 also for numbers that no area has. */
 uint32_t swap_count(uint32_t slot);
 
-/* At resume, before the area accepts: a word names nr slots. -EINVAL: there are no such slots, or
- * too many words name one. */
+/* At resume: no area of that number comes back, and its tables go. */
+void swap_forget(uint32_t area);
+/* At resume, before anybody takes slots: a word names nr slots. -EINVAL: there are no such slots,
+ * or too many words name one. */
 int swap_claim(uint32_t slot, uint32_t nr);
 
 /* Of a slot of an area that exists. */

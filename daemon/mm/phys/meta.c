@@ -16,6 +16,7 @@
 #include "base/inject.h"
 #include "base/lock.h"
 #include "mm/phys/page.h"
+#include "mm/phys/record.h"
 #include "mm/phys/section.h"
 #include "os/os.h"
 
@@ -76,6 +77,16 @@ static void layout(uint64_t span)
 	windows[META_CLUSTERS] = (struct window){ SWAP_CLUSTER_BYTES,
 						  META_SWAP_AREAS * meta_swap_clusters(), 0, 0,
 						  NULL, 0 };
+	windows[META_POOLS] = (struct window){ META_POOL_BYTES, META_POOLS_MAX, 0, 0, NULL, 0 };
+	windows[META_SESSIONS] = (struct window){ META_SESSION_BYTES, META_SESSIONS_MAX,
+						  0, 0, NULL, 0 };
+	windows[META_REGIONS] = (struct window){ META_REGION_BYTES, META_REGIONS_MAX,
+						 0, 0, NULL, 0 };
+	windows[META_HANDLES] = (struct window){ META_HANDLE_BYTES, META_HANDLES_MAX,
+						 0, 0, NULL, 0 };
+	windows[META_CLIENT_WINDOWS] = (struct window){ META_CLIENT_WINDOW_BYTES,
+							META_CLIENT_WINDOWS_MAX, 0, 0, NULL, 0 };
+	windows[META_CACHES] = (struct window){ META_CACHE_BYTES, META_CACHES_MAX, 0, 0, NULL, 0 };
 	for (int i = 0; i < NR_META_WINDOWS; i++) {
 		windows[i].offset = offset;
 		windows[i].bytes = round_up(windows[i].entry_bytes * windows[i].nr,
@@ -134,23 +145,46 @@ static void set_pointers(void)
 	page_words = (_Atomic uint64_t *)(meta_map + windows[META_WORDS].offset);
 }
 
-static void write_header(void)
+static uint64_t header_checksum(const struct meta_header *h)
 {
-	struct meta_header *h = meta_header;
+	const uint64_t *at = (const uint64_t *)h;
+	uint64_t        sum = 0;
 
-	h->version = META_VERSION;
-	h->header_bytes = sizeof(*h);
-	h->span_frames = meta_span_frames;
-	h->base = (uint64_t)(uintptr_t)meta_map;
-	h->direct_map = (uint64_t)(uintptr_t)direct_map;
-	for (int i = 0; i < NR_META_WINDOWS; i++)
-		h->window_offset[i] = windows[i].offset;
-	h->page_bytes = sizeof(struct page);
-	h->record_bytes = sizeof(struct section_record);
-	h->magic = META_MAGIC;
+	for (; at < &h->checksum; at++)
+		sum = (sum ^ *at) * 0x9e3779b97f4a7c15ull;
+	return sum ^ sum >> 32;
 }
 
-int meta_init(const struct meta_request *request)
+/* What this daemon's header says. */
+static void fill_header(struct meta_header *h)
+{
+	*h = (struct meta_header){
+		.magic = META_MAGIC,
+		.version = META_VERSION,
+		.header_bytes = sizeof(*h),
+		.span_frames = meta_span_frames,
+		.base = (uint64_t)(uintptr_t)meta_map,
+		.direct_map = (uint64_t)(uintptr_t)direct_map,
+		.page_bytes = sizeof(struct page),
+		.record_bytes = sizeof(struct section_record),
+	};
+	for (int i = 0; i < NR_META_WINDOWS; i++)
+		h->window_offset[i] = windows[i].offset;
+	h->checksum = header_checksum(h);
+}
+
+static void write_header(void)
+{
+	struct meta_header header;
+
+	fill_header(&header);
+	header.magic = 0;
+	*meta_header = header;
+	meta_header->magic = META_MAGIC;
+}
+
+/* Address space for the windows and the direct map; the file isn't there yet. */
+static int prepare(const struct meta_request *request)
 {
 	int r;
 
@@ -161,10 +195,19 @@ int meta_init(const struct meta_request *request)
 	layout(meta_span_frames);
 	r = alloc_pieces();
 	if (!r)
+		r = records_init();
+	if (!r)
 		r = reserve_space(request->base, meta_map_bytes, &meta_map);
 	if (!r)
 		r = reserve_space(request->direct_map_base, meta_span_frames << PAGE_SHIFT,
 				  &direct_map);
+	return r;
+}
+
+int meta_init(const struct meta_request *request)
+{
+	int r = prepare(request);
+
 	if (!r) {
 		meta_file = os->memfd_new("mmb-meta", meta_map_bytes, 0);
 		r = meta_file < 0 ? meta_file : 0;
@@ -183,21 +226,7 @@ int meta_init(const struct meta_request *request)
 	return 0;
 }
 
-void meta_fini(void)
-{
-	if (meta_file >= 0) {
-		os->unmap(meta_map, meta_map_bytes);
-		os->close(meta_file);
-	}
-	meta_file = -1;
-	free_pieces();
-	mutex_fini(&meta_mutex);
-}
-
-int meta_fd(void)
-{
-	return meta_file;
-}
+/* ---- a predecessor's file ---- */
 
 static int charge(uint64_t bytes)
 {
@@ -208,6 +237,131 @@ static void uncharge(uint64_t bytes)
 {
 	if (has_charger && bytes)
 		charger.uncharge(bytes >> PAGE_SHIFT);
+}
+
+static int check_header(int fd)
+{
+	struct meta_header found, expected;
+	int                r = os->read(fd, 0, &found, sizeof(found));
+
+	if (r)
+		return r;
+	if (found.magic != META_MAGIC)
+		return -EUCLEAN;
+	if (found.version != META_VERSION || found.header_bytes != sizeof(found))
+		return -EPROTONOSUPPORT;
+	if (found.checksum != header_checksum(&found))
+		return -EUCLEAN;
+	fill_header(&expected);
+	return found.checksum == expected.checksum ? 0 : -EPROTONOSUPPORT;
+}
+
+int meta_resume(const struct meta_request *request, int fd)
+{
+	int r = prepare(request);
+
+	if (!r)
+		r = check_header(fd);
+	if (!r)
+		r = os->map(meta_map, meta_map_bytes, fd, 0);
+	if (r) {
+		meta_fini();
+		return r;
+	}
+	meta_file = fd;
+	set_pointers();
+	r = meta_adopt(META_HEADER, 0, 1);
+	CHECK(!r); /* nobody pays yet */
+	meta_header->nr_resumed++;
+	return 0;
+}
+
+void *meta_entry(enum meta_window window, uint64_t entry)
+{
+	return meta_map + windows[window].offset + entry * windows[window].entry_bytes;
+}
+
+int meta_adopt(enum meta_window window, uint64_t first, uint64_t nr)
+{
+	struct window *w = &windows[window];
+	uint64_t       at = round_down(first * w->entry_bytes, PAGE_SIZE);
+	uint64_t       end = round_up((first + nr) * w->entry_bytes, PAGE_SIZE);
+	uint64_t       bytes = end - at;
+
+	if (is_dense(window)) {
+		bytes = 0;
+		mutex_lock(&meta_mutex);
+		for (uint64_t i = at >> PAGE_SHIFT; i < end >> PAGE_SHIFT; i++)
+			if (!w->pieces[i]++)
+				bytes += PAGE_SIZE;
+		mutex_unlock(&meta_mutex);
+	}
+	atomic_fetch_add(&w->populated, bytes);
+	return charge(bytes);
+}
+
+bool meta_next_present(enum meta_window window, uint64_t *entry)
+{
+	const struct window *w = &windows[window];
+	int64_t at;
+
+	if (*entry >= w->nr)
+		return false;
+	at = os->next_present(meta_file, w->offset + *entry * w->entry_bytes);
+	if (at < 0 || (uint64_t)at >= w->offset + w->nr * w->entry_bytes)
+		return false;
+	*entry = ((uint64_t)at - w->offset) / w->entry_bytes;
+	return true;
+}
+
+static void punch_window(const struct window *w, uint64_t at, uint64_t end)
+{
+	int r = at < end ? os->punch(meta_file, w->offset + at, end - at) : 0;
+
+	CHECK(!r);
+}
+
+void meta_forget(enum meta_window window, uint64_t first, uint64_t end)
+{
+	const struct window *w = &windows[window];
+
+	CHECK(!is_dense(window));
+	punch_window(w, first * w->entry_bytes, end * w->entry_bytes);
+}
+
+void meta_settle(void)
+{
+	for (int i = 0; i < NR_META_WINDOWS; i++) {
+		const struct window *w = &windows[i];
+		uint64_t             from = 0;
+
+		if (!is_dense((enum meta_window)i))
+			continue;
+		for (uint64_t piece = 0; piece < w->bytes >> PAGE_SHIFT; piece++) {
+			if (!w->pieces[piece])
+				continue;
+			punch_window(w, from, piece << PAGE_SHIFT);
+			from = (piece + 1) << PAGE_SHIFT;
+		}
+		punch_window(w, from, w->bytes);
+	}
+}
+
+void meta_fini(void)
+{
+	if (meta_file >= 0) {
+		os->unmap(meta_map, meta_map_bytes);
+		os->close(meta_file);
+	}
+	meta_file = -1;
+	free_pieces();
+	records_fini();
+	mutex_fini(&meta_mutex);
+}
+
+int meta_fd(void)
+{
+	return meta_file;
 }
 
 /* Fills a part of the file; nothing stays of it on failure. */

@@ -40,12 +40,33 @@ enum meta_window {
 	META_WORDS,      /* _Atomic uint64_t by pfn */
 	META_SLOTS,      /* struct slot_record by swap area and index */
 	META_CLUSTERS,   /* struct swap_cluster by swap area and index; derived */
+	META_POOLS,      /* records by slot (record.h), here and below */
+	META_SESSIONS,
+	META_REGIONS,
+	META_HANDLES,
+	META_CLIENT_WINDOWS,
+	META_CACHES,
 	NR_META_WINDOWS
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 2, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+enum { META_VERSION = 3, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
        SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
+/* Bytes of a record, a power of two, and how many there may be. */
+enum {
+	META_POOL_BYTES = 512,
+	META_POOLS_MAX = 16384,
+	META_SESSION_BYTES = 128,
+	META_SESSIONS_MAX = 16384,
+	META_REGION_BYTES = 512,
+	META_REGIONS_MAX = 65536,
+	META_HANDLE_BYTES = 64,
+	META_HANDLES_MAX = 1 << 20,
+	META_CLIENT_WINDOW_BYTES = 64,
+	META_CLIENT_WINDOWS_MAX = 1 << 20,
+	META_CACHE_BYTES = 128,
+	META_CACHES_MAX = 65536,
+};
 #define META_SPAN_FRAMES (1ull << 32)     /* 16 TiB of broker physical memory */
 #define META_BASE 0x101000000000ull /* 337 GiB of windows; ASan keeps off from 0x10007fff8000 up */
 #define DIRECT_MAP_BASE 0x108000000000ull
@@ -59,6 +80,8 @@ struct meta_header {
 	uint64_t base, direct_map;
 	uint64_t window_offset[NR_META_WINDOWS]; /* bytes from the start of the file */
 	uint32_t page_bytes, record_bytes;
+	uint64_t checksum;  /* of all before it */
+	uint64_t nr_resumed; /* times that a daemon has taken it over */
 };
 
 struct meta_request {
@@ -81,6 +104,19 @@ extern uint64_t                meta_span_frames; /* (c) */
 
 /* Reserves the address space, makes the memfd and the header. */
 int meta_init(const struct meta_request *request);
+/* Takes over a predecessor's file instead, which is this process's from then on, unless it fails:
+ * -EPROTONOSUPPORT: of another version or layout; -EUCLEAN: damaged. Nothing has been changed then,
+ * and nothing is populated that meta_adopt() doesn't name. */
+int meta_resume(const struct meta_request *request, int fd);
+/* Entries [first, first + nr) are in use, as after a meta_populate(). -ENOMEM: no commit left. */
+int meta_adopt(enum meta_window window, uint64_t first, uint64_t nr);
+/* Of a sparse window: entries [first, end) are not in use. */
+void meta_forget(enum meta_window window, uint64_t first, uint64_t end);
+/* All that is in use has been adopted: the rest of the dense windows goes. */
+void meta_settle(void);
+/* The next entry from *entry on whose memory is present; false: none. */
+bool meta_next_present(enum meta_window window, uint64_t *entry);
+void *meta_entry(enum meta_window window, uint64_t entry);
 /* Unmaps everything; all sections are gone. For tests and a clean exit. */
 void meta_fini(void);
 int meta_fd(void);

@@ -10,6 +10,8 @@
  *             S2  section_of[block] is the id of the section the block belongs to, 0 if none.
  *             S3  a record in the metadata file says everything that a restarted daemon needs;
  *                 struct section is derived from it, but for fd and owner.
+ *             S5  the file of a section that must outlive the daemon is kept (os/keep.h) from
+ *                 before its record exists until after.
  *             S4  a new section's file is all holes: memory comes by stock_take() and populate.
  * Locking     section mutex (RANK_STOCK) for ids, pfn ranges and the table. A section stays valid
  *             until its owner removes it; pfn_to_section() of a pfn the caller owns needs no lock.
@@ -44,7 +46,9 @@ struct section_record {
 	uint64_t nr_frames;
 	uint64_t owner_id; /* pool or region id, for the owner's own use at resume */
 	uint64_t file;     /* st_ino of the memfd; 0 unknown */
-	uint64_t reserved[3];
+	uint64_t mapped;   /* in the direct map */
+	uint64_t checksum; /* of what is above, from id on */
+	uint64_t reserved;
 };
 
 static_assert(sizeof(struct section_record) == 64, "records don't straddle pieces of metadata");
@@ -100,6 +104,11 @@ static inline void *section_virt(const struct section *section)
 }
 
 void section_init(void); /* after meta_init */
+/* After meta_resume(), before any other section is added: those whose files were kept, without
+ * owners yet, and their tables. *lost: records without a file, or damaged. */
+int sections_resume(uint64_t *lost);
+/* When all owners have taken theirs: the rest goes. Returns how many. */
+uint64_t sections_settle(void);
 void section_fini(void);
 void section_validate(struct validation *v);
 

@@ -474,7 +474,9 @@ static uint64_t word_after(struct region *region, const struct swap_item *item)
 	return item->fate == FATE_SAME ? word_same_filled(item->value, shadow) : PAGE_NONE;
 }
 
-/* Pages of one node whose frames go together. */
+/* Pages of one node whose frames go together.
+ * Crash    from the commit on they are evicted, and resume punches them once more; before it they
+ *          are resident, with a slot that resume forgets. */
 static uint64_t finish_run(struct region *region, struct swap_item *items, uint32_t nr)
 {
 	struct page_range run = { items[0].page, nr };
@@ -482,7 +484,11 @@ static uint64_t finish_run(struct region *region, struct swap_item *items, uint3
 	struct lruvec *lru = region_lru(region, node);
 	uint64_t frames = region_frames_per_page(region);
 	bool waiters = false;
-	int r = region_punch(region, run);
+	int r;
+
+	for (uint32_t i = 0; i < nr; i++)
+		word_commit_busy(region_word(region, items[i].page), word_after(region, &items[i]));
+	r = region_punch(region, run);
 
 	for (uint32_t i = 0; i < nr; i++) {
 		uint64_t value = r ? word_with_high(items[i].word, items[i].fate == FATE_COPIED

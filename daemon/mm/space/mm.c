@@ -2,8 +2,8 @@
 /*
  * mm - slots of address maps, windows in a range tree, streaks of faults
  *
- * Sections    life of an mm; windows; moves; advice; which page an address means and how far
- *             around it to go.
+ * Sections    life of an mm; windows; resume; moves; advice.
+ * Not here    Which page an address means (streak.c).
  */
 #include "mm/space/mm.h"
 
@@ -12,7 +12,6 @@
 
 #include "base/inject.h"
 #include "mm/obj/slab.h"
-#include "mm/space/ahead.h"
 #include "os/os.h"
 
 enum { NR_CLOSERS = 2 };
@@ -87,6 +86,7 @@ int mm_new(const struct mm_request *request, struct mm **out)
 		return -EMFILE;
 	mm->uffd = request->uffd;
 	mm->pid = request->pid;
+	mm->session = request->session;
 	mm->owner = request->owner;
 	mm->released = request->released;
 	range_alloc_init(&mm->windows, PAGE_SIZE, address_end);
@@ -196,6 +196,53 @@ void mm_for_each(void (*fn)(struct mm *mm, void *arg), void *arg)
 
 /* ---- windows: all with region->lock of the window's region and mm->lock held ---- */
 
+/* Not linked yet, and its record not committed. NULL: no memory. */
+static struct window *window_new(const struct mm *mm)
+{
+	struct window *w = kmem_cache_zalloc(table.windows, GFP_KERNEL);
+	void *record = NULL;
+
+	if (!w || !mm->session)
+		return w;
+	if (record_new(RECORD_WINDOW, &record)) {
+		kmem_cache_free(table.windows, w);
+		return NULL;
+	}
+	w->record = record;
+	return w;
+}
+
+static void window_free(struct window *w)
+{
+	record_free(RECORD_WINDOW, w->record);
+	kmem_cache_free(table.windows, w);
+}
+
+static void record_range(struct window *w, uint64_t start, uint64_t end)
+{
+	if (!w->record)
+		return;
+	record_word_set(&w->record->start, start >> PAGE_SHIFT);
+	record_word_set(&w->record->end, end >> PAGE_SHIFT);
+}
+
+/* w exists from now on for who resumes; region, page, handle, readonly and advice are set. */
+static void commit_window(const struct mm *mm, struct window *w, uint64_t start, uint64_t end)
+{
+	struct window_record *record = w->record;
+
+	if (!record)
+		return;
+	record->region = w->region->id;
+	record->base = start - (w->page << w->region->page_shift);
+	record->session = mm->session - 1;
+	record->handle = w->handle;
+	record->readonly = w->readonly;
+	record_word_set(&record->advice, w->advice);
+	record_range(w, start, end);
+	record_commit(RECORD_WINDOW, record);
+}
+
 static bool continues(const struct window *a, const struct window *b)
 {
 	return a->region == b->region && a->handle == b->handle && a->advice == b->advice &&
@@ -228,7 +275,7 @@ static struct region *unlink_window(struct mm *mm, struct window *w)
 	region->nr_windows--;
 	list_del(&w->region_link);
 	range_free(&mm->windows, &w->range);
-	kmem_cache_free(table.windows, w);
+	window_free(w);
 	return region;
 }
 
@@ -236,6 +283,7 @@ static void resize(struct mm *mm, struct window *w, uint64_t start, uint64_t end
 {
 	w->page += (start - w->range.start) >> w->region->page_shift;
 	mm->spanned += (end - start) - w->range.length;
+	record_range(w, start, end);
 	range_free(&mm->windows, &w->range);
 	CHECK(!range_alloc_at(&mm->windows, &w->range, start, end - start));
 }
@@ -249,6 +297,7 @@ static struct window *merge(struct mm *mm, struct window *w)
 
 	if (other && continues(other, w)) {
 		end = window_end(w);
+		record_range(other, other->range.start, end); /* M4 */
 		region_put(unlink_window(mm, w)); /* `other` holds one as well */
 		resize(mm, other, other->range.start, end);
 		w = other;
@@ -256,6 +305,7 @@ static struct window *merge(struct mm *mm, struct window *w)
 	other = window_of(range_next(&w->range));
 	if (other && continues(w, other)) {
 		end = window_end(other);
+		record_range(w, w->range.start, end);
 		region_put(unlink_window(mm, other));
 		resize(mm, w, w->range.start, end);
 	}
@@ -272,6 +322,7 @@ static void split(struct mm *mm, struct window *w, uint64_t at, struct window *f
 	fresh->readonly = w->readonly;
 	fresh->advice = w->advice;
 	fresh->page = w->page + ((at - w->range.start) >> w->region->page_shift);
+	commit_window(mm, fresh, at, end); /* M4 */
 	resize(mm, w, w->range.start, at);
 	CHECK(!link_window(mm, fresh, at, end - at));
 }
@@ -283,7 +334,7 @@ int mm_add_window(struct mm *mm, const struct window_request *request)
 
 	if (r)
 		return r;
-	w = kmem_cache_zalloc(table.windows, GFP_KERNEL);
+	w = window_new(mm);
 	if (!w)
 		return -ENOMEM;
 	w->region = request->region;
@@ -294,13 +345,69 @@ int mm_add_window(struct mm *mm, const struct window_request *request)
 	mutex_lock(&request->region->lock);
 	mutex_lock(&mm->lock);
 	r = link_window(mm, w, request->start, request->length);
-	if (r)
-		kmem_cache_free(table.windows, w);
-	else
+	if (r) {
+		window_free(w);
+	} else {
+		commit_window(mm, w, request->start, request->start + request->length);
 		merge(mm, w);
+	}
 	mutex_unlock(&mm->lock);
 	mutex_unlock(&request->region->lock);
 	return r;
+}
+
+/* Only the first part of [*start, *end) that no window has is left. */
+static void trim_to_gap(struct mm *mm, uint64_t *start, uint64_t *end)
+{
+	struct range *r = range_find_from(&mm->windows, *start);
+
+	while (r && r->start <= *start) {
+		*start = max_t(uint64_t, *start, r->start + r->length);
+		r = range_next(r);
+	}
+	if (r)
+		*end = min_t(uint64_t, *end, r->start);
+}
+
+int mm_resume_window(struct mm *mm, struct region *region, struct window_record *record)
+{
+	struct window *w;
+	uint64_t start, end, advice;
+	bool good = record_word_get(&record->start, &start) & record_word_get(&record->end, &end);
+
+	record_word_get(&record->advice, &advice);
+	start <<= PAGE_SHIFT;
+	end <<= PAGE_SHIFT;
+	trim_to_gap(mm, &start, &end);
+	good = good && start < end && end <= address_end && start - record->base < 1ull << 63 &&
+	       (end - record->base) >> region->page_shift <= region->nr_pages;
+	w = good ? kmem_cache_zalloc(table.windows, GFP_KERNEL) : NULL;
+	if (!w) {
+		record_free(RECORD_WINDOW, record);
+		return good ? -ENOMEM : 0;
+	}
+	*w = (struct window){ .region = region,
+			      .page = (start - record->base) >> region->page_shift,
+			      .handle = record->handle,
+			      .readonly = record->readonly,
+			      .advice = (enum window_advice)advice,
+			      .record = record };
+	record_range(w, start, end);
+	mutex_lock(&region->lock);
+	mutex_lock(&mm->lock);
+	CHECK(!link_window(mm, w, start, end - start));
+	merge(mm, w);
+	mutex_unlock(&mm->lock);
+	mutex_unlock(&region->lock);
+	return 0;
+}
+
+void mm_wake_all(struct mm *mm)
+{
+	mutex_lock(&mm->lock);
+	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r))
+		os->uffd_wake(mm->uffd, r->start, r->length);
+	mutex_unlock(&mm->lock);
 }
 
 /* The region of the first window that touches [start, end), referenced. */
@@ -350,7 +457,7 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 	if (__builtin_add_overflow(start, length, &end) || !length)
 		return -EINVAL;
 	while ((region = region_at(mm, start, end))) {
-		struct window *fresh = kmem_cache_zalloc(table.windows, GFP_KERNEL);
+		struct window *fresh = window_new(mm);
 		struct window *w;
 		bool used = false;
 
@@ -366,7 +473,7 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 		mutex_unlock(&mm->lock);
 		mutex_unlock(&region->lock);
 		if (!used)
-			kmem_cache_free(table.windows, fresh);
+			window_free(fresh);
 		region_put(region);
 	}
 	return 0;
@@ -439,11 +546,13 @@ static int move_window(struct mm *mm, struct window *w, uint64_t to, struct wind
 				  .handle = w->handle,
 				  .advice = w->advice,
 				  .readonly = w->readonly,
-				  .page = w->page };
+				  .page = w->page,
+				  .record = fresh->record };
+	commit_window(mm, fresh, to, to + length); /* two of them, for a moment */
 	region_put(unlink_window(mm, w)); /* the caller holds one more */
 	r = link_window(mm, fresh, to, length);
 	if (r)
-		kmem_cache_free(table.windows, fresh);
+		window_free(fresh);
 	else
 		merge(mm, fresh);
 	return r;
@@ -464,7 +573,7 @@ static int cut_at(struct mm *mm, uint64_t address)
 
 	if (!region)
 		return 0;
-	fresh = kmem_cache_zalloc(table.windows, GFP_KERNEL);
+	fresh = window_new(mm);
 	if (!fresh) {
 		region_put(region);
 		return -ENOMEM;
@@ -479,7 +588,7 @@ static int cut_at(struct mm *mm, uint64_t address)
 	mutex_unlock(&mm->lock);
 	mutex_unlock(&region->lock);
 	if (!used)
-		kmem_cache_free(table.windows, fresh);
+		window_free(fresh);
 	region_put(region);
 	return 0;
 }
@@ -517,7 +626,7 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		r = cut_at(mm, from);
 		if (!r)
 			r = cut_at(mm, end);
-		fresh = r ? NULL : kmem_cache_zalloc(table.windows, GFP_KERNEL);
+		fresh = r ? NULL : window_new(mm);
 		if (!fresh) {
 			region_put(region);
 			join_at(mm, from);
@@ -533,7 +642,7 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		    !is_cuttable(w, end))
 			r = move_window(mm, w, to + (w->range.start - from), fresh);
 		else
-			kmem_cache_free(table.windows, fresh);
+			window_free(fresh);
 		mutex_unlock(&mm->lock);
 		mutex_unlock(&region->lock);
 		region_put(region);
@@ -581,6 +690,8 @@ static void advise_window(struct mm *mm, struct window *w, struct page_range ran
 		fresh[1] = NULL;
 	}
 	w->advice = advice;
+	if (w->record)
+		record_word_set(&w->record->advice, advice);
 	merge(mm, w);
 }
 
@@ -595,8 +706,8 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 	if (!region)
 		return -ENOENT;
 	for (;;) {
-		struct window *fresh[2] = { kmem_cache_zalloc(table.windows, GFP_KERNEL),
-					    kmem_cache_zalloc(table.windows, GFP_KERNEL) };
+		struct window *fresh[2] = { window_new(mm),
+					    window_new(mm) };
 		struct window *w;
 		bool ok = fresh[0] && fresh[1];
 
@@ -614,7 +725,7 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 		mutex_unlock(&region->lock);
 		for (int i = 0; i < 2; i++)
 			if (fresh[i])
-				kmem_cache_free(table.windows, fresh[i]);
+				window_free(fresh[i]);
 		if (!w || !ok) {
 			region_put(region);
 			return ok ? 0 : -ENOMEM;
@@ -628,114 +739,6 @@ void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *
 	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r))
 		fn(window_of(r), arg);
 	mutex_unlock(&mm->lock);
-}
-
-/* ---- faults: which page, and how far around it ---- */
-
-enum {
-	STREAK_MIN = 2,       /* steps before a streak is believed */
-	AROUND_SHIFT_MAX = 9, /* at most 512 pages of 4 KiB at a time */
-	AHEAD_BYTES_MAX = 32 << 20,
-	AHEAD_STREAK = 8,      /* steps before work goes on in the background */
-	AHEAD_STREAK_HUGE = 2, /* the same for 2 MiB pages */
-};
-
-static uint64_t around_pages(const struct window *w, uint32_t streak)
-{
-	unsigned int shift = streak + 1;
-
-	if (w->advice == WINDOW_SEQUENTIAL)
-		shift = AROUND_SHIFT_MAX;
-	else if (w->advice == WINDOW_RANDOM || streak < STREAK_MIN)
-		return 1;
-	if (w->region->page_shift != PAGE_SHIFT)
-		return 1;
-	return 1ull << min_t(unsigned int, shift, AROUND_SHIFT_MAX);
-}
-
-static bool is_present(const struct region *region, uint64_t page)
-{
-	return word_state(word_load(&region->words[page])) == PAGE_PRESENT;
-}
-
-/* What is there already is mapped by the fault itself, a block at a time: that takes less than the
- * wake-ups of a background thread and of who waits for it.
- * What to produce in the background: from where the last such work ended, so far ahead of the
- * faulting page as the streak has earned. */
-static void plan_ahead(struct window *w, struct streak *k, const struct mm_target *t,
-		       struct mm_hint *hint)
-{
-	uint64_t block = ahead_block_pages(w->region);
-	uint64_t depth = AHEAD_BYTES_MAX >> w->region->page_shift;
-	uint32_t needed = w->region->page_shift == PAGE_SHIFT ? AHEAD_STREAK : AHEAD_STREAK_HUGE;
-	uint64_t from, until;
-
-	if (w->advice == WINDOW_RANDOM || (k->steps < needed && w->advice != WINDOW_SEQUENTIAL))
-		return;
-	from = round_up(max_t(uint64_t, k->ahead, t->page + hint->around), block);
-	until = min_t(uint64_t, t->end, round_down(t->page + depth, block));
-	if (from >= until || is_present(w->region, from))
-		return;
-	hint->ahead_first = from;
-	hint->ahead_nr = until - from;
-	k->ahead = until;
-}
-
-/* The streak that this fault continues, or the one not used for longest, begun anew. A streak goes
- * on where its last run ended, or inside what was made ahead of it. */
-static struct streak *find_streak(struct window *w, uint64_t page)
-{
-	struct streak *oldest = &w->streaks[0];
-
-	for (int i = 0; i < NR_STREAKS; i++) {
-		struct streak *k = &w->streaks[i];
-
-		if (page == k->next_page || (page > k->next_page && page < k->ahead)) {
-			k->steps++;
-			return k;
-		}
-		if ((int32_t)(k->used - oldest->used) < 0)
-			oldest = k;
-	}
-	*oldest = (struct streak){ 0 };
-	return oldest;
-}
-
-static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hint)
-{
-	struct streak *k = find_streak(w, t->page);
-	uint64_t block = ahead_block_pages(w->region);
-
-	/* Blocks made ahead begin at aligned pages; what is mapped now ends there. */
-	hint->around = min_t(uint64_t, around_pages(w, k->steps), block - t->page % block);
-	hint->in_ahead = t->page < k->ahead;
-	plan_ahead(w, k, t, hint);
-	k->next_page = t->page + hint->around;
-	k->used = ++w->streak_clock;
-}
-
-bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hint *hint)
-{
-	struct window *w;
-	unsigned int shift;
-
-	mutex_lock(&mm->lock);
-	w = window_of(range_find(&mm->windows, address));
-	if (!w) {
-		mutex_unlock(&mm->lock);
-		return false;
-	}
-	shift = w->region->page_shift;
-	region_get(w->region);
-	t->region = w->region;
-	t->first = w->page;
-	t->end = w->page + (w->range.length >> shift);
-	t->page = w->page + ((address - w->range.start) >> shift);
-	t->base = w->range.start - (w->page << shift);
-	*hint = (struct mm_hint){ .around = 1 };
-	plan(w, t, hint);
-	mutex_unlock(&mm->lock);
-	return true;
 }
 
 void mm_validate(struct mm *mm, struct validation *v)

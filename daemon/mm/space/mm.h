@@ -6,6 +6,8 @@
  *             session's userfaultfd, through which its faults come and are answered.
  * Invariants  M1  windows don't overlap; a window shows whole pages of its region.
  *             M2  neighbours that continue each other with equal attributes are one window.
+ *             M4  the records of a session's windows cover at every moment what its windows show;
+ *                 where they overlap they agree.
  *             M3  every window is on its region's list and holds a reference to the region.
  * Locking     mm->lock (RANK_MAP) guards the tree; region->lock is taken outside it.
  *             mm objects are type-stable: a lane may look at one that has ended, and sees that
@@ -18,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "base/range_alloc.h"
+#include "mm/phys/record.h"
 #include "mm/space/region.h"
 
 /* Advice splits windows; no more of them than the kernel lets a process have mappings. */
@@ -45,6 +48,7 @@ struct window {
 	struct list_head region_link;      /* (r) */
 	struct streak streaks[NR_STREAKS]; /* (m) */
 	uint32_t streak_clock;             /* (m) */
+	struct window_record *record;      /* (m) NULL: of a session without one */
 };
 
 /* c: fixed while live   m: lock   a: atomic   w: changed by lane_watch.c under its lock */
@@ -55,6 +59,7 @@ struct mm {
 	uint64_t generation;   /* (c) differs for each user of the slot */
 	int uffd;              /* (c) -1 before attach */
 	int pid;               /* (c) for logs and for ending the client */
+	uint32_t session;      /* (c) slot of the session's record + 1; 0: it has none */
 	struct mutex events_lock; /* the lanes', outside all others: see lane.h */
 	struct mutex lock;
 	struct range_alloc windows;     /* (m) */
@@ -84,6 +89,7 @@ void mm_table_init(void);
 
 struct mm_request {
 	int uffd, pid;
+	uint32_t session; /* slot of its record + 1; 0: nothing is recorded */
 	void *owner;
 	void (*released)(void *owner); /* after the last put; NULL: nobody is told */
 };
@@ -107,6 +113,11 @@ struct window_request {
 	bool readonly;
 };
 
+/* A window as a predecessor has recorded it. What another one shows already goes, also from the
+ * record. -ENOMEM. */
+int mm_resume_window(struct mm *mm, struct region *region, struct window_record *record);
+/* Whoever waits in any window of it faults again. */
+void mm_wake_all(struct mm *mm);
 /* -EEXIST if something is there. */
 int mm_add_window(struct mm *mm, const struct window_request *request);
 /* Removes whatever lies in the range, splitting windows at its ends. */

@@ -282,6 +282,41 @@ bool region_is_hugetlb(const struct region *region)
 	return region->kind == STOCK_HUGE;
 }
 
+static struct region *new_object(const struct region_request *request)
+{
+	struct region *region = kmem_cache_zalloc(region_cache, GFP_KERNEL);
+
+	if (!region)
+		return NULL;
+	region->id = request->owner_id;
+	region->family = request->owner_id;
+	region->overcommit = request->overcommit;
+	region->nr_pages = request->nr_pages;
+	region->page_shift = request->page_shift;
+	region->policy = request->policy;
+	region->node_mask = request->node_mask;
+	region->home_node = first_node(request);
+	region->huge = request->page_shift != PAGE_SHIFT;
+	region->released = request->released;
+	region->owner = request->owner;
+	region->movable = request->movable;
+	region->memcg = request->memcg ? request->memcg : memcg_root();
+	snprintf(region->name, sizeof(region->name), "%s", request->name);
+	atomic_store(&region->refs, 1);
+	list_init(&region->windows);
+	return region;
+}
+
+static void publish(struct region *region)
+{
+	mutex_init(&region->lock, RANK_REGION, "region");
+	mutex_init(&region->sync_lock, RANK_SYNC, "region sync");
+	mutex_lock(&all_lock);
+	region->serial = next_serial++;
+	list_add_tail(&region->all_link, &all_regions);
+	mutex_unlock(&all_lock);
+}
+
 int region_new(const struct region_request *request, struct region **out,
 	       struct region_refusal *why)
 {
@@ -291,38 +326,72 @@ int region_new(const struct region_request *request, struct region **out,
 	why->what = REFUSED_TABLE;
 	if (r)
 		return r;
-	region = kmem_cache_zalloc(region_cache, GFP_KERNEL);
+	region = new_object(request);
 	if (!region)
 		return -ENOMEM;
-	region->nr_pages = request->nr_pages;
-	region->page_shift = request->page_shift;
-	region->policy = request->policy;
-	region->node_mask = request->node_mask;
-	region->home_node = first_node(request);
 	region->kind = kind_for(request);
-	region->huge = request->page_shift != PAGE_SHIFT;
-	region->released = request->released;
-	region->owner = request->owner;
-	region->movable = request->movable;
-	region->family = request->owner_id;
-	region->overcommit = request->overcommit;
-	region->memcg = request->memcg ? request->memcg : memcg_root();
-	snprintf(region->name, sizeof(region->name), "%s", request->name);
-	atomic_store(&region->refs, 1);
-	list_init(&region->windows);
 	r = admit(region, request, why);
 	if (r) {
 		kmem_cache_free(region_cache, region);
 		return r;
 	}
-	mutex_init(&region->lock, RANK_REGION, "region");
-	mutex_init(&region->sync_lock, RANK_SYNC, "region sync");
-	mutex_lock(&all_lock);
-	region->serial = next_serial++;
-	list_add_tail(&region->all_link, &all_regions);
-	mutex_unlock(&all_lock);
+	publish(region);
 	*out = region;
 	return 0;
+}
+
+/* ---- resume ---- */
+
+static int adopt_section(struct region *region, struct section *section)
+{
+	int r = meta_adopt(META_WORDS, section->pfn, table_entries(region));
+
+	if (r)
+		return r;
+	region->section = section;
+	region->kind = section->kind;
+	region->words = page_words + section->pfn;
+	section->owner = region;
+	if (section->mapped)
+		atomic_fetch_add(&nr_mapped, 1);
+	return 0;
+}
+
+static int commit_again(struct region *region, const struct region_resume_request *request)
+{
+	for (int node = 0; node < MAX_NUMNODES; node++) {
+		uint64_t pages = request->committed[node];
+		int r = -ENOMEM;
+
+		if (!pages)
+			continue;
+		if (node < nr_nodes)
+			r = stock_commit_evictable(node, region->kind,
+						   pages * region_frames_per_page(region));
+		if (r)
+			return r;
+		atomic_store(&region->committed[node], pages);
+		atomic_store(&region->quota[node], (int64_t)pages);
+	}
+	return 0;
+}
+
+int region_resume(const struct region_resume_request *request, struct region **out)
+{
+	struct region *region = new_object(&request->region);
+	int r;
+
+	if (!region)
+		return -ENOMEM;
+	r = adopt_section(region, request->section);
+	if (!r)
+		r = commit_again(region, request);
+	if (!r)
+		r = region_resume_pages(region);
+	if (!r)
+		publish(region);
+	*out = r ? NULL : region;
+	return r; /* without the memory for what exists the daemon doesn't start */
 }
 
 /* What words name beside frames. */

@@ -46,7 +46,7 @@ struct region_request {
 	int home_node;      /* of the creator, for LOCAL */
 	void (*released)(void *owner);
 	void *owner;
-	uint64_t owner_id;     /* for the section's record */
+	uint64_t owner_id;     /* for records */
 	struct zone **movable; /* by node: whose frames they count as; may be NULL */
 	struct memcg *memcg;   /* whose charge its frames are; NULL: the root's */
 	bool overcommit;       /* pages are promised when they are touched */
@@ -54,6 +54,7 @@ struct region_request {
 
 /* c: fixed after creation   l: lock   a: atomic, W: changed with a word's BUSY held */
 struct region {
+	uint64_t id;                              /* (c) the owner's, in records */
 	struct section *section;                  /* (c) */
 	_Atomic uint64_t *words;                  /* (c) one a page */
 	uint64_t nr_pages;                        /* (c) */
@@ -113,6 +114,14 @@ bool regions_ending(void);
 /* Charges the whole length, makes the memfd and the page table. One reference. */
 int region_new(const struct region_request *request, struct region **out,
 	       struct region_refusal *why);
+/* A region of the predecessor's, whose section has no owner yet, with what was charged for it. Its
+ * words are as they were; what was under way is undone or finished as far as they tell. */
+struct region_resume_request {
+	struct region_request region;
+	struct section *section;
+	const uint64_t *committed; /* pages, by node */
+};
+int region_resume(const struct region_resume_request *request, struct region **out);
 void region_get(struct region *region);
 /* After the last put a work thread gives the memory back. */
 void region_put(struct region *region);
@@ -179,6 +188,11 @@ void region_for_each_mapping(struct region *region, struct page_range range,
 			     void *arg);
 /* Wakes whoever waits for pages of the range, in all windows. */
 void region_wake(struct region *region, struct page_range range);
+
+/* ---- settle.c ---- */
+
+/* Settles every page that the predecessor left BUSY, and counts what is present. */
+int region_resume_pages(struct region *region);
 
 /* ---- audit.c ---- */
 

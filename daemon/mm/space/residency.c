@@ -380,28 +380,25 @@ static void forget_contents(struct region *region, uint64_t word)
 		region_free_slot(region, word_slot(word));
 }
 
-/* BUSY over each word ends with the word as it was. */
-static bool end_run_unchanged(struct region *region, struct page_range run)
-{
-	bool waiters = false;
-
-	for (uint64_t i = run.first; i < run.first + run.nr; i++)
-		waiters |= word_end_busy(region_word(region, i),
-					 word_load(region_word(region, i)) &
-						 ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
-	return waiters;
-}
-
+/* Crash    from the commit on the run reads zero, and resume punches it once more. */
 static int drop_run(struct region *region, struct page_range run, uint64_t value)
 {
-	int r = region_punch(region, run);
 	bool waiters;
+	int r;
+
+	for (uint64_t i = run.first; i < run.first + run.nr; i++) {
+		uint64_t word = word_load(region_word(region, i));
+
+		word_commit_busy(region_word(region, i), PAGE_NONE);
+		forget_contents(region, word);
+	}
+	r = region_punch(region, run);
+	if (r && word_state(value) != PAGE_PRESENT)
+		r = 0; /* there was nothing to punch */
 
 	if (!r)
 		uncharge(region, value, run.nr);
-	for (uint64_t i = run.first; i < run.first + run.nr && !r; i++)
-		forget_contents(region, word_load(region_word(region, i)));
-	waiters = r ? end_run_unchanged(region, run) : end_run(region, run, PAGE_NONE);
+	waiters = end_run(region, run, r ? value : PAGE_NONE);
 	if (waiters)
 		region_wake(region, run);
 	return r;
@@ -524,8 +521,10 @@ void region_unlock_pages(struct region *region, struct page_range range)
 	}
 }
 
+/* Crash    from the commit on the page is poisoned, and resume punches it once more. */
 void region_poison_busy(struct region *region, uint64_t page, uint64_t old, const char *cause)
 {
+	word_commit_busy(region_word(region, page), PAGE_POISONED);
 	region_punch(region, (struct page_range){ page, 1 });
 	if (old & WORD_LOCKED)
 		uncharge_locked(region, word_node(old));

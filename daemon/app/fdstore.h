@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fdstore - who keeps the daemon's descriptors while there is no daemon
+ *
+ * Purpose     One way to both keepers: the daemon's own supervisor (app/supervisor.h), over a
+ *             socket pair, or the service manager's descriptor store. With neither, nothing is
+ *             kept (os/keep.h).
+ * Locking     none: sending is one system call a descriptor, from any thread.
+ */
+#ifndef MMB_APP_FDSTORE_H
+#define MMB_APP_FDSTORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Of the socket pair: the child's end, in the environment. */
+#define FDSTORE_VARIABLE "MMB_SUPERVISOR_FD"
+
+enum fdstore_op {
+	FDSTORE_KEEP = 1, /* child: with a descriptor; supervisor: with some */
+	FDSTORE_DROP,     /* child */
+	FDSTORE_READY,    /* child: it serves */
+	FDSTORE_END,      /* supervisor: that were all */
+};
+
+enum { FDSTORE_FDS = 128 }; /* in one message */
+
+struct fdstore_message {
+	uint32_t op, nr;
+	uint32_t keys[FDSTORE_FDS];
+};
+
+/* Takes what a predecessor has left, and keeps from now on, if there is a keeper. Negative errno:
+ * what was left can't be taken. */
+int  fdstore_init(void);
+/* Clients are served. */
+void fdstore_ready(void);
+bool fdstore_has_supervisor(void);
+
+/* Sends the first `bytes` of the message with its nr descriptors; 0 or -errno. Waits. */
+int fdstore_send(int sock, const struct fdstore_message *m, const int *fds);
+/* Receives one with up to FDSTORE_FDS descriptors. 1, 0 at the end, or -errno. */
+int fdstore_receive(int sock, struct fdstore_message *m, int *fds, int flags);
+
+#endif

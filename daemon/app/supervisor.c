@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervisor - one loop over the child's socket and the signals
+ *
+ * Locking     one thread.
+ */
+#include "app/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "app/fdstore.h"
+#include "base/log.h"
+#include "os/keep.h"
+
+enum {
+	TRIES = 10, /* children in a row that die before they serve */
+	PAUSE_MS = 10, /* before the second of them; doubled for each */
+	RESTART_STATUS = EX_TEMPFAIL, /* of a child that hands over to the next */
+};
+
+static struct {
+	char program[PATH_MAX];
+	char **argv;
+	int kept[KEEP_KEYS]; /* by key: descriptor + 1 */
+	int sock;            /* to the child; -1: none */
+	int signals;
+	pid_t child;   /* 0: none */
+	bool ready;    /* this child serves */
+	bool was_ready; /* one of them did */
+	bool ending;   /* a signal has asked for the end */
+	unsigned int tries;
+} s = { .sock = -1 };
+
+static sigset_t wanted_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	return set;
+}
+
+static int prepare(int argc, char **argv)
+{
+	sigset_t set = wanted_signals();
+	struct rlimit limit;
+	ssize_t nr = readlink("/proc/self/exe", s.program, sizeof(s.program) - 1);
+	int at = 0;
+
+	if (nr <= 0)
+		return -errno;
+	s.argv = calloc((size_t)argc + 1, sizeof(char *));
+	if (!s.argv)
+		return -ENOMEM;
+	for (int i = 0; i < argc; i++)
+		if (i == 0 || strcmp(argv[i], "--supervise") != 0)
+			s.argv[at++] = argv[i];
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	prctl(PR_SET_DUMPABLE, 0);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return s.signals < 0 ? -errno : 0;
+}
+
+/* ---- what is kept ---- */
+
+static void drop(uint32_t key)
+{
+	if (key >= KEEP_KEYS || !s.kept[key])
+		return;
+	close(s.kept[key] - 1);
+	s.kept[key] = 0;
+}
+
+static void keep(uint32_t key, int fd)
+{
+	if (key >= KEEP_KEYS) {
+		close(fd);
+		return;
+	}
+	drop(key);
+	s.kept[key] = fd + 1;
+}
+
+/* False: nothing is left in the socket. */
+static bool take_message(void)
+{
+	struct fdstore_message m;
+	int fds[FDSTORE_FDS];
+
+	if (fdstore_receive(s.sock, &m, fds, MSG_DONTWAIT) != 1)
+		return false;
+	for (uint32_t i = 0; i < m.nr; i++) {
+		if (m.op == FDSTORE_KEEP)
+			keep(m.keys[i], fds[i]);
+		else if (m.op == FDSTORE_DROP)
+			drop(m.keys[i]);
+	}
+	if (m.op == FDSTORE_READY) {
+		s.ready = s.was_ready = true;
+		s.tries = 0;
+	}
+	return true;
+}
+
+/* A child that dies meanwhile is noticed afterwards. */
+static void give_all(void)
+{
+	struct fdstore_message m = { .op = FDSTORE_KEEP };
+	int fds[FDSTORE_FDS];
+
+	for (uint32_t key = 0; key < KEEP_KEYS; key++) {
+		if (!s.kept[key])
+			continue;
+		m.keys[m.nr] = key;
+		fds[m.nr++] = s.kept[key] - 1;
+		if (m.nr == FDSTORE_FDS) {
+			if (fdstore_send(s.sock, &m, fds))
+				return;
+			m.nr = 0;
+		}
+	}
+	if (m.nr && fdstore_send(s.sock, &m, fds))
+		return;
+	m = (struct fdstore_message){ .op = FDSTORE_END };
+	fdstore_send(s.sock, &m, NULL);
+}
+
+/* ---- the child ---- */
+
+static void become_child(int sock, pid_t parent)
+{
+	char number[16];
+	sigset_t none;
+
+	/* Without its supervisor it ends as planned: nobody would restart it. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(EX_OK);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	snprintf(number, sizeof(number), "%d", sock);
+	if (!setenv(FDSTORE_VARIABLE, number, 1) && fcntl(sock, F_SETFD, 0) == 0)
+		execv(s.program, s.argv);
+	_exit(EX_OSERR);
+}
+
+static int start_child(void)
+{
+	int pair[2];
+	pid_t parent = getpid();
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	s.ready = false;
+	s.child = fork();
+	if (s.child == 0)
+		become_child(pair[1], parent);
+	close(pair[1]);
+	if (s.child < 0) {
+		s.child = 0;
+		close(pair[0]);
+		return -errno;
+	}
+	s.sock = pair[0];
+	give_all();
+	return 0;
+}
+
+/* What the child's end means: the supervisor's exit status, or -1: start another. */
+static int judge(int status)
+{
+	bool exited = WIFEXITED(status);
+	int code = exited ? WEXITSTATUS(status) : EX_SOFTWARE;
+
+	if (s.ending && !exited && WTERMSIG(status) != SIGKILL)
+		return EX_OK; /* the signal that asks for the end came before it was blocked */
+	if (s.ending || (exited && (code == EX_OK || code == EX_CONFIG || !s.was_ready)))
+		return code == RESTART_STATUS ? EX_OK : code;
+	if (exited && code == RESTART_STATUS) {
+		log_emit(LOG_NOTICE, "handed_over", "the daemon hands over to another one");
+		return -1;
+	}
+	log_emit(LOG_ERR, "daemon_died", "the daemon %s %d%s",
+		 exited ? "ended with status" : "was ended by signal",
+		 exited ? code : WTERMSIG(status),
+		 s.ready ? "; starting another" : " before it served");
+	if (!s.ready && (!s.was_ready || ++s.tries >= TRIES)) {
+		log_emit(LOG_ERR, "given_up", "it doesn't start; giving up");
+		return code;
+	}
+	return -1;
+}
+
+static int reap(void)
+{
+	int status;
+
+	if (!s.child || waitpid(s.child, &status, WNOHANG) != s.child)
+		return -1;
+	while (take_message()) /* W1 */
+		;
+	close(s.sock);
+	s.sock = -1;
+	s.child = 0;
+	return judge(status);
+}
+
+/* ---- the loop ---- */
+
+static int take_signals(void)
+{
+	struct signalfd_siginfo info;
+	int code = -1;
+
+	while (code < 0 && read(s.signals, &info, sizeof(info)) == sizeof(info)) {
+		int number = (int)info.ssi_signo;
+
+		if (number == SIGCHLD) {
+			code = reap();
+			continue;
+		}
+		s.ending |= number == SIGTERM || number == SIGINT;
+		if (s.child)
+			kill(s.child, number);
+		else if (s.ending)
+			code = EX_OK;
+	}
+	return code;
+}
+
+/* Milliseconds before the next child. */
+static int pause_ms(void)
+{
+	return s.tries ? PAUSE_MS << s.tries : 0;
+}
+
+static int wait_for_news(void)
+{
+	struct pollfd p[] = { { .fd = s.signals, .events = POLLIN },
+			      { .fd = s.sock, .events = POLLIN } };
+	int nr = poll(p, s.child ? 2 : 1, s.child ? -1 : pause_ms());
+
+	if (s.child && nr > 0 && p[1].revents && !take_message())
+		/* Closed: it is about to end, and the signal will say so. */
+		poll(p, 1, PAUSE_MS);
+	return take_signals();
+}
+
+int supervisor_run(int argc, char **argv)
+{
+	int r = prepare(argc, argv), code = -1;
+
+	while (!r && code < 0) {
+		if (!s.child && !pause_ms())
+			r = start_child();
+		if (!r)
+			code = wait_for_news();
+		if (!r && code < 0 && !s.child && pause_ms())
+			r = start_child();
+	}
+	if (r)
+		log_emit(LOG_ERR, "supervisor_failed", "the daemon can't be supervised: %s",
+			 strerror(-r));
+	free(s.argv);
+	return r ? EX_OSERR : code;
+}

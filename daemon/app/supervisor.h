@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervisor - keeps the daemon's descriptors and restarts it
+ *
+ * Purpose     Without a service manager: runs the daemon as its child, holds the descriptors that
+ *             the child hands it, and starts another one within milliseconds when it dies, which
+ *             gets them and goes on. Signals are passed on; a planned end of the child is its own.
+ * Invariants  W1  the child's descriptors are taken out of the socket before another child begins.
+ *             W2  one child at a time, and the next only when the last has been waited for: nothing
+ *                 of its is still running.
+ *             W3  a child that dies before it serves is followed by the next more and more slowly;
+ *                 after some the supervisor gives up.
+ * Locking     one thread.
+ * Not here    What the descriptors are.
+ */
+#ifndef MMB_APP_SUPERVISOR_H
+#define MMB_APP_SUPERVISOR_H
+
+/* The child's arguments are these without --supervise. Returns the exit status. */
+int supervisor_run(int argc, char **argv);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * settle - the pages of a region after the daemon that changed them has died
+ *
+ * Purpose     Under BUSY a word says what the page is to be if the daemon dies now: the file is
+ *             made to agree with it. Counters follow from the words.
+ * Invariants  T1  a page whose contents were lost is poisoned, not zero; a page that was being
+ *                 dropped is dropped or whole; a page that was being produced isn't there.
+ *             T2  nobody has a page mapped whose word was not PRESENT.
+ * Locking     none: nobody else knows the region yet.
+ */
+#include <errno.h>
+
+#include "mm/map/swap.h"
+#include "mm/phys/node.h"
+#include "mm/space/region.h"
+#include "mm/space/residency.h"
+#include "os/os.h"
+
+/* A page whose word says BUSY over `word`. If PRESENT, it was being looked at, evicted, locked or
+ * unlocked, and is there unless a client punched it, which the next fault finds. Everything else
+ * has no frame: also what was being read, or made. */
+static void settle_page(const struct region *region, uint64_t page, uint64_t word)
+{
+	if (word_state(word) != PAGE_PRESENT)
+		os->punch(region->section->fd, page << region->page_shift,
+			  region_page_bytes(region));
+}
+
+/* Who was active, clean or old is found out anew. A mapper that is protected has its next write
+ * unprotect it. */
+static uint64_t forget_reclaim(uint64_t word)
+{
+	if (word_state(word) != PAGE_PRESENT)
+		return word;
+	return word & (WORD_STATE_MASK | WORD_LOCKED | WORD_SHARED | WORD_NODE_MASK);
+}
+
+struct tally {
+	uint64_t present[MAX_NUMNODES], locked[MAX_NUMNODES];
+	uint64_t swapped, same_filled;
+	int error;
+};
+
+/* Slots come back with their areas, before the regions. */
+static int claim_slot(struct region *region, uint64_t word)
+{
+	uint64_t frames = region_frames_per_page(region);
+	int r = swap_claim(word_slot(word), (uint32_t)frames);
+
+	return r ? r : memcg_charge(region->memcg, MEMCG_SWAP, frames);
+}
+
+static void count_word(struct region *region, struct tally *t, uint64_t word)
+{
+	int node = word_node(word);
+
+	t->same_filled += word_state(word) == PAGE_SAME_FILLED;
+	t->swapped += word_state(word) == PAGE_SWAPPED;
+	if (!t->error && word_slot(word))
+		t->error = claim_slot(region, word);
+	if (word_state(word) != PAGE_PRESENT)
+		return;
+	if (node >= nr_nodes) {
+		t->error = -EUCLEAN;
+		return;
+	}
+	t->present[node]++;
+	t->locked[node] += !!(word & WORD_LOCKED);
+}
+
+static int charge_node(struct region *region, int node, const struct tally *t)
+{
+	uint64_t pages = t->present[node], locked = t->locked[node];
+	uint64_t frames = locked * region_frames_per_page(region);
+	int r;
+
+	if (pages && region->overcommit)
+		region_promise(region, node, pages);
+	if ((int64_t)pages > atomic_load(&region->quota[node]))
+		return -EUCLEAN;
+	r = pages ? region_charge(region, node, pages) : 0;
+	if (r)
+		return r;
+	atomic_fetch_sub(&region->quota[node], (int64_t)pages);
+	if (!locked)
+		return 0;
+	r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
+	if (!r)
+		r = stock_fix(node, region->kind, frames);
+	atomic_fetch_add(&region->nr_locked, locked);
+	atomic_fetch_add(&region->locked_on[node], locked);
+	return r;
+}
+
+int region_resume_pages(struct region *region)
+{
+	struct tally t = { 0 };
+
+	for (uint64_t page = 0; page < region->nr_pages; page++) {
+		uint64_t word = word_load(&region->words[page]), was = word;
+
+		if (!word)
+			continue;
+		word &= ~(uint64_t)(WORD_BUSY | WORD_WAITERS);
+		if (was & WORD_BUSY)
+			settle_page(region, page, word);
+		word = forget_reclaim(word);
+		if (word != was)
+			atomic_store(&region->words[page], word);
+		count_word(region, &t, word);
+	}
+	for (int node = 0; node < nr_nodes && !t.error; node++)
+		t.error = charge_node(region, node, &t);
+	region_count_state(region, PAGE_SWAPPED, (int64_t)t.swapped);
+	region_count_state(region, PAGE_SAME_FILLED, (int64_t)t.same_filled);
+	return t.error;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * streak - which page an address means, and how far around it to go
+ *
+ * Purpose     mm_find(): a window keeps a few streaks of faults that go on page after page; a
+ *             fault that continues one is served with neighbours, and with work ahead.
+ * Locking     mm->lock over the look-up and the window's streaks.
+ */
+#include "mm/space/ahead.h"
+#include "mm/space/mm.h"
+
+enum {
+	STREAK_MIN = 2,       /* steps before a streak is believed */
+	AROUND_SHIFT_MAX = 9, /* at most 512 pages of 4 KiB at a time */
+	AHEAD_BYTES_MAX = 32 << 20,
+	AHEAD_STREAK = 8,      /* steps before work goes on in the background */
+	AHEAD_STREAK_HUGE = 2, /* the same for 2 MiB pages */
+};
+
+static uint64_t around_pages(const struct window *w, uint32_t streak)
+{
+	unsigned int shift = streak + 1;
+
+	if (w->advice == WINDOW_SEQUENTIAL)
+		shift = AROUND_SHIFT_MAX;
+	else if (w->advice == WINDOW_RANDOM || streak < STREAK_MIN)
+		return 1;
+	if (w->region->page_shift != PAGE_SHIFT)
+		return 1;
+	return 1ull << min_t(unsigned int, shift, AROUND_SHIFT_MAX);
+}
+
+static bool is_present(const struct region *region, uint64_t page)
+{
+	return word_state(word_load(&region->words[page])) == PAGE_PRESENT;
+}
+
+/* What is there already is mapped by the fault itself, a block at a time: that takes less than the
+ * wake-ups of a background thread and of who waits for it.
+ * What to produce in the background: from where the last such work ended, so far ahead of the
+ * faulting page as the streak has earned. */
+static void plan_ahead(struct window *w, struct streak *k, const struct mm_target *t,
+		       struct mm_hint *hint)
+{
+	uint64_t block = ahead_block_pages(w->region);
+	uint64_t depth = AHEAD_BYTES_MAX >> w->region->page_shift;
+	uint32_t needed = w->region->page_shift == PAGE_SHIFT ? AHEAD_STREAK : AHEAD_STREAK_HUGE;
+	uint64_t from, until;
+
+	if (w->advice == WINDOW_RANDOM || (k->steps < needed && w->advice != WINDOW_SEQUENTIAL))
+		return;
+	from = round_up(max_t(uint64_t, k->ahead, t->page + hint->around), block);
+	until = min_t(uint64_t, t->end, round_down(t->page + depth, block));
+	if (from >= until || is_present(w->region, from))
+		return;
+	hint->ahead_first = from;
+	hint->ahead_nr = until - from;
+	k->ahead = until;
+}
+
+/* The streak that this fault continues, or the one not used for longest, begun anew. A streak goes
+ * on where its last run ended, or inside what was made ahead of it. */
+static struct streak *find_streak(struct window *w, uint64_t page)
+{
+	struct streak *oldest = &w->streaks[0];
+
+	for (int i = 0; i < NR_STREAKS; i++) {
+		struct streak *k = &w->streaks[i];
+
+		if (page == k->next_page || (page > k->next_page && page < k->ahead)) {
+			k->steps++;
+			return k;
+		}
+		if ((int32_t)(k->used - oldest->used) < 0)
+			oldest = k;
+	}
+	*oldest = (struct streak){ 0 };
+	return oldest;
+}
+
+static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hint)
+{
+	struct streak *k = find_streak(w, t->page);
+	uint64_t block = ahead_block_pages(w->region);
+
+	/* Blocks made ahead begin at aligned pages; what is mapped now ends there. */
+	hint->around = min_t(uint64_t, around_pages(w, k->steps), block - t->page % block);
+	hint->in_ahead = t->page < k->ahead;
+	plan_ahead(w, k, t, hint);
+	k->next_page = t->page + hint->around;
+	k->used = ++w->streak_clock;
+}
+
+bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hint *hint)
+{
+	struct range *range;
+	struct window *w;
+	unsigned int shift;
+
+	mutex_lock(&mm->lock);
+	range = range_find(&mm->windows, address);
+	if (!range) {
+		mutex_unlock(&mm->lock);
+		return false;
+	}
+	w = container_of(range, struct window, range);
+	shift = w->region->page_shift;
+	region_get(w->region);
+	t->region = w->region;
+	t->first = w->page;
+	t->end = w->page + (w->range.length >> shift);
+	t->page = w->page + ((address - w->range.start) >> shift);
+	t->base = w->range.start - (w->page << shift);
+	*hint = (struct mm_hint){ .around = 1 };
+	plan(w, t, hint);
+	mutex_unlock(&mm->lock);
+	return true;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keep - descriptors that outlive this process
+ *
+ * Purpose     What a restarted daemon needs as a descriptor is given to a keeper (the daemon's own
+ *             supervisor, or the service manager's store) under a number, before the record that
+ *             needs it exists; the next process takes it from there by that number.
+ * Invariants  K1  a number means at most one descriptor: keeping another one replaces it.
+ *             K2  without a keeper nothing is kept, nothing fails, and nothing is resumed.
+ * Locking     none here; the keeper has its own. keep_give() and keep_take() are for one thread, at
+ *             the start.
+ * Not here    Who the keeper is (app/fdstore.h), what a number's thing is (the metadata's records).
+ */
+#ifndef MMB_OS_KEEP_H
+#define MMB_OS_KEEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 18 bits: three characters of base64 in the service manager's store. */
+enum {
+	KEEP_SECTIONS = 0, /* + id, which is never 0 */
+	KEEP_SESSIONS = 1 << 16, /* + slot * KEEP_SESSION_FDS + enum keep_session */
+	KEEP_META = 1 << 17,
+	KEEP_LISTENER,
+	KEEP_SWAP = KEEP_META + 8, /* + area */
+	KEEP_KEYS = 1 << 18,
+};
+
+enum keep_session {
+	KEEP_SOCKET,
+	KEEP_UFFD,
+	KEEP_UPCALLS,
+	KEEP_FAULT_LOG,
+	KEEP_SESSION_FDS
+};
+
+static inline uint32_t keep_session_key(uint32_t slot, enum keep_session what)
+{
+	return KEEP_SESSIONS + slot * KEEP_SESSION_FDS + what;
+}
+
+struct keep_ops {
+	int (*keep)(uint32_t key, int fd);
+	void (*drop)(uint32_t key);
+};
+
+/* NULL: no keeper. */
+void keep_set(const struct keep_ops *ops);
+bool keep_is_on(void);
+/* The descriptor stays the caller's too. Negative errno: the keeper takes no more. */
+int keep_fd(uint32_t key, int fd);
+void keep_drop(uint32_t key);
+
+/* What the predecessor had kept; this process's from now on. -ENOMEM. */
+int keep_give(uint32_t key, int fd);
+bool keep_has(uint32_t key);
+/* The caller's from then on; -1: nothing was kept under it. It stays kept. */
+int keep_take(uint32_t key);
+/* Closes what nobody took, and tells the keeper. */
+void keep_settle(void);
+
+#endif

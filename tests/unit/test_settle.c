@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_settle - settle.c: what a daemon that died left in page words and file
+ */
+#include "mm/phys/meta.h"
+#include "mm/phys/section.h"
+
+#include "lib/fake_os.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+
+enum { NR_PAGES = 512 };
+
+/* A section and words as a predecessor had them. */
+static struct section *left_section(void)
+{
+	struct section_request want = { .name = "left", .nr_frames = NR_PAGES,
+					.kind = STOCK_BASE, .type = SECTION_REGION,
+					.node = SECTION_NODE_MIXED };
+	struct section *section = NULL;
+
+	EXPECT_EQ(section_add(&want, &section), 0);
+	EXPECT_EQ(os->populate(meta_fd(),
+			       meta_header->window_offset[META_WORDS] + section->pfn * 8ull,
+			       PAGE_SIZE, 0), 0);
+	return section;
+}
+
+static void left_page(struct section *section, uint32_t page, uint64_t word, bool in_file)
+{
+	atomic_store(&page_words[section->pfn + page], word);
+	if (in_file)
+		EXPECT_EQ(os->populate(section->fd, (uint64_t)page << PAGE_SHIFT, PAGE_SIZE, 0), 0);
+}
+
+static bool in_file(const struct region *region, uint64_t page)
+{
+	return !os->has_hole(region->section->fd, page << PAGE_SHIFT, PAGE_SIZE);
+}
+
+static void busy_words_settle_as_they_say(void)
+{
+	struct region_resume_request want = {
+		.region = { .name = "", .nr_pages = NR_PAGES, .page_shift = PAGE_SHIFT },
+		.committed = (const uint64_t[MAX_NUMNODES]){ NR_PAGES },
+	};
+	struct region *region = NULL;
+
+	space_begin(&(struct space_options){ 0 });
+	want.section = left_section();
+	left_page(want.section, 0, word_present(0), true);
+	left_page(want.section, 1, word_present(0) | WORD_BUSY | WORD_WAITERS, true);
+	left_page(want.section, 2, PAGE_NONE | WORD_BUSY, true);
+	left_page(want.section, 3, PAGE_POISONED | WORD_BUSY, true);
+	left_page(want.section, 4, word_present(0) | WORD_LOCKED, true);
+	left_page(want.section, 5, PAGE_NONE, false);
+	EXPECT_EQ(region_resume(&want, &region), 0);
+	EXPECT_EQ(space_state(region, 0), PAGE_PRESENT);
+	EXPECT_EQ(word_load(&region->words[1]), word_present(0));
+	EXPECT_EQ(space_state(region, 2), PAGE_NONE);
+	EXPECT(!in_file(region, 2));
+	EXPECT_EQ(space_state(region, 3), PAGE_POISONED);
+	EXPECT(!in_file(region, 3));
+	EXPECT_EQ(atomic_load(&region->nr_resident), 3);
+	EXPECT_EQ(atomic_load(&region->nr_locked), 1);
+	EXPECT_EQ(atomic_load(&region->quota[0]), NR_PAGES - 3);
+	EXPECT_EQ(space_present(0, STOCK_BASE), 3);
+	space_expect_valid(region, NULL);
+	space_drop_region(region);
+	space_end();
+}
+
+static const struct test_case cases[] = {
+	{ "words left busy settle as they say", busy_words_settle_as_they_say },
+};
+TEST_MAIN(cases)
