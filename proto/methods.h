@@ -55,6 +55,9 @@
 	X(53, PRESSURE, text_request, text_reply, 0, READ)                              \
 	X(54, TRIM, trim_request, trim_reply, 0, ADMIN)                                 \
 	X(55, LATENCY, text_request, text_reply, 0, READ)                               \
+	X(57, SWAPS, text_request, text_reply, 0, READ)                                 \
+	X(58, SWAPON, swapon_request, empty, 0, ADMIN)                                  \
+	X(59, SWAPOFF, swapoff_request, empty, 0, ADMIN)                                \
 	X(60, LOG_LEVEL, log_level_request, log_level_reply, 0, READ)                   \
 	X(61, DRAIN, drain_request, drain_reply, 0, ADMIN)                              \
 	X(62, RELOAD, empty, reload_reply, 0, ADMIN)

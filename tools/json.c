@@ -91,6 +91,12 @@ void json_percent(struct json *j, const char *name, double value)
 	fprintf(j->out, "%.2f", value);
 }
 
+void json_signed(struct json *j, const char *name, int64_t value)
+{
+	put_name(j, name);
+	fprintf(j->out, "%" PRId64, value);
+}
+
 void json_bool(struct json *j, const char *name, bool value)
 {
 	put_name(j, name);

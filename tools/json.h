@@ -27,6 +27,7 @@ void json_string(struct json *j, const char *name, const char *value);
 void json_number(struct json *j, const char *name, uint64_t value);
 /* Two digits behind the point. */
 void json_percent(struct json *j, const char *name, double value);
+void json_signed(struct json *j, const char *name, int64_t value);
 void json_bool(struct json *j, const char *name, bool value);
 /* bracket is '{' or '['; json_close takes the matching one. */
 void json_open(struct json *j, const char *name, char bracket);

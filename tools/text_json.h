@@ -4,8 +4,8 @@
  *
  * Purpose     Each function takes one whole text, which it cuts up, and prints it as JSON: one
  *             object for meminfo and vmstat, one a zone for buddyinfo and zoneinfo, one a zone and
- *             migratetype for pagetypeinfo, one a window for maps, one a cache for slabinfo. kB
- *             become bytes.
+ *             migratetype for pagetypeinfo, one a window for maps, one a cache for slabinfo, one
+ *             an area for swaps. kB become bytes.
  * Errors      -EPROTO for a text that isn't in the kernel's format; what was read before the
  *             wrong line is printed.
  */
@@ -23,6 +23,7 @@ int maps_json(char *text);
 int slabinfo_json(char *text); /* with statistics */
 int pressure_json(char *text);
 int latency_json(char *text);
+int swaps_json(char *text);    /* with details */
 
 /* The next line without its end, NULL after the last; *rest moves on. */
 char *text_line(char **rest);

@@ -75,6 +75,7 @@ static int print_json(const struct invocation *in, char *text)
 		{ MMB_METHOD_SLABINFO, slabinfo_json },
 		{ MMB_METHOD_PRESSURE, pressure_json },
 		{ MMB_METHOD_LATENCY, latency_json },
+		{ MMB_METHOD_SWAPS, swaps_json },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

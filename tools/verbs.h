@@ -79,6 +79,8 @@ int run_pool(const struct invocation *in);
 int run_pools(const struct invocation *in);
 int run_sessions(const struct invocation *in);
 int run_regions(const struct invocation *in);
+int run_swapon(const struct invocation *in);
+int run_swapoff(const struct invocation *in);
 int run_text(const struct invocation *in);
 int run_log_level(const struct invocation *in);
 int run_reload(const struct invocation *in);

@@ -48,8 +48,7 @@ static void check_section(struct reader *r, const char *text)
 		if (strcmp(config_keys[i].section, name) == 0)
 			return;
 	}
-	snprintf(what, sizeof(what), "there is no section [%s]%s", name,
-		 strcmp(name, "swap") == 0 ? ": this release has no swap yet" : "");
+	snprintf(what, sizeof(what), "there is no section [%s]", name);
 	mistake(r, what);
 }
 

@@ -34,6 +34,12 @@
 	  "threads that answer page faults; 0: one for each CPU")                              \
 	X(memory, slub_debug, STRING, "", "", RESTART,                                         \
 	  "checks on the daemon's own objects, as Linux has it: FZPU,cache; empty: none")      \
+	X(swap, path, STRING, "", "", RESTART,                                                 \
+	  "file or block device that pages go to when memory is short; empty: none")           \
+	X(swap, size, SIZE, "0", "", RESTART,                                                  \
+	  "size of the file, which is made if need be; 0: as large as it is")                  \
+	X(swap, io, ENUM, "auto", "auto|threads", RESTART,                                     \
+	  "auto is io_uring where the kernel lets us, threads is without")                     \
 	X(socket, path, STRING, "", "", RESTART,                                               \
 	  "where clients connect; empty: the user's or the system's runtime folder")           \
 	X(socket, mode, MODE, "0660", "", RESTART, "permission bits of the socket")            \

@@ -107,12 +107,8 @@ int config_setting_key(struct config_sink *sink, const struct config_setting *s)
 	if (key >= 0)
 		return key;
 	fprintf(sink->err, "mmbrokerd: %s: there is no key %s.%s", s->place, s->section, s->name);
-	if (strcmp(s->section, "swap") == 0) {
-		fputs(": this release has no swap yet, so there is no [swap] section", sink->err);
-	} else {
-		list_names(sink, s->section);
-		suggest_near(sink, s);
-	}
+	list_names(sink, s->section);
+	suggest_near(sink, s);
 	fputc('\n', sink->err);
 	sink->nr_mistakes++;
 	return -1;

@@ -48,6 +48,9 @@ static int start_broker(const struct config *config)
 		.reserve_huge = config->memory_reserve_huge,
 		.hold = config->memory_reserve_mode == RESERVE_HOLD,
 		.slub_debug = config->memory_slub_debug[0] ? config->memory_slub_debug : NULL,
+		.swap_path = config->swap_path[0] ? config->swap_path : NULL,
+		.swap_bytes = config->swap_size,
+		.swap_by_threads = config->swap_io == 1,
 		.fault_deadline_ms = config->memory_fault_deadline,
 		.fault_threads = config->memory_fault_threads,
 		.limits = {

@@ -25,6 +25,7 @@
 #include "client/resume.h"
 #include "client/session.h"
 #include "mm/balance/swap_area.h"
+#include "mm/balance/swap_io.h"
 #include "mm/map/swap.h"
 #include "mm/obj/own.h"
 #include "mm/obj/slab.h"
@@ -462,6 +463,31 @@ static int keep_metadata(struct refusal *why)
 	return r ? refuse(why, r, "the metadata can't be kept for a restart: %s", strerror(-r)) : 0;
 }
 
+/* A resumed daemon has it already. */
+static bool is_swap_area(const char *path)
+{
+	struct swap_report report;
+
+	for (uint32_t area = 0; area < SWAP_AREAS_MAX; area++)
+		if (swap_area_report(area, &report) && strcmp(report.path, path) == 0)
+			return true;
+	return false;
+}
+
+static int start_swap(const struct broker_config *config, struct refusal *why)
+{
+	struct swap_on_request request = { .path = config->swap_path,
+					   .bytes = config->swap_bytes };
+	char sentence[SWAP_WHY_BYTES];
+	int r;
+
+	swap_io_set_engine(config->swap_by_threads ? DISK_THREADS : DISK_URING);
+	if (!config->swap_path || is_swap_area(config->swap_path))
+		return 0;
+	r = swap_on(&request, sentence);
+	return r ? refuse(why, r, "swap.path: %s", sentence) : 0;
+}
+
 int broker_start(const struct broker_config *config, struct refusal *why)
 {
 	int r;
@@ -477,6 +503,8 @@ int broker_start(const struct broker_config *config, struct refusal *why)
 		r = start_threads(config, why);
 	if (!r)
 		r = keep_metadata(why);
+	if (!r)
+		r = start_swap(config, why);
 	if (!r)
 		log_stocks();
 	return r;
@@ -501,4 +529,5 @@ void broker_stop(void)
 	pools_fini();
 	fault_fini();
 	mm_closers_stop();
+	swap_areas_fini();
 }

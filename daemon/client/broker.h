@@ -22,6 +22,9 @@ struct broker_config {
 	uint32_t fault_threads; /* 0: one a CPU */
 	struct limits limits;
 	const char *slub_debug; /* see struct slab_setup */
+	const char *swap_path;  /* NULL: none */
+	uint64_t swap_bytes;
+	bool swap_by_threads; /* without io_uring */
 };
 
 /* c: fixed after broker_start */

@@ -69,6 +69,9 @@ int report_maps(uint64_t session, const struct peer *reader, char **out, struct 
  * statistics the title says so, and each row goes on with what /sys/kernel/slab would show. */
 int report_slabinfo(const char *pool, bool statistics, char **out, struct refusal *why);
 /* Recomputes everything that can be recomputed. */
+/* /proc/swaps of the daemon's areas; with details also their state and errors. */
+int report_swaps(bool details, char **out, struct refusal *why);
+
 void report_verify(struct validation *v);
 
 #endif

@@ -19,6 +19,7 @@
 #include "client/pool_region.h"
 #include "client/report.h"
 #include "client/text_format.h"
+#include "mm/balance/swap_io.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/meta.h"
 #include "mm/phys/node.h"
@@ -263,6 +264,8 @@ static void add_events(struct text_events *e)
 	e->pgfault = atomic_load(&fault_stats.nr_faults);
 	e->oom_kill = atomic_load(&memcg_root()->events[MEMCG_EVENT_OOM_KILL]);
 	add_reclaim_events(e);
+	e->swap_ra = swap_io_stat.ahead;
+	e->swap_ra_hit = swap_io_stat.ahead_hits;
 }
 
 /* -ENOENT: no pool of that name. */
@@ -283,6 +286,8 @@ static int fill(struct text_snapshot *s, const char *pool)
 	if (pool[0] != '\0') {
 		narrow(&g);
 	} else {
+		s->memory.swap_total = swap_capacity();
+		s->memory.swap_free = swap_free_slots();
 		s->memory.slab = slab_bytes() >> PAGE_SHIFT;
 		s->memory.page_tables = meta_window_bytes(META_WORDS) >> PAGE_SHIFT;
 		add_events(&s->events);

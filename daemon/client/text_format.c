@@ -51,8 +51,8 @@ void text_meminfo(FILE *out, const struct text_snapshot *s)
 		{ "Inactive(file):", 0 },
 		{ "Unevictable:", m->locked },
 		{ "Mlocked:", m->locked },
-		{ "SwapTotal:", 0 },
-		{ "SwapFree:", 0 },
+		{ "SwapTotal:", m->swap_total },
+		{ "SwapFree:", m->swap_free },
 		{ "Dirty:", 0 },
 		{ "Writeback:", 0 },
 		{ "AnonPages:", m->anon },
@@ -254,6 +254,8 @@ static void vmstat_events(FILE *out, const struct text_snapshot *s)
 		{ "workingset_refault_anon", e->refault_anon },
 		{ "workingset_activate_anon", e->activate_anon },
 		{ "oom_kill", e->oom_kill },
+		{ "swap_ra", e->swap_ra },
+		{ "swap_ra_hit", e->swap_ra_hit },
 	};
 
 	vmstat_rows(out, events, ARRAY_SIZE(events));

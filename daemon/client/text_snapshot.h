@@ -61,6 +61,7 @@ struct text_memory {
 	uint64_t page_tables, percpu;  /* frames of page words; frames lying in pagesets */
 	uint64_t direct_4k, direct_2m; /* present frames by what backs them */
 	uint64_t huge_total, huge_free, huge_reserved; /* pages of 2 MiB */
+	uint64_t swap_total, swap_free;                /* slots */
 };
 
 /* Counters since the daemon started, or since the pool was made; they never go back. */
@@ -72,6 +73,7 @@ struct text_events {
 	uint64_t allocstall_movable, pageoutrun, pswpin, pswpout;
 	uint64_t pgscan_kswapd, pgscan_direct, pgsteal_kswapd, pgsteal_direct;
 	uint64_t refault_anon, activate_anon, pgactivate, pgdeactivate, pglazyfree;
+	uint64_t swap_ra, swap_ra_hit;
 };
 
 struct text_snapshot {

@@ -253,4 +253,14 @@ struct region_stat {
 int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out,
 		     struct refusal *why);
 
+/* ---- swap areas: slow both ---- */
+
+struct swapon_args {
+	const char *path;
+	uint64_t bytes; /* 0: what is there */
+	int32_t priority;
+};
+int verb_swapon(const struct swapon_args *args, struct refusal *why);
+int verb_swapoff(const char *path, struct refusal *why);
+
 #endif

@@ -270,6 +270,8 @@ static int make_text(struct request *r, const Mmb__Wire__TextRequest *m, char **
 		return report_pressure(m->pool, m->session, out, &r->why);
 	if (r->packet.method == MMB_METHOD_SLABINFO)
 		return report_slabinfo(m->pool, m->statistics, out, &r->why);
+	if (r->packet.method == MMB_METHOD_SWAPS)
+		return report_swaps(m->statistics, out, &r->why);
 	return report_text(kinds[r->packet.method], m->pool, out, &r->why);
 }
 
@@ -340,6 +342,11 @@ int handle_LATENCY(struct request *r)
 }
 
 int handle_PRESSURE(struct request *r)
+{
+	return handle_text(r);
+}
+
+int handle_SWAPS(struct request *r)
 {
 	return handle_text(r);
 }

@@ -572,3 +572,18 @@ void report_verify(struct validation *v)
 	validation_compare(v, 1, 1, "the fake's truth");
 	validation_compare(v, 1, 2, "the fake's lie");
 }
+
+int report_swaps(bool details, char **out, struct refusal *why)
+{
+	return report_text(TEXT_VMSTAT, "", out, why);
+}
+
+int verb_swapon(const struct swapon_args *args, struct refusal *why)
+{
+	return strcmp(args->path, "/fake") == 0 ? 0 : refuse(why, -ENOENT, "there is no file");
+}
+
+int verb_swapoff(const char *path, struct refusal *why)
+{
+	return strcmp(path, "/fake") == 0 ? 0 : refuse(why, -ENOENT, "there is no such area");
+}

@@ -212,11 +212,9 @@ static const struct mistake {
 	{ IN_FILE, "[memory]\npath = /x\n", { ":2: there is no key memory.path", "socket.path" } },
 	{ IN_FILE, "[memroy]\nreserve = 1G\n",
 	  { ":1: there is no section [memroy]", ":2: there is no key memroy.reserve",
-	    "the sections are memory, socket, log, limits, control", "memory.reserve?" } },
-	{ IN_FILE, "[swap]\npath = /swap\n",
-	  { ":1: there is no section [swap]", ":2: there is no key swap.path",
-	    "this release has no swap yet" } },
-	{ IN_FILE, "[swap]\n", { ":1: there is no section [swap]: this release has no swap yet" } },
+	    "the sections are memory, swap, socket, log, limits, control", "memory.reserve?" } },
+	{ IN_FILE, "[swap]\nsize = much\n", { ":2: swap.size can't be \"much\"" } },
+	{ IN_FILE, "[swap]\nio = fast\n", { "expected one of auto, threads" } },
 	{ IN_FILE, "reserve = 1G\n", { ":1: reserve = ... stands before any [section]" } },
 	{ IN_FILE, "[memory]\nreserve 1G\n",
 	  { ":2: expected [section], key = value, or a comment after #" } },
@@ -262,8 +260,8 @@ static const struct mistake {
 	  { "environment MMB_MEMORY_RESERVE: memory.reserve can't be \"x\"" } },
 	{ IN_ENVIRONMENT, "MMB_MEMORY_RESERV=1G",
 	  { "environment MMB_MEMORY_RESERV: there is no key memory.reserv", "memory.reserve?" } },
-	{ IN_ENVIRONMENT, "MMB_SWAP_PATH=/x",
-	  { "environment MMB_SWAP_PATH: there is no key swap.path", "no swap yet" } },
+	{ IN_ENVIRONMENT, "MMB_SWAP_SIZE=x",
+	  { "environment MMB_SWAP_SIZE: swap.size can't be \"x\"" } },
 };
 
 static void load_mistake(struct outcome *o, const struct mistake *m)
