@@ -124,9 +124,9 @@ static void adjoining_pages_are_one_request(void)
 	out = swap_io_stat.requests_out;
 	in = swap_io_stat.requests_in;
 	write_out(256, 1);
-	EXPECT_EQ(swap_io_stat.requests_out - out, 4); /* of 256 KiB, a quarter of the buffer */
+	EXPECT_EQ(swap_io_stat.requests_out - out, 8); /* of 128 KiB, an eighth of the buffer */
 	EXPECT_EQ(swap_read(swap_test_queue, pages, 256), 256);
-	EXPECT_EQ(swap_io_stat.requests_in - in, 4);
+	EXPECT_EQ(swap_io_stat.requests_in - in, 8);
 	free_pages(256);
 	stop();
 }

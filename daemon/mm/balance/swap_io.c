@@ -21,7 +21,8 @@
 #include "mm/balance/swap_frame.h"
 #include "os/os.h"
 
-enum { CHUNKS = 32, BUFFER_MIN = 64 << 10, BUFFER_MAX = 16 << 20, REQUESTS_WISHED = 4,
+enum { CHUNKS = 32, BUFFER_MIN = 64 << 10, BUFFER_MAX = 16 << 20, REQUESTS_WISHED = 8,
+       STEP_SLOTS = 16,
        START_BYTES = 64 << 10 /* what is worth a system call of its own */ };
 
 /* Slots [sub, sub + nr) counted from the first slot of pages[page] on through the pages behind. */
@@ -341,6 +342,22 @@ static void for_each_run(const struct batch *batch, struct span span,
 
 /* ---- one request ---- */
 
+/* In steps: a page is summed while the cache still has it. */
+static void fill(const struct batch *batch, struct span rest)
+{
+	while (rest.nr) {
+		struct batch at = { .pages = batch->pages, .page = rest.page, .sub = rest.sub };
+		struct span  step = rest;
+
+		step.nr = min_t(uint32_t, rest.nr, STEP_SLOTS);
+		for_each_run(batch, step, copy_in);
+		for_each_piece(batch, step, record_sums);
+		advance(&at, step.nr);
+		rest = (struct span){ at.page, at.sub, rest.nr - step.nr,
+				      rest.memory + ((uint64_t)step.nr << PAGE_SHIFT) };
+	}
+}
+
 static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, uint32_t at)
 {
 	struct chunk           *chunk = nth_chunk(queue, queue->nr++);
@@ -360,10 +377,8 @@ static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, ui
 		.bytes = chunk->bytes,
 		.offset = slot_offset(slot),
 	};
-	if (batch->write) {
-		for_each_run(batch, chunk->span, copy_in);
-		for_each_piece(batch, chunk->span, record_sums);
-	}
+	if (batch->write)
+		fill(batch, chunk->span);
 	disk_add(queue->disk, &chunk->io);
 	if (batch->write && chunk->bytes >= START_BYTES)
 		disk_start(queue->disk); /* the disk works while the next is copied */

@@ -44,7 +44,7 @@ struct swap_queue;
 /* io_uring unless told otherwise; for queues made from now on. */
 void swap_io_set_engine(enum disk_engine engine);
 enum disk_engine swap_io_engine(void);
-/* bytes: of buffer, 64 KiB to 16 MiB; a quarter of it is the largest request. For writers 4 MiB is
+/* bytes: of buffer, 64 KiB to 16 MiB; an eighth of it is the largest request. For writers 4 MiB is
  * enough for any disk, for a thread that reads page by page 256 KiB. */
 int swap_queue_new(uint64_t bytes, struct swap_queue **out);
 void swap_queue_free(struct swap_queue *queue);
