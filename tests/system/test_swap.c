@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_swap - more memory than there is, on swap areas that come, go and lie
+ *
+ * Purpose     Areas are added and taken away under load, and nothing is lost; what was changed on
+ *             the disk behind the broker's back is a bus error at that page and nothing else.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "system/stage.h"
+
+enum { BYTES = 96 * MIB, AREA_MIB = 192, PAGES = BYTES / PAGE, BAD_BLOCKS = 64, USED_KB = 8 << 10 };
+enum { WRITTEN = 1, TURNED, STOP };
+
+static const char *const flags[] = { "--memory.reserve=64M", NULL };
+static const struct setting setting = { .flags = flags };
+
+static char area_a[256], area_b[256];
+
+static void remove_areas(void)
+{
+	unlink(area_a);
+	unlink(area_b);
+}
+
+/* On a disk: the folder that the test runs in. */
+static void name_areas(void)
+{
+	char folder[200];
+	int fd;
+
+	EXPECT(getcwd(folder, sizeof(folder)) != NULL);
+	snprintf(area_a, sizeof(area_a), "%s/mmb-swap-a-%d", folder, (int)getpid());
+	snprintf(area_b, sizeof(area_b), "%s/mmb-swap-b-%d", folder, (int)getpid());
+	fd = open(area_a, O_RDWR | O_CREAT | O_DIRECT, 0600);
+	if (fd < 0)
+		SKIP("this folder's file system has no direct I/O");
+	close(fd);
+	unlink(area_a);
+	atexit(remove_areas);
+}
+
+static const char *ask(const struct fixture *f, const char *verb, const char *path)
+{
+	char line[400];
+	const char *answer;
+
+	if (strcmp(verb, "swapon") == 0)
+		snprintf(line, sizeof(line), "%s %s %dM", verb, path, AREA_MIB);
+	else
+		snprintf(line, sizeof(line), "%s %s", verb, path);
+	answer = mmbctl(f->socket, line);
+	EXPECT(answer != NULL);
+	return answer;
+}
+
+/* KiB in use of the area; -1: there is no such area. */
+static int64_t used_kb(const struct fixture *f, const char *path)
+{
+	const char *text = ask(f, "swaps", ""), *row = strstr(text, path);
+	long long size, used;
+
+	if (!row || sscanf(row + strlen(path), " file %lld %lld", &size, &used) != 2)
+		return -1;
+	return used;
+}
+
+struct use {
+	const struct fixture *f;
+	const char *path;
+};
+
+static bool much_is_used(void *arg)
+{
+	const struct use *use = arg;
+
+	return stage_failed() || used_kb(use->f, use->path) >= USED_KB;
+}
+
+static void await_use(const struct fixture *f, const char *path)
+{
+	struct use use = { f, path };
+
+	EXPECT(test_wait(much_is_used, &use, 60));
+	EXPECT(!stage_failed());
+}
+
+static bool is_off(void *arg)
+{
+	const struct use *use = arg;
+	char line[400];
+
+	snprintf(line, sizeof(line), "swapoff %s", use->path);
+	return mmbctl(use->f->socket, line) != NULL;
+}
+
+/* What an ended client was promised counts until its memory is back. */
+static void take_away_last(const struct fixture *f, const char *path)
+{
+	struct use use = { f, path };
+
+	EXPECT(test_wait(is_off, &use, 30));
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
+	return *state >> 33;
+}
+
+/* Each page tells its number and how often it was written. */
+static void load(struct actor *a)
+{
+	static uint32_t versions[PAGES];
+	struct mmb_region *region;
+	uint64_t state = a->place + 1;
+	char *at;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	at = act_at(region);
+	for (uint32_t i = 0; i < PAGES; i++)
+		stamp(at + (size_t)i * PAGE, PAGE, i);
+	cue(WRITTEN);
+	while (board->reached < STOP) {
+		uint32_t i = (uint32_t)(next_random(&state) % PAGES);
+		char *page = at + (size_t)i * PAGE;
+
+		CLIENT_EXPECT(is_stamped(page, PAGE, i + (uint64_t)versions[i] * PAGES));
+		if (i % 3 == 0)
+			stamp(page, PAGE, i + (uint64_t)++versions[i] * PAGES);
+	}
+	for (uint32_t i = 0; i < PAGES; i++)
+		CLIENT_EXPECT(is_stamped(at + (size_t)i * PAGE, PAGE,
+					 i + (uint64_t)versions[i] * PAGES));
+	mmb_region_close(region);
+}
+
+static void areas_change_under_load(void)
+{
+	struct fixture *f;
+
+	name_areas();
+	f = stage_begin();
+	ask(f, "swapon", area_a);
+	CAST(ROLE(load));
+	EXPECT(cue_comes(WRITTEN));
+	await_use(f, area_a);
+	ask(f, "swapon", area_b);
+	ask(f, "swapoff", area_a);
+	EXPECT_EQ(used_kb(f, area_a), -1);
+	await_use(f, area_b);
+	ask(f, "swapon", area_a);
+	ask(f, "swapoff", area_b);
+	EXPECT_EQ(used_kb(f, area_b), -1);
+	EXPECT(!stage_failed());
+	cue(STOP);
+	EXPECT(stage_ended(0));
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
+}
+
+/* Reads everything once; what is lost is lost for good, what isn't is right. */
+static void find_the_lost(struct actor *a)
+{
+	struct mmb_region *region;
+	uint64_t nr_lost = 0;
+	char *at, value;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	at = act_at(region);
+	for (uint32_t i = 0; i < PAGES; i++)
+		stamp(at + (size_t)i * PAGE, PAGE, i);
+	cue(WRITTEN);
+	await(TURNED);
+	for (uint32_t i = 0; i < PAGES; i++) {
+		char *page = at + (size_t)i * PAGE;
+
+		if (touch_read(page, &value) == SIGBUS) {
+			CLIENT_EXPECT_EQ(touch_read(page + PAGE / 2, &value), SIGBUS);
+			nr_lost++;
+			continue;
+		}
+		CLIENT_EXPECT(is_stamped(page, PAGE, i));
+	}
+	board->number[0] = nr_lost;
+	mmb_region_close(region);
+}
+
+/* One bit in blocks that lie apart. */
+static uint64_t turn_bits(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char block[PAGE];
+	uint64_t nr = 0;
+
+	EXPECT(fd >= 0);
+	for (off_t at = PAGE; nr < BAD_BLOCKS; at += 16 * PAGE) {
+		if (pread(fd, block, PAGE, at) != PAGE)
+			break;
+		block[nr * 61 % PAGE] ^= 4;
+		EXPECT_EQ(pwrite(fd, block, PAGE, at), PAGE);
+		nr++;
+	}
+	EXPECT_EQ(fsync(fd), 0);
+	close(fd);
+	return nr;
+}
+
+static void turned_bits_are_bus_errors(void)
+{
+	struct fixture *f;
+	uint64_t nr, lost;
+	const char *json;
+
+	name_areas();
+	f = stage_begin();
+	ask(f, "swapon", area_a);
+	CAST(ROLE(find_the_lost));
+	EXPECT(cue_comes(WRITTEN));
+	await_use(f, area_a);
+	nr = turn_bits(area_a);
+	cue(TURNED);
+	EXPECT(stage_ended(0));
+	lost = board->number[0];
+	EXPECT(lost > 0 && lost <= nr);
+	json = mmbctl(f->socket, "swaps --json");
+	EXPECT(json != NULL);
+	EXPECT(json_number(json, area_a, "checksum_errors") >= (int64_t)lost);
+	EXPECT_EQ(json_number(json, area_a, "write_errors"), 0);
+	EXPECT_EQ(json_number(json, area_a, "bad"), 0);
+	EXPECT(strstr(json, "\"state\":\"on\"") != NULL);
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
+}
+
+static const struct test_case cases[] = {
+	{ "areas change under load and nothing is lost", areas_change_under_load },
+	{ "turned bits on the disk are bus errors of their pages", turned_bits_are_bus_errors },
+	STAGE_STOPS,
+};
+
+int main(int argc, char **argv)
+{
+	stage_set(&setting);
+	return test_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+}
