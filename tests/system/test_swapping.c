@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_swapping - several processes use more memory than the broker has, and lose nothing
+ *
+ * Purpose     Each page carries the number of its last writing, in its first and last word, which a
+ *             table in shared memory knows, too. Whatever is evicted, killed, stopped, locked or
+ *             swapped off meanwhile: a page holds what was written last, or, where its writer was
+ *             killed in between, what it was about to write.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "system/stage.h"
+
+enum {
+	RESERVE_MIB = 64,
+	NR_WRITERS = 4,
+	REGION_MIB = 4 * RESERVE_MIB / NR_WRITERS, /* four times what there is, together */
+	REGION_PAGES = REGION_MIB * (MIB / PAGE),
+	SWAP_MIB = 4 * RESERVE_MIB,
+	LOCK_PAGES = 256,
+};
+
+static const char *const flags[] = { "--memory.reserve=64M", NULL };
+static const struct setting setting = { .flags = flags };
+
+/* What a page must hold: done, or intended if its writer ended in between. Shared by all. */
+struct page_truth {
+	_Atomic uint32_t done, intended;
+};
+static struct page_truth (*truth)[REGION_PAGES]; /* by writer */
+
+static uint64_t run_ms(void)
+{
+	return getenv("MMB_LONG") ? 60000 : 2500;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)(t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+static void swapon(struct fixture *f)
+{
+	char *folder = getcwd(NULL, 0);
+	char command[400];
+
+	snprintf(command, sizeof(command), "swapon '%s/swapping-%d' %dM", folder, (int)getpid(),
+		 SWAP_MIB);
+	EXPECT(mmbctl(f->socket, command));
+	snprintf(command, sizeof(command), "%s/swapping-%d", folder, (int)getpid());
+	unlink(command); /* nothing stays, however the test ends */
+	free(folder);
+}
+
+/* Regions that have just been closed may still be on their way back. */
+static void swapoff(struct fixture *f)
+{
+	char *folder = getcwd(NULL, 0);
+	bool is_off = false;
+	char command[400];
+
+	snprintf(command, sizeof(command), "swapoff '%s/swapping-%d'", folder, (int)getpid());
+	free(folder);
+	for (int i = 0; i < 200 && !is_off; i++) {
+		if (i)
+			nanosleep(&(struct timespec){ .tv_nsec = 100 * 1000 * 1000 }, NULL);
+		is_off = mmbctl(f->socket, command);
+	}
+	EXPECT(is_off);
+}
+
+/* The area goes before everything must be as it was. */
+static void end(struct fixture *f, unsigned int nr_actors)
+{
+	for (unsigned int place = 0; place < nr_actors; place++)
+		EXPECT(stage_ended(place));
+	swapoff(f);
+	stage_end();
+}
+
+static struct fixture *begin(void)
+{
+	struct fixture *f;
+
+	stage_set(&setting);
+	if (!truth) {
+		truth = mmap(NULL, sizeof(*truth) * NR_WRITERS, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		EXPECT(truth != MAP_FAILED);
+	}
+	memset(truth, 0, sizeof(*truth) * NR_WRITERS);
+	f = stage_begin();
+	swapon(f);
+	return f;
+}
+
+/* ---- writers ---- */
+
+static uint64_t stamp_of(unsigned int writer, uint64_t page, uint32_t number)
+{
+	return number ? (uint64_t)writer << 60 | page << 32 | number : 0;
+}
+
+static void check_page(unsigned int writer, const char *base, uint64_t page)
+{
+	const volatile uint64_t *first = (const volatile uint64_t *)(base + page * PAGE);
+	uint64_t a = first[0], b = first[PAGE / sizeof(*first) - 1];
+	uint64_t done = stamp_of(writer, page, truth[writer][page].done);
+	uint64_t intended = stamp_of(writer, page, truth[writer][page].intended);
+
+	if ((a == intended || a == done) && (b == intended || b == done))
+		return;
+	printf("  writer %u, page %llu: %#llx and %#llx, not %#llx\n", writer,
+	       (unsigned long long)page, (unsigned long long)a, (unsigned long long)b,
+	       (unsigned long long)done);
+	CLIENT_EXPECT(!"a page holds what was written last");
+}
+
+static void write_page(unsigned int writer, char *base, uint64_t page)
+{
+	volatile uint64_t *first = (volatile uint64_t *)(base + page * PAGE);
+	struct page_truth *t = &truth[writer][page];
+	uint32_t next = atomic_load(&t->done) + 1;
+	uint64_t stamp = stamp_of(writer, page, next);
+
+	atomic_store(&t->intended, next);
+	first[0] = stamp;
+	first[PAGE / sizeof(*first) - 1] = stamp;
+	atomic_store(&t->done, next);
+}
+
+static void use_pages(unsigned int writer, char *base, uint64_t until_ms)
+{
+	uint64_t random = writer + 1 + (uint64_t)getpid();
+
+	for (unsigned int i = 0; now_ms() < until_ms; i++) {
+		uint64_t page = test_below(&random, REGION_PAGES);
+		uint64_t run = i % 64 ? 1 : 512; /* a sweep now and then */
+
+		for (uint64_t p = page; p < page + run && p < REGION_PAGES; p++) {
+			check_page(writer, base, p);
+			if (test_below(&random, 2))
+				write_page(writer, base, p);
+		}
+	}
+}
+
+static void check_all(unsigned int writer, const char *base)
+{
+	for (uint64_t page = 0; page < REGION_PAGES; page++)
+		check_page(writer, base, page);
+}
+
+static void private_writer(struct actor *a)
+{
+	struct mmb_region *region;
+	char *base;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, (size_t)REGION_MIB * MIB, 0);
+	base = act_at(region);
+	for (uint64_t page = 0; page < REGION_PAGES; page++)
+		write_page(a->place, base, page);
+	use_pages(a->place, base, now_ms() + run_ms());
+	check_all(a->place, base);
+	CLIENT_EXPECT(act_stat(region).refaults > 0);
+}
+
+static void everybodys_pages_come_back(void)
+{
+	struct fixture *f = begin();
+
+	CAST(ROLE(private_writer), ROLE(private_writer), ROLE(private_writer),
+	     ROLE(private_writer));
+	end(f, NR_WRITERS);
+}
+
+/* ---- writers that are killed and stopped: regions with names outlive them ---- */
+
+static void named_writer(struct actor *a)
+{
+	unsigned int writer = a->place % NR_WRITERS; /* of this round */
+	struct mmb_region *region;
+	char name[16];
+
+	act_open(a);
+	act_common_pool(a);
+	snprintf(name, sizeof(name), "w%u", writer);
+	region = act_named(a, name, (size_t)REGION_MIB * MIB);
+	check_all(writer, act_at(region));
+	use_pages(writer, act_at(region), now_ms() + run_ms());
+}
+
+static void finisher(struct actor *a)
+{
+	act_open(a);
+	act_common_pool(a);
+	for (unsigned int writer = 0; writer < NR_WRITERS; writer++) {
+		struct mmb_region *region;
+		char name[16];
+
+		snprintf(name, sizeof(name), "w%u", writer);
+		region = act_named(a, name, (size_t)REGION_MIB * MIB);
+		check_all(writer, act_at(region));
+		mmb_region_unlink(a->pool, name);
+	}
+}
+
+static void disturb(unsigned int first, uint64_t until_ms)
+{
+	uint64_t random = now_ms();
+
+	while (now_ms() < until_ms) {
+		unsigned int place = first + (unsigned int)test_below(&random, NR_WRITERS);
+
+		if (test_below(&random, 4)) {
+			kill(stage_pid(place), SIGSTOP);
+			nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+			kill(stage_pid(place), SIGCONT);
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+	}
+	for (unsigned int i = 0; i < NR_WRITERS; i++)
+		stage_kill(first + i, SIGKILL);
+}
+
+static void the_killed_and_stopped_lose_nothing(void)
+{
+	static const struct role killed[NR_WRITERS] = {
+		ROLE(named_writer, .status = -SIGKILL), ROLE(named_writer, .status = -SIGKILL),
+		ROLE(named_writer, .status = -SIGKILL), ROLE(named_writer, .status = -SIGKILL),
+	};
+	struct fixture *f = begin();
+
+	for (unsigned int first = 0; first < 3 * NR_WRITERS; first += NR_WRITERS) {
+		stage_cast(killed, NR_WRITERS);
+		disturb(first, now_ms() + run_ms() / 3);
+		for (unsigned int i = 0; i < NR_WRITERS; i++)
+			EXPECT(stage_ended(first + i));
+	}
+	CAST(ROLE(finisher));
+	end(f, 3 * NR_WRITERS + 1);
+}
+
+/* ---- device I/O into locked pages ---- */
+
+static char disk_pattern(uint64_t at, unsigned int round)
+{
+	return (char)(at / 512 + round * 7 + 1);
+}
+
+static void locked_reader(struct actor *a)
+{
+	static char bytes[LOCK_PAGES * PAGE];
+	struct mmb_region *region;
+	char name[64];
+	char *base;
+	int fd;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, (size_t)REGION_MIB * MIB, 0);
+	base = act_at(region);
+	snprintf(name, sizeof(name), "swapping-disk-%d", (int)getpid());
+	fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0600);
+	CLIENT_EXPECT(fd >= 0);
+	unlink(name);
+	CLIENT_EXPECT_EQ(mmb_region_lock(region, 0, sizeof(bytes)), 0);
+	for (unsigned int round = 0; round < 40; round++) {
+		int plain;
+
+		for (uint64_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = disk_pattern(i, round);
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		plain = open(name, O_WRONLY | O_CLOEXEC);
+		CLIENT_EXPECT_EQ(pwrite(plain, bytes, sizeof(bytes), 0), sizeof(bytes));
+		CLIENT_EXPECT_EQ(fsync(plain), 0);
+		close(plain);
+		CLIENT_EXPECT_EQ(pread(fd, base, sizeof(bytes), 0), sizeof(bytes));
+		mmb_region_advise(region, 0, (size_t)REGION_MIB * MIB, MMB_ADVISE_PAGEOUT);
+		CLIENT_EXPECT(!memcmp(base, bytes, sizeof(bytes)));
+	}
+	CLIENT_EXPECT_EQ(mmb_region_unlock(region, 0, sizeof(bytes)), 0);
+	close(fd);
+}
+
+static void devices_read_into_locked_pages(void)
+{
+	struct fixture *f = begin();
+
+	CAST(ROLE(private_writer), ROLE(private_writer), ROLE(private_writer),
+	     ROLE(locked_reader));
+	end(f, 4);
+}
+
+/* ---- swapoff ---- */
+
+static void small_writer(struct actor *a)
+{
+	struct mmb_region *region;
+	char *base;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, (size_t)REGION_MIB * MIB / 8, 0);
+	base = act_at(region);
+	for (uint64_t round = 0; !atomic_load(&board->number[0]); round++) {
+		for (uint64_t page = 0; page < REGION_PAGES / 8; page++) {
+			check_page(a->place, base, page);
+			if (page % 3 == round % 3)
+				write_page(a->place, base, page);
+		}
+		CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, (size_t)REGION_MIB * MIB / 8,
+						   MMB_ADVISE_PAGEOUT), 0);
+		if (!round)
+			cue(a->place + 1);
+	}
+	for (uint64_t page = 0; page < REGION_PAGES / 8; page++)
+		check_page(a->place, base, page);
+}
+
+static void swapoff_under_load(void)
+{
+	struct fixture *f = begin();
+
+	CAST(ROLE(small_writer), ROLE(small_writer), ROLE(small_writer));
+	await(1);
+	for (int i = 0; i < 3; i++) {
+		swapoff(f);
+		swapon(f);
+	}
+	atomic_store(&board->number[0], 1);
+	end(f, 3);
+}
+
+static const struct test_case cases[] = {
+	{ "four processes over four times the memory find what they wrote",
+	  everybodys_pages_come_back },
+	{ "killed and stopped processes lose nothing either", the_killed_and_stopped_lose_nothing },
+	{ "devices read into locked pages while everything is evicted",
+	  devices_read_into_locked_pages },
+	{ "swapoff brings everything back while it is used", swapoff_under_load },
+	STAGE_STOPS,
+};
+TEST_MAIN(cases)
