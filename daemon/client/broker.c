@@ -32,6 +32,7 @@
 #include "mm/phys/guard.h"
 #include "mm/phys/memblock.h"
 #include "mm/phys/node.h"
+#include "mm/phys/record.h"
 #include "mm/space/ahead.h"
 #include "mm/space/evacuate.h"
 #include "mm/space/lane.h"
@@ -344,6 +345,7 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	}
 	swap_init();
 	swap_areas_init();
+	r = records_pin();
 	for (int node = 0; node < nr_nodes && !r; node++)
 		r = add_own_section(node, own_span_bytes);
 	if (r)

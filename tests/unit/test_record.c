@@ -34,6 +34,23 @@ static void one_exists_from_commit_to_free(void)
 	phys_stop();
 }
 
+static void a_pinned_page_is_there_before_the_record(void)
+{
+	uint64_t before;
+	void *out;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	EXPECT_EQ(records_pin(), 0);
+	before = meta_bytes();
+	EXPECT_EQ(record_new(RECORD_REGION, &out), 0);
+	EXPECT_EQ(meta_bytes(), before);
+	record_free(RECORD_REGION, out);
+	EXPECT_EQ(meta_bytes(), before);
+	for (int window = META_POOLS; window < NR_META_WINDOWS; window++)
+		meta_release((enum meta_window)window, 0, 1);
+	phys_stop();
+}
+
 static void a_changed_byte_is_seen(void)
 {
 	struct pool_record *record;
@@ -97,6 +114,8 @@ static void a_walk_meets_all_and_may_free_them(void)
 
 static const struct test_case cases[] = {
 	{ "a record exists from its commit to its free", one_exists_from_commit_to_free },
+	{ "a pinned page is there before its first record",
+	  a_pinned_page_is_there_before_the_record },
 	{ "a changed byte is seen", a_changed_byte_is_seen },
 	{ "a word changes by itself and is checked", a_word_changes_by_itself_and_is_checked },
 	{ "a walk meets all and may free them", a_walk_meets_all_and_may_free_them },

@@ -228,6 +228,15 @@ uint32_t record_count(enum record_kind kind)
 
 /* ---- start and resume ---- */
 
+int records_pin(void)
+{
+	int r = 0;
+
+	for (int kind = 0; kind < NR_RECORD_KINDS && !r; kind++)
+		r = meta_populate(kinds[kind].window, 0, 1);
+	return r;
+}
+
 int records_init(void)
 {
 	mutex_init(&table.lock, RANK_LEAF, "records");

@@ -139,6 +139,9 @@ void record_word_set(struct record_word *w, uint64_t value);
 /* False: it is damaged; *value is 0. */
 bool record_word_get(const struct record_word *w, uint64_t *value);
 
+/* The first page of each kind stays from now on: few records cost nobody an extra page, and what is
+ * refused for lack of memory needed none. -ENOMEM. */
+int records_pin(void);
 /* With meta_init and meta_fini. */
 int records_init(void);
 void records_fini(void);
