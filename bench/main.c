@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kernel_memory.h"
 #include "lib/broker.h"
@@ -31,24 +32,33 @@ enum {
 #define RESERVE       (6ull << 30)
 #define RESERVE_QUICK (1ull << 30)
 #define HUGEPAGE      (2ull << 20)
+#define SWAP_SIZE     (2ull << 30)
+#define RESERVE_SWAP  (128ull << 20)
+#define RESERVE_SWAP_CLIENT (24ull << 20)
+
+/* Of the broker that is started if none was named. */
+enum needs { NEEDS_NOTHING, NEEDS_BROKER, NEEDS_SWAP };
 
 static const struct suite {
 	const char *name, *what;
 	void (*run)(struct bench *b);
-	bool needs_broker;
+	enum needs needs;
 } suites[] = {
-	{ "pages", "page frames in the daemon, page runs over the library", suite_pages, true },
-	{ "objects", "the daemon's own objects, against malloc", suite_objects, false },
+	{ "pages", "page frames in the daemon, page runs over the library", suite_pages,
+	  NEEDS_BROKER },
+	{ "objects", "the daemon's own objects, against malloc", suite_objects, NEEDS_NOTHING },
 	{ "fault", "first touch of regions, against bare userfaultfd and the kernel's memory",
-	  suite_fault, true },
-	{ "rpc", "round trips, connecting, the first region", suite_rpc, true },
-	{ "start", "from exec to the first request served", suite_start, false },
-	{ "death", "how fast everything of a killed client is back", suite_death, true },
-	{ "overhead", "metadata; many sessions and regions at once", suite_overhead, true },
+	  suite_fault, NEEDS_BROKER },
+	{ "rpc", "round trips, connecting, the first region", suite_rpc, NEEDS_BROKER },
+	{ "start", "from exec to the first request served", suite_start, NEEDS_NOTHING },
+	{ "death", "how fast everything of a killed client is back", suite_death, NEEDS_BROKER },
+	{ "overhead", "metadata; many sessions and regions at once", suite_overhead, NEEDS_BROKER },
 	{ "malloc", "pooled malloc, against glibc, jemalloc, mimalloc, tcmalloc",
-	  suite_malloc, true },
+	  suite_malloc, NEEDS_BROKER },
+	{ "swap", "more memory than the limit, against the kernel's swap on the same disk",
+	  suite_swap, NEEDS_NOTHING },
 	{ "stress", "random operations by many processes, with kills and stops, all verified",
-	  suite_stress, true },
+	  suite_stress, NEEDS_SWAP },
 };
 enum { NR_SUITES = sizeof(suites) / sizeof(suites[0]) };
 
@@ -185,16 +195,28 @@ static int parse(struct bench *b, struct command *c, char **argv)
 
 /* ---- running ---- */
 
-/* Half of the free hugepages are for the broker, the others for the peers. */
-static int private_broker(struct bench *b, struct broker *broker)
+/* Half of the free hugepages are for the broker, the others for the peers. A suite with swap gets
+ * so little memory that it is needed; the file loses its name once the broker has it open. */
+static int private_broker(struct bench *b, const struct suite *suite, struct broker *broker)
 {
+	char swap[128];
+	const char *folder = getenv("TMPDIR");
 	struct broker_config config = {
 		.reserve = b->quick ? RESERVE_QUICK : RESERVE,
 		.reserve_huge = kernel_hugepages_free() / 2 * HUGEPAGE,
 		.mode = "account",
 	};
-	int error = broker_start(broker, &config);
+	int error;
 
+	snprintf(swap, sizeof(swap), "%.80s/mmb-bench-swap-%d", folder ? folder : "/var/tmp",
+		 (int)getpid());
+	if (suite->needs == NEEDS_SWAP) {
+		config.reserve = RESERVE_SWAP + b->clients * RESERVE_SWAP_CLIENT;
+		config.swap_path = swap;
+		config.swap_size = SWAP_SIZE;
+	}
+	error = broker_start(broker, &config);
+	unlink(swap);
 	if (error != 0) {
 		fprintf(stderr, "mmb-bench: %s\n", bench_reason());
 		return error;
@@ -208,10 +230,10 @@ static int run_suite(struct bench *b, const struct suite *suite)
 {
 	struct broker broker;
 	bool peer = b->one != NULL && strcmp(b->allocator, "ours") != 0;
-	bool start = suite->needs_broker && b->socket == NULL && !peer;
+	bool start = suite->needs != NEEDS_NOTHING && b->socket == NULL && !peer;
 
 	b->suite = suite->name;
-	if (start && private_broker(b, &broker) != 0)
+	if (start && private_broker(b, suite, &broker) != 0)
 		return EX_UNAVAILABLE;
 	suite->run(b);
 	if (start) {

@@ -93,7 +93,9 @@ int stress_region_advise(struct stress_client *c)
 {
 	static const int advices[] = { MMB_ADVISE_NORMAL, MMB_ADVISE_SEQUENTIAL,
 				       MMB_ADVISE_RANDOM, MMB_ADVISE_WILLNEED,
-				       MMB_ADVISE_HUGEPAGE, MMB_ADVISE_FREE, MMB_ADVISE_DONTNEED,
+				       MMB_ADVISE_HUGEPAGE, MMB_ADVISE_COLD,
+				       MMB_ADVISE_PAGEOUT, MMB_ADVISE_PAGEOUT, MMB_ADVISE_FREE,
+				       MMB_ADVISE_DONTNEED,
 				       MMB_ADVISE_DONTNEED };
 	int failed, advice = advices[stress_pick(c, sizeof(advices) / sizeof(advices[0]))], code;
 	struct stress_region *r = any_region(c, &failed);

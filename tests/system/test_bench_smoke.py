@@ -14,7 +14,8 @@ import subprocess
 import sys
 
 KEYS = ["suite", "case", "metric", "unit", "value", "peer", "peer_value", "ratio", "goal", "met"]
-SUITES = ["pages", "objects", "fault", "rpc", "start", "death", "overhead", "malloc", "stress"]
+SUITES = ["pages", "objects", "fault", "rpc", "start", "death", "overhead", "malloc", "swap",
+          "stress"]
 SECONDS = 300
 SEED = "1234567"
 

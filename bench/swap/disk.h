@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disk - what the disk takes in direct writes of 1 MiB, several at once
+ *
+ * Purpose     The ceiling of write-out: no page tables, no checksums, no decisions.
+ */
+#ifndef MMB_BENCH_SWAP_DISK_H
+#define MMB_BENCH_SWAP_DISK_H
+
+#include "lib/bench.h"
+
+struct disk_args {
+	const char *folder;
+	uint64_t    bytes; /* a multiple of DISK_WRITERS MiB */
+};
+
+enum { DISK_WRITERS = 8 };
+
+/* A side: arg is a struct disk_args. v[0]: pages of 4 KiB a second. The file has been written once
+ * before, so that the file system has nothing left to decide. */
+int disk_side(struct bench *b, const void *arg, struct sample *out);
+
+#endif
