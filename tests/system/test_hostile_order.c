@@ -96,6 +96,8 @@ ATTACK(stranger_wants_to_verify)
 	CLIENT_EXPECT_EQ(client_become_nobody(), 0);
 	attack_greet(a);
 	attack_refused(&a->r, MMB_METHOD_VERIFY, NULL, -EPERM);
+	attack_refused(&a->r, MMB_METHOD_SWAPON, NULL, -EPERM);
+	attack_refused(&a->r, MMB_METHOD_SWAPOFF, NULL, -EPERM);
 }
 
 static void verify_by_a_stranger(void)
@@ -374,7 +376,7 @@ static const struct test_case cases[] = {
 	{ "versions that don't meet are refused with a sentence", wrong_versions },
 	{ "unknown features are left out of what both sides have", all_features_wanted },
 	{ "a control session gets no memory", control_wants_memory },
-	{ "VERIFY is refused to a stranger", verify_by_a_stranger },
+	{ "VERIFY, SWAPON and SWAPOFF are refused to a stranger", verify_by_a_stranger },
 	{ "a second ATTACH is refused and the session lives", attach_twice },
 	{ "regions before ATTACH are refused and charge nothing", region_before_attach },
 	{ "requests before a pool is open are refused", everything_before_a_pool },
