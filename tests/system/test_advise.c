@@ -295,8 +295,6 @@ static void advise_wrongly(struct actor *a)
 		{ 0, BYTES + PAGE, MMB_ADVISE_DONTNEED },
 		{ PAGE, BYTES, MMB_ADVISE_WILLNEED },
 		{ 0, SIZE_MAX - PAGE + 1, MMB_ADVISE_FREE },
-		{ 0, PAGE, 4 },
-		{ 0, PAGE, 5 },
 		{ 0, PAGE, -1 },
 		{ 0, PAGE, 9 },
 		{ SIZE_MAX - PAGE + 1, PAGE, MMB_ADVISE_DONTNEED },
