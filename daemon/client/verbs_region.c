@@ -114,12 +114,7 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 static int publish(struct session *s, struct region_handle *rh,
 		   const struct region_open_args *args, uint32_t *handle, struct refusal *why)
 {
-	void *record = NULL;
-	int r = s->record ? record_new(RECORD_HANDLE, &record) : 0;
-
-	if (r)
-		return refuse(why, r, "no memory for another region handle");
-	rh->record = record;
+	int r = 0;
 
 	mutex_lock(&s->lock);
 	if (s->ended)
@@ -189,10 +184,18 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 {
 	struct region_handle *rh;
 	uint32_t handle = 0;
-	int r = open_handle(s, pool, args, &rh, &out->created, why);
+	/* Before the region is charged, which may leave no room for it. */
+	void *record = NULL;
+	int r = s->record ? record_new(RECORD_HANDLE, &record) : 0;
 
 	if (r)
+		return refuse(why, r, "no memory for another region handle");
+	r = open_handle(s, pool, args, &rh, &out->created, why);
+	if (r) {
+		record_free(RECORD_HANDLE, record);
 		return r;
+	}
+	rh->record = record;
 	r = publish(s, rh, args, &handle, why);
 	if (!r) {
 		r = populate_whole(rh, args->flags, why);

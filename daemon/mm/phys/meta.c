@@ -425,6 +425,24 @@ static int populate_dense(struct window *w, uint64_t at, uint64_t length, uint64
 	return r;
 }
 
+/* What is all there costs nothing and is there also when nothing can be charged any more. */
+static bool share_pieces(struct window *w, uint64_t at, uint64_t length)
+{
+	uint64_t end = (at + length) >> PAGE_SHIFT;
+	uint64_t i = at >> PAGE_SHIFT;
+
+	mutex_lock(&meta_mutex);
+	while (i < end && w->pieces[i])
+		i++;
+	if (i == end)
+		for (i = at >> PAGE_SHIFT; i < end; i++)
+			w->pieces[i]++;
+	else
+		end = 0;
+	mutex_unlock(&meta_mutex);
+	return end;
+}
+
 int meta_populate(enum meta_window window, uint64_t first, uint64_t nr)
 {
 	struct window *w = &windows[window];
@@ -435,6 +453,8 @@ int meta_populate(enum meta_window window, uint64_t first, uint64_t nr)
 
 	CHECK(nr && first + nr <= w->nr);
 	CHECK(is_dense(window) || is_aligned(first | nr, PAGEBLOCK_PAGES));
+	if (!r && is_dense(window) && share_pieces(w, at, length))
+		return 0;
 	if (!r)
 		r = charge(length);
 	if (r)
