@@ -200,6 +200,30 @@ int mmb_region_open(struct mmb_pool *pool, const char *name, size_t length, unsi
 void *mmb_region_address(struct mmb_region *region);
 size_t mmb_region_length(struct mmb_region *region);
 
+/* ---- clones: point-in-time copies in the time of a call ---- */
+
+struct mmb_clone_options {
+	size_t           size;
+	const char      *name;  /* NULL: unnamed */
+	uint32_t         flags; /* MMB_REGION_READONLY, POPULATE, LOCKED */
+	struct mmb_pool *pool;  /* where the clone belongs; NULL: the region's own pool */
+};
+
+/* A region of its own that holds what the region holds now. Memory is shared until either is
+ * written; the clone's whole length is charged here, or refused here. NULL options: unnamed,
+ * writable, same pool. -EEXIST: the name is taken. */
+int mmb_region_clone(struct mmb_region *region, const struct mmb_clone_options *options,
+		     struct mmb_region **out);
+/* Clones of n regions (at most 64) of one connection at one instant, all or none. options: an
+ * array of n, or NULL. */
+int mmb_region_clone_many(size_t n, struct mmb_region **of, const struct mmb_clone_options *options,
+			  struct mmb_region **clones);
+
+/* The region's contents become those of the snapshot, a clone of it or any region of its length and
+ * page size on the same connection; mappings stay, in all clients. -EBUSY: a page that would change
+ * is locked. What is written to either meanwhile may be lost. */
+int mmb_region_rollback(struct mmb_region *region, struct mmb_region *snapshot);
+
 enum {
 	MMB_ADVISE_NORMAL = 0,
 	MMB_ADVISE_SEQUENTIAL = 1,

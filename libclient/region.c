@@ -19,20 +19,12 @@
 #include "error.h"
 #include "export.h"
 #include "options.h"
+#include "region.h"
 
 enum {
 	REGION_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
 		       MMB_REGION_POPULATE | MMB_REGION_LOCKED,
 	HUGE_PAGE_SIZE = 2 << 20,
-};
-
-/* c: fixed after open */
-struct mmb_region {
-	uint32_t      generation; /* (c) */
-	struct mmb   *mmb;        /* (c) counted */
-	uint32_t      handle;     /* (c) the daemon's */
-	uint32_t      page_size;  /* (c) */
-	struct window window;
 };
 
 /* Everything that opening needs, gathered and checked before the daemon is asked. */
@@ -44,7 +36,7 @@ struct open_request {
 	struct mmb_region_options   options;
 };
 
-static int region_check(const struct mmb_region *region)
+int region_check(const struct mmb_region *region)
 {
 	if (!region)
 		return fail(-EINVAL, "the region is NULL; open one with mmb_region_create() or "
@@ -110,7 +102,7 @@ static int tell_window(struct mmb *mmb, uint32_t handle, uint64_t address)
 	return call_simple(mmb, MMB_METHOD_WINDOW, &request.base);
 }
 
-static void release_handle(struct mmb *mmb, uint32_t handle)
+void region_release(struct mmb *mmb, uint32_t handle)
 {
 	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
 
@@ -158,10 +150,10 @@ static int check_reply(struct mmb *mmb, const Mmb__Wire__RegionOpenReply *reply)
 	return sane ? 0 : call_protocol_error(mmb, "a region's extent makes no sense");
 }
 
-static int finish_open(const struct open_request *r, struct call *c, struct mmb_region **out)
+/* wanted: NULL, or the address that the application has asked for. */
+int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struct mmb_region **out)
 {
 	const Mmb__Wire__RegionOpenReply *reply = (const void *)c->reply;
-	struct mmb *mmb = r->pool->mmb;
 	struct mmb_region *region;
 	int fd, error = check_reply(mmb, reply);
 
@@ -172,14 +164,14 @@ static int finish_open(const struct open_request *r, struct call *c, struct mmb_
 	region = calloc(1, sizeof(*region));
 	if (!region) {
 		close(fd);
-		release_handle(mmb, reply->region);
+		region_release(mmb, reply->region);
 		return fail(-ENOMEM, "no memory for a region handle");
 	}
 	region->generation = mmb->generation;
 	region->mmb = mmb;
 	region->handle = reply->region;
 	region->page_size = reply->page_size;
-	error = place_region(region, reply, fd, r->options.address);
+	error = place_region(region, reply, fd, wanted);
 	/* The mapping keeps the memory; the descriptor isn't needed again. */
 	close(fd);
 	if (error) {
@@ -187,7 +179,7 @@ static int finish_open(const struct open_request *r, struct call *c, struct mmb_
 
 		/* Closing may leave a sentence of its own: the first one counts. */
 		strcpy(why, mmb_error());
-		release_handle(mmb, region->handle);
+		region_release(mmb, region->handle);
 		free(region);
 		return fail(error, "%s", why);
 	}
@@ -220,7 +212,7 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 	request.address = (uintptr_t)r->options.address;
 	error = call_run(mmb, c, method, &request.base);
 	if (!error)
-		error = finish_open(r, c, out);
+		error = region_take_reply(mmb, c, r->options.address, out);
 	call_put(mmb, c);
 	return error;
 }
@@ -263,7 +255,7 @@ PUBLIC void mmb_region_close(struct mmb_region *region)
 	if (connection_del_window(region->mmb, &region->window)) {
 		window_unmap(&region->window);
 		connection_wake_window(region->mmb, &region->window);
-		release_handle(region->mmb, region->handle);
+		region_release(region->mmb, region->handle);
 	}
 	connection_put(region->mmb);
 	free(region);
@@ -416,6 +408,8 @@ PUBLIC int mmb_region_stat(struct mmb_region *region, struct mmb_region_stat *st
 		result.locked = reply->locked;
 		result.faults = reply->faults;
 		result.write_faults = reply->write_faults;
+		result.shared = reply->shared;
+		result.own = reply->own;
 		result.sessions = reply->sessions;
 		result_write(stat, &result, sizeof(result));
 	}

@@ -22,6 +22,20 @@ static ssize_t close_region(struct wire_packet *head, struct call *c)
 	return wire_encode(head, &request.base, c->out, sizeof(c->out));
 }
 
+static ssize_t close_clones(struct wire_packet *head, struct call *c)
+{
+	const Mmb__Wire__RegionCloneReply *reply = (const void *)c->reply;
+	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
+
+	if (!reply->n_regions)
+		return -1;
+	head->method = MMB_METHOD_REGION_CLOSE;
+	request.region = reply->regions[0];
+	request.n_more = reply->n_regions - 1;
+	request.more = reply->regions + 1;
+	return wire_encode(head, &request.base, c->out, sizeof(c->out));
+}
+
 static ssize_t close_pool(struct wire_packet *head, struct call *c)
 {
 	const Mmb__Wire__PoolOpenReply *reply = (const void *)c->reply;
@@ -67,6 +81,7 @@ static const struct undo_way {
 } ways[] = {
 	{ MMB_METHOD_REGION_CREATE, close_region },
 	{ MMB_METHOD_REGION_OPEN, close_region },
+	{ MMB_METHOD_REGION_CLONE, close_clones },
 	{ MMB_METHOD_POOL_OPEN, close_pool },
 	{ MMB_METHOD_PAGES_ALLOC, free_pages },
 	{ MMB_METHOD_SLAB_LEASE, return_units },

@@ -17,6 +17,7 @@
 #include "client/pool_limits.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
+#include "mm/space/clone.h"
 #include "mmbroker.h"
 
 static struct kmem_cache *pool_region_cache; /* fixed after init */
@@ -49,7 +50,28 @@ static void undo(struct pool_region *pr)
 
 static void released(void *owner)
 {
-	undo(owner);
+	struct pool_region *pr = owner;
+
+	if (pr->lingers) {
+		mutex_lock(&pr->pool->lock);
+		pr->pool->lingering -= pr->bytes;
+		mutex_unlock(&pr->pool->lock);
+	}
+	undo(pr);
+}
+
+/* The last handle and the name are gone. What was cloned from it may still need its frames: then it
+ * stays charged until those have ended, too. The pool's lock is held. */
+static void end_locked(struct pool_region *pr)
+{
+	list_del(&pr->link);
+	pr->lingers = clone_close(pr->region);
+	if (pr->lingers) {
+		pr->pool->lingering += pr->bytes;
+		return; /* with its record: its clones need it after a restart, too */
+	}
+	record_free(RECORD_REGION, pr->record);
+	pr->record = NULL;
 }
 
 static int refuse_region(const struct region_refusal *why, const struct region_open_args *args,
@@ -124,13 +146,6 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 	return r ? refuse_region(&because, args, r, why) : 0;
 }
 
-/* G3: it ends, with pool->lock held. */
-static void end_record_locked(struct pool_region *pr)
-{
-	record_free(RECORD_REGION, pr->record);
-	pr->record = NULL;
-}
-
 static void commit_record(struct pool_region *pr)
 {
 	struct region_record *record = pr->record;
@@ -147,6 +162,7 @@ static void commit_record(struct pool_region *pr)
 	/* What is promised to an overcommitted one is what is resident. */
 	for (int node = 0; node < MAX_NUMNODES && !region->overcommit; node++)
 		record->committed[node] = atomic_load(&region->committed[node]);
+	record->parent = pr->parent;
 	record->section = region->section->id;
 	record->page_shift = region->page_shift;
 	record->policy = region->policy;
@@ -161,8 +177,7 @@ static void commit_record(struct pool_region *pr)
 	record_commit(RECORD_REGION, record);
 }
 
-/* Everything but the list. */
-static int new_pool_region(const struct pool_region_request *request, struct pool_region **out,
+int pool_region_make(const struct pool_region_request *request, struct pool_region **out,
 			   struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
@@ -201,6 +216,7 @@ static int new_pool_region(const struct pool_region_request *request, struct poo
 	pr->mode = args->mode;
 	pr->bytes = args->length;
 	pr->nr_handles = 1;
+	pr->parent = request->parent;
 	snprintf(pr->name, sizeof(pr->name), "%s", args->name);
 	pool_add_region(request->pool);
 	r = record_new(RECORD_REGION, &record);
@@ -286,6 +302,7 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 	pr->bytes = record->bytes;
 	pr->nr_handles = 1;
 	pr->record = record;
+	pr->parent = record->parent;
 	if (record_word_get(&record->named, &named) && named)
 		snprintf(pr->name, sizeof(pr->name), "%.*s", NAME_MAX_BYTES, record->name);
 	r = account_recharge(pr->uid, ACCOUNT_REGIONS);
@@ -380,7 +397,7 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		*out = pr;
 		return r;
 	}
-	r = new_pool_region(request, &pr, why);
+	r = pool_region_make(request, &pr, why);
 	if (r)
 		return r;
 	mutex_lock(&pool->lock);
@@ -396,6 +413,22 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 	*created = true;
 	*out = pr;
 	return 0;
+}
+
+int pool_region_list(struct pool_region *pr, struct refusal *why)
+{
+	struct pool *pool = pr->pool;
+	int r = 0;
+
+	mutex_lock(&pool->lock);
+	if (pr->name[0] && find_name(pool, pr->name))
+		r = refuse(why, -EEXIST, "region '%s' exists already", pr->name);
+	if (!r) {
+		list_add_tail(&pr->link, &pool->regions);
+		commit_record(pr);
+	}
+	mutex_unlock(&pool->lock);
+	return r;
 }
 
 void pool_region_abandon(struct pool_region *pr)
@@ -423,10 +456,8 @@ void pool_region_close(struct pool_region *pr)
 	mutex_lock(&pool->lock);
 	CHECK(pr->nr_handles);
 	ended = !--pr->nr_handles && (!pr->name[0] || pool->is_private);
-	if (ended) {
-		list_del(&pr->link);
-		end_record_locked(pr);
-	}
+	if (ended)
+		end_locked(pr);
 	mutex_unlock(&pool->lock);
 	/* Not under the lock: the region's end may be the pool's, with its lock. */
 	if (ended)
@@ -453,10 +484,8 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 		pr->name[0] = '\0';
 		record_word_set(&pr->record->named, 0);
 		ended = !pr->nr_handles;
-		if (ended) {
-			list_del(&pr->link);
-			end_record_locked(pr);
-		}
+		if (ended)
+			end_locked(pr);
 	}
 	mutex_unlock(&pool->lock);
 	if (ended)
@@ -478,7 +507,7 @@ static bool unlink_one(struct pool *pool, struct pool_region **ended)
 		found = true;
 		pr->name[0] = '\0';
 		if (!pr->nr_handles) {
-			list_del(&pr->link);
+			end_locked(pr);
 			*ended = pr;
 		}
 		break;

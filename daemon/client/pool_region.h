@@ -3,7 +3,8 @@
  * pool_region - a region as clients know it: in a pool, perhaps with a name, an owner and a mode
  *
  * Purpose     Find or make a region by name, count its handles, end it with its last user.
- * Invariants  G1  it is on its pool's list while it has a handle, or has a name.
+ * Invariants  G1  it is on its pool's list while it has a handle, or has a name. After that it
+ *                 lingers while others that were cloned from it may need its frames.
  *             G2  charge of the pool, address, account of the uid: from making until its memory
  *                 is really back (region's released callback).
  *             G3  its record exists while it is on the list.
@@ -28,6 +29,8 @@ struct pool_region {
 	struct range address;          /* (c) from the table; length 0: the creator chose */
 	uint64_t start;                /* (c) the common address */
 	uint64_t bytes;                /* (c) length */
+	uint64_t parent;               /* (c) id of what it is a clone of; 0: none */
+	bool lingers;                  /* (l) it has ended, and stays for its clones */
 	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
 	struct region_record *record; /* (l) NULL: it is ending */
 };
@@ -37,12 +40,18 @@ struct pool_region_request {
 	const struct peer *creator;
 	const struct region_open_args *args; /* checked */
 	int home_node;
+	uint64_t parent; /* id of the region that it is a clone of; 0: none */
 };
 
 void pool_regions_init(void);
 /* Opens by name or makes; one handle is counted. *created tells which. */
 int pool_region_open(const struct pool_region_request *request, struct pool_region **out,
 		     bool *created, struct refusal *why);
+/* Makes one that nobody can find yet: it is listed next, or ended by region_put(pr->region). */
+int pool_region_make(const struct pool_region_request *request, struct pool_region **out,
+		     struct refusal *why);
+/* -EEXIST: its name is taken. */
+int pool_region_list(struct pool_region *pr, struct refusal *why);
 /* It was made, and its maker can't have it: unless somebody else has opened it meanwhile, it ends
  * with the maker's handle. */
 void pool_region_abandon(struct pool_region *pr);

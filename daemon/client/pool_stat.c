@@ -7,6 +7,7 @@
 #include "client/pool_stat.h"
 
 #include "client/pool_limits.h"
+#include "mm/space/clone.h"
 #include "os/os.h"
 
 void region_stat_take(const struct pool_region *pr, struct region_stat *out)
@@ -18,6 +19,8 @@ void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 		.length = pr->bytes,
 		.page_size = region_page_bytes(region),
 		.resident = atomic_load(&region->nr_resident) << shift,
+		.shared = region_shared(region) << shift,
+		.own = region_own(region) << shift,
 		.locked = atomic_load(&region->nr_locked) << shift,
 		.swapped = atomic_load(&region->nr_swapped) << shift,
 		.refaults = atomic_load(&region->nr_refaults),

@@ -26,7 +26,7 @@ static void verify_pool(struct pool *pool, void *arg)
 	uint64_t bytes;
 
 	mutex_lock(&pool->lock);
-	bytes = pool_arena_bytes(pool);
+	bytes = pool_arena_bytes(pool) + pool->lingering;
 	counted[MEMCG_ARENA] = bytes >> PAGE_SHIFT;
 	list_for_each_entry(pr, &pool->regions, link) {
 		bytes += pr->bytes;

@@ -15,6 +15,7 @@
 #include "client/session.h"
 #include "mm/balance/swap_area.h"
 #include "mm/map/swap.h"
+#include "mm/space/clone.h"
 #include "mm/space/lane.h"
 #include "os/keep.h"
 #include "os/os.h"
@@ -157,6 +158,17 @@ static struct pool_region *find_region(uint64_t id)
 	return NULL;
 }
 
+/* Older ones first: parents are there before their clones. */
+static void resume_families(void)
+{
+	for (uint32_t i = 0; i < found.nr_regions && !found.error; i++) {
+		struct pool_region *pr = found.regions[i];
+		struct pool_region *parent = pr->parent ? find_region(pr->parent) : NULL;
+
+		found.error = clone_resume(pr->region, parent ? parent->region : NULL);
+	}
+}
+
 int resume_objects(struct refusal *why)
 {
 	int r = 0;
@@ -180,7 +192,8 @@ int resume_objects(struct refusal *why)
 			      "what the last daemon left doesn't fit any more (%s); give "
 			      "memory.reserve what it had", strerror(-found.error));
 	qsort(found.regions, found.nr_regions, sizeof(found.regions[0]), by_id);
-	return 0;
+	resume_families();
+	return found.error ? refuse(why, found.error, "no memory to resume with") : 0;
 }
 
 /* ---- sessions ---- */

@@ -235,6 +235,22 @@ int verb_region_window(struct session *s, uint32_t handle, uint64_t address, str
 int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
 int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why);
 
+struct region_clone_args {
+	uint32_t region; /* of which */
+	uint32_t pool;   /* in which; 0: the same */
+	const char *name;
+	uint32_t flags;
+};
+enum { REGION_CLONES_MAX = 64 };
+/* slow. All at one instant or none; each has a handle then, which verb_region_map() describes. */
+int verb_region_clone(struct session *s, const struct region_clone_args *args, uint32_t nr,
+		      uint32_t *handles, struct refusal *why);
+/* slow. The region's contents become the snapshot's. */
+int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
+			 struct refusal *why);
+int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,
+		    struct refusal *why);
+
 struct region_range_args {
 	uint32_t region, advice;
 	uint64_t offset, length;
@@ -247,7 +263,7 @@ int verb_region_unlock(struct session *s, const struct region_range_args *args,
 		       struct refusal *why);
 
 struct region_stat {
-	uint64_t length, page_size, resident, locked, faults, write_faults, sessions;
+	uint64_t length, page_size, resident, shared, own, locked, faults, write_faults, sessions;
 	uint64_t swapped, refaults;
 };
 int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out,

@@ -9,6 +9,7 @@
 #include "client/account.h"
 #include "client/address.h"
 #include "client/pool_stat.h"
+#include "client/region_open.h"
 #include "client/session.h"
 #include "mm/space/evict.h"
 #include "mm/space/reclaim.h"
@@ -70,14 +71,13 @@ static int check_open_args(struct region_open_args *args, struct refusal *why)
 	return r;
 }
 
-static int fill_reply(const struct region_open_args *args, struct region_handle *rh,
-		      struct region_opened *out)
+int region_describe(struct region_handle *rh, uint32_t flags, struct region_opened *out)
 {
 	struct region *region = rh->pr->region;
 	int fd = region->section->fd;
 
 	out->page_size = (uint32_t)region_page_bytes(region);
-	out->flags = args->flags & (MMB_REGION_READONLY | MMB_REGION_LOCKED);
+	out->flags = flags & (MMB_REGION_READONLY | MMB_REGION_LOCKED);
 	out->length = rh->pr->bytes;
 	out->address = atomic_load(&rh->start);
 	out->hugetlb = region_is_hugetlb(region);
@@ -111,7 +111,7 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 }
 
 /* S2: handle and window together, unless the session has ended. */
-static int publish(struct session *s, struct region_handle *rh,
+int region_publish(struct session *s, struct region_handle *rh,
 		   const struct region_open_args *args, uint32_t *handle, struct refusal *why)
 {
 	int r = 0;
@@ -142,7 +142,7 @@ static int publish(struct session *s, struct region_handle *rh,
 	return r;
 }
 
-static int populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why)
+int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why)
 {
 	struct region *region = rh->pr->region;
 	struct page_range all = { 0, region->nr_pages };
@@ -196,11 +196,11 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 		return r;
 	}
 	rh->record = record;
-	r = publish(s, rh, args, &handle, why);
+	r = region_publish(s, rh, args, &handle, why);
 	if (!r) {
-		r = populate_whole(rh, args->flags, why);
+		r = region_populate_whole(rh, args->flags, why);
 		if (!r) {
-			r = fill_reply(args, rh, out);
+			r = region_describe(rh, args->flags, out);
 			if (r)
 				refuse(why, r, "the region's descriptor can't be passed: %s",
 				       strerror(-r));
@@ -237,10 +237,10 @@ static struct region_handle *find_again(struct session *s, uint64_t request, uin
 static int reply_again(const struct region_open_args *args, struct region_handle *rh,
 		       struct region_opened *out, struct refusal *why)
 {
-	int r = populate_whole(rh, args->flags, why);
+	int r = region_populate_whole(rh, args->flags, why);
 
 	if (!r) {
-		r = fill_reply(args, rh, out);
+		r = region_describe(rh, args->flags, out);
 		if (r)
 			refuse(why, r, "the region's descriptor can't be passed: %s",
 			       strerror(-r));

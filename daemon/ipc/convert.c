@@ -56,5 +56,7 @@ void region_stat_reply_fill(Mmb__Wire__RegionStatReply *reply, const struct regi
 	reply->write_faults = stat->write_faults;
 	reply->swapped = stat->swapped;
 	reply->refaults = stat->refaults;
+	reply->shared = stat->shared;
+	reply->own = stat->own;
 	reply->sessions = stat->sessions;
 }

@@ -11,9 +11,26 @@
 #include "ipc/convert.h"
 #include "ipc/dispatch.h"
 
-static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
+/* The descriptor is closed here. */
+static int reply_opened(struct request *r, const struct region_opened *opened)
 {
 	Mmb__Wire__RegionOpenReply reply = MMB__WIRE__REGION_OPEN_REPLY__INIT;
+	int                        error;
+
+	reply.region = opened->handle;
+	reply.address = opened->address;
+	reply.length = opened->length;
+	reply.page_size = opened->page_size;
+	reply.flags = opened->flags;
+	reply.hugetlb = opened->hugetlb;
+	reply.created = opened->created;
+	error = request_reply(r, &reply.base, (struct wire_fds){ &opened->fd, 1 });
+	close(opened->fd);
+	return error;
+}
+
+static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
+{
 	struct region_opened       opened = { .fd = -1 };
 	struct region_open_args    args = {
 		.request = r->packet.again ? r->packet.again : r->packet.id,
@@ -34,18 +51,16 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 		regions_settle();
 		error = verb_region_open(r->session, &args, &opened, &r->why);
 	}
-	if (error)
-		return error;
-	reply.region = opened.handle;
-	reply.address = opened.address;
-	reply.length = opened.length;
-	reply.page_size = opened.page_size;
-	reply.flags = opened.flags;
-	reply.hugetlb = opened.hugetlb;
-	reply.created = opened.created;
-	error = request_reply(r, &reply.base, (struct wire_fds){ &opened.fd, 1 });
-	close(opened.fd);
-	return error;
+	return error ? error : reply_opened(r, &opened);
+}
+
+int handle_REGION_MAP(struct request *r)
+{
+	const Mmb__Wire__RegionRequest *m = r->message;
+	struct region_opened            opened = { .fd = -1 };
+	int error = verb_region_map(r->session, m->region, &opened, &r->why);
+
+	return error ? error : reply_opened(r, &opened);
 }
 
 int handle_REGION_CREATE(struct request *r)
@@ -79,6 +94,41 @@ int handle_WINDOW(struct request *r)
 	return error ? error : reply_empty(r);
 }
 
+int handle_REGION_CLONE(struct request *r)
+{
+	const Mmb__Wire__RegionCloneRequest *m = r->message;
+	Mmb__Wire__RegionCloneReply          reply = MMB__WIRE__REGION_CLONE_REPLY__INIT;
+	struct region_clone_args             args[REGION_CLONES_MAX];
+	uint32_t                             handles[REGION_CLONES_MAX];
+	int                                  error = 0;
+
+	for (size_t i = 0; i < m->n_clones && i < REGION_CLONES_MAX && !error; i++) {
+		args[i] = (struct region_clone_args){
+			.region = m->clones[i]->region,
+			.pool = m->clones[i]->pool,
+			.name = m->clones[i]->name,
+			.flags = m->clones[i]->flags,
+		};
+		error = check_name(r, "region name", args[i].name);
+	}
+	if (!error)
+		error = verb_region_clone(r->session, args, (uint32_t)m->n_clones, handles,
+					  &r->why);
+	if (error)
+		return error;
+	reply.n_regions = m->n_clones;
+	reply.regions = handles;
+	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
+}
+
+int handle_REGION_ROLLBACK(struct request *r)
+{
+	const Mmb__Wire__RegionRollbackRequest *m = r->message;
+	int error = verb_region_rollback(r->session, m->region, m->snapshot, &r->why);
+
+	return error ? error : reply_empty(r);
+}
+
 int handle_REGION_CLOSE(struct request *r)
 {
 	const Mmb__Wire__RegionRequest *m = r->message;
@@ -86,6 +136,8 @@ int handle_REGION_CLOSE(struct request *r)
 
 	if (error == -EBADF && r->packet.again)
 		error = 0; /* it was carried out before */
+	for (size_t i = 0; i < m->n_more && !error; i++)
+		error = verb_region_close(r->session, m->more[i], &r->why);
 	return error ? error : reply_empty(r);
 }
 

@@ -40,6 +40,7 @@ enum {
 	NODE_WORDS = KERNEL_NODES / 64,
 	/* One fallocate is interrupted by a signal and undone as a whole: so none is long. */
 	POPULATE_STEP = 32 << 20,
+	COPY_BYTES = 32 << 10,   /* on the stack, and small enough to stay in the cache */
 	ZEROS_BYTES = 256 << 10, /* at a time, and small enough to stay in the cache */
 };
 
@@ -365,6 +366,55 @@ static int linux_write(int fd, uint64_t offset, const void *from, uint64_t lengt
 	return 0;
 }
 
+static int copy_by_mapping(int from, int to, uint64_t offset, uint64_t length)
+{
+	void *window;
+	int   error = step_by_fallocate(to, offset, length);
+
+	if (error)
+		return error;
+	window = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, to,
+		      (off_t)offset);
+	if (window == MAP_FAILED)
+		return failure();
+	error = linux_read(from, offset, window, length);
+	CHECK(munmap(window, length) == 0);
+	return error;
+}
+
+/* What is written needn't be cleared first. */
+static int copy_by_writing(int from, int to, uint64_t offset, uint64_t length)
+{
+	char buffer[COPY_BYTES];
+	int  error = 0;
+
+	for (uint64_t step; length && !error; offset += step, length -= step) {
+		step = min_t(uint64_t, length, COPY_BYTES);
+		error = linux_read(from, offset, buffer, step);
+		if (!error)
+			error = linux_write(to, offset, buffer, step);
+	}
+	return error;
+}
+
+static int linux_copy(int from, int to, uint64_t offset, uint64_t length, int node)
+{
+	struct policy before;
+	int           error = INJECT(POPULATE);
+
+	if (!error)
+		error = bind_thread(node, &before);
+	if (error)
+		return error;
+	/* hugetlb can't be written; only whole pageblocks of it are copied. */
+	if (length >= PAGEBLOCK_SIZE && is_hugetlb(to))
+		error = copy_by_mapping(from, to, offset, length);
+	else
+		error = copy_by_writing(from, to, offset, length);
+	unbind_thread(&before);
+	return error;
+}
+
 /* ---- address space ---- */
 
 static int linux_reserve(void *hint, uint64_t length, void **out)
@@ -428,6 +478,7 @@ const struct os_ops os_linux = {
 	.populate_huge = linux_populate_huge,
 	.populate_mapped = linux_populate_mapped,
 	.populate_cleared = linux_populate_cleared,
+	.copy = linux_copy,
 	.punch = linux_punch,
 	.allocated = linux_allocated,
 	.next_present = linux_next_present,

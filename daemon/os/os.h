@@ -56,6 +56,9 @@ struct os_ops {
 	/* populate for a range of holes in shared memory, with pages cleared now rather than when
 	 * they are mapped. What somebody else has put into a hole meanwhile is zeroed. */
 	int (*populate_cleared)(int fd, uint64_t offset, uint64_t length, int node);
+	/* Makes holes of `to` pages that hold what `from` has at the same place, where holes read
+	 * zero and stay holes. All or -errno: then what came is still there. */
+	int (*copy)(int from, int to, uint64_t offset, uint64_t length, int node);
 	int (*punch)(int fd, uint64_t offset, uint64_t length);
 	/* Bytes present in the file, or -errno. */
 	int64_t (*allocated)(int fd);

@@ -400,6 +400,37 @@ static int fake_read(int fd, uint64_t offset, void *to, uint64_t length)
 	return error;
 }
 
+static int copy_locked(struct fake_file *from, struct fake_file *to, uint64_t offset,
+		       uint64_t length, int node)
+{
+	char *bytes;
+	int   error;
+
+	if (!in_file(from, offset, length) || !in_file(to, offset, length))
+		return -EINVAL;
+	error = populate_locked(to, offset, length, node == OS_NODE_ANY ? 0 : node);
+	if (error)
+		return error;
+	bytes = malloc(length);
+	CHECK(bytes && pread(from->backing, bytes, length, (off_t)offset) == (ssize_t)length &&
+	      pwrite(to->backing, bytes, length, (off_t)offset) == (ssize_t)length);
+	free(bytes);
+	return 0;
+}
+
+static int fake_copy(int from, int to, uint64_t offset, uint64_t length, int node)
+{
+	int error = INJECT(POPULATE);
+
+	if (error)
+		return error;
+	pthread_mutex_lock(&fake_lock);
+	fake_calls.copy++;
+	error = copy_locked(fake_file_of(from), fake_file_of(to), offset, length, node);
+	pthread_mutex_unlock(&fake_lock);
+	return error;
+}
+
 static bool fake_has_hole(int fd, uint64_t offset, uint64_t length)
 {
 	struct fake_file *file;
@@ -521,6 +552,7 @@ const struct os_ops os_fake = {
 	.populate_huge = fake_populate_huge,
 	.populate_mapped = fake_populate_mapped,
 	.populate_cleared = fake_populate_cleared,
+	.copy = fake_copy,
 	.punch = fake_punch,
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,

@@ -410,6 +410,40 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 	return check_handle(handle, FAKE_REGION, why);
 }
 
+int verb_region_clone(struct session *s, const struct region_clone_args *args, uint32_t nr,
+		      uint32_t *handles, struct refusal *why)
+{
+	seen_slow(s);
+	for (uint32_t i = 0; i < nr; i++) {
+		if (check_handle(args[i].region, FAKE_REGION, why))
+			return -EBADF;
+		handles[i] = FAKE_REGION;
+	}
+	return 0;
+}
+
+int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
+			 struct refusal *why)
+{
+	(void)snapshot;
+	seen_slow(s);
+	return check_handle(region, FAKE_REGION, why);
+}
+
+int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,
+		    struct refusal *why)
+{
+	seen(s);
+	*out = (struct region_opened){
+		.handle = FAKE_REGION,
+		.page_size = 4096,
+		.address = FAKE_ADDRESS,
+		.length = 4096,
+		.fd = session_fault_log_fd(s),
+	};
+	return check_handle(handle, FAKE_REGION, why);
+}
+
 int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
 {
 	(void)name;

@@ -44,6 +44,7 @@ static void protected_pages_are_mapped_so(void)
 	begin();
 	atomic_fetch_or(&region->words[2], WORD_CLEAN);
 	atomic_fetch_or(&region->words[3], WORD_SHARED);
+	atomic_fetch_add(&region->nr_shared, 1);
 	EXPECT_EQ(map_run(mm, &target, (struct page_range){ 0, NR }, &done), 0);
 	EXPECT_EQ(done, NR);
 	for (int i = 0; i < NR; i++) {

@@ -51,6 +51,8 @@ enum {
 	WORD_LAZYFREE = 1 << 20, /* as CLEAN, and may be dropped: its contents are not wanted */
 	WORD_AGE_SHIFT = 22,     /* the generation of its lruvec in which it was touched last */
 	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
+	/* of a clone, beside BUSY: its owner is making this copy */
+	WORD_BREAKING = 1 << 29,
 	/* any of these: mapped write-protected, everywhere */
 	WORD_PROTECTED = WORD_SHARED | WORD_CLEAN | WORD_LAZYFREE,
 	/* SWAPPED, SAME_FILLED */
@@ -107,6 +109,12 @@ static inline uint64_t word_swapped(uint32_t slot, uint16_t shadow)
 static inline uint64_t word_same_filled(uint32_t value, uint16_t shadow)
 {
 	return word_with_high(PAGE_SAME_FILLED | (uint64_t)shadow << WORD_SHADOW_SHIFT, value);
+}
+
+/* The contents are in the home of the region with that section. */
+static inline uint64_t word_inherit(uint32_t section)
+{
+	return word_with_high(PAGE_INHERIT, section);
 }
 
 static inline unsigned int word_age(uint64_t word)

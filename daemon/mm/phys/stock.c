@@ -288,6 +288,8 @@ static int populate_once(const struct stock_populate_request *request, const str
 	uint64_t        offset = request->offset, length = request->length;
 	bool            blocks = is_aligned(offset | length, PAGEBLOCK_SIZE);
 
+	if (request->copy_of)
+		return os->copy(request->copy_of->fd, section->fd, offset, length, s->os_node);
 	if (s->kind == STOCK_HUGE && section->mapped)
 		return os->populate_mapped(section->fd, offset, length, s->os_node,
 					   (char *)section_virt(section) + offset);

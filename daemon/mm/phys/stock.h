@@ -124,6 +124,7 @@ struct stock_populate_request {
 	int             node;
 	bool            huge;
 	bool            cleared; /* it is all holes, and will be mapped later */
+	const struct section *copy_of; /* not NULL: holes are to hold what this one has there */
 };
 int stock_populate(const struct stock_populate_request *request);
 

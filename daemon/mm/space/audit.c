@@ -34,7 +34,8 @@ static int64_t punch_conjured(struct region *region, uint64_t page)
 	if (!word_try_busy(&region->words[page], PAGE_NONE, &old) &&
 	    !word_try_busy(&region->words[page], PAGE_POISONED, &old) &&
 	    !word_try_busy(&region->words[page], PAGE_SWAPPED, &old) &&
-	    !word_try_busy(&region->words[page], PAGE_SAME_FILLED, &old))
+	    !word_try_busy(&region->words[page], PAGE_SAME_FILLED, &old) &&
+	    !word_try_busy(&region->words[page], PAGE_INHERIT, &old))
 		return 0;
 	if (!os->punch(region->section->fd, page << region->page_shift, region_page_bytes(region)))
 		punched = (int64_t)region_frames_per_page(region);
@@ -73,7 +74,7 @@ int64_t region_audit(struct region *region)
 /* A region in use moves on while it is walked: what differs is looked at again. */
 struct census {
 	uint64_t per_node[MAX_NUMNODES], locked_on[MAX_NUMNODES];
-	uint64_t resident, locked, busy;
+	uint64_t resident, locked, busy, inherit, shared;
 	uint64_t swapped, same_filled, slots; /* slots: pages that name one */
 };
 
@@ -85,6 +86,8 @@ static void take_census(struct region *region, struct census *c)
 
 		c->busy += !!(word & WORD_BUSY);
 		c->locked += !!(word & WORD_LOCKED);
+		c->shared += !!(word & WORD_SHARED);
+		c->inherit += word_state(word) == PAGE_INHERIT;
 		c->swapped += word_state(word) == PAGE_SWAPPED;
 		c->same_filled += word_state(word) == PAGE_SAME_FILLED;
 		c->slots += !!word_slot(word);
@@ -102,6 +105,8 @@ static bool settled(struct region *region, const struct census *c)
 {
 	if (c->busy || c->resident != atomic_load(&region->nr_resident) ||
 	    c->locked != atomic_load(&region->nr_locked) ||
+	    c->inherit != atomic_load(&region->nr_inherit) ||
+	    c->shared != atomic_load(&region->nr_shared) ||
 	    c->swapped != atomic_load(&region->nr_swapped) ||
 	    c->same_filled != atomic_load(&region->nr_same_filled))
 		return false;
@@ -126,6 +131,10 @@ void region_validate(struct region *region, struct validation *v)
 			   "region %s: swapped pages", name);
 	validation_compare(v, c.same_filled, atomic_load(&region->nr_same_filled),
 			   "region %s: pages of one value", name);
+	validation_compare(v, c.inherit, atomic_load(&region->nr_inherit),
+			   "region %s: inherited pages", name);
+	validation_compare(v, c.shared, atomic_load(&region->nr_shared), "region %s: shared pages",
+			   name);
 	validation_compare(v, (uint64_t)os->allocated(region->section->fd),
 			   c.resident << region->page_shift, "region %s: bytes in the file", name);
 	for (int node = 0; node < nr_nodes; node++)

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
+#include "mm/space/cow.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/swapin.h"
@@ -236,8 +237,8 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 }
 
 /* One round: produce and map. 1: the event is settled; 0: look again; else the error. */
-static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t address,
-		       uint64_t around)
+static int fault_round(struct mm *mm, const struct mm_target *target,
+		       const struct os_uffd_event *event, uint64_t around)
 {
 	struct page_range range = { target->page,
 				    min_t(uint64_t, around, target->end - target->page) };
@@ -245,6 +246,11 @@ static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t a
 	uint64_t done = 0;
 	int r;
 
+	if (region_kin(target->region)) {
+		r = cow_fault(mm, target, event, around);
+		if (r != COW_GO_ON)
+			return r == COW_SETTLED ? 1 : r;
+	}
 	r = region_make_present(target->region, range, target->page, &run);
 	if (r == -ENOMEM && range.nr > 1) { /* the neighbours are a wish */
 		range.nr = 1;
@@ -259,14 +265,14 @@ static int fault_round(struct mm *mm, const struct mm_target *target, uint64_t a
 		return 1;
 	}
 	if (r)
-		return r;
+		return r == -ESTALE ? 0 : r;
 	run.nr -= target->page - run.first;
 	run.first = target->page;
 	r = map_run(mm, target, run, &done);
 	/* A range can only be mapped inside one mapping of the client, which may have cut its
 	 * window (by munmap, mprotect, madvise): then what it needs, and no more. */
 	if (!done && r == -ENOENT)
-		r = map_least(mm, target, address, &done);
+		r = map_least(mm, target, event->address, &done);
 	if (done) {
 		atomic_fetch_add_explicit(&fault_stats.nr_around, done - 1, memory_order_relaxed);
 		return 1;
@@ -301,7 +307,7 @@ static uint64_t dirty_run(const struct mm_target *target, uint64_t around)
 
 /* A write to what is mapped protected, and need not be any more; or what a client protected by
  * itself. */
-static void settle_wp(struct mm *mm, const struct mm_target *target, uint64_t around)
+static void end_protection(struct mm *mm, const struct mm_target *target, uint64_t around)
 {
 	_Atomic uint64_t *word = &target->region->words[target->page];
 	uint64_t bytes = region_page_bytes(target->region);
@@ -320,6 +326,19 @@ static void settle_wp(struct mm *mm, const struct mm_target *target, uint64_t ar
 	}
 	if (r && r != -EBUSY)
 		os->uffd_wake(mm->uffd, target->base + target->page * bytes, bytes);
+}
+
+/* Who shares the page gets a copy first. *waits: somebody else goes on with it. */
+static int settle_wp(const struct waiting_fault *f, bool *waits)
+{
+	int r = COW_GO_ON;
+
+	if (region_kin(f->target.region))
+		r = cow_fault(f->mm, &f->target, &f->event, f->hint.around);
+	if (r == COW_GO_ON)
+		end_protection(f->mm, &f->target, f->hint.around);
+	*waits = r == -ENOMEM && waiters_add(f);
+	return r < 0 && !*waits ? r : 0;
 }
 
 /* Blocks made ahead have their first page unmapped, which says nothing about the others: touched
@@ -363,7 +382,7 @@ static int try_rounds(const struct waiting_fault *f)
 	if (f->event.flags & OS_FAULT_WRITE)
 		region_dirty_page(f->target.region, f->target.page);
 	for (int round = 0; round < ROUNDS_MAX && !r; round++)
-		r = fault_round(f->mm, &f->target, f->event.address, f->hint.around);
+		r = fault_round(f->mm, &f->target, &f->event, f->hint.around);
 	if (r > 0 && f->event.flags & OS_FAULT_MINOR)
 		note_reference(f->target.region, f->target.page);
 	return r;
@@ -512,8 +531,10 @@ static int resolve(struct waiting_fault *f, enum look look)
 	}
 	region = f->target.region;
 	count_fault(f->mm, region, f->event.flags);
+	if (region_kin(region))
+		f->hint.ahead_nr = 0;
 	if (f->event.flags & OS_FAULT_WP)
-		settle_wp(f->mm, &f->target, f->hint.around);
+		r = settle_wp(f, &waits);
 	else if (look == LOOK_FIRST && throttle_ns(f))
 		r = -EDQUOT;
 	else if (f->hint.in_ahead && left_to_job(f->mm, &f->target, &f->event, &f->hint))

@@ -14,12 +14,14 @@
 #include "base/inject.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
+#include "mm/space/clone.h"
 #include "mm/space/mm.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
 
 enum {
 	FOR_EACH_BATCH = 256,
+	FLUSHES_MAX = 64,
 	/* Each takes two of the 65530 mappings that the daemon may have; the others populate more
 	 * slowly. */
 	MAPPED_REGIONS_MAX = 8192,
@@ -36,6 +38,7 @@ static uint64_t next_serial = 1;                                   /* all_lock *
 int regions_init(void)
 {
 	region_cache = KMEM_CACHE(region, 0);
+	families_init();
 	mutex_init(&all_lock, RANK_TABLE, "regions");
 	return workqueue_init(&free_queue, "mmb-free", 2);
 }
@@ -52,7 +55,9 @@ bool regions_ending(void)
 
 void regions_flush(void)
 {
-	workqueue_flush(&free_queue);
+	/* A clone's end may be that of those above it. */
+	for (unsigned int i = 0; i < FLUSHES_MAX && (!i || regions_ending()); i++)
+		workqueue_flush(&free_queue);
 }
 
 /* ---- admission: which nodes promise how many pages ---- */
@@ -310,6 +315,7 @@ static struct region *new_object(const struct region_request *request)
 static void publish(struct region *region)
 {
 	mutex_init(&region->lock, RANK_REGION, "region");
+	mutex_init(&region->change_lock, RANK_CHANGE, "region change");
 	mutex_init(&region->sync_lock, RANK_SYNC, "region sync");
 	mutex_lock(&all_lock);
 	region->serial = next_serial++;
@@ -433,6 +439,7 @@ static void free_region(struct work *work)
 	struct section *section = region->section;
 
 	CHECK(list_empty(&region->windows));
+	clone_leave(region);
 	mutex_lock(&all_lock);
 	list_del(&region->all_link);
 	mutex_unlock(&all_lock);
@@ -443,6 +450,7 @@ static void free_region(struct work *work)
 	uncommit_all(region);
 	mutex_fini(&region->lock);
 	mutex_fini(&region->sync_lock);
+	mutex_fini(&region->change_lock);
 	if (region->released)
 		region->released(region->owner);
 	kmem_cache_free(region_cache, region);

@@ -13,6 +13,7 @@
  *             R5  nr_swapped, nr_same_filled = number of words in these states; the memcg is
  *                 charged for every slot that a word names, whatever its state.
  *             R4  the memcg is charged for the frames of nr_resident and of nr_locked.
+ *             R6  nr_inherit = number of words in state INHERIT; nr_shared = with SHARED set.
  * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
  * Not here    Names, permission and pools (client); which address a fault means (mm.h).
  */
@@ -25,6 +26,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/workqueue.h"
+#include "mm/map/family.h"
 #include "mm/map/lru.h"
 #include "mm/map/memcg.h"
 #include "mm/map/pageword.h"
@@ -82,6 +84,9 @@ struct region {
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
 	_Atomic uint32_t map_turn, nr_mapping[2];    /* (a) see mapping.h */
 	struct mutex sync_lock;        /* one region_map_sync() at a time */
+	_Atomic(struct kin *) kin;                   /* (a) set once; NULL: never cloned */
+	_Atomic uint64_t nr_inherit, nr_shared;      /* (a) R6 */
+	struct mutex change_lock;      /* clones, drops and locks of pages exclude each other */
 	_Atomic bool frozen;           /* (a) nothing of it becomes writable; faults wait */
 	struct mutex lock;
 	struct list_head windows;      /* (l) struct window.region_link */
@@ -152,6 +157,13 @@ struct region *region_next(uint64_t serial);
  * had; and gives back what it doesn't use any more. */
 bool region_promise(struct region *region, int node, uint64_t pages);
 void region_return_promises(struct region *region);
+
+/* Its place among the regions cloned from each other; NULL: it has none. */
+static inline struct kin *region_kin(const struct region *region)
+{
+	return atomic_load_explicit(&region->kin, memory_order_acquire);
+}
+
 /* Calls fn for every region, with a reference and no lock held. */
 void region_for_each(void (*fn)(struct region *region, void *arg), void *arg);
 /* True if 2 MiB pages come from hugetlb: mapping and punching only in whole ones. */
@@ -167,13 +179,21 @@ struct page_range {
  * stops at the first page that is busy, poisoned, or can't be produced. `want` is the page that
  * must be produced. *run gets the range around want that is present now and was idle.
  * 0, -EBUSY (want is busy: the faulter was noted as waiter), -EIO (want is poisoned), or the
- * errno of populating, -ENODATA (want is swapped: see swapin.h). */
+ * errno of populating, -ENODATA (want is swapped: see swapin.h),
+ * -ESTALE (want is its ancestor's: see cow.h). */
 int region_make_present(struct region *region, struct page_range range, uint64_t want,
 			struct page_range *run);
+/* Copies into homes of pages whose BUSY the caller holds, out of another region's; each is then
+ * PRESENT, with BUSY still held and `mark` set. *copied from the start of the run; those beyond
+ * stay as they were, and the errno says why. */
+int region_copy_in(struct region *region, struct page_range run, struct region *from, uint64_t mark,
+		   uint64_t *copied);
 /* Every page of the range, waiting for busy ones; 0 or the first error. */
 int region_populate(struct region *region, struct page_range range);
 /* The range reads zero afterwards, for everybody. Locked pages are left: -EBUSY if any was. */
 int region_drop(struct region *region, struct page_range range);
+/* With change_lock held. */
+int region_drop_locked(struct region *region, struct page_range range);
 int region_lock_pages(struct region *region, struct page_range range);
 void region_unlock_pages(struct region *region, struct page_range range);
 /* The page is lost: state POISONED, frame given back. True if this call did it. */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "mm/phys/node.h"
 #include "mm/map/swap.h"
+#include "mm/space/cow.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "mm/space/swapin.h"
@@ -58,8 +59,9 @@ int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_
 	return -ENOMEM;
 }
 
-int region_populate_file(struct region *region, struct page_range run, int node,
-			 enum populate_purpose why)
+/* From: not NULL for copies. */
+static int fill_file(struct region *region, struct page_range run, int node,
+		     enum populate_purpose why, const struct region *from)
 {
 	struct stock_populate_request request = {
 		.section = region->section,
@@ -68,11 +70,18 @@ int region_populate_file(struct region *region, struct page_range run, int node,
 		.node = node,
 		.huge = atomic_load_explicit(&region->huge, memory_order_relaxed),
 		.cleared = why == FOR_LATER,
+		.copy_of = from ? from->section : NULL,
 	};
 
 	int r = stock_populate(&request);
 
 	return r == -ENOSPC ? -ENOMEM : r; /* hugetlb's word for it */
+}
+
+int region_populate_file(struct region *region, struct page_range run, int node,
+			 enum populate_purpose why)
+{
+	return fill_file(region, run, node, why, NULL);
 }
 
 static bool end_run(struct region *region, struct page_range run, uint64_t value)
@@ -144,13 +153,13 @@ void region_count_state(struct region *region, enum page_state state, int64_t pa
 }
 
 static int populate_part(struct region *region, struct page_range part, int node,
-			 enum populate_purpose why)
+			 enum populate_purpose why, const struct region *from)
 {
 	int r = region_charge(region, node, part.nr);
 
 	if (r)
 		return r;
-	r = region_populate_file(region, part, node, why);
+	r = fill_file(region, part, node, why, from);
 	if (!r)
 		return 0;
 	/* What did come is still there, and a retry would be charged for it once more. */
@@ -182,7 +191,7 @@ static int produce(struct region *region, struct page_range run, enum populate_p
 			r = node;
 			break;
 		}
-		r = populate_part(region, part, node, why);
+		r = populate_part(region, part, node, why, NULL);
 		if (r) {
 			atomic_fetch_add(&region->quota[node], (int64_t)part.nr);
 			break;
@@ -196,6 +205,43 @@ static int produce(struct region *region, struct page_range run, enum populate_p
 		region_wake(region, run);
 	*produced = at - run.first;
 	return r;
+}
+
+static void hold_copied(struct region *region, struct page_range part, uint64_t value)
+{
+	for (uint64_t i = part.first; i < part.first + part.nr; i++) {
+		uint64_t seen = word_load(region_word(region, i));
+
+		CHECK(seen & WORD_BUSY);
+		if (word_state(seen) == PAGE_INHERIT)
+			atomic_fetch_sub(&region->nr_inherit, 1);
+		while (!word_replace(region_word(region, i), &seen,
+				     value | (seen & WORD_WAITERS)))
+			;
+	}
+}
+
+int region_copy_in(struct region *region, struct page_range run, struct region *from, uint64_t mark,
+		   uint64_t *copied)
+{
+	uint64_t end = run.first + run.nr;
+	int r = 0;
+
+	for (*copied = 0; *copied < run.nr;) {
+		struct page_range part = { .first = run.first + *copied };
+		int node = region_take_quota(region, part.first, end - part.first, &part.nr);
+
+		if (node < 0)
+			return node;
+		r = populate_part(region, part, node, FOR_A_COPY, from);
+		if (r) {
+			atomic_fetch_add(&region->quota[node], (int64_t)part.nr);
+			return r;
+		}
+		hold_copied(region, part, word_fresh(region, node) | WORD_BUSY | mark);
+		*copied += part.nr;
+	}
+	return 0;
 }
 
 /* A whole pageblock if the region asks for huge pages and the block is untouched. */
@@ -233,6 +279,8 @@ static int why_not(struct region *region, uint64_t page)
 		return -EIO;
 	if (word_state(word) == PAGE_SWAPPED || word_state(word) == PAGE_SAME_FILLED)
 		return -ENODATA;
+	if (word_state(word) == PAGE_INHERIT)
+		return -ESTALE;
 	return -EAGAIN;
 }
 
@@ -312,7 +360,10 @@ int region_populate(struct region *region, struct page_range range)
 		struct page_range run;
 		int r = make_block_present(region, rest, at, FOR_LATER, &run);
 
-		if (!r)
+		if (r == -ESTALE) { /* what a clone inherits is there */
+			r = 0;
+			at++;
+		} else if (!r)
 			at = run.first + run.nr;
 		if (r == -ENODATA)
 			r = swap_in_range(region, rest);
@@ -404,11 +455,14 @@ static int drop_run(struct region *region, struct page_range run, uint64_t value
 	return r;
 }
 
-int region_drop(struct region *region, struct page_range range)
+int region_drop_locked(struct region *region, struct page_range range)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
-	int result = 0;
+	int result = cow_forget(region, range);
+
+	if (result)
+		return result;
 
 	while (at < end) {
 		uint64_t value = 0;
@@ -433,6 +487,16 @@ int region_drop(struct region *region, struct page_range range)
 		}
 	}
 	return result;
+}
+
+int region_drop(struct region *region, struct page_range range)
+{
+	int r;
+
+	mutex_lock(&region->change_lock);
+	r = region_drop_locked(region, range);
+	mutex_unlock(&region->change_lock);
+	return r;
 }
 
 static void uncharge_locked(struct region *region, int node)
@@ -478,16 +542,19 @@ static int lock_page(struct region *region, uint64_t page)
 	return r;
 }
 
-int region_lock_pages(struct region *region, struct page_range range)
+static int lock_range(struct region *region, struct page_range range)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
+	int r = cow_unshare(region, range); /* device I/O goes past protection */
 
+	if (r)
+		return r;
 	/* In parts, and not for ever: others may drop pages as fast as they are made. */
 	for (unsigned int tries = 0; at < end; tries++) {
 		struct page_range part = { at, min_t(uint64_t, end - at, LOCK_PAGES) };
-		int r = tries < LOCK_TRIES ? region_populate(region, part) : -EBUSY;
 
+		r = tries < LOCK_TRIES ? region_populate(region, part) : -EBUSY;
 		while (!r && at < part.first + part.nr) {
 			r = lock_page(region, at);
 			if (!r) {
@@ -499,6 +566,16 @@ int region_lock_pages(struct region *region, struct page_range range)
 			return r;
 	}
 	return 0;
+}
+
+int region_lock_pages(struct region *region, struct page_range range)
+{
+	int r;
+
+	mutex_lock(&region->change_lock);
+	r = lock_range(region, range);
+	mutex_unlock(&region->change_lock);
+	return r;
 }
 
 void region_unlock_pages(struct region *region, struct page_range range)
@@ -530,6 +607,10 @@ void region_poison_busy(struct region *region, uint64_t page, uint64_t old, cons
 		uncharge_locked(region, word_node(old));
 	uncharge(region, old, 1);
 	forget_contents(region, old);
+	if (old & WORD_SHARED)
+		atomic_fetch_sub(&region->nr_shared, 1);
+	if (word_state(old) == PAGE_INHERIT)
+		atomic_fetch_sub(&region->nr_inherit, 1);
 	atomic_fetch_add(&region->nr_poisoned, 1);
 	atomic_store(&region->poison_cause, cause);
 	log_emit_limited(LOG_WARNING, "page_poisoned", "region %s, offset %#llx: %s",
@@ -544,7 +625,8 @@ bool region_poison(struct region *region, uint64_t page, const char *cause)
 	uint64_t old = 0;
 
 	if (!word_try_busy(region_word(region, page), PAGE_PRESENT, &old) &&
-	    !word_try_busy(region_word(region, page), PAGE_NONE, &old))
+	    !word_try_busy(region_word(region, page), PAGE_NONE, &old) &&
+	    !word_try_busy(region_word(region, page), PAGE_INHERIT, &old))
 		return false;
 	region_poison_busy(region, page, old, cause);
 	return true;

@@ -20,7 +20,7 @@ int region_charge(struct region *region, int node, uint64_t nr);
 void region_uncharge(struct region *region, int node, uint64_t nr);
 
 /* A toucher waits for its page alone, and gets it sooner if the kernel clears it while mapping. */
-enum populate_purpose { FOR_A_FAULT, FOR_LATER };
+enum populate_purpose { FOR_A_FAULT, FOR_LATER, FOR_A_COPY };
 int region_populate_file(struct region *region, struct page_range run, int node,
 			 enum populate_purpose why);
 int region_punch(struct region *region, struct page_range run);

@@ -31,6 +31,8 @@ static void settle_page(const struct region *region, uint64_t page, uint64_t wor
  * unprotect it. */
 static uint64_t forget_reclaim(uint64_t word)
 {
+	if (word_state(word) == PAGE_INHERIT)
+		return word_inherit(word_high(word));
 	if (word_state(word) != PAGE_PRESENT)
 		return word;
 	return word & (WORD_STATE_MASK | WORD_LOCKED | WORD_SHARED | WORD_NODE_MASK);
@@ -55,6 +57,10 @@ static void count_word(struct region *region, struct tally *t, uint64_t word)
 {
 	int node = word_node(word);
 
+	if (word_state(word) == PAGE_INHERIT)
+		atomic_fetch_add(&region->nr_inherit, 1);
+	if (word & WORD_SHARED)
+		atomic_fetch_add(&region->nr_shared, 1);
 	t->same_filled += word_state(word) == PAGE_SAME_FILLED;
 	t->swapped += word_state(word) == PAGE_SWAPPED;
 	if (!t->error && word_slot(word))

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * region_open - the part of opening that regions made in different ways have in common
+ *
+ * Locking     session->lock inside.
+ */
+#ifndef MMB_CLIENT_REGION_OPEN_H
+#define MMB_CLIENT_REGION_OPEN_H
+
+#include "client/session.h"
+
+/* The session gets a handle and a window: at the address that the request
+ * names, or 0 for the common one or one of its own.
+ * The handle has a reference of its own afterwards. */
+int region_publish(struct session *s, struct region_handle *rh,
+		   const struct region_open_args *args, uint32_t *handle, struct refusal *why);
+/* Whole and locked, as the flags of the request say. */
+int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why);
+/* What the client needs in order to map it. 0 or the errno of making a descriptor. */
+int region_describe(struct region_handle *rh, uint32_t flags, struct region_opened *out);
+
+#endif

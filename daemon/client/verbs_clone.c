@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs_clone - clones of regions, several at one instant
+ *
+ * Steps       check all; make all, charged in full and known to nobody; join and arm them; list
+ *             them by name; give the session handles and windows. What fails undoes all of it.
+ * Crash       a clone without a handle and without a name ends with the session that asked for it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client/region_open.h"
+#include "client/access.h"
+#include "mmbroker.h"
+#include "mm/space/clone.h"
+
+enum {
+	CLONE_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
+		      MMB_REGION_POPULATE | MMB_REGION_LOCKED,
+};
+
+static_assert((int)REGION_CLONES_MAX <= (int)CLONES_MAX, "all at one instant");
+
+/* One clone on its way. */
+struct making {
+	struct region_handle *source; /* pinned */
+	struct pool_handle *ph;       /* pinned; NULL: the source's pool */
+	struct pool_region *pr;
+	struct region_handle *rh;
+	uint32_t handle;
+	bool listed;
+};
+
+static int check_args(const struct region_clone_args *args, struct refusal *why)
+{
+	if (args->flags & ~(uint32_t)CLONE_FLAGS)
+		return refuse(why, -EINVAL, "clone flags %#x have unknown bits; known are %#x",
+			      args->flags, CLONE_FLAGS);
+	return args->name[0] ? name_check("region", args->name, why) : 0;
+}
+
+static int find_source(struct session *s, const struct region_clone_args *args, struct making *m,
+		       struct refusal *why)
+{
+	int r = check_args(args, why);
+
+	if (r)
+		return r;
+	m->source = session_region(s, args->region, why);
+	if (!m->source)
+		return -EBADF;
+	if (!args->pool)
+		return 0;
+	m->ph = session_pool(s, args->pool, why);
+	return m->ph ? 0 : -EBADF;
+}
+
+static int make(struct session *s, const struct region_clone_args *args, struct making *m,
+		struct refusal *why)
+{
+	struct pool_region *source = m->source->pr;
+	struct region *region = source->region;
+	struct region_open_args open = {
+		.name = args->name,
+		.length = source->bytes,
+		.page_size = (uint32_t)region_page_bytes(region),
+		.mode = source->mode,
+		.flags = args->flags,
+		.nodes = { region->policy, region->node_mask },
+	};
+	struct pool_region_request want = {
+		.pool = m->ph ? m->ph->pool : source->pool,
+		.creator = &s->peer,
+		.args = &open,
+		.home_node = region->home_node,
+		.parent = source->id,
+	};
+	int r = pool_region_make(&want, &m->pr, why);
+	struct clone_pair pair = { .parent = region };
+
+	if (r)
+		return r;
+	pair.clone = m->pr->region;
+	r = clone_join(&pair);
+	return r ? refuse(why, r, "no memory for another member of the region's family") : 0;
+}
+
+static int arm_all(const struct making *m, uint32_t nr, struct refusal *why)
+{
+	struct clone_pair pairs[REGION_CLONES_MAX];
+	int r;
+
+	for (uint32_t i = 0; i < nr; i++)
+		pairs[i] = (struct clone_pair){ m[i].source->pr->region, m[i].pr->region };
+	r = clone_arm(pairs, nr);
+	return r ? refuse(why, r, "the region can't be cloned now: %s", strerror(-r)) : 0;
+}
+
+static int publish(struct session *s, const struct region_clone_args *args, struct making *m,
+		   struct refusal *why)
+{
+	const struct region_open_args open = { .flags = args->flags };
+	void *record = NULL;
+	int r = pool_region_list(m->pr, why);
+
+	if (r)
+		return r;
+	m->listed = true;
+	m->rh = region_handle_new(m->pr, args->flags & MMB_REGION_READONLY);
+	if (!m->rh)
+		return refuse(why, -ENOMEM, "no memory for another region handle");
+	r = s->record ? record_new(RECORD_HANDLE, &record) : 0;
+	if (r)
+		return refuse(why, r, "no memory for another region handle");
+	m->rh->record = record;
+	r = region_publish(s, m->rh, &open, &m->handle, why);
+	return r ? r : region_populate_whole(m->rh, args->flags, why);
+}
+
+/* A handle goes the way of every handle; what has none is put away here. */
+static void undo(struct session *s, struct making *m)
+{
+	struct refusal unused;
+
+	if (!m->pr)
+		return;
+	if (m->listed)
+		pool_region_abandon(m->pr);
+	if (m->handle)
+		verb_region_close(s, m->handle, &unused);
+	else if (m->listed && !m->rh)
+		pool_region_close(m->pr);
+	else if (!m->listed)
+		region_put(m->pr->region);
+}
+
+static int clone_all(struct session *s, const struct region_clone_args *args, uint32_t nr,
+		     struct making *m, struct refusal *why)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < nr && !r; i++)
+		r = find_source(s, &args[i], &m[i], why);
+	for (uint32_t i = 0; i < nr && !r; i++)
+		r = make(s, &args[i], &m[i], why);
+	if (!r)
+		r = arm_all(m, nr, why);
+	for (uint32_t i = 0; i < nr && !r; i++)
+		r = publish(s, &args[i], &m[i], why);
+	return r;
+}
+
+int verb_region_clone(struct session *s, const struct region_clone_args *args, uint32_t nr,
+		      uint32_t *handles, struct refusal *why)
+{
+	struct making m[REGION_CLONES_MAX] = { 0 };
+	int r;
+
+	if (!nr || nr > REGION_CLONES_MAX)
+		return refuse(why, -EINVAL, "%u clones at one instant; 1 to %d are possible", nr,
+			      REGION_CLONES_MAX);
+	r = clone_all(s, args, nr, m, why);
+	for (uint32_t i = 0; i < nr; i++) {
+		handles[i] = m[i].handle;
+		if (r)
+			undo(s, &m[i]);
+		if (m[i].rh)
+			region_handle_put(m[i].rh);
+		if (m[i].source)
+			region_handle_put(m[i].source);
+		if (m[i].ph)
+			pool_handle_put(m[i].ph);
+	}
+	return r;
+}
+
+int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,
+		    struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, handle, why);
+	int r;
+
+	*out = (struct region_opened){ .fd = -1 };
+	if (!rh)
+		return -EBADF;
+	out->handle = handle;
+	r = region_describe(rh, rh->readonly ? MMB_REGION_READONLY : 0, out);
+	region_handle_put(rh);
+	return r ? refuse(why, r, "the region's descriptor can't be passed: %s", strerror(-r)) : 0;
+}
+
+static int roll_back(struct region_handle *rh, struct region_handle *snapshot, struct refusal *why)
+{
+	int r;
+
+	if (rh->readonly)
+		return refuse(why, -EACCES, "the region is open read-only");
+	r = region_rollback(rh->pr->region, snapshot->pr->region);
+	if (r == -EINVAL)
+		return refuse(why, r, "region and snapshot differ in length or page size");
+	if (r == -EBUSY)
+		return refuse(why, r, "a page that would change is locked; unlock it first");
+	return r ? refuse(why, r, "the rollback stopped half-way: %s; repeat it", strerror(-r)) : 0;
+}
+
+int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
+			 struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, region, why);
+	struct region_handle *from = rh ? session_region(s, snapshot, why) : NULL;
+	int r = from ? roll_back(rh, from, why) : -EBADF;
+
+	if (from)
+		region_handle_put(from);
+	if (rh)
+		region_handle_put(rh);
+	return r;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * family - regions that were cloned from each other: what the kernel calls an anon_vma
+ *
+ * Purpose     A tree of members, each below the one that it was cloned from. All homes are linear
+ *             and members have one length, so that the tree alone says who may show a frame: the
+ *             member whose home it is, and members below it.
+ * Invariants  A1  a member stays in the tree while it has members below it, also when it is closed.
+ *             A2  a closed member has no users: nobody reads or writes through it any more, but
+ *                 members below may still need its frames.
+ *             A3  a parent is older than its children; members are listed by age.
+ * Locking     family->lock (RANK_FAMILY) for the tree; it is held while frames are copied for
+ *             members, so that none joins or leaves meanwhile.
+ * Not here    Words and frames (space/cow.c), how a clone is made (space/clone.c).
+ */
+#ifndef MMB_MAP_FAMILY_H
+#define MMB_MAP_FAMILY_H
+
+#include <stdatomic.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/lock.h"
+
+/* c: fixed after family_new   l: lock */
+struct family {
+	struct mutex lock;
+	uint64_t id;              /* (c) never used again */
+	uint32_t nr_members;      /* (l) */
+	struct list_head members; /* (l) struct kin.link, A3 */
+};
+
+/* c: fixed after joining   l: family->lock */
+struct kin {
+	struct family *family;     /* (c) */
+	void *region;              /* (c) whose place in the family this is */
+	struct kin *parent;        /* (l) NULL: the oldest of its tree */
+	uint32_t depth;            /* (l) ancestors above it */
+	bool closed;               /* (l) A2 */
+	struct list_head link;     /* (l) in family->members */
+	struct list_head children; /* (l) */
+	struct list_head sibling;  /* (l) */
+};
+
+void families_init(void);
+/* A family of one; NULL: no memory. */
+struct kin *family_new(void *region);
+/* One more, below parent; NULL: no memory. */
+struct kin *family_join(struct kin *parent, void *region);
+/* A member without children goes, and the family with its last member. */
+void family_leave(struct kin *kin);
+/* The members below root, parents first; `at` is root to begin with. NULL: that was the last one.
+ * The lock is held. */
+struct kin *family_below(const struct kin *root, struct kin *at);
+void family_validate(struct family *family, struct validation *v);
+
+#endif

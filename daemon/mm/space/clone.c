@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * clone - joining, freezing, arming
+ */
+#include "mm/space/clone.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/inject.h"
+#include "mm/map/swap.h"
+#include "mm/space/cow.h"
+#include "mm/space/mapping.h"
+#include "mm/space/residency.h"
+#include "os/os.h"
+
+enum {
+	ARM_BYTES = 8 << 20, /* protected by one call, of small pages: some 60 us */
+	ARM_PAGES_MIN = 16,
+	PROTECT_TRIES = 2000,
+};
+static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
+
+/* ---- the tree ---- */
+
+int clone_join(const struct clone_pair *pair)
+{
+	struct kin *parent, *kin;
+	int r = INJECT(CLONE_JOIN);
+
+	if (r)
+		return r;
+	mutex_lock(&pair->parent->change_lock);
+	parent = region_kin(pair->parent);
+	if (!parent) {
+		parent = family_new(pair->parent);
+		atomic_store(&pair->parent->kin, parent);
+	}
+	kin = parent ? family_join(parent, pair->clone) : NULL;
+	if (kin) {
+		pair->clone->family = pair->parent->family; /* slots are theirs in common */
+		atomic_store(&pair->clone->kin, kin);
+		region_get(pair->parent); /* L2 */
+	}
+	mutex_unlock(&pair->parent->change_lock);
+	return kin ? 0 : -ENOMEM;
+}
+
+static bool is_ancestor(const struct region *region, uint32_t section)
+{
+	const struct kin *kin = region_kin(region);
+
+	for (kin = kin ? kin->parent : NULL; kin; kin = kin->parent)
+		if (((struct region *)kin->region)->section->id == section)
+			return true;
+	return false;
+}
+
+int clone_resume(struct region *region, struct region *parent)
+{
+	struct clone_pair pair = { parent, region };
+	int r = parent ? clone_join(&pair) : 0;
+
+	for (uint64_t page = 0; page < region->nr_pages && !r; page++) {
+		uint64_t word = word_load(&region->words[page]);
+
+		if (word_state(word) == PAGE_INHERIT && !is_ancestor(region, word_high(word)))
+			region_poison(region, page, "the region it is cloned from is lost");
+	}
+	return r;
+}
+
+void clone_leave(struct region *region)
+{
+	struct kin *kin = region_kin(region);
+	struct region *parent;
+
+	if (!kin)
+		return;
+	parent = kin->parent ? kin->parent->region : NULL;
+	family_leave(kin);
+	if (parent)
+		region_put(parent);
+}
+
+static bool has_children(struct region *region)
+{
+	struct kin *kin = region_kin(region);
+	bool has;
+
+	if (!kin)
+		return false;
+	mutex_lock(&kin->family->lock);
+	has = !list_empty(&kin->children);
+	mutex_unlock(&kin->family->lock);
+	return has;
+}
+
+/* What was shared with those who have gone isn't any more, whatever the words still say. */
+static uint64_t lent(struct region *region)
+{
+	return has_children(region) ? atomic_load(&region->nr_shared) : 0;
+}
+
+uint64_t region_shared(struct region *region)
+{
+	return lent(region) + atomic_load(&region->nr_inherit);
+}
+
+uint64_t region_own(struct region *region)
+{
+	uint64_t resident = atomic_load(&region->nr_resident), shared = lent(region);
+
+	return resident > shared ? resident - shared : 0;
+}
+
+bool clone_close(struct region *region)
+{
+	struct kin *kin = region_kin(region);
+	bool has_sharers;
+
+	if (!kin)
+		return false;
+	mutex_lock(&kin->family->lock);
+	kin->closed = true;
+	has_sharers = !list_empty(&kin->children);
+	mutex_unlock(&kin->family->lock);
+	return has_sharers;
+}
+
+/* ---- protecting ---- */
+
+/* The client may have cut its mapping: what is left of it in each half. */
+static int protect_parts(struct mm *mm, uint64_t address, uint64_t length)
+{
+	int r = os->uffd_protect(mm->uffd, address, length);
+
+	for (unsigned int i = 0; r == -EAGAIN && i < PROTECT_TRIES; i++) {
+		nanosleep(&busy_pause, NULL); /* its map is changing */
+		r = os->uffd_protect(mm->uffd, address, length);
+	}
+	if (r == -ESRCH)
+		return 0;
+	if (r == -ENOENT || r == -EINVAL) {
+		uint64_t half = round_up(length / 2, PAGE_SIZE);
+
+		if (length <= PAGE_SIZE)
+			return 0;
+		r = protect_parts(mm, address, half);
+		return r ? r : protect_parts(mm, address + half, length - half);
+	}
+	return r;
+}
+
+static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, void *arg)
+{
+	int *error = arg;
+
+	if (!*error)
+		*error = protect_parts(mm, address, length);
+}
+
+static int protect(struct region *region, struct page_range range)
+{
+	int error = 0;
+
+	if (range.nr)
+		region_for_each_mapping(region, range, protect_mapping, &error);
+	return error;
+}
+
+/* ---- arming: the parent is frozen, and nothing drops or locks its pages ---- */
+
+/* C1 begins here: the clone's word first, so that a shared page always has its sharer. */
+static bool share_page(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
+{
+	uint64_t inherit = word_inherit(parent->section->id);
+
+	atomic_store(&clone->words[page], inherit);
+	if (!word_replace(&parent->words[page], &seen, seen | WORD_SHARED))
+		return false;
+	if (!(seen & WORD_SHARED))
+		atomic_fetch_add(&parent->nr_shared, 1);
+	return true;
+}
+
+/* With BUSY held over the parent's: its owner gives copies to both or to none. */
+static bool pass_on(struct region *parent, struct region *clone, uint64_t page)
+{
+	uint64_t old;
+
+	if (!word_try_busy(&parent->words[page], PAGE_INHERIT, &old))
+		return false;
+	atomic_store(&clone->words[page], word_inherit(word_high(old)));
+	if (word_end_busy(&parent->words[page], old))
+		region_wake(parent, (struct page_range){ page, 1 });
+	return true;
+}
+
+/* A locked page is never shared. Its writers wait while it is copied. */
+static int copy_locked(struct region *parent, struct region *clone, uint64_t page)
+{
+	struct page_range one = { page, 1 };
+	uint64_t old, copied;
+	int r = protect(parent, one);
+
+	if (r)
+		return r;
+	CHECK(word_try_busy(&clone->words[page], PAGE_NONE, &old));
+	r = region_copy_in(clone, one, parent, 0, &copied);
+	word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
+					   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+	return r;
+}
+
+static int share_slot(struct region *clone, uint32_t slot)
+{
+	uint64_t frames = region_frames_per_page(clone);
+	int r = memcg_charge(clone->memcg, MEMCG_SWAP, frames);
+
+	if (r)
+		return r;
+	r = swap_dup(slot, (uint32_t)frames);
+	if (r)
+		memcg_uncharge(clone->memcg, MEMCG_SWAP, frames);
+	return r;
+}
+
+/* What isn't in memory isn't brought in for a clone: it gets the slot, too, or the value. */
+static int arm_absent(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
+{
+	uint64_t old;
+	int r = 0;
+
+	if (!word_try_busy(&parent->words[page], word_state(seen), &old))
+		return 0;
+	if (word_state(old) == PAGE_SWAPPED)
+		r = share_slot(clone, word_high(old));
+	if (!r) {
+		atomic_store(&clone->words[page],
+			     old & ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+		region_count_state(clone, word_state(old), 1);
+	}
+	if (word_end_busy(&parent->words[page], old))
+		region_wake(parent, (struct page_range){ page, 1 });
+	/* No room for one more user of the slot: then the parent has it in memory, and shares. */
+	return r ? region_populate(parent, (struct page_range){ page, 1 }) : 1;
+}
+
+/* 1: armed; 0: look again; else an error. */
+static int arm_page(struct region *parent, struct region *clone, uint64_t page)
+{
+	uint64_t seen = word_load(&parent->words[page]);
+
+	if (seen & WORD_BUSY) {
+		nanosleep(&busy_pause, NULL);
+		return 0;
+	}
+	switch (word_state(seen)) {
+	case PAGE_PRESENT:
+		if (!(seen & WORD_LOCKED))
+			return share_page(parent, clone, page, seen);
+		return copy_locked(parent, clone, page) ?: 1;
+	case PAGE_INHERIT:
+		return pass_on(parent, clone, page);
+	case PAGE_SWAPPED:
+	case PAGE_SAME_FILLED:
+		return arm_absent(parent, clone, page, seen);
+	case PAGE_POISONED:
+		atomic_store(&clone->words[page], PAGE_POISONED);
+		return 1;
+	default:
+		atomic_store(&clone->words[page], PAGE_NONE);
+		return 1;
+	}
+}
+
+/* What is shared in a batch is protected by one call; holes between are protected too, which does
+ * nothing to them. */
+static int arm_batch(const struct clone_pair *p, struct page_range batch)
+{
+	struct page_range shared = { batch.first, 0 };
+	uint64_t inherited = 0;
+	int r = 0;
+
+	for (uint64_t at = batch.first; at < batch.first + batch.nr && r >= 0;) {
+		r = arm_page(p->parent, p->clone, at);
+		if (r <= 0)
+			continue;
+		if (word_state(word_load(&p->clone->words[at])) == PAGE_INHERIT)
+			inherited++;
+		if (word_load(&p->parent->words[at]) & WORD_SHARED) {
+			shared.first = shared.nr ? shared.first : at;
+			shared.nr = at + 1 - shared.first;
+		}
+		at++;
+	}
+	atomic_fetch_add(&p->clone->nr_inherit, inherited);
+	return r < 0 ? r : protect(p->parent, shared);
+}
+
+static int arm(const struct clone_pair *p)
+{
+	uint64_t step = max_t(uint64_t, ARM_BYTES >> p->parent->page_shift, ARM_PAGES_MIN);
+	int r = INJECT(CLONE_ARM);
+
+	for (uint64_t at = 0; at < p->parent->nr_pages && !r; at += step)
+		r = arm_batch(p, (struct page_range){
+					 at, min_t(uint64_t, step, p->parent->nr_pages - at) });
+	return r;
+}
+
+/* ---- frozen together ---- */
+
+struct parents {
+	struct region *list[CLONES_MAX]; /* each once, by address */
+	unsigned int nr;
+};
+
+static void add_parent(struct parents *parents, struct region *region)
+{
+	unsigned int i = parents->nr;
+
+	while (i && parents->list[i - 1] > region)
+		i--;
+	if (i && parents->list[i - 1] == region)
+		return;
+	for (unsigned int k = parents->nr; k > i; k--)
+		parents->list[k] = parents->list[k - 1];
+	parents->list[i] = region;
+	parents->nr++;
+}
+
+void regions_freeze(struct region *const *regions, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		if (i)
+			mutex_lock_nested(&regions[i]->change_lock);
+		else
+			mutex_lock(&regions[i]->change_lock);
+	}
+	for (unsigned int i = 0; i < nr; i++)
+		atomic_store(&regions[i]->frozen, true);
+	for (unsigned int i = 0; i < nr; i++)
+		region_map_sync(regions[i]);
+}
+
+void regions_thaw(struct region *const *regions, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		atomic_store(&regions[i]->frozen, false);
+	for (unsigned int i = 0; i < nr; i++) {
+		region_wake(regions[i], (struct page_range){ 0, regions[i]->nr_pages });
+		mutex_unlock(&regions[i]->change_lock);
+	}
+}
+
+int clone_arm(const struct clone_pair *pairs, unsigned int nr)
+{
+	struct parents parents = { .nr = 0 };
+	int r = 0;
+
+	CHECK(nr <= CLONES_MAX);
+	for (unsigned int i = 0; i < nr; i++)
+		add_parent(&parents, pairs[i].parent);
+	regions_freeze(parents.list, parents.nr);
+	for (unsigned int i = 0; i < nr && !r; i++)
+		r = arm(&pairs[i]);
+	regions_thaw(parents.list, parents.nr);
+	return r;
+}

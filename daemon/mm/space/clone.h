@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * clone - point-in-time copies of regions, and the end of family members
+ *
+ * Purpose     A clone is a region of its own whose words say INHERIT where the parent has contents
+ *             at the instant of the clone. Nothing is copied but locked pages.
+ * Instant     Parents are frozen: whatever would make a page of theirs writable waits. Then their
+ *             words and entries are armed, batch by batch, while threads that write to pages not
+ *             yet armed go on; those that hit an armed page wait. The instant is the thaw: no
+ *             write to an armed page has happened before it, and every write before it, to a
+ *             page not yet armed, is in the clone. Several regions are frozen together.
+ * Invariants  L1  a clone's word INHERITs from the ancestor whose home has the frame, never by way
+ *                 of another clone.
+ *             L2  a member holds a reference to its parent, so that the homes of ancestors exist
+ *                 as long as it does.
+ * Locking     region->change_lock of each parent, in the order of their addresses.
+ * Crash       the clone isn't known to anybody before it is armed: a crash leaves SHARED on the
+ *             parents' words, which is always right.
+ * Not here    What happens at the first write (cow.h).
+ */
+#ifndef MMB_SPACE_CLONE_H
+#define MMB_SPACE_CLONE_H
+
+#include "mm/space/region.h"
+
+enum { CLONES_MAX = 64 }; /* at one instant */
+
+struct clone_pair {
+	struct region *parent, *clone; /* of equal length and page size */
+};
+
+/* The clone, just made and known to nobody, becomes a member of the parent's family. -ENOMEM. */
+int clone_join(const struct clone_pair *pair);
+/* All at one instant. On failure the clones are to be put away. */
+int clone_arm(const struct clone_pair *pairs, unsigned int nr);
+/* Takes change_lock of each and keeps whatever would make their pages writable waiting. Each region
+ * once, by address. */
+void regions_freeze(struct region *const *regions, unsigned int nr);
+void regions_thaw(struct region *const *regions, unsigned int nr);
+/* The region's contents become the snapshot's (rollback.c). -EINVAL: of another length or page
+ * size; -EBUSY: a page that would change is locked. */
+int region_rollback(struct region *region, struct region *snapshot);
+/* After a restart: the region was cloned from parent, or from what is lost if that is NULL. Its
+ * words are as the dead daemon left them; those that name a home which isn't there are poisoned. */
+int clone_resume(struct region *region, struct region *parent);
+/* At the region's end: the member goes, and its reference to its parent. */
+void clone_leave(struct region *region);
+/* Pages whose frame another member uses, or this one of another's. */
+uint64_t region_shared(struct region *region);
+/* Pages whose frames go when the region goes. */
+uint64_t region_own(struct region *region);
+/* Nobody uses the region itself any more; its reference may be put. True: members below it may
+ * still need its frames. */
+bool clone_close(struct region *region);
+
+#endif

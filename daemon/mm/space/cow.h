@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cow - divergence: pages of a family stop being the same
+ *
+ * Purpose     An INHERIT page's contents are those in the home of the ancestor that its word
+ *             names, whose word has SHARED. A clone that needs a page of its own copies it into its
+ *             own home (diverge); an owner that is about to change a shared page first copies it
+ *             into the homes of those who still need it (break), and goes on in place.
+ * Invariants  C1  a frame that some member INHERITs doesn't change, and isn't taken from its home:
+ *                 its word is PRESENT with SHARED, so it is write-protected wherever it is mapped.
+ *             C2  an owner holds BUSY of its page and the family's lock while it makes the copies
+ *                 of others; a clone holds BUSY of its own page alone. So an owner waits for
+ *                 clones that are copying, never for a client, and clones wait for nobody.
+ *             C3  copies come out of what the receiving region was promised when it was cloned.
+ * Locking     family->lock; words by BUSY, the owner's first.
+ * Crash       a clone's page is INHERIT|BUSY until its copy is whole, then PRESENT: a crash before
+ *             leaves a frame in its home that the word doesn't know, and resume punches it. An
+ *             owner's page is PRESENT|SHARED|BUSY until all copies are words, and SHARED with some
+ *             or no sharers is always right: it only costs a look.
+ * Not here    Making clones (clone.h), installing entries (mapping.h).
+ */
+#ifndef MMB_SPACE_COW_H
+#define MMB_SPACE_COW_H
+
+#include "mm/space/mm.h"
+#include "os/os.h"
+
+/* The region in whose home an INHERIT page's contents are. */
+struct region *cow_owner(uint64_t word);
+
+enum cow_outcome {
+	COW_GO_ON,   /* the page is an ordinary one of its region now, or something else happened */
+	COW_SETTLED, /* nothing more is to be done for this event */
+};
+/* The part of a fault that concerns the family; before the page is made present and mapped. The
+ * page and perhaps up to `around`, its neighbours. Negative errno: try again later. */
+int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
+	      uint64_t around);
+
+/* Afterwards no page of the range is shared with anybody, either way: before its contents change
+ * in place, or it is locked. Waits for busy pages. */
+int cow_unshare(struct region *region, struct page_range range);
+/* The same before the range is dropped: what it inherits is forgotten instead of copied. */
+int cow_forget(struct region *region, struct page_range range);
+
+#endif

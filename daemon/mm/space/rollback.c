@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rollback - a region's contents become those of a snapshot, while clients keep it mapped
+ *
+ * Purpose     Both regions are frozen. Pages that are one frame in both are left; the others are
+ *             dropped, which takes them out of every client at once, and copied from where the
+ *             snapshot has them. Who shares a page that is dropped gets a copy first.
+ * Locking     change_lock of both, as for a clone.
+ * Crash       page by page either the old or the new contents, or a hole between: whoever asked
+ *             was not answered and asks again.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "mm/space/clone.h"
+#include "mm/space/cow.h"
+
+static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
+
+/* The home that has the page of a member; NULL: nowhere, it is zero, lost or not in memory. */
+static struct region *home_of(struct region *region, uint64_t word)
+{
+	if (word_state(word) == PAGE_INHERIT)
+		return cow_owner(word);
+	return word_state(word) == PAGE_PRESENT ? region : NULL;
+}
+
+static bool is_same(struct region *region, struct region *snapshot, uint64_t page)
+{
+	uint64_t mine = word_load(&region->words[page]), its = word_load(&snapshot->words[page]);
+	struct region *home = home_of(region, mine);
+
+	if ((mine | its) & WORD_BUSY)
+		return false;
+	if (home || home_of(snapshot, its))
+		return home == home_of(snapshot, its);
+	return word_state(mine) == PAGE_NONE && word_state(its) == PAGE_NONE;
+}
+
+/* The word of a page that is in memory if it has contents, and idle. */
+static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
+{
+	for (;;) {
+		*word = word_load(&snapshot->words[page]);
+		if (*word & WORD_BUSY) {
+			nanosleep(&busy_pause, NULL);
+		} else if (home_of(snapshot, *word) || word_state(*word) == PAGE_NONE ||
+			   word_state(*word) == PAGE_POISONED) {
+			return 0;
+		} else {
+			int r = region_populate(snapshot, (struct page_range){ page, 1 });
+
+			if (r)
+				return r;
+		}
+	}
+}
+
+static int take_contents(struct region *region, struct region *snapshot, uint64_t page)
+{
+	uint64_t its, old, copied;
+	int r = settle_source(snapshot, page, &its);
+
+	if (r || word_state(its) == PAGE_NONE)
+		return r;
+	if (word_state(its) == PAGE_POISONED)
+		return region_poison(region, page, "the snapshot's page is lost") ? 0 : -EAGAIN;
+	if (!word_try_busy(&region->words[page], PAGE_NONE, &old))
+		return -EAGAIN;
+	r = region_copy_in(region, (struct page_range){ page, 1 }, home_of(snapshot, its), 0,
+			   &copied);
+	old = word_load(&region->words[page]) & ~(uint64_t)(WORD_BUSY | WORD_WAITERS);
+	if (word_end_busy(&region->words[page], old))
+		region_wake(region, (struct page_range){ page, 1 });
+	return r;
+}
+
+static int roll_page(struct region *region, struct region *snapshot, uint64_t page)
+{
+	int r = -EAGAIN;
+
+	while (r == -EAGAIN && !is_same(region, snapshot, page)) {
+		r = region_drop_locked(region, (struct page_range){ page, 1 });
+		if (!r)
+			r = take_contents(region, snapshot, page);
+		if (!r)
+			break;
+	}
+	return r == -EAGAIN ? 0 : r;
+}
+
+int region_rollback(struct region *region, struct region *snapshot)
+{
+	struct region *both[] = { region < snapshot ? region : snapshot,
+				  region < snapshot ? snapshot : region };
+	int r = 0;
+
+	if (region == snapshot)
+		return 0;
+	if (region->nr_pages != snapshot->nr_pages || region->page_shift != snapshot->page_shift)
+		return -EINVAL;
+	regions_freeze(both, 2);
+	for (uint64_t page = 0; page < region->nr_pages && !r; page++)
+		r = roll_page(region, snapshot, page);
+	regions_thaw(both, 2);
+	return r;
+}

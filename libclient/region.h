@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * region - struct mmb_region, for the files that make and use regions
+ *
+ * Locking     none of its own: the struct is fixed after it was opened.
+ */
+#ifndef MMB_LIBCLIENT_REGION_H
+#define MMB_LIBCLIENT_REGION_H
+
+#include "connection.h"
+
+/* c: fixed after open */
+struct mmb_region {
+	uint32_t      generation; /* (c) */
+	struct mmb   *mmb;        /* (c) counted */
+	uint32_t      handle;     /* (c) the daemon's */
+	uint32_t      page_size;  /* (c) */
+	struct window window;
+};
+
+/* At the top of a public function: 0, -EINVAL for NULL, -EOWNERDEAD in a forked child. */
+int region_check(const struct mmb_region *region);
+/* Maps and registers what a RegionOpenReply describes. wanted: NULL, or the address that the
+ * application has asked for. On failure the daemon's handle is closed. */
+int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struct mmb_region **out);
+/* Closes the daemon's handle. */
+void region_release(struct mmb *mmb, uint32_t handle);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_clone_model - random trees of clones against plain arrays: cow.c, clone.c, rollback.c
+ *
+ * Purpose     One value a page and member. Members are written, read, dropped, locked, rolled back,
+ *             cloned, and closed in any order; what a member holds is
+ *             compared page by page.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/inject.h"
+#include "lib/fake_os.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+#include "mm/space/clone.h"
+#include "mm/space/cow.h"
+
+enum {
+	NR_SEEDS = 12,
+	LONG_SEEDS = 3000,
+	NR_STEPS = 400,
+	NR_MEMBERS = 6,
+	NR_PAGES = 20,
+};
+
+struct member {
+	struct region *region; /* NULL: this place is free */
+	uint64_t value[NR_PAGES];
+	bool locked[NR_PAGES];
+};
+
+static struct member all[NR_MEMBERS];
+static struct mm *mm;
+static uint64_t last_value;
+
+static uint64_t address(const struct member *m, uint64_t page)
+{
+	return ((uint64_t)(m - all) + 1) << 32 | page << m->region->page_shift;
+}
+
+static void add_window(struct member *m)
+{
+	space_window(mm, m->region, address(m, 0), (uint32_t)(m - all) + 1);
+}
+
+/* What the member's kernel would do for it; false: the page can't be had just now. */
+static bool touch(const struct member *m, uint64_t page, uint32_t flags)
+{
+	uint64_t at = address(m, page);
+
+	for (int i = 0; i < 4 && !fake_uffd_mapped(mm->uffd, at); i++)
+		space_fault(mm, at, flags);
+	for (int i = 0; i < 4 && flags && fake_uffd_protected(mm->uffd, at); i++)
+		space_fault(mm, at, flags | OS_FAULT_WP);
+	return fake_uffd_mapped(mm->uffd, at) && !(flags && fake_uffd_protected(mm->uffd, at));
+}
+
+static void write_page(struct member *m, uint64_t page)
+{
+	uint64_t words[PAGE_SIZE / sizeof(uint64_t)] = { ++last_value };
+
+	if (!touch(m, page, OS_FAULT_WRITE))
+		return;
+	EXPECT_EQ(os->write(m->region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	m->value[page] = last_value;
+}
+
+static void read_page(const struct member *m, uint64_t page)
+{
+	uint64_t words[PAGE_SIZE / sizeof(uint64_t)];
+
+	if (!touch(m, page, 0))
+		return;
+	EXPECT_EQ(os->read(m->region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	EXPECT_EQ(words[0], m->value[page]);
+}
+
+static struct page_range any_range(uint64_t *random)
+{
+	struct page_range range = { .first = test_below(random, NR_PAGES) };
+
+	range.nr = 1 + test_below(random, NR_PAGES - range.first);
+	return range;
+}
+
+static struct region *new_region(void)
+{
+	struct region_request want = { .name = "model",
+				       .nr_pages = NR_PAGES,
+				       .page_shift = PAGE_SHIFT };
+	struct region_refusal why;
+	struct region *region = NULL;
+
+	return region_new(&want, &region, &why) ? NULL : region;
+}
+
+static void clone_member(struct member *of, struct member *to)
+{
+	struct clone_pair pair = { of->region, new_region() };
+
+	if (!pair.clone)
+		return;
+	if (clone_join(&pair) || clone_arm(&pair, 1)) {
+		region_put(pair.clone);
+		return;
+	}
+	*to = (struct member){ .region = pair.clone };
+	for (int i = 0; i < NR_PAGES; i++)
+		to->value[i] = of->value[i];
+	add_window(to);
+}
+
+static void close_member(struct member *m)
+{
+	mm_remove_handle(mm, (uint32_t)(m - all) + 1);
+	clone_close(m->region);
+	fake_uffd_unmap(mm->uffd, address(m, 0), NR_PAGES << PAGE_SHIFT);
+	region_put(m->region);
+	m->region = NULL;
+}
+
+static void drop(struct member *m, struct page_range range)
+{
+	int r = region_drop(m->region, range);
+
+	EXPECT(!r || r == -EBUSY || r == -ENOMEM || r == -EIO);
+	for (uint64_t i = range.first; i < range.first + range.nr; i++)
+		if (space_state(m->region, i) == PAGE_NONE)
+			m->value[i] = 0;
+}
+
+static void lock(struct member *m, struct page_range range)
+{
+	region_lock_pages(m->region, range);
+	for (uint64_t i = range.first; i < range.first + range.nr; i++)
+		m->locked[i] = word_load(&m->region->words[i]) & WORD_LOCKED;
+}
+
+static void unlock_all(struct member *m)
+{
+	region_unlock_pages(m->region, (struct page_range){ 0, NR_PAGES });
+	for (int i = 0; i < NR_PAGES; i++)
+		m->locked[i] = false;
+}
+
+static void roll_back(struct member *m, struct member *to)
+{
+	unlock_all(m);
+	EXPECT_EQ(region_rollback(m->region, to->region), 0);
+	for (int i = 0; i < NR_PAGES; i++)
+		m->value[i] = to->value[i];
+}
+
+static struct member *any_member(uint64_t *random, bool used)
+{
+	struct member *m = &all[test_below(random, NR_MEMBERS)];
+
+	return !!m->region == used ? m : NULL;
+}
+
+static void step(uint64_t *random)
+{
+	struct member *m = any_member(random, true), *other;
+	uint64_t what = test_below(random, 100);
+
+	if (!m)
+		return;
+	if (what < 45) {
+		write_page(m, test_below(random, NR_PAGES));
+	} else if (what < 75) {
+		read_page(m, test_below(random, NR_PAGES));
+	} else if (what < 85) {
+		other = any_member(random, false);
+		if (other)
+			clone_member(m, other);
+	} else if (what < 89) {
+		close_member(m);
+	} else if (what < 93) {
+		drop(m, any_range(random));
+	} else if (what < 95) {
+		lock(m, any_range(random));
+	} else if (what < 97) {
+		unlock_all(m);
+	} else {
+		other = any_member(random, true);
+		if (other)
+			roll_back(m, other);
+	}
+	if (!all[0].region && !any_member(random, true)) {
+		all[0] = (struct member){ .region = new_region() };
+		if (all[0].region)
+			add_window(&all[0]);
+	}
+}
+
+static void expect_all(void)
+{
+	regions_flush(); /* the stocks are counted with nothing on its way back */
+	for (struct member *m = all; m < all + NR_MEMBERS; m++) {
+		if (!m->region)
+			continue;
+		for (uint64_t i = 0; i < NR_PAGES; i++)
+			read_page(m, i);
+		space_expect_valid(m->region, NULL);
+	}
+}
+
+static void run_seed(uint64_t seed)
+{
+	uint64_t random = seed;
+
+	space_begin(&(struct space_options){ 0 });
+	mm = space_mm();
+	all[0] = (struct member){ .region = new_region() };
+	add_window(&all[0]);
+	for (int i = 0; i < NR_STEPS; i++)
+		step(&random);
+	expect_all();
+	for (struct member *m = all; m < all + NR_MEMBERS; m++)
+		if (m->region)
+			close_member(m);
+	space_close_mm(mm);
+	space_settle();
+	space_end();
+}
+
+static void random_trees_hold_what_was_written(void)
+{
+	const char *is_long = getenv("MMB_LONG");
+	uint64_t seed = test_seed();
+	int nr = is_long && is_long[0] == '1' ? LONG_SEEDS : NR_SEEDS;
+
+	for (int i = 0; i < nr; i++)
+		run_seed(seed + (uint64_t)i);
+}
+
+static const struct test_case cases[] = {
+	{ "random trees of clones hold what was written", random_trees_hold_what_was_written },
+};
+TEST_MAIN(cases)

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_clones - clones of regions, seen by several processes
+ *
+ * Not here    Divergence step by step (tests/unit/test_cow.c), random trees of clones
+ *             (tests/model/test_clone_model.c).
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "system/stage.h"
+
+enum { BYTES = 4 * MIB, PAGES = BYTES / PAGE };
+
+static const char *const base_flags[] = { "--memory.reserve=128M", "--memory.pass_userfaultfd=all",
+					  NULL };
+static const char *const huge_flags[] = { "--memory.reserve=128M", "--memory.reserve_huge=64M",
+					  "--memory.pass_userfaultfd=all", NULL };
+static const struct setting base_setting = { .flags = base_flags };
+static const struct setting huge_setting = { .flags = huge_flags };
+
+static struct mmb_region *clone_of(struct mmb_region *region, const char *name, uint32_t flags)
+{
+	const struct mmb_clone_options options = { .size = sizeof(options),
+						   .name = name,
+						   .flags = flags };
+	struct mmb_region *clone = NULL;
+	int error = mmb_region_clone(region, &options, &clone);
+
+	if (error)
+		printf("  %s\n", mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+	return clone;
+}
+
+static void diverge_both(struct mmb_region *region, size_t page)
+{
+	size_t length = mmb_region_length(region), half = length / 2;
+	struct mmb_region *clone;
+	char *at = act_at(region), *copy;
+
+	stamp(at, half, 1);
+	clone = clone_of(region, NULL, 0);
+	copy = act_at(clone);
+	CLIENT_EXPECT_EQ(mmb_region_length(clone), length);
+	CLIENT_EXPECT(is_stamped(copy, half, 1));
+	CLIENT_EXPECT(is_zero(copy + half, half));
+	for (size_t i = 0; i < length; i += 2 * page)
+		stamp(at + i, page, 2);
+	for (size_t i = 0; i < length; i += 3 * page)
+		stamp(copy + i, page, 3);
+	for (size_t i = 0; i < length; i += page) {
+		CLIENT_EXPECT(i % (2 * page) == 0 ? is_stamped(at + i, page, 2)
+			      : i < half	  ? memcmp(at + i, copy + i, page) == 0 ||
+							   i % (3 * page) == 0
+						  : is_zero(at + i, page));
+		CLIENT_EXPECT(i % (3 * page) ? i < half || is_zero(copy + i, page)
+					     : is_stamped(copy + i, page, 3));
+	}
+	mmb_region_close(clone);
+}
+
+static void small_pages(struct actor *a)
+{
+	struct mmb_region *region;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	diverge_both(region, PAGE);
+	mmb_region_close(region);
+}
+
+static void both_diverge_with_4_kib_pages(void)
+{
+	PLAY(ROLE(small_pages));
+}
+
+static void huge_pages(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct mmb_region *region = NULL;
+
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, 6 * HUGE_PAGE, &options, &region), 0);
+	diverge_both(region, HUGE_PAGE);
+	mmb_region_close(region);
+}
+
+static void both_diverge_with_2_mib_pages(void)
+{
+	if (!hugepages_get(32))
+		SKIP("no 64 MiB of free huge pages: vm.nr_hugepages is too low");
+	stage_set(&huge_setting);
+	PLAY(ROLE(huge_pages));
+}
+
+static void both_diverge_with_2_mib_pages_without_hugetlb(void)
+{
+	stage_set(&base_setting);
+	PLAY(ROLE(huge_pages));
+}
+
+/* ---- by name, in another process ---- */
+
+static void name_one(struct actor *a)
+{
+	struct mmb_region *region, *clone, *again = NULL;
+	const struct mmb_clone_options taken = { .size = sizeof(taken), .name = "snapshot" };
+
+	act_common_pool(a);
+	region = act_region(a, BYTES, 0);
+	stamp(act_at(region), BYTES, 5);
+	clone = clone_of(region, "snapshot", 0);
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, &taken, &again), -EEXIST);
+	CLIENT_EXPECT(!again && strstr(mmb_error(), "snapshot"));
+	mmb_region_close(clone);
+	cue(1);
+	for (size_t i = 0; i < BYTES; i += 7 * PAGE)
+		stamp(act_at(region) + i, PAGE, 6);
+	await(2);
+	mmb_region_close(region);
+	cue(3);
+	await(4);
+}
+
+static void open_it(struct actor *a)
+{
+	struct mmb_region *clone = NULL;
+	char *at;
+
+	act_common_pool(a);
+	await(1);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "snapshot", 0, 0, NULL, &clone), 0);
+	at = act_at(clone);
+	CLIENT_EXPECT(is_stamped(at, BYTES / 2, 5));
+	cue(2);
+	await(3);
+	CLIENT_EXPECT(is_stamped(at, BYTES, 5));
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "snapshot"), 0);
+	mmb_region_close(clone);
+	cue(4);
+}
+
+static void a_named_clone_outlives_its_parent(void)
+{
+	PLAY(ROLE(name_one), ROLE(open_it));
+}
+
+/* ---- one instant ---- */
+
+enum { COUNTERS = 3 };
+
+static _Atomic bool enough;
+static struct mmb_region *counted[COUNTERS];
+
+/* Writes the same number everywhere, one place after the other. */
+static void *count_on(void *unused)
+{
+	for (uint64_t n = 1; !atomic_load(&enough); n++)
+		for (int i = 0; i < COUNTERS; i++)
+			for (size_t at = 0; at < BYTES; at += 64 * PAGE)
+				*(volatile uint64_t *)(act_at(counted[i]) + at) = n;
+	return unused;
+}
+
+/* Each place has the number of the first one, or one less from some place on. */
+static void expect_one_instant(struct mmb_region **clones)
+{
+	uint64_t first = *(uint64_t *)(void *)act_at(clones[0]), last = first;
+
+	for (int i = 0; i < COUNTERS; i++) {
+		for (size_t at = 0; at < BYTES; at += 64 * PAGE) {
+			uint64_t n = *(uint64_t *)(void *)(act_at(clones[i]) + at);
+
+			CLIENT_EXPECT(n == last || n + 1 == last);
+			last = n;
+		}
+	}
+	CLIENT_EXPECT(first - last <= 1);
+}
+
+static void one_instant(struct actor *a)
+{
+	struct mmb_region *clones[COUNTERS];
+	pthread_t thread;
+
+	act_pool(a, 0);
+	for (int i = 0; i < COUNTERS; i++) {
+		counted[i] = act_region(a, BYTES, 0);
+		memset(act_at(counted[i]), 0, BYTES);
+	}
+	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, count_on, NULL), 0);
+	for (int round = 0; round < 20; round++) {
+		CLIENT_EXPECT_EQ(mmb_region_clone_many(COUNTERS, counted, NULL, clones), 0);
+		expect_one_instant(clones);
+		for (int i = 0; i < COUNTERS; i++)
+			mmb_region_close(clones[i]);
+	}
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < COUNTERS; i++)
+		mmb_region_close(counted[i]);
+}
+
+static void several_regions_at_one_instant(void)
+{
+	PLAY(ROLE(one_instant));
+}
+
+/* ---- snapshots ---- */
+
+static void roll_back(struct actor *a)
+{
+	struct mmb_region *region, *snapshot, *other;
+	struct mmb_region_stat stat;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	stamp(act_at(region), BYTES, 1);
+	snapshot = clone_of(region, NULL, MMB_REGION_READONLY);
+	stat = act_stat(snapshot);
+	CLIENT_EXPECT_EQ(stat.shared, BYTES);
+	CLIENT_EXPECT_EQ(stat.own, 0);
+	stat = act_stat(region);
+	CLIENT_EXPECT_EQ(stat.shared, BYTES);
+	CLIENT_EXPECT_EQ(stat.resident, BYTES);
+	for (size_t i = 0; i < BYTES; i += 5 * PAGE)
+		stamp(act_at(region) + i, PAGE, 2);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(snapshot, region), -EACCES);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
+	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 1));
+	CLIENT_EXPECT(is_stamped(act_at(snapshot), BYTES, 1));
+	other = act_region(a, 2 * BYTES, 0);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(other, snapshot), -EINVAL);
+	mmb_region_close(snapshot);
+	CLIENT_EXPECT_EQ(act_stat(region).shared, 0);
+	mmb_region_close(other);
+	mmb_region_close(region);
+}
+
+static void rollback_to_a_snapshot(void)
+{
+	PLAY(ROLE(roll_back));
+}
+
+/* ---- read-only, wrong ---- */
+
+static void read_only(struct actor *a)
+{
+	struct mmb_region *region, *clone;
+	char value;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	stamp(act_at(region), BYTES, 9);
+	clone = clone_of(region, NULL, MMB_REGION_READONLY);
+	stamp(act_at(region), BYTES, 10);
+	CLIENT_EXPECT(is_stamped(act_at(clone), BYTES, 9));
+	CLIENT_EXPECT_EQ(touch_write(act_at(clone), 1), SIGSEGV);
+	CLIENT_EXPECT_EQ(touch_read(act_at(clone), &value), 0);
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void a_read_only_clone(void)
+{
+	PLAY(ROLE(read_only));
+}
+
+static void wrong_words(struct actor *a)
+{
+	struct mmb_clone_options options = { .size = sizeof(options), .flags = 1u << 31 };
+	struct mmb_region *region, *clone = NULL;
+
+	act_pool(a, 40 * MIB);
+	region = act_region(a, 24 * MIB, 0);
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, &options, &clone), -EINVAL);
+	options = (struct mmb_clone_options){ .size = sizeof(options), .name = "" };
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, &options, &clone), -EINVAL);
+	CLIENT_EXPECT_EQ(mmb_region_clone(NULL, NULL, &clone), -EINVAL);
+	CLIENT_EXPECT_EQ(mmb_region_clone_many(0, &region, NULL, &clone), -EINVAL);
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, NULL, NULL), -EINVAL);
+	/* Charged in full: the pool's limit holds. */
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, NULL, &clone), -ENOMEM);
+	CLIENT_EXPECT(!clone && mmb_error()[0]);
+	mmb_region_close(region);
+}
+
+static void what_cannot_be_cloned(void)
+{
+	PLAY(ROLE(wrong_words));
+}
+
+static const struct test_case cases[] = {
+	{ "both diverge, with pages of 2 MiB", both_diverge_with_2_mib_pages },
+	{ "both diverge, with pages of 2 MiB from the base stock",
+	  both_diverge_with_2_mib_pages_without_hugetlb },
+	{ "both diverge, with pages of 4 KiB", both_diverge_with_4_kib_pages },
+	{ "a named clone outlives its parent", a_named_clone_outlives_its_parent },
+	{ "several regions are cloned at one instant", several_regions_at_one_instant },
+	{ "rollback to a snapshot", rollback_to_a_snapshot },
+	{ "a read-only clone", a_read_only_clone },
+	{ "what can't be cloned", what_cannot_be_cloned },
+	STAGE_STOPS,
+};
+TEST_MAIN(cases)

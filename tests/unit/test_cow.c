@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_cow - mm/space/cow.c, clone.c, rollback.c: what a clone holds when its family has gone on
+ */
+#include "mm/space/cow.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lib/fake_os.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+#include "mm/space/clone.h"
+
+enum { NR = 16 };
+static const uint64_t base = 1ull << 32, clone_base = 2ull << 32;
+
+static struct region *parent, *child;
+static struct mm *mm;
+
+static void put(struct region *region, uint64_t page, uint64_t value)
+{
+	uint64_t words[PAGE_SIZE / sizeof(value)] = { value };
+
+	EXPECT_EQ(os->write(region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+}
+
+/* As the writer's kernel would: an event first, where the page isn't writable. */
+static void write_page(struct region *region, uint64_t start, uint64_t page, uint64_t value)
+{
+	uint64_t at = start + (page << region->page_shift);
+
+	if (!fake_uffd_mapped(mm->uffd, at))
+		space_fault(mm, at, OS_FAULT_WRITE);
+	if (fake_uffd_protected(mm->uffd, at))
+		space_fault(mm, at, OS_FAULT_WRITE | OS_FAULT_WP);
+	EXPECT(fake_uffd_mapped(mm->uffd, at) && !fake_uffd_protected(mm->uffd, at));
+	put(region, page, value);
+}
+
+static uint64_t read_page(struct region *region, uint64_t start, uint64_t page)
+{
+	uint64_t at = start + (page << region->page_shift);
+	uint64_t words[PAGE_SIZE / sizeof(uint64_t)];
+
+	if (!fake_uffd_mapped(mm->uffd, at))
+		space_fault(mm, at, 0);
+	EXPECT(fake_uffd_mapped(mm->uffd, at));
+	EXPECT_EQ(os->read(region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	return words[0];
+}
+
+static struct region *clone_of(struct region *of)
+{
+	struct clone_pair pair = { of, space_region(of->nr_pages, of->page_shift) };
+
+	EXPECT_EQ(clone_join(&pair), 0);
+	EXPECT_EQ(clone_arm(&pair, 1), 0);
+	return pair.clone;
+}
+
+static void begin(void)
+{
+	space_begin(&(struct space_options){ 0 });
+	parent = space_region(NR, PAGE_SHIFT);
+	mm = space_mm();
+	space_window(mm, parent, base, 1);
+	EXPECT_EQ(mm_set_advice(mm, 1, (struct page_range){ 0, NR }, WINDOW_RANDOM), 0);
+	for (uint64_t i = 0; i < NR / 2; i++)
+		write_page(parent, base, i, 100 + i);
+	child = clone_of(parent);
+	space_window(mm, child, clone_base, 2);
+}
+
+static void end(void)
+{
+	space_expect_valid(parent, mm);
+	space_expect_valid(child, NULL);
+	space_close_mm(mm);
+	space_drop_region(child);
+	space_drop_region(parent);
+	space_end();
+}
+
+static void a_clone_holds_what_its_parent_held(void)
+{
+	begin();
+	EXPECT_EQ(atomic_load(&child->nr_inherit), NR / 2);
+	EXPECT_EQ(atomic_load(&parent->nr_shared), NR / 2);
+	EXPECT_EQ(atomic_load(&child->nr_resident), 0);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT_EQ(read_page(child, clone_base, i), i < NR / 2 ? 100 + i : 0);
+	end();
+}
+
+static void both_diverge(void)
+{
+	begin();
+	for (uint64_t i = 0; i < NR; i += 2)
+		write_page(parent, base, i, 1000 + i);
+	for (uint64_t i = 0; i < NR; i += 3)
+		write_page(child, clone_base, i, 5000 + i);
+	for (uint64_t i = 0; i < NR; i++) {
+		uint64_t before = i < NR / 2 ? 100 + i : 0;
+
+		EXPECT_EQ(read_page(parent, base, i), i % 2 ? before : 1000 + i);
+		EXPECT_EQ(read_page(child, clone_base, i), i % 3 ? before : 5000 + i);
+	}
+	end();
+}
+
+static void a_clones_clone_outlives_the_middle(void)
+{
+	struct region *last;
+
+	begin();
+	write_page(child, clone_base, 1, 7001);
+	last = clone_of(child);
+	write_page(child, clone_base, 1, 8001);
+	write_page(child, clone_base, 2, 8002);
+	write_page(parent, base, 2, 9002);
+	write_page(parent, base, 3, 9003);
+	space_window(mm, last, 3ull << 32, 3);
+	mm_remove_handle(mm, 2);
+	clone_close(child);
+	region_put(child);
+	EXPECT_EQ(read_page(last, 3ull << 32, 0), 100);
+	EXPECT_EQ(read_page(last, 3ull << 32, 1), 7001);
+	EXPECT_EQ(read_page(last, 3ull << 32, 2), 102);
+	EXPECT_EQ(read_page(last, 3ull << 32, 3), 103);
+	EXPECT_EQ(read_page(parent, base, 3), 9003);
+	child = last;
+	end();
+}
+
+static void the_parents_end_leaves_the_clone_whole(void)
+{
+	begin();
+	mm_remove_handle(mm, 1);
+	clone_close(parent);
+	region_put(parent);
+	regions_flush();
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT_EQ(read_page(child, clone_base, i), i < NR / 2 ? 100 + i : 0);
+	space_expect_valid(child, mm);
+	space_close_mm(mm);
+	space_drop_region(child);
+	space_end();
+}
+
+static void dropping_spares_the_other(void)
+{
+	begin();
+	EXPECT_EQ(region_drop(parent, (struct page_range){ 0, 4 }), 0);
+	EXPECT_EQ(region_drop(child, (struct page_range){ 2, 4 }), 0);
+	for (uint64_t i = 0; i < NR / 2; i++) {
+		EXPECT_EQ(read_page(parent, base, i), i < 4 ? 0 : 100 + i);
+		EXPECT_EQ(read_page(child, clone_base, i), i < 2 || i >= 6 ? 100 + i : 0);
+	}
+	end();
+}
+
+static void locked_pages_are_not_shared(void)
+{
+	struct region *copy;
+
+	begin();
+	EXPECT_EQ(region_lock_pages(child, (struct page_range){ 0, 2 }), 0);
+	EXPECT_EQ(space_state(child, 0), PAGE_PRESENT);
+	EXPECT_EQ(region_lock_pages(parent, (struct page_range){ 1, 2 }), 0);
+	EXPECT(!(word_load(&parent->words[2]) & WORD_SHARED));
+	EXPECT_EQ(space_state(child, 2), PAGE_PRESENT);
+	region_unlock_pages(child, (struct page_range){ 0, 2 });
+	copy = clone_of(parent);
+	EXPECT_EQ(space_state(copy, 1), PAGE_PRESENT);
+	EXPECT(!(word_load(&parent->words[1]) & WORD_SHARED));
+	region_unlock_pages(parent, (struct page_range){ 1, 2 });
+	space_drop_region(copy);
+	for (uint64_t i = 0; i < NR / 2; i++)
+		EXPECT_EQ(read_page(child, clone_base, i), 100 + i);
+	end();
+}
+
+static void the_last_user_writes_in_place(void)
+{
+	struct fake_os_calls before, after;
+
+	begin();
+	mm_remove_handle(mm, 2);
+	space_drop_region(child);
+	fake_os_calls(&before);
+	write_page(parent, base, 0, 1);
+	fake_os_calls(&after);
+	EXPECT_EQ(after.copy, before.copy);
+	EXPECT_EQ(atomic_load(&parent->nr_resident), NR / 2);
+	child = clone_of(parent);
+	space_window(mm, child, 3ull << 32, 2);
+	end();
+}
+
+static void a_page_punched_by_a_client_is_lost_for_the_clone(void)
+{
+	begin();
+	EXPECT_EQ(os->punch(parent->section->fd, 3 << PAGE_SHIFT, PAGE_SIZE), 0);
+	space_fault(mm, clone_base + (3 << PAGE_SHIFT), 0);
+	EXPECT_EQ(space_state(child, 3), PAGE_POISONED);
+	EXPECT(region_poison(parent, 3, "test"));
+	end();
+}
+
+static void a_copy_that_fails_is_tried_again(void)
+{
+	begin();
+	fake_os_set_limit(0, 0, 0);
+	space_fault(mm, base, OS_FAULT_WRITE | OS_FAULT_WP);
+	EXPECT(fake_uffd_protected(mm->uffd, base));
+	EXPECT(word_load(&parent->words[0]) & WORD_SHARED);
+	fake_os_set_limit(0, 1ull << 40, 0);
+	fault_retry_parked(~0ull >> 1);
+	EXPECT(!fake_uffd_protected(mm->uffd, base));
+	EXPECT_EQ(space_state(child, 0), PAGE_PRESENT);
+	end();
+}
+
+static void rollback_takes_back_what_was_written(void)
+{
+	uint64_t locked;
+
+	begin();
+	for (uint64_t i = 0; i < NR; i += 3)
+		write_page(parent, base, i, 1000 + i);
+	write_page(child, clone_base, 5, 5005);
+	write_page(child, clone_base, 12, 5012);
+	EXPECT_EQ(region_rollback(parent, child), 0);
+	for (uint64_t i = 0; i < NR; i++) {
+		uint64_t then = i == 5 || i == 12 ? 5000 + i : i < NR / 2 ? 100 + i : 0;
+
+		EXPECT_EQ(read_page(parent, base, i), then);
+		EXPECT_EQ(read_page(child, clone_base, i), then);
+	}
+	locked = 5;
+	write_page(parent, base, locked, 1);
+	EXPECT_EQ(region_lock_pages(parent, (struct page_range){ locked, 1 }), 0);
+	EXPECT_EQ(region_rollback(parent, child), -EBUSY);
+	EXPECT_EQ(read_page(parent, base, locked), 1);
+	region_unlock_pages(parent, (struct page_range){ locked, 1 });
+	EXPECT_EQ(region_rollback(parent, parent), 0);
+	end();
+}
+
+static const struct test_case cases[] = {
+	{ "a clone holds what its parent held", a_clone_holds_what_its_parent_held },
+	{ "both diverge", both_diverge },
+	{ "a clone's clone outlives the middle", a_clones_clone_outlives_the_middle },
+	{ "the parent's end leaves the clone whole", the_parents_end_leaves_the_clone_whole },
+	{ "dropping spares the other", dropping_spares_the_other },
+	{ "locked pages are not shared", locked_pages_are_not_shared },
+	{ "the last user writes in place", the_last_user_writes_in_place },
+	{ "a page punched by a client is lost for the clone, not zero",
+	  a_page_punched_by_a_client_is_lost_for_the_clone },
+	{ "rollback takes back what was written", rollback_takes_back_what_was_written },
+	{ "a copy that fails is tried again", a_copy_that_fails_is_tried_again },
+};
+TEST_MAIN(cases)
