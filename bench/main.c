@@ -57,6 +57,7 @@ static const struct suite {
 	  suite_malloc, NEEDS_BROKER },
 	{ "swap", "more memory than the limit, against the kernel's swap on the same disk",
 	  suite_swap, NEEDS_NOTHING },
+	{ "clone", "copies of regions at one instant, against fork()", suite_clone, NEEDS_NOTHING },
 	{ "stress", "random operations by many processes, with kills and stops, all verified",
 	  suite_stress, NEEDS_SWAP },
 };

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """measured - mmb-bench --json on standard input, the README's table on standard output
 
-usage: for s in pages fault rpc start death overhead malloc swap; do
+usage: for s in pages fault rpc start death overhead malloc swap clone; do
            build/bench/mmb-bench $s --json; done | bench/measured.py [README.md docs/measured.md]
 
 With file names the text between their `measured` marks is replaced. A ratio above 1 is better for

@@ -17,6 +17,7 @@ void suite_start(struct bench *b);
 void suite_death(struct bench *b);
 void suite_overhead(struct bench *b);
 void suite_malloc(struct bench *b);
+void suite_clone(struct bench *b);
 void suite_swap(struct bench *b);
 void suite_stress(struct bench *b);
 

@@ -21,6 +21,8 @@ const struct stress_operation stress_operations[] = {
 	{ "region entries dropped", 6, stress_region_zap },
 	{ "region with two threads", 1, stress_region_race },
 	{ "region half unmapped", 1, stress_region_unmap },
+	{ "clone", 4, stress_clone },
+	{ "snapshot", 3, stress_clone_snapshot },
 	{ "shared open or close", 6, stress_shared_toggle },
 	{ "shared write", 16, stress_shared_write },
 	{ "shared check", 16, stress_shared_check },

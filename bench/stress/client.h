@@ -159,6 +159,9 @@ int stress_region_zap(struct stress_client *c);
 int stress_region_race(struct stress_client *c);
 int stress_region_unmap(struct stress_client *c);
 
+int stress_clone(struct stress_client *c);
+int stress_clone_snapshot(struct stress_client *c);
+
 int stress_shared_toggle(struct stress_client *c);
 int stress_shared_write(struct stress_client *c);
 int stress_shared_check(struct stress_client *c);

@@ -15,7 +15,7 @@ import sys
 
 KEYS = ["suite", "case", "metric", "unit", "value", "peer", "peer_value", "ratio", "goal", "met"]
 SUITES = ["pages", "objects", "fault", "rpc", "start", "death", "overhead", "malloc", "swap",
-          "stress"]
+          "clone", "stress"]
 SECONDS = 300
 SEED = "1234567"
 
