@@ -193,6 +193,49 @@ static void kills_cost_a_pause(void)
 	stage_end();
 }
 
+/* ---- clones ---- */
+
+static void clones_under_kills(struct actor *a)
+{
+	struct mmb_region *region, *kept, *orphan;
+	char *at;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, REGION_BYTES, 0);
+	at = act_at(region);
+	stamp(at, REGION_BYTES, 1);
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, NULL, &kept), 0);
+	stamp(at, REGION_BYTES / 2, 2);
+	CLIENT_EXPECT_EQ(mmb_region_clone(kept, NULL, &orphan), 0);
+	atomic_fetch_add(&board->number[0], 1);
+	while (atomic_load(&board->reached) < STEP_OVER)
+		usleep(1000);
+	stamp(at + REGION_BYTES / 4, REGION_BYTES / 2, 3);
+	CLIENT_EXPECT(is_stamped(act_at(kept), REGION_BYTES / 8, 1));
+	mmb_region_close(kept);
+	CLIENT_EXPECT(is_stamped(act_at(orphan), REGION_BYTES, 1));
+	CLIENT_EXPECT(is_stamped(at, REGION_BYTES / 4, 2));
+	mmb_region_close(region);
+	CLIENT_EXPECT(is_stamped(act_at(orphan), REGION_BYTES, 1));
+	mmb_region_close(orphan);
+}
+
+static void clones_stay_what_they_are(void)
+{
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	CAST(ROLE(clones_under_kills));
+	wait_for_number(0, 1);
+	EXPECT_EQ(kill_often(f->pid, 2), 2);
+	cue(STEP_OVER);
+	EXPECT(stage_ended(0));
+	fixture_reconnect(f);
+	stage_end();
+}
+
 /* ---- a daemon that dies at a named point ---- */
 
 /* One a point, since settings are told apart by address. */
@@ -345,6 +388,8 @@ static void who_dies_meanwhile_is_cleaned_up(void)
 
 static const struct test_case cases[] = {
 	{ "a daemon's deaths cost its clients pauses and nothing else", kills_cost_a_pause },
+	{ "clones stay what they are, also of a region that has been closed",
+	  clones_stay_what_they_are },
 	{ "a daemon that dies at a named point costs a pause", points_cost_a_pause },
 	{ "a client that dies while there is no daemon leaves nothing",
 	  who_dies_meanwhile_is_cleaned_up },
