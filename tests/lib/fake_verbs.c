@@ -434,6 +434,8 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 		    struct refusal *why)
 {
 	seen(s);
+	if (check_handle(handle, FAKE_REGION, why))
+		return -EBADF;
 	*out = (struct region_opened){
 		.handle = FAKE_REGION,
 		.page_size = 4096,
@@ -441,7 +443,7 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 		.length = 4096,
 		.fd = session_fault_log_fd(s),
 	};
-	return check_handle(handle, FAKE_REGION, why);
+	return 0;
 }
 
 int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
