@@ -6,12 +6,14 @@
  *             sysexits.h; 78 says that this host can't run it or the configuration is wrong.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "app/activation.h"
 #include "app/config.h"
@@ -99,12 +101,20 @@ static void ending(void *unused)
 	broker_stopping();
 }
 
+/* Nothing is tidied up: the next process finds what a crash would leave, and resumes from that. The
+ * supervisor takes exit status 0 for a planned stop. */
+_Noreturn static void hand_over(void)
+{
+	log_emit(LOG_NOTICE, "handed_over", "sessions and memory are left to the next process");
+	_exit(fdstore_has_supervisor() ? EX_TEMPFAIL : EX_OK);
+}
+
 static int serve(struct reload *reload, const sigset_t *signals)
 {
 	struct server_options options;
 	struct server *server;
 	char error[SERVER_ERROR_BYTES];
-	int r = fill_options(reload->config, &options);
+	int signal_number, r = fill_options(reload->config, &options);
 
 	if (r)
 		return r;
@@ -127,8 +137,10 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	log_emit(LOG_INFO, "ready", "serving on %s", options.path);
 	reload->server = server;
 	fdstore_ready();
-	log_emit(LOG_NOTICE, "stopping", "%s received",
-		 strsignal(service_wait(signals, reload)));
+	signal_number = service_wait(signals, reload);
+	if (signal_number == SIGUSR2 && keep_is_on())
+		hand_over();
+	log_emit(LOG_NOTICE, "stopping", "%s received", strsignal(signal_number));
 	sd_notify(0, "STOPPING=1\nSTATUS=stopping: clients have a moment to leave");
 	broker_stopping();
 	server_stop(server, "the daemon is stopping", DRAIN_MS);

@@ -3,7 +3,8 @@
  * service - what the main thread does while the daemon serves
  *
  * Purpose     Waits for signals, looks at the heartbeats, keeps the status line alive.
- *             SIGHUP reads the configuration anew. SIGTERM and SIGINT are a planned stop.
+ *             SIGHUP reads the configuration anew. SIGTERM and SIGINT are a planned stop, SIGUSR2
+ *             leaves everything to the next process, if somebody keeps it.
  * Locking     main thread only.
  */
 #ifndef MMB_APP_SERVICE_H

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 DEADLINE = 60
@@ -263,6 +264,31 @@ def drain_ends_who_stays(build):
         daemon.end()
 
 
+def hand_over_leaves_everything(build):
+    """SIGUSR2 leaves all to the next process if somebody keeps it, and is a stop otherwise"""
+    for store in ("100", ""):
+        daemon = Daemon(build, environ={"FDSTORE": store})
+        # A manager reads: descriptors wait for room.
+        reader = threading.Thread(target=wait_for, daemon=True, args=(
+            lambda d=daemon: d.notifications() and d.process.poll() is not None, "its end"))
+        reader.start()
+        try:
+            client = daemon.client("64")
+            client.ask("fill")
+            daemon.process.send_signal(signal.SIGUSR2)
+            expect(daemon.process.wait(DEADLINE) == 0, "neither is a failure")
+            reader.join()
+            expect(("handed_over" in daemon.log()) == bool(store), daemon.log())
+            expect(("stopping" in daemon.log()) != bool(store), daemon.log())
+            told = client.ask("check")
+            if store:
+                expect(told == "good", f"what is there stays: {told}")
+            else:
+                expect(told.startswith("sigbus the broker has been stopped"), told)
+        finally:
+            daemon.end()
+
+
 def journal_has_fields(build):
     """The journal gets the daemon's events with their fields, and stderr stays empty"""
     daemon = Daemon(build, journal=True)
@@ -336,7 +362,7 @@ def unwatched_supervisor_sees_an_end(build):
 
 
 CASES = (status_line_lives, reload_takes_what_it_can, log_level_changes, drain_waits_for_clients,
-         drain_ends_who_stays, journal_has_fields, every_hang_is_told,
+         drain_ends_who_stays, journal_has_fields, hand_over_leaves_everything, every_hang_is_told,
          unwatched_supervisor_sees_an_end)
 
 
