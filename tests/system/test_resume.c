@@ -259,7 +259,7 @@ static const struct {
 #undef X
 };
 
-enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 5000 };
+enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 60000 };
 
 static void use_arena(struct load *l)
 {
