@@ -58,12 +58,10 @@ void config_fini(struct config *config)
 
 /* ---- the environment ---- */
 
-/* MMB_SECTION_KEY split at the section, if that is one of ours (or will be); lower case. */
+/* MMB_SECTION_KEY split at the section, if that is one of ours; lower case. */
 static bool split_variable(const char *variable, char *name, size_t room, struct config_setting *s)
 {
-	static const char *const later[] = { "swap" };
-	char                    *key;
-	size_t                   nr;
+	char *key;
 
 	if (strncmp(variable, "MMB_", 4) != 0 || !strchr(variable, '='))
 		return false;
@@ -78,10 +76,6 @@ static bool split_variable(const char *variable, char *name, size_t room, struct
 	s->section = name;
 	s->name = key;
 	s->value = strchr(variable, '=') + 1;
-	for (nr = 0; nr < ARRAY_SIZE(later); nr++) {
-		if (strcmp(later[nr], name) == 0)
-			return true;
-	}
 	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
 		if (strcmp(config_keys[i].section, name) == 0)
 			return true;

@@ -162,7 +162,7 @@ static void a_region_that_cant_be_made_leaves_nothing(void)
 	} steps[] = {
 		{ INJECT_REGION_NEW, REFUSED_TABLE }, { INJECT_MEMFD_NEW, REFUSED_MEMFD },
 		{ INJECT_PFN_RANGE, REFUSED_MEMFD },  { INJECT_SECTION_ADD, REFUSED_MEMFD },
-		{ INJECT_COMMIT, REFUSED_MEMFD }, /* of the section's tables */
+		{ INJECT_COMMIT, REFUSED_METADATA }, /* of the words */
 	};
 	struct region_request want = { .name = "", .nr_pages = 100, .page_shift = PAGE_SHIFT };
 	struct region *none = NULL;
