@@ -350,7 +350,7 @@ def unwatched_supervisor_sees_an_end(build):
                     environ={"MMB_INJECT": "KEEPER_TURN:1:hang"})
     try:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("MMB_", "NOTIFY"))}
-        env |= {"WATCHDOG_USEC": "1000000", "MMB_INJECT": "KEEPER_TURN:1:hang",
+        env |= {"WATCHDOG_USEC": "8000000", "MMB_INJECT": "KEEPER_TURN:1:hang",
                 "MMB_INJECT_NOW": "1"}
         done = subprocess.run([os.path.join(build, "tests/system/mmbrokerd-inject"), "--socket",
                                daemon.folder + "/other", "--memory.reserve=64M"], env=env,
