@@ -373,8 +373,9 @@ int mm_resume_window(struct mm *mm, struct region *region, struct window_record 
 {
 	struct window *w;
 	uint64_t start, end, advice;
-	bool good = record_word_get(&record->start, &start) & record_word_get(&record->end, &end);
+	bool good = record_word_get(&record->start, &start);
 
+	good = record_word_get(&record->end, &end) && good;
 	record_word_get(&record->advice, &advice);
 	start <<= PAGE_SHIFT;
 	end <<= PAGE_SHIFT;
