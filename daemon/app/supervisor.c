@@ -208,6 +208,11 @@ static int judge(int status)
 		 exited ? "ended with status" : "was ended by signal",
 		 exited ? code : WTERMSIG(status),
 		 s.ready ? "; starting another" : " before it served");
+	/* SIGKILL comes from outside and says nothing about the daemon; it only slows us down. */
+	if (!s.ready && s.was_ready && !exited && WTERMSIG(status) == SIGKILL) {
+		s.tries += !s.tries;
+		return -1;
+	}
 	if (!s.ready && (!s.was_ready || ++s.tries >= TRIES)) {
 		log_emit(LOG_ERR, "given_up", "it doesn't start; giving up");
 		return code;

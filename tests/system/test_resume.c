@@ -182,6 +182,8 @@ static void kills_cost_a_pause(void)
 	stage_cast(roles, CLIENTS);
 	wait_for_number(0, CLIENTS);
 	EXPECT_EQ(kill_often(f->pid, nr_kills()), nr_kills());
+	if (stage_failed())
+		fixture_show_log(f);
 	cue(STEP_OVER);
 	for (int i = 0; i < CLIENTS; i++)
 		EXPECT(stage_ended((unsigned int)i));
@@ -240,7 +242,7 @@ static void clones_stay_what_they_are(void)
 
 /* One a point, since settings are told apart by address. */
 #define CRASH_POINTS(X)                                                                   \
-	X(MEMFD_NEW) X(POPULATE) X(PUNCH) X(MAP) X(META_POPULATE) X(PFN_RANGE) X(SECTION_ADD)     \
+	X(MEMFD_NEW) X(POPULATE) X(PUNCH) X(META_POPULATE) X(PFN_RANGE) X(SECTION_ADD)     \
 	X(REGION_NEW) X(WINDOW_ADD) X(COMMIT) X(ALLOC_PAGES) X(ZONE_GROW) X(UFFD_CONTINUE)        \
 	X(UFFD_WAKE)
 
