@@ -12,6 +12,7 @@
 #include "os/os.h"
 
 static const uint64_t patience_ns = 5ull * 1000 * 1000 * 1000;
+static const uint64_t grace_ns = 100 * 1000 * 1000;
 
 /* What a session has of the pool, in bytes. Of what it shares with others, its part. */
 struct weight {
@@ -113,6 +114,7 @@ static void finish(struct pool *pool, const struct search *search)
 	memcg_event(memcg_root(), MEMCG_EVENT_OOM_KILL);
 	pool->oom_session = search->victim->id;
 	pool->oom_ns = os->now_ns();
+	pool->oom_seen_ns = pool->oom_ns;
 	session_end_client(search->victim, why);
 }
 
@@ -129,14 +131,18 @@ static void look(struct session *s, void *arg)
 }
 
 /* O2 */
-static bool waits_for_last(const struct pool *pool)
+static bool waits_for_last(struct pool *pool)
 {
 	struct looking l = { .id = pool->oom_session };
 
 	if (!pool->oom_session || os->now_ns() - pool->oom_ns >= patience_ns)
 		return false;
 	session_for_each(look, &l);
-	return l.found || regions_ending();
+	/* Between the list of sessions and that of ending regions it is on neither for a moment;
+	 * and what was asked before its memory came back may be had by now. */
+	if (l.found || regions_ending())
+		pool->oom_seen_ns = os->now_ns();
+	return os->now_ns() - pool->oom_seen_ns < grace_ns;
 }
 
 void oom_handle(struct pool *pool, uint64_t frames)

@@ -55,7 +55,7 @@ struct pool {
 	_Atomic uint64_t committed;             /* (a) P1 */
 	_Atomic uint64_t nr_refused;            /* (a) */
 	uint64_t asked_ns, ask_interval_ns;     /* (k) see relief.h */
-	uint64_t oom_session, oom_ns;           /* (k) see oom.h */
+	uint64_t oom_session, oom_ns, oom_seen_ns; /* (k) oom.h */
 	_Atomic uint32_t nr_tasks;              /* (a) threads of its sessions, being added up */
 	_Atomic uint32_t next_turn;             /* (a) INTERLEAVE: whose turn it is */
 	struct work free_work;                  /* after P2 */
