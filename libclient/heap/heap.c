@@ -618,15 +618,16 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 		heap_set_bin(h, b, &slab_none);
 	pthread_mutex_lock(&hp->lock);
 	h->id = take_id_locked(hp);
-	if (h->id)
+	if (h->id) {
 		LIST_INSERT_HEAD(&hp->heaps, h, link);
+		heap_open(h); /* with the lock: who visits it now has it closed until it is done */
+	}
 	pthread_mutex_unlock(&hp->lock);
 	if (!h->id) {
 		heap_free(h);
 		errno = EAGAIN;
 		return NULL;
 	}
-	heap_open(h);
 	return h;
 }
 
