@@ -94,18 +94,23 @@ static void call_some(struct load *l)
 	l->worst_us = now_us() - began > l->worst_us ? now_us() - began : l->worst_us;
 }
 
+static void begin_load(struct load *l)
+{
+	act_open(l->a);
+	act_pool(l->a, 0);
+	l->region = act_region(l->a, REGION_BYTES, 0);
+	l->at = (uint64_t *)(void *)act_at(l->region);
+	l->generation = calloc(REGION_PAGES, sizeof(l->generation[0]));
+	CLIENT_EXPECT(l->generation);
+	atomic_fetch_add(&board->number[0], 1);
+}
+
 static void verify_under_kills(struct actor *a)
 {
 	struct load l = { .a = a, .seed = (unsigned int)getpid() };
 	uint64_t ops = 0;
 
-	act_open(a);
-	act_pool(a, 0);
-	l.region = act_region(a, REGION_BYTES, 0);
-	l.at = (uint64_t *)(void *)act_at(l.region);
-	l.generation = calloc(REGION_PAGES, sizeof(l.generation[0]));
-	CLIENT_EXPECT(l.generation);
-	atomic_fetch_add(&board->number[0], 1);
+	begin_load(&l);
 	while (atomic_load(&board->reached) < STEP_OVER) {
 		touch_one(&l);
 		if (++ops % OPS_A_CALL == 0)
@@ -280,13 +285,7 @@ static void verify_everything(struct actor *a)
 {
 	struct load l = { .a = a, .seed = (unsigned int)getpid() };
 
-	act_open(a);
-	act_pool(a, 0);
-	l.region = act_region(a, REGION_BYTES, 0);
-	l.at = (uint64_t *)(void *)act_at(l.region);
-	l.generation = calloc(REGION_PAGES, sizeof(l.generation[0]));
-	CLIENT_EXPECT(l.generation);
-	atomic_fetch_add(&board->number[0], 1);
+	begin_load(&l);
 	while (atomic_load(&board->reached) < STEP_OVER) {
 		for (int i = 0; i < 50; i++)
 			touch_one(&l);
