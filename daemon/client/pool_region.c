@@ -146,7 +146,7 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 	return r ? refuse_region(&because, args, r, why) : 0;
 }
 
-static void commit_record(struct pool_region *pr)
+static void commit_record(struct pool_region *pr, bool named)
 {
 	struct region_record *record = pr->record;
 	struct region *region = pr->region;
@@ -172,7 +172,7 @@ static void commit_record(struct pool_region *pr)
 	record->mode = pr->mode;
 	record->overcommit = region->overcommit;
 	memcpy(record->name, pr->name, sizeof(record->name));
-	record_word_set(&record->named, pr->name[0] != 0);
+	record_word_set(&record->named, named);
 	record_word_set(&record->huge, region->huge);
 	record_commit(RECORD_REGION, record);
 }
@@ -408,7 +408,7 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		return pool_region_open(request, out, created, why);
 	}
 	list_add_tail(&pr->link, &pool->regions);
-	commit_record(pr);
+	commit_record(pr, pr->name[0] != 0);
 	mutex_unlock(&pool->lock);
 	*created = true;
 	*out = pr;
@@ -425,7 +425,27 @@ int pool_region_list(struct pool_region *pr, struct refusal *why)
 		r = refuse(why, -EEXIST, "region '%s' exists already", pr->name);
 	if (!r) {
 		list_add_tail(&pr->link, &pool->regions);
-		commit_record(pr);
+		commit_record(pr, false);
+	}
+	mutex_unlock(&pool->lock);
+	return r;
+}
+
+int pool_region_name(struct pool_region *pr, const char *name, struct refusal *why)
+{
+	struct pool *pool = pr->pool;
+	struct pool_region *other;
+	int r = 0;
+
+	if (!name[0])
+		return 0;
+	mutex_lock(&pool->lock);
+	other = find_name(pool, name);
+	if (other && other != pr)
+		r = refuse(why, -EEXIST, "region '%s' exists already", name);
+	if (!r) {
+		snprintf(pr->name, sizeof(pr->name), "%s", name);
+		record_word_set(&pr->record->named, 1);
 	}
 	mutex_unlock(&pool->lock);
 	return r;

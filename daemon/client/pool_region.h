@@ -50,8 +50,10 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 /* Makes one that nobody can find yet: it is listed next, or ended by region_put(pr->region). */
 int pool_region_make(const struct pool_region_request *request, struct pool_region **out,
 		     struct refusal *why);
-/* -EEXIST: its name is taken. */
+/* -EEXIST: its name is taken. The next daemon knows it without name until pool_region_name(). */
 int pool_region_list(struct pool_region *pr, struct refusal *why);
+/* From now on it lives without handles, too, unless it is "". -EEXIST: the name has been taken. */
+int pool_region_name(struct pool_region *pr, const char *name, struct refusal *why);
 /* It was made, and its maker can't have it: unless somebody else has opened it meanwhile, it ends
  * with the maker's handle. */
 void pool_region_abandon(struct pool_region *pr);

@@ -14,6 +14,10 @@
  * The handle has a reference of its own afterwards. */
 int region_publish(struct session *s, struct region_handle *rh,
 		   const struct region_open_args *args, uint32_t *handle, struct refusal *why);
+/* What a request has made, at that place of it, whose answer was lost with the daemon that made it;
+ * referenced. NULL: it was not carried out. */
+struct region_handle *region_find_again(struct session *s, uint64_t request, uint32_t place,
+					uint32_t *handle);
 /* Whole and locked, as the flags of the request say. */
 int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why);
 /* What the client needs in order to map it. 0 or the errno of making a descriptor. */

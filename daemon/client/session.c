@@ -488,14 +488,15 @@ struct region_handle *region_handle_new(struct pool_region *pr, bool readonly)
 }
 
 void region_handle_commit(struct region_handle *rh, const struct session *s, uint32_t handle,
-			  uint64_t request)
+			  const struct region_open_args *args)
 {
 	struct handle_record *record = rh->record;
 
 	if (!record)
 		return;
 	record->object = rh->pr->id;
-	record->request = request;
+	record->request = args->request;
+	record->member = args->place;
 	record->session = slot_of(s);
 	record->handle = handle;
 	record->what = HANDLE_OF_REGION | (rh->readonly ? HANDLE_READONLY : 0);

@@ -110,7 +110,7 @@ void session_resumed(struct session *s, uint32_t first_serial);
 
 /* A handle's record is committed or changed, with session->lock held. */
 void region_handle_commit(struct region_handle *rh, const struct session *s, uint32_t handle,
-			  uint64_t request);
+			  const struct region_open_args *args);
 
 /* What fault.h calls with mm->owner. */
 void session_drop_entries(void *session, const struct reclaim_range *range);

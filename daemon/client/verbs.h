@@ -212,6 +212,7 @@ int verb_cache_close(struct session *s, uint32_t pool, uint32_t cache, struct re
 struct region_open_args {
 	uint64_t request; /* as for a pool */
 	bool again;
+	uint32_t place; /* among those that the request makes */
 	uint32_t pool;
 	const char *name; /* "" creates an unnamed region */
 	uint64_t length, address;
@@ -241,9 +242,15 @@ struct region_clone_args {
 	const char *name;
 	uint32_t flags;
 };
+struct region_clone_request {
+	uint64_t request; /* the request's id */
+	bool again;       /* it may have been carried out already */
+	const struct region_clone_args *clones;
+	uint32_t nr;
+};
 enum { REGION_CLONES_MAX = 64 };
 /* slow. All at one instant or none; each has a handle then, which verb_region_map() describes. */
-int verb_region_clone(struct session *s, const struct region_clone_args *args, uint32_t nr,
+int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why);
 /* slow. The region's contents become the snapshot's. */
 int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,

@@ -3,13 +3,17 @@
  * verbs_clone - clones of regions, several at one instant
  *
  * Steps       check all; make all, charged in full and known to nobody; join and arm them; list
- *             them by name; give the session handles and windows. What fails undoes all of it.
- * Crash       a clone without a handle and without a name ends with the session that asked for it.
+ *             them; give the session handles and windows; then their names are for good. What fails
+ *             undoes all of it.
+ * Crash       before the last handle: the next daemon closes those that there are, and begins
+ *             again when the request is repeated; whoever has no handle ends. After it: all that
+ *             was asked for is there, and gets the names that are missing.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "client/region_open.h"
+#include "base/inject.h"
 #include "client/access.h"
 #include "mmbroker.h"
 #include "mm/space/clone.h"
@@ -96,25 +100,44 @@ static int arm_all(const struct making *m, uint32_t nr, struct refusal *why)
 	return r ? refuse(why, r, "the region can't be cloned now: %s", strerror(-r)) : 0;
 }
 
-static int publish(struct session *s, const struct region_clone_args *args, struct making *m,
-		   struct refusal *why)
+static int publish(struct session *s, const struct region_clone_request *want, uint32_t place,
+		   struct making *m, struct refusal *why)
 {
-	const struct region_open_args open = { .flags = args->flags };
+	const struct region_open_args open = {
+		.request = want->request,
+		.place = place,
+		.flags = want->clones[place].flags,
+	};
 	void *record = NULL;
-	int r = pool_region_list(m->pr, why);
+	int r = INJECT(CLONE_PUBLISH);
 
+	r = r ? refuse(why, r, "the clone can't be listed") : pool_region_list(m->pr, why);
 	if (r)
 		return r;
 	m->listed = true;
-	m->rh = region_handle_new(m->pr, args->flags & MMB_REGION_READONLY);
+	m->rh = region_handle_new(m->pr, open.flags & MMB_REGION_READONLY);
 	if (!m->rh)
 		return refuse(why, -ENOMEM, "no memory for another region handle");
 	r = s->record ? record_new(RECORD_HANDLE, &record) : 0;
 	if (r)
 		return refuse(why, r, "no memory for another region handle");
 	m->rh->record = record;
-	r = region_publish(s, m->rh, &open, &m->handle, why);
-	return r ? r : region_populate_whole(m->rh, args->flags, why);
+	return region_publish(s, m->rh, &open, &m->handle, why);
+}
+
+static int finish(const struct region_clone_request *want, const struct making *m,
+		  struct refusal *why)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < want->nr && !r; i++)
+		r = pool_region_name(m[i].rh->pr, want->clones[i].name, why);
+	for (uint32_t i = 0; i < want->nr && !r; i++)
+		r = region_populate_whole(m[i].rh, want->clones[i].flags, why);
+	if (r)
+		return r;
+	r = INJECT(CLONE_DONE);
+	return r ? refuse(why, r, "the clones can't be told of") : 0;
 }
 
 /* A handle goes the way of every handle; what has none is put away here. */
@@ -122,45 +145,66 @@ static void undo(struct session *s, struct making *m)
 {
 	struct refusal unused;
 
-	if (!m->pr)
-		return;
-	if (m->listed)
-		pool_region_abandon(m->pr);
+	if (m->listed || m->rh)
+		pool_region_abandon(m->rh ? m->rh->pr : m->pr);
 	if (m->handle)
 		verb_region_close(s, m->handle, &unused);
 	else if (m->listed && !m->rh)
 		pool_region_close(m->pr);
-	else if (!m->listed)
+	else if (m->pr && !m->listed)
 		region_put(m->pr->region);
 }
 
-static int clone_all(struct session *s, const struct region_clone_args *args, uint32_t nr,
-		     struct making *m, struct refusal *why)
+static int clone_all(struct session *s, const struct region_clone_request *want, struct making *m,
+		     struct refusal *why)
 {
 	int r = 0;
 
-	for (uint32_t i = 0; i < nr && !r; i++)
-		r = find_source(s, &args[i], &m[i], why);
-	for (uint32_t i = 0; i < nr && !r; i++)
-		r = make(s, &args[i], &m[i], why);
+	for (uint32_t i = 0; i < want->nr && !r; i++)
+		r = find_source(s, &want->clones[i], &m[i], why);
+	for (uint32_t i = 0; i < want->nr && !r; i++)
+		r = make(s, &want->clones[i], &m[i], why);
 	if (!r)
-		r = arm_all(m, nr, why);
-	for (uint32_t i = 0; i < nr && !r; i++)
-		r = publish(s, &args[i], &m[i], why);
-	return r;
+		r = arm_all(m, want->nr, why);
+	for (uint32_t i = 0; i < want->nr && !r; i++)
+		r = publish(s, want, i, &m[i], why);
+	return r ? r : finish(want, m, why);
 }
 
-int verb_region_clone(struct session *s, const struct region_clone_args *args, uint32_t nr,
+/* The clones that a dead daemon has made for this request: all of them, or none any more. */
+static bool find_all(struct session *s, const struct region_clone_request *want, struct making *m)
+{
+	struct refusal unused;
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < want->nr; i++) {
+		m[i].rh = region_find_again(s, want->request, i, &m[i].handle);
+		nr += m[i].rh != NULL;
+	}
+	for (uint32_t i = 0; i < want->nr && nr < want->nr; i++) {
+		if (!m[i].rh)
+			continue;
+		verb_region_close(s, m[i].handle, &unused);
+		region_handle_put(m[i].rh);
+		m[i] = (struct making){ 0 };
+	}
+	return nr == want->nr;
+}
+
+int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why)
 {
 	struct making m[REGION_CLONES_MAX] = { 0 };
 	int r;
 
-	if (!nr || nr > REGION_CLONES_MAX)
-		return refuse(why, -EINVAL, "%u clones at one instant; 1 to %d are possible", nr,
-			      REGION_CLONES_MAX);
-	r = clone_all(s, args, nr, m, why);
-	for (uint32_t i = 0; i < nr; i++) {
+	if (!want->nr || want->nr > REGION_CLONES_MAX)
+		return refuse(why, -EINVAL, "%u clones at one instant; 1 to %d are possible",
+			      want->nr, REGION_CLONES_MAX);
+	if (want->again && find_all(s, want, m))
+		r = finish(want, m, why);
+	else
+		r = clone_all(s, want, m, why);
+	for (uint32_t i = 0; i < want->nr; i++) {
 		handles[i] = m[i].handle;
 		if (r)
 			undo(s, &m[i]);

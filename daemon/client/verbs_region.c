@@ -135,7 +135,7 @@ int region_publish(struct session *s, struct region_handle *rh,
 			       strerror(-r));
 		} else {
 			atomic_fetch_add(&rh->refs, 1);
-			region_handle_commit(rh, s, *handle, args->request);
+			region_handle_commit(rh, s, *handle, args);
 		}
 	}
 	mutex_unlock(&s->lock);
@@ -218,15 +218,15 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 	return r;
 }
 
-/* What a request has made whose answer was lost with the daemon that made it; referenced. */
-static struct region_handle *find_again(struct session *s, uint64_t request, uint32_t *handle)
+struct region_handle *region_find_again(struct session *s, uint64_t request, uint32_t place,
+					uint32_t *handle)
 {
 	struct region_handle *rh, *found = NULL;
 	uint32_t cursor = 0;
 
 	mutex_lock(&s->lock);
 	while (!found && (rh = handles_next(&s->regions, &cursor, handle)))
-		if (rh->record && rh->record->request == request)
+		if (rh->record && rh->record->request == request && rh->record->member == place)
 			found = rh;
 	if (found)
 		atomic_fetch_add(&found->refs, 1);
@@ -260,7 +260,7 @@ int verb_region_open(struct session *s, const struct region_open_args *given,
 	*out = (struct region_opened){ .fd = -1 };
 	if (r)
 		return r;
-	rh = args.again ? find_again(s, args.request, &out->handle) : NULL;
+	rh = args.again ? region_find_again(s, args.request, 0, &out->handle) : NULL;
 	if (rh)
 		return reply_again(&args, rh, out, why);
 	ph = session_pool(s, args.pool, why);

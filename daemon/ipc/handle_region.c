@@ -100,7 +100,13 @@ int handle_REGION_CLONE(struct request *r)
 	Mmb__Wire__RegionCloneReply          reply = MMB__WIRE__REGION_CLONE_REPLY__INIT;
 	struct region_clone_args             args[REGION_CLONES_MAX];
 	uint32_t                             handles[REGION_CLONES_MAX];
-	int                                  error = 0;
+	const struct region_clone_request    want = {
+		.request = r->packet.again ? r->packet.again : r->packet.id,
+		.again = r->packet.again != 0,
+		.clones = args,
+		.nr = (uint32_t)m->n_clones,
+	};
+	int error = 0;
 
 	for (size_t i = 0; i < m->n_clones && i < REGION_CLONES_MAX && !error; i++) {
 		args[i] = (struct region_clone_args){
@@ -112,8 +118,7 @@ int handle_REGION_CLONE(struct request *r)
 		error = check_name(r, "region name", args[i].name);
 	}
 	if (!error)
-		error = verb_region_clone(r->session, args, (uint32_t)m->n_clones, handles,
-					  &r->why);
+		error = verb_region_clone(r->session, &want, handles, &r->why);
 	if (error)
 		return error;
 	reply.n_regions = m->n_clones;

@@ -410,12 +410,12 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 	return check_handle(handle, FAKE_REGION, why);
 }
 
-int verb_region_clone(struct session *s, const struct region_clone_args *args, uint32_t nr,
+int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why)
 {
 	seen_slow(s);
-	for (uint32_t i = 0; i < nr; i++) {
-		if (check_handle(args[i].region, FAKE_REGION, why))
+	for (uint32_t i = 0; i < want->nr; i++) {
+		if (check_handle(want->clones[i].region, FAKE_REGION, why))
 			return -EBADF;
 		handles[i] = FAKE_REGION;
 	}

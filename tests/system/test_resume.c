@@ -250,21 +250,25 @@ static void clones_stay_what_they_are(void)
 	X(MEMFD_NEW) X(POPULATE) X(PUNCH) X(META_POPULATE) X(PFN_RANGE) X(SECTION_ADD)     \
 	X(REGION_NEW) X(WINDOW_ADD) X(COMMIT) X(ALLOC_PAGES) X(ZONE_GROW) X(UFFD_CONTINUE)        \
 	X(UFFD_WAKE)
+/* Met by who clones three regions at once: before the second is a member, before any is armed,
+ * between the first two handles, before the answer. */
+#define CLONE_POINTS(X) X(CLONE_JOIN) X(CLONE_ARM) X(CLONE_PUBLISH) X(CLONE_DONE)
 
 #define X(name)                                                                              \
 	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
 	static const struct setting setting_##name = { flags, environment_##name };
 CRASH_POINTS(X)
+CLONE_POINTS(X)
 #undef X
 
-static const struct {
+struct point {
 	const char *name;
 	const struct setting *setting;
-} points[] = {
-#define X(name) { #name, &setting_##name },
-	CRASH_POINTS(X)
-#undef X
 };
+#define X(name) { #name, &setting_##name },
+static const struct point points[] = { CRASH_POINTS(X) };
+static const struct point clone_points[] = { CLONE_POINTS(X) };
+#undef X
 
 enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 60000 };
 
@@ -309,16 +313,16 @@ static bool dies(pid_t supervisor, pid_t worker)
 	return false;
 }
 
-static unsigned int die_at(unsigned int point, unsigned int times)
+static unsigned int die_at(const struct point *point, act_fn act, unsigned int times)
 {
 	struct role roles[POINT_CLIENTS];
 	unsigned int deaths = 0;
 	struct fixture *f;
 
-	stage_set(points[point].setting);
+	stage_set(point->setting);
 	f = stage_begin();
 	for (int i = 0; i < POINT_CLIENTS; i++)
-		roles[i] = (struct role)ROLE(verify_everything);
+		roles[i] = (struct role)ROLE(act);
 	stage_cast(roles, POINT_CLIENTS);
 	wait_for_number(0, POINT_CLIENTS);
 	while (deaths < times) {
@@ -337,16 +341,85 @@ static unsigned int die_at(unsigned int point, unsigned int times)
 	return deaths;
 }
 
-static void points_cost_a_pause(void)
+static void die_at_each(const struct point *at, size_t nr, act_fn act)
 {
 	unsigned int times = getenv("MMB_LONG") ? POINT_TIMES_LONG : 1;
 
-	for (unsigned int i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
-		unsigned int deaths = die_at(i, times);
+	for (size_t i = 0; i < nr; i++) {
+		unsigned int deaths = die_at(&at[i], act, times);
 
-		printf("# %s: %u deaths\n", points[i].name, deaths);
+		printf("# %s: %u deaths\n", at[i].name, deaths);
 		EXPECT_EQ(deaths, times);
 	}
+}
+
+static void points_cost_a_pause(void)
+{
+	die_at_each(points, sizeof(points) / sizeof(points[0]), verify_everything);
+}
+
+/* ---- the daemon dies while it clones ---- */
+
+enum { FAMILY = 3 };
+
+/* Of the actor's session, as the broker counts them, which may just be starting again. */
+static int64_t regions_of(struct actor *a)
+{
+	const char *sessions = NULL;
+	char mark[32];
+
+	snprintf(mark, sizeof(mark), "\"pid\":%d,", getpid());
+	for (int i = 0; i < POINT_WAIT_MS / 20 && !sessions; i++) {
+		sessions = mmbctl(a->socket, "sessions --json");
+		if (!sessions)
+			rest_us(20000);
+	}
+	return sessions ? json_number(sessions, mark, "regions") : -1;
+}
+
+static void clone_three(struct actor *a, struct mmb_region **parents)
+{
+	char name[32];
+	const struct mmb_clone_options options[FAMILY] = {
+		{ .size = sizeof(options[0]) },
+		{ .size = sizeof(options[0]), .name = name },
+		{ .size = sizeof(options[0]), .flags = MMB_REGION_READONLY },
+	};
+	struct mmb_region *clones[FAMILY], *again = NULL;
+
+	snprintf(name, sizeof(name), "snapshot-%u", a->place);
+	CLIENT_EXPECT_EQ(mmb_region_clone_many(FAMILY, parents, options, clones), 0);
+	for (unsigned int i = 0; i < FAMILY; i++)
+		CLIENT_EXPECT(is_stamped(act_at(clones[i]), MIB, 1 + i));
+	CLIENT_EXPECT_EQ(regions_of(a), 2 * FAMILY);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, name, 0, 0, NULL, &again), 0);
+	mmb_region_close(again);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, name), 0);
+	for (unsigned int i = 0; i < FAMILY; i++)
+		mmb_region_close(clones[i]);
+}
+
+static void clone_until_over(struct actor *a)
+{
+	struct mmb_region *parents[FAMILY];
+
+	act_open(a);
+	act_common_pool(a);
+	for (unsigned int i = 0; i < FAMILY; i++) {
+		parents[i] = act_region(a, MIB, 0);
+		stamp(act_at(parents[i]), MIB, 1 + i);
+	}
+	atomic_fetch_add(&board->number[0], 1);
+	while (atomic_load(&board->reached) < STEP_OVER)
+		clone_three(a, parents);
+	for (unsigned int i = 0; i < FAMILY; i++)
+		mmb_region_close(parents[i]);
+}
+
+static void clones_are_made_once(void)
+{
+	die_at_each(clone_points, sizeof(clone_points) / sizeof(clone_points[0]),
+		    clone_until_over);
 }
 
 /* ---- clients that end while there is no daemon ---- */
@@ -392,6 +465,7 @@ static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
 	{ "a daemon that dies at a named point costs a pause", points_cost_a_pause },
+	{ "clones that are asked for when the daemon dies are made once", clones_are_made_once },
 	{ "a client that dies while there is no daemon leaves nothing",
 	  who_dies_meanwhile_is_cleaned_up },
 	STAGE_STOPS,

@@ -93,7 +93,7 @@ struct handle_record {
 	uint32_t session; /* slot of its record */
 	uint32_t handle;
 	uint32_t what;   /* HANDLE_* */
-	uint32_t member; /* POOL: the number in the pool */
+	uint32_t member; /* POOL: the number in the pool; REGION: the place in the request */
 	/* changing: */
 	struct record_word start; /* REGION: where the client has it, >> PAGE_SHIFT */
 };
