@@ -162,18 +162,18 @@ static struct mmb_region *counted[COUNTERS];
 static void *count_on(void *unused)
 {
 	for (uint64_t n = 1; !atomic_load(&enough); n++)
-		for (int i = 0; i < COUNTERS; i++)
+		for (int i = 0; i < COUNTERS && counted[i]; i++)
 			for (size_t at = 0; at < BYTES; at += 64 * PAGE)
 				*(volatile uint64_t *)(act_at(counted[i]) + at) = n;
 	return unused;
 }
 
 /* Each place has the number of the first one, or one less from some place on. */
-static void expect_one_instant(struct mmb_region **clones)
+static void expect_one_instant(struct mmb_region *const *clones, int nr)
 {
 	uint64_t first = *(uint64_t *)(void *)act_at(clones[0]), last = first;
 
-	for (int i = 0; i < COUNTERS; i++) {
+	for (int i = 0; i < nr; i++) {
 		for (size_t at = 0; at < BYTES; at += 64 * PAGE) {
 			uint64_t n = *(uint64_t *)(void *)(act_at(clones[i]) + at);
 
@@ -197,7 +197,7 @@ static void one_instant(struct actor *a)
 	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, count_on, NULL), 0);
 	for (int round = 0; round < 20; round++) {
 		CLIENT_EXPECT_EQ(mmb_region_clone_many(COUNTERS, counted, NULL, clones), 0);
-		expect_one_instant(clones);
+		expect_one_instant(clones, COUNTERS);
 		for (int i = 0; i < COUNTERS; i++)
 			mmb_region_close(clones[i]);
 	}
@@ -246,6 +246,187 @@ static void roll_back(struct actor *a)
 static void rollback_to_a_snapshot(void)
 {
 	PLAY(ROLE(roll_back));
+}
+
+/* ---- rollback under writers ---- */
+
+enum { WRITERS = 3, ROUNDS = 30, WORDS = PAGES / WRITERS };
+enum { ROUND, ROLLED, RESTING }; /* numbers on the board; RESTING + i: of writer i */
+
+struct writer {
+	pthread_t thread;
+	volatile uint64_t *at; /* the region */
+	unsigned int number;
+	uint64_t sequence, written[WORDS];
+};
+
+static volatile uint64_t *word_of(const struct writer *w, unsigned int i)
+{
+	return w->at + (size_t)(i * WRITERS + w->number) * (PAGE / 8);
+}
+
+/* What it wrote last before some instant is lost, and what it wrote after it is there. */
+static void expect_suffix(struct writer *w)
+{
+	uint64_t lost = 0, kept = UINT64_MAX;
+
+	for (unsigned int i = 0; i < WORDS; i++) {
+		uint64_t seen = *word_of(w, i), written = w->written[i];
+
+		if (!written)
+			CLIENT_EXPECT_EQ(seen, 1);
+		else if (seen == 1)
+			lost = written > lost ? written : lost;
+		else if (seen != written)
+			CLIENT_EXPECT_EQ(seen, written);
+		else
+			kept = written < kept ? written : kept;
+	}
+	CLIENT_EXPECT(lost < kept);
+	memset(w->written, 0, sizeof(w->written));
+}
+
+/* Odd rounds: writes one page after the other until a rollback has passed under it and one in four
+ * pages has been written since. */
+static void *write_on(void *arg)
+{
+	struct writer *w = arg;
+
+	for (uint64_t round = 1; round < 2 * ROUNDS; round += 2) {
+		while (atomic_load(&board->number[ROUND]) < round)
+			usleep(100);
+		for (unsigned int i = 0, rest = WORDS / 4; rest; i = (i + 1) % WORDS) {
+			*word_of(w, i) = w->written[i] = 2 + w->sequence++;
+			rest -= atomic_load(&board->number[ROLLED]) >= round;
+		}
+		atomic_store(&board->number[RESTING + w->number], round);
+		while (atomic_load(&board->number[ROUND]) < round + 1)
+			usleep(100);
+		expect_suffix(w);
+		atomic_store(&board->number[RESTING + w->number], round + 1);
+	}
+	return NULL;
+}
+
+static void start_writer(struct writer *w, struct mmb_region *region, unsigned int number)
+{
+	*w = (struct writer){ .at = (uint64_t *)(void *)act_at(region), .number = number };
+	CLIENT_EXPECT_EQ(pthread_create(&w->thread, NULL, write_on, w), 0);
+}
+
+static void let_them(uint64_t round)
+{
+	atomic_store(&board->number[ROUND], round);
+}
+
+static void wait_for_writers(uint64_t round)
+{
+	for (int i = 0; i < WRITERS; i++)
+		while (atomic_load(&board->number[RESTING + i]) < round)
+			usleep(100);
+}
+
+static void roll_under_writers(struct actor *a)
+{
+	struct mmb_region *region, *snapshot;
+	struct writer w;
+
+	act_common_pool(a);
+	region = act_named(a, "rolled", BYTES);
+	for (size_t i = 0; i < BYTES; i += PAGE)
+		*(uint64_t *)(void *)(act_at(region) + i) = 1;
+	snapshot = clone_of(region, NULL, MMB_REGION_READONLY);
+	cue(1);
+	start_writer(&w, region, 0);
+	for (uint64_t round = 1; round < 2 * ROUNDS; round += 2) {
+		let_them(round);
+		usleep(round % 8 * 500);
+		CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
+		atomic_store(&board->number[ROLLED], round);
+		wait_for_writers(round);
+		let_them(round + 1);
+		wait_for_writers(round + 1);
+		CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
+	}
+	pthread_join(w.thread, NULL);
+	for (size_t i = 0; i < BYTES; i += PAGE)
+		CLIENT_EXPECT_EQ(*(uint64_t *)(void *)(act_at(snapshot) + i), 1);
+	mmb_region_close(snapshot);
+	mmb_region_close(region);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "rolled"), 0);
+}
+
+static void write_under_rollback(struct actor *a)
+{
+	struct writer w[WRITERS - 1];
+	struct mmb_region *region;
+
+	act_common_pool(a);
+	await(1);
+	region = act_named(a, "rolled", BYTES);
+	for (unsigned int i = 0; i < WRITERS - 1; i++)
+		start_writer(&w[i], region, 1 + i);
+	for (unsigned int i = 0; i < WRITERS - 1; i++)
+		pthread_join(w[i].thread, NULL);
+	mmb_region_close(region);
+}
+
+static void rollback_under_writers(void)
+{
+	PLAY(ROLE(roll_under_writers), ROLE(write_under_rollback));
+}
+
+/* The snapshot is written to all the time: the region gets what it had at one instant. */
+static void roll_to_what_moves(struct actor *a)
+{
+	struct mmb_region *region;
+	pthread_t thread;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	memset(act_at(region), 0, BYTES);
+	memset(counted, 0, sizeof(counted));
+	counted[0] = clone_of(region, NULL, 0);
+	atomic_store(&enough, false);
+	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, count_on, NULL), 0);
+	for (int round = 0; round < 20; round++) {
+		CLIENT_EXPECT_EQ(mmb_region_rollback(region, counted[0]), 0);
+		expect_one_instant(&region, 1);
+	}
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	mmb_region_close(counted[0]);
+	mmb_region_close(region);
+}
+
+static void rollback_to_a_snapshot_under_writers(void)
+{
+	PLAY(ROLE(roll_to_what_moves));
+}
+
+static void roll_what_is_locked(struct actor *a)
+{
+	struct mmb_region *region, *snapshot;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	stamp(act_at(region), BYTES, 1);
+	CLIENT_EXPECT_EQ(mmb_region_lock(region, BYTES / 2, 4 * PAGE), 0);
+	snapshot = clone_of(region, NULL, 0);
+	stamp(act_at(region), BYTES, 2);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), -EBUSY);
+	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 2));
+	CLIENT_EXPECT(is_stamped(act_at(snapshot), BYTES, 1));
+	CLIENT_EXPECT_EQ(mmb_region_unlock(region, BYTES / 2, 4 * PAGE), 0);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
+	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 1));
+	mmb_region_close(snapshot);
+	mmb_region_close(region);
+}
+
+static void locked_pages_keep_a_rollback_off(void)
+{
+	PLAY(ROLE(roll_what_is_locked));
 }
 
 /* ---- read-only, wrong ---- */
@@ -304,6 +485,12 @@ static const struct test_case cases[] = {
 	{ "a named clone outlives its parent", a_named_clone_outlives_its_parent },
 	{ "several regions are cloned at one instant", several_regions_at_one_instant },
 	{ "rollback to a snapshot", rollback_to_a_snapshot },
+	{ "rollback under writers: each write is lost, or comes after all of it",
+	  rollback_under_writers },
+	{ "rollback to a region under writers gives one instant of it",
+	  rollback_to_a_snapshot_under_writers },
+	{ "locked pages keep a rollback off, and nothing changes",
+	  locked_pages_keep_a_rollback_off },
 	{ "a read-only clone", a_read_only_clone },
 	{ "what can't be cloned", what_cannot_be_cloned },
 	STAGE_STOPS,

@@ -160,7 +160,7 @@ static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, vo
 		*error = protect_parts(mm, address, length);
 }
 
-static int protect(struct region *region, struct page_range range)
+int region_protect(struct region *region, struct page_range range)
 {
 	int error = 0;
 
@@ -202,7 +202,7 @@ static int copy_locked(struct region *parent, struct region *clone, uint64_t pag
 {
 	struct page_range one = { page, 1 };
 	uint64_t old, copied;
-	int r = protect(parent, one);
+	int r = region_protect(parent, one);
 
 	if (r)
 		return r;
@@ -296,7 +296,7 @@ static int arm_batch(const struct clone_pair *p, struct page_range batch)
 		at++;
 	}
 	atomic_fetch_add(&p->clone->nr_inherit, inherited);
-	return r < 0 ? r : protect(p->parent, shared);
+	return r < 0 ? r : region_protect(p->parent, shared);
 }
 
 static int arm(const struct clone_pair *p)

@@ -2,9 +2,14 @@
 /*
  * rollback - a region's contents become those of a snapshot, while clients keep it mapped
  *
- * Purpose     Both regions are frozen. Pages that are one frame in both are left; the others are
- *             dropped, which takes them out of every client at once, and copied from where the
- *             snapshot has them. Who shares a page that is dropped gets a copy first.
+ * Purpose     Both regions are frozen, and the snapshot is write-protected. Pages that are one
+ *             frame in both are left; the others are dropped, which takes them out of every client
+ *             at once, and copied from where the snapshot has them. Who shares a page that is
+ *             dropped gets a copy first.
+ * Instant     Of the region: the thaw. A page that is one frame in both is protected and the others
+ *             are taken from everybody, and while it is frozen no page becomes writable: a write is
+ *             lost with its page, or waits and comes after all of the snapshot. Of the snapshot, if
+ *             clients may write to it: the end of its protection.
  * Locking     change_lock of both, as for a clone.
  * Crash       page by page either the old or the new contents, or a hole between: whoever asked
  *             was not answered and asks again.
@@ -14,7 +19,9 @@
 
 #include "mm/space/clone.h"
 #include "mm/space/cow.h"
+#include "mm/space/reclaim.h"
 
+enum { PAGE_TRIES = 1000 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
 /* The home that has the page of a member; NULL: nowhere, it is zero, lost or not in memory. */
@@ -35,6 +42,16 @@ static bool is_same(struct region *region, struct region *snapshot, uint64_t pag
 	if (home || home_of(snapshot, its))
 		return home == home_of(snapshot, its);
 	return word_state(mine) == PAGE_NONE && word_state(its) == PAGE_NONE;
+}
+
+/* A page that would change can't be taken from who has locked it. */
+static bool any_locked(struct region *region, struct region *snapshot)
+{
+	for (uint64_t page = 0; page < region->nr_pages; page++)
+		if (word_load(&region->words[page]) & WORD_LOCKED &&
+		    !is_same(region, snapshot, page))
+			return true;
+	return false;
 }
 
 /* The word of a page that is in memory if it has contents, and idle. */
@@ -75,16 +92,17 @@ static int take_contents(struct region *region, struct region *snapshot, uint64_
 	return r;
 }
 
+/* Dropped, the page waits for nothing but room for its copy. */
 static int roll_page(struct region *region, struct region *snapshot, uint64_t page)
 {
 	int r = -EAGAIN;
 
-	while (r == -EAGAIN && !is_same(region, snapshot, page)) {
+	for (unsigned int i = 0; r == -EAGAIN && !is_same(region, snapshot, page); i++) {
 		r = region_drop_locked(region, (struct page_range){ page, 1 });
 		if (!r)
 			r = take_contents(region, snapshot, page);
-		if (!r)
-			break;
+		if (r == -ENOMEM && i < PAGE_TRIES && reclaim_for(region))
+			r = -EAGAIN;
 	}
 	return r == -EAGAIN ? 0 : r;
 }
@@ -93,13 +111,16 @@ int region_rollback(struct region *region, struct region *snapshot)
 {
 	struct region *both[] = { region < snapshot ? region : snapshot,
 				  region < snapshot ? snapshot : region };
-	int r = 0;
+	int r;
 
 	if (region == snapshot)
 		return 0;
 	if (region->nr_pages != snapshot->nr_pages || region->page_shift != snapshot->page_shift)
 		return -EINVAL;
 	regions_freeze(both, 2);
+	r = any_locked(region, snapshot) ? -EBUSY : 0;
+	if (!r)
+		r = region_protect(snapshot, (struct page_range){ 0, snapshot->nr_pages });
 	for (uint64_t page = 0; page < region->nr_pages && !r; page++)
 		r = roll_page(region, snapshot, page);
 	regions_thaw(both, 2);
