@@ -221,8 +221,8 @@ int mmb_region_clone_many(size_t n, struct mmb_region **of, const struct mmb_clo
 
 /* The region's contents become those of the snapshot, a clone of it or any region of its length and
  * page size on the same connection; mappings stay, in all clients. What is written to the region
- * meanwhile is lost, or comes after all of the snapshot's contents. -EBUSY: a page that would change
- * is locked; nothing has changed. */
+ * meanwhile is lost, or comes after all of the snapshot's contents. -EBUSY: a page that would
+ * change is locked; nothing has changed. */
 int mmb_region_rollback(struct mmb_region *region, struct mmb_region *snapshot);
 
 enum {
