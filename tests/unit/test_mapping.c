@@ -117,11 +117,35 @@ static void sync_waits_for_what_began_before(void)
 	end();
 }
 
+static void what_becomes_writable_is_noted(void)
+{
+	static struct touched touched;
+	uint64_t done;
+
+	begin();
+	touched = (struct touched){ 0 };
+	atomic_store(&region->touched, &touched);
+	atomic_fetch_or(&region->words[2], WORD_CLEAN);
+	EXPECT_EQ(map_run(mm, &target, (struct page_range){ 0, 3 }, &done), 0);
+	EXPECT_EQ(atomic_load(&touched.nr), 1); /* and not the third, which is protected */
+	EXPECT_EQ(touched.runs[0].nr, 2);
+	atomic_fetch_and(&region->words[2], ~(uint64_t)WORD_CLEAN);
+	EXPECT_EQ(map_unprotect(mm, &target, (struct page_range){ 2, 1 }), 0);
+	EXPECT_EQ(atomic_load(&touched.nr), 2);
+	EXPECT_EQ(touched.runs[1].first, 2);
+	for (int i = 0; i < 2 * TOUCHED_MAX; i++)
+		region_note_touched(region, (struct page_range){ 0, 1 });
+	EXPECT_EQ(atomic_load(&touched.nr), TOUCHED_MAX + 1); /* says that it isn't all */
+	atomic_store(&region->touched, NULL);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "protected pages are mapped so", protected_pages_are_mapped_so },
 	{ "protection ends only where the word says so",
 	  protection_ends_only_where_the_word_says_so },
 	{ "a frozen region maps nothing", a_frozen_region_maps_nothing },
+	{ "what becomes writable is noted", what_becomes_writable_is_noted },
 	{ "sync waits for what began before", sync_waits_for_what_began_before },
 };
 

@@ -37,6 +37,7 @@ struct kin {
 	struct kin *parent;        /* (l) NULL: the oldest of its tree */
 	uint32_t depth;            /* (l) ancestors above it */
 	bool closed;               /* (l) A2 */
+	bool arming;               /* (l) no clone yet: takes what its parent changes as it is */
 	struct list_head link;     /* (l) in family->members */
 	struct list_head children; /* (l) */
 	struct list_head sibling;  /* (l) */

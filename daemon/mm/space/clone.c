@@ -9,6 +9,7 @@
 
 #include "base/inject.h"
 #include "mm/map/swap.h"
+#include "mm/obj/slab.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
 #include "mm/space/residency.h"
@@ -17,6 +18,8 @@
 enum {
 	ARM_BYTES = 8 << 20, /* protected by one call, of small pages: some 60 us */
 	ARM_PAGES_MIN = 16,
+	ROUNDS_MAX = 16,
+	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	PROTECT_TRIES = 2000,
 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
@@ -169,48 +172,70 @@ int region_protect(struct region *region, struct page_range range)
 	return error;
 }
 
-/* ---- arming: the parent is frozen, and nothing drops or locks its pages ---- */
+/* ---- arming: nothing drops or locks pages of the parent ---- */
+
+/* What an earlier round gave the clone for the page is taken back. */
+static int reset_page(struct region *clone, uint64_t page)
+{
+	if (word_load(&clone->words[page]) == PAGE_NONE)
+		return 0;
+	return region_drop_locked(clone, (struct page_range){ page, 1 });
+}
+
+static void inherit_page(struct region *clone, uint64_t page, uint32_t section)
+{
+	atomic_store(&clone->words[page], word_inherit(section));
+	atomic_fetch_add_explicit(&clone->nr_inherit, 1, memory_order_relaxed);
+}
 
 /* C1 begins here: the clone's word first, so that a shared page always has its sharer. */
-static bool share_page(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
+static int share_page(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
 {
-	uint64_t inherit = word_inherit(parent->section->id);
+	uint32_t section = parent->section->id;
+	int r = 0;
 
-	atomic_store(&clone->words[page], inherit);
-	if (!word_replace(&parent->words[page], &seen, seen | WORD_SHARED))
-		return false;
+	if (word_load(&clone->words[page]) != word_inherit(section)) {
+		r = reset_page(clone, page);
+		if (!r)
+			inherit_page(clone, page, section);
+	}
+	if (r || !word_replace(&parent->words[page], &seen, seen | WORD_SHARED))
+		return r;
 	if (!(seen & WORD_SHARED))
 		atomic_fetch_add(&parent->nr_shared, 1);
-	return true;
+	return 1;
 }
 
 /* With BUSY held over the parent's: its owner gives copies to both or to none. */
-static bool pass_on(struct region *parent, struct region *clone, uint64_t page)
+static int pass_on(struct region *parent, struct region *clone, uint64_t page)
 {
 	uint64_t old;
+	int r = reset_page(clone, page);
 
-	if (!word_try_busy(&parent->words[page], PAGE_INHERIT, &old))
-		return false;
-	atomic_store(&clone->words[page], word_inherit(word_high(old)));
+	if (r || !word_try_busy(&parent->words[page], PAGE_INHERIT, &old))
+		return r;
+	inherit_page(clone, page, word_high(old));
 	if (word_end_busy(&parent->words[page], old))
 		region_wake(parent, (struct page_range){ page, 1 });
-	return true;
+	return 1;
 }
 
-/* A locked page is never shared. Its writers wait while it is copied. */
+/* A locked page is never shared. Who writes to it while it is copied has it copied again. */
 static int copy_locked(struct region *parent, struct region *clone, uint64_t page)
 {
 	struct page_range one = { page, 1 };
 	uint64_t old, copied;
-	int r = region_protect(parent, one);
+	int r = reset_page(clone, page);
 
+	if (!r)
+		r = region_protect(parent, one);
 	if (r)
 		return r;
 	CHECK(word_try_busy(&clone->words[page], PAGE_NONE, &old));
 	r = region_copy_in(clone, one, parent, 0, &copied);
 	word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
 					   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
-	return r;
+	return r ? r : 1;
 }
 
 static int share_slot(struct region *clone, uint32_t slot)
@@ -230,10 +255,10 @@ static int share_slot(struct region *clone, uint32_t slot)
 static int arm_absent(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
 {
 	uint64_t old;
-	int r = 0;
+	int r = reset_page(clone, page);
 
-	if (!word_try_busy(&parent->words[page], word_state(seen), &old))
-		return 0;
+	if (r || !word_try_busy(&parent->words[page], word_state(seen), &old))
+		return r;
 	if (word_state(old) == PAGE_SWAPPED)
 		r = share_slot(clone, word_high(old));
 	if (!r) {
@@ -247,6 +272,15 @@ static int arm_absent(struct region *parent, struct region *clone, uint64_t page
 	return r ? region_populate(parent, (struct page_range){ page, 1 }) : 1;
 }
 
+static int arm_empty(struct region *clone, uint64_t page, uint64_t value)
+{
+	int r = reset_page(clone, page);
+
+	if (!r)
+		atomic_store(&clone->words[page], value);
+	return r ? r : 1;
+}
+
 /* 1: armed; 0: look again; else an error. */
 static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 {
@@ -258,20 +292,17 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 	}
 	switch (word_state(seen)) {
 	case PAGE_PRESENT:
-		if (!(seen & WORD_LOCKED))
-			return share_page(parent, clone, page, seen);
-		return copy_locked(parent, clone, page) ?: 1;
+		return seen & WORD_LOCKED ? copy_locked(parent, clone, page)
+					  : share_page(parent, clone, page, seen);
 	case PAGE_INHERIT:
 		return pass_on(parent, clone, page);
 	case PAGE_SWAPPED:
 	case PAGE_SAME_FILLED:
 		return arm_absent(parent, clone, page, seen);
 	case PAGE_POISONED:
-		atomic_store(&clone->words[page], PAGE_POISONED);
-		return 1;
+		return arm_empty(clone, page, PAGE_POISONED);
 	default:
-		atomic_store(&clone->words[page], PAGE_NONE);
-		return 1;
+		return arm_empty(clone, page, PAGE_NONE);
 	}
 }
 
@@ -280,40 +311,38 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 static int arm_batch(const struct clone_pair *p, struct page_range batch)
 {
 	struct page_range shared = { batch.first, 0 };
-	uint64_t inherited = 0;
 	int r = 0;
 
 	for (uint64_t at = batch.first; at < batch.first + batch.nr && r >= 0;) {
 		r = arm_page(p->parent, p->clone, at);
 		if (r <= 0)
 			continue;
-		if (word_state(word_load(&p->clone->words[at])) == PAGE_INHERIT)
-			inherited++;
 		if (word_load(&p->parent->words[at]) & WORD_SHARED) {
 			shared.first = shared.nr ? shared.first : at;
 			shared.nr = at + 1 - shared.first;
 		}
 		at++;
 	}
-	atomic_fetch_add(&p->clone->nr_inherit, inherited);
 	return r < 0 ? r : region_protect(p->parent, shared);
 }
 
-static int arm(const struct clone_pair *p)
+static int arm(const struct clone_pair *p, struct page_range range)
 {
 	uint64_t step = max_t(uint64_t, ARM_BYTES >> p->parent->page_shift, ARM_PAGES_MIN);
+	uint64_t end = range.first + range.nr;
 	int r = INJECT(CLONE_ARM);
 
-	for (uint64_t at = 0; at < p->parent->nr_pages && !r; at += step)
-		r = arm_batch(p, (struct page_range){
-					 at, min_t(uint64_t, step, p->parent->nr_pages - at) });
+	for (uint64_t at = range.first; at < end && !r; at += step)
+		r = arm_batch(p, (struct page_range){ at, min_t(uint64_t, step, end - at) });
 	return r;
 }
 
-/* ---- frozen together ---- */
+/* ---- several together ---- */
 
 struct parents {
 	struct region *list[CLONES_MAX]; /* each once, by address */
+	struct touched *touched[CLONES_MAX], *before[CLONES_MAX];
+	uint64_t moves[CLONES_MAX];
 	unsigned int nr;
 };
 
@@ -331,7 +360,7 @@ static void add_parent(struct parents *parents, struct region *region)
 	parents->nr++;
 }
 
-void regions_freeze(struct region *const *regions, unsigned int nr)
+static void lock_changes(struct region *const *regions, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		if (i)
@@ -339,33 +368,163 @@ void regions_freeze(struct region *const *regions, unsigned int nr)
 		else
 			mutex_lock(&regions[i]->change_lock);
 	}
+}
+
+static void unlock_changes(struct region *const *regions, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		mutex_unlock(&regions[i]->change_lock);
+}
+
+static void freeze(struct region *const *regions, unsigned int nr)
+{
 	for (unsigned int i = 0; i < nr; i++)
 		atomic_store(&regions[i]->frozen, true);
 	for (unsigned int i = 0; i < nr; i++)
 		region_map_sync(regions[i]);
 }
 
-void regions_thaw(struct region *const *regions, unsigned int nr)
+static void thaw(struct region *const *regions, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++)
 		atomic_store(&regions[i]->frozen, false);
-	for (unsigned int i = 0; i < nr; i++) {
+	for (unsigned int i = 0; i < nr; i++)
 		region_wake(regions[i], (struct page_range){ 0, regions[i]->nr_pages });
-		mutex_unlock(&regions[i]->change_lock);
+}
+
+void regions_freeze(struct region *const *regions, unsigned int nr)
+{
+	lock_changes(regions, nr);
+	freeze(regions, nr);
+}
+
+void regions_thaw(struct region *const *regions, unsigned int nr)
+{
+	thaw(regions, nr);
+	unlock_changes(regions, nr);
+}
+
+/* ---- rounds ---- */
+
+static int watch(struct parents *p)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < p->nr && !r; i++) {
+		p->touched[i] = kzalloc(sizeof(*p->touched[i]), GFP_KERNEL);
+		p->before[i] = kzalloc(sizeof(*p->before[i]), GFP_KERNEL);
+		r = p->touched[i] && p->before[i] ? 0 : -ENOMEM;
 	}
+	for (unsigned int i = 0; i < p->nr && !r; i++) {
+		p->moves[i] = atomic_load(&p->list[i]->nr_moves);
+		atomic_store(&p->list[i]->touched, p->touched[i]);
+	}
+	for (unsigned int i = 0; i < p->nr && !r; i++) /* what began before isn't noted */
+		region_map_sync(p->list[i]);
+	return r;
+}
+
+static void unwatch(struct parents *p)
+{
+	for (unsigned int i = 0; i < p->nr; i++) {
+		atomic_store(&p->list[i]->touched, NULL);
+		kfree(p->touched[i]);
+		kfree(p->before[i]);
+	}
+}
+
+/* What was noted is in `before` afterwards, and isn't added to. */
+static void turn_page(struct parents *p)
+{
+	for (unsigned int i = 0; i < p->nr; i++) {
+		struct touched *noted = p->touched[i];
+
+		p->touched[i] = p->before[i];
+		p->before[i] = noted;
+		atomic_store(&p->touched[i]->nr, 0);
+		atomic_store(&p->list[i]->touched, p->touched[i]);
+	}
+	for (unsigned int i = 0; i < p->nr; i++)
+		region_map_sync(p->list[i]);
+}
+
+static unsigned int nr_touched(const struct parents *p)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < p->nr; i++)
+		nr += atomic_load(&p->touched[i]->nr);
+	return nr;
+}
+
+static int arm_noted(const struct clone_pair *pair, const struct touched *noted, bool moved)
+{
+	uint32_t nr = atomic_load(&noted->nr);
+	int r = 0;
+
+	if (nr > TOUCHED_MAX || moved) /* a window may have left while it was being protected */
+		return arm(pair, (struct page_range){ 0, pair->parent->nr_pages });
+	for (uint32_t i = 0; i < nr && !r; i++)
+		r = arm(pair, noted->runs[i]);
+	return r;
+}
+
+static int arm_again(const struct clone_pair *pairs, unsigned int nr, struct parents *p)
+{
+	int r = 0;
+
+	turn_page(p);
+	for (unsigned int k = 0; k < p->nr && !r; k++) {
+		uint64_t moves = atomic_load(&p->list[k]->nr_moves);
+		bool moved = moves != p->moves[k];
+
+		p->moves[k] = moves;
+		for (unsigned int i = 0; i < nr && !r; i++)
+			if (pairs[i].parent == p->list[k])
+				r = arm_noted(&pairs[i], p->before[k], moved);
+	}
+	return r;
+}
+
+static void set_arming(const struct clone_pair *pairs, unsigned int nr, bool arming)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		struct kin *kin = region_kin(pairs[i].clone);
+
+		mutex_lock(&kin->family->lock);
+		kin->arming = arming;
+		mutex_unlock(&kin->family->lock);
+	}
+}
+
+static int arm_all(const struct clone_pair *pairs, unsigned int nr, struct parents *p)
+{
+	int r = watch(p);
+
+	for (unsigned int i = 0; i < nr && !r; i++)
+		r = arm(&pairs[i], (struct page_range){ 0, pairs[i].parent->nr_pages });
+	for (unsigned int i = 0; i < ROUNDS_MAX && !r && nr_touched(p) > TOUCHED_FEW; i++)
+		r = arm_again(pairs, nr, p);
+	freeze(p->list, p->nr);
+	if (!r)
+		r = arm_again(pairs, nr, p);
+	unwatch(p);
+	return r;
 }
 
 int clone_arm(const struct clone_pair *pairs, unsigned int nr)
 {
 	struct parents parents = { .nr = 0 };
-	int r = 0;
+	int r;
 
 	CHECK(nr <= CLONES_MAX);
 	for (unsigned int i = 0; i < nr; i++)
 		add_parent(&parents, pairs[i].parent);
-	regions_freeze(parents.list, parents.nr);
-	for (unsigned int i = 0; i < nr && !r; i++)
-		r = arm(&pairs[i]);
-	regions_thaw(parents.list, parents.nr);
+	lock_changes(parents.list, parents.nr);
+	set_arming(pairs, nr, true);
+	r = arm_all(pairs, nr, &parents);
+	set_arming(pairs, nr, false);
+	thaw(parents.list, parents.nr);
+	unlock_changes(parents.list, parents.nr);
 	return r;
 }

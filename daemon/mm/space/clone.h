@@ -4,11 +4,12 @@
  *
  * Purpose     A clone is a region of its own whose words say INHERIT where the parent has contents
  *             at the instant of the clone. Nothing is copied but locked pages.
- * Instant     Parents are frozen: whatever would make a page of theirs writable waits. Then their
- *             words and entries are armed, batch by batch, while threads that write to pages not
- *             yet armed go on; those that hit an armed page wait. The instant is the thaw: no
- *             write to an armed page has happened before it, and every write before it, to a
- *             page not yet armed, is in the clone. Several regions are frozen together.
+ * Instant     Parents are armed batch by batch while their threads go on. A write to a page that
+ *             is armed already is let through and the page noted, as is everything else that
+ *             becomes writable; what was noted is armed again, in rounds, until little is left.
+ *             Then the parents are frozen, which makes faulting writers wait, the rest is armed,
+ *             and the instant is the thaw: every write before it is in the clones, none after it.
+ *             Several regions are frozen together.
  * Invariants  L1  a clone's word INHERITs from the ancestor whose home has the frame, never by way
  *                 of another clone.
  *             L2  a member holds a reference to its parent, so that the homes of ancestors exist

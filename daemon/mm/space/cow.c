@@ -200,6 +200,12 @@ static void finish_copies(struct region *member, struct page_range run, struct r
 		region_wake(member, run);
 }
 
+/* A clone that is being armed is told of the change when that ends (clone.h). */
+static bool needs_copy(const struct kin *kin, const struct kin *root)
+{
+	return !kin->closed && !(kin->arming && kin->parent == root);
+}
+
 static int give_all(struct region *owner, struct page_range run)
 {
 	struct kin *root = region_kin(owner), *kin;
@@ -207,7 +213,7 @@ static int give_all(struct region *owner, struct page_range run)
 
 	mutex_lock(&root->family->lock);
 	for (kin = family_below(root, root); kin && !r; kin = family_below(root, kin))
-		if (!kin->closed)
+		if (needs_copy(kin, root))
 			r = give_copies(kin->region, run, owner);
 	for (kin = family_below(root, root); kin; kin = family_below(root, kin))
 		finish_copies(kin->region, run, owner);
@@ -262,6 +268,8 @@ static int fault_on_shared(struct mm *mm, const struct mm_target *t, uint32_t fl
 	bool frozen = atomic_load(&t->region->frozen);
 	int r = frozen ? 0 : break_shared(t->region, range, &range.nr);
 
+	if (!frozen)
+		region_note_touched(t->region, range);
 	region_map_leave(t->region, turn);
 	if (frozen) /* the thaw wakes */
 		return COW_SETTLED;

@@ -73,6 +73,20 @@ bool region_map_try_sync(struct region *region)
 	return ended;
 }
 
+void region_note_touched(struct region *region, struct page_range run)
+{
+	struct touched *touched = atomic_load(&region->touched);
+	uint32_t i;
+
+	if (likely(!touched) || !run.nr)
+		return;
+	i = atomic_load(&touched->nr);
+	while (i <= TOUCHED_MAX && !atomic_compare_exchange_weak(&touched->nr, &i, i + 1))
+		;
+	if (i < TOUCHED_MAX)
+		touched->runs[i] = run;
+}
+
 /* A page whose word is busy may have a frame that isn't its own yet. */
 enum map_mode { MAP_NOT, MAP_PLAIN, MAP_PROTECTED };
 
@@ -147,6 +161,8 @@ int map_run(struct mm *mm, const struct mm_target *target, struct page_range run
 		if (r.error == -EOPNOTSUPP &&
 		    dirty_all(region, (struct page_range){ at, next - at }))
 			r.error = 0;
+		if (mode == MAP_PLAIN)
+			region_note_touched(region, (struct page_range){ at, r.done >> shift });
 		error = r.error;
 		at += r.done >> shift;
 	}
@@ -165,6 +181,8 @@ int map_least(struct mm *mm, const struct mm_target *target, uint64_t address, u
 
 	if (mode != MAP_NOT && !atomic_load(&region->frozen))
 		r = install(mm, round_down(address, bytes), bytes, mode == MAP_PROTECTED);
+	if (r.done && mode == MAP_PLAIN)
+		region_note_touched(region, (struct page_range){ target->page, 1 });
 	region_map_leave(region, turn);
 	*done = r.done ? 1 : 0;
 	return r.error;
@@ -183,6 +201,8 @@ int map_unprotect(struct mm *mm, const struct mm_target *target, struct page_ran
 		error = os->uffd_unprotect(mm->uffd,
 					   target->base + (run.first << region->page_shift),
 					   run.nr << region->page_shift);
+	if (error != -EBUSY) /* perhaps some of it */
+		region_note_touched(region, run);
 	region_map_leave(region, turn);
 	return error;
 }

@@ -9,6 +9,8 @@
  *                 region_map_leave(), and the words are read after the former.
  *             I2  a page whose word has one of WORD_PROTECTED is only ever mapped protected.
  *             I3  while a region is frozen, nothing of it becomes writable.
+ *             I4  while a region has `touched`, whatever of it becomes writable is noted there
+ *                 before region_map_leave().
  * Locking     a count for each of two turns; region_map_sync() waits for those of the turn that
  *             it ends. It may wait for as long as an ioctl on a client takes.
  */
@@ -24,6 +26,15 @@ void region_map_leave(struct region *region, unsigned int turn);
 void region_map_sync(struct region *region);
 /* The same, but false after a millisecond, or if somebody else waits. */
 bool region_map_try_sync(struct region *region);
+
+/* Pages that became writable since a region's `touched` was set, each perhaps several times. */
+enum { TOUCHED_MAX = 1024 };
+struct touched {
+	_Atomic uint32_t nr; /* more than TOUCHED_MAX: there were others, too */
+	struct page_range runs[TOUCHED_MAX];
+};
+/* Between region_map_enter() and region_map_leave(): whoever syncs after that finds it noted. */
+void region_note_touched(struct region *region, struct page_range run);
 
 /* The page's copy on disk is no longer what it holds: forgets it, so that the page may be written.
  * False if the word is busy or not PRESENT: look again. */

@@ -88,6 +88,7 @@ struct region {
 	_Atomic uint64_t nr_inherit, nr_shared;      /* (a) R6 */
 	struct mutex change_lock;      /* clones, drops and locks of pages exclude each other */
 	_Atomic bool frozen;           /* (a) nothing of it becomes writable; faults wait */
+	_Atomic(struct touched *) touched; /* (a) NULL: nobody asks; see mapping.h */
 	struct mutex lock;
 	struct list_head windows;      /* (l) struct window.region_link */
 	uint32_t nr_windows;           /* (l) */
