@@ -188,8 +188,9 @@ void arena_unpoison(const uint64_t *runs, uint32_t nr, uint64_t bytes)
 	process_lock();
 	for (i = 0; i < nr; i++) {
 		const struct arena *a = find_overlap(runs[i], bytes);
+		const struct mmb_fault_log *log = a ? faultlog_get(a->owner->entry) : NULL;
 
-		if (a && a->owner->log && !faultlog_is_empty(a->owner->log))
+		if (log && !faultlog_is_empty(log))
 			unpoison_locked(a, runs[i], bytes);
 	}
 	process_unlock();

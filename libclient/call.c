@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,7 +45,10 @@ int call_left_ms(uint64_t deadline)
 
 void channel_init(struct channel *ch, int sock)
 {
+	const struct timeval while_ms = { .tv_usec = CHANNEL_RECEIVE_MS * 1000 };
+
 	ch->sock = sock;
+	ch->bounded = !setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &while_ms, sizeof(while_ms));
 	ch->next_id = 1;
 	pthread_mutex_init(&ch->lock, NULL);
 	LIST_INIT(&ch->pending);
@@ -116,6 +120,7 @@ static struct call *new_call(void)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->wake, &attr);
 	pthread_condattr_destroy(&attr);
+	c->message.interruptible = true;
 	c->message.bytes = c->bytes;
 	c->message.capacity = MMB_PACKET_MAX;
 	return c;

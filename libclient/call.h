@@ -59,9 +59,12 @@ struct call {
 };
 LIST_HEAD(call_list, call);
 
+enum { CHANNEL_RECEIVE_MS = 500 };
+
 /* c: fixed after channel_init   l: lock */
 struct channel {
 	int              sock;       /* (c) */
+	bool             bounded;    /* (c) a receive gives up after CHANNEL_RECEIVE_MS */
 	pthread_mutex_t  lock;
 	struct call_list pending;    /* (l) */
 	struct call_list free;       /* (l) */

@@ -60,6 +60,8 @@ void connection_leave(struct mmb *mmb)
 			close(mmb->uffd.fd);
 		if (mmb->pager.kick >= 0)
 			close(mmb->pager.kick);
+		if (mmb->log >= 0)
+			close(mmb->log);
 	}
 	connection_put(mmb);
 }
@@ -71,7 +73,6 @@ void connection_put(struct mmb *mmb)
 	channel_fini(&mmb->channel);
 	pager_fini(&mmb->pager);
 	shrink_fini(&mmb->shrinkers);
-	faultlog_unmap(mmb->log);
 	pthread_mutex_destroy(&mmb->lock);
 	free(mmb);
 }
@@ -216,8 +217,7 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 	bool attached = mmb->uffd.fd >= 0;
 	int error = 0;
 
-	if (fds->log >= 0)
-		mmb->log = faultlog_map(fds->log);
+	mmb->log = own[PROCESS_LOG] = fds->log;
 	if (!attached)
 		error = uffd_open(fds->device, &mmb->uffd);
 	if (fds->device >= 0)
@@ -227,7 +227,7 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 		return error;
 	}
 	own[PROCESS_UFFD] = mmb->uffd.fd;
-	mmb->entry = process_add(own, mmb->log);
+	mmb->entry = process_add(own);
 	if (!mmb->entry)
 		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
 	return attached ? 0 : connection_attach(mmb);
@@ -244,6 +244,7 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 	atomic_store(&mmb->users, 1);
 	mmb->timeout_ms = timeout_ms ? timeout_ms : OPERATION_TIMEOUT_MS;
 	mmb->uffd.fd = -1;
+	mmb->log = -1;
 	channel_init(&mmb->channel, sock);
 	pager_init(&mmb->pager);
 	shrink_init(&mmb->shrinkers);
@@ -376,7 +377,7 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	shrink_stop(&mmb->shrinkers);
 	close_handles(mmb);
 	if (mmb->entry)
-		process_del(mmb->entry);
+		faultlog_unmap(process_del(mmb->entry));
 	mmb->entry = NULL;
 	connection_leave(mmb);
 }

@@ -38,7 +38,7 @@ struct mmb {
 	uint64_t              session;     /* (c) the daemon's number for us */
 	struct channel        channel;
 	struct uffd           uffd;        /* (c) */
-	struct mmb_fault_log *log;         /* (c) NULL: the daemon has none */
+	int                   log;         /* (c) descriptor of the fault log; -1: there is none */
 	struct process_entry *entry;       /* (c) */
 	struct pager          pager;
 	struct shrinkers      shrinkers;

@@ -3,8 +3,9 @@
  * faultlog - the reading side of proto/fault_log.h, and mmb_fault_info()
  *
  * Purpose     Tells a SIGBUS handler why the page was poisoned.
- * Invariants  F1  Only loads, no lock, no allocation, no call into libc but memcpy and memset:
- *                 it runs in signal handlers. Hence no sentence for mmb_error() either.
+ * Invariants  F1  Only loads, no lock, no allocation, no call into libc but memcpy, memset and the
+ *                 bare mmap and munmap of faultlog_get(): it runs in signal handlers. Hence no
+ *                 sentence for mmb_error() either.
  *             F2  A record is taken only if its seq was even and the same before and after (L1 of
  *                 proto/fault_log.h). The copy between is made of acquire loads, which keep the
  *                 second look at seq behind them.
@@ -77,13 +78,22 @@ bool faultlog_is_empty(const struct mmb_fault_log *log)
 	return !atomic_load_explicit(&log->head, memory_order_acquire);
 }
 
-struct mmb_fault_log *faultlog_map(int fd)
+struct mmb_fault_log *faultlog_get(struct process_entry *e)
 {
-	void *log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	struct mmb_fault_log *log = atomic_load(&e->log);
+	int fd = log ? -1 : atomic_load(&e->fds[PROCESS_LOG]);
+	int error = errno;
+	void *map;
 
-	close(fd);
-	if (log == MAP_FAILED)
+	if (fd < 0)
+		return log;
+	map = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	errno = error; /* of the program that a signal interrupted */
+	if (map == MAP_FAILED)
 		return NULL;
+	if (atomic_compare_exchange_strong(&e->log, &log, map))
+		return map;
+	munmap(map, MMB_FAULT_LOG_BYTES);
 	return log;
 }
 
@@ -105,7 +115,7 @@ PUBLIC int mmb_fault_info(const void *address, struct mmb_fault_info *info)
 		struct mmb_fault_log *log;
 
 		atomic_fetch_add(&e->readers, 1);
-		log = atomic_load(&e->log);
+		log = faultlog_get(e);
 		if (log)
 			hit = faultlog_find(log, (uintptr_t)address, &found);
 		atomic_fetch_sub(&e->readers, 1);

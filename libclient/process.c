@@ -126,7 +126,7 @@ static struct process_entry *take_entry(void)
 	return e;
 }
 
-struct process_entry *process_add(const int fds[PROCESS_FDS], struct mmb_fault_log *log)
+struct process_entry *process_add(const int fds[PROCESS_FDS])
 {
 	struct process_entry *e = take_entry();
 
@@ -134,7 +134,6 @@ struct process_entry *process_add(const int fds[PROCESS_FDS], struct mmb_fault_l
 		return NULL;
 	for (int i = 0; i < PROCESS_FDS; i++)
 		atomic_store(&e->fds[i], fds[i]);
-	atomic_store(&e->log, log);
 	return e;
 }
 
@@ -143,14 +142,24 @@ void process_set_fd(struct process_entry *entry, unsigned int which, int fd)
 	atomic_store(&entry->fds[which], fd);
 }
 
-void process_del(struct process_entry *entry)
+static void await_readers(struct process_entry *entry)
 {
-	atomic_store(&entry->log, NULL);
-	for (int i = 0; i < PROCESS_FDS; i++)
-		atomic_store(&entry->fds[i], -1);
 	while (atomic_load(&entry->readers))
 		sched_yield();
+}
+
+struct mmb_fault_log *process_del(struct process_entry *entry)
+{
+	struct mmb_fault_log *log;
+
+	for (int i = 0; i < PROCESS_FDS; i++)
+		atomic_store(&entry->fds[i], -1);
+	/* Those that may still be mapping it, then those that may still read it. */
+	await_readers(entry);
+	log = atomic_exchange(&entry->log, NULL);
+	await_readers(entry);
 	atomic_store(&entry->taken, false);
+	return log;
 }
 
 struct process_entry *process_first(void)

@@ -23,14 +23,14 @@
 
 #include "proto/fault_log.h"
 
-enum { PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_KICK, PROCESS_FDS };
+enum { PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_KICK, PROCESS_LOG, PROCESS_FDS };
 
 /* a: atomic   p: fixed once published */
 struct process_entry {
 	struct process_entry          *next;             /* (p) */
 	atomic_bool                    taken;            /* (a) by a connection */
 	_Atomic int                    fds[PROCESS_FDS]; /* (a) -1: none */
-	_Atomic(struct mmb_fault_log *) log;             /* (a) mapped read-only, or NULL */
+	_Atomic(struct mmb_fault_log *) log;             /* (a) NULL: not mapped yet */
 	_Atomic uint32_t               readers;          /* (a) in log right now */
 };
 
@@ -50,11 +50,12 @@ int process_disowned(void);
 void process_lock(void);
 void process_unlock(void);
 
-struct process_entry *process_add(const int fds[PROCESS_FDS], struct mmb_fault_log *log);
+struct process_entry *process_add(const int fds[PROCESS_FDS]);
 /* A descriptor that came, or changed, after process_add(). */
 void process_set_fd(struct process_entry *entry, unsigned int which, int fd);
-/* Afterwards no signal handler reads the log and no child closes the descriptors. */
-void process_del(struct process_entry *entry);
+/* Afterwards no signal handler reads the log and no child closes the descriptors. Returns the log
+ * if it was mapped: the caller's to unmap. */
+struct mmb_fault_log *process_del(struct process_entry *entry);
 struct process_entry *process_first(void);
 
 #endif

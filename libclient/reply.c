@@ -45,15 +45,30 @@ static struct call *deliver_locked(struct channel *ch, struct call *me, uint64_t
 	return c;
 }
 
-/* -EAGAIN: nothing there yet. Otherwise the connection is broken, or a packet is in. */
-static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *packet)
+/* Waits no longer than until the deadline, and no longer than a while. */
+static ssize_t receive_some(struct channel *ch, struct wire_message *message, uint64_t deadline)
 {
-	ssize_t got = wire_recv(mmb->channel.sock, &me->message, MSG_DONTWAIT);
+	struct pollfd p = { .fd = ch->sock, .events = POLLIN };
+	int left = call_left_ms(deadline);
+
+	/* One system call instead of two where the socket's own timeout is early enough. */
+	if (ch->bounded && left >= CHANNEL_RECEIVE_MS)
+		return wire_recv(ch->sock, message, 0);
+	if (poll(&p, 1, left) <= 0)
+		return -EAGAIN;
+	return wire_recv(ch->sock, message, MSG_DONTWAIT);
+}
+
+/* -EAGAIN: nothing there yet. Otherwise the connection is broken, or a packet is in. */
+static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *packet,
+			 uint64_t deadline)
+{
+	ssize_t got = receive_some(&mmb->channel, &me->message, deadline);
 
 	/* The broker closed with requests unread. What it had said before is still there, once. */
 	if (got == -ECONNRESET)
 		got = wire_recv(mmb->channel.sock, &me->message, MSG_DONTWAIT);
-	if (got == -EAGAIN)
+	if (got == -EAGAIN || got == -EINTR)
 		return -EAGAIN;
 	if (got == -EPROTO)
 		return call_protocol_error(mmb, "a packet was too long, or its descriptors did not "
@@ -95,12 +110,11 @@ static void hear(struct mmb *mmb, struct call *me, const struct wire_packet *pac
 static void read_one(struct mmb *mmb, struct call *me, uint64_t deadline)
 {
 	struct channel *ch = &mmb->channel;
-	struct pollfd p = { .fd = ch->sock, .events = POLLIN };
 	struct wire_packet packet;
 	struct call *answered;
 
 	pthread_mutex_unlock(&ch->lock);
-	if (poll(&p, 1, call_left_ms(deadline)) <= 0 || receive_reply(mmb, me, &packet)) {
+	if (receive_reply(mmb, me, &packet, deadline)) {
 		pthread_mutex_lock(&ch->lock);
 		return;
 	}

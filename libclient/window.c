@@ -22,6 +22,8 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
+enum { AGES_MATTER_BYTES = 8 << 20 };
+
 /* At `at` and nowhere else: MAP_FAILED with EEXIST if something is there. */
 static void *map_at(const struct window_spec *spec, uint64_t at)
 {
@@ -81,13 +83,14 @@ static int place(struct window *w, const struct window_spec *spec)
  * When a window goes, the kernel moves each of its pages to the list of active ones by the accessed
  * bit, and the broker frees them right after: half of what unmapping costs. In a mapping that says
  * sequential it doesn't look at that bit. Nor does it when it looks for pages to swap out, so that
- * is said only where there is nothing to swap to. A wish: it may fail.
+ * is said only where there is nothing to swap to, and enough pages that it pays. A wish: it may
+ * fail.
  */
 static void leave_ages_alone(const struct window *w)
 {
 	struct sysinfo host;
 
-	if (!sysinfo(&host) && !host.totalswap)
+	if (w->length >= AGES_MATTER_BYTES && !sysinfo(&host) && !host.totalswap)
 		madvise((void *)(uintptr_t)w->address, w->length, MADV_SEQUENTIAL);
 }
 

@@ -412,7 +412,7 @@ ssize_t wire_recv(int sock, struct wire_message *message, int flags)
 	message->length = 0;
 	do {
 		got = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
-	} while (got < 0 && errno == EINTR);
+	} while (got < 0 && errno == EINTR && !message->interruptible);
 	if (got < 0)
 		return -errno;
 	if (msg.msg_controllen)

@@ -88,6 +88,7 @@ struct wire_message {
 	size_t   length; /* received */
 	int      fds[MMB_PACKET_FDS];
 	uint32_t nr_fds;
+	bool     interruptible; /* set by the caller: a signal ends the wait with -EINTR */
 	/* Closes a received descriptor that nobody wants; NULL: close(2). The daemon defers it,
 	 * because closing a stranger's file may block. */
 	void (*discard)(int fd);

@@ -33,6 +33,7 @@
 #include "mm/phys/memblock.h"
 #include "mm/phys/node.h"
 #include "mm/phys/record.h"
+#include "mm/phys/section_file.h"
 #include "mm/space/ahead.h"
 #include "mm/space/evacuate.h"
 #include "mm/space/lane.h"
@@ -404,6 +405,8 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 		r = sessions_init();
 	if (!r)
 		fault_logs_keep(FAULT_LOGS_READY_MAX);
+	if (!r)
+		section_files_keep(SECTION_FILES_READY_MAX);
 	if (!r && broker.resumes) {
 		r = resume_objects(why);
 		if (r)
@@ -529,6 +532,7 @@ void broker_stop(void)
 	regions_fini();
 	reclaim_fini();
 	pools_fini();
+	section_files_keep(0);
 	fault_fini();
 	mm_closers_stop();
 	swap_areas_fini();

@@ -19,6 +19,7 @@
 #include "client/stop.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
+#include "mm/phys/section_file.h"
 #include "mm/space/lane.h"
 #include "os/keep.h"
 #include "os/os.h"
@@ -34,7 +35,7 @@ static uint64_t nr_sessions, next_id = 1;                    /* sessions_lock */
 /* Fixed after init. */
 static struct kmem_cache *session_cache, *pool_handle_cache, *region_handle_cache, *ending_cache;
 static struct workqueue end_queue;
-static struct work refill_work; /* of fault logs, after a session has ended */
+static struct work refill_work; /* after a session has ended: for the next one */
 static _Atomic bool stopping;
 
 /* Page runs of a session that has ended, on their way back. */
@@ -44,9 +45,10 @@ struct ending {
 	uint32_t handle;
 };
 
-static void refill_fault_logs(struct work *work)
+static void refill(struct work *work)
 {
 	fault_logs_refill();
+	section_files_refill();
 }
 
 int sessions_init(void)
@@ -57,7 +59,7 @@ int sessions_init(void)
 	region_handle_cache = KMEM_CACHE(region_handle, 0);
 	ending_cache = KMEM_CACHE(ending, 0);
 	fault_logs_init();
-	work_init(&refill_work, refill_fault_logs);
+	work_init(&refill_work, refill);
 	return workqueue_init(&end_queue, "mmb-end", 1);
 }
 

@@ -320,7 +320,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		settle_reading(c);
 }
 
-/* A client that connects has mostly said HELLO by now: it needn't wait for the rest. */
+/* A client that connects has mostly said HELLO by now, and sent its userfaultfd: they needn't wait
+ * for the rest. */
 static void start(struct connection *c)
 {
 	struct timeval deadline = timeval_of_ms(c->server->options.limits.hello_deadline_ms);
@@ -335,6 +336,8 @@ static void start(struct connection *c)
 	}
 	event_add(&c->ev_read, NULL);
 	on_read(c->sock, EV_READ, c);
+	if (c->greeted && !c->resumed && !has_ended(c))
+		on_read(c->sock, EV_READ, c); /* ATTACH comes right behind */
 	if (c->pidfd >= 0 && !has_ended(c))
 		event_add(&c->ev_pidfd, NULL);
 	connection_put(c);

@@ -22,7 +22,6 @@
 #include "os/keep.h"
 
 enum {
-	ACCEPTS_PER_LOOP = 16, /* then the other connections get their turn */
 	REST_MS = 100,
 	BACKLOG = 128,
 };
@@ -232,21 +231,15 @@ static void turn_away(struct listener *l)
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
+	/* One at a time: the loop comes back for the next one, after the other connections' turn,
+	 * and a call that finds nobody costs as much as one that finds somebody. */
+	int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 
 	(void)what;
-	for (int i = 0; i < ACCEPTS_PER_LOOP; i++) {
-		int sock = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-
-		if (sock >= 0) {
-			server_take_socket(l->server, sock);
-			continue;
-		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			turn_away(l);
-		else if (errno == EINTR || errno == ECONNABORTED)
-			continue;
-		return;
-	}
+	if (sock >= 0)
+		server_take_socket(l->server, sock);
+	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+		turn_away(l);
 }
 
 static void on_rested(evutil_socket_t fd, short what, void *arg)

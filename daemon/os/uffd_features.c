@@ -9,15 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/types.h"
 #include "proto/uffd_compat.h"
-
-static const char uffd_link[] = "anon_inode:[userfaultfd]";
 
 int uffd_device_open(void)
 {
@@ -99,56 +96,53 @@ bool uffd_features_sufficient(const struct uffd_features *f, char *missing, size
 	return enough;
 }
 
-/* /proc/self/fdinfo has "API:\taa:<features>:<ioctls>", in hexadecimal. */
-static int read_enabled(int fd, uint64_t *features)
+/* What the kernel says about a descriptor; see proc(5). */
+static int read_fdinfo(int fd, char *text, size_t bytes)
 {
-	char               path[40], text[512];
-	const char        *line;
-	unsigned long long api, bits;
-	ssize_t            nr;
-	int                info;
+	char    path[40];
+	ssize_t nr;
+	int     info;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	info = open(path, O_RDONLY | O_CLOEXEC);
 	if (info < 0)
 		return -errno;
-	nr = read(info, text, sizeof(text) - 1);
+	nr = read(info, text, bytes - 1);
 	close(info);
 	text[max_t(ssize_t, nr, 0)] = '\0';
-	line = strstr(text, "\nAPI:");
-	*features = 0;
-	if (!line || sscanf(line, " API: %llx:%llx:", &api, &bits) != 2 || api != UFFD_API)
-		return -EPROTO;
-	/* Bit 31 is the kernel's own mark of an initialised descriptor. */
-	*features = bits & ~(1ULL << 31);
 	return 0;
 }
 
-/* The kernel's name of the file, which no client can choose for another kind of file. */
-static bool is_uffd(int fd)
+/* No other kind of file has these three lines, and no file can write them but the kernel's own code
+ * for its kind: "API:\taa:<features>:<ioctls>", in hexadecimal. */
+static bool is_uffd(const char *text, uint64_t *features)
 {
-	char    path[40], link[sizeof(uffd_link) + 1];
-	ssize_t length;
+	unsigned long      pending, total;
+	unsigned long long api, bits;
+	const char        *at = strstr(text, "\npending:\t");
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	length = readlink(path, link, sizeof(link));
-	return length == (ssize_t)strlen(uffd_link) && !memcmp(link, uffd_link, (size_t)length);
+	if (!at || sscanf(at, " pending: %lu total: %lu API: %llx:%llx:", &pending, &total, &api,
+			  &bits) != 4)
+		return false;
+	*features = bits;
+	return api == UFFD_API;
 }
 
 int uffd_accept(int fd, uint64_t *features)
 {
-	struct pollfd state = { .fd = fd, .events = POLLIN };
-	int           flags;
+	/* The kernel's own mark among the features: UFFDIO_API has been called. */
+	const uint64_t initialised = 1ULL << 31;
+	char           text[512];
+	unsigned int   flags;
+	const char    *at;
 
-	if (!is_uffd(fd))
+	if (read_fdinfo(fd, text, sizeof(text)) || !is_uffd(text, features))
 		return -EINVAL;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK)))
-		return -errno;
-	/* Until UFFDIO_API a userfaultfd polls as an error. */
-	if (poll(&state, 1, 0) < 0)
-		return -errno;
-	if (state.revents & (POLLERR | POLLNVAL))
+	if (!(*features & initialised))
 		return -EPROTO;
-	return read_enabled(fd, features);
+	*features &= ~initialised;
+	at = strstr(text, "flags:\t");
+	if (!at || sscanf(at, "flags: %o", &flags) != 1)
+		return -EPROTO;
+	return !(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, O_NONBLOCK) ? -errno : 0;
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "libclient/faultlog.h"
 #include "libclient/process.h"
@@ -98,15 +100,17 @@ static void nonsense_from_outside_does_no_harm(void)
 
 static void every_open_connection_is_asked(void)
 {
-	const int none[PROCESS_FDS] = { -1, -1, -1 };
+	int fds[PROCESS_FDS] = { -1, -1, -1, -1, -1 };
 	struct mmb_fault_info info = { .size = sizeof(info) };
 	struct process_entry *first, *second;
 
 	begin();
 	EXPECT_EQ(process_init(), 0);
 	record(0x10000, 0x1000, 4);
-	first = process_add(none, faults);
-	second = process_add(none, NULL);
+	second = process_add(fds);
+	fds[PROCESS_LOG] = memfd_create("log", MFD_CLOEXEC);
+	EXPECT_EQ(write(fds[PROCESS_LOG], &memory, sizeof(memory)), (ssize_t)sizeof(memory));
+	first = process_add(fds);
 	EXPECT(first && second && first != second);
 	EXPECT_EQ(mmb_fault_info((void *)0x10010, &info), 0);
 	EXPECT_EQ(info.error, -4);
@@ -114,11 +118,12 @@ static void every_open_connection_is_asked(void)
 	memset(info.cause, 'x', sizeof(info.cause));
 	EXPECT_EQ(mmb_fault_info((void *)0x10010, &info), 0);
 	EXPECT_EQ(info.cause[0], 'x');
-	process_del(first);
+	faultlog_unmap(process_del(first));
 	EXPECT_EQ(mmb_fault_info((void *)0x10010, &info), -ENOENT);
-	EXPECT(process_add(none, faults) == first);
-	process_del(first);
-	process_del(second);
+	EXPECT(process_add(fds) == first);
+	EXPECT(process_del(first) == NULL); /* nobody has asked since */
+	EXPECT(process_del(second) == NULL);
+	close(fds[PROCESS_LOG]);
 }
 
 static const struct test_case cases[] = {

@@ -11,6 +11,7 @@
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
+#include "mm/phys/section_file.h"
 #include "os/os.h"
 
 static struct section_request request_of(enum section_type type, uint64_t blocks)
@@ -97,6 +98,40 @@ static void the_record_says_what_the_section_is(void)
 	phys_stop();
 }
 
+/* A file that one section has had never comes back: a stranger may still have it open. */
+static void files_that_are_ready_serve_unnamed_regions_once(void)
+{
+	struct section_request request = request_of(SECTION_REGION, 1);
+	struct fake_os_counts  ready, used;
+	struct section        *a, *b;
+	int                    fd;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	request.name = "region";
+	section_files_keep(2);
+	fake_os_count(&ready);
+	EXPECT_EQ(section_add(&request, &a), 0);
+	fake_os_count(&used);
+	EXPECT_EQ(used.files, ready.files);
+	EXPECT_EQ(os->populate(a->fd, 0, PAGE_SIZE, OS_NODE_ANY), 0);
+	fd = a->fd;
+	section_remove(a);
+	section_files_refill();
+	fake_os_count(&used);
+	EXPECT_EQ(used.files, ready.files);
+	EXPECT_EQ(section_add(&request, &b), 0);
+	EXPECT(os->next_present(b->fd, 0) < 0);
+	EXPECT(b->fd != fd || os->allocated(b->fd) == 0);
+	request.name = "a name";
+	EXPECT_EQ(section_add(&request, &a), 0);
+	fake_os_count(&used);
+	EXPECT_EQ(used.files, ready.files + 1);
+	section_remove(a);
+	section_remove(b);
+	section_files_keep(0);
+	phys_stop();
+}
+
 static void no_failing_step_leaves_anything_behind(void)
 {
 	struct section_request request = request_of(SECTION_ARENA, 2);
@@ -155,6 +190,8 @@ static const struct test_case cases[] = {
 	{ "arenas start at the largest order", arenas_start_at_the_largest_order },
 	{ "the direct map shows the file", the_direct_map_shows_the_file },
 	{ "the record says what the section is", the_record_says_what_the_section_is },
+	{ "files that are ready serve unnamed regions, once each",
+	  files_that_are_ready_serve_unnamed_regions_once },
 	{ "no failing step leaves anything behind", no_failing_step_leaves_anything_behind },
 	{ "thousands of sections fit, a span too long is refused", thousands_of_sections_fit },
 };

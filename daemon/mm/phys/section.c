@@ -18,6 +18,7 @@
 #include "base/inject.h"
 #include "base/lock.h"
 #include "mm/phys/heap.h"
+#include "mm/phys/section_file.h"
 #include "os/keep.h"
 #include "os/os.h"
 
@@ -30,6 +31,7 @@ static uint32_t           next_id;   /* (s) where the search for a free id begin
 void section_init(void)
 {
 	mutex_init(&section_mutex, RANK_STOCK, "sections");
+	section_files_init();
 	ids = calloc(NR_SECTIONS_MAX, sizeof(ids[0]));
 	CHECK(ids);
 	/* PFN_NONE is the last number of a full span. */
@@ -43,6 +45,7 @@ void section_fini(void)
 	CHECK(nr_sections == 0);
 	free((void *)ids);
 	ids = NULL;
+	section_files_fini();
 	mutex_fini(&section_mutex);
 }
 
@@ -187,8 +190,8 @@ static int open_file(struct section *section)
 
 	if (r)
 		return r;
-	section->fd = os->memfd_new(section->name, section->nr_frames << PAGE_SHIFT,
-				    section->kind == STOCK_HUGE ? OS_HUGETLB : 0);
+	section->fd = section_file_new(section->name, section->nr_frames << PAGE_SHIFT,
+				       section->kind);
 	return section->fd < 0 ? section->fd : 0;
 }
 
