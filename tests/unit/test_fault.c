@@ -10,6 +10,8 @@
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
+#include "mm/space/lane.h"
+#include "mm/space/lane_watch.h"
 
 enum { BASE = 0x10000000, OTHER = 2 * BASE, PAGES = 1024, PARK_NS = 10 * 1000 * 1000 };
 
@@ -362,6 +364,32 @@ static void a_client_that_maps_another_file_harms_itself_only(void)
 	end();
 }
 
+/* For ever, if it likes, but after a while no longer on the lanes' time. */
+static void a_client_that_goes_in_circles_is_slowed_down(void)
+{
+	enum { AT_ONCE = 64 };
+
+	begin();
+	misbehave(-EFAULT, UINT32_MAX);
+	for (int i = 0; i < AT_ONCE; i++)
+		space_fault(mm, page_address(5), 0);
+	EXPECT_EQ(wakes(5), AT_ONCE);
+	EXPECT_COUNT(nr_parked, 0);
+	space_fault(mm, page_address(5), 0);
+	EXPECT_EQ(wakes(5), AT_ONCE);
+	EXPECT_COUNT(nr_parked, 1);
+	fake_os_advance_ns(PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
+	EXPECT_EQ(wakes(5), AT_ONCE + 1);
+	lane_watch_init();
+	lanes_tick();
+	lane_watch_fini();
+	space_fault(mm, page_address(5), 0);
+	EXPECT_EQ(wakes(5), AT_ONCE + 2);
+	EXPECT_EQ(space_state(region, 5), PAGE_PRESENT);
+	end();
+}
+
 static void a_punched_page_is_lost_for_all_its_users(void)
 {
 	struct mm *other;
@@ -582,6 +610,8 @@ static const struct test_case cases[] = {
 	  a_page_that_vanishes_for_a_moment_is_looked_at_again },
 	{ "a client that maps another file harms itself only",
 	  a_client_that_maps_another_file_harms_itself_only },
+	{ "a client whose faults lead to no page is slowed down after a while",
+	  a_client_that_goes_in_circles_is_slowed_down },
 	{ "a page that always vanishes holds no thread",
 	  a_page_that_always_vanishes_holds_no_thread },
 	{ "a punched page is lost for all its users, never zeros",

@@ -21,6 +21,7 @@
 enum {
 	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
 	ROUNDS_MAX = 8, /* a page punched under us this often is left to the next fault */
+	CIRCLES_MAX = 64, /* such faults of a session between two ticks; later ones wait */
 	OOM_PATIENCE_NS = 200 * 1000 * 1000, /* clients have been asked, and may give back */
 	PARKED_MAX = 1024, /* of one session: a thread that gets signals faults again and again */
 };
@@ -425,9 +426,21 @@ static int serve_waiting(const struct waiting_fault *f)
 	return r;
 }
 
-/* 0: settled; else the error for which the page can't be produced now. */
+/* Its faults lead to no page over and over: it has mapped another file where the window was, and
+ * its threads fault again as soon as they are woken. That may go on, but not on the lanes' time. */
+static bool goes_in_circles(struct mm *mm)
+{
+	uint32_t nr = atomic_fetch_add_explicit(&mm->nr_circles, 1, memory_order_relaxed);
+
+	return nr >= CIRCLES_MAX;
+}
+
+/* 0: settled; -EDQUOT: it may try again, but not at once; else the error for which the page can't
+ * be produced now. */
 static int end_fault(const struct waiting_fault *f, int r)
 {
+	if (!r && !f->again && goes_in_circles(f->mm))
+		return -EDQUOT;
 	if (!r) /* fault again rather than hold this thread */
 		os->uffd_wake(f->mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
 	if (r > 0 && f->hint.ahead_nr)
@@ -472,7 +485,7 @@ static void put_off(const struct waiting_fault *f, int error)
 	else if (os->now_ns() - f->first_ns >= config.deadline_ns)
 		give_up(f, "no memory for the page within fault_deadline");
 	else
-		park(f, error, PARK_RETRY_NS);
+		park(f, error == -EDQUOT ? 0 : error, PARK_RETRY_NS);
 }
 
 void fault_wait(const struct waiting_fault *f)

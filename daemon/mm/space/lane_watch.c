@@ -185,6 +185,7 @@ static void tick_mm(struct mm *mm, void *now_ns)
 	atomic_store(&mm->nr_tasks, mm->nr_threads);
 	mm->nr_threads = 0;
 	mm->nr_slow_events = 0;
+	atomic_store_explicit(&mm->nr_circles, 0, memory_order_relaxed);
 	mm->lanes_wanted = 0;
 	mutex_unlock(&watch.lock);
 }

@@ -72,6 +72,7 @@ struct mm {
 	struct psi psi;                 /* its own lock; see memstall_enter() */
 	_Atomic uint32_t nr_tasks;      /* (a) threads that faulted between the last two ticks */
 	uint32_t nr_slow_events;        /* (w) since the last tick */
+	_Atomic uint32_t nr_circles;    /* (a) faults that led to no page, since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
 	void *owner;                    /* (c) the session, for the fault log */
