@@ -109,6 +109,7 @@ static void prepared_requests_hit_the_pageset(void)
 	EXPECT_EQ(page_session(again), 7);
 	free_pages(again, 0);
 	inject_arm(INJECT_ALLOC_PAGES, 1, -ENOMEM);
+	alloc_prepare(&request);
 	EXPECT_EQ(alloc_pages(&request, &page), -ENOMEM);
 	inject_arm(NR_INJECT_POINTS, 0, 0);
 	request.gfp = GFP_MOVABLE | GFP_RECLAIMABLE;

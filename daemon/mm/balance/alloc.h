@@ -61,7 +61,8 @@ struct alloc_request {
 	struct pcp_want          hit;         /* alloc_prepare() */
 };
 
-/* Finds out once what the nearest pageset can answer completely: nothing to zero, no contradiction.
+/* Finds out once what the nearest pageset can answer completely: nothing to zero, no contradiction,
+ * no failure to be injected.
  * Optional, for who takes many blocks one by one; after any change above it is done anew. */
 static inline void alloc_prepare(struct alloc_request *request)
 {
@@ -71,7 +72,7 @@ static inline void alloc_prepare(struct alloc_request *request)
 	struct zone     *zone = NULL;
 
 	if (!(request->gfp & ~plain) && (uint32_t)request->node < MAX_NUMNODES &&
-	    nodes & 1ull << request->node)
+	    nodes & 1ull << request->node && !atomic_load(&inject_armed))
 		zone = request->zones->normal[request->node];
 	request->hit = pcp_want_of(zone, request->order, type);
 }
@@ -82,10 +83,8 @@ int alloc_pages_miss(const struct alloc_request *request, struct page **out);
 /* One block of 2^order frames. 0; -EINVAL for a request that can never be right; -ENOMEM. */
 pcp_hot int alloc_pages(const struct alloc_request *request, struct page **out)
 {
-	struct page *page = NULL;
+	struct page *page = pcp_alloc_hit(&request->hit);
 
-	if (likely(!atomic_load_explicit(&inject_armed, memory_order_relaxed)))
-		page = pcp_alloc_hit(&request->hit);
 	if (unlikely(!page))
 		return alloc_pages_miss(request, out);
 	page_set_owner(page, request->session, request->pool);
