@@ -48,6 +48,10 @@ enum { HUGE_PAGES_MIN = 8, HUGE_PAGES_MAX = 256 };
 #define P99(name_, ours_)                                                                 \
 	{ .name = name_, .metric = "p99", .unit = "ns", .ours = { ours_, TOUCH_P99 },     \
 	  .peer = { ours_, TOUCH_P50 }, .peer_name = "its own p50", .goal = GOAL_P99 }
+/* What the bare mechanism's own tail is. */
+#define SPREAD(name_, floor_)                                                             \
+	{ .name = name_, .metric = "p99", .unit = "ns", .ours = { floor_, TOUCH_P99 },    \
+	  .peer = { floor_, TOUCH_P50 }, .peer_name = "its own p50" }
 #define RATE(name_, ours_, peer_, peer_name_, goal_)                                      \
 	{ .name = name_, .metric = "throughput", .unit = "1/s", .kind = HIGHER_IS_BETTER, \
 	  .ours = { ours_, TOUCH_RATE }, .peer = { peer_, TOUCH_RATE },                   \
@@ -88,6 +92,8 @@ static void small_random(struct bench *b, uint32_t pages)
 		[COPY2] = FLOOR("uffd COPY", FLOOR_COPY, two),
 	};
 	static const char two_threads[] = "4K random first touch, 2 threads";
+	static const char two_floor[] = "4K random first touch, 2 threads of fallocate, CONTINUE";
+	static const char two_copy[] = "4K random first touch, 2 threads of COPY";
 	const struct comparison comparisons[] = {
 		P50(NULL, OURS1, FLOOR1, GOAL_FLOOR),
 		P50(NULL, OURS1, COPY1, GOAL_FLOOR),
@@ -95,8 +101,12 @@ static void small_random(struct bench *b, uint32_t pages)
 		P50(two_threads, OURS2, FLOOR2, GOAL_FLOOR),
 		P50(two_threads, OURS2, COPY2, GOAL_FLOOR),
 		P99(two_threads, OURS2),
+		SPREAD(two_floor, FLOOR2),
+		SPREAD(two_copy, COPY2),
 		RATE(two_threads, OURS2, OURS1, "its one thread", GOAL_TWO_THREADS),
 		RATE(two_threads, OURS2, FLOOR2, NULL, 0),
+		RATE(two_floor, FLOOR2, FLOOR1, "its one thread", 0),
+		RATE(two_copy, COPY2, COPY1, "its one thread", 0),
 	};
 
 	bench_run(b, &(struct bench_case){ "4K random first touch", sides, NR_SIDES, comparisons,

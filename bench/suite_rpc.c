@@ -3,7 +3,8 @@
  * suite_rpc - what asking the broker costs
  *
  * Purpose     The round trip of the smallest request beside a bare socket ping-pong, and connect
- *             plus first region beside three such round trips plus 50 us. With client and broker
+ *             plus first region beside three such round trips plus 50 us, and beside the system
+ *             calls that it takes alone (connect_floor.h). With client and broker
  *             on one CPU, on two, and (without a goal, for the placement isn't the same then)
  *             where the scheduler puts them.
  * Goals       1.3 times the bare round trip; connect and first region within the sum above.
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "connect_floor.h"
 #include "lib/child.h"
 #include "lib/clock.h"
 #include "lib/place.h"
@@ -181,17 +183,21 @@ static int connect_side(struct bench *b, const void *arg, struct sample *out)
 
 static void compare_placed(struct bench *b, const struct placement *where)
 {
-	enum { PING, CONNECT, BARE, NR_SIDES };
+	enum { PING, CONNECT, BARE, FLOOR, NR_SIDES };
 	const struct rpc_args pings = { .place = where->client, .daemon_place = where->daemon,
 					.rounds = b->quick ? 500 : 5000 };
 	const struct rpc_args connects = { .place = where->client, .daemon_place = where->daemon,
 					   .rounds = b->quick ? 10 : 100 };
 	const struct pingpong_args bare = { .place = where->client, .peer_place = where->daemon,
 					    .rounds = pings.rounds };
+	const struct connect_floor_args floor = { .place = where->client,
+						  .peer_place = where->daemon,
+						  .rounds = connects.rounds };
 	const struct side sides[NR_SIDES] = {
 		[PING] = { "mmbroker", ping_side, &pings },
 		[CONNECT] = { "mmbroker", connect_side, &connects },
 		[BARE] = { "bare socket ping-pong", pingpong_side, &bare },
+		[FLOOR] = { "its system calls alone", connect_floor_side, &floor },
 	};
 	const struct comparison comparisons[] = {
 		{ .name = where->ping, .metric = "p50", .unit = "ns", .ours = { PING, P50 },
@@ -201,6 +207,8 @@ static void compare_placed(struct bench *b, const struct placement *where)
 		{ .name = where->connect, .metric = "p50", .unit = "ns", .ours = { CONNECT, P50 },
 		  .peer = { BARE, PINGPONG_CONNECT }, .peer_name = "3 bare round trips + 50 us",
 		  .goal = where->goals ? GOAL_CONNECT : 0 },
+		{ .name = where->connect, .metric = "p50", .unit = "ns", .ours = { CONNECT, P50 },
+		  .peer = { FLOOR, CONNECT_FLOOR_P50 } },
 	};
 
 	bench_run(b, &(struct bench_case){ where->ping, sides, NR_SIDES, comparisons,
