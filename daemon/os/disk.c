@@ -39,11 +39,13 @@ static _Atomic bool     has_threads;
 
 static const struct timespec submit_pause = { .tv_nsec = 1000 * 1000 };
 
-/* The flags are wishes: each of older kernels' refusals leaves some out. */
-static int make_ring(uint32_t depth, struct io_uring *ring)
+/* The flags are wishes: each of older kernels' refusals leaves some out. A ring that is polled must
+ * not defer its completions, since its descriptor then says nothing of them. */
+static int make_ring(uint32_t depth, bool polled, struct io_uring *ring)
 {
 	static const unsigned int wishes[] = {
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_COOP_TASKRUN,
 		0,
 	};
@@ -51,7 +53,7 @@ static int make_ring(uint32_t depth, struct io_uring *ring)
 
 	if (r)
 		return r;
-	for (unsigned int i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+	for (unsigned int i = polled; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
 		r = io_uring_queue_init(depth, ring, wishes[i]);
 		if (r != -EINVAL)
 			break;
@@ -62,7 +64,7 @@ static int make_ring(uint32_t depth, struct io_uring *ring)
 int disk_uring_probe(void)
 {
 	struct io_uring ring;
-	int             r = make_ring(1, &ring);
+	int             r = make_ring(1, false, &ring);
 
 	if (!r)
 		io_uring_queue_exit(&ring);
@@ -83,6 +85,21 @@ int disk_queue_new(enum disk_engine engine, uint32_t depth, struct disk_queue **
 	pthread_cond_init(&queue->some, NULL);
 	*out = queue;
 	return 0;
+}
+
+int disk_queue_new_polled(uint32_t depth, struct disk_queue **out, int *fd)
+{
+	int r = disk_queue_new(DISK_URING, depth, out);
+
+	if (r)
+		return r;
+	r = make_ring(depth, true, &(*out)->ring);
+	(*out)->has_ring = !r;
+	if (r)
+		disk_queue_free(*out);
+	else
+		*fd = (*out)->ring.ring_fd;
+	return r;
 }
 
 void disk_queue_free(struct disk_queue *queue)
@@ -161,25 +178,30 @@ static void submit(struct disk_queue *queue, unsigned int wait)
 	}
 }
 
-static struct disk_io *reap(struct disk_queue *queue)
+static struct disk_io *take_done(struct disk_queue *queue, struct io_uring_cqe *cqe)
 {
-	struct io_uring_cqe *cqe;
-	struct disk_io      *io;
+	struct disk_io *io = io_uring_cqe_get_data(cqe);
 
-	while (io_uring_peek_cqe(&queue->ring, &cqe))
-		submit(queue, 1);
-	io = io_uring_cqe_get_data(cqe);
 	if (io->result >= 0) /* negative: a fault point's */
 		io->result = cqe->res;
 	io_uring_cqe_seen(&queue->ring, cqe);
 	return io;
 }
 
+static struct disk_io *reap(struct disk_queue *queue)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&queue->ring, &cqe))
+		submit(queue, 1);
+	return take_done(queue, cqe);
+}
+
 static bool ensure_ring(struct disk_queue *queue)
 {
 	if (queue->engine != DISK_URING || queue->has_ring)
 		return queue->has_ring;
-	queue->has_ring = !make_ring(queue->depth, &queue->ring);
+	queue->has_ring = !make_ring(queue->depth, false, &queue->ring);
 	if (!queue->has_ring)
 		queue->engine = DISK_THREADS;
 	return queue->has_ring;
@@ -284,4 +306,15 @@ struct disk_io *disk_wait(struct disk_queue *queue)
 	io = queue->has_ring ? reap(queue) : wait_for_threads(queue);
 	queue->nr_started--;
 	return io;
+}
+
+struct disk_io *disk_poll(struct disk_queue *queue)
+{
+	struct io_uring_cqe *cqe;
+
+	CHECK(queue->has_ring);
+	if (!queue->nr_started || io_uring_peek_cqe(&queue->ring, &cqe))
+		return NULL;
+	queue->nr_started--;
+	return take_done(queue, cqe);
 }

@@ -39,6 +39,9 @@ struct disk_io {
 int disk_uring_probe(void);
 /* DISK_URING becomes DISK_THREADS when the kernel refuses. depth: most requests at a time. */
 int disk_queue_new(enum disk_engine engine, uint32_t depth, struct disk_queue **out);
+/* For a thread that waits for other things, too: a ring made at once, by the thread that will use
+ * it, whose descriptor *fd polls readable while something is done. Negative errno: there is none. */
+int disk_queue_new_polled(uint32_t depth, struct disk_queue **out, int *fd);
 /* Nothing is under way. */
 void disk_queue_free(struct disk_queue *queue);
 enum disk_engine disk_queue_engine(const struct disk_queue *queue);
@@ -49,6 +52,8 @@ void disk_add(struct disk_queue *queue, struct disk_io *io);
 void disk_start(struct disk_queue *queue);
 /* One request that is done; NULL: none is under way. */
 struct disk_io *disk_wait(struct disk_queue *queue);
+/* One request that is done, of a queue that has a ring; NULL: none is yet. */
+struct disk_io *disk_poll(struct disk_queue *queue);
 /* One request, here and now. */
 void disk_run(struct disk_io *io);
 

@@ -379,8 +379,13 @@ static int fake_write(int fd, uint64_t offset, const void *from, uint64_t length
 
 	pthread_mutex_lock(&fake_lock);
 	file = fake_file_of(fd);
-	if (!in_length(file, offset, length) ||
-	    pwrite(file->backing, from, length, (off_t)offset) != (ssize_t)length)
+	if (!in_length(file, offset, length))
+		error = -EIO;
+	else if (file->page == PAGE_SIZE) /* writing makes the pages, as in shared memory */
+		error = populate_locked(file, round_down(offset, PAGE_SIZE),
+					round_up(offset + length, PAGE_SIZE) -
+						round_down(offset, PAGE_SIZE), 0);
+	if (!error && pwrite(file->backing, from, length, (off_t)offset) != (ssize_t)length)
 		error = -EIO;
 	pthread_mutex_unlock(&fake_lock);
 	return error;

@@ -432,15 +432,15 @@ static void repeat_read(const struct piece *piece)
 	repeat_piece(piece, false);
 }
 
-static void count_request(const struct chunk *chunk, bool write)
+static void count_request(uint64_t begun_ns, uint32_t nr, bool write)
 {
-	uint64_t took = os->now_ns() - chunk->begun_ns;
+	uint64_t took = os->now_ns() - begun_ns;
 
 	histogram_add(write ? &swap_io_stat.out_ns : &swap_io_stat.in_ns, took);
 	atomic_fetch_add_explicit(write ? &swap_io_stat.requests_out : &swap_io_stat.requests_in,
 				  1, memory_order_relaxed);
-	atomic_fetch_add_explicit(write ? &swap_io_stat.pages_out : &swap_io_stat.pages_in,
-				  chunk->span.nr, memory_order_relaxed);
+	atomic_fetch_add_explicit(write ? &swap_io_stat.pages_out : &swap_io_stat.pages_in, nr,
+				  memory_order_relaxed);
 }
 
 static void end(struct swap_queue *queue, struct batch *batch, struct chunk *chunk)
@@ -451,7 +451,7 @@ static void end(struct swap_queue *queue, struct batch *batch, struct chunk *chu
 		fail_slot(&batch->pages[chunk->span.page], batch->write, error);
 	else if (error)
 		for_each_piece(batch, chunk->span, batch->write ? repeat_write : repeat_read);
-	count_request(chunk, batch->write);
+	count_request(chunk->begun_ns, chunk->span.nr, batch->write);
 	if (!batch->write) {
 		for_each_piece(batch, chunk->span, compare_sums);
 		for_each_run(batch, chunk->span, copy_out);
@@ -516,6 +516,29 @@ uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t n
 	for (uint32_t i = 0; i < nr; i++)
 		good += !pages[i].error;
 	return good;
+}
+
+void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_io *io)
+{
+	*io = (struct disk_io){
+		.fd = swap_area_fd(slot_area(page->slot)),
+		.memory = memory,
+		.bytes = PAGE_SIZE,
+		.offset = slot_offset(page->slot),
+	};
+}
+
+int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t begun_ns)
+{
+	struct piece piece = { .page = page, .nr = 1, .memory = io->memory };
+	int          error = result_of(io);
+
+	page->error = 0;
+	if (error)
+		fail_slot(page, false, error);
+	count_request(begun_ns, 1, false);
+	compare_sums(&piece);
+	return page->error;
 }
 
 const char *swap_error_text(int error)

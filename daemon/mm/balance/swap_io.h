@@ -55,6 +55,11 @@ uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t 
 /* Into frames that are present. Each page's error: 0; -EILSEQ: the checksum doesn't match; -EIO and
  * others: the disk failed, or the frame couldn't be written. Returns the number of pages read. */
 uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
+/* For a caller who reads one page of 4 KiB by itself, into PAGE_SIZE bytes of aligned memory of its
+ * own: the request; and what became of it, when it is done: the page's error as for swap_read().
+ * Bringing the bytes into the frame is the caller's, too. */
+void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_io *io);
+int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t begun_ns);
 /* For poison records: a constant sentence. */
 const char *swap_error_text(int error);
 

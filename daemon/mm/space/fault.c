@@ -14,6 +14,7 @@
 #include "mm/space/ahead.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
+#include "mm/space/reader.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/swapin.h"
 #include "mm/space/waiter.h"
@@ -514,12 +515,29 @@ static int resolve_target(const struct waiting_fault *f, bool *waits)
 {
 	int r = try_rounds(f);
 
-	*waits = (r == -ENODATA || r == -ENOMEM) && waiters_add(f);
+	*waits = (r == -ENODATA && reader_add(f)) ||
+		 ((r == -ENODATA || r == -ENOMEM) && waiters_add(f));
 	if (*waits)
 		return 0;
 	if (r == -ENODATA || (r == -ENOMEM && swap_capacity()))
 		r = serve_waiting(f);
 	return end_fault(f, r);
+}
+
+void fault_resume(const struct waiting_fault *f)
+{
+	bool waits;
+	int r;
+
+	region_get(f->target.region); /* for who waits next */
+	r = resolve_target(f, &waits);
+	if (waits)
+		return;
+	if (r)
+		put_off(f, r);
+	else
+		histogram_add(&fault_latency, os->now_ns() - f->first_ns);
+	region_put(f->target.region);
 }
 
 /* An address without a window is looked up twice: another lane may have read that the window has

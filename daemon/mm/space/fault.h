@@ -43,6 +43,8 @@ void fault_fini(void);
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns);
 /* Goes on with one that has to wait, on a thread that may: for waiters_start(). */
 void fault_wait(const struct waiting_fault *fault);
+/* Goes on with one whose page a lane has read: for reader_begin(). */
+void fault_resume(const struct waiting_fault *fault);
 /* Retries what is parked and due; returns nanoseconds until the next retry, 0: none. */
 uint64_t fault_retry_parked(uint64_t now_ns);
 

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "mm/space/fault.h"
 #include "mm/space/lane_watch.h"
+#include "mm/space/reader.h"
 #include "os/os.h"
 
 enum {
@@ -34,7 +35,7 @@ enum {
 	DRAIN_ROUNDS = 8, /* reads of one session before the others get their turn */
 	READ_TRIES = 64,  /* pauses while another lane reads the same session's events */
 };
-static const uint64_t stop_tag = ~0ull;
+static const uint64_t stop_tag = ~0ull, read_tag = ~1ull;
 
 /* c: fixed after start   o: own thread */
 struct lane {
@@ -146,7 +147,10 @@ static bool spins(const struct lane *lane)
 {
 	uint64_t now = os->now_ns();
 
-	return !lane->slow && now - lane->served_ns < SPIN_NS && several_threads_fault(now);
+	if (lane->slow)
+		return false;
+	return reader_spins(now) ||
+	       (now - lane->served_ns < SPIN_NS && several_threads_fault(now));
 }
 
 static void remember(struct lane *lane, struct mm *mm)
@@ -160,7 +164,7 @@ static void remember(struct lane *lane, struct mm *mm)
 static void spin(struct lane *lane)
 {
 	for (int i = 0; i < SPIN_ROUNDS && lane->spin_mm && spins(lane); i++)
-		if (!drain(lane, lane->spin_mm))
+		if (!reader_reap() && !drain(lane, lane->spin_mm))
 			sched_yield();
 }
 
@@ -211,6 +215,8 @@ static void *lane_main(void *argument)
 	cpu_slot_register(0);
 	if (lane->cpu >= 0)
 		pin_to(lane->cpu);
+	if (!lane->slow)
+		reader_begin(&(struct reader_config){ lane->epoll_fd, read_tag, fault_resume });
 	for (;;) {
 		int nr = wait_for_events(lane, events);
 
@@ -219,15 +225,19 @@ static void *lane_main(void *argument)
 
 			if (events[i].data.u64 == stop_tag)
 				goto out;
+			if (events[i].data.u64 == read_tag)
+				continue;
 			mm = lane_mm_of_tag(events[i].data.u64);
 			if (!mm)
 				continue;
 			drain(lane, mm);
 			remember(lane, mm); /* L5 */
 		}
+		reader_reap();
 		spin(lane);
 	}
 out:
+	reader_end();
 	remember(lane, NULL);
 	cpu_slot_unregister();
 	heartbeat_unregister(&hb);

@@ -8,7 +8,8 @@
  *             whose ioctls take long, because their client keeps its mmap lock busy.
  * Invariants  L1  a live mm is polled by all fast lanes or by all slow lanes.
  *             L2  a lane spins only while another lane serves a different thread: with one
- *                 faulting thread spinning takes the CPU that it needs.
+ *                 faulting thread spinning takes the CPU that it needs; or while a page is being
+ *                 read for a thread that waits for it anyway.
  *             L3  changes of a session's map are followed in the order in which it made them.
  *             L4  a session that several lanes poll gives each of them one event at a time.
  *             L5  a lane yields the CPU whenever it finds nothing, also after an event that another

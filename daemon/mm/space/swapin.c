@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "mm/balance/swap_frame.h"
+#include "mm/phys/node.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
@@ -31,12 +32,17 @@ static void claim(struct swapper *s, struct region *region, struct page_range ra
 	}
 }
 
+static void let_go(struct region *region, const struct swap_item *item)
+{
+	if (word_end_busy(region_word(region, item->page), item->word))
+		region_wake(region, (struct page_range){ item->page, 1 });
+}
+
 /* Lets go of the claims from `keep` on. */
 static void release(struct swapper *s, struct region *region, uint32_t keep)
 {
 	for (uint32_t i = keep; i < s->nr; i++)
-		if (word_end_busy(region_word(region, s->items[i].page), s->items[i].word))
-			region_wake(region, (struct page_range){ s->items[i].page, 1 });
+		let_go(region, &s->items[i]);
 	s->nr = min_t(uint32_t, s->nr, keep);
 }
 
@@ -86,27 +92,33 @@ static int fill(struct swapper *s, struct region *region, const struct swap_item
 	return r;
 }
 
-static void read_slots(struct swapper *s, struct region *region)
+static struct swap_page page_to_read(struct region *region, const struct swap_item *item)
 {
 	uint64_t frames = region_frames_per_page(region);
+
+	return (struct swap_page){
+		.section = region->section,
+		.offset = item->page << region->page_shift,
+		.slot = item->value,
+		.nr = (uint32_t)frames,
+		.family = region->family,
+		.page = item->page * frames,
+	};
+}
+
+static void read_slots(struct swapper *s, struct region *region)
+{
 	uint32_t nr_io = 0;
 
 	for (uint32_t i = 0; i < s->nr; i++) {
 		if (s->items[i].fate != FATE_COPIED)
 			continue;
 		s->io_item[nr_io] = i;
-		s->io[nr_io++] = (struct swap_page){
-			.section = region->section,
-			.offset = s->items[i].page << region->page_shift,
-			.slot = s->items[i].value,
-			.nr = (uint32_t)frames,
-			.family = region->family,
-			.page = s->items[i].page * frames,
-		};
+		s->io[nr_io++] = page_to_read(region, &s->items[i]);
 	}
 	if (nr_io)
 		swap_read(s->queue, s->io, nr_io);
-	reclaim_count(&reclaim_stats.pswpin, nr_io * frames);
+	reclaim_count(&reclaim_stats.pswpin, nr_io * region_frames_per_page(region));
 }
 
 /* I1. The slot stays in the word: what is on the disk may be of use to somebody. */
@@ -147,18 +159,15 @@ static uint64_t word_back(struct region *region, const struct swap_item *item, i
 	return word;
 }
 
-static bool publish(struct swapper *s, const struct swap_in_request *request, uint32_t index,
-		    int node)
+static bool publish(struct region *region, const struct swap_item *item, int node, bool write)
 {
-	struct region *region = request->region;
-	const struct swap_item *item = &s->items[index];
 	bool waiters;
 
 	region_count_state(region, word_state(item->word), -1);
 	waiters = word_end_busy(region_word(region, item->page),
-				word_back(region, item, node, request->write));
+				word_back(region, item, node, write));
 	atomic_fetch_add_explicit(&region->nr_refaults, 1, memory_order_relaxed);
-	if (item->fate == FATE_COPIED && request->write)
+	if (item->fate == FATE_COPIED && write)
 		region_free_slot(region, item->value);
 	return waiters;
 }
@@ -177,7 +186,7 @@ static int finish(struct swapper *s, const struct swap_in_request *request, int 
 		if (error)
 			poison(region, &s->items[i], node, error);
 		else
-			waiters |= publish(s, request, i, node);
+			waiters |= publish(region, &s->items[i], node, request->write);
 		if (i == 0)
 			first_error = error ? -EIO : 0;
 	}
@@ -209,4 +218,71 @@ int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 	}
 	read_slots(s, region);
 	return finish(s, request, node);
+}
+
+/* ---- one page in two steps ---- */
+
+int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *claim,
+		      struct swap_page *io)
+{
+	struct swap_item *item = &claim->item;
+	uint64_t got;
+	int r;
+
+	*claim = (struct swap_claim){ .region = region };
+	item->page = page;
+	item->fate = FATE_COPIED;
+	if (!word_try_busy(region_word(region, page), PAGE_SWAPPED, &item->word))
+		return -EAGAIN;
+	item->value = word_high(item->word);
+	claim->node = region_take_quota(region, page, 1, &got);
+	r = claim->node < 0 ? claim->node : region_charge(region, claim->node, 1);
+	if (r) {
+		if (claim->node >= 0)
+			atomic_fetch_add(&region->quota[claim->node], 1);
+		let_go(region, item);
+		return r;
+	}
+	*io = page_to_read(region, item);
+	return 0;
+}
+
+/* Writing makes the frame, too; which node it comes from, populating decides. */
+static int bring_in(const struct swap_claim *claim, const void *bytes)
+{
+	struct region *region = claim->region;
+	struct page_range one = { claim->item.page, 1 };
+	uint64_t offset = one.first << PAGE_SHIFT;
+	int r = -ENOMEM;
+
+	if (nr_nodes == 1)
+		r = swap_frame_write(region->section, offset, bytes, PAGE_SIZE);
+	if (!r)
+		return 0;
+	r = region_populate_file(region, one, claim->node, FOR_A_FAULT);
+	return r ? r : swap_frame_write(region->section, offset, bytes, PAGE_SIZE);
+}
+
+int region_swap_settle(const struct swap_claim *claim, const void *bytes, int error, bool write)
+{
+	struct region *region = claim->region;
+	const struct swap_item *item = &claim->item;
+	int r;
+
+	reclaim_count(&reclaim_stats.pswpin, 1);
+	if (error) {
+		poison(region, item, claim->node, error);
+		return -EIO;
+	}
+	r = bring_in(claim, bytes);
+	if (r) {
+		region_punch(region, (struct page_range){ item->page, 1 });
+		region_uncharge(region, claim->node, 1);
+		atomic_fetch_add(&region->quota[claim->node], 1);
+		let_go(region, item);
+		return r;
+	}
+	if (publish(region, item, claim->node, write))
+		region_wake(region, (struct page_range){ item->page, 1 });
+	return 0;
 }

@@ -26,4 +26,18 @@ struct swap_in_request {
 int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 		   struct page_range *run);
 
+/* One page of 4 KiB in two steps, for who doesn't wait for the disk between them. */
+struct swap_claim {
+	struct region *region;
+	struct swap_item item;
+	int node;
+};
+/* The page is ours, charged, and *io says what to read. -EAGAIN: it is in no slot, look again;
+ * -ENOMEM: no room. */
+int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *claim,
+		      struct swap_page *io);
+/* Ends the claim with what was read, or the error for which it wasn't: -EIO then, and the page is
+ * poisoned. -ENOMEM: no frame, and it is swapped as before. */
+int region_swap_settle(const struct swap_claim *claim, const void *bytes, int error, bool write);
+
 #endif

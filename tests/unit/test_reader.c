@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_reader - a thread that reads single pages without waiting for them: reader.c
+ */
+#include "mm/space/reader.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/inject.h"
+#include "lib/fake_os.h"
+#include "lib/space_fixture.h"
+#include "lib/test.h"
+#include "mm/balance/swap_io.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/swapper.h"
+#include "os/disk.h"
+
+enum { BASE = 0x10000000, NR = 64, SWAP_MIB = 16, TAG = 4711, PATIENCE_MS = 60000 };
+
+static struct region *region;
+static struct mm *mm;
+static int epoll_fd;
+static unsigned int nr_resumed;
+
+static uint64_t where(uint64_t page)
+{
+	return BASE + page * PAGE_SIZE;
+}
+
+static void resume(const struct waiting_fault *fault)
+{
+	nr_resumed++;
+	fault_resume(fault);
+}
+
+/* All pages are in slots. */
+static void start(void)
+{
+	if (disk_uring_probe())
+		SKIP("there is no io_uring");
+	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
+	swapper_keep(true);
+	region = space_region(NR, PAGE_SHIFT);
+	mm = space_mm();
+	space_window(mm, region, BASE, 1);
+	for (uint64_t i = 0; i < NR; i++) {
+		uint64_t mark[2] = { i, ~i };
+
+		space_fault(mm, where(i), OS_FAULT_WRITE);
+		EXPECT_EQ(os->write(region->section->fd, i << PAGE_SHIFT, mark, sizeof(mark)), 0);
+	}
+	EXPECT_EQ(reclaim_range(region, (struct page_range){ 0, NR }), NR);
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	nr_resumed = 0;
+	reader_begin(&(struct reader_config){ epoll_fd, TAG, resume });
+}
+
+static void stop(void)
+{
+	reader_end();
+	close(epoll_fd);
+	EXPECT_EQ(atomic_load(&mm->nr_waiting), 0);
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	EXPECT_EQ(space_slots_used(), 0);
+	EXPECT_EQ(space_swap_off(), 0);
+	swapper_keep(false);
+	space_end();
+}
+
+static bool holds(uint64_t page)
+{
+	uint64_t mark[2];
+
+	EXPECT_EQ(os->read(region->section->fd, page << PAGE_SHIFT, mark, sizeof(mark)), 0);
+	return mark[0] == page && mark[1] == ~page;
+}
+
+static void await(unsigned int nr)
+{
+	while (nr_resumed < nr) {
+		struct epoll_event event = { 0 };
+
+		/* A completion may interrupt the call. */
+		EXPECT(epoll_wait(epoll_fd, &event, 1, PATIENCE_MS) == 1 || errno == EINTR);
+		reader_reap();
+	}
+}
+
+static void pages_come_back_by_and_by(void)
+{
+	start();
+	for (uint64_t i = 0; i < 20; i++)
+		space_fault(mm, where(i * 3), i % 2 ? OS_FAULT_WRITE : 0);
+	EXPECT_EQ(atomic_load(&mm->nr_waiting), 20);
+	await(20);
+	EXPECT_EQ(nr_resumed, 20);
+	for (uint64_t i = 0; i < 20; i++) {
+		EXPECT_EQ(space_state(region, i * 3), PAGE_PRESENT);
+		EXPECT(fake_uffd_mapped(mm->uffd, where(i * 3)));
+		EXPECT(holds(i * 3));
+	}
+	EXPECT_EQ(space_slots_used(), NR - 10); /* what was written has none any more */
+	stop();
+}
+
+static void who_comes_second_is_woken(void)
+{
+	start();
+	space_fault(mm, where(5), 0);
+	space_fault(mm, where(5), 0);
+	EXPECT_EQ(atomic_load(&mm->nr_waiting), 1);
+	EXPECT(word_load(region_word(region, 5)) & WORD_WAITERS);
+	await(1);
+	EXPECT(!(word_load(region_word(region, 5)) & (WORD_BUSY | WORD_WAITERS)));
+	stop();
+}
+
+static void a_lost_page_is_poisoned_alone(void)
+{
+	start();
+	inject_arm(INJECT_DISK_READ, 1, -EIO);
+	space_fault(mm, where(7), 0);
+	inject_arm(INJECT_DISK_READ, 0, 0);
+	space_fault(mm, where(8), 0);
+	await(2);
+	EXPECT_EQ(space_state(region, 7), PAGE_POISONED);
+	EXPECT(fake_uffd_poisoned(mm->uffd, where(7)));
+	EXPECT_EQ(space_state(region, 8), PAGE_PRESENT);
+	EXPECT(holds(8));
+	stop();
+}
+
+static void ending_waits_for_what_is_under_way(void)
+{
+	start();
+	for (uint64_t i = 0; i < 30; i++)
+		space_fault(mm, where(i * 2), 0);
+	reader_end();
+	EXPECT_EQ(nr_resumed, 30);
+	for (uint64_t i = 0; i < 30; i++)
+		EXPECT(holds(i * 2));
+	stop();
+}
+
+static void what_it_cant_read_is_left_to_others(void)
+{
+	struct waiting_fault fault = { 0 };
+
+	start();
+	fault.mm = mm;
+	EXPECT(mm_find(mm, where(3), &fault.target, &fault.hint));
+	fault.hint.around = 4;
+	EXPECT(!reader_add(&fault));
+	fault.hint.around = 1;
+	EXPECT(reader_add(&fault));
+	await(1);
+	EXPECT(mm_find(mm, where(3), &fault.target, &fault.hint));
+	EXPECT(!reader_add(&fault)); /* it is here */
+	region_put(fault.target.region);
+	stop();
+	EXPECT(!reader_add(&fault)); /* this thread isn't a reader any more */
+}
+
+static const struct test_case cases[] = {
+	{ "pages come back while the thread does other things", pages_come_back_by_and_by },
+	{ "who touches a page that is being read is woken with it", who_comes_second_is_woken },
+	{ "a page that can't be read is poisoned alone", a_lost_page_is_poisoned_alone },
+	{ "the end waits for what is under way (A2)", ending_waits_for_what_is_under_way },
+	{ "runs, and pages that are here, are left to others (A1)",
+	  what_it_cant_read_is_left_to_others },
+};
+TEST_MAIN(cases)
