@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "mm/balance/swap_frame.h"
 #include "mm/phys/node.h"
+#include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
@@ -247,7 +248,8 @@ int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *c
 	return 0;
 }
 
-/* Writing makes the frame, too; which node it comes from, populating decides. */
+/* Writing makes the frame, too, and nobody sees it before it is filled. Populating, which decides on
+ * the node, shows it empty: whoever began to map the page before it was evicted has to be done. */
 static int bring_in(const struct swap_claim *claim, const void *bytes)
 {
 	struct region *region = claim->region;
@@ -259,6 +261,8 @@ static int bring_in(const struct swap_claim *claim, const void *bytes)
 		r = swap_frame_write(region->section, offset, bytes, PAGE_SIZE);
 	if (!r)
 		return 0;
+	if (!region_map_try_sync(region))
+		return -EAGAIN;
 	r = region_populate_file(region, one, claim->node, FOR_A_FAULT);
 	return r ? r : swap_frame_write(region->section, offset, bytes, PAGE_SIZE);
 }

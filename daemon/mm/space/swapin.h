@@ -37,7 +37,7 @@ struct swap_claim {
 int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *claim,
 		      struct swap_page *io);
 /* Ends the claim with what was read, or the error for which it wasn't: -EIO then, and the page is
- * poisoned. -ENOMEM: no frame, and it is swapped as before. */
+ * poisoned. -ENOMEM, -EAGAIN: no frame now, and it is swapped as before. */
 int region_swap_settle(const struct swap_claim *claim, const void *bytes, int error, bool write);
 
 #endif
