@@ -330,6 +330,7 @@ static void an_injected_error_is_one_pages(void)
 
 	start();
 	take_pages(0, 1, 1);
+	swap_fill(0, 1);
 	inject_arm(INJECT_DISK_WRITE, 1, -EIO);
 	EXPECT_EQ(swap_write(swap_test_queue, pages, 1), 0);
 	EXPECT_EQ(pages[0].error, -EIO);
@@ -347,6 +348,75 @@ static void an_injected_error_is_one_pages(void)
 	stop();
 }
 
+/* Which of the batch repeat a value. */
+enum mix { MIX_ALL, MIX_EVERY_OTHER, MIX_BLOCKS, MIX_RANDOM, NR_MIXES };
+
+static bool repeats(enum mix mix, uint32_t i, uint64_t *random)
+{
+	switch (mix) {
+	case MIX_ALL:
+		return true;
+	case MIX_EVERY_OTHER:
+		return i % 2;
+	case MIX_BLOCKS:
+		return i / 37 % 2;
+	default:
+		return test_random(random) % 3 == 0;
+	}
+}
+
+static void fill_with(uint32_t frame, uint64_t value)
+{
+	uint64_t bytes[PAGE_SIZE / 8];
+
+	for (unsigned int i = 0; i < PAGE_SIZE / 8; i++)
+		bytes[i] = value;
+	EXPECT_EQ(os->write(swap_test_section->fd, (uint64_t)frame << PAGE_SHIFT, bytes,
+			    PAGE_SIZE), 0);
+}
+
+static void expect_mix(enum mix mix, uint64_t *random)
+{
+	bool     same[MANY];
+	uint32_t nr_same = 0;
+	uint64_t before = swap_io_stat.pages_out;
+
+	take_pages(0, 1, MANY);
+	for (uint32_t i = 0; i < MANY; i++) {
+		uint64_t value = (i / 2) * 0x100000001ull;
+
+		same[i] = repeats(mix, i, random);
+		nr_same += same[i];
+		if (same[i])
+			fill_with(frame_of(&pages[i]), value);
+		else
+			swap_fill(frame_of(&pages[i]), i);
+	}
+	EXPECT_EQ(swap_write(swap_test_queue, pages, MANY), MANY);
+	EXPECT_EQ(swap_io_stat.pages_out - before, MANY - nr_same);
+	for (uint32_t i = 0; i < MANY; i++) {
+		EXPECT_EQ(pages[i].same, same[i]);
+		if (same[i])
+			EXPECT_EQ(pages[i].value, i / 2);
+		swap_clear(frame_of(&pages[i]));
+		if (same[i])
+			continue;
+		EXPECT_EQ(swap_read(swap_test_queue, &pages[i], 1), 1);
+		EXPECT(swap_has(frame_of(&pages[i]), i));
+	}
+	free_pages(MANY);
+}
+
+static void pages_of_one_value_are_not_written(void)
+{
+	uint64_t random = test_seed();
+
+	start();
+	for (enum mix mix = 0; mix < NR_MIXES; mix++)
+		expect_mix(mix, &random);
+	stop();
+}
+
 static void a_device_that_goes_gives_no_slots(void)
 {
 	struct swap_report report;
@@ -356,6 +426,7 @@ static void a_device_that_goes_gives_no_slots(void)
 	take_pages(5, 1, 10);
 	write_out(10, 1);
 	pages[10] = swap_page_of(30, swap_alloc(&cursor, 1, SLOT_NONE, &got), 1);
+	swap_fill(30, 1);
 	inject_arm(INJECT_DISK_WRITE, 1, -ENODEV);
 	EXPECT_EQ(swap_write(swap_test_queue, &pages[10], 1), 0);
 	EXPECT(swap_area_report(0, &report));
@@ -422,6 +493,8 @@ static const struct test_case cases[] = {
 	{ "one bad block fails its huge page", one_bad_block_fails_its_huge_page },
 	{ "a read error is that page's", a_read_error_is_that_pages },
 	{ "what can't be written is retired", what_can_not_be_written_is_retired },
+	{ "pages that repeat one value are told, and not written, among others, too",
+	  pages_of_one_value_are_not_written },
 	{ "an injected error is one page's", an_injected_error_is_one_pages },
 	{ "a device that goes gives no slots", a_device_that_goes_gives_no_slots },
 	{ "a frame that has gone isn't written", a_frame_that_has_gone_is_not_written },

@@ -53,6 +53,7 @@ struct batch {
 	uint32_t          nr;
 	bool              write;
 	uint32_t          page, sub; /* what comes next */
+	uint32_t          step;      /* slots that are copied and looked at together */
 };
 
 /* A part of a span that belongs to one page. */
@@ -342,30 +343,80 @@ static void for_each_run(const struct batch *batch, struct span span,
 
 /* ---- one request ---- */
 
-/* In steps: a page is summed while the cache still has it. */
-static void fill(const struct batch *batch, struct span rest)
+bool swap_repeats(const void *bytes, uint64_t nr, uint32_t *value)
 {
+	const uint64_t *words = bytes;
+
+	if (words[0] >> 32 != (words[0] & UINT32_MAX))
+		return false;
+	for (uint64_t i = 1; i < nr / sizeof(*words); i++)
+		if (words[i] != words[0])
+			return false;
+	*value = (uint32_t)words[0];
+	return true;
+}
+
+/* How many of the span's slots, from the first on, have or haven't pages that repeat one value. */
+static uint32_t leading(const struct batch *batch, struct span span, bool same)
+{
+	struct piece piece;
+	uint32_t     nr = 0;
+
+	while (next_piece(batch, &span, &piece)) {
+		struct swap_page *page = piece.page;
+
+		page->same = page->nr == 1 && !page->error &&
+			     swap_repeats(piece.memory, PAGE_SIZE, &page->value);
+		if (page->same != same)
+			break;
+		nr += piece.nr;
+	}
+	return nr;
+}
+
+/* In steps: a page is looked at and summed while the cache still has it. Returns how many slots from
+ * the span's first on are to be written; 0: the pages there needn't be, and the batch goes on behind
+ * them. Where pages of both kinds alternate the steps are short: little is copied twice. */
+static uint32_t fill(struct batch *batch, struct span rest)
+{
+	uint32_t nr = 0;
+
 	while (rest.nr) {
 		struct batch at = { .pages = batch->pages, .page = rest.page, .sub = rest.sub };
-		struct span  step = rest;
+		struct span  step = rest, good = rest;
 
-		step.nr = min_t(uint32_t, rest.nr, STEP_SLOTS);
+		step.nr = min_t(uint32_t, rest.nr, batch->step);
 		for_each_run(batch, step, copy_in);
-		for_each_piece(batch, step, record_sums);
+		good.nr = leading(batch, step, false);
+		for_each_piece(batch, good, record_sums);
+		nr += good.nr;
+		if (!nr)
+			advance(batch, leading(batch, step, true));
+		batch->step = good.nr < step.nr && nr ? 1
+						       : min_t(uint32_t, 2 * batch->step,
+							       STEP_SLOTS);
+		if (good.nr < step.nr)
+			break;
 		advance(&at, step.nr);
 		rest = (struct span){ at.page, at.sub, rest.nr - step.nr,
 				      rest.memory + ((uint64_t)step.nr << PAGE_SHIFT) };
 	}
+	return nr;
 }
 
 static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, uint32_t at)
 {
-	struct chunk           *chunk = nth_chunk(queue, queue->nr++);
-	const struct swap_page *page = &batch->pages[batch->page];
-	uint32_t                slot = page->slot + batch->sub;
+	struct span      span = { batch->page, batch->sub, nr, queue->buffer + at };
+	uint32_t         slot = batch->pages[batch->page].slot + batch->sub;
+	struct chunk    *chunk;
 
+	if (batch->write)
+		span.nr = nr = fill(batch, span);
+	if (!nr)
+		return;
+	chunk = nth_chunk(queue, queue->nr++);
 	*chunk = (struct chunk){
-		.span = { batch->page, batch->sub, nr, queue->buffer + at },
+		.span = span,
 		.at = at,
 		.bytes = nr << PAGE_SHIFT,
 		.begun_ns = os->now_ns(),
@@ -377,8 +428,6 @@ static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, ui
 		.bytes = chunk->bytes,
 		.offset = slot_offset(slot),
 	};
-	if (batch->write)
-		fill(batch, chunk->span);
 	disk_add(queue->disk, &chunk->io);
 	if (batch->write && chunk->bytes >= START_BYTES)
 		disk_start(queue->disk); /* the disk works while the next is copied */
@@ -482,8 +531,11 @@ static void run(struct swap_queue *queue, struct batch *batch)
 {
 	struct disk_io *io;
 
-	for (uint32_t i = 0; i < batch->nr; i++)
+	batch->step = STEP_SLOTS;
+	for (uint32_t i = 0; i < batch->nr; i++) {
 		batch->pages[i].error = 0;
+		batch->pages[i].same = false;
+	}
 	do {
 		begin_some(queue, batch);
 		io = disk_wait(queue->disk);

@@ -37,6 +37,8 @@ struct swap_page {
 	uint64_t        family; /* whose it is: these two make a block of another page wrong */
 	uint64_t        page;   /* frames from the start of the region */
 	int             error;  /* out: 0 or negative errno */
+	bool            same;   /* out, of one slot: it repeats `value`, and wasn't written */
+	uint32_t        value;
 };
 
 struct swap_queue;
@@ -50,7 +52,8 @@ int swap_queue_new(uint64_t bytes, struct swap_queue **out);
 void swap_queue_free(struct swap_queue *queue);
 
 /* Each page's error: 0; -EFAULT: the frame had gone, the slot is as before; anything else: the disk
- * failed, the slot is retired and the caller's no more. Returns the number of pages written. */
+ * failed, the slot is retired and the caller's no more. A page that repeats one value isn't written:
+ * its slot is as before, too. Returns the number of pages without error. */
 uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
 /* Into frames that are present. Each page's error: 0; -EILSEQ: the checksum doesn't match; -EIO and
  * others: the disk failed, or the frame couldn't be written. Returns the number of pages read. */
@@ -60,6 +63,8 @@ uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t n
  * Bringing the bytes into the frame is the caller's, too. */
 void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_io *io);
 int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t begun_ns);
+/* Whether so many bytes repeat 32 bits, and which. */
+bool swap_repeats(const void *bytes, uint64_t nr, uint32_t *value);
 /* For poison records: a constant sentence. */
 const char *swap_error_text(int error);
 

@@ -212,63 +212,34 @@ static void protect_dirty(struct swapper *s, struct region *region)
 
 /* ---- writing ---- */
 
-static bool is_same(const uint64_t *bytes, uint64_t nr_bytes)
-{
-	uint64_t first = bytes[0];
-
-	if (first >> 32 != (first & UINT32_MAX))
-		return false;
-	for (uint64_t i = 1; i < nr_bytes / sizeof(first); i++)
-		if (bytes[i] != first)
-			return false;
-	return true;
-}
-
 /* Looks at a page piece by piece; most differ in the first line. */
 static bool look_for_same(struct swapper *s, struct region *region, struct swap_item *item)
 {
 	uint64_t bytes = region_page_bytes(region);
 	uint64_t offset = item->page * bytes;
 	uint64_t step = min_t(uint64_t, bytes, PAGE_SIZE);
-	uint64_t value = 0;
+	uint32_t value = 0;
 
 	for (uint64_t at = 0; at < bytes; at += step) {
+		uint32_t before = value;
+
 		if (at)
 			step = min_t(uint64_t, bytes - at, SWAPPER_BYTES);
 		if (os->read(region->section->fd, offset + at, s->bytes, step) ||
-		    !is_same(s->bytes, step) || (at && s->bytes[0] != value))
+		    !swap_repeats(s->bytes, step, &value) || (at && value != before))
 			return false;
-		value = s->bytes[0];
 	}
-	item->value = (uint32_t)value;
+	item->value = value;
 	return true;
 }
 
-/* Of a run of small pages several are read at once. */
-static void sort_out_run(struct swapper *s, struct region *region, uint32_t first, uint32_t nr)
+/* Without a slot only what needs none can go. */
+static void keep_or_drop(struct swapper *s, struct region *region, struct swap_item *item)
 {
-	uint32_t at_once = SWAPPER_BYTES >> region->page_shift;
-
-	for (uint32_t done = 0; done < nr;) {
-		uint32_t part = min_t(uint32_t, nr - done, at_once);
-		struct swap_item *items = &s->items[first + done];
-		uint64_t offset = items->page << region->page_shift;
-
-		if (os->read(region->section->fd, offset, s->bytes,
-			     (uint64_t)part << region->page_shift)) {
-			for (uint32_t i = 0; i < part; i++)
-				give_up(region, &items[i]);
-		}
-		for (uint32_t i = 0; i < part; i++) {
-			const uint64_t *bytes = &s->bytes[i << (region->page_shift - 3)];
-
-			if (items[i].fate != FATE_DIRTY || !is_same(bytes, PAGE_SIZE))
-				continue;
-			items[i].value = (uint32_t)bytes[0];
-			items[i].fate = FATE_SAME;
-		}
-		done += part;
-	}
+	if (look_for_same(s, region, item))
+		item->fate = FATE_SAME;
+	else
+		give_up(region, item);
 }
 
 /* E4 */
@@ -287,23 +258,12 @@ static void check_zeros(struct swapper *s, struct region *region)
 	}
 }
 
+/* Small pages are looked at when they are copied (swap_io.h). */
 static void sort_out_same(struct swapper *s, struct region *region)
 {
-	uint32_t nr;
-
-	for (uint32_t i = 0; i < s->nr; i += nr) {
-		nr = run_of(s, i, s->items[i].fate);
-		if (s->items[i].fate != FATE_DIRTY)
-			continue;
-		if (region->page_shift == PAGE_SHIFT) {
-			sort_out_run(s, region, i, nr);
-			continue;
-		}
-		for (uint32_t k = i; k < i + nr; k++)
-			if (look_for_same(s, region, &s->items[k]))
-				s->items[k].fate = FATE_SAME;
-	}
-	check_zeros(s, region);
+	for (uint32_t i = 0; i < s->nr; i++)
+		if (s->items[i].fate == FATE_DIRTY && look_for_same(s, region, &s->items[i]))
+			s->items[i].fate = FATE_SAME;
 }
 
 /* Beside the slots of the neighbours, so that both come back by one read. */
@@ -369,7 +329,7 @@ static uint32_t give_slots(struct swapper *s, struct region *region)
 		slot = slots_for(s, region, i, nr, &got);
 		if (!slot) {
 			for (uint32_t k = i; k < i + nr; k++)
-				give_up(region, &s->items[k]);
+				keep_or_drop(s, region, &s->items[k]);
 			continue;
 		}
 		nr = got;
@@ -382,31 +342,38 @@ static uint32_t give_slots(struct swapper *s, struct region *region)
 	return nr_io;
 }
 
-static void write_out(struct swapper *s, struct region *region)
+/* What became of a page that was to be written. */
+static void note_written(struct region *region, struct swap_item *item, const struct swap_page *io)
 {
 	uint64_t frames = region_frames_per_page(region);
+
+	if (!io->error && !io->same) {
+		reclaim_count(&reclaim_stats.pswpout, frames);
+		return;
+	}
+	/* After another error than -EFAULT swap_write() has retired the slot. */
+	if (io->same || io->error == -EFAULT)
+		region_free_slot(region, item->value);
+	else
+		memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
+	item->fate = io->same ? FATE_SAME : FATE_DIRTY;
+	item->value = io->value;
+	if (!io->same)
+		give_up(region, item);
+}
+
+static void write_out(struct swapper *s, struct region *region)
+{
 	uint32_t nr_io;
 
-	sort_out_same(s, region);
+	if (region->page_shift != PAGE_SHIFT)
+		sort_out_same(s, region);
 	nr_io = give_slots(s, region);
-	if (!nr_io)
-		return;
-	swap_write(s->queue, s->io, nr_io);
-	for (uint32_t i = 0; i < nr_io; i++) {
-		struct swap_item *item = &s->items[s->io_item[i]];
-
-		if (!s->io[i].error) {
-			reclaim_count(&reclaim_stats.pswpout, frames);
-			continue;
-		}
-		/* After another error than -EFAULT swap_write() has retired the slot. */
-		if (s->io[i].error == -EFAULT)
-			region_free_slot(region, item->value);
-		else
-			memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
-		item->fate = FATE_DIRTY;
-		give_up(region, item);
-	}
+	if (nr_io)
+		swap_write(s->queue, s->io, nr_io);
+	for (uint32_t i = 0; i < nr_io; i++)
+		note_written(region, &s->items[s->io_item[i]], &s->io[i]);
+	check_zeros(s, region);
 }
 
 /* ---- taking ---- */
