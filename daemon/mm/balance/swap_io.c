@@ -32,11 +32,12 @@ struct span {
 };
 
 struct chunk {
-	struct disk_io io;
-	struct span    span;
-	uint32_t       at, bytes; /* in the buffer */
-	bool           done;
-	uint64_t       begun_ns;
+	struct disk_io     io;
+	struct swap_batch *batch;
+	struct span        span;
+	uint32_t           at, bytes; /* in the buffer */
+	bool               done;
+	uint64_t           begun_ns;
 };
 
 struct swap_queue {
@@ -46,14 +47,6 @@ struct swap_queue {
 	uint32_t           unit; /* largest request */
 	struct chunk       chunks[CHUNKS];
 	uint32_t           first, nr; /* the oldest, and how many; a ring */
-};
-
-struct batch {
-	struct swap_page *pages;
-	uint32_t          nr;
-	bool              write;
-	uint32_t          page, sub; /* what comes next */
-	uint32_t          step;      /* slots that are copied and looked at together */
 };
 
 /* A part of a span that belongs to one page. */
@@ -151,7 +144,7 @@ static uint64_t slot_offset(uint32_t slot)
 }
 
 /* How many slots adjoin from the batch's place on, at most `most`. */
-static uint32_t adjoining(const struct batch *batch, uint32_t most)
+static uint32_t adjoining(const struct swap_batch *batch, uint32_t most)
 {
 	const struct swap_page *page = &batch->pages[batch->page];
 	uint32_t                nr = page->nr - batch->sub;
@@ -165,7 +158,7 @@ static uint32_t adjoining(const struct batch *batch, uint32_t most)
 	return min_t(uint32_t, nr, most);
 }
 
-static void advance(struct batch *batch, uint32_t nr)
+static void advance(struct swap_batch *batch, uint32_t nr)
 {
 	while (nr) {
 		uint32_t rest = batch->pages[batch->page].nr - batch->sub;
@@ -181,9 +174,9 @@ static void advance(struct batch *batch, uint32_t nr)
 }
 
 /* Cuts the first page's part off the span. */
-static bool next_piece(const struct batch *batch, struct span *rest, struct piece *piece)
+static bool next_piece(const struct swap_batch *batch, struct span *rest, struct piece *piece)
 {
-	struct batch at = { .pages = batch->pages, .page = rest->page, .sub = rest->sub };
+	struct swap_batch at = { .pages = batch->pages, .page = rest->page, .sub = rest->sub };
 
 	if (!rest->nr)
 		return false;
@@ -197,7 +190,7 @@ static bool next_piece(const struct batch *batch, struct span *rest, struct piec
 	return true;
 }
 
-static void for_each_piece(const struct batch *batch, struct span span,
+static void for_each_piece(const struct swap_batch *batch, struct span span,
 			   void (*fn)(const struct piece *piece))
 {
 	struct piece piece;
@@ -212,7 +205,7 @@ static uint64_t frame_offset(const struct piece *piece)
 }
 
 /* Cuts off what lies together in one section's file too, so that one call copies it. */
-static bool next_run(const struct batch *batch, struct span *rest, struct span *run)
+static bool next_run(const struct swap_batch *batch, struct span *rest, struct span *run)
 {
 	struct piece first, piece;
 	struct span  after;
@@ -305,7 +298,7 @@ static void set_gone(const struct piece *piece)
 	set_error(piece->page, -EFAULT);
 }
 
-static void copy_in(const struct batch *batch, const struct span *run)
+static void copy_in(const struct swap_batch *batch, const struct span *run)
 {
 	const struct swap_page *page = &batch->pages[run->page];
 	uint64_t offset = page->offset + ((uint64_t)run->sub << PAGE_SHIFT);
@@ -317,7 +310,7 @@ static void copy_in(const struct batch *batch, const struct span *run)
 		for_each_piece(batch, *run, find_gone);
 }
 
-static void copy_out(const struct batch *batch, const struct span *run)
+static void copy_out(const struct swap_batch *batch, const struct span *run)
 {
 	const struct swap_page *page = &batch->pages[run->page];
 	struct span             rest = *run;
@@ -332,8 +325,8 @@ static void copy_out(const struct batch *batch, const struct span *run)
 		set_error(piece.page, r);
 }
 
-static void for_each_run(const struct batch *batch, struct span span,
-			 void (*fn)(const struct batch *batch, const struct span *run))
+static void for_each_run(const struct swap_batch *batch, struct span span,
+			 void (*fn)(const struct swap_batch *batch, const struct span *run))
 {
 	struct span run;
 
@@ -357,7 +350,7 @@ bool swap_repeats(const void *bytes, uint64_t nr, uint32_t *value)
 }
 
 /* How many of the span's slots, from the first on, have or haven't pages that repeat one value. */
-static uint32_t leading(const struct batch *batch, struct span span, bool same)
+static uint32_t leading(const struct swap_batch *batch, struct span span, bool same)
 {
 	struct piece piece;
 	uint32_t     nr = 0;
@@ -377,12 +370,12 @@ static uint32_t leading(const struct batch *batch, struct span span, bool same)
 /* In steps: a page is looked at and summed while the cache still has it. Returns how many slots from
  * the span's first on are to be written; 0: the pages there needn't be, and the batch goes on behind
  * them. Where pages of both kinds alternate the steps are short: little is copied twice. */
-static uint32_t fill(struct batch *batch, struct span rest)
+static uint32_t fill(struct swap_batch *batch, struct span rest)
 {
 	uint32_t nr = 0;
 
 	while (rest.nr) {
-		struct batch at = { .pages = batch->pages, .page = rest.page, .sub = rest.sub };
+		struct swap_batch at = { .pages = batch->pages, .page = rest.page, .sub = rest.sub };
 		struct span  step = rest, good = rest;
 
 		step.nr = min_t(uint32_t, rest.nr, batch->step);
@@ -404,7 +397,7 @@ static uint32_t fill(struct batch *batch, struct span rest)
 	return nr;
 }
 
-static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, uint32_t at)
+static void begin(struct swap_queue *queue, struct swap_batch *batch, uint32_t nr, uint32_t at)
 {
 	struct span      span = { batch->page, batch->sub, nr, queue->buffer + at };
 	uint32_t         slot = batch->pages[batch->page].slot + batch->sub;
@@ -416,6 +409,7 @@ static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, ui
 		return;
 	chunk = nth_chunk(queue, queue->nr++);
 	*chunk = (struct chunk){
+		.batch = batch,
 		.span = span,
 		.at = at,
 		.bytes = nr << PAGE_SHIFT,
@@ -428,6 +422,7 @@ static void begin(struct swap_queue *queue, struct batch *batch, uint32_t nr, ui
 		.bytes = chunk->bytes,
 		.offset = slot_offset(slot),
 	};
+	batch->nr_under_way++;
 	disk_add(queue->disk, &chunk->io);
 	if (batch->write && chunk->bytes >= START_BYTES)
 		disk_start(queue->disk); /* the disk works while the next is copied */
@@ -492,9 +487,10 @@ static void count_request(uint64_t begun_ns, uint32_t nr, bool write)
 				  memory_order_relaxed);
 }
 
-static void end(struct swap_queue *queue, struct batch *batch, struct chunk *chunk)
+static void end(struct swap_queue *queue, struct chunk *chunk)
 {
-	int error = result_of(&chunk->io);
+	struct swap_batch *batch = chunk->batch;
+	int                error = result_of(&chunk->io);
 
 	if (error && chunk->span.nr == 1)
 		fail_slot(&batch->pages[chunk->span.page], batch->write, error);
@@ -505,6 +501,7 @@ static void end(struct swap_queue *queue, struct batch *batch, struct chunk *chu
 		for_each_piece(batch, chunk->span, compare_sums);
 		for_each_run(batch, chunk->span, copy_out);
 	}
+	batch->nr_under_way--;
 	chunk->done = true;
 	while (queue->nr && nth_chunk(queue, 0)->done) {
 		queue->first = (queue->first + 1) % CHUNKS;
@@ -515,7 +512,7 @@ static void end(struct swap_queue *queue, struct batch *batch, struct chunk *chu
 /* ---- whole batches ---- */
 
 /* Begins as many requests as there is room for. */
-static void begin_some(struct swap_queue *queue, struct batch *batch)
+static void begin_some(struct swap_queue *queue, struct swap_batch *batch)
 {
 	while (batch->page < batch->nr) {
 		uint32_t nr = adjoining(batch, queue->unit >> PAGE_SHIFT);
@@ -527,47 +524,77 @@ static void begin_some(struct swap_queue *queue, struct batch *batch)
 	}
 }
 
-static void run(struct swap_queue *queue, struct batch *batch)
+/* One request of any batch. */
+static void wait_for_one(struct swap_queue *queue)
 {
-	struct disk_io *io;
+	struct disk_io *io = disk_wait(queue->disk);
 
+	CHECK(io);
+	end(queue, container_of(io, struct chunk, io));
+}
+
+static void begin_all(struct swap_queue *queue, struct swap_batch *batch)
+{
 	batch->step = STEP_SLOTS;
 	for (uint32_t i = 0; i < batch->nr; i++) {
 		batch->pages[i].error = 0;
 		batch->pages[i].same = false;
 	}
-	do {
+	for (;;) {
 		begin_some(queue, batch);
-		io = disk_wait(queue->disk);
-		if (io)
-			end(queue, batch, container_of(io, struct chunk, io));
-	} while (io);
-	CHECK(batch->page == batch->nr && !queue->nr);
+		if (batch->page == batch->nr)
+			return;
+		wait_for_one(queue);
+	}
 }
 
-uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr)
+/* Returns the number of pages without error. */
+static uint32_t end_all(struct swap_queue *queue, struct swap_batch *batch)
 {
-	struct batch batch = { .pages = pages, .nr = nr, .write = true };
-	uint32_t     good = 0;
+	uint32_t good = 0;
 
-	run(queue, &batch);
-	for (uint32_t i = 0; i < nr; i++) {
-		good += !pages[i].error;
-		if (pages[i].error && pages[i].error != -EFAULT)
-			swap_retire(pages[i].slot, pages[i].nr);
+	while (batch->nr_under_way)
+		wait_for_one(queue);
+	for (uint32_t i = 0; i < batch->nr; i++)
+		good += !batch->pages[i].error;
+	return good;
+}
+
+void swap_write_begin(struct swap_queue *queue, struct swap_batch *batch, struct swap_page *pages,
+		      uint32_t nr)
+{
+	*batch = (struct swap_batch){ .pages = pages, .nr = nr, .write = true };
+	begin_all(queue, batch);
+	disk_start(queue->disk);
+}
+
+uint32_t swap_write_end(struct swap_queue *queue, struct swap_batch *batch)
+{
+	uint32_t good = end_all(queue, batch);
+
+	for (uint32_t i = 0; i < batch->nr; i++) {
+		const struct swap_page *page = &batch->pages[i];
+
+		if (page->error && page->error != -EFAULT)
+			swap_retire(page->slot, page->nr);
 	}
 	return good;
 }
 
+uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr)
+{
+	struct swap_batch batch = { .pages = pages, .nr = nr, .write = true };
+
+	begin_all(queue, &batch);
+	return swap_write_end(queue, &batch);
+}
+
 uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t nr)
 {
-	struct batch batch = { .pages = pages, .nr = nr };
-	uint32_t     good = 0;
+	struct swap_batch batch = { .pages = pages, .nr = nr };
 
-	run(queue, &batch);
-	for (uint32_t i = 0; i < nr; i++)
-		good += !pages[i].error;
-	return good;
+	begin_all(queue, &batch);
+	return end_all(queue, &batch);
 }
 
 void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_io *io)

@@ -43,6 +43,16 @@ struct swap_page {
 
 struct swap_queue;
 
+/* Pages on their way, together. Its fields are swap_io.c's. */
+struct swap_batch {
+	struct swap_page *pages;
+	uint32_t          nr;
+	bool              write;
+	uint32_t          page, sub;    /* what comes next */
+	uint32_t          step;         /* slots that are copied and looked at together */
+	uint32_t          nr_under_way; /* requests */
+};
+
 /* io_uring unless told otherwise; for queues made from now on. */
 void swap_io_set_engine(enum disk_engine engine);
 enum disk_engine swap_io_engine(void);
@@ -55,6 +65,11 @@ void swap_queue_free(struct swap_queue *queue);
  * failed, the slot is retired and the caller's no more. A page that repeats one value isn't written:
  * its slot is as before, too. Returns the number of pages without error. */
 uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
+/* The same in two steps: all has been copied when the first returns, and the second waits for the
+ * disk. One more batch may be begun between them. */
+void swap_write_begin(struct swap_queue *queue, struct swap_batch *batch, struct swap_page *pages,
+		      uint32_t nr);
+uint32_t swap_write_end(struct swap_queue *queue, struct swap_batch *batch);
 /* Into frames that are present. Each page's error: 0; -EILSEQ: the checksum doesn't match; -EIO and
  * others: the disk failed, or the frame couldn't be written. Returns the number of pages read. */
 uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);

@@ -103,9 +103,9 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 	struct questions q = { 0 };
 	bool dirty = false;
 
-	s->nr = 0;
+	s->w->nr = 0;
 	for (uint64_t i = block.first; i < block.first + block.nr; i++) {
-		struct swap_item *item = &s->items[s->nr];
+		struct swap_item *item = &s->w->items[s->w->nr];
 		uint64_t word = word_load(region_word(region, i));
 
 		if (!may_be_evicted(word, filter))
@@ -120,7 +120,7 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 		if (item->fate == FATE_GIVEN_UP)
 			continue;
 		dirty |= item->fate == FATE_DIRTY;
-		s->nr++;
+		s->w->nr++;
 	}
 	ask(region, &q);
 	return dirty;
@@ -165,8 +165,8 @@ static uint32_t run_of(const struct swapper *s, uint32_t first, enum swap_fate f
 {
 	uint32_t i = first + 1;
 
-	while (i < s->nr && s->items[i].fate == fate &&
-	       s->items[i].page == s->items[i - 1].page + 1)
+	while (i < s->w->nr && s->w->items[i].fate == fate &&
+	       s->w->items[i].page == s->w->items[i - 1].page + 1)
 		i++;
 	return i - first;
 }
@@ -185,8 +185,8 @@ static uint32_t span_of(struct swapper *s, struct region *region, uint32_t first
 {
 	uint32_t i = first + 1;
 
-	for (; i < s->nr; i++) {
-		for (uint64_t p = s->items[i - 1].page + 1; p < s->items[i].page; p++)
+	for (; i < s->w->nr; i++) {
+		for (uint64_t p = s->w->items[i - 1].page + 1; p < s->w->items[i].page; p++)
 			if (word_state(word_load(region_word(region, p))) == PAGE_PRESENT)
 				return i - first;
 	}
@@ -198,15 +198,15 @@ static void protect_dirty(struct swapper *s, struct region *region)
 	bool settled = region_map_try_sync(region);
 	uint32_t nr;
 
-	for (uint32_t i = 0; i < s->nr; i += nr) {
-		uint64_t first = s->items[i].page;
+	for (uint32_t i = 0; i < s->w->nr; i += nr) {
+		uint64_t first = s->w->items[i].page;
 		bool ok;
 
 		nr = span_of(s, region, i);
 		ok = settled && protect(region, (struct page_range){
-					first, s->items[i + nr - 1].page + 1 - first });
+					first, s->w->items[i + nr - 1].page + 1 - first });
 		for (uint32_t k = i; k < i + nr && !ok; k++)
-			give_up(region, &s->items[k]);
+			give_up(region, &s->w->items[k]);
 	}
 }
 
@@ -247,8 +247,8 @@ static void check_zeros(struct swapper *s, struct region *region)
 {
 	uint64_t bytes = region_page_bytes(region);
 
-	for (uint32_t i = 0; i < s->nr; i++) {
-		struct swap_item *item = &s->items[i];
+	for (uint32_t i = 0; i < s->w->nr; i++) {
+		struct swap_item *item = &s->w->items[i];
 
 		if (item->fate == FATE_SAME && !item->value &&
 		    os->has_hole(region->section->fd, item->page * bytes, bytes)) {
@@ -261,20 +261,20 @@ static void check_zeros(struct swapper *s, struct region *region)
 /* Small pages are looked at when they are copied (swap_io.h). */
 static void sort_out_same(struct swapper *s, struct region *region)
 {
-	for (uint32_t i = 0; i < s->nr; i++)
-		if (s->items[i].fate == FATE_DIRTY && look_for_same(s, region, &s->items[i]))
-			s->items[i].fate = FATE_SAME;
+	for (uint32_t i = 0; i < s->w->nr; i++)
+		if (s->w->items[i].fate == FATE_DIRTY && look_for_same(s, region, &s->w->items[i]))
+			s->w->items[i].fate = FATE_SAME;
 }
 
 /* Beside the slots of the neighbours, so that both come back by one read. */
 static uint32_t slot_hint(struct swapper *s, struct region *region, uint32_t index)
 {
-	const struct swap_item *item = &s->items[index];
+	const struct swap_item *item = &s->w->items[index];
 	uint64_t word;
 
-	if (index && s->items[index - 1].fate == FATE_COPIED)
-		return s->items[index - 1].value +
-		       (uint32_t)(item->page - s->items[index - 1].page);
+	if (index && s->w->items[index - 1].fate == FATE_COPIED)
+		return s->w->items[index - 1].value +
+		       (uint32_t)(item->page - s->w->items[index - 1].page);
 	if (!item->page)
 		return SLOT_NONE;
 	word = word_load(region_word(region, item->page - 1));
@@ -299,11 +299,11 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 
 static void add_io(struct swapper *s, struct region *region, uint32_t index, uint32_t nr_io)
 {
-	const struct swap_item *item = &s->items[index];
+	const struct swap_item *item = &s->w->items[index];
 	uint64_t frames = region_frames_per_page(region);
 
-	s->io_item[nr_io] = index;
-	s->io[nr_io] = (struct swap_page){
+	s->w->io_item[nr_io] = index;
+	s->w->io[nr_io] = (struct swap_page){
 		.section = region->section,
 		.offset = item->page << region->page_shift,
 		.slot = item->value,
@@ -320,22 +320,22 @@ static uint32_t give_slots(struct swapper *s, struct region *region)
 	uint32_t nr_io = 0;
 	uint32_t nr, got;
 
-	for (uint32_t i = 0; i < s->nr; i += nr) {
+	for (uint32_t i = 0; i < s->w->nr; i += nr) {
 		uint32_t slot;
 
-		nr = huge ? 1 : run_of(s, i, s->items[i].fate);
-		if (s->items[i].fate != FATE_DIRTY)
+		nr = huge ? 1 : run_of(s, i, s->w->items[i].fate);
+		if (s->w->items[i].fate != FATE_DIRTY)
 			continue;
 		slot = slots_for(s, region, i, nr, &got);
 		if (!slot) {
 			for (uint32_t k = i; k < i + nr; k++)
-				keep_or_drop(s, region, &s->items[k]);
+				keep_or_drop(s, region, &s->w->items[k]);
 			continue;
 		}
 		nr = got;
 		for (uint32_t k = 0; k < nr; k++) {
-			s->items[i + k].value = slot + k;
-			s->items[i + k].fate = FATE_COPIED;
+			s->w->items[i + k].value = slot + k;
+			s->w->items[i + k].fate = FATE_COPIED;
 			add_io(s, region, i + k, nr_io++);
 		}
 	}
@@ -362,17 +362,25 @@ static void note_written(struct region *region, struct swap_item *item, const st
 		give_up(region, item);
 }
 
-static void write_out(struct swapper *s, struct region *region)
+static void begin_writing(struct swapper *s, struct region *region)
 {
-	uint32_t nr_io;
+	struct swap_work *w = s->w;
 
 	if (region->page_shift != PAGE_SHIFT)
 		sort_out_same(s, region);
-	nr_io = give_slots(s, region);
-	if (nr_io)
-		swap_write(s->queue, s->io, nr_io);
-	for (uint32_t i = 0; i < nr_io; i++)
-		note_written(region, &s->items[s->io_item[i]], &s->io[i]);
+	w->nr_io = give_slots(s, region);
+	if (w->nr_io)
+		swap_write_begin(s->queue, &w->batch, w->io, w->nr_io);
+}
+
+static void end_writing(struct swapper *s, struct region *region)
+{
+	struct swap_work *w = s->w;
+
+	if (w->nr_io)
+		swap_write_end(s->queue, &w->batch);
+	for (uint32_t i = 0; i < w->nr_io; i++)
+		note_written(region, &w->items[w->io_item[i]], &w->io[i]);
 	check_zeros(s, region);
 }
 
@@ -393,8 +401,8 @@ static void lose(struct region *region, struct swap_item *item)
 /* Pages that were protected just now, and not before. */
 static void lose_new(struct swapper *s, struct region *region)
 {
-	for (uint32_t i = 0; i < s->nr; i++) {
-		struct swap_item *item = &s->items[i];
+	for (uint32_t i = 0; i < s->w->nr; i++) {
+		struct swap_item *item = &s->w->items[i];
 
 		if (word_high(item->word) || item->fate == FATE_GIVEN_UP || item->fate == FATE_LAZY)
 			continue;
@@ -492,39 +500,65 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 	uint64_t freed = 0;
 	uint32_t nr;
 
-	for (uint32_t i = 0; i < s->nr; i++)
-		if (s->items[i].fate != FATE_GIVEN_UP)
-			take_page(region, &s->items[i]);
-	for (uint32_t i = 0; i < s->nr; i += nr) {
+	for (uint32_t i = 0; i < s->w->nr; i++)
+		if (s->w->items[i].fate != FATE_GIVEN_UP)
+			take_page(region, &s->w->items[i]);
+	for (uint32_t i = 0; i < s->w->nr; i += nr) {
 		nr = 1;
-		if (s->items[i].fate == FATE_GIVEN_UP)
+		if (s->w->items[i].fate == FATE_GIVEN_UP)
 			continue;
-		while (i + nr < s->nr && adjoin(&s->items[i + nr - 1], &s->items[i + nr]))
+		while (i + nr < s->w->nr && adjoin(&s->w->items[i + nr - 1], &s->w->items[i + nr]))
 			nr++;
-		freed += finish_run(region, &s->items[i], nr);
+		freed += finish_run(region, &s->w->items[i], nr);
 	}
 	return freed;
 }
 
-bool evict_block(struct swapper *s, struct region *region, struct page_range block,
+/* ---- blocks, one behind the other ---- */
+
+bool evict_begin(struct swapper *s, struct region *region)
+{
+	CHECK(!s->works[0].nr && !s->works[1].nr);
+	return !atomic_exchange(&region->evicting, true); /* E3 */
+}
+
+/* What was begun last but one is on the disk, or will be in a moment. */
+static void settle_other(struct swapper *s, struct region *region, struct evict_result *result)
+{
+	struct swap_work *now = s->w;
+
+	s->w = now == &s->works[0] ? &s->works[1] : &s->works[0];
+	if (s->w->nr) {
+		end_writing(s, region);
+		/* Protected where the window was, perhaps, and not where it had gone. */
+		if (atomic_load(&region->nr_moves) != s->w->moves)
+			lose_new(s, region);
+		result->nr_freed += take_all(s, region);
+		s->w->nr = 0;
+	}
+	result->nr_begun = now->nr * region_frames_per_page(region);
+	s->w = now;
+}
+
+void evict_block(struct swapper *s, struct region *region, struct page_range block,
 		 const struct evict_filter *filter, struct evict_result *result)
 {
-	uint64_t moves;
-
 	DCHECK(block.nr <= SWAPPER_PAGES);
-	if (atomic_exchange(&region->evicting, true)) /* E3 */
-		return false;
-	moves = atomic_load(&region->nr_moves);
+	s->w->moves = atomic_load(&region->nr_moves);
+	s->w->nr_io = 0;
 	if (collect(s, region, block, filter, result)) {
 		protect_dirty(s, region);
-		write_out(s, region);
+		begin_writing(s, region);
 	}
-	/* Protected where the window was, perhaps, and not where it had gone. */
-	if (atomic_load(&region->nr_moves) != moves)
-		lose_new(s, region);
-	result->nr_freed += take_all(s, region);
+	settle_other(s, region, result);
+	s->w = s->w == &s->works[0] ? &s->works[1] : &s->works[0];
+}
+
+void evict_end(struct swapper *s, struct region *region, struct evict_result *result)
+{
+	settle_other(s, region, result);
+	DCHECK(!s->works[0].nr && !s->works[1].nr);
 	atomic_store(&region->evicting, false);
-	return true;
 }
 
 /* ---- lazily freed pages ---- */

@@ -2,8 +2,9 @@
 /*
  * evict - takes the frames of pages, whose contents go to slots of swap areas
  *
- * Purpose     One block of a region at a time: its old pages are write-protected together, written
- *             together, and their frames punched in runs.
+ * Purpose     Block after block of a region: its old pages are write-protected together, written
+ *             together, and their frames punched in runs. While the disk has one block the next is
+ *             chosen, protected and copied.
  * Order       word CLEAN by compare-and-swap; wait for mappings under way (mapping.h);
  *             write-protect in every mapper; write; word BUSY with the slot by compare-and-swap, if
  *             it still is CLEAN; punch; SWAPPED; wake.
@@ -29,13 +30,17 @@ struct evict_filter {
 	bool all_ages; /* young and active ones, too */
 };
 
-/* Pages of one block, which is at most SWAPPER_PAGES long. */
+/* Frames. */
 struct evict_result {
-	uint64_t nr_scanned, nr_freed; /* frames */
+	uint64_t nr_scanned, nr_freed; /* added up */
+	uint64_t nr_begun;             /* of the last block: most of them will be freed, too */
 };
-/* False: another thread evicts from the region (E3). */
-bool evict_block(struct swapper *s, struct region *region, struct page_range block,
+/* False: another thread evicts from the region (E3). Else blocks, and an end. */
+bool evict_begin(struct swapper *s, struct region *region);
+/* Pages of one block, which is at most SWAPPER_PAGES long. They go with the next call. */
+void evict_block(struct swapper *s, struct region *region, struct page_range block,
 		 const struct evict_filter *filter, struct evict_result *result);
+void evict_end(struct swapper *s, struct region *region, struct evict_result *result);
 /* Write-protects the range and lets its pages be dropped instead of written, until they are written
  * to. Best effort. */
 void evict_lazily(struct region *region, struct page_range range);

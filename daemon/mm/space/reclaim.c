@@ -21,6 +21,7 @@
 enum {
 	BLOCK_BYTES = 2 << 20,
 	HUGE_AT_ONCE = 4, /* pages of 2 MiB in a block */
+	BLOCKS_AT_ONCE = 8, /* before another thread may evict from the region */
 	MARK_DIVISOR = 32,
 	MARK_FRAMES_MIN = 256,
 	MARK_FRAMES_MAX = 8192,
@@ -84,21 +85,40 @@ static uint64_t block_pages(const struct region *region)
 }
 
 /* One block at the region's hand. */
-static void scan_block(struct scan *scan, struct region *region)
+static void scan_block(struct scan *scan, struct region *region, struct evict_result *result)
 {
 	uint64_t pages = block_pages(region);
 	uint64_t at = atomic_fetch_add(&region->hand, 1) *
 		      pages % round_up(region->nr_pages, pages);
 	struct page_range block = { at, min_t(uint64_t, pages, region->nr_pages - at) };
 	struct evict_filter filter = { .node = scan->node };
-	struct evict_result result = { 0 };
+	uint64_t before = result->nr_scanned;
 
-	scan->met_other |= !evict_block(scan->swapper, region, block, &filter, &result);
-	scan->freed += result.nr_freed;
-	scan->scanned += result.nr_scanned;
+	evict_block(scan->swapper, region, block, &filter, result);
 	for (int node = 0; node < nr_nodes; node++)
 		if (scan->node < 0 ? node == 0 : node == scan->node)
-			advance(region, node, result.nr_scanned);
+			advance(region, node, result->nr_scanned - before);
+}
+
+/* At most `blocks` of them; how many it were. */
+static uint64_t scan_blocks(struct scan *scan, struct region *region, uint64_t blocks)
+{
+	struct evict_result result = { 0 };
+	uint64_t done = 0;
+
+	if (!evict_begin(scan->swapper, region)) {
+		scan->met_other = true;
+		return 0;
+	}
+	for (; done < blocks && done < BLOCKS_AT_ONCE &&
+	       scan->freed + result.nr_freed + result.nr_begun < scan->wanted; done++) {
+		scan_block(scan, region, &result);
+		heartbeat_touch();
+	}
+	evict_end(scan->swapper, region, &result);
+	scan->freed += result.nr_freed;
+	scan->scanned += result.nr_scanned;
+	return done;
 }
 
 static void scan_region(struct scan *scan, struct region *region)
@@ -107,10 +127,8 @@ static void scan_region(struct scan *scan, struct region *region)
 
 	if (spared(scan, region))
 		return;
-	for (uint64_t i = 0; i < blocks && scan->freed < scan->wanted && !scan->met_other; i++) {
-		scan_block(scan, region);
-		heartbeat_touch();
-	}
+	while (blocks && scan->freed < scan->wanted && !scan->met_other)
+		blocks -= scan_blocks(scan, region, blocks);
 }
 
 /* One walk over all regions, beginning with the one where the last ended. */
@@ -217,14 +235,21 @@ uint64_t reclaim_range(struct region *region, struct page_range range)
 	struct swapper *s = swapper_get(SWAPPER_WRITER);
 	uint64_t end = range.first + range.nr;
 	uint64_t pages = block_pages(region);
+	uint64_t at = range.first;
 
-	for (uint64_t at = range.first; s && at < end;) {
-		uint64_t next = min_t(uint64_t, end, round_down(at + pages, pages));
-
-		if (evict_block(s, region, (struct page_range){ at, next - at }, &filter, &result))
-			at = next;
-		else
+	while (s && at < end) {
+		if (!evict_begin(s, region)) {
 			nanosleep(&busy_pause, NULL);
+			continue;
+		}
+		for (int i = 0; i < BLOCKS_AT_ONCE && at < end; i++) {
+			uint64_t next = min_t(uint64_t, end, round_down(at + pages, pages));
+
+			evict_block(s, region, (struct page_range){ at, next - at }, &filter,
+				    &result);
+			at = next;
+		}
+		evict_end(s, region, &result);
 	}
 	if (s)
 		swapper_put(s);

@@ -18,9 +18,9 @@
 
 static void claim(struct swapper *s, struct region *region, struct page_range range)
 {
-	s->nr = 0;
-	for (uint64_t i = range.first; i < range.first + range.nr && s->nr < SWAPPER_PAGES; i++) {
-		struct swap_item *item = &s->items[s->nr];
+	s->w->nr = 0;
+	for (uint64_t i = range.first; i < range.first + range.nr && s->w->nr < SWAPPER_PAGES; i++) {
+		struct swap_item *item = &s->w->items[s->w->nr];
 		enum page_state state = word_state(word_load(region_word(region, i)));
 
 		if ((state != PAGE_SWAPPED && state != PAGE_SAME_FILLED) ||
@@ -29,7 +29,7 @@ static void claim(struct swapper *s, struct region *region, struct page_range ra
 		item->page = i;
 		item->value = word_high(item->word);
 		item->fate = state == PAGE_SWAPPED ? FATE_COPIED : FATE_SAME;
-		s->nr++;
+		s->w->nr++;
 	}
 }
 
@@ -42,16 +42,16 @@ static void let_go(struct region *region, const struct swap_item *item)
 /* Lets go of the claims from `keep` on. */
 static void release(struct swapper *s, struct region *region, uint32_t keep)
 {
-	for (uint32_t i = keep; i < s->nr; i++)
-		let_go(region, &s->items[i]);
-	s->nr = min_t(uint32_t, s->nr, keep);
+	for (uint32_t i = keep; i < s->w->nr; i++)
+		let_go(region, &s->w->items[i]);
+	s->w->nr = min_t(uint32_t, s->w->nr, keep);
 }
 
 /* Charges what was claimed, or at least the first page. The node, or -ENOMEM. */
 static int charge(struct swapper *s, struct region *region)
 {
 	uint64_t got;
-	int node = region_take_quota(region, s->items[0].page, s->nr, &got);
+	int node = region_take_quota(region, s->w->items[0].page, s->w->nr, &got);
 
 	if (node < 0)
 		return node;
@@ -69,9 +69,9 @@ static int charge(struct swapper *s, struct region *region)
 
 static void undo(struct swapper *s, struct region *region, int node)
 {
-	region_punch(region, (struct page_range){ s->items[0].page, s->nr });
-	region_uncharge(region, node, s->nr);
-	atomic_fetch_add(&region->quota[node], s->nr);
+	region_punch(region, (struct page_range){ s->w->items[0].page, s->w->nr });
+	region_uncharge(region, node, s->w->nr);
+	atomic_fetch_add(&region->quota[node], s->w->nr);
 }
 
 /* ---- contents ---- */
@@ -111,14 +111,14 @@ static void read_slots(struct swapper *s, struct region *region)
 {
 	uint32_t nr_io = 0;
 
-	for (uint32_t i = 0; i < s->nr; i++) {
-		if (s->items[i].fate != FATE_COPIED)
+	for (uint32_t i = 0; i < s->w->nr; i++) {
+		if (s->w->items[i].fate != FATE_COPIED)
 			continue;
-		s->io_item[nr_io] = i;
-		s->io[nr_io++] = page_to_read(region, &s->items[i]);
+		s->w->io_item[nr_io] = i;
+		s->w->io[nr_io++] = page_to_read(region, &s->w->items[i]);
 	}
 	if (nr_io)
-		swap_read(s->queue, s->io, nr_io);
+		swap_read(s->queue, s->w->io, nr_io);
 	reclaim_count(&reclaim_stats.pswpin, nr_io * region_frames_per_page(region));
 }
 
@@ -180,19 +180,19 @@ static int finish(struct swapper *s, const struct swap_in_request *request, int 
 	bool waiters = false;
 	int first_error = 0;
 
-	for (uint32_t i = 0; i < s->nr; i++) {
-		int error = s->items[i].fate == FATE_COPIED ? s->io[nr_io++].error
-							    : fill(s, region, &s->items[i]);
+	for (uint32_t i = 0; i < s->w->nr; i++) {
+		int error = s->w->items[i].fate == FATE_COPIED ? s->w->io[nr_io++].error
+							    : fill(s, region, &s->w->items[i]);
 
 		if (error)
-			poison(region, &s->items[i], node, error);
+			poison(region, &s->w->items[i], node, error);
 		else
-			waiters |= publish(region, &s->items[i], node, request->write);
+			waiters |= publish(region, &s->w->items[i], node, request->write);
 		if (i == 0)
 			first_error = error ? -EIO : 0;
 	}
 	if (waiters)
-		region_wake(region, (struct page_range){ s->items[0].page, s->nr });
+		region_wake(region, (struct page_range){ s->w->items[0].page, s->w->nr });
 	return first_error;
 }
 
@@ -203,14 +203,14 @@ int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 	int node, r;
 
 	claim(s, region, request->range);
-	if (!s->nr)
+	if (!s->w->nr)
 		return -EAGAIN;
 	node = charge(s, region);
 	if (node < 0) {
 		release(s, region, 0);
 		return node;
 	}
-	*run = (struct page_range){ s->items[0].page, s->nr };
+	*run = (struct page_range){ s->w->items[0].page, s->w->nr };
 	r = region_populate_file(region, *run, node, FOR_A_FAULT); /* nobody needs it cleared */
 	if (r) {
 		undo(s, region, node);

@@ -42,6 +42,7 @@ static struct swapper *swapper_new(enum swapper_kind kind)
 		return NULL;
 	}
 	s->kind = kind;
+	s->w = &s->works[0];
 	return s;
 }
 

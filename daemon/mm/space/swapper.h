@@ -4,8 +4,8 @@
  *
  * Purpose     A queue for I/O, a place in the areas, and room for the pages of one batch. Too big
  *             for a stack; threads that do nothing else keep theirs between batches.
- * Invariants  S1  a swapper is one thread's, since its ring is; the thread uses it for one batch at
- *                 a time.
+ * Invariants  S1  a swapper is one thread's, since its ring is; the thread uses it for one purpose
+ *                 at a time.
  * Locking     none.
  */
 #ifndef MMB_SPACE_SWAPPER_H
@@ -39,15 +39,22 @@ struct swap_item {
 /* Writers have room for large requests, readers are many. */
 enum swapper_kind { SWAPPER_READER, SWAPPER_WRITER, NR_SWAPPER_KINDS };
 
+struct swap_work {
+	uint32_t nr, nr_io;
+	struct swap_item items[SWAPPER_PAGES];
+	struct swap_page io[SWAPPER_PAGES];
+	uint32_t io_item[SWAPPER_PAGES]; /* whose page io[i] is */
+	struct swap_batch batch;         /* of io; what is evicted */
+	uint64_t moves;                  /* the region's, when it began */
+};
+
 struct swapper {
 	enum swapper_kind kind;
 	bool in_use;
 	struct swap_queue *queue;
 	struct swap_cursor cursor;
-	uint32_t nr; /* items of this batch */
-	struct swap_item items[SWAPPER_PAGES];
-	struct swap_page io[SWAPPER_PAGES];
-	uint32_t io_item[SWAPPER_PAGES]; /* whose page io[i] is */
+	struct swap_work *w;       /* the one worked on */
+	struct swap_work works[2]; /* of a writer one is being written while the other is begun */
 	uint64_t bytes[SWAPPER_BYTES / sizeof(uint64_t)];
 };
 
