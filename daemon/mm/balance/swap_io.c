@@ -367,15 +367,15 @@ static uint32_t leading(const struct swap_batch *batch, struct span span, bool s
 	return nr;
 }
 
-/* In steps: a page is looked at and summed while the cache still has it. Returns how many slots from
- * the span's first on are to be written; 0: the pages there needn't be, and the batch goes on behind
- * them. Where pages of both kinds alternate the steps are short: little is copied twice. */
+/* In steps: a page is looked at and summed while the cache still has it. Returns how many slots
+ * from the span's first on are to be written; 0: the pages there needn't be, and the batch goes on
+ * behind them. Where pages of both kinds alternate the steps are short: little is copied twice. */
 static uint32_t fill(struct swap_batch *batch, struct span rest)
 {
 	uint32_t nr = 0;
 
 	while (rest.nr) {
-		struct swap_batch at = { .pages = batch->pages, .page = rest.page, .sub = rest.sub };
+		struct swap_batch at = { batch->pages, .page = rest.page, .sub = rest.sub };
 		struct span  step = rest, good = rest;
 
 		step.nr = min_t(uint32_t, rest.nr, batch->step);
