@@ -40,7 +40,7 @@ int disk_uring_probe(void);
 /* DISK_URING becomes DISK_THREADS when the kernel refuses. depth: most requests at a time. */
 int disk_queue_new(enum disk_engine engine, uint32_t depth, struct disk_queue **out);
 /* For a thread that waits for other things, too: a ring made at once, by the thread that will use
- * it, whose descriptor *fd polls readable while something is done. Negative errno: there is none. */
+ * it, whose descriptor *fd polls readable while something is done. Negative errno: none. */
 int disk_queue_new_polled(uint32_t depth, struct disk_queue **out, int *fd);
 /* Nothing is under way. */
 void disk_queue_free(struct disk_queue *queue);

@@ -62,8 +62,8 @@ int swap_queue_new(uint64_t bytes, struct swap_queue **out);
 void swap_queue_free(struct swap_queue *queue);
 
 /* Each page's error: 0; -EFAULT: the frame had gone, the slot is as before; anything else: the disk
- * failed, the slot is retired and the caller's no more. A page that repeats one value isn't written:
- * its slot is as before, too. Returns the number of pages without error. */
+ * failed, the slot is retired and the caller's no more. A page that repeats one value isn't
+ * written: its slot is as before, too. Returns the number of pages without error. */
 uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
 /* The same in two steps: all has been copied when the first returns, and the second waits for the
  * disk. One more batch may be begun between them. */

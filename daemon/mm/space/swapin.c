@@ -18,8 +18,10 @@
 
 static void claim(struct swapper *s, struct region *region, struct page_range range)
 {
+	uint64_t end = range.first + min_t(uint64_t, range.nr, SWAPPER_PAGES);
+
 	s->w->nr = 0;
-	for (uint64_t i = range.first; i < range.first + range.nr && s->w->nr < SWAPPER_PAGES; i++) {
+	for (uint64_t i = range.first; i < end; i++) {
 		struct swap_item *item = &s->w->items[s->w->nr];
 		enum page_state state = word_state(word_load(region_word(region, i)));
 
@@ -248,8 +250,9 @@ int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *c
 	return 0;
 }
 
-/* Writing makes the frame, too, and nobody sees it before it is filled. Populating, which decides on
- * the node, shows it empty: whoever began to map the page before it was evicted has to be done. */
+/* Writing makes the frame, too, and nobody sees it before it is filled. Populating, which decides
+ * on the node, shows it empty: whoever began to map the page before it was evicted has to be
+ * done. */
 static int bring_in(const struct swap_claim *claim, const void *bytes)
 {
 	struct region *region = claim->region;
