@@ -180,7 +180,8 @@ static void session_lines(const Mmb__Wire__ListReply *reply)
 
 static const char *const region_titles[] = {
 	"ID",     "<POOL",    "<NAME",  "<OWNER",   "MODE",   "PAGE",
-	"LENGTH", "RESIDENT", "SHARED",  "OWN",     "LOCKED", "SESSIONS",
+	"LENGTH", "RESIDENT", "PARENT", "INHERITED", "SHARED",  "OWN", "CHARGED", "LOCKED",
+	"SESSIONS",
 	"FAULTS", "WRITE FAULTS",
 };
 
@@ -200,8 +201,11 @@ static void region_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_size(t, s->page_size);
 		table_size(t, s->length);
 		table_size(t, s->resident);
+		table_number(t, r->parent);
+		table_size(t, s->inherited);
 		table_size(t, s->shared);
 		table_size(t, s->own);
+		table_size(t, s->charged);
 		table_size(t, s->locked);
 		table_number(t, s->sessions);
 		table_number(t, s->faults);
@@ -227,8 +231,11 @@ static void region_lines(const Mmb__Wire__ListReply *reply)
 		json_number(&j, "page_size", s->page_size);
 		json_number(&j, "length", s->length);
 		json_number(&j, "resident", s->resident);
+		json_number(&j, "parent", r->parent);
+		json_number(&j, "inherited", s->inherited);
 		json_number(&j, "shared", s->shared);
 		json_number(&j, "own", s->own);
+		json_number(&j, "charged", s->charged);
 		json_number(&j, "locked", s->locked);
 		json_number(&j, "sessions", s->sessions);
 		json_number(&j, "faults", s->faults);

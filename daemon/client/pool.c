@@ -338,6 +338,7 @@ static void init_parts(struct pool *pool)
 	pool_caches_init(&pool->caches, pool->id);
 	work_init(&pool->lease_work, free_leases);
 	list_init(&pool->regions);
+	list_init(&pool->lingering);
 	list_init(&pool->link);
 }
 

@@ -46,7 +46,7 @@ struct pool {
 	uint32_t nr_regions; /* (p) live, also those being freed; and pins */
 	struct mutex lock;
 	struct list_head regions;               /* (l) struct pool_region.link */
-	uint64_t lingering; /* (l) bytes of regions that have ended and stay for their clones */
+	struct list_head lingering; /* (l) regions that have ended and stay for their clones */
 	struct pool_zones zones;                /* (l) entries are made once */
 	struct section *sections[MAX_NUMNODES]; /* (l) */
 	struct range windows[MAX_NUMNODES];     /* (l) client addresses */

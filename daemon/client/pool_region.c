@@ -17,7 +17,7 @@
 #include "client/pool_limits.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
-#include "mm/space/clone.h"
+#include "mm/space/lineage.h"
 #include "mmbroker.h"
 
 static struct kmem_cache *pool_region_cache; /* fixed after init */
@@ -40,7 +40,7 @@ static void undo(struct pool_region *pr)
 	struct pool *pool = pr->pool;
 
 	record_free(RECORD_REGION, pr->record);
-	pool_uncharge(pool, pr->bytes);
+	pool_uncharge(pool, pr->charged);
 	address_free(&pr->address);
 	account_uncharge(pr->uid, ACCOUNT_REGIONS);
 	kmem_cache_free(pool_region_cache, pr);
@@ -54,20 +54,44 @@ static void released(void *owner)
 
 	if (pr->lingers) {
 		mutex_lock(&pr->pool->lock);
-		pr->pool->lingering -= pr->bytes;
+		list_del(&pr->link);
 		mutex_unlock(&pr->pool->lock);
 	}
 	undo(pr);
 }
 
+static void keeps(void *owner, uint64_t bytes)
+{
+	struct pool_region *pr = owner;
+
+	mutex_lock(&pr->pool->lock);
+	if (bytes < pr->charged) {
+		pool_uncharge(pr->pool, pr->charged - bytes);
+		pr->charged = bytes;
+	}
+	mutex_unlock(&pr->pool->lock);
+}
+
+/* With its new parent's frames for what it inherits, also after a restart. */
+static void adopted(void *owner, void *parent)
+{
+	struct pool_region *pr = owner, *above = parent;
+	uint64_t id = above ? above->id : 0;
+
+	atomic_store(&pr->parent, id);
+	if (pr->record)
+		record_word_set(&pr->record->parent, id);
+}
+
 /* The last handle and the name are gone. What was cloned from it may still need its frames: then it
- * stays charged until those have ended, too. The pool's lock is held. */
+ * stays for those. The pool's lock is held. */
 static void end_locked(struct pool_region *pr)
 {
 	list_del(&pr->link);
 	pr->lingers = clone_close(pr->region);
 	if (pr->lingers) {
-		pr->pool->lingering += pr->bytes;
+		list_add_tail(&pr->link, &pr->pool->lingering);
+		record_word_set(&pr->record->closed, 1);
 		return; /* with its record: its clones need it after a restart, too */
 	}
 	record_free(RECORD_REGION, pr->record);
@@ -135,6 +159,8 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 		.node_mask = nodes->mask,
 		.home_node = request->home_node,
 		.released = released,
+		.keeps = keeps,
+		.adopted = adopted,
 		.owner = pr,
 		.owner_id = pr->id,
 		.movable = request->pool->movable,
@@ -162,7 +188,7 @@ static void commit_record(struct pool_region *pr, bool named)
 	/* What is promised to an overcommitted one is what is resident. */
 	for (int node = 0; node < MAX_NUMNODES && !region->overcommit; node++)
 		record->committed[node] = atomic_load(&region->committed[node]);
-	record->parent = pr->parent;
+	record->family = region->family;
 	record->section = region->section->id;
 	record->page_shift = region->page_shift;
 	record->policy = region->policy;
@@ -174,6 +200,8 @@ static void commit_record(struct pool_region *pr, bool named)
 	memcpy(record->name, pr->name, sizeof(record->name));
 	record_word_set(&record->named, named);
 	record_word_set(&record->huge, region->huge);
+	record_word_set(&record->parent, atomic_load(&pr->parent));
+	record_word_set(&record->closed, 0);
 	record_commit(RECORD_REGION, record);
 }
 
@@ -215,8 +243,9 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 	pr->gid = request->creator->gid;
 	pr->mode = args->mode;
 	pr->bytes = args->length;
+	pr->charged = args->length;
 	pr->nr_handles = 1;
-	pr->parent = request->parent;
+	atomic_store(&pr->parent, request->parent);
 	snprintf(pr->name, sizeof(pr->name), "%s", args->name);
 	pool_add_region(request->pool);
 	r = record_new(RECORD_REGION, &record);
@@ -254,8 +283,12 @@ static int resume_address(struct pool_region *pr, const struct region_record *re
 	return address_take(&pr->address, record->range_start, record->range_length);
 }
 
+/* Of a closed one the promise is found out anew, as of one that overcommits. */
 static int resume_region(struct pool_region *pr, const struct region_record *record)
 {
+	static const uint64_t nothing[MAX_NUMNODES];
+	uint64_t closed = 0;
+	bool known = record_word_get(&record->closed, &closed);
 	struct region_resume_request want = {
 		.region = {
 			.name = pr->name,
@@ -265,20 +298,24 @@ static int resume_region(struct pool_region *pr, const struct region_record *rec
 			.node_mask = record->node_mask,
 			.home_node = (int)record->home_node,
 			.released = released,
+			.keeps = keeps,
+			.adopted = adopted,
 			.owner = pr,
 			.owner_id = record->id,
 			.movable = pr->pool->movable,
 			.memcg = &pr->pool->memcg,
-			.overcommit = record->overcommit,
+			.overcommit = record->overcommit || closed,
 		},
 		.section = section_of_record(record),
-		.committed = record->committed,
+		.committed = known && closed ? nothing : record->committed,
 	};
 	uint64_t huge;
 	int r = region_resume(&want, &pr->region);
 
 	if (!r && record_word_get(&record->huge, &huge))
 		atomic_store(&pr->region->huge, huge);
+	if (!r)
+		pr->region->family = record->family;
 	return r;
 }
 
@@ -286,7 +323,7 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 {
 	struct pool *pool = pool_by_id(record->pool);
 	struct pool_region *pr;
-	uint64_t named;
+	uint64_t named, parent = 0;
 	int r;
 
 	if (!pool || !section_of_record(record) || record->home_node >= (uint32_t)nr_nodes)
@@ -300,9 +337,11 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 	pr->gid = record->gid;
 	pr->mode = record->mode;
 	pr->bytes = record->bytes;
+	pr->charged = record->bytes;
 	pr->nr_handles = 1;
 	pr->record = record;
-	pr->parent = record->parent;
+	record_word_get(&record->parent, &parent);
+	atomic_store(&pr->parent, parent);
 	if (record_word_get(&record->named, &named) && named)
 		snprintf(pr->name, sizeof(pr->name), "%.*s", NAME_MAX_BYTES, record->name);
 	r = account_recharge(pr->uid, ACCOUNT_REGIONS);

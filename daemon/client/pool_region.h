@@ -3,8 +3,9 @@
  * pool_region - a region as clients know it: in a pool, perhaps with a name, an owner and a mode
  *
  * Purpose     Find or make a region by name, count its handles, end it with its last user.
- * Invariants  G1  it is on its pool's list while it has a handle, or has a name. After that it
- *                 lingers while others that were cloned from it may need its frames.
+ * Invariants  G1  it is on its pool's list while it has a handle, or has a name. After that it is
+ *                 on the list of those that linger while others that were cloned from it need
+ *                 its frames, and is charged for those alone.
  *             G2  charge of the pool, address, account of the uid: from making until its memory
  *                 is really back (region's released callback).
  *             G3  its record exists while it is on the list.
@@ -29,8 +30,9 @@ struct pool_region {
 	struct range address;          /* (c) from the table; length 0: the creator chose */
 	uint64_t start;                /* (c) the common address */
 	uint64_t bytes;                /* (c) length */
-	uint64_t parent;               /* (c) id of what it is a clone of; 0: none */
+	_Atomic uint64_t parent;       /* id of what it is a clone of, while that exists; 0: none */
 	bool lingers;                  /* (l) it has ended, and stays for its clones */
+	uint64_t charged;              /* (l) of its pool's commit */
 	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
 	struct region_record *record; /* (l) NULL: it is ending */
 };

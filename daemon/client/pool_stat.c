@@ -7,7 +7,7 @@
 #include "client/pool_stat.h"
 
 #include "client/pool_limits.h"
-#include "mm/space/clone.h"
+#include "mm/space/lineage.h"
 #include "os/os.h"
 
 void region_stat_take(const struct pool_region *pr, struct region_stat *out)
@@ -19,8 +19,7 @@ void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 		.length = pr->bytes,
 		.page_size = region_page_bytes(region),
 		.resident = atomic_load(&region->nr_resident) << shift,
-		.shared = region_shared(region) << shift,
-		.own = region_own(region) << shift,
+		.inherited = atomic_load(&region->nr_inherit) << shift,
 		.locked = atomic_load(&region->nr_locked) << shift,
 		.swapped = atomic_load(&region->nr_swapped) << shift,
 		.refaults = atomic_load(&region->nr_refaults),
@@ -28,6 +27,17 @@ void region_stat_take(const struct pool_region *pr, struct region_stat *out)
 		.write_faults = atomic_load(&region->nr_write_faults),
 		.sessions = pr->nr_handles,
 	};
+}
+
+void region_stat_count(struct region *region, struct region_stat *out)
+{
+	struct lineage_count count;
+	unsigned int shift = region->page_shift;
+
+	lineage_count(region, &count);
+	out->shared = count.shared << shift;
+	out->own = count.own << shift;
+	out->charged = lineage_charged(region) << shift;
 }
 
 void pool_stat_take(struct pool *pool, struct pool_stat *out)
@@ -55,6 +65,13 @@ void pool_stat_take(struct pool *pool, struct pool_stat *out)
 		out->regions++;
 		out->resident += one.resident;
 		out->locked += one.locked;
+		out->swapped += one.swapped;
+	}
+	list_for_each_entry(pr, &pool->lingering, link) {
+		struct region_stat one;
+
+		region_stat_take(pr, &one);
+		out->resident += one.resident;
 		out->swapped += one.swapped;
 	}
 	mutex_unlock(&pool->lock);

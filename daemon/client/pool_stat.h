@@ -10,5 +10,7 @@
 
 void pool_stat_take(struct pool *pool, struct pool_stat *out);
 void region_stat_take(const struct pool_region *pr, struct region_stat *out);
+/* What depends on others of its family: looks at each page, with no lock held. */
+void region_stat_count(struct region *region, struct region_stat *out);
 
 #endif

@@ -202,7 +202,10 @@ static void list_one_region(struct region_list *l, const struct pool_region *pr)
 				     .uid = pr->uid,
 				     .gid = pr->gid,
 				     .mode = pr->mode,
+				     .parent = atomic_load(&pr->parent),
+				     .region = pr->region,
 				     .hugetlb = region_is_hugetlb(pr->region) };
+	region_get(pr->region);
 	snprintf(r->name, sizeof(r->name), "%s", pr->name);
 	snprintf(r->pool, sizeof(r->pool), "%s", pr->pool->name);
 	region_stat_take(pr, &r->stat);
@@ -231,6 +234,7 @@ static void list_pool_regions(struct pool *pool, void *arg)
 			if (l->out[i].id > l->out[worst].id)
 				worst = i;
 		if (pr->id < l->out[worst].id) {
+			region_put(l->out[worst].region);
 			l->out[worst] = l->out[--l->nr];
 			list_one_region(l, pr);
 		}
@@ -253,6 +257,11 @@ uint32_t report_regions(uint64_t after, const char *pool, struct region_report *
 	pool_for_each(list_pool_regions, &l);
 	qsort(out, l.nr, sizeof(*out), by_id);
 	*next = l.more ? out[l.nr - 1].id : 0;
+	for (uint32_t i = 0; i < l.nr; i++) {
+		region_stat_count(out[i].region, &out[i].stat);
+		region_put(out[i].region);
+		out[i].region = NULL;
+	}
 	return l.nr;
 }
 

@@ -51,7 +51,9 @@ struct region_report {
 	gid_t gid;
 	uint32_t mode;
 	bool hugetlb;
+	uint64_t parent; /* id, 0: none */
 	struct region_stat stat;
+	struct region *region; /* not for readers */
 };
 /* Each fills at most max entries, returns how many, sets *next. */
 uint32_t report_pools(uint64_t after, struct pool_report *out, uint32_t max, uint64_t *next);

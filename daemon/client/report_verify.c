@@ -13,10 +13,24 @@
 #include "client/session.h"
 #include "mm/map/swap.h"
 #include "mm/obj/slab.h"
+#include "mm/space/lineage.h"
 #include "mm/phys/node.h"
 
 enum { TRIES = 12 };
 static const struct timespec pause_between = { .tv_nsec = 50 * 1000 * 1000 };
+
+/* Returns what it is charged for. A family is validated with its oldest member. */
+static uint64_t verify_region(struct pool_region *pr, uint64_t counted[NR_MEMCG_KINDS],
+			      struct validation *v)
+{
+	struct kin *kin = region_kin(pr->region);
+
+	region_validate(pr->region, v);
+	region_count_charge(pr->region, counted);
+	if (kin && family_is_oldest(kin))
+		lineage_validate(kin->family, v);
+	return pr->charged;
+}
 
 static void verify_pool(struct pool *pool, void *arg)
 {
@@ -26,13 +40,12 @@ static void verify_pool(struct pool *pool, void *arg)
 	uint64_t bytes;
 
 	mutex_lock(&pool->lock);
-	bytes = pool_arena_bytes(pool) + pool->lingering;
+	bytes = pool_arena_bytes(pool);
 	counted[MEMCG_ARENA] = bytes >> PAGE_SHIFT;
-	list_for_each_entry(pr, &pool->regions, link) {
-		bytes += pr->bytes;
-		region_validate(pr->region, v);
-		region_count_charge(pr->region, counted);
-	}
+	list_for_each_entry(pr, &pool->regions, link)
+		bytes += verify_region(pr, counted, v);
+	list_for_each_entry(pr, &pool->lingering, link)
+		bytes += verify_region(pr, counted, v);
 	memcg_validate(&pool->memcg, counted, v);
 	validation_compare(v, bytes, atomic_load(&pool->committed), "pool %s: committed bytes",
 			   pool->name);

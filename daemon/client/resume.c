@@ -163,7 +163,8 @@ static void resume_families(void)
 {
 	for (uint32_t i = 0; i < found.nr_regions && !found.error; i++) {
 		struct pool_region *pr = found.regions[i];
-		struct pool_region *parent = pr->parent ? find_region(pr->parent) : NULL;
+		uint64_t id = atomic_load(&pr->parent);
+		struct pool_region *parent = id ? find_region(id) : NULL;
 
 		found.error = clone_resume(pr->region, parent ? parent->region : NULL);
 	}

@@ -272,9 +272,13 @@ int verb_region_unlock(struct session *s, const struct region_range_args *args,
 struct region_stat {
 	uint64_t length, page_size, resident, shared, own, locked, faults, write_faults, sessions;
 	uint64_t swapped, refaults;
+	uint64_t inherited; /* still what an ancestor has */
+	uint64_t charged;   /* resident, with what it is charged for of closed ancestors */
 };
+/* slow for a member of a family, quick otherwise. */
 int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out,
 		     struct refusal *why);
+bool region_stat_is_slow(struct session *s, uint32_t handle);
 
 /* ---- swap areas: slow both ---- */
 

@@ -569,6 +569,18 @@ int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out
 	if (!rh)
 		return -EBADF;
 	region_stat_take(rh->pr, out);
+	region_stat_count(rh->pr->region, out);
 	region_handle_put(rh);
 	return 0;
+}
+
+bool region_stat_is_slow(struct session *s, uint32_t handle)
+{
+	struct refusal unused;
+	struct region_handle *rh = session_region(s, handle, &unused);
+	bool slow = rh && region_kin(rh->pr->region);
+
+	if (rh)
+		region_handle_put(rh);
+	return slow;
 }

@@ -58,5 +58,7 @@ void region_stat_reply_fill(Mmb__Wire__RegionStatReply *reply, const struct regi
 	reply->refaults = stat->refaults;
 	reply->shared = stat->shared;
 	reply->own = stat->own;
+	reply->inherited = stat->inherited;
+	reply->charged = stat->charged;
 	reply->sessions = stat->sessions;
 }

@@ -35,6 +35,8 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_REGION_OPEN] = SLOW_IF_LARGE,
 	[MMB_METHOD_REGION_CLONE] = SLOW,
 	[MMB_METHOD_REGION_ROLLBACK] = SLOW,
+	[MMB_METHOD_REGION_STAT] = SLOW_IF_LARGE,
+	[MMB_METHOD_REGIONS] = SLOW,
 	[MMB_METHOD_REGION_ADVISE] = SLOW,
 	[MMB_METHOD_REGION_LOCK] = SLOW,
 	[MMB_METHOD_REGION_UNLOCK] = SLOW,
@@ -342,7 +344,16 @@ static bool returns_many(const struct request *r)
 
 static bool is_large(const struct request *r)
 {
-	return r->packet.method == MMB_METHOD_SLAB_RETURN ? returns_many(r) : wants_pages(r);
+	const Mmb__Wire__RegionRequest *stat = r->message;
+
+	switch (r->packet.method) {
+	case MMB_METHOD_SLAB_RETURN:
+		return returns_many(r);
+	case MMB_METHOD_REGION_STAT:
+		return region_stat_is_slow(r->session, stat->region);
+	default:
+		return wants_pages(r);
+	}
 }
 
 static int dispatch_known(struct request *r)

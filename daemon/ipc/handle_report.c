@@ -183,6 +183,7 @@ int handle_REGIONS(struct request *r)
 		region_stat_reply_fill(&stats[i], &regions[i].stat);
 		p->stat = &stats[i];
 		p->hugetlb = regions[i].hugetlb;
+		p->parent = regions[i].parent;
 	}
 	reply.n_regions = nr;
 	reply.regions = pointers;

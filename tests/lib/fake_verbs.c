@@ -483,6 +483,11 @@ int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out
 	return check_handle(handle, FAKE_REGION, why);
 }
 
+bool region_stat_is_slow(struct session *s, uint32_t handle)
+{
+	return false;
+}
+
 /* ---- reports ---- */
 
 void report_status(struct status_report *out)

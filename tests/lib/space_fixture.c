@@ -147,6 +147,19 @@ void space_drop_region(struct region *region)
 	regions_flush();
 }
 
+static void count_region(struct region *region, void *nr)
+{
+	++*(uint64_t *)nr;
+}
+
+uint64_t space_nr_regions(void)
+{
+	uint64_t nr = 0;
+
+	region_for_each(count_region, &nr);
+	return nr;
+}
+
 uint64_t space_present(int node, enum stock_kind kind)
 {
 	struct stock_snapshot s;

@@ -35,6 +35,8 @@ void space_settle(void);
 struct region *space_region(uint64_t nr_pages, unsigned int page_shift);
 /* Puts the last reference and waits for the memory. */
 void space_drop_region(struct region *region);
+/* How many there are, also closed ones that stay for others. */
+uint64_t space_nr_regions(void);
 /* Frames present of a stock. */
 uint64_t space_present(int node, enum stock_kind kind);
 enum page_state space_state(const struct region *region, uint64_t page);

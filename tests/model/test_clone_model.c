@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_clone_model - random trees of clones against plain arrays: cow.c, clone.c, rollback.c
+ * test_clone_model - random trees of clones against plain arrays: cow.c, clone.c, lineage.c,
+ *             rollback.c
  *
  * Purpose     One value a page and member. Members are written, read, dropped, locked, rolled back,
  *             cloned, and closed in any order; what a member holds is
@@ -15,6 +16,7 @@
 #include "lib/test.h"
 #include "mm/space/clone.h"
 #include "mm/space/cow.h"
+#include "mm/space/lineage.h"
 
 enum {
 	NR_SEEDS = 12,
@@ -22,6 +24,7 @@ enum {
 	NR_STEPS = 400,
 	NR_MEMBERS = 6,
 	NR_PAGES = 20,
+	NR_DEAD_MAX = 8, /* of a family; a tree has one here */
 };
 
 struct member {
@@ -194,8 +197,23 @@ static void step(uint64_t *random)
 	}
 }
 
+/* Those above them that have been closed are few. */
+static void expect_family(struct region *region, uint64_t living)
+{
+	struct validation v = { 0 };
+
+	if (region_kin(region))
+		lineage_validate(region_kin(region)->family, &v);
+	EXPECT_EQ(v.nr_differences, 0);
+	EXPECT(space_nr_regions() <= living + NR_DEAD_MAX);
+}
+
 static void expect_all(void)
 {
+	uint64_t living = 0;
+
+	for (struct member *m = all; m < all + NR_MEMBERS; m++)
+		living += m->region != NULL;
 	regions_flush(); /* the stocks are counted with nothing on its way back */
 	for (struct member *m = all; m < all + NR_MEMBERS; m++) {
 		if (!m->region)
@@ -203,6 +221,7 @@ static void expect_all(void)
 		for (uint64_t i = 0; i < NR_PAGES; i++)
 			read_page(m, i);
 		space_expect_valid(m->region, NULL);
+		expect_family(m->region, living);
 	}
 }
 

@@ -11,6 +11,7 @@
 #include "lib/space_fixture.h"
 #include "lib/test.h"
 #include "mm/space/clone.h"
+#include "mm/space/lineage.h"
 
 enum { NR = 16 };
 static const uint64_t base = 1ull << 32, clone_base = 2ull << 32;

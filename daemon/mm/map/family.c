@@ -63,22 +63,47 @@ struct kin *family_join(struct kin *parent, void *region)
 	return kin;
 }
 
-void family_leave(struct kin *kin)
+void *family_leave(struct kin *kin)
 {
 	struct family *family = kin->family;
+	void *parent;
 	bool last;
 
 	mutex_lock(&family->lock);
 	CHECK(list_empty(&kin->children));
+	parent = kin->parent ? kin->parent->region : NULL;
 	list_del(&kin->link);
 	list_del(&kin->sibling);
 	last = !--family->nr_members;
 	mutex_unlock(&family->lock);
 	kmem_cache_free(kin_cache, kin);
-	if (!last)
-		return;
-	mutex_fini(&family->lock);
-	kmem_cache_free(family_cache, family);
+	if (last) {
+		mutex_fini(&family->lock);
+		kmem_cache_free(family_cache, family);
+	}
+	return parent;
+}
+
+uint32_t family_hand_over(struct kin *kin, void (*adopt)(struct kin *child))
+{
+	struct family *family = kin->family;
+	struct kin *child, *next, *below;
+	uint32_t nr = 0;
+
+	mutex_lock(&family->lock);
+	for (below = family_below(kin, kin); below; below = family_below(kin, below))
+		below->depth--;
+	list_for_each_entry_safe(child, next, &kin->children, sibling) {
+		child->parent = kin->parent;
+		list_del(&child->sibling);
+		list_init(&child->sibling);
+		if (kin->parent)
+			list_add_tail(&child->sibling, &kin->parent->children);
+		adopt(child);
+		nr++;
+	}
+	mutex_unlock(&family->lock);
+	return nr;
 }
 
 struct kin *family_below(const struct kin *root, struct kin *at)
@@ -91,6 +116,16 @@ struct kin *family_below(const struct kin *root, struct kin *at)
 		at = at->parent;
 	}
 	return NULL;
+}
+
+bool family_is_oldest(struct kin *kin)
+{
+	bool is;
+
+	mutex_lock(&kin->family->lock);
+	is = kin->family->members.next == &kin->link;
+	mutex_unlock(&kin->family->lock);
+	return is;
 }
 
 void family_validate(struct family *family, struct validation *v)

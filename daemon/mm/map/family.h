@@ -5,7 +5,8 @@
  * Purpose     A tree of members, each below the one that it was cloned from. All homes are linear
  *             and members have one length, so that the tree alone says who may show a frame: the
  *             member whose home it is, and members below it.
- * Invariants  A1  a member stays in the tree while it has members below it, also when it is closed.
+ * Invariants  A1  a member that has members below it stays in the tree when it is closed, until
+ *                 none of them needs its frames.
  *             A2  a closed member has no users: nobody reads or writes through it any more, but
  *                 members below may still need its frames.
  *             A3  a parent is older than its children; members are listed by age.
@@ -48,11 +49,17 @@ void families_init(void);
 struct kin *family_new(void *region);
 /* One more, below parent; NULL: no memory. */
 struct kin *family_join(struct kin *parent, void *region);
-/* A member without children goes, and the family with its last member. */
-void family_leave(struct kin *kin);
+/* A member without children goes, and the family with its last member. Returns the parent's region,
+ * or NULL. */
+void *family_leave(struct kin *kin);
+/* The children of a member become its parent's, or the oldest of trees of their own; `adopt` is
+ * called for each, with the lock held and its parent changed. Returns how many they were. */
+uint32_t family_hand_over(struct kin *kin, void (*adopt)(struct kin *child));
 /* The members below root, parents first; `at` is root to begin with. NULL: that was the last one.
  * The lock is held. */
 struct kin *family_below(const struct kin *root, struct kin *at);
+/* True for one member of each family. */
+bool family_is_oldest(struct kin *kin);
 void family_validate(struct family *family, struct validation *v);
 
 #endif

@@ -53,6 +53,8 @@ enum {
 	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
 	/* of a clone, beside BUSY: its owner is making this copy */
 	WORD_BREAKING = 1 << 29,
+	/* of a clone, beside BUSY: it looks whether the copy it has made is whole */
+	WORD_CHECKING = 1 << 27,
 	/* any of these: mapped write-protected, everywhere */
 	WORD_PROTECTED = WORD_SHARED | WORD_CLEAN | WORD_LAZYFREE,
 	/* SWAPPED, SAME_FILLED */

@@ -74,13 +74,15 @@ struct region_record {
 	uint64_t start, bytes;                /* common address, length */
 	uint64_t range_start, range_length;   /* in the table of addresses; length 0: none */
 	uint64_t committed[MAX_NUMNODES];     /* pages */
-	uint64_t parent, family;              /* ids; 0: none */
+	uint64_t family;                      /* in the identity of slots */
 	uint32_t section, page_shift, policy, home_node;
 	uint32_t uid, gid, mode, overcommit;
 	char name[NAME_MAX_BYTES + 1];
 	/* changing: */
 	struct record_word named; /* 0: unlinked, or never had a name */
 	struct record_word huge;
+	struct record_word parent; /* id of what it is a clone of; 0: none */
+	struct record_word closed; /* 1: it stays for its clones, and is promised what it has */
 };
 
 enum { HANDLE_OF_POOL = 1, HANDLE_OF_REGION, HANDLE_READONLY = 0x100 };

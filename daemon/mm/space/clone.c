@@ -73,64 +73,6 @@ int clone_resume(struct region *region, struct region *parent)
 	return r;
 }
 
-void clone_leave(struct region *region)
-{
-	struct kin *kin = region_kin(region);
-	struct region *parent;
-
-	if (!kin)
-		return;
-	parent = kin->parent ? kin->parent->region : NULL;
-	family_leave(kin);
-	if (parent)
-		region_put(parent);
-}
-
-static bool has_children(struct region *region)
-{
-	struct kin *kin = region_kin(region);
-	bool has;
-
-	if (!kin)
-		return false;
-	mutex_lock(&kin->family->lock);
-	has = !list_empty(&kin->children);
-	mutex_unlock(&kin->family->lock);
-	return has;
-}
-
-/* What was shared with those who have gone isn't any more, whatever the words still say. */
-static uint64_t lent(struct region *region)
-{
-	return has_children(region) ? atomic_load(&region->nr_shared) : 0;
-}
-
-uint64_t region_shared(struct region *region)
-{
-	return lent(region) + atomic_load(&region->nr_inherit);
-}
-
-uint64_t region_own(struct region *region)
-{
-	uint64_t resident = atomic_load(&region->nr_resident), shared = lent(region);
-
-	return resident > shared ? resident - shared : 0;
-}
-
-bool clone_close(struct region *region)
-{
-	struct kin *kin = region_kin(region);
-	bool has_sharers;
-
-	if (!kin)
-		return false;
-	mutex_lock(&kin->family->lock);
-	kin->closed = true;
-	has_sharers = !list_empty(&kin->children);
-	mutex_unlock(&kin->family->lock);
-	return has_sharers;
-}
-
 /* ---- protecting ---- */
 
 /* The client may have cut its mapping: what is left of it in each half. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clone - point-in-time copies of regions, and the end of family members
+ * clone - point-in-time copies of regions
  *
  * Purpose     A clone is a region of its own whose words say INHERIT where the parent has contents
  *             at the instant of the clone. Nothing is copied but locked pages.
@@ -17,7 +17,7 @@
  * Locking     region->change_lock of each parent, in the order of their addresses.
  * Crash       the clone isn't known to anybody before it is armed: a crash leaves SHARED on the
  *             parents' words, which is always right.
- * Not here    What happens at the first write (cow.h).
+ * Not here    What happens at the first write (cow.h), the end of family members (lineage.h).
  */
 #ifndef MMB_SPACE_CLONE_H
 #define MMB_SPACE_CLONE_H
@@ -46,14 +46,5 @@ int region_rollback(struct region *region, struct region *snapshot);
 /* After a restart: the region was cloned from parent, or from what is lost if that is NULL. Its
  * words are as the dead daemon left them; those that name a home which isn't there are poisoned. */
 int clone_resume(struct region *region, struct region *parent);
-/* At the region's end: the member goes, and its reference to its parent. */
-void clone_leave(struct region *region);
-/* Pages whose frame another member uses, or this one of another's. */
-uint64_t region_shared(struct region *region);
-/* Pages whose frames go when the region goes. */
-uint64_t region_own(struct region *region);
-/* Nobody uses the region itself any more; its reference may be put. True: members below it may
- * still need its frames. */
-bool clone_close(struct region *region);
 
 #endif

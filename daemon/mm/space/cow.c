@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "mm/space/fault.h"
+#include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
 
 enum {
@@ -75,7 +76,7 @@ static bool end_copied(struct region *region, struct page_range run, struct regi
 		if (holes && os->has_hole(owner->section->fd, i * bytes, bytes))
 			region_poison_busy(region, i, word_load(&region->words[i]), lost);
 		else
-			waiters |= end_page(region, i, WORD_BREAKING);
+			waiters |= end_page(region, i, WORD_BREAKING | WORD_CHECKING);
 	}
 	return waiters;
 }
@@ -94,7 +95,7 @@ static int diverge(struct region *region, struct page_range range)
 				       word_wait(&region->words[range.first])
 			       ? -EBUSY
 			       : 0;
-	r = region_copy_in(region, run, cow_owner(value), 0, &copied.nr);
+	r = region_copy_in(region, run, cow_owner(value), WORD_CHECKING, &copied.nr);
 	if (copied.nr)
 		waiters = end_copied(region, copied, cow_owner(value));
 	for (uint64_t i = run.first + copied.nr; i < run.first + run.nr; i++)
@@ -125,7 +126,7 @@ static uint64_t claim_shared(struct region *region, struct page_range range)
 	return i - range.first;
 }
 
-/* Waits while the member makes a copy by itself. */
+/* Waits while the member makes a copy by itself, until it has looked that over. */
 static bool claim_from(struct region *member, uint64_t page, uint32_t owner)
 {
 	_Atomic uint64_t *word = &member->words[page];
@@ -134,7 +135,8 @@ static bool claim_from(struct region *member, uint64_t page, uint32_t owner)
 	for (unsigned int i = 0;; i++) {
 		uint64_t seen = word_load(word);
 
-		if (word_state(seen) != PAGE_INHERIT || word_high(seen) != owner)
+		if (!(seen & WORD_CHECKING) &&
+		    (word_state(seen) != PAGE_INHERIT || word_high(seen) != owner))
 			return false;
 		if (word_try_busy(word, PAGE_INHERIT, &old)) {
 			if (word_high(old) == owner)
@@ -341,6 +343,7 @@ static void forget_inherited(struct region *region, struct page_range range)
 				continue;
 			}
 			atomic_fetch_sub(&region->nr_inherit, 1);
+			lineage_diverged(word_high(old), 1);
 			if (word_end_busy(&region->words[i], PAGE_NONE))
 				region_wake(region, (struct page_range){ i, 1 });
 		}

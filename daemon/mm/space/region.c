@@ -14,7 +14,7 @@
 #include "base/inject.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
-#include "mm/space/clone.h"
+#include "mm/space/lineage.h"
 #include "mm/space/mm.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
@@ -186,6 +186,26 @@ void region_return_promises(struct region *region)
 	}
 }
 
+uint64_t region_return_commit(struct region *region)
+{
+	uint64_t keep = atomic_load(&region->nr_swapped) + atomic_load(&region->nr_same_filled);
+	uint64_t all = keep + atomic_load(&region->nr_resident);
+
+	for (int node = 0; node < nr_nodes; node++) {
+		uint64_t pages = (uint64_t)atomic_exchange(&region->quota[node], 0);
+		uint64_t kept = min_t(uint64_t, keep, pages);
+
+		keep -= kept;
+		pages -= kept;
+		atomic_fetch_add(&region->quota[node], (int64_t)kept);
+		atomic_fetch_sub(&region->committed[node], pages);
+		if (pages)
+			stock_uncommit_evictable(node, region->kind,
+						 pages * region_frames_per_page(region));
+	}
+	return all;
+}
+
 /* ---- life ---- */
 
 static uint64_t table_entries(const struct region *region)
@@ -303,6 +323,8 @@ static struct region *new_object(const struct region_request *request)
 	region->home_node = first_node(request);
 	region->huge = request->page_shift != PAGE_SHIFT;
 	region->released = request->released;
+	region->keeps = request->keeps;
+	region->adopted = request->adopted;
 	region->owner = request->owner;
 	region->movable = request->movable;
 	region->memcg = request->memcg ? request->memcg : memcg_root();
@@ -312,11 +334,31 @@ static struct region *new_object(const struct region_request *request)
 	return region;
 }
 
+static void settle(struct work *work)
+{
+	struct region *region = container_of(work, struct region, settle_work);
+
+	lineage_settle(region);
+	region_put(region);
+	atomic_fetch_sub(&nr_ending, 1);
+}
+
+void region_settle_later(struct region *region)
+{
+	region_get(region);
+	atomic_fetch_add(&nr_ending, 1);
+	if (workqueue_add(&free_queue, &region->settle_work))
+		return;
+	region_put(region); /* somebody else's is still there */
+	atomic_fetch_sub(&nr_ending, 1);
+}
+
 static void publish(struct region *region)
 {
 	mutex_init(&region->lock, RANK_REGION, "region");
 	mutex_init(&region->change_lock, RANK_CHANGE, "region change");
 	mutex_init(&region->sync_lock, RANK_SYNC, "region sync");
+	work_init(&region->settle_work, settle);
 	mutex_lock(&all_lock);
 	region->serial = next_serial++;
 	list_add_tail(&region->all_link, &all_regions);

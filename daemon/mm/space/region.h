@@ -47,6 +47,8 @@ struct region_request {
 	uint64_t node_mask; /* 0: all nodes */
 	int home_node;      /* of the creator, for LOCAL */
 	void (*released)(void *owner);
+	void (*keeps)(void *owner, uint64_t bytes);
+	void (*adopted)(void *owner, void *parent);
 	void *owner;
 	uint64_t owner_id;     /* for records */
 	struct zone **movable; /* by node: whose frames they count as; may be NULL */
@@ -96,8 +98,15 @@ struct region {
 	struct memcg *memcg;           /* (c) R4 */
 	bool overcommit;               /* (c) nothing is charged to commit before it is needed */
 	void (*released)(void *owner); /* (c) the memory is back; may be NULL */
+	/* Closed, it needs no more than that; it has another parent, with that owner or none:
+	 * family->lock is held. May be NULL. */
+	void (*keeps)(void *owner, uint64_t bytes);   /* (c) */
+	void (*adopted)(void *owner, void *parent);   /* (c) */
 	void *owner;                   /* (c) */
 	struct work free_work;         /* after the last put */
+	struct work settle_work;       /* lineage.h */
+	_Atomic bool closed;           /* (a) kin->closed, for who doesn't hold the lock */
+	_Atomic uint64_t nr_diverged;  /* (a) pages since it was settled, about */
 	struct list_head all_link;     /* the table's lock */
 	uint64_t serial;               /* (c) order of creation */
 };
@@ -158,6 +167,10 @@ struct region *region_next(uint64_t serial);
  * had; and gives back what it doesn't use any more. */
 bool region_promise(struct region *region, int node, uint64_t pages);
 void region_return_promises(struct region *region);
+/* Of a closed region: keeps what its words need, and returns how many pages that are. */
+uint64_t region_return_commit(struct region *region);
+/* On the thread that frees regions: lineage_settle(). */
+void region_settle_later(struct region *region);
 
 /* Its place among the regions cloned from each other; NULL: it has none. */
 static inline struct kin *region_kin(const struct region *region)

@@ -17,6 +17,7 @@
 #include "mm/phys/node.h"
 #include "mm/map/swap.h"
 #include "mm/space/cow.h"
+#include "mm/space/lineage.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "mm/space/swapin.h"
@@ -213,8 +214,10 @@ static void hold_copied(struct region *region, struct page_range part, uint64_t 
 		uint64_t seen = word_load(region_word(region, i));
 
 		CHECK(seen & WORD_BUSY);
-		if (word_state(seen) == PAGE_INHERIT)
+		if (word_state(seen) == PAGE_INHERIT) {
 			atomic_fetch_sub(&region->nr_inherit, 1);
+			lineage_diverged(word_high(seen), 1);
+		}
 		while (!word_replace(region_word(region, i), &seen,
 				     value | (seen & WORD_WAITERS)))
 			;

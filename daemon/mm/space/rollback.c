@@ -73,15 +73,12 @@ static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 	}
 }
 
-static int take_contents(struct region *region, struct region *snapshot, uint64_t page)
+/* The snapshot's page is held by its BUSY over `its`. */
+static int copy_held(struct region *region, struct region *snapshot, uint64_t page, uint64_t its)
 {
-	uint64_t its, old, copied;
-	int r = settle_source(snapshot, page, &its);
+	uint64_t old, copied;
+	int r;
 
-	if (r || word_state(its) == PAGE_NONE)
-		return r;
-	if (word_state(its) == PAGE_POISONED)
-		return region_poison(region, page, "the snapshot's page is lost") ? 0 : -EAGAIN;
 	if (!word_try_busy(&region->words[page], PAGE_NONE, &old))
 		return -EAGAIN;
 	r = region_copy_in(region, (struct page_range){ page, 1 }, home_of(snapshot, its), 0,
@@ -89,6 +86,24 @@ static int take_contents(struct region *region, struct region *snapshot, uint64_
 	old = word_load(&region->words[page]) & ~(uint64_t)(WORD_BUSY | WORD_WAITERS);
 	if (word_end_busy(&region->words[page], old))
 		region_wake(region, (struct page_range){ page, 1 });
+	return r;
+}
+
+static int take_contents(struct region *region, struct region *snapshot, uint64_t page)
+{
+	uint64_t its, held;
+	int r = settle_source(snapshot, page, &its);
+
+	if (r || word_state(its) == PAGE_NONE)
+		return r;
+	if (word_state(its) == PAGE_POISONED)
+		return region_poison(region, page, "the snapshot's page is lost") ? 0 : -EAGAIN;
+	/* Who it inherits from waits before that changes the page. */
+	if (!word_try_busy(&snapshot->words[page], word_state(its), &held))
+		return -EAGAIN;
+	r = copy_held(region, snapshot, page, held);
+	if (word_end_busy(&snapshot->words[page], held))
+		region_wake(snapshot, (struct page_range){ page, 1 });
 	return r;
 }
 
