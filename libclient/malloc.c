@@ -60,7 +60,7 @@ static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_
 
 	heap_enter(h);
 	if (unlikely(!heap_is_open(h, pool) || size > SIZE_SLAB_MAX) ||
-	    !hit_take(h, h->bins[size_bin_medium(size)], &object)) {
+	    !hit_take(h->magazines[size_bin_medium(size)], &object)) {
 		heap_leave(h);
 		return alloc_slowly(pool, size);
 	}
@@ -77,7 +77,7 @@ PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
 		return alloc_medium(pool, size);
 	heap_enter(h);
 	if (unlikely(!heap_is_open(h, pool)) ||
-	    !hit_take(h, h->quick[(size + 7) / 8], &object)) {
+	    !hit_take(h->quick[(size + 7) / 8], &object)) {
 		heap_leave(h);
 		return alloc_slowly(pool, size);
 	}
@@ -187,13 +187,15 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 /* In the window of the heap, and not simply the owner's. */
 static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object)
 {
+	const struct slab_header *s = h->map + ((object - h->base) >> SLAB_UNIT_SHIFT);
 	const struct heap_view view = {
 		.base = h->base,
 		.length = atomic_load_explicit(&h->open_length, memory_order_relaxed),
 		.map = h->map,
 	};
 
-	object_free(h, &view, object, &any_object);
+	if (!hit_keep(h, s, object))
+		object_free(h, &view, object, &any_object);
 	heap_leave(h);
 }
 

@@ -112,7 +112,7 @@ _Noreturn void object_die(const struct object_rule *rule, uint64_t object, const
 /* Its word is that of a free object: by chance, or because it is one. */
 static void check_twice(const struct slab_view *v, uint64_t object, const struct object_rule *rule)
 {
-	if (object == v->slab->hot || slab_has_free(v, object))
+	if (slab_is_marked(object, v->key) || slab_has_free(v, object))
 		object_die(rule, object, "the object has been freed already (double free)");
 }
 
@@ -167,7 +167,7 @@ static void free_hardened(struct heap *h, const struct slab_view *v, uint64_t ob
 		run_free(h, v->slab, object);
 		return;
 	}
-	if (slab_owner(v->slab) == h->id && object >= v->slab->fresh)
+	if (slab_owner(v->slab) == h->id && !slab_was_handed(v, object))
 		object_die(rule, object, "nothing was ever allocated there");
 	harden_free(h, v, object);
 }
@@ -185,15 +185,15 @@ void object_free(struct heap *h, const struct heap_view *view, uint64_t object,
 		run_free(h, v.slab, object);
 		return;
 	}
-	if (slab_owner(v.slab) == h->id &&
-	    (object == v.slab->hot || slab_looks_free(object, h->key)))
+	if (slab_is_marked(object, h->key) ||
+	    (slab_owner(v.slab) == h->id && slab_looks_free(object, h->key)))
 		check_twice(&v, object, rule);
 	heap_free_object(h, &v, object);
 }
 
 void object_free_more(struct heap *h, struct slab_header *s)
 {
-	heap_free_more(h, s);
+	heap_put_more(h, s);
 	heap_leave(h);
 }
 
@@ -209,7 +209,7 @@ static size_t push_neighbours(const struct slab_view *v, void **objects, size_t 
 	for (i = 0; i < nr && i < most; i++) {
 		uint64_t object = (uintptr_t)objects[i];
 
-		if (object - v->start >= bytes || object == s->hot || slab_looks_free(object, key))
+		if (object - v->start >= bytes || slab_looks_free(object, key))
 			break;
 		*slab_word(object) = head ^ object ^ key;
 		head = object;

@@ -264,6 +264,7 @@ static int make_locked(struct mmb_pool *pool)
 		.is_private = pool->is_private,
 		.harden = conf.harden,
 		.no_hits = conf_no_hits(),
+		.magazine_bytes = MAGAZINE_BYTES,
 		.source = unit_source(pool),
 		.key = pool->key,
 		.member = pool->member,

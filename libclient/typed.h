@@ -48,7 +48,7 @@ static inline bool cache_hit(const struct mmb_cache *cache, uint64_t *object)
 	bool hit;
 
 	heap_enter(h);
-	hit = likely(heap_is_open(h, cache->pool)) && hit_take(h, h->bins[cache->bin], object);
+	hit = likely(heap_is_open(h, cache->pool)) && hit_take(h->magazines[cache->bin], object);
 	heap_leave(h);
 	return hit;
 }

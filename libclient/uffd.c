@@ -27,7 +27,12 @@ static const uint64_t needed_features = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATUR
 
 static int by_system_call(int device)
 {
-	return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	/* A filter or valgrind that doesn't know the call: the device may do. */
+	if (fd < 0 && errno == ENOSYS)
+		errno = EPERM;
+	return fd;
 }
 
 static int by_own_device(int device)

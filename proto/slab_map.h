@@ -58,18 +58,19 @@ struct slab_header {
 	_Atomic uint8_t  kind;    /* (a) enum slab_kind */
 	uint8_t          reserved0[5];
 	uint64_t         bytes;   /* RUN: as asked for */
-	uint64_t         reserved1[3];
+	uint32_t         first;   /* (c) the object that is handed out first, by index */
+	uint32_t         reserved1[5];
 
 	uint64_t         free;    /* (o) first free object or an end; the next is encoded there */
-	uint64_t         hot;     /* (o) freed last, counted as handed out; 0: none, 1: not here */
 	uint32_t         left;    /* (o) frees until the owner has more to do; with slow_at, how
 				   *     many objects are handed out or wait in shared */
 	uint32_t         slow_at; /* (o) */
-	uint64_t         fresh;   /* (o) objects from here on were never handed out */
+	uint64_t         fresh;   /* (o) so many bytes of objects behind the start, counted from the
+				   *     first one on and around, were handed out once */
 	uint64_t         next;    /* (o) neighbours in a list, pointers of the owner's process */
 	uint64_t         prev;    /* (o) */
 	uint8_t          state;   /* (o) which list of the owner has it */
-	uint8_t          reserved2[15];
+	uint8_t          reserved2[23];
 };
 static_assert(sizeof(struct slab_header) == SLAB_HEADER_BYTES, "found by a shift");
 static_assert(SLAB_UNIT_BYTES / 8 < 1 << 16, "an index fits its 16 bits");

@@ -33,11 +33,11 @@ static uint32_t units_of(const struct slab_header *h, uint32_t bits)
 	return h->units;
 }
 
-/* Objects in use: handed out, less those that others have freed and the one that was freed last. */
+/* Objects in use, or in a magazine: handed out, less those that others have freed. */
 static uint64_t in_use(const struct slab_header *h, uint64_t total)
 {
 	uint64_t out = min_t(uint64_t, (uint32_t)(h->left + h->slow_at), total);
-	uint64_t freed = (h->shared & UINT16_MAX) + (h->hot > 1);
+	uint64_t freed = h->shared & UINT16_MAX;
 
 	return out - min_t(uint64_t, freed, out);
 }

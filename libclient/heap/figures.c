@@ -27,7 +27,6 @@ static void count_slab(struct heap_figures *out, const struct slab_header *s)
 
 	if (s->units > SLAB_UNITS_MAX || s->bin >= SLAB_BINS || !most)
 		return; /* F1 */
-	out_of_use += s->hot > SLAB_HOT_CLOSED;
 	used = used > out_of_use ? used - out_of_use : 0;
 	f->size = s->size;
 	f->objects += used < most ? used : most;

@@ -2,9 +2,9 @@
 /*
  * heap - behind a miss: the next slab to work in, slabs that change lists, objects of others
  *
- * Purpose     See heap.h. A bin without objects looks for them nearest first: unused ones of its
- *             slab, foreign frees there, its partial slabs, foreign frees in its full ones, slabs
- *             that a thread of this process has left, units in stock, the daemon.
+ * Purpose     See heap.h. A bin without objects looks for them nearest first: free ones of its
+ *             slab, unused ones, foreign frees there, its partial slabs, foreign frees in its full
+ *             ones, slabs that a thread of this process has left, units in stock, the daemon.
  */
 #include "heap/heap.h"
 
@@ -18,8 +18,10 @@
 #include "error.h"
 #include "heap/harden.h"
 #include "heap/hit.h"
-#include "heap/stash.h"
+#include "heap/magazine.h"
 #include "probe.h"
+
+enum { SPREAD = 40503 }; /* the golden ratio of 65536: neighbours in it are far apart */
 
 struct slab_header slab_none = { .free = 1 };
 
@@ -91,16 +93,16 @@ static void del_full(struct heap *h, struct slab_header *s)
 	list_del(&bin->full_head, &bin->full_tail, s);
 }
 
-void heap_set_bin(struct heap *h, unsigned int bin, struct slab_header *s)
+void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m)
 {
 	size_t largest;
 
-	h->bins[bin] = s;
+	h->magazines[bin] = m;
 	if (bin >= SLAB_SIZE_CLASSES || size_of_bin(bin) > SIZE_TABLE_MAX)
 		return;
 	largest = size_of_bin(bin) / 8;
 	for (size_t i = largest; size_table[i] == bin; i--) {
-		h->quick[i] = s;
+		h->quick[i] = m;
 		if (!i)
 			break;
 	}
@@ -110,8 +112,7 @@ static void make_current(struct heap *h, struct slab_header *s)
 {
 	s->state = SLAB_ON_CURRENT;
 	slab_set_slow(s, SLAB_SLOW_NEVER);
-	s->hot = 0;
-	heap_set_bin(h, s->bin, s);
+	h->bins[s->bin] = s;
 }
 
 static bool has_room(const struct slab_view *v)
@@ -230,8 +231,6 @@ void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object
 	uint32_t owner = slab_owner(s);
 
 	if (owner == h->id) {
-		if (object == s->hot)
-			slab_die(s, object, "it has been freed already (double free)");
 		slab_push(s, object, v->key);
 		if (!--s->left)
 			heap_free_more(h, s);
@@ -239,7 +238,7 @@ void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object
 		free_and_adopt(h, v, object);
 	} else {
 		h->counts.foreign++;
-		if (h->pool->harden || !stash_keep(h, s, object))
+		if (!magazine_keep(h, s, object))
 			free_foreign(h, v, object);
 	}
 }
@@ -253,12 +252,11 @@ struct slab_view heap_slab_of(const struct heap_pool *hp, uint64_t object)
 	return heap_slab_view(hp, s);
 }
 
-static void flush_stash(struct heap *h, unsigned int bin)
+void heap_flush_magazine(struct heap *h, unsigned int bin)
 {
 	uint64_t object;
 
-	stash_leave(h, bin);
-	while ((object = stash_take(h, bin))) {
+	while ((object = magazine_take(h, bin))) {
 		struct slab_view v = heap_slab_of(h->pool, object);
 
 		/* Its slab may have become ours, or nobody's, meanwhile. */
@@ -271,8 +269,6 @@ static void flush_stash(struct heap *h, unsigned int bin)
 
 void heap_flush_pending(struct heap *h)
 {
-	for (unsigned int b = 0; h->stashes && b < SLAB_SIZE_CLASSES; b++)
-		flush_stash(h, b);
 	for (int i = 0; i < HEAP_PENDING; i++)
 		flush_one(h, &h->pending[i]);
 }
@@ -298,6 +294,16 @@ void heap_free_more(struct heap *h, struct slab_header *s)
 	heap_release(h->pool, &(struct slab_view){ s, heap_slab_view(h->pool, s).start, h->key });
 }
 
+void heap_put_more(struct heap *h, struct slab_header *s)
+{
+	unsigned int bin = s->bin;
+
+	if (!s->left)
+		heap_free_more(h, s);
+	if (h->magazines[bin]->spilled == MAGAZINE_BURST && magazine_has_any(h, bin))
+		magazine_burst(h, bin);
+}
+
 /* ---- the next slab ---- */
 
 /* The current one is used up. */
@@ -307,8 +313,7 @@ static void retire_current(struct heap *h, const struct slab_view *v)
 	struct heap_bin *bin = &h->cold[s->bin];
 	struct slab_view old;
 
-	heap_set_bin(h, s->bin, &slab_none);
-	slab_close_hot(s, h->key);
+	h->bins[s->bin] = &slab_none;
 	s->state = SLAB_ON_FULL;
 	slab_set_slow(s, slab_used(s) - 1);
 	list_push(&bin->full_head, &bin->full_tail, s);
@@ -364,6 +369,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	}
 	if (!v.start)
 		return NULL;
+	make.turn = (uint32_t)(v.start >> SLAB_UNIT_SHIFT) * SPREAD;
 	v.slab = heap_header(heap_view_of(hp, v.start), v.start);
 	slab_init(&v, &make);
 	harden_new_slab(hp, &v);
@@ -383,12 +389,6 @@ static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_fi
 	return collected || carved;
 }
 
-/* Freed while the bin worked from its stash. */
-static bool has_taken(const struct slab_header *s)
-{
-	return s->hot || !(s->free & 1);
-}
-
 /* A heap that has slabs is looked at in a while; the first one alone is not worth a pager. */
 static void want_visits(struct heap *h)
 {
@@ -396,7 +396,8 @@ static void want_visits(struct heap *h)
 		stock_kick(&h->pool->stock);
 }
 
-/* Makes the bin's slab one with objects in hot or on its free list. */
+/* Makes the bin's slab one with objects on its free list. The bin's magazine is empty: what becomes
+ * nobody's here has no object in one (M3 of magazine.h). */
 static bool refill(struct heap *h, unsigned int bin)
 {
 	struct slab_header *s = h->bins[bin];
@@ -404,14 +405,6 @@ static bool refill(struct heap *h, unsigned int bin)
 
 	h->counts.refills++;
 	PROBE(refill, bin, h->id);
-	if (h->stashes) {
-		stash_leave(h, bin);
-		if (stash_enter(h, bin))
-			return true;
-		s = h->bins[bin];
-		if (has_taken(s))
-			return true;
-	}
 	if (s != &slab_none) {
 		v = heap_slab_view(h->pool, s);
 		if (replenish(h, &v, false))
@@ -434,7 +427,7 @@ static bool refill(struct heap *h, unsigned int bin)
 	want_visits(h);
 	make_current(h, s);
 	v = heap_slab_view(h->pool, s);
-	return has_taken(s) || replenish(h, &v, true) || refill(h, bin);
+	return !(s->free & 1) || replenish(h, &v, true) || refill(h, bin);
 }
 
 static void count_slow(struct heap *h)
@@ -446,10 +439,17 @@ uint64_t heap_alloc(struct heap *h, unsigned int bin)
 {
 	uint64_t object;
 
-	while (!hit_take(h, h->bins[bin], &object)) {
-		count_slow(h);
-		if (!refill(h, bin))
-			return 0;
+	if (hit_take(h->magazines[bin], &object))
+		return object;
+	count_slow(h);
+	if (h->bins[bin]->free & 1 && !refill(h, bin))
+		return 0;
+	if (magazine_make(h, bin)) {
+		magazine_fill(h, bin);
+		hit_take(h->magazines[bin], &object);
+	} else {
+		object = h->bins[bin]->free;
+		slab_pop(h->bins[bin], object, h->key);
 	}
 	return object;
 }
@@ -457,17 +457,15 @@ uint64_t heap_alloc(struct heap *h, unsigned int bin)
 size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 {
 	size_t got = 0;
+	uint64_t object;
 
+	while (got < nr && hit_take(h->magazines[bin], &object))
+		out[got++] = (void *)(uintptr_t)object;
 	while (got < nr) {
 		struct slab_header *s = h->bins[bin];
 		uint64_t at = s->free, key = h->key;
-		size_t before;
+		size_t before = got;
 
-		if (s->hot) {
-			out[got++] = (void *)(uintptr_t)s->hot;
-			s->hot = 0;
-		}
-		before = got;
 		while (got < nr && !(at & 1)) {
 			uint64_t next = *slab_word(at) ^ (key ^ at); /* one step behind the load */
 
@@ -529,12 +527,9 @@ static void tidy_bin(struct heap *h, unsigned int b, bool all)
 	if (s != &slab_none) {
 		struct slab_view v = heap_slab_view(h->pool, s);
 
-		slab_close_hot(s, h->key);
 		slab_collect(&v);
-		if (!all && slab_used(s)) {
-			s->hot = 0;
-		} else {
-			heap_set_bin(h, b, &slab_none);
+		if (all || !slab_used(s)) {
+			h->bins[b] = &slab_none;
 			settle(h, &v, all);
 		}
 	}
@@ -545,6 +540,8 @@ static void tidy_bin(struct heap *h, unsigned int b, bool all)
 void heap_tidy(struct heap *h, bool all)
 {
 	harden_flush(h);
+	for (unsigned int b = 0; b < SLAB_BINS; b++)
+		heap_flush_magazine(h, b);
 	heap_flush_pending(h);
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
 		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head)
@@ -614,8 +611,11 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	h->base = h->home->base;
 	h->map = h->home->map;
 	h->key = hp->key;
-	for (unsigned int b = 0; b < SLAB_BINS; b++)
-		heap_set_bin(h, b, &slab_none);
+	h->keeps_any = hp->is_private && hp->magazine_bytes;
+	for (unsigned int b = 0; b < SLAB_BINS; b++) {
+		heap_set_magazine(h, b, &magazine_none);
+		h->bins[b] = &slab_none;
+	}
 	pthread_mutex_lock(&hp->lock);
 	h->id = take_id_locked(hp);
 	if (h->id) {
@@ -658,7 +658,7 @@ static void wipe(struct heap *h)
 	char *second = (char *)h + 4096, *end = (char *)(h + 1);
 
 	static_assert(offsetof(struct heap, quick) < 4096, "hits look there first");
-	stash_fini(h);
+	magazine_fini(h);
 	harden_fini(h);
 	atomic_store(&h->open_pool, HEAP_CLOSED);
 	atomic_store(&h->open_length, 0);
@@ -726,8 +726,7 @@ uint32_t heap_validate(struct heap *h)
 		differences += validate_list(h, bin->partial_head, bin->partial_tail,
 					     SLAB_ON_PARTIAL);
 		differences += validate_list(h, bin->full_head, bin->full_tail, SLAB_ON_FULL);
-		if (h->stashes && b < SLAB_SIZE_CLASSES && h->stashes[b].real)
-			s = h->stashes[b].real;
+		differences += magazine_validate(h, b);
 		if (s == &slab_none)
 			continue;
 		differences += slab_owner(s) != h->id || s->state != SLAB_ON_CURRENT;

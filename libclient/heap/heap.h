@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * heap - one thread's share of a pool: a slab a bin to work in, and the slabs it owns beside
+ * heap - one thread's share of a pool: a magazine and a slab a bin, and the slabs it owns beside
  *
  * Purpose     Small objects without system call, lock or locked instruction. mmb_malloc and
  *             mmb_free hit here; everything behind the hit is in heap.c.
@@ -32,6 +32,7 @@
 #include <sys/queue.h>
 
 #include "heap/asym.h"
+#include "heap/magazine.h"
 #include "heap/sizes.h"
 #include "heap/slab.h"
 #include "heap/stock.h"
@@ -86,8 +87,9 @@ struct heap {
 	uint64_t                   key;         /* (c) */
 	uint32_t                   id;          /* (c) as an owner */
 	_Atomic unsigned int       busy;        /* (o) */
-	struct slab_header        *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
-	struct slab_header        *bins[SLAB_BINS]; /* (h) */
+	bool                       keeps_any;   /* (c) objects of all slabs, in its magazines */
+	struct heap_magazine      *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
+	struct heap_magazine      *magazines[SLAB_BINS]; /* (h) */
 
 	const struct heap_view    *home;        /* (c) what hits find without looking around */
 	struct heap_pool          *pool;        /* (c) */
@@ -96,7 +98,7 @@ struct heap {
 	uint64_t                   seen_slow;   /* (v) at the last visit */
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
 	LIST_ENTRY(heap)           link;        /* (v) */
-	struct heap_stash         *stashes;     /* (h) by bin; NULL: none yet */
+	struct slab_header        *bins[SLAB_BINS]; /* (h) */
 	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */
@@ -116,6 +118,7 @@ struct heap_pool {
 	bool                is_private; /* (c) */
 	bool                harden;  /* (c) */
 	bool                no_hits; /* (c) H4 */
+	uint32_t            magazine_bytes; /* (c) */
 	_Atomic uint32_t    nr_views; /* (a) */
 	struct heap_view    views[HEAP_VIEWS];
 	_Atomic uint32_t    home;    /* (a) the view of the last leases: this process's node */
@@ -157,6 +160,7 @@ struct heap_pool_spec {
 	bool                is_private; /* no other process has the pool */
 	bool                harden;     /* harden.h; needs no_hits */
 	bool                no_hits;    /* H4 */
+	uint32_t            magazine_bytes; /* of objects in one, about; 0: no magazines */
 	struct stock_source source;
 	uint64_t            key;
 	uint32_t            member;
@@ -208,10 +212,14 @@ uint64_t heap_alloc(struct heap *h, unsigned int bin);
 size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
 /* An object of a slab, the owner's own or not. */
 void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object);
-/* The slab a bin's objects come from. */
-void heap_set_bin(struct heap *h, unsigned int bin, struct slab_header *s);
+/* What hits of a bin take from and put into. */
+void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m);
+/* left has come to 0, or the magazine to MAGAZINE_BURST. */
+void heap_put_more(struct heap *h, struct slab_header *s);
 /* left has come to 0. */
 void heap_free_more(struct heap *h, struct slab_header *s);
+/* What is in a bin's magazine goes to its slabs. */
+void heap_flush_magazine(struct heap *h, unsigned int bin);
 /* What it has gathered for others goes to them. */
 void heap_flush_pending(struct heap *h);
 /* H1, H2 and each slab; the number of differences. Reports to stderr. */

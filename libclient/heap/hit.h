@@ -19,40 +19,65 @@ static inline bool heap_is_open(struct heap *h, const struct mmb_pool *pool)
 	return atomic_load_explicit(&h->open_pool, memory_order_acquire) == pool;
 }
 
-/* An object of the slab a bin works in. False: its free list is empty. */
-static inline bool hit_take(struct heap *h, struct slab_header *s, uint64_t *object)
+/* False: the magazine is empty. The mark would make the object look free. */
+static inline bool hit_take(struct heap_magazine *m, uint64_t *object)
 {
-	*object = s->hot;
-	if (likely(*object)) {
-		s->hot = 0;
-		return true;
-	}
-	*object = s->free;
-	if (unlikely(*object & 1))
+	uint64_t *top = m->top;
+
+	*object = *top;
+	if (unlikely(!*object))
 		return false;
-	slab_pop(s, *object, h->key);
+	m->top = top - 1;
+	*slab_word(*object) = 0;
 	return true;
 }
 
 enum hit_put {
 	HIT_DONE,
-	HIT_MORE,  /* done, and heap_free_more() has to be called */
+	HIT_MORE,  /* done, and heap_put_more() has to be called */
 	HIT_OTHER, /* nothing done: somebody else's slab, or perhaps a double free */
 };
 
 /* An object of the unit that s is the header of. */
 static inline enum hit_put hit_put(struct heap *h, struct slab_header *s, uint64_t object)
 {
+	struct heap_magazine *m;
+	uint64_t *top;
+
 	if (unlikely(slab_owner(s) != h->id || slab_looks_free(object, h->key)))
 		return HIT_OTHER;
-	if (likely(!s->hot)) {
-		s->hot = object;
+	m = h->magazines[s->bin];
+	top = m->top;
+	if (likely(top != m->limit)) {
+		top[1] = object;
+		m->top = top + 1;
+		*slab_word(object) = slab_mark(object, h->key);
 		return HIT_DONE;
 	}
-	if (unlikely(s->hot == object))
-		return HIT_OTHER;
 	slab_push(s, object, h->key);
+	/* M5: one of the two is never written. */
+	if (m->spilled < MAGAZINE_BURST && ++m->spilled == MAGAZINE_BURST) {
+		s->left--;
+		return HIT_MORE;
+	}
 	return unlikely(!--s->left) ? HIT_MORE : HIT_DONE;
+}
+
+/* An object of whatever slab, in a private pool, where the magazine has some and room for more.
+ * False: nothing done. */
+static inline bool hit_keep(struct heap *h, const struct slab_header *s, uint64_t object)
+{
+	struct heap_magazine *m;
+
+	if (!h->keeps_any || slab_kind(s) != SLAB_OBJECTS || slab_looks_free(object, h->key) ||
+	    (uint32_t)(object & (SLAB_UNIT_BYTES - 1)) % s->size)
+		return false;
+	m = h->magazines[s->bin];
+	if (m->top == m->limit || m->top == m->slots)
+		return false;
+	*++m->top = object;
+	*slab_word(object) = slab_mark(object, h->key);
+	return true;
 }
 
 #endif

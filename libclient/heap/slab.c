@@ -36,9 +36,9 @@ void slab_init(const struct slab_view *v, const struct slab_make *make)
 	s->back = 0;
 	s->units = make->units;
 	s->fresh = v->start;
-	s->hot = SLAB_HOT_CLOSED;
 	s->bytes = 0;
 	s->total = (uint32_t)((uint64_t)make->units * SLAB_UNIT_BYTES / make->size);
+	s->first = (uint32_t)((uint64_t)s->total * (make->turn & 0xffff) >> 16);
 	s->next = s->prev = 0;
 	for (uint32_t i = 1; i < make->units; i++) {
 		s[i].back = i;
@@ -63,17 +63,19 @@ void slab_fini(const struct slab_view *v)
 bool slab_carve(const struct slab_view *v)
 {
 	struct slab_header *s = v->slab;
-	uint64_t first = s->fresh, end = slab_end(v), object;
 	uint64_t nr = s->size < CARVE_BYTES ? CARVE_BYTES / s->size : 1;
+	uint64_t handed = (s->fresh - v->start) / s->size, first, object;
+	uint64_t at = (handed + s->first) % s->total;
 
-	if (first >= end)
+	if (handed >= s->total)
 		return false;
-	if (nr > (end - first) / s->size)
-		nr = (end - first) / s->size;
-	s->fresh = first + nr * s->size;
+	nr = nr < s->total - handed ? nr : s->total - handed;
+	nr = nr < s->total - at ? nr : s->total - at;
+	s->fresh += nr * s->size;
 	atomic_signal_fence(memory_order_release);
+	first = v->start + at * s->size;
 	/* From the last one down, so that the lowest address comes first. */
-	for (object = s->fresh - s->size;; object -= s->size) {
+	for (object = first + (nr - 1) * s->size;; object -= s->size) {
 		slab_push(s, object, v->key);
 		if (object == first)
 			break;
@@ -230,7 +232,7 @@ static bool walk_one(const struct slab_view *v, uint64_t object, struct walk *w)
 {
 	uint32_t i;
 
-	if (!slab_is_object(v, object) || object >= v->slab->fresh)
+	if (!slab_is_object(v, object) || !slab_was_handed(v, object))
 		return false;
 	i = slab_index(v, object);
 	if (w->seen[i / 64] >> (i % 64) & 1)
@@ -253,13 +255,22 @@ static bool walk_list(const struct slab_view *v, uint64_t object, struct walk *w
 	return true;
 }
 
+/* Objects that live are written meanwhile by whoever has them. */
+static __attribute__((no_sanitize("thread"))) void walk_marks(const struct slab_view *v,
+							      struct walk *w)
+{
+	for (uint64_t at = v->start; at < slab_end(v); at += v->slab->size)
+		if (*(volatile uint64_t *)slab_word(at) == slab_mark(at, v->key))
+			walk_one(v, at, w);
+}
+
 static bool header_makes_sense(const struct slab_view *v)
 {
 	const struct slab_header *s = v->slab;
 	uint64_t bytes = (uint64_t)s->units * SLAB_UNIT_BYTES;
 
 	return s->units && s->units <= SLAB_UNITS_MAX && s->size >= 8 && s->bin < SLAB_BINS &&
-	       s->total && s->total <= SLAB_OBJECTS_LIMIT &&
+	       s->total && s->total <= SLAB_OBJECTS_LIMIT && s->first < s->total &&
 	       (uint64_t)s->total * s->size <= bytes && s->fresh >= v->start &&
 	       s->fresh <= slab_end(v) && !((s->fresh - v->start) % s->size);
 }
@@ -274,11 +285,9 @@ bool slab_rebuild(const struct slab_view *v)
 		return false;
 	old = atomic_fetch_and_explicit(&s->shared, ~0xffffffffull, memory_order_acquire);
 	walk_list(v, s->free, &w);
-	if (s->hot > SLAB_HOT_CLOSED)
-		walk_one(v, s->hot, &w);
 	if (shared_count(old) && shared_head(old) <= s->total)
 		walk_list(v, object_at(v, shared_head(old)), &w);
-	s->hot = SLAB_HOT_CLOSED;
+	walk_marks(v, &w);
 	s->free = slab_end_mark(v->start);
 	for (uint32_t i = s->total; i--;)
 		if (w.seen[i / 64] >> (i % 64) & 1)
@@ -302,8 +311,6 @@ uint32_t slab_validate(const struct slab_view *v)
 	differences += !walk_list(v, s->free, &local);
 	handed = (uint32_t)((s->fresh - v->start) / s->size);
 	differences += slab_used(s) + local.nr != handed;
-	if (s->hot > SLAB_HOT_CLOSED)
-		differences += !walk_one(v, s->hot, &local);
 	if (shared_count(shared)) {
 		uint32_t before = local.nr;
 

@@ -8,11 +8,9 @@
  *             compare-and-swap. A slab without owner is full; who frees into it becomes its owner.
  * Invariants  B1  Only the owner touches the fields marked (o) in slab_header, and objects on the
  *                 free list. shared is changed by compare-and-swap only.
- *             B2  used (left + slow_at) + objects on the free list = objects below fresh; an object
- *                 on the list of foreign frees counts as used until it is collected.
- *                 In the slab that a heap works in, the object freed last is in `hot` and not on
- *                 the list: taking it again touches neither list nor count, each of which would
- *                 wait for the store before.
+ *             B2  used (left + slow_at) + objects on the free list = objects that fresh tells of;
+ *                 one on the list of foreign frees counts as used until it is collected. So does
+ *                 one in a magazine (magazine.h), which is known by its mark.
  *             B3  `free` and the word in a free object are the next free object, or an odd address
  *                 inside the slab: the end. The word is XORed with its own address and the pool's
  *                 key, so that a freed object is known by it: it decodes to a place in the slab.
@@ -41,7 +39,6 @@ enum {
 	SLAB_SPAN_SHIFT = 21, /* no slab crosses a multiple of 2 MiB */
 	SLAB_NO_OWNER = 0,
 };
-#define SLAB_HOT_CLOSED 1ull /* slabs that are nobody's current one */
 #define SLAB_SLOW_NEVER (1u << 31) /* left doesn't come to 0 */
 
 /* slab_header.state */
@@ -135,7 +132,19 @@ static inline void slab_pop(struct slab_header *s, uint64_t object, uint64_t key
 	s->left++;
 }
 
-/* What a free object looks like: most likely it is one. */
+/* The first word of an object in a magazine: 64 bits of it and the pool's key, none of them what a
+ * list has there. */
+static inline uint64_t slab_mark(uint64_t object, uint64_t key)
+{
+	return key ^ (object & ((1ull << SLAB_SPAN_SHIFT) - 1)) ^ 2;
+}
+
+static inline bool slab_is_marked(uint64_t object, uint64_t key)
+{
+	return *slab_word(object) == slab_mark(object, key);
+}
+
+/* What a free object looks like, on a list or in a magazine: most likely it is one. */
 static inline bool slab_looks_free(uint64_t object, uint64_t key)
 {
 	return !((*slab_word(object) ^ key) >> SLAB_SPAN_SHIFT);
@@ -153,6 +162,17 @@ static inline uint32_t slab_index(const struct slab_view *v, uint64_t object)
 	return (uint32_t)(object - v->start) / v->slab->size;
 }
 
+/* Whether it is one of those that were handed out once. Each slab begins with another one, so that
+ * what slabs of many sizes use most isn't in the same few sets of the CPU's cache. */
+static inline bool slab_was_handed(const struct slab_view *v, uint64_t object)
+{
+	const struct slab_header *s = v->slab;
+	uint32_t i = slab_index(v, object);
+
+	i = i >= s->first ? i - s->first : i + s->total - s->first;
+	return v->start + (uint64_t)i * s->size < s->fresh;
+}
+
 /* Whether an object begins there. */
 static inline bool slab_is_object(const struct slab_view *v, uint64_t object)
 {
@@ -162,19 +182,10 @@ static inline bool slab_is_object(const struct slab_view *v, uint64_t object)
 	       !(offset % v->slab->size);
 }
 
-/* The owner: what is in hot goes to the list; hot is closed. */
-static inline void slab_close_hot(struct slab_header *s, uint64_t key)
-{
-	if (s->hot > SLAB_HOT_CLOSED) {
-		slab_push(s, s->hot, key);
-		s->left--;
-	}
-	s->hot = SLAB_HOT_CLOSED;
-}
-
 /* Makes units, which nobody uses, a slab of this owner with nothing allocated. */
 struct slab_make {
 	uint32_t owner, size, units;
+	uint32_t turn; /* where the first object is, in 1/65536 of the slab */
 	uint16_t bin;
 };
 void slab_init(const struct slab_view *v, const struct slab_make *make);
@@ -196,8 +207,8 @@ uint32_t slab_push_foreign(const struct slab_view *v, const struct slab_chain *c
 /* Links one more object to a chain. */
 void slab_chain_add(const struct slab_view *v, struct slab_chain *chain, uint64_t object);
 
-/* The owner, after a dead one: believes only lists that it can walk, and counts anew. False: the
- * header is no slab's. */
+/* The owner, after a dead one: believes only lists that it can walk, and marks, and counts anew.
+ * False: the header is no slab's. */
 bool slab_rebuild(const struct slab_view *v);
 /* B2, B3; the owner, with everything quiet. Returns the number of differences. */
 uint32_t slab_validate(const struct slab_view *v);

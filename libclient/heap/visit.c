@@ -39,6 +39,7 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->is_private = spec->is_private;
 	hp->harden = spec->harden;
 	hp->no_hits = spec->no_hits || spec->harden;
+	hp->magazine_bytes = hp->no_hits ? 0 : spec->magazine_bytes;
 	hp->ids[0] = 1; /* the shelf's */
 	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
@@ -118,12 +119,21 @@ static bool is_outside(struct heap *h)
 	return false;
 }
 
-static bool has_slabs(const struct heap *h)
+static bool has_objects(const struct heap *h)
 {
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
-		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head)
+		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head ||
+		    magazine_has_any(h, b))
 			return true;
 	return false;
+}
+
+/* A bin that nobody has taken from or put into since the last visit, of a heap that isn't idle. */
+static void tidy_magazines(struct heap *h)
+{
+	for (unsigned int b = 0; b < SLAB_BINS; b++)
+		if (magazine_has_any(h, b) && magazine_is_idle(h, b))
+			heap_flush_magazine(h, b);
 }
 
 /* Closed and outside. */
@@ -135,7 +145,9 @@ static bool tidy_idle(struct heap *h)
 	h->seen_slow = slow;
 	if (h->nr_idle)
 		heap_tidy(h, h->nr_idle >= IDLE_VISITS_TO_LEAVE);
-	return has_slabs(h) || harden_has_any(h);
+	else
+		tidy_magazines(h);
+	return has_objects(h) || harden_has_any(h);
 }
 
 /* True: a heap has slabs still. */

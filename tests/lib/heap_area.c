@@ -64,6 +64,7 @@ void heap_area_begin(unsigned int windows)
 	heap_area.nr_kicks = heap_area.nr_wrong = heap_area.refuse = 0;
 	heap_area.limit = windows * HEAP_AREA_UNITS;
 	heap_area.refuse_all = heap_area.stingy = false;
+	heap_area.magazine_bytes = 0;
 }
 
 void heap_area_end(void)
@@ -168,6 +169,7 @@ struct heap_pool *heap_area_pool(uint32_t member, bool is_private)
 		/* Compared and never followed. */
 		.handle = (struct mmb_pool *)(uintptr_t)(0x1000 + member * 16),
 		.is_private = is_private,
+		.magazine_bytes = heap_area.magazine_bytes,
 		.source = { .lease = lease, .give = give, .kick = kick },
 		.key = HEAP_AREA_KEY,
 		.member = member,
@@ -263,10 +265,11 @@ void heap_area_free(struct heap *h, uint64_t object)
 	case HIT_DONE:
 		break;
 	case HIT_MORE:
-		heap_free_more(h, s);
+		heap_put_more(h, s);
 		break;
 	case HIT_OTHER:
-		object_free(h, view, object, &rule);
+		if (!hit_keep(h, s, object))
+			object_free(h, view, object, &rule);
 	}
 	heap_leave(h);
 }
@@ -291,7 +294,7 @@ uint32_t heap_area_gathered(const struct heap *h)
 
 static uint64_t handed_out(const struct slab_header *s)
 {
-	return slab_used(s) - (s->hot > SLAB_HOT_CLOSED) - shared_count(slab_shared(s));
+	return slab_used(s) - shared_count(slab_shared(s));
 }
 
 struct heap_area_use heap_area_use(void)

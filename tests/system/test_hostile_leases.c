@@ -484,7 +484,7 @@ ATTACK(plausible_lies)
 			headers[i].size = sizes[s];
 			headers[i].units = 1u << (i % 32);
 			headers[i].left = ~0u - 1;
-			headers[i].hot = 2;
+			headers[i].first = 2;
 			headers[i].total = ~0u;
 			headers[i].back = ~0u;
 			headers[i].bin = (uint16_t)(i * 33);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_client_heap - heaps over plain memory: lists, owners, stash, runs, stock, visits, no memory
+ * test_client_heap - heaps over plain memory: lists, owners, magazines, runs, stock, visits
  *
  * Not here    One slab (test_client_slab.c), random operations (tests/model/test_heap_model.c),
  *             threads (test_client_heap_threads.c), deaths in the middle of a store
@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "heap/run.h"
-#include "heap/stash.h"
 #include "lib/heap_area.h"
 #include "lib/test.h"
 
@@ -232,90 +231,125 @@ static void gathered_goes(void)
 	gathered_in_time(true);
 }
 
-static void stash(void)
+static uint32_t nr_kept(const struct heap *by)
+{
+	return (uint32_t)(by->magazines[bin]->top - by->magazines[bin]->slots);
+}
+
+static void begin_magazines(bool is_private)
+{
+	heap_area_begin(1);
+	heap_area.magazine_bytes = MAGAZINE_BYTES;
+	pool = heap_area_pool(1, is_private);
+	h = new_heap(pool);
+	bin = size_bin(SIZE);
+}
+
+/* What is freed last comes first, whatever slab it lies in, and no slab is told. */
+static void magazine(void)
+{
+	uint64_t used;
+
+	begin_magazines(false);
+	take(0, 3 * PER_SLAB);
+	used = heap_area_use().objects;
+	give_to(h, 0, 2);
+	give_to(h, 2 * PER_SLAB, 2);
+	EXPECT_EQ(heap_area_use().objects, used);
+	EXPECT(slab_is_marked(objects[0], HEAP_AREA_KEY));
+	valid();
+	EXPECT_EQ(heap_area_alloc(h, bin), objects[2 * PER_SLAB + 1]);
+	EXPECT_EQ(heap_area_alloc(h, bin), objects[2 * PER_SLAB]);
+	EXPECT_EQ(heap_area_alloc(h, bin), objects[1]);
+	EXPECT(!slab_is_marked(objects[1], HEAP_AREA_KEY));
+	EXPECT_EQ(heap_area_alloc(h, bin), objects[0]);
+	valid();
+	for (uint32_t i = 0; i < 3 * PER_SLAB; i++)
+		heap_area_free(h, objects[i]);
+	/* One whose slab changes its owner isn't in a magazine (M3). */
+	heap_pool_trim(pool);
+	valid();
+	EXPECT_EQ(heap_area_use().objects, 0);
+	end();
+}
+
+/* In a private pool only: in a shared one it would be lost to the others. */
+static void magazine_keeps_foreign(void)
 {
 	struct heap *other;
-	uint64_t got[8];
 
-	begin_in(true);
+	begin_magazines(true);
 	other = new_heap(pool);
 	take(0, 8);
 	give_to(other, 0, 8);
-	EXPECT_EQ(other->stashes[bin].nr, 8);
+	EXPECT_EQ(nr_kept(other), 8);
 	valid();
-	for (int i = 0; i < 8; i++) {
-		got[i] = heap_area_alloc(other, bin);
-		EXPECT(got[i]);
-		EXPECT(other->bins[bin] == &other->stashes[bin].slab);
-		for (int k = 0; k < i; k++)
-			EXPECT(got[i] != got[k]);
-	}
-	valid();
-	EXPECT(slab_owner(heap_header(heap_view_of(pool, got[0]), got[0])) == h->id);
-	/* Now from its own; an own free while it works from the stash stays its own. */
-	objects[100] = heap_area_alloc(other, bin);
-	EXPECT(other->bins[bin] != &other->stashes[bin].slab);
-	for (int i = 0; i < 4; i++)
-		heap_area_free(other, got[i]);
-	heap_area_free(other, objects[100]);
-	valid();
-	for (int i = 0; i < 4; i++)
-		got[i] = heap_area_alloc(other, bin);
-	objects[100] = heap_area_alloc(other, bin);
-	valid();
+	for (int i = 7; i >= 0; i--)
+		EXPECT_EQ(heap_area_alloc(other, bin), objects[i]);
+	EXPECT_EQ(slab_owner(slab_at(0)), h->id);
 	for (int i = 0; i < 8; i++)
-		heap_area_free(h, got[i]);
-	heap_area_free(h, objects[100]);
+		heap_area_free(h, objects[i]);
 	heap_pool_trim(pool);
 	valid();
 	EXPECT_EQ(heap_area.nr_leased, 0);
 	heap_area_retire(other);
 	end();
-}
-
-static void stash_is_bounded(void)
-{
-	struct heap *other;
-
-	begin_in(true);
+	begin_magazines(false);
 	other = new_heap(pool);
-	take(0, MANY);
-	give_to(other, 0, MANY);
-	EXPECT_EQ(other->stashes[bin].nr, STASH_BYTES / SIZE);
-	bin = size_bin(16);
-	take(0, MANY);
-	give_to(other, 0, MANY);
-	EXPECT_EQ(other->stashes[bin].nr, STASH_OBJECTS);
-	bin = size_bin(SIZE_SLAB_MAX);
-	take(0, 10);
-	give_to(other, 0, 10);
-	EXPECT_EQ(other->stashes[bin].nr, 2);
-	valid();
+	take(0, 8);
+	give_to(other, 0, 8);
+	EXPECT_EQ(nr_kept(other), 0);
 	heap_area_retire(other);
-	valid();
 	end();
 }
 
-/* It works from a full stash, and fills it again. */
-static void stash_twice(void)
+/* It is bounded, grows where it overflows and runs empty in turns, and goes when nobody uses it. */
+static void magazine_grows(void)
 {
-	struct heap *other;
+	uint32_t room = MAGAZINE_BYTES / SIZE, nr;
 
-	begin_in(true);
-	bin = size_bin(16);
-	other = new_heap(pool);
-	take(0, 3 * STASH_OBJECTS);
-	give_to(other, 0, STASH_OBJECTS);
-	objects[0] = heap_area_alloc(other, bin);
-	EXPECT(other->bins[bin] == &other->stashes[bin].slab);
-	give_to(other, STASH_OBJECTS, STASH_OBJECTS);
-	EXPECT_EQ(other->stashes[bin].nr, STASH_OBJECTS);
-	heap_pool_trim(pool);
+	begin_magazines(false);
+	take(0, MANY);
+	give_to(h, 0, MANY);
+	EXPECT_EQ(nr_kept(h), room);
+	for (int i = 0; i < 10; i++) {
+		take(0, MANY);
+		valid();
+		give_to(h, 0, MANY);
+		valid();
+	}
+	nr = nr_kept(h);
+	EXPECT(nr > room && nr <= room * MAGAZINE_GROWTH);
+	/* Another bin works on: this one's objects go all the same. */
+	for (int i = 0; i < 4; i++) {
+		objects[0] = heap_area_alloc(h, size_bin(64));
+		for (int k = 1; k < 2000; k++)
+			objects[k % MANY] = heap_area_alloc(h, size_bin(64));
+		heap_pool_tick(pool);
+	}
+	EXPECT_EQ(nr_kept(h), 0);
 	valid();
-	EXPECT_EQ(heap_area_use().objects, STASH_OBJECTS + 1);
-	give_to(h, 2 * STASH_OBJECTS, STASH_OBJECTS);
-	heap_area_free(h, objects[0]);
-	heap_area_retire(other);
+	heap_area_kill(pool);
+	heap_area.nr_leased = 0;
+}
+
+/* Who dies with full magazines loses nothing: marks tell the adopter. */
+static void magazine_of_the_dead(void)
+{
+	struct heap_pool *next;
+
+	begin_magazines(false);
+	next = heap_area_pool(2, false);
+	take(0, 3 * PER_SLAB);
+	give_to(h, 0, PER_SLAB + 3);
+	EXPECT(nr_kept(h));
+	heap_area_kill(pool);
+	heap_pool_adopt(next, 1);
+	EXPECT_EQ(heap_pool_validate(next), 0);
+	EXPECT_EQ(heap_area_use().objects, 2 * PER_SLAB - 3);
+	pool = next;
+	h = new_heap(pool);
+	give_to(h, PER_SLAB + 3, 2 * PER_SLAB - 3);
 	end();
 }
 
@@ -657,9 +691,10 @@ static const struct test_case cases[] = {
 	{ "a cache's bin has its own size", caches },
 	{ "what other heaps free comes back to the owner", other_frees },
 	{ "what was gathered for others goes to them in a while", gathered_goes },
-	{ "a private pool's heap allocates what it has freed of others", stash },
-	{ "a stash is bounded, and goes with its thread", stash_is_bounded },
-	{ "a stash that is worked from and filled meanwhile loses nothing", stash_twice },
+	{ "a magazine gives what was freed last, and no slab is told", magazine },
+	{ "a private pool's magazines keep what others have allocated", magazine_keeps_foreign },
+	{ "a magazine is bounded, grows, and goes when nobody uses it", magazine_grows },
+	{ "who dies with objects in a magazine loses none", magazine_of_the_dead },
 	{ "a thread's slabs go to the next thread, or to nobody when full", thread_ends },
 	{ "a heap's number is its own, and given again", ids },
 	{ "one freed object a class goes back in a while", one_slab_goes },

@@ -37,6 +37,7 @@ static _Atomic unsigned int nr_broken;
 static void begin(bool is_private)
 {
 	heap_area_begin(1);
+	heap_area.magazine_bytes = MAGAZINE_BYTES;
 	pools[0] = heap_area_pool(1, is_private);
 	pools[1] = is_private ? NULL : heap_area_pool(2, false);
 	atomic_store(&finished, false);

@@ -21,14 +21,20 @@ static uint64_t object(uint32_t index)
 	return v.start + (uint64_t)index * s->size;
 }
 
-static void make(uint32_t size, uint32_t units)
+static void make_turned(uint32_t size, uint32_t units, uint32_t turn)
 {
-	const struct slab_make how = { .owner = ME, .size = size, .units = units, .bin = 3 };
+	const struct slab_make how = { .owner = ME, .size = size, .units = units, .bin = 3,
+				       .turn = turn };
 
 	heap_area_begin(1);
 	s = heap_area.maps[0];
 	v = (struct slab_view){ s, heap_area.base, HEAP_AREA_KEY };
 	slab_init(&v, &how);
+}
+
+static void make(uint32_t size, uint32_t units)
+{
+	make_turned(size, units, 0);
 }
 
 static uint64_t take(void)
@@ -141,29 +147,47 @@ static void slow_point(void)
 	EXPECT(s->left > SLAB_SLOW_NEVER);
 }
 
-static void hot(void)
+static void marks(void)
 {
 	uint64_t a, b;
 
 	make(SIZE, 1);
 	a = take();
 	b = take();
-	s->hot = a;
+	*slab_word(a) = slab_mark(a, v.key);
+	EXPECT(slab_is_marked(a, v.key) && slab_looks_free(a, v.key));
+	/* Neither another object's mark, nor what a list has there. */
+	*slab_word(b) = slab_mark(a, v.key);
+	EXPECT(!slab_is_marked(b, v.key));
+	EXPECT_EQ(slab_used(s), 2);
 	EXPECT_EQ(slab_validate(&v), 0);
-	slab_close_hot(s, v.key);
-	EXPECT_EQ(s->hot, SLAB_HOT_CLOSED);
-	EXPECT_EQ(s->free, a);
-	EXPECT_EQ(slab_used(s), 1);
-	slab_close_hot(s, v.key);
-	EXPECT_EQ(slab_used(s), 1);
+	give(b);
+	EXPECT(!slab_is_marked(b, v.key));
 	EXPECT_EQ(slab_validate(&v), 0);
-	/* B2, B3: what is on a list and in hot too is seen, and so is a wrong count. */
-	s->hot = a;
-	EXPECT(slab_validate(&v) > 0);
-	s->hot = b;
-	EXPECT_EQ(slab_validate(&v), 0);
+	/* B2: a wrong count is seen. */
 	s->left++;
 	EXPECT(slab_validate(&v) > 0);
+}
+
+/* All objects once, whichever is the first. */
+static void turned(void)
+{
+	for (uint32_t turn = 0; turn < 1 << 16; turn += 4099) {
+		uint64_t seen[TOTAL / 64 + 1] = { 0 };
+
+		make_turned(SIZE, 1, turn);
+		EXPECT_EQ(s->first, TOTAL * turn >> 16);
+		for (uint32_t i = 0; i < TOTAL; i++) {
+			uint64_t at = take();
+			uint32_t index = at ? slab_index(&v, at) : 0;
+
+			EXPECT(at && slab_is_object(&v, at) && slab_was_handed(&v, at));
+			EXPECT(!(seen[index / 64] >> index % 64 & 1));
+			seen[index / 64] |= 1ull << index % 64;
+			EXPECT_EQ(slab_validate(&v), 0);
+		}
+		EXPECT(!take());
+	}
 }
 
 /* ---- others ---- */
@@ -247,8 +271,8 @@ static void owners(void)
 
 enum { HANDED = 30, IN_SHARED = 4 };
 
-/* 0..29 were handed out; of these 20..23 wait in shared, 24 is hot, 25 to 28 are on the list with
- * two unused ones. */
+/* 0..29 were handed out; of these 20..23 wait in shared, 24 is in a magazine, 25 to 28 are on the list
+ * with two unused ones. */
 static void scene(void)
 {
 	make(SIZE, 1);
@@ -257,7 +281,7 @@ static void scene(void)
 	push(20, IN_SHARED);
 	for (uint32_t i = 25; i < 29; i++)
 		give(object(i));
-	s->hot = object(24);
+	*slab_word(object(24)) = slab_mark(object(24), v.key);
 	s->state = SLAB_ON_CURRENT;
 	EXPECT_EQ(slab_validate(&v), 0);
 }
@@ -308,7 +332,7 @@ static void dies_in_push(void)
 	*slab_word(object(19)) = s->free ^ object(19) ^ v.key;
 	survive(IN_USE, 0);
 	scene();
-	slab_push(s, object(24), v.key); /* hot is closed only afterwards */
+	slab_push(s, object(24), v.key); /* the count is the next one */
 	survive(IN_USE, 0);
 }
 
@@ -405,7 +429,7 @@ static void lists(void)
 		s->free = ends[i];
 		rebuild_anyhow();
 		scene();
-		s->hot = ends[i];
+		s->first = (uint32_t)ends[i];
 		rebuild_anyhow();
 		scene();
 		*slab_word(object(26)) = ends[i];
@@ -453,7 +477,8 @@ static const struct test_case cases[] = {
 	{ "every object is handed out once, lowest first, and comes back", handed_out_once },
 	{ "objects begin where they begin and nowhere else", places },
 	{ "left counts down to where a free has more to do", slow_point },
-	{ "the hot object counts as used until it is put down", hot },
+	{ "an object in a magazine counts as used, and is known by its mark", marks },
+	{ "a slab hands out each object once, whichever is the first", turned },
 	{ "foreign frees wait, and are collected to an empty list and to another", foreign },
 	{ "a full slab is let go unless it was freed into, and who frees has it", let_go },
 	{ "a slab passes from owner to owner with all that is free in it", owners },

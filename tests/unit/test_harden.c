@@ -23,7 +23,7 @@
 #include "mmbroker.h"
 #include "pool.h"
 
-enum { SIZE = 96, MANY = 3000, LIVE = 512, ROUNDS = 20000 };
+enum { SIZE = 96, MANY = 3000, LIVE = 512, ROUNDS = 20000, PAGE_OBJECT = 4096, UNIT = 64 << 10 };
 
 static struct fake_client client;
 
@@ -314,10 +314,10 @@ static void once_and_to_a_mempool(void)
 
 static void never_allocated(void)
 {
-	char *object = object_of(100000);
+	uintptr_t object = (uintptr_t)object_of(PAGE_OBJECT), unit = object & -(uintptr_t)UNIT;
 
-	/* The slab's next one; its word may be anything. */
-	mmb_free(object + mmb_usable_size(object));
+	/* The slab's next one, or the one at its start; its word may be anything. */
+	mmb_free((void *)(unit + (object + PAGE_OBJECT) % UNIT));
 }
 
 static void inside_an_object(void)

@@ -600,7 +600,7 @@ static void rows_count_what_slabs_can_hold(void)
 {
 	static const struct slab_header honest = { .kind = SLAB_OBJECTS, .bin = 7, .size = 64,
 						   .units = 1, .total = 1000, .left = 2,
-						   .slow_at = 9, .hot = 640, .shared = 4 };
+						   .slow_at = 9, .shared = 4 };
 	struct cache_opened cache;
 	struct slab_mapped mapped;
 	struct slab_header *headers;
@@ -619,7 +619,7 @@ static void rows_count_what_slabs_can_hold(void)
 	EXPECT_EQ(read_rows("p"), 1);
 	EXPECT(!strcmp(rows[0].name, "p:size-64"));
 	EXPECT_EQ(rows[0].num_objs, 1000);
-	EXPECT_EQ(rows[0].active_objs, 6);
+	EXPECT_EQ(rows[0].active_objs, 7);
 	EXPECT_EQ(rows[0].objs_per_slab, 1000);
 	EXPECT_EQ(rows[0].pages_per_slab, 16);
 	headers[got_a[1]] = honest;
@@ -627,7 +627,7 @@ static void rows_count_what_slabs_can_hold(void)
 	EXPECT_EQ(read_rows("p"), 1);
 	EXPECT_EQ(rows[0].num_slabs, 2);
 	EXPECT_EQ(rows[0].num_objs, 1000 + 1024);
-	EXPECT_EQ(rows[0].active_objs, 6 + 1024 - 5);
+	EXPECT_EQ(rows[0].active_objs, 7 + 1024 - 4);
 	headers[got_a[2]] = honest;
 	headers[got_a[2]].bin = SLAB_SIZE_CLASSES; /* the first cache */
 	headers[got_a[3]] = honest;

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * magazine - free objects of one bin that a thread has at hand, in front of the slabs
+ *
+ * Purpose     See magazine.h.
+ */
+#include "heap/magazine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap/heap.h"
+
+struct heap_magazine magazine_none = {
+	.top = magazine_none.slots,
+	.limit = magazine_none.slots,
+	.spilled = MAGAZINE_BURST,
+	.slots = { 0 },
+};
+
+static uint32_t room_of(const struct heap_pool *hp, unsigned int bin, uint32_t growth)
+{
+	uint32_t size = atomic_load_explicit(&hp->size[bin], memory_order_relaxed);
+	uint32_t nr = size ? hp->magazine_bytes / size : 0;
+
+	return growth * (nr < 1 ? 1 : nr > MAGAZINE_OBJECTS ? MAGAZINE_OBJECTS : nr);
+}
+
+/* An empty one instead of an empty one. */
+static bool renew(struct heap *h, unsigned int bin, uint32_t growth)
+{
+	struct heap_magazine *old = h->magazines[bin], *m;
+	uint32_t room = room_of(h->pool, bin, growth);
+
+	m = malloc(sizeof(*m) + (room + 1) * sizeof(m->slots[0]));
+	if (!m)
+		return false;
+	*m = (struct heap_magazine){ .top = m->slots, .limit = m->slots + room, .growth = growth };
+	m->seen = m->slots;
+	m->slots[0] = 0;
+	heap_set_magazine(h, bin, m);
+	if (old != &magazine_none)
+		free(old);
+	return true;
+}
+
+bool magazine_make(struct heap *h, unsigned int bin)
+{
+	if (h->magazines[bin] != &magazine_none)
+		return true;
+	return h->pool->magazine_bytes && renew(h, bin, 1);
+}
+
+bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
+{
+	struct heap_magazine *m;
+
+	if (!h->pool->is_private || s->bin >= SLAB_BINS || !magazine_make(h, s->bin))
+		return false;
+	m = h->magazines[s->bin];
+	if (m->top == m->limit) {
+		if (m->spilled < MAGAZINE_BURST)
+			m->spilled++;
+		return false;
+	}
+	/* The thread may do nothing more. */
+	if (m->top == m->slots)
+		stock_kick(&h->pool->stock);
+	*slab_word(object) = slab_mark(object, h->key);
+	*++m->top = object;
+	return true;
+}
+
+/* Half of its room, so that what is freed next has some. The order of the list stays. The slab
+ * forgets them before they are marked (B5 of slab.h). */
+void magazine_fill(struct heap *h, unsigned int bin)
+{
+	struct heap_magazine *m = h->magazines[bin];
+	struct slab_header *s = h->bins[bin];
+	uint64_t at = s->free, key = h->key;
+	uint32_t want, nr = 0;
+
+	if (m->spilled && m->spilled < MAGAZINE_BURST && m->growth < MAGAZINE_GROWTH &&
+	    renew(h, bin, m->growth * 2))
+		m = h->magazines[bin];
+	m->limit = m->slots + room_of(h->pool, bin, m->growth);
+	m->spilled = 0;
+	want = (uint32_t)(m->limit - m->slots + 1) / 2;
+	while (nr < want && !(at & 1)) {
+		m->slots[want - nr++] = at;
+		at = *slab_word(at) ^ key ^ at;
+	}
+	s->free = at;
+	s->left += nr;
+	atomic_signal_fence(memory_order_release);
+	if (nr < want)
+		memmove(m->slots + 1, m->slots + 1 + want - nr, nr * sizeof(m->slots[0]));
+	for (uint32_t i = 1; i <= nr; i++)
+		*slab_word(m->slots[i]) = slab_mark(m->slots[i], key);
+	m->top = m->slots + nr;
+}
+
+uint64_t magazine_take(struct heap *h, unsigned int bin)
+{
+	struct heap_magazine *m = h->magazines[bin];
+
+	return m->top == m->slots ? 0 : *m->top--;
+}
+
+bool magazine_has_any(const struct heap *h, unsigned int bin)
+{
+	return h->magazines[bin]->top != h->magazines[bin]->slots;
+}
+
+void magazine_burst(struct heap *h, unsigned int bin)
+{
+	struct heap_magazine *m = h->magazines[bin];
+
+	if (m == &magazine_none)
+		return;
+	heap_flush_magazine(h, bin);
+	m->limit = m->slots;
+}
+
+bool magazine_is_idle(struct heap *h, unsigned int bin)
+{
+	struct heap_magazine *m = h->magazines[bin];
+	bool idle = m->top == m->seen;
+
+	m->seen = m->top;
+	return idle;
+}
+
+uint32_t magazine_validate(const struct heap *h, unsigned int bin)
+{
+	const struct heap_magazine *m = h->magazines[bin];
+	uint32_t differences = m->slots[0] != 0 || m->top > m->limit || m->top < m->slots;
+
+	for (const uint64_t *at = m->slots + 1; !differences && at <= m->top; at++) {
+		struct slab_view v = heap_slab_of(h->pool, *at);
+
+		differences += *slab_word(*at) != slab_mark(*at, h->key);
+		differences += !slab_is_object(&v, *at) || v.slab->bin != bin;
+		differences += !h->pool->is_private && slab_owner(v.slab) != h->id;
+	}
+	return differences;
+}
+
+void magazine_fini(struct heap *h)
+{
+	for (unsigned int b = 0; b < SLAB_BINS; b++) {
+		if (h->magazines[b] != &magazine_none)
+			free(h->magazines[b]);
+		h->magazines[b] = &magazine_none;
+	}
+}
