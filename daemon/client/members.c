@@ -12,10 +12,21 @@
 
 #include "client/session.h"
 #include "mm/obj/slab.h"
+#include "os/os.h"
+#include "os/process.h"
 
 enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32 };
 
 static struct kmem_cache *member_cache; /* fixed after init */
+
+static _Atomic uint32_t nr_outlived;
+
+static void end_outlived(struct members *members, struct member *m)
+{
+	os->close(m->life);
+	atomic_fetch_sub(&nr_outlived, 1);
+	member_free(members, m);
+}
 
 void members_global_init(void)
 {
@@ -26,10 +37,18 @@ void members_init(struct members *members)
 {
 	mutex_init(&members->lock, RANK_LEASES, "members");
 	list_init(&members->list);
+	list_init(&members->outlived);
 }
 
 void members_fini(struct members *members)
 {
+	struct member *m;
+
+	while (!list_empty(&members->outlived)) {
+		m = list_first_entry(&members->outlived, struct member, link);
+		list_del(&m->link);
+		end_outlived(members, m);
+	}
 	CHECK(!members->nr && list_empty(&members->list));
 	kfree(members->bits);
 	mutex_fini(&members->lock);
@@ -265,7 +284,27 @@ static struct member *find_locked(struct pool_handle *ph, uint32_t handle)
 	return NULL;
 }
 
-void member_end(struct pool_handle *ph, uint32_t handle)
+/* False: it isn't worth waiting for, or can't be waited for. */
+static bool outlive(struct members *members, struct member *m, int life)
+{
+	bool waits = life >= 0 && !process_has_ended(life);
+
+	if (waits && atomic_fetch_add(&nr_outlived, 1) >= MEMBERS_OUTLIVED_MAX) {
+		atomic_fetch_sub(&nr_outlived, 1);
+		waits = false;
+	}
+	m->life = waits ? os->dup(life) : -1;
+	if (waits && m->life < 0)
+		atomic_fetch_sub(&nr_outlived, 1);
+	if (m->life < 0)
+		return false;
+	mutex_lock(&members->lock);
+	list_add_tail(&m->link, &members->outlived);
+	mutex_unlock(&members->lock);
+	return true;
+}
+
+void member_end(struct pool_handle *ph, uint32_t handle, int life)
 {
 	struct pool *pool = ph->pool;
 	struct members *members = &pool->members;
@@ -279,8 +318,11 @@ void member_end(struct pool_handle *ph, uint32_t handle)
 	list_del(&m->of_ph);
 	members->nr_missing -= m->nr_missed != 0;
 	mutex_unlock(&members->lock);
-	if (!pool->is_private && leases_bytes(&pool->leases))
+	if (!pool->is_private && leases_bytes(&pool->leases)) {
+		if (outlive(members, m, life))
+			return;
 		tell_others(members, m->number);
+	}
 	member_free(members, m);
 }
 
@@ -300,11 +342,36 @@ static uint32_t pick_missed_locked(struct members *members, uint32_t after, stru
 	return found->number;
 }
 
+static struct member *take_ended(struct members *members)
+{
+	struct member *m, *ended = NULL;
+
+	mutex_lock(&members->lock);
+	list_for_each_entry(m, &members->outlived, link)
+		if (!ended && process_has_ended(m->life))
+			ended = m;
+	if (ended)
+		list_del(&ended->link);
+	mutex_unlock(&members->lock);
+	return ended;
+}
+
+static void tick_outlived(struct members *members)
+{
+	struct member *m;
+
+	while ((m = take_ended(members))) {
+		tell_others(members, m->number);
+		end_outlived(members, m);
+	}
+}
+
 void members_tick(struct members *members)
 {
 	struct member m;
 	uint32_t after = 0, told;
 
+	tick_outlived(members);
 	mutex_lock(&members->lock);
 	while (members->nr_missing && (after = pick_missed_locked(members, after, &m))) {
 		mutex_unlock(&members->lock);

@@ -43,6 +43,7 @@ struct ending {
 	struct work work;
 	struct pool_handle *ph;
 	uint32_t handle;
+	struct session *s; /* counted */
 };
 
 static void refill(struct work *work)
@@ -95,6 +96,7 @@ static uint32_t slot_of(const struct session *s)
 static void init_session(struct session *s, const struct peer *peer)
 {
 	s->peer = *peer;
+	s->life = -1;
 	atomic_store(&s->refs, 2); /* the caller's, and one that session_end() drops */
 	mutex_init(&s->lock, RANK_SESSION, "session");
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
@@ -227,6 +229,8 @@ void session_put(struct session *s)
 	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	CHECK(s->ended);
+	if (s->life >= 0)
+		os->close(s->life);
 	if (s->fault_log.map)
 		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
@@ -559,10 +563,10 @@ struct region_handle *session_region(struct session *s, uint32_t handle, struct 
 
 /* ---- the end ---- */
 
-static void finish_pool_handle(struct pool_handle *ph, uint32_t handle)
+static void finish_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	pool_handle_free_runs(ph);
-	member_end(ph, handle);
+	member_end(ph, handle, s->life);
 	pool_handle_put(ph);
 }
 
@@ -570,23 +574,31 @@ static void run_ending(struct work *work)
 {
 	struct ending *e = container_of(work, struct ending, work);
 
-	finish_pool_handle(e->ph, e->handle);
+	finish_pool_handle(e->s, e->ph, e->handle);
+	session_put(e->s);
 	kmem_cache_free(ending_cache, e);
 }
 
 /* Millions of runs may have to go back: not on the caller's time. */
-static void end_pool_handle(struct pool_handle *ph, uint32_t handle)
+static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	struct ending *e = kmem_cache_zalloc(ending_cache, GFP_KERNEL);
 
 	if (!e) {
-		finish_pool_handle(ph, handle);
+		finish_pool_handle(s, ph, handle);
 		return;
 	}
+	session_get(s);
+	e->s = s;
 	e->ph = ph;
 	e->handle = handle;
 	work_init(&e->work, run_ending);
 	workqueue_add(&end_queue, &e->work);
+}
+
+void session_cut(struct session *s, int pidfd)
+{
+	s->life = os->dup(pidfd);
 }
 
 void session_end(struct session *s, const char *reason)
@@ -620,7 +632,7 @@ void session_end(struct session *s, const char *reason)
 		region_handle_put(handles_del(&s->regions, handle));
 	cursor = 0;
 	while ((object = handles_next(&s->pools, &cursor, &handle)))
-		end_pool_handle(handles_del(&s->pools, handle), handle);
+		end_pool_handle(s, handles_del(&s->pools, handle), handle);
 	free_record(s);
 	account_uncharge(s->peer.uid, session_account(&s->peer));
 	mutex_lock(&sessions_lock);

@@ -70,6 +70,7 @@ struct session {
 	uint64_t nr_fault_records;    /* fault_log_lock */
 	_Atomic uint64_t nr_requests; /* (a) */
 	struct session_record *record; /* (c) NULL: a tool's, that needn't outlive the daemon */
+	int life; /* (c) once ending: a pidfd of the process, which may live on; -1: it doesn't */
 	struct list_head resume_link;  /* the resuming thread only */
 };
 

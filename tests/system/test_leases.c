@@ -19,7 +19,7 @@
 
 const char *const hostile_flags[] = { NULL };
 
-enum { UNITS = 64, UNIT = SLAB_UNIT_BYTES, PATIENCE_MS = 5000 };
+enum { UNITS = 64, UNIT = SLAB_UNIT_BYTES, PATIENCE_MS = 20000, SEVERAL_TICKS_MS = 2500 };
 
 static struct attack other;
 
@@ -148,6 +148,46 @@ ATTACK(units_outlive_who_was_killed)
 	CLIENT_EXPECT_EQ(leased(&a->r), 0);
 }
 
+/* Says nonsense, and goes on working. */
+static void lease_and_be_cut(struct client_process *self, void *arg)
+{
+	struct attack *a = arg;
+	uint64_t       units[UNITS];
+
+	join(a);
+	CLIENT_EXPECT_EQ(raw_lease(&a->r, 1, UNITS, units), UNITS);
+	CLIENT_EXPECT_EQ(raw_send(&a->r, "nonsense", 8), 0);
+	CLIENT_EXPECT(raw_ends(&a->r));
+	CLIENT_EXPECT(client_tell(self, &a->r.member, sizeof(a->r.member)));
+	CLIENT_EXPECT(client_tell(self, units, sizeof(units)));
+	pause();
+}
+
+/* Nobody takes over what its threads may still write to. */
+ATTACK(who_is_cut_is_told_of_when_it_ends)
+{
+	static struct attack  victim;
+	struct client_process process;
+	struct pollfd         p = { .events = POLLIN };
+	uint32_t              member, pool;
+	uint64_t              units[UNITS];
+
+	join(a);
+	raw_init(&victim.r);
+	victim.socket = a->socket;
+	client_fork(&process, lease_and_be_cut, &victim);
+	CLIENT_EXPECT(client_hear(&process, &member, sizeof(member)));
+	CLIENT_EXPECT(client_hear(&process, units, sizeof(units)));
+	p.fd = a->r.upcall;
+	CLIENT_EXPECT_EQ(poll(&p, 1, SEVERAL_TICKS_MS), 0);
+	CLIENT_EXPECT_EQ(leased(&a->r), UNITS);
+	client_signal(&process, SIGKILL);
+	CLIENT_EXPECT_EQ(read_orphans(&a->r, &pool), member);
+	CLIENT_EXPECT_EQ(pool, a->r.pool);
+	CLIENT_EXPECT_EQ(raw_return_units(&a->r, units, UNITS), 0);
+	CLIENT_EXPECT_EQ(leased(&a->r), 0);
+}
+
 ATTACK(a_closed_handle_is_told_of)
 {
 	struct raw *second = join_second(a);
@@ -272,6 +312,8 @@ static const struct test_case cases[] = {
 	{ "a lease is returned in parts, by others", a_lease_is_returned_in_parts_by_others },
 	{ "units outlive a killed session, and the others are told at once",
 	  units_outlive_who_was_killed },
+	{ "a session that is cut while its process lives is told of when that has ended",
+	  who_is_cut_is_told_of_when_it_ends },
 	{ "a closed handle is told of", a_closed_handle_is_told_of },
 	{ "who leaves nothing is not told of", who_leaves_nothing_is_not_told_of },
 	{ "units and caches go with the last handle, named region or not",

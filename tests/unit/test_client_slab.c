@@ -271,8 +271,8 @@ static void owners(void)
 
 enum { HANDED = 30, IN_SHARED = 4 };
 
-/* 0..29 were handed out; of these 20..23 wait in shared, 24 is in a magazine, 25 to 28 are on the list
- * with two unused ones. */
+/* 0..29 were handed out; of these 20..23 wait in shared, 24 is in a magazine, 25 to 28 are on the
+ * list with two unused ones. */
 static void scene(void)
 {
 	make(SIZE, 1);
