@@ -5,6 +5,9 @@
 #include "mm/space/evict.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/inject.h"
@@ -96,6 +99,45 @@ static void contents_come_back(void)
 	}
 	EXPECT_EQ(atomic_load(&region->nr_swapped), 0);
 	EXPECT_EQ(space_slots_used(), NR); /* I2 */
+	stop();
+}
+
+/* The fake host's clock stands still by itself. */
+static void *pass_time(void *stop)
+{
+	while (!atomic_load((_Atomic bool *)stop)) {
+		fake_os_advance_ns(1000 * 1000);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* One that saw the page before it was evicted would map an empty frame. */
+static void no_frame_is_made_under_a_mapping_begun_before(void)
+{
+	struct swap_in_request want;
+	struct swapper *s;
+	struct page_range run;
+	_Atomic bool stop_clock = false;
+	pthread_t clock;
+	unsigned int turn;
+
+	start(NR);
+	want = (struct swap_in_request){ .region = region, .range = { 2, 1 } };
+	s = swapper_get(SWAPPER_READER);
+	EXPECT(s);
+	EXPECT_EQ(evict(0, NR), NR);
+	turn = region_map_enter(region);
+	EXPECT_EQ(pthread_create(&clock, NULL, pass_time, &stop_clock), 0);
+	EXPECT_EQ(region_swap_in(s, &want, &run), -EAGAIN);
+	atomic_store(&stop_clock, true);
+	EXPECT_EQ(pthread_join(clock, NULL), 0);
+	EXPECT_EQ(space_state(region, 2), PAGE_SWAPPED);
+	EXPECT_EQ(space_present(0, STOCK_BASE), 0);
+	region_map_leave(region, turn);
+	EXPECT_EQ(region_swap_in(s, &want, &run), 0);
+	EXPECT(holds(2, 2ull << 32));
+	swapper_put(s);
 	stop();
 }
 
@@ -306,6 +348,8 @@ static void what_cant_be_written_stays(void)
 
 static const struct test_case cases[] = {
 	{ "evicted pages come back as they were", contents_come_back },
+	{ "no frame is made under an operation on mappings that may have seen the page (I3)",
+	  no_frame_is_made_under_a_mapping_begun_before },
 	{ "a write frees the slot, at the fault or later", a_write_frees_the_slot },
 	{ "a page that was only read is dropped without being written",
 	  a_clean_page_isnt_written_again },

@@ -87,6 +87,25 @@ void region_note_touched(struct region *region, struct page_range run)
 		touched->runs[i] = run;
 }
 
+bool region_map_idle(struct region *region)
+{
+	/* The caller's change of a word is seen by whoever enters after this. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return !atomic_load(&region->nr_mapping[0]) && !atomic_load(&region->nr_mapping[1]);
+}
+
+bool region_map_settle(struct region *region)
+{
+	bool ended;
+
+	if (region_map_idle(region))
+		return true;
+	mutex_lock(&region->sync_lock);
+	ended = end_turn(region, os->now_ns() + TRY_SYNC_NS);
+	mutex_unlock(&region->sync_lock);
+	return ended;
+}
+
 /* A page whose word is busy may have a frame that isn't its own yet. */
 enum map_mode { MAP_NOT, MAP_PLAIN, MAP_PROTECTED };
 

@@ -26,6 +26,10 @@ void region_map_leave(struct region *region, unsigned int turn);
 void region_map_sync(struct region *region);
 /* The same, but false after a millisecond, or if somebody else waits. */
 bool region_map_try_sync(struct region *region);
+/* Every installation that began before this call has ended: without waiting, or after a
+ * millisecond at most, for who holds BUSY and nothing else. False: some haven't. */
+bool region_map_idle(struct region *region);
+bool region_map_settle(struct region *region);
 
 /* Pages that became writable since a region's `touched` was set, each perhaps several times. */
 enum { TOUCHED_MAX = 1024 };

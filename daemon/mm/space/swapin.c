@@ -207,6 +207,10 @@ int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 	claim(s, region, request->range);
 	if (!s->w->nr)
 		return -EAGAIN;
+	if (!region_map_settle(region)) { /* I3 */
+		release(s, region, 0);
+		return -EAGAIN;
+	}
 	node = charge(s, region);
 	if (node < 0) {
 		release(s, region, 0);

@@ -7,6 +7,9 @@
  * Invariants  I1  the page is checked against its checksum before its word says PRESENT; a page
  *                 that can't be read or fails the check is POISONED, alone, and keeps its slot.
  *             I2  what was only read keeps its slot and is CLEAN.
+ *             I3  between claiming a page and making its frame, operations on mappings that were
+ *                 begun before are waited for: one that saw the page as it was before it was
+ *                 evicted would map the new frame while it is empty.
  * Locking     BUSY of each page; waits for the disk with nothing else held.
  * Crash       a word left BUSY over SWAPPED keeps its slot: the frame is punched and read again.
  * Not here    Waiting threads (waiter.h), making room (reclaim.h).
@@ -21,7 +24,8 @@ struct swap_in_request {
 	struct page_range range; /* the first one is wanted, the others are a wish */
 	bool write;              /* they are about to be written: their slots are free at once */
 };
-/* 0, with the pages that came in *run; -EAGAIN: the first isn't swapped, look again; -ENOMEM: no
+/* 0, with the pages that came in *run; -EAGAIN: the first isn't swapped, or
+ * was just being mapped: look again; -ENOMEM: no
  * frame; -EIO: it is lost, and poisoned. */
 int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 		   struct page_range *run);
