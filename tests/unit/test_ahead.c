@@ -404,7 +404,49 @@ static void ending_runs_what_is_queued(void)
 	end();
 }
 
+/* What a streak of so many steps asks for. */
+static uint64_t asked_ahead(uint64_t first, unsigned int steps)
+{
+	struct mm_target target;
+	struct mm_hint hint = { 0 };
+	uint64_t page = first, asked = 0;
+
+	for (unsigned int i = 0; i < steps; i++, page += hint.around) {
+		EXPECT(mm_find(mm, base + (page << PAGE_SHIFT), &target, &hint));
+		region_put(target.region);
+		asked += hint.ahead_nr;
+	}
+	return asked;
+}
+
+static void above_high_nothing_is_made_ahead(void)
+{
+	struct page_range block = { BLOCK, BLOCK };
+	struct mm_target target;
+	struct mm_hint hint;
+	uint64_t resident;
+
+	begin();
+	touch(0);
+	resident = region->nr_resident;
+	EXPECT(mm_find(mm, base, &target, &hint));
+	memcg_set_limit(memcg_root(), MEMCG_HIGH, 0);
+	EXPECT_EQ(asked_ahead(2 * BLOCK, 12), 0);
+	ahead_start(mm, &target, block);
+	space_settle();
+	EXPECT_EQ(region->nr_resident, resident);
+	memcg_set_limit(memcg_root(), MEMCG_HIGH, MEMCG_NO_LIMIT);
+	EXPECT(asked_ahead(6 * BLOCK, 12) > 0);
+	ahead_start(mm, &target, block);
+	space_settle();
+	EXPECT_EQ(region->nr_resident, resident + BLOCK);
+	region_put(target.region);
+	end();
+}
+
 static const struct test_case cases[] = {
+	{ "for a pool above its high nothing is made ahead (A7)",
+	  above_high_nothing_is_made_ahead },
 	{ "sequential faults reach farther and farther",
 	  sequential_faults_reach_farther_and_farther },
 	{ "random faults stay alone", random_faults_stay_alone },

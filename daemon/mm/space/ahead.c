@@ -129,7 +129,7 @@ static uint64_t produce_block(struct job *job)
 	uint64_t after;
 	int r = 0;
 
-	while (rest.nr && !r) {
+	while (rest.nr && !r && !memcg_excess(region->memcg)) { /* A7 */
 		uint64_t end;
 
 		r = region_make_present(region, rest, rest.first, &run);
@@ -150,7 +150,8 @@ static void map_block(struct job *job)
 	struct page_range run;
 	uint64_t done;
 
-	while (rest.nr && !region_make_present(job->target.region, rest, rest.first, &run)) {
+	while (rest.nr && !memcg_excess(job->target.region->memcg) &&
+	       !region_make_present(job->target.region, rest, rest.first, &run)) {
 		uint64_t end = run.first + run.nr;
 
 		if (run.first <= job->range.first) {

@@ -49,6 +49,8 @@ static void plan_ahead(struct window *w, struct streak *k, const struct mm_targe
 
 	if (w->advice == WINDOW_RANDOM || (k->steps < needed && w->advice != WINDOW_SEQUENTIAL))
 		return;
+	if (memcg_excess(w->region->memcg)) /* else what isn't delayed would be made there */
+		return;
 	from = round_up(max_t(uint64_t, k->ahead, t->page + hint->around), block);
 	until = min_t(uint64_t, t->end, round_down(t->page + depth, block));
 	if (from >= until || is_present(w->region, from))
