@@ -214,6 +214,31 @@ static void cold_pages_go_first(void)
 	stop();
 }
 
+static void one_that_is_busy_holds_up_nobody(void)
+{
+	struct region *other;
+
+	start();
+	other = space_region(1024, PAGE_SHIFT);
+	space_window(mm, other, 2 * BASE, 2);
+	for (uint64_t i = 0; i < 1024; i++) {
+		put(i);
+		space_fault(mm, 2 * BASE + (i << PAGE_SHIFT), OS_FAULT_WRITE);
+	}
+	atomic_store(&region->evicting, true); /* as if another thread did */
+	EXPECT(reclaim_memcg(region->memcg, 512) >= 512);
+	EXPECT_EQ(atomic_load(&region->nr_swapped), 0);
+	atomic_store(&region->evicting, false);
+	space_expect_valid(other, NULL);
+	for (uint64_t i = 0; i < 1024; i++)
+		EXPECT(get(i));
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	space_drop_region(other);
+	end();
+}
+
 static void shadows_tell_soon_from_late(void)
 {
 	static struct lruvec lru;
@@ -238,6 +263,8 @@ static const struct test_case cases[] = {
 	{ "kswapd makes room before it is needed", kswapd_makes_room_before_it_is_needed },
 	{ "a pool gives up its own pages", a_pool_gives_up_its_own_pages },
 	{ "cold pages go first", cold_pages_go_first },
+	{ "a region that another thread evicts from doesn't hold up the others",
+	  one_that_is_busy_holds_up_nobody },
 	{ "the shadow of a page tells how long ago it was evicted", shadows_tell_soon_from_late },
 };
 TEST_MAIN(cases)

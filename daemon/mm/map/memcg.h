@@ -73,6 +73,7 @@ struct memcg {
 	struct lruvec    lruvec[MAX_NUMNODES];    /* (a) ages of its regions' pages */
 	_Atomic uint64_t wanted[NR_MEMCG_LEVELS]; /* (a) what clients haven't been asked for yet */
 	_Atomic uint64_t oom_wanted;              /* (a) frames that couldn't be had */
+	_Atomic int      short_on_cpu;            /* (a) where its limit was noticed last */
 	_Atomic bool     overcommit;              /* (a) promises more than there may be */
 	_Atomic bool     oom_kill;                /* (a) then a session ends, not a fault */
 	struct psi       psi;                     /* its own lock */

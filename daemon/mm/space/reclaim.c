@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reclaim - walks over regions, marks of stocks, kswapd
+ * reclaim - walks over regions, marks of stocks, kswapd and its sister for pools
+ *
+ * Whose time  Reclaim for a pool near its limit runs on the CPU of the fault that noticed it, as if
+ *             the pool's own threads did it: who is within its limit elsewhere keeps its CPU.
  */
 #include "mm/space/reclaim.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -127,8 +131,8 @@ static void scan_region(struct scan *scan, struct region *region)
 
 	if (spared(scan, region))
 		return;
-	while (blocks && scan->freed < scan->wanted && !scan->met_other)
-		blocks -= scan_blocks(scan, region, blocks);
+	for (uint64_t nr = 1; nr && blocks && scan->freed < scan->wanted; blocks -= nr)
+		nr = scan_blocks(scan, region, blocks);
 }
 
 /* One walk over all regions, beginning with the one where the last ended. */
@@ -169,12 +173,11 @@ static uint64_t shrink(struct scan *scan)
 
 		scan->met_other = false;
 		sweep(scan);
-		if (scan->met_other)
-			break;
 		/* What is left is young or can't go: once more, and then it is good enough. */
 		if (scan->freed && scan->freed == before)
 			break;
-		scan->low_too |= i >= SWEEPS_MAX / 2;
+		/* Not because somebody else has what could go. */
+		scan->low_too |= i >= SWEEPS_MAX / 2 && !scan->met_other;
 	}
 	swapper_put(scan->swapper);
 	return scan->freed;
@@ -311,23 +314,35 @@ static uint64_t memcg_missing(const struct memcg *memcg, unsigned int times)
 
 /* ---- kswapd ---- */
 
+/* Two threads a node, so that neither kind of shortage waits for the other. */
+enum duty { FOR_STOCKS, FOR_POOLS, NR_DUTIES };
+
 /* l: lock   a: atomic   c: fixed while running */
 struct kswapd {
 	struct mutex lock;
 	pthread_cond_t wanted;
 	pthread_t thread;    /* (c) */
 	int node;            /* (c) */
+	enum duty duty;      /* (c) */
 	bool running;        /* (c) */
 	_Atomic bool stopping;   /* (a) */
 	_Atomic bool called;     /* (a) changes to true under no lock, to false by the thread */
 	_Atomic uint64_t rest_ns; /* (a) nothing could be freed: not before that time again */
 };
 
-static struct kswapd kswapds[MAX_NUMNODES];
+static struct kswapd kswapds[MAX_NUMNODES][NR_DUTIES];
+
+static bool may_call(const struct kswapd *k)
+{
+	uint64_t rest_ns = atomic_load_explicit(&k->rest_ns, memory_order_relaxed);
+
+	return k->running && !atomic_load_explicit(&k->called, memory_order_relaxed) &&
+	       (!rest_ns || os->now_ns() >= rest_ns);
+}
 
 static void call(struct kswapd *k)
 {
-	if (!k->running || atomic_exchange(&k->called, true))
+	if (atomic_exchange(&k->called, true))
 		return;
 	mutex_lock(&k->lock);
 	pthread_cond_signal(&k->wanted);
@@ -336,14 +351,16 @@ static void call(struct kswapd *k)
 
 void reclaim_poke(struct region *region, int node)
 {
-	struct kswapd *k = &kswapds[node];
+	struct kswapd *for_stocks = &kswapds[node][FOR_STOCKS];
+	struct kswapd *for_pools = &kswapds[node][FOR_POOLS];
 
-	if (!k->running || atomic_load_explicit(&k->called, memory_order_relaxed) ||
-	    (atomic_load_explicit(&k->rest_ns, memory_order_relaxed) &&
-	     os->now_ns() < atomic_load(&k->rest_ns)))
-		return;
-	if (stock_missing(node, region->kind, 1) || memcg_missing(region->memcg, 1))
-		call(k);
+	if (may_call(for_stocks) && stock_missing(node, region->kind, 1))
+		call(for_stocks);
+	if (may_call(for_pools) && memcg_missing(region->memcg, 1)) {
+		atomic_store_explicit(&region->memcg->short_on_cpu, sched_getcpu(),
+				      memory_order_relaxed);
+		call(for_pools);
+	}
 }
 
 static uint64_t kswapd_shrink(struct kswapd *k, struct scan *scan)
@@ -384,22 +401,47 @@ static void balance_stock(struct kswapd *k, enum stock_kind kind)
 	}
 }
 
-static void balance_memcgs(struct kswapd *k)
+/* See the head. Where it may not run there, it runs where it is. */
+static void move_to(int cpu)
+{
+	cpu_set_t set;
+
+	if (cpu < 0 || cpu >= CPU_SETSIZE)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned int)cpu, &set);
+	pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+/* A batch for each pool that is short. True: some are still. */
+static bool balance_memcgs(struct kswapd *k)
 {
 	struct memcg *m = NULL;
-	uint64_t missing;
+	bool more = false;
 
 	while ((m = memcg_walk_next(m))) {
-		memcg_pressure(m, MEMCG_LEVEL_LOW, memcg_missing(m, 2));
-		while ((missing = memcg_missing(m, 2)) && !k->stopping) {
-			struct scan scan = {
-				.memcg = m, .node = k->node, .kind = -1, .wanted = missing
-			};
+		struct scan scan = { .memcg = m, .node = k->node, .kind = -1,
+				     .wanted = memcg_missing(m, 2) };
 
-			if (!kswapd_shrink(k, &scan))
-				break;
-		}
+		if (!scan.wanted)
+			continue;
+		memcg_pressure(m, MEMCG_LEVEL_LOW, scan.wanted);
+		if (k->stopping)
+			continue;
+		move_to(atomic_load_explicit(&m->short_on_cpu, memory_order_relaxed));
+		more |= kswapd_shrink(k, &scan) && memcg_missing(m, 2);
 	}
+	return more;
+}
+
+static void balance(struct kswapd *k)
+{
+	if (k->duty == FOR_STOCKS)
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
+			balance_stock(k, (enum stock_kind)kind);
+	else
+		while (balance_memcgs(k) && !k->stopping)
+			;
 }
 
 static void wait_for_call(struct kswapd *k)
@@ -414,7 +456,8 @@ static void wait_for_call(struct kswapd *k)
 		swapper_keep(false);
 		mutex_lock(&k->lock);
 		/* What can't be evicted takes without a word. */
-		if (stock_missing(k->node, STOCK_BASE, 1) || stock_missing(k->node, STOCK_HUGE, 1))
+		if (k->duty == FOR_STOCKS && (stock_missing(k->node, STOCK_BASE, 1) ||
+					      stock_missing(k->node, STOCK_HUGE, 1)))
 			atomic_store(&k->called, true);
 	}
 	heartbeat_touch();
@@ -435,9 +478,7 @@ static void *kswapd_main(void *argument)
 			continue;
 		}
 		mutex_unlock(&k->lock);
-		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
-			balance_stock(k, (enum stock_kind)kind);
-		balance_memcgs(k);
+		balance(k);
 		atomic_store(&k->called, false);
 		mutex_lock(&k->lock);
 	}
@@ -458,18 +499,19 @@ static void init_condition(pthread_cond_t *condition)
 	pthread_condattr_destroy(&attributes);
 }
 
-static int start_node(int node)
+static int start_one(int node, enum duty duty)
 {
-	struct kswapd *k = &kswapds[node];
+	static const char *const names[] = { [FOR_STOCKS] = "kswapd", [FOR_POOLS] = "kpool" };
+	struct kswapd *k = &kswapds[node][duty];
 	char name[16];
 
-	*k = (struct kswapd){ .node = node };
+	*k = (struct kswapd){ .node = node, .duty = duty };
 	mutex_init(&k->lock, RANK_LEAF, "kswapd");
 	init_condition(&k->wanted);
 	if (pthread_create(&k->thread, NULL, kswapd_main, k))
 		return -EAGAIN;
 	k->running = true;
-	snprintf(name, sizeof(name), "mmb-kswapd%d", node);
+	snprintf(name, sizeof(name), "mmb-%s%d", names[duty], node);
 	pthread_setname_np(k->thread, name);
 	return 0;
 }
@@ -479,26 +521,31 @@ int kswapd_start(void)
 	int r = 0;
 
 	for (int node = 0; node < nr_nodes && !r; node++)
-		r = start_node(node);
+		r = start_one(node, FOR_STOCKS);
+	for (int node = 0; node < nr_nodes && !r; node++)
+		r = start_one(node, FOR_POOLS);
 	return r;
+}
+
+static void stop_one(struct kswapd *k)
+{
+	if (!k->running)
+		return;
+	mutex_lock(&k->lock);
+	k->stopping = true;
+	pthread_cond_signal(&k->wanted);
+	mutex_unlock(&k->lock);
+	pthread_join(k->thread, NULL);
+	pthread_cond_destroy(&k->wanted);
+	mutex_fini(&k->lock);
+	k->running = false;
 }
 
 void kswapd_stop(void)
 {
-	for (int node = 0; node < nr_nodes; node++) {
-		struct kswapd *k = &kswapds[node];
-
-		if (!k->running)
-			continue;
-		mutex_lock(&k->lock);
-		k->stopping = true;
-		pthread_cond_signal(&k->wanted);
-		mutex_unlock(&k->lock);
-		pthread_join(k->thread, NULL);
-		pthread_cond_destroy(&k->wanted);
-		mutex_fini(&k->lock);
-		k->running = false;
-	}
+	for (int node = 0; node < nr_nodes; node++)
+		for (int duty = 0; duty < NR_DUTIES; duty++)
+			stop_one(&kswapds[node][duty]);
 }
 
 /* For frames that can't be evicted. */

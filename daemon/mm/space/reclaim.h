@@ -2,8 +2,8 @@
 /*
  * reclaim - makes free frames out of old pages
  *
- * Purpose     kswapd, one thread a node, keeps each stock of its node between two marks while more
- *             is promised than there is, and pools below their limit; who can't wait for it
+ * Purpose     kswapd keeps each stock of its node between two marks while more is promised than
+ *             there is, its sister keeps pools below their limit, one thread a node each; who can't wait for it
  *             reclaims directly. Walks over the words of regions, each going on where the last walk
  *             ended, and ages what it passes.
  * Invariants  B1  nobody waits for a client: a page whose mappers can't be protected at once stays.
@@ -54,7 +54,7 @@ void reclaim_fini(void);
 int kswapd_start(void);
 void kswapd_stop(void);
 /* Looks whether the node's stock of the region's kind has few free frames left, or the pool is near
- * its limit, and then wakes the node's kswapd. Cheap, and never waits. */
+ * its limit, and then wakes the node's thread for that. Cheap, and never waits. */
 void reclaim_poke(struct region *region, int node);
 
 /* Frees about so many frames of the pool's regions, or as many as can be; returns how many. */
