@@ -4,6 +4,7 @@
  */
 #include "mm/space/waiter.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "lib/space_fixture.h"
@@ -76,9 +77,100 @@ static void without_threads_nobody_takes_it(void)
 	space_end();
 }
 
+/* ---- fairness ---- */
+
+static _Atomic bool may_go_on;
+static _Atomic uint32_t nr_begun;
+static _Atomic uint64_t served_id; /* of the pool, plus one */
+static struct memcg greedy, modest;
+
+static void hold_the_greedy(const struct waiting_fault *fault)
+{
+	atomic_fetch_add(&nr_begun, 1);
+	if (fault->target.region->memcg == &modest)
+		atomic_store(&served_id, modest.id + 1);
+	while (fault->target.region->memcg == &greedy && !atomic_load(&may_go_on))
+		sched_yield();
+}
+
+static bool modest_is_served(void *unused)
+{
+	return atomic_load(&served_id) == modest.id + 1;
+}
+
+static bool greedy_has_all_it_gets(void *unused)
+{
+	return atomic_load(&nr_begun) >= WAITERS_PER_CPU - 1;
+}
+
+static struct region *region_of(struct memcg *memcg)
+{
+	struct region_request want = { .name = "", .page_shift = PAGE_SHIFT, .nr_pages = NR_FAULTS,
+				       .memcg = memcg };
+	struct region_refusal why;
+	struct region *region;
+
+	EXPECT_EQ(region_new(&want, &region, &why), 0);
+	return region;
+}
+
+static void add_faults(struct mm *mm, uint64_t base, unsigned int nr)
+{
+	for (uint64_t i = 0; i < nr; i++) {
+		struct waiting_fault fault = { .mm = mm };
+
+		EXPECT(mm_find(mm, base + (i << PAGE_SHIFT), &fault.target, &fault.hint));
+		EXPECT(waiters_add(&fault));
+	}
+}
+
+/* All are added on one CPU, so that they meet. */
+static void no_pool_keeps_them_all(void)
+{
+	struct region *of_greedy, *of_modest;
+	struct mm *mm;
+	cpu_set_t all, one;
+
+	EXPECT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+	space_begin(&(struct space_options){ 0 });
+	memcg_init(&greedy, 3);
+	memcg_init(&modest, 4);
+	of_greedy = region_of(&greedy);
+	of_modest = region_of(&modest);
+	mm = space_mm();
+	space_window(mm, of_greedy, BASE, 1);
+	space_window(mm, of_modest, 2 * BASE, 2);
+	may_go_on = false;
+	nr_begun = 0;
+	served_id = 0;
+	EXPECT_EQ(waiters_start(hold_the_greedy), 0);
+	CPU_ZERO(&one);
+	for (unsigned int cpu = 0; !CPU_COUNT(&one); cpu++)
+		if (CPU_ISSET(cpu, &all))
+			CPU_SET(cpu, &one);
+	EXPECT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	add_faults(mm, BASE, 100);
+	EXPECT(test_wait(greedy_has_all_it_gets, NULL, 20));
+	add_faults(mm, 2 * BASE, 1);
+	EXPECT(test_wait(modest_is_served, NULL, 20));
+	EXPECT_EQ(nr_begun, WAITERS_PER_CPU); /* and no more of the other */
+	atomic_store(&may_go_on, true);
+	waiters_stop();
+	EXPECT_EQ(nr_begun, 101);
+	EXPECT_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
+	space_close_mm(mm);
+	space_drop_region(of_greedy);
+	space_drop_region(of_modest);
+	memcg_fini(&greedy);
+	memcg_fini(&modest);
+	space_end();
+}
+
 static const struct test_case cases[] = {
 	{ "each fault is handled once, and holds its mm and region until then (W1)",
 	  each_is_handled_once },
+	{ "a pool with a hundred faults doesn't keep another's first one waiting (W3)",
+	  no_pool_keeps_them_all },
 	{ "without waiters the caller keeps the fault", without_threads_nobody_takes_it },
 };
 TEST_MAIN(cases)

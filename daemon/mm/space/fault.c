@@ -181,7 +181,7 @@ static void park(const struct waiting_fault *f, int error, uint64_t delay_ns)
 	}
 	if (!f->again)
 		count(&fault_stats.nr_parked);
-	if (error && error != -ENOENT && !f->again)
+	if (error && error != -ENOENT && error != -ENODATA && !f->again)
 		log_emit_limited(LOG_WARNING, "fault_parked",
 				 "pid %d: a page can't be produced now (error %d); retrying",
 				 mm->pid, -error);
@@ -519,7 +519,8 @@ static int resolve_target(const struct waiting_fault *f, bool *waits)
 		 ((r == -ENODATA || r == -ENOMEM) && waiters_add(f));
 	if (*waits)
 		return 0;
-	if (r == -ENODATA || (r == -ENOMEM && swap_capacity()))
+	/* A lane never waits for a disk: what the waiters don't take is tried again. */
+	if (!waiters_running() && (r == -ENODATA || (r == -ENOMEM && swap_capacity())))
 		r = serve_waiting(f);
 	return end_fault(f, r);
 }

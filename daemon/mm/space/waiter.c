@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * waiter - one queue a CPU, a few threads on each
+ *
+ * Fair        A CPU's queue is NR_FLOWS lists, and a pool's faults go to one of them. Threads take
+ *             from the lists in turns, and one thread is left to the other lists (W3).
  */
 #include "mm/space/waiter.h"
 
@@ -15,23 +18,45 @@
 #include "mm/space/swapper.h"
 #include "os/os.h"
 
+enum { NR_FLOWS = 16, IDLE_NS = 500 * 1000 * 1000 };
+
 /* c: fixed while running   l: lock */
 struct waiter_cpu {
 	struct mutex lock;
 	pthread_cond_t wanted;
-	struct list_head faults; /* (l) */
+	struct list_head flows[NR_FLOWS]; /* (l) faults by pool */
+	uint32_t nr_serving[NR_FLOWS];    /* (l) threads at work for each */
+	uint32_t next_flow;               /* (l) whose turn it is */
 	int cpu;                 /* (c) */
 	uint32_t nr_threads;     /* (c) */
 	pthread_t threads[WAITERS_PER_CPU]; /* (c) */
 	bool stopping;           /* (l) */
 };
 
-enum { IDLE_NS = 500 * 1000 * 1000 };
-
 static struct waiter_cpu cpus[WAITER_CPUS_MAX];
 static uint32_t nr_cpus_used;
 static _Atomic bool running;
 static void (*handle)(const struct waiting_fault *fault);
+
+static uint32_t flow_of(const struct waiting_fault *fault)
+{
+	return (uint32_t)(fault->target.region->memcg->id % NR_FLOWS);
+}
+
+/* The flow that is next, of those that have work and aren't served by all that may; -1: none. At
+ * the end there is nobody left to be kept waiting. */
+static int ready_flow(const struct waiter_cpu *w)
+{
+	uint32_t most = w->stopping ? WAITERS_PER_CPU : WAITERS_PER_CPU - 1;
+
+	for (uint32_t i = 0; i < NR_FLOWS; i++) {
+		uint32_t flow = (w->next_flow + i) % NR_FLOWS;
+
+		if (!list_empty(&w->flows[flow]) && w->nr_serving[flow] < most)
+			return (int)flow;
+	}
+	return -1;
+}
 
 /* A thread that hasn't had anything to do for a while keeps no ring and no buffers. */
 static void wait_for_fault(struct waiter_cpu *w)
@@ -46,7 +71,7 @@ static void wait_for_fault(struct waiter_cpu *w)
 	mutex_unlock(&w->lock);
 	swapper_keep(false);
 	mutex_lock(&w->lock);
-	if (list_empty(&w->faults) && !w->stopping)
+	if (ready_flow(w) < 0 && !w->stopping)
 		mutex_wait(&w->lock, &w->wanted);
 	swapper_keep(true);
 }
@@ -54,17 +79,28 @@ static void wait_for_fault(struct waiter_cpu *w)
 static struct waiting_fault *next_fault(struct waiter_cpu *w)
 {
 	struct waiting_fault *fault = NULL;
+	int flow;
 
 	mutex_lock(&w->lock);
-	while (list_empty(&w->faults) && !w->stopping)
+	while ((flow = ready_flow(w)) < 0 && !w->stopping)
 		wait_for_fault(w);
 	heartbeat_touch();
-	if (!list_empty(&w->faults)) {
-		fault = list_first_entry(&w->faults, struct waiting_fault, link);
+	if (flow >= 0) {
+		fault = list_first_entry(&w->flows[flow], struct waiting_fault, link);
 		list_del(&fault->link);
+		w->nr_serving[flow]++;
+		w->next_flow = (uint32_t)flow + 1;
 	}
 	mutex_unlock(&w->lock);
 	return fault;
+}
+
+/* Whoever ends looks for the next one itself: nobody need be told that there is room again. */
+static void end_service(struct waiter_cpu *w, uint32_t flow)
+{
+	mutex_lock(&w->lock);
+	w->nr_serving[flow]--;
+	mutex_unlock(&w->lock);
 }
 
 static void drop(struct waiting_fault *fault)
@@ -91,8 +127,11 @@ static void *waiter_main(void *argument)
 		w->cpu = -1;
 	swapper_keep(true);
 	while ((fault = next_fault(w))) {
+		uint32_t flow = flow_of(fault);
+
 		handle(fault);
 		drop(fault);
+		end_service(w, flow);
 	}
 	swapper_keep(false);
 	heartbeat_unregister(&hb);
@@ -112,7 +151,8 @@ static int start_cpu(int cpu)
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->wanted, &attributes);
 	pthread_condattr_destroy(&attributes);
-	list_init(&w->faults);
+	for (int i = 0; i < NR_FLOWS; i++)
+		list_init(&w->flows[i]);
 	nr_cpus_used++;
 	snprintf(name, sizeof(name), "mmb-wait/%d", cpu);
 	for (int i = 0; i < WAITERS_PER_CPU; i++) {
@@ -170,13 +210,18 @@ static struct waiter_cpu *nearest(void)
 	return &cpus[(uint32_t)(cpu < 0 ? 0 : cpu) % nr_cpus_used];
 }
 
+bool waiters_running(void)
+{
+	return atomic_load(&running);
+}
+
 bool waiters_add(const struct waiting_fault *model)
 {
 	struct mm *mm = model->mm;
 	struct waiting_fault *fault;
 	struct waiter_cpu *w;
 
-	if (!atomic_load(&running))
+	if (!waiters_running())
 		return false;
 	if (atomic_fetch_add(&mm->nr_waiting, 1) >= WAITING_MAX || !mm_get(mm)) {
 		atomic_fetch_sub(&mm->nr_waiting, 1);
@@ -191,7 +236,7 @@ bool waiters_add(const struct waiting_fault *model)
 	*fault = *model;
 	w = nearest();
 	mutex_lock(&w->lock);
-	list_add_tail(&fault->link, &w->faults);
+	list_add_tail(&fault->link, &w->flows[flow_of(fault)]);
 	pthread_cond_signal(&w->wanted);
 	mutex_unlock(&w->lock);
 	return true;

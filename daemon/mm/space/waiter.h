@@ -6,6 +6,8 @@
  *             read: the wake-up stays on that CPU.
  * Invariants  W1  a fault handed over keeps its mm and region until it has been handled.
  *             W2  of one session at most WAITING_MAX faults wait.
+ *             W3  pools take turns, and one pool's faults never keep all waiters of a CPU, so that
+ *                 a pool which thrashes at its limit doesn't hold up another's first fault.
  * Locking     a leaf mutex a CPU; nothing is held while a fault is handled.
  * Not here    What is done for a fault (fault.c).
  */
@@ -32,7 +34,8 @@ int waiters_start(void (*fn)(const struct waiting_fault *fault));
 /* Handles what waits, then ends the threads. */
 void waiters_stop(void);
 /* Takes over a copy of the fault and a reference to its region. False: there are no waiters, or no
- * memory; the caller does something else. */
+ * memory, or too many wait; the caller does something else. */
 bool waiters_add(const struct waiting_fault *fault);
+bool waiters_running(void);
 
 #endif
