@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/test.h"
+
 enum { HEAR_MS = 20000, END_SECONDS = 30, NOBODY = 65534 };
 
 static void run_child(client_fn fn, void *arg, const int to_child[2], const int to_parent[2])
@@ -74,7 +76,7 @@ bool client_hear(struct client_process *c, void *bytes, size_t nr)
 	size_t        have = 0;
 
 	while (have < nr) {
-		int     ready = poll(&p, 1, HEAR_MS);
+		int     ready = poll(&p, 1, (int)test_patience(HEAR_MS));
 		ssize_t got;
 
 		if (ready < 0 && errno == EINTR)
@@ -133,7 +135,7 @@ int client_wait(struct client_process *c)
 	if (!c->pid)
 		return -ECHILD;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	deadline = now.tv_sec + END_SECONDS;
+	deadline = now.tv_sec + (time_t)test_patience(END_SECONDS);
 	while (!ended && now.tv_sec < deadline) {
 		ended = waitpid(c->pid, &status, WNOHANG);
 		if (!ended)

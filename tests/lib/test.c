@@ -91,6 +91,11 @@ uint64_t test_below(uint64_t *state, uint64_t bound)
 	return test_random(state) % bound;
 }
 
+unsigned int test_patience(unsigned int limit)
+{
+	return getenv("MMB_LONG") ? 10 * limit : limit;
+}
+
 bool test_wait(bool (*condition)(void *arg), void *arg, unsigned int seconds)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
@@ -98,7 +103,7 @@ bool test_wait(bool (*condition)(void *arg), void *arg, unsigned int seconds)
 	time_t                deadline;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	deadline = now.tv_sec + (time_t)seconds + 1;
+	deadline = now.tv_sec + (time_t)test_patience(seconds) + 1;
 	while (!condition(arg)) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec >= deadline)

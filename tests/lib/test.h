@@ -40,7 +40,9 @@ uint64_t test_seed(void);
 uint64_t test_random(uint64_t *state);
 /* 0 .. bound - 1 */
 uint64_t test_below(uint64_t *state, uint64_t bound);
-/* Waits until condition(arg) holds; false after `seconds`. */
+/* A deadline, longer where long forms run (MMB_LONG). */
+unsigned int test_patience(unsigned int limit);
+/* Waits until condition(arg) holds; false after test_patience(seconds). */
 bool test_wait(bool (*condition)(void *arg), void *arg, unsigned int seconds);
 
 #endif
