@@ -3,9 +3,9 @@
  * reclaim - makes free frames out of old pages
  *
  * Purpose     kswapd keeps each stock of its node between two marks while more is promised than
- *             there is, its sister keeps pools below their limit, one thread a node each; who can't wait for it
- *             reclaims directly. Walks over the words of regions, each going on where the last walk
- *             ended, and ages what it passes.
+ *             there is, its sister keeps pools below their limit, one thread a node each; who
+ *             can't wait for them reclaims directly. Walks over the words of regions, each going on
+ *             where the last walk ended, and ages what it passes.
  * Invariants  B1  nobody waits for a client: a page whose mappers can't be protected at once stays.
  *             B2  pools within their min are spared; within their low, unless nothing else is left.
  *             B3  no lock is held while evicting, and no thread of the control plane evicts but for
