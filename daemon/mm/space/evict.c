@@ -111,6 +111,7 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 		if (!may_be_evicted(word, filter))
 			continue;
 		result->nr_scanned += region_frames_per_page(region);
+		result->scanned_on[word_node(word)] += region_frames_per_page(region);
 		if (!filter->all_ages && !is_old(region, word)) {
 			look_after(region, i, word, &q);
 			continue;

@@ -34,6 +34,7 @@ struct evict_filter {
 struct evict_result {
 	uint64_t nr_scanned, nr_freed; /* added up */
 	uint64_t nr_begun;             /* of the last block: most of them will be freed, too */
+	uint64_t scanned_on[MAX_NUMNODES]; /* by node, since the caller has set them to 0 */
 };
 /* False: another thread evicts from the region (E3). Else blocks, and an end. */
 bool evict_begin(struct swapper *s, struct region *region);

@@ -8,6 +8,7 @@
 #include "mm/space/reclaim.h"
 
 #include <errno.h>
+#include <string.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -96,12 +97,12 @@ static void scan_block(struct scan *scan, struct region *region, struct evict_re
 		      pages % round_up(region->nr_pages, pages);
 	struct page_range block = { at, min_t(uint64_t, pages, region->nr_pages - at) };
 	struct evict_filter filter = { .node = scan->node };
-	uint64_t before = result->nr_scanned;
 
+	memset(result->scanned_on, 0, sizeof(result->scanned_on));
 	evict_block(scan->swapper, region, block, &filter, result);
 	for (int node = 0; node < nr_nodes; node++)
-		if (scan->node < 0 ? node == 0 : node == scan->node)
-			advance(region, node, result->nr_scanned - before);
+		if (result->scanned_on[node])
+			advance(region, node, result->scanned_on[node]);
 }
 
 /* At most `blocks` of them; how many it were. */
