@@ -116,7 +116,8 @@ static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct ref
 		.kind = kind,
 		.mode = broker.hold ? STOCK_HOLD : STOCK_ACCOUNT,
 		.reserve = node_share(bytes, node),
-		.available = host_frames(node, kind),
+		/* After a restart what there is isn't available, and the broker's all the same. */
+		.available = broker.resumes ? UINT64_MAX : host_frames(node, kind),
 		.quick = !host_has_huge_shmem(),
 	};
 	const char *key = kind == STOCK_HUGE ? "memory.reserve_huge" : "memory.reserve";
@@ -352,7 +353,8 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	if (r)
 		return refuse(why, r, "no memfd for the daemon's own memory: %s", strerror(-r));
 	r = init_stocks(config, why);
-	/* At a resume clients wait, and the keeper's thread fetches what shall be held. */
+	/* At a resume what was held still is, and clients wait: the keeper's thread fetches the
+	 * rest, and locks it. */
 	if (!r && broker.hold && !broker.resumes)
 		r = hold_reserve(why);
 	if (r)

@@ -155,11 +155,10 @@ static uint64_t record_checksum(const struct section_record *record)
 	return sum ^ sum >> 32;
 }
 
-/* Whether a restarted daemon wants the file: the daemon's own memory and what is held are made
- * anew. */
+/* Whether a restarted daemon wants the file: the daemon's own memory is made anew. */
 static bool is_kept(enum section_type type)
 {
-	return type != SECTION_META && type != SECTION_RESERVE;
+	return type != SECTION_META;
 }
 
 static void write_record(const struct section *section, uint64_t owner_id)

@@ -9,6 +9,8 @@
  *             H3  a BARE block's pages are the broker's as much as a HELD one's; only the host's
  *                 swap may still take them. Locking goes upwards, giving up downwards: what is
  *                 handed over early needs never be locked.
+ * Crash       The section's file outlives the daemon, and with it what is held: nobody else can
+ *             take it meanwhile. Blocks that were being filled or punched are punched.
  */
 #include "mm/phys/stock_hold.h"
 
@@ -18,6 +20,48 @@
 #include <string.h>
 
 #include "os/os.h"
+
+/* ---- a predecessor's ---- */
+
+static struct section *find_old(const struct stock *s, uint64_t reserve)
+{
+	for (uint32_t id = 1; id < NR_SECTIONS_MAX; id++) {
+		struct section *section = section_by_id(id);
+
+		if (section && section->type == SECTION_RESERVE && !section->owner &&
+		    section->kind == s->kind && section->node == s->node &&
+		    section->nr_frames == reserve && section->mapped)
+			return section;
+	}
+	return NULL;
+}
+
+/* What is whole is held; it has to be locked again, since that ended with the process. */
+static void adopt_block(struct stock *s, uint32_t block)
+{
+	uint64_t offset = (uint64_t)block << PAGEBLOCK_SHIFT;
+
+	if (os->has_hole(s->section->fd, offset, PAGEBLOCK_SIZE)) {
+		os->punch(s->section->fd, offset, PAGEBLOCK_SIZE);
+		return;
+	}
+	s->blocks[block] = s->kind == STOCK_BASE ? BLOCK_BARE : BLOCK_HELD;
+	s->nr_bare += s->kind == STOCK_BASE;
+	s->hint_held = block + 1;
+	s->held += PAGEBLOCK_PAGES;
+	s->used += PAGEBLOCK_PAGES;
+}
+
+static bool adopt_old(struct stock *s, uint64_t reserve)
+{
+	s->section = find_old(s, reserve);
+	if (!s->section)
+		return false;
+	s->section->owner = s;
+	for (uint32_t block = 0; block < s->nr_blocks; block++)
+		adopt_block(s, block);
+	return true;
+}
 
 int stock_hold_init(struct stock *s, uint64_t reserve)
 {
@@ -39,7 +83,7 @@ int stock_hold_init(struct stock *s, uint64_t reserve)
 	s->blocks = calloc(s->nr_blocks, 1);
 	if (!s->blocks)
 		return -ENOMEM;
-	r = section_add(&request, &s->section);
+	r = adopt_old(s, reserve) ? 0 : section_add(&request, &s->section);
 	if (r) {
 		free(s->blocks);
 		s->blocks = NULL;
