@@ -325,12 +325,10 @@ int call_send(struct mmb *mmb, struct call *c, const ProtobufCMessage *request)
 
 /* ---- after a restart of the broker ---- */
 
-/* Done twice they might hit what somebody else has got meanwhile. What wasn't done is kept by the
- * broker until this session ends. */
+/* It only counts, and the broker counts anew. */
 static bool counts_as_done(uint32_t method)
 {
-	return method == MMB_METHOD_PAGES_FREE || method == MMB_METHOD_SLAB_RETURN ||
-	       method == MMB_METHOD_CACHE_CLOSE;
+	return method == MMB_METHOD_CACHE_CLOSE;
 }
 
 int call_repeat(struct mmb *mmb, struct call *c)
@@ -400,6 +398,27 @@ static struct call *mark_lost_locked(struct channel *ch, uint64_t first)
 	return NULL;
 }
 
+/* What it has made is still to be undone. Without waiting: the reader is here. */
+static void repeat_orphan(struct mmb *mmb, struct call *c)
+{
+	struct channel *ch = &mmb->channel;
+	struct wire_packet old;
+	bool sent;
+
+	if (!c->again)
+		c->again = c->id;
+	sent = !counts_as_done(c->method) && !wire_decode(c->out, c->out_bytes, &old);
+	pthread_mutex_lock(&ch->lock);
+	sent = sent && !check_locked(ch) && !send_locked(ch, c, NULL, &old);
+	if (sent) {
+		ch->nr_orphans++;
+		LIST_INSERT_HEAD(&ch->pending, c, link);
+	}
+	pthread_mutex_unlock(&ch->lock);
+	if (!sent)
+		call_free(mmb, c);
+}
+
 void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet)
 {
 	uint8_t memory[256] __attribute__((aligned(16)));
@@ -418,7 +437,7 @@ void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet)
 		orphan = mark_lost_locked(&mmb->channel, reply->first);
 		pthread_mutex_unlock(&mmb->channel.lock);
 		if (orphan)
-			call_free(mmb, orphan);
+			repeat_orphan(mmb, orphan);
 	} while (orphan);
 	if (!reply->attached)
 		connection_attach(mmb);

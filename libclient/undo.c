@@ -118,6 +118,8 @@ void undo_late_reply(struct mmb *mmb, struct call *c)
 		return;
 	}
 	c->method = head.method;
+	c->out_bytes = (size_t)length;
+	c->again = 0;
 	pthread_mutex_lock(&ch->lock);
 	c->done = false;
 	c->orphan = true;

@@ -6,8 +6,9 @@
  *             A fault sweep arms "the k-th pass of any point fails with -errno" and looks whether
  *             every counter returns to its baseline. A pass can also be made to hang, or to kill
  *             the process. In release builds a pass is one relaxed load.
- * Turns       INJECT_TURN(point) stands in the loop of a thread, where nothing can fail: such a
- *             point is there to hang or to be killed at, and isn't counted with "any point".
+ * Turns       INJECT_TURN(point) stands where nothing can fail, in the loop of a thread or between
+ *             a deed and its answer: such a point is there to hang or to be killed at, and isn't
+ *             counted with "any point".
  */
 #ifndef MMB_BASE_INJECT_H
 #define MMB_BASE_INJECT_H
@@ -24,7 +25,8 @@
 	X(CLONE_PUBLISH) X(CLONE_DONE)                                                            \
 	X(SWAP_ALLOC) X(URING) X(DISK_READ) X(DISK_WRITE)
 #define INJECT_TURNS(X) \
-	X(CONTROL_TURN) X(WORK_TURN) X(QUEUE_TURN) X(LANE_TURN) X(KEEPER_TURN)
+	X(CONTROL_TURN) X(WORK_TURN) X(QUEUE_TURN) X(LANE_TURN) X(KEEPER_TURN)            \
+	X(PAGES_DONE) X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE)
 
 enum inject_point {
 #define X(name) INJECT_##name,

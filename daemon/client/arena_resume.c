@@ -77,6 +77,10 @@ static void sort_page(struct page *page, void *arg)
 
 	if (owner & PAGE_UNIT) {
 		kept = leases_resume_unit(walk->pool, page);
+		ph = kept ? walk->find_share(page[1].grant.request) : NULL;
+		if (ph && ph->pool == walk->pool)
+			ph->nr_leased++;
+		ph = NULL;
 	} else {
 		ph = walk->find_share(owner);
 		kept = ph && ph->pool == walk->pool;

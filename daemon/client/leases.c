@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/inject.h"
 #include "client/gate.h"
+#include "client/runs.h"
 #include "client/session.h"
 #include "mm/phys/node.h"
 
@@ -118,19 +120,84 @@ bool leases_resume_unit(struct pool *pool, struct page *page)
 
 /* ---- leasing ---- */
 
-static int add_run_locked(struct pool *pool, struct page *run, uint32_t units)
+/* F6 of page.h; the third frame has the unit's place in its run. */
+static void note_unit(struct page *unit, uint64_t handle, uint32_t place,
+		      const struct request_past *past)
 {
-	struct leases *leases = &pool->leases;
-	int r = slab_map_lease(map_of(leases, run), page_to_pfn(run), units);
+	runs_note(unit, past);
+	unit[1].grant.request = handle;
+	unit[2].grant.request = place;
+}
 
-	for (uint32_t i = 0; i < units && !r; i++) {
+/* Crash: units beyond the first that has no owner yet are leased without it; see
+ * leases_find_again(). */
+static int add_run_locked(struct pool_handle *ph, struct page *run,
+			  const struct leases_granted *g)
+{
+	struct leases *leases = &ph->pool->leases;
+	int r = slab_map_lease(map_of(leases, run), page_to_pfn(run), g->units);
+
+	for (uint32_t i = r ? 0 : g->units; i-- > 0;) {
 		struct page *page = run + i * UNIT_PAGES;
 
+		note_unit(page, ph->id, i, g->past);
 		list_add_tail(&page->lru, &leases->units);
-		page_set_owner(page, leases->owner, (uint32_t)pool->id);
+		page_set_owner(page, leases->owner, (uint32_t)ph->pool->id);
+		INJECT_TURN(LEASE_HALF);
 	}
-	leases->nr_units += r ? 0 : units;
+	leases->nr_units += r ? 0 : g->units;
 	return r;
+}
+
+static bool is_of_request(const struct page *unit, uint64_t handle, uint64_t request)
+{
+	return unit->grant.request == request && unit[1].grant.request == handle;
+}
+
+/* The first unit of the run that this one is part of: leased by the same request? */
+static bool run_is_whole(const struct leases *leases, const struct page *unit)
+{
+	uint64_t place = unit[2].grant.request;
+	const struct page *first = unit - place * UNIT_PAGES;
+
+	return page_session(first) == leases->owner && !first[2].grant.request &&
+	       is_of_request(first, unit[1].grant.request, unit->grant.request);
+}
+
+uint32_t leases_find_again(struct pool_handle *ph, const struct leases_granted *g,
+			   struct page **runs)
+{
+	struct leases *leases = &ph->pool->leases;
+	struct page *unit, *next;
+	struct list_head halves;
+	uint32_t got = 0;
+
+	list_init(&halves);
+	mutex_lock(&ph->lock);
+	mutex_lock(&leases->lock);
+	list_for_each_entry_safe(unit, next, &leases->units, lru) {
+		if (!is_of_request(unit, ph->id, g->past->id))
+			continue;
+		if (!unit[2].grant.request && got < g->nr) {
+			runs[got++] = unit;
+			if (!ph->pool->is_private)
+				slab_map_stamp(map_of(leases, unit), page_to_pfn(unit), g->units,
+					       g->member);
+		} else if (unit[2].grant.request && !run_is_whole(leases, unit)) {
+			list_del(&unit->lru);
+			list_add_tail(&unit->lru, &halves);
+			slab_map_return(map_of(leases, unit), page_to_pfn(unit));
+			leases->nr_units--;
+			ph->nr_leased--;
+		}
+	}
+	mutex_unlock(&leases->lock);
+	mutex_unlock(&ph->lock);
+	list_for_each_entry_safe(unit, next, &halves, lru) {
+		page_clear_owner(unit);
+		free_pages(unit, UNIT_ORDER);
+	}
+	return got;
 }
 
 int leases_add(struct pool_handle *ph, const struct leases_granted *g)
@@ -144,7 +211,7 @@ int leases_add(struct pool_handle *ph, const struct leases_granted *g)
 	if (ph->closed)
 		r = -ENOTCONN;
 	while (!r && got < g->nr) {
-		r = add_run_locked(ph->pool, g->runs[got], g->units);
+		r = add_run_locked(ph, g->runs[got], g);
 		if (!r && !ph->pool->is_private)
 			slab_map_stamp(map_of(leases, g->runs[got]), page_to_pfn(g->runs[got]),
 				       g->units, g->member);
@@ -178,6 +245,7 @@ static uint32_t for_units(const struct slab_return_args *args, uint32_t nr,
 
 struct returning {
 	struct pool *pool;
+	uint64_t before, handle; /* of struct free_request */
 	uint64_t bad; /* address of the unit that can't be returned */
 	enum free_fault fault;
 };
@@ -190,6 +258,8 @@ static bool claim_unit(uint64_t address, void *arg)
 		.pfn = pool_address_to_pfn(ret->pool, address),
 		.order = UNIT_ORDER,
 		.session = ret->pool->leases.owner,
+		.before = ret->before,
+		.handle = ret->handle,
 	};
 	struct page *page;
 
@@ -250,10 +320,13 @@ static const char *fault_text(enum free_fault fault)
 	}
 }
 
-static int return_locked(struct pool *pool, const struct slab_return_args *args, uint32_t total,
-			 struct refusal *why)
+static int return_locked(struct pool_handle *ph, const struct slab_return_args *args,
+			 uint32_t total, struct refusal *why)
 {
-	struct returning ret = { .pool = pool };
+	struct pool *pool = ph->pool;
+	struct returning ret = { .pool = pool,
+				 .before = args->past.again ? args->past.id : 0,
+				 .handle = args->past.again ? ph->id : 0 };
 	uint32_t claimed = for_units(args, total, claim_unit, &ret);
 
 	if (claimed < total) {
@@ -280,7 +353,7 @@ int leases_return(struct pool_handle *ph, const struct slab_return_args *args, s
 	if (ph->closed)
 		r = refuse(why, -ENOTCONN, "the pool handle has been closed");
 	else
-		r = return_locked(ph->pool, args, total, why);
+		r = return_locked(ph, args, total, why);
 	if (!r)
 		ph->nr_leased -= total;
 	mutex_unlock(&ph->pool->leases.lock);

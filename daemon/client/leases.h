@@ -55,8 +55,13 @@ struct leases_granted {
 	struct page *const *runs;
 	uint32_t nr, units; /* of each run */
 	uint32_t member;    /* whose they are in a shared pool */
+	const struct request_past *past;
 };
 int leases_add(struct pool_handle *ph, const struct leases_granted *granted);
+/* What the request has leased from a daemon that died before it could say so: the first frames of
+ * the runs, up to granted->nr; how many. A run that was half leased goes back. Behind the gate. */
+uint32_t leases_find_again(struct pool_handle *ph, const struct leases_granted *granted,
+			   struct page **runs);
 /* All are given back, or none: -EINVAL. Behind the gate. */
 int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why);
 

@@ -12,6 +12,7 @@
 #ifndef MMB_CLIENT_VERBS_H
 #define MMB_CLIENT_VERBS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -154,17 +155,26 @@ struct arena_opened {
 int verb_arena_open(struct session *s, uint32_t handle, uint32_t first, struct arena_opened *out,
 		    struct refusal *why);
 
+/* Where a request stands in its session's stream. */
+struct request_past {
+	uint64_t id;   /* of the first try */
+	bool again;    /* the answer was lost with a daemon; it may have been carried out */
+	const _Atomic uint64_t *heard; /* the last id that was read; of what is granted later it
+					* is newer than of what was granted before */
+};
+
 struct pages_args {
 	uint32_t pool, order, gfp;
 	uint32_t nr;         /* wanted / given */
 	uint64_t *addresses; /* client addresses, equal in all clients */
 	uint64_t since_ns;   /* alloc: when it was first asked for */
+	struct request_past past;
 };
 /* slow. Fills up to nr addresses and sets *got (at least 1 on success). -EAGAIN: none yet, and
  * GFP_NOFAIL wants it tried again, after others have had their turn. */
 int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t *got,
 		     struct refusal *why);
-/* All or none. */
+/* All or none. Again: those that were not freed before. */
 int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why);
 
 struct slab_window {
@@ -185,6 +195,7 @@ struct lease_args {
 	uint32_t nr;         /* leases wanted */
 	uint64_t *addresses;
 	uint64_t since_ns;   /* when it was first asked for */
+	struct request_past past;
 };
 /* slow. As verb_pages_alloc(). */
 int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *got,
@@ -194,8 +205,9 @@ struct slab_return_args {
 	uint32_t pool, nr;
 	const uint64_t *addresses;
 	const uint32_t *units; /* contiguous ones from each address */
+	struct request_past past;
 };
-/* All or none. slow if many. */
+/* All or none. slow if many. Again: those that this handle has leased and not returned before. */
 int verb_slab_return(struct session *s, const struct slab_return_args *args, struct refusal *why);
 
 struct cache_open_args {

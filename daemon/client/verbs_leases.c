@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/inject.h"
 #include "client/gate.h"
 #include "client/runs.h"
 #include "mm/balance/split.h"
@@ -111,7 +112,8 @@ static int lease_runs(struct pool_handle *ph, struct page **runs, uint32_t nr,
 	for (uint32_t i = 0; i < nr; i++)
 		split_run(runs[i], order, args->units);
 	r = leases_add(ph, &(struct leases_granted){ runs, nr, args->units,
-						     member_number(ph, args->pool) });
+						     member_number(ph, args->pool),
+						     &args->past });
 	got = r < 0 ? 0 : (uint32_t)r;
 	for (uint32_t i = got; i < nr; i++)
 		free_run(runs[i], args->units);
@@ -147,6 +149,21 @@ static int lease(struct session *s, struct pool_handle *ph, const struct lease_a
 	return 0;
 }
 
+static uint32_t lease_again(struct pool_handle *ph, const struct lease_args *args)
+{
+	struct page *runs[MMB_PAGES_BATCH];
+	struct leases_granted want = { NULL, args->nr, args->units,
+				       member_number(ph, args->pool), &args->past };
+	uint32_t got;
+
+	gate_enter();
+	got = leases_find_again(ph, &want, runs);
+	gate_leave();
+	for (uint32_t i = 0; i < got; i++)
+		args->addresses[i] = pool_pfn_to_address(ph->pool, page_to_pfn(runs[i]));
+	return got;
+}
+
 static int check_units(uint32_t units, struct refusal *why)
 {
 	if (!units || units > SLAB_UNITS_MAX)
@@ -180,14 +197,38 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 	if (!ph)
 		return -EBADF;
 	r = make_maps(ph->pool, why);
-	if (!r)
+	if (!r && args->past.again)
+		*got = lease_again(ph, args);
+	if (!r && !*got)
 		r = lease(s, ph, args, got, why);
 	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
 		regions_settle();
 		r = lease(s, ph, args, got, why);
 	}
+	INJECT_TURN(LEASE_DONE);
 	pool_handle_put(ph);
 	return r;
+}
+
+/* Each unit by itself: some may have been returned before the daemon died. One that another handle
+ * has leased stays: it may have been returned and leased since. */
+static int return_again(struct pool_handle *ph, const struct slab_return_args *args)
+{
+	struct refusal unused;
+	uint32_t unit = 1;
+	uint64_t address;
+	struct slab_return_args one = *args;
+
+	one.nr = 1;
+	one.addresses = &address;
+	one.units = &unit;
+	for (uint32_t i = 0; i < args->nr; i++) {
+		for (uint32_t j = 0; j < args->units[i]; j++) {
+			address = args->addresses[i] + j * UNIT_PAGES * PAGE_SIZE;
+			leases_return(ph, &one, &unused);
+		}
+	}
+	return 0;
 }
 
 int verb_slab_return(struct session *s, const struct slab_return_args *args, struct refusal *why)
@@ -203,8 +244,9 @@ int verb_slab_return(struct session *s, const struct slab_return_args *args, str
 	if (!ph)
 		return -EBADF;
 	gate_enter();
-	r = leases_return(ph, args, why);
+	r = args->past.again ? return_again(ph, args) : leases_return(ph, args, why);
 	gate_leave();
+	INJECT_TURN(RETURN_DONE);
 	pool_handle_put(ph);
 	return r;
 }

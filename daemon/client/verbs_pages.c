@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/inject.h"
 #include "client/gate.h"
 #include "client/runs.h"
 #include "mm/phys/node.h"
@@ -57,16 +58,44 @@ void runs_free(struct page *const *pages, uint32_t nr, uint32_t order)
 	gate_leave();
 }
 
+/* Read here, behind the grant: a free that made room for it had been read by then. */
+void runs_note(struct page *page, const struct request_past *past)
+{
+	page->grant = (struct page_grant){
+		.request = past->id,
+		.heard = past->heard ? atomic_load(past->heard) : 0,
+	};
+}
+
+/* What the request has got from a daemon that died before it could say so: the answer again. */
+static uint32_t find_again(struct pool_handle *ph, const struct pages_args *args)
+{
+	struct page *page;
+	uint32_t got = 0;
+
+	mutex_lock(&ph->lock);
+	list_for_each_entry(page, &ph->runs, lru)
+		if (page->grant.request == args->past.id && pg_order(page) == args->order &&
+		    got < args->nr)
+			args->addresses[got++] =
+				pool_pfn_to_address(ph->pool, page_to_pfn(page));
+	mutex_unlock(&ph->lock);
+	return got;
+}
+
 /* The runs become the handle's, or go back if it has been closed meanwhile. The owner is set last,
  * under the lock that a free takes: before that nobody can claim a run that is on no list. */
-static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr, uint32_t order)
+static int keep_runs(struct pool_handle *ph, struct page **pages, uint32_t nr,
+		     const struct pages_args *args)
 {
+	uint32_t order = args->order;
 	bool closed;
 
 	mutex_lock(&ph->lock);
 	closed = ph->closed;
 	for (uint32_t i = 0; i < nr && !closed; i++) {
 		list_add_tail(&pages[i]->lru, &ph->runs);
+		runs_note(pages[i], &args->past);
 		page_set_owner(pages[i], ph->id, (uint32_t)ph->pool->id);
 	}
 	if (!closed)
@@ -147,7 +176,7 @@ static int alloc_runs(struct session *s, struct pool_handle *ph, const struct pa
 		return r;
 	for (uint32_t i = 0; i < *got; i++)
 		args->addresses[i] = pool_pfn_to_address(ph->pool, page_to_pfn(pages[i]));
-	r = keep_runs(ph, pages, *got, args->order);
+	r = keep_runs(ph, pages, *got, args);
 	return r ? refuse(why, r, "the pool handle has been closed") : 0;
 }
 
@@ -188,12 +217,15 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 	if (!ph)
 		return -EBADF;
 	r = pool_make_arena(ph->pool, why);
-	if (!r)
+	if (!r && args->past.again)
+		*got = find_again(ph, args);
+	if (!r && !*got)
 		r = alloc_runs(s, ph, args, got, why);
 	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
 		regions_settle();
 		r = alloc_runs(s, ph, args, got, why);
 	}
+	INJECT_TURN(PAGES_DONE);
 	pool_handle_put(ph);
 	return r;
 }
@@ -208,6 +240,7 @@ static int claim_runs(struct pool_handle *ph, const struct pages_args *args, str
 			.pfn = pool_address_to_pfn(ph->pool, args->addresses[i]),
 			.order = args->order,
 			.session = ph->id,
+			.before = args->past.again ? args->past.id : 0,
 		};
 		enum free_fault fault = FREE_FOREIGN;
 		int r = is_aligned(args->addresses[i], PAGE_SIZE)
@@ -249,6 +282,21 @@ static int free_runs(struct pool_handle *ph, const struct pages_args *args, stru
 	return r;
 }
 
+/* Each by itself: some of them may have been freed before the daemon died. */
+static int free_again(struct pool_handle *ph, const struct pages_args *args)
+{
+	struct refusal unused;
+
+	for (uint32_t i = 0; i < args->nr; i++) {
+		struct pages_args one = *args;
+
+		one.nr = 1;
+		one.addresses = &args->addresses[i];
+		free_runs(ph, &one, &unused);
+	}
+	return 0;
+}
+
 int verb_pages_free(struct session *s, const struct pages_args *args, struct refusal *why)
 {
 	struct pool_handle *ph;
@@ -259,7 +307,8 @@ int verb_pages_free(struct session *s, const struct pages_args *args, struct ref
 	ph = session_pool(s, args->pool, why);
 	if (!ph)
 		return -EBADF;
-	r = free_runs(ph, args, why);
+	r = args->past.again ? free_again(ph, args) : free_runs(ph, args, why);
+	INJECT_TURN(FREE_DONE);
 	pool_handle_put(ph);
 	return r;
 }

@@ -59,6 +59,8 @@ struct connection {
 	bool              greeted;   /* (w) HELLO is answered */
 	bool              resumed;   /* (w) of a session that a predecessor has greeted */
 	uint64_t          first_id;  /* (w) of the first request that was read here; 0: none yet */
+	uint32_t          nr_repeats; /* (w) requests read that say they were lost */
+	_Atomic uint64_t  heard;     /* (w) writes; any thread: the highest id that was read */
 	atomic_bool       has_memory; /* (a) said HELLO and is no tool */
 
 	struct event ev_read, ev_closed, ev_pidfd, ev_hello; /* (w) */

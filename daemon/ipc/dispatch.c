@@ -209,6 +209,30 @@ static int unpack(struct request *r)
 		      error == -ENOBUFS ? " of reasonable size" : "");
 }
 
+struct request_past request_past(const struct request *r)
+{
+	return (struct request_past){
+		.id = r->packet.again ? r->packet.again : r->packet.id,
+		.again = r->packet.again != 0,
+		.heard = &r->connection->heard,
+	};
+}
+
+/* A request of which a client says that it was lost with the last daemon costs a search. There are
+ * no more of these than that daemon can have read; others are taken as new. */
+static void note_id(struct connection *c, struct wire_packet *packet)
+{
+	uint32_t lost_max = c->server->options.limits.requests_in_flight + OUTBOX_PACKETS_MAX;
+
+	if (!c->first_id)
+		c->first_id = packet->id;
+	if (packet->id > atomic_load(&c->heard))
+		atomic_store(&c->heard, packet->id);
+	if (packet->again &&
+	    (!c->resumed || packet->again >= c->first_id || c->nr_repeats++ >= lost_max))
+		packet->again = 0;
+}
+
 /* ---- running ---- */
 
 static void request_init(struct request *r, struct connection *c, struct lane *lane)
@@ -382,8 +406,7 @@ int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, st
 	r.received = m;
 	if (wire_decode(m->bytes, m->length, &r.packet))
 		return refuse(why, -EPROTO, "%zu bytes that are no Packet", m->length);
-	if (!c->first_id)
-		c->first_id = r.packet.id;
+	note_id(c, &r.packet);
 	r.method = wire_method(r.packet.method);
 	if (r.method) {
 		code = dispatch_known(&r);

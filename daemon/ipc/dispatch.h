@@ -41,6 +41,8 @@ int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, st
  * negative errno with r->why. reply_empty is for methods that answer with Empty. */
 int request_reply(struct request *r, const ProtobufCMessage *reply, struct wire_fds fds);
 int reply_empty(struct request *r);
+/* Where the request stands in its session's stream. */
+struct request_past request_past(const struct request *r);
 
 /* -EINVAL unless s is at most MMB_NAME_MAX bytes of printable UTF-8. what: "pool name", ... */
 int check_name(struct request *r, const char *what, const char *s);

@@ -49,6 +49,7 @@ int handle_SLAB_LEASE(struct request *r)
 		.nr = m->count,
 		.addresses = addresses,
 		.since_ns = r->started_ns,
+		.past = request_past(r),
 	};
 	uint32_t got = 0;
 	int      error = verb_slab_lease(r->session, &args, &got, &r->why);
@@ -69,6 +70,7 @@ int handle_SLAB_RETURN(struct request *r)
 		.nr = (uint32_t)m->n_addresses,
 		.addresses = m->addresses,
 		.units = m->units,
+		.past = request_past(r),
 	};
 	int error;
 

@@ -98,6 +98,7 @@ int handle_PAGES_ALLOC(struct request *r)
 		.nr = m->count,
 		.addresses = addresses,
 		.since_ns = r->started_ns,
+		.past = request_past(r),
 	};
 	uint32_t got = 0;
 	int      error;
@@ -122,6 +123,7 @@ int handle_PAGES_FREE(struct request *r)
 		.order = m->order,
 		.nr = (uint32_t)m->n_addresses,
 		.addresses = m->addresses,
+		.past = request_past(r),
 	};
 	int error;
 

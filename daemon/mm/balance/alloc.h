@@ -123,6 +123,8 @@ struct free_request {
 	uint64_t                 pfn; /* any number */
 	uint32_t                 order;
 	uint64_t                 session; /* must own the run; never 0 */
+	uint64_t                 before;  /* granted before this request was read; 0: any time */
+	uint64_t                 handle;  /* a unit: leased by this handle; 0: by any */
 };
 
 /* Takes a granted run away from its owner, so that nobody else can free it; *out is its head.

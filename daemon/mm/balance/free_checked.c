@@ -29,6 +29,10 @@ static enum free_fault fault_of(const struct free_request *request, struct page 
 	case PG_ALLOCATED:
 		if (!request->session || page_session(page) != request->session)
 			return FREE_FOREIGN;
+		if (request->before && page->grant.heard >= request->before)
+			return FREE_DOUBLE; /* since then it has been granted anew */
+		if (request->handle && page[1].grant.request != request->handle)
+			return FREE_FOREIGN;
 		return pg_word_order(word) == request->order ? FREE_OK : FREE_WRONG_ORDER;
 	case PG_BUDDY:
 	case PG_PCP:

@@ -19,6 +19,11 @@
  *             F5  the slab fields of a frame are zero unless it is part of a slab, where slab_cache
  *                 and slab_head are set in every frame and slab_word in the first one; or of a
  *                 large object, whose first frame has slab_word alone (obj/kmalloc.c).
+ *             F6  in the head of a block that is granted to a client stands, before its owner
+ *                 does, the id of the request that got it and the last id that had been read of
+ *                 that session by then; a unit's second frame has the pool handle as `request`. So
+ *                 an answer that was lost with a daemon can be given again, and a free be told
+ *                 from one that was carried out before. A daemon's own blocks have F5 there.
  * Locking     PG_BUDDY: zone->lock. PG_PCP: the pageset. PG_ALLOCATED: the owner, who leaves the
  *             state by a free; several clients at once by compare-and-swap to PG_CLAIMED.
  * Not here    Free lists (buddy.c), page words of regions (map/pageword.h).
@@ -63,13 +68,18 @@ struct page {
 	_Atomic uint64_t session; /* (s) F4 */
 	uint32_t         pool;    /* (s) */
 	_Atomic uint32_t refcount; /* (s) the owner's */
+	struct kmem_cache *_Atomic slab_cache; /* (s) F5 */
 	union {
-		uint64_t private; /* (s) the owner's */
-		struct kmem_cache *_Atomic slab_cache; /* (s) F5 */
+		struct {
+			_Atomic uint64_t slab_word; /* (s) F5; obj/slub.h says what is in it */
+			uint32_t slab_head; /* (s) F5: pfn of the slab's first frame */
+			uint32_t slab_node; /* (s) F5: index of the node whose lists it is on */
+		};
+		struct page_grant {
+			uint64_t request; /* (s) F6 */
+			uint64_t heard;   /* (s) F6 */
+		} grant;
 	};
-	_Atomic uint64_t slab_word; /* (s) F5; obj/slub.h says what is in it */
-	uint32_t         slab_head; /* (s) F5: pfn of the slab's first frame */
-	uint32_t         slab_node; /* (s) F5: index of the node whose lists it is on */
 };
 
 static_assert(sizeof(struct page) == 64, "one cache line a frame: vmemmap is 1/64 of memory");

@@ -86,7 +86,7 @@ static void reserve_frame(struct page *page)
 	page_clear_owner(page);
 	page->slab_head = page->slab_node = 0;
 	atomic_store(&page->slab_word, 0);
-	page->private = 0;
+	atomic_store(&page->slab_cache, NULL);
 	pg_store(page, pg_word(PG_RESERVED, 0, 0));
 }
 
