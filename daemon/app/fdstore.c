@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "app/notify.h"
 #include "base/log.h"
 #include "os/keep.h"
 
@@ -148,10 +149,9 @@ static int manager_keep(uint32_t key, int fd)
 	name_of(key, name);
 	/* Another one of that name would stay beside it. */
 	snprintf(state, sizeof(state), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	sd_notify(0, state);
+	r = notify_send(state, -1);
 	snprintf(state, sizeof(state), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-	r = sd_pid_notify_with_fds(0, 0, state, &fd, 1);
-	return r < 0 ? r : 0;
+	return r ? r : notify_send(state, fd);
 }
 
 static void manager_drop(uint32_t key)
@@ -160,7 +160,7 @@ static void manager_drop(uint32_t key)
 
 	name_of(key, name);
 	snprintf(state, sizeof(state), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	sd_notify(0, state);
+	notify_send(state, -1);
 }
 
 static int take_from_manager(void)
@@ -185,8 +185,12 @@ int fdstore_init(void)
 	static const struct keep_ops own = { supervisor_keep, supervisor_drop };
 	static const struct keep_ops manager = { manager_keep, manager_drop };
 	const char *given = getenv(FDSTORE_VARIABLE), *room = getenv("FDSTORE");
-	int r = 0;
+	int r = notify_init();
 
+	if (r)
+		log_emit(LOG_ERR, "no_manager", "the service manager can't be told anything: %s",
+			 strerror(-r));
+	r = 0;
 	if (given) {
 		supervisor = atoi(given);
 		unsetenv(FDSTORE_VARIABLE);
@@ -194,7 +198,7 @@ int fdstore_init(void)
 			return -errno;
 		r = take_from_supervisor();
 		keep_set(&own);
-	} else if (getenv("NOTIFY_SOCKET") && room && atoi(room) > 0) {
+	} else if (notify_is_on() && room && atoi(room) > 0) {
 		r = take_from_manager();
 		keep_set(&manager);
 	}
@@ -215,4 +219,52 @@ void fdstore_ready(void)
 
 	if (supervisor >= 0)
 		fdstore_send(supervisor, &m, NULL);
+}
+
+/* A supervisor that reads nothing is stopped itself, and must not stop this process. */
+void fdstore_alive(void)
+{
+	struct fdstore_message m = { .op = FDSTORE_ALIVE };
+
+	if (supervisor >= 0)
+		send(supervisor, &m, offsetof(struct fdstore_message, keys),
+		     MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* ---- releases ---- */
+
+int fdstore_keep_program(void)
+{
+	int fd = keep_is_on() ? open("/proc/self/exe", O_RDONLY | O_CLOEXEC) : -1, r;
+
+	if (fd < 0)
+		return keep_is_on() ? -errno : 0;
+	r = keep_fd(KEEP_PROGRAM, fd);
+	close(fd);
+	return r;
+}
+
+/* As the manager passed them to this process: LISTEN_PID and the names are as they were. */
+static void pass_on_descriptors(void)
+{
+	int nr = sd_listen_fds(0);
+
+	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + nr; fd++)
+		fcntl(fd, F_SETFD, 0);
+}
+
+void fdstore_give_back(char **argv)
+{
+	int program = keep_take(KEEP_PROGRAM);
+
+	if (program < 0 || getenv(FDSTORE_GIVEN_BACK))
+		return;
+	log_emit(LOG_ERR, "state_refused",
+		 "the release that was here before goes on; nothing of its has been touched");
+	if (supervisor >= 0)
+		_exit(FDSTORE_REFUSED);
+	pass_on_descriptors();
+	setenv(FDSTORE_GIVEN_BACK, "1", 1);
+	fexecve(program, argv, environ);
+	log_emit(LOG_ERR, "state_refused", "it can't be executed: %s", strerror(errno));
 }

@@ -12,14 +12,20 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 /* Of the socket pair: the child's end, in the environment. */
 #define FDSTORE_VARIABLE "MMB_SUPERVISOR_FD"
+/* Set for a release that goes on because a later one couldn't: it is the last to try. */
+#define FDSTORE_GIVEN_BACK "MMB_GIVEN_BACK"
+
+enum { FDSTORE_REFUSED = EX_PROTOCOL }; /* exit status: the supervisor starts what it keeps */
 
 enum fdstore_op {
 	FDSTORE_KEEP = 1, /* child: with a descriptor; supervisor: with some */
 	FDSTORE_DROP,     /* child */
 	FDSTORE_READY,    /* child: it serves */
+	FDSTORE_ALIVE,    /* child: all its threads turn */
 	FDSTORE_END,      /* supervisor: that were all */
 };
 
@@ -35,9 +41,16 @@ struct fdstore_message {
 int  fdstore_init(void);
 /* Clients are served. */
 void fdstore_ready(void);
+/* All threads turn. Doesn't wait. */
+void fdstore_alive(void);
 bool fdstore_has_supervisor(void);
+/* This program is kept, too: what it leaves a later release may refuse to take over. */
+int  fdstore_keep_program(void);
+/* What was left is of a release that this one doesn't understand, and nothing of it has been
+ * touched: the release that left it goes on in this process's place. Returns if it can't. */
+void fdstore_give_back(char **argv);
 
-/* Sends the first `bytes` of the message with its nr descriptors; 0 or -errno. Waits. */
+/* Sends the message with its nr descriptors; 0 or -errno. Waits. */
 int fdstore_send(int sock, const struct fdstore_message *m, const int *fds);
 /* Receives one with up to FDSTORE_FDS descriptors. 1, 0 at the end, or -errno. */
 int fdstore_receive(int sock, struct fdstore_message *m, int *fds, int flags);

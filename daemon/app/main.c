@@ -12,13 +12,13 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sysexits.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "app/activation.h"
 #include "app/config.h"
 #include "app/config_value.h"
 #include "app/fdstore.h"
+#include "app/notify.h"
 #include "app/reload.h"
 #include "app/service.h"
 #include "app/supervisor.h"
@@ -43,7 +43,7 @@ static void raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int start_broker(const struct config *config)
+static int start_broker(const struct config *config, char **argv)
 {
 	struct broker_config want = {
 		.reserve = config->memory_reserve,
@@ -69,6 +69,8 @@ static int start_broker(const struct config *config)
 	if (!r)
 		return EX_OK;
 	log_emit(LOG_ERR, "start_failed", "%s", why.text);
+	if (r == -EPROTONOSUPPORT)
+		fdstore_give_back(argv);
 	return r == -ENOSYS || r == -EINVAL || r == -ENOMEM ? EX_CONFIG : EX_OSERR;
 }
 
@@ -136,12 +138,16 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	}
 	log_emit(LOG_INFO, "ready", "serving on %s", options.path);
 	reload->server = server;
+	if (fdstore_keep_program())
+		log_emit(LOG_WARNING, "program_not_kept",
+			 "this program can't be kept: another release that can't take over its "
+			 "state will not find it");
 	fdstore_ready();
 	signal_number = service_wait(signals, reload);
 	if (signal_number == SIGUSR2 && keep_is_on())
 		hand_over();
 	log_emit(LOG_NOTICE, "stopping", "%s received", strsignal(signal_number));
-	sd_notify(0, "STOPPING=1\nSTATUS=stopping: clients have a moment to leave");
+	notify_show("STOPPING=1\nSTATUS=stopping: clients have a moment to leave");
 	broker_stopping();
 	server_stop(server, "the daemon is stopping", DRAIN_MS);
 	return EX_OK;
@@ -161,7 +167,7 @@ static int run(struct reload *reload)
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())
 		return EX_OSERR;
-	r = start_broker(config);
+	r = start_broker(config, reload->argv);
 	if (r)
 		return r;
 	r = serve(reload, &signals);

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <systemd/sd-daemon.h>
 
 #include "app/config_value.h"
+#include "app/notify.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "client/account.h"
@@ -129,8 +129,11 @@ static int run_locked(struct reload *reload, FILE *out)
 
 static void notify_begin(void)
 {
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-		   (unsigned long long)(os->now_ns() / 1000));
+	char state[64];
+
+	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		 (unsigned long long)(os->now_ns() / 1000));
+	notify_show(state);
 }
 
 int reload_run(void *context, char *report, size_t room)
@@ -151,7 +154,7 @@ int reload_run(void *context, char *report, size_t room)
 	if (error && text)
 		log_mistakes(text);
 	free(text);
-	sd_notify(0, "READY=1");
+	notify_ready();
 	mutex_unlock(&reload_lock);
 	return error;
 }

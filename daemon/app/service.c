@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
+#include "app/notify.h"
 #include "app/watchdog.h"
 #include "base/log.h"
 #include "client/report.h"
@@ -65,7 +65,7 @@ static void tell_status(struct status_line *line, uint64_t now_ns)
 	if (!strcmp(text, line->text))
 		return;
 	strcpy(line->text, text);
-	sd_notify(0, text);
+	notify_show(text);
 }
 
 /* ---- the loop ---- */
@@ -96,10 +96,10 @@ int service_wait(const sigset_t *set, struct reload *reload)
 {
 	struct timespec interval = { .tv_sec = (time_t)(interval_ms() / 1000),
 				     .tv_nsec = (long)(interval_ms() % 1000) * 1000000 };
-	bool listened = getenv("NOTIFY_SOCKET") || watchdog_interval_ms();
+	bool listened = notify_is_on() || watchdog_interval_ms();
 	struct status_line line = { 0 };
 
-	sd_notify(0, "READY=1");
+	notify_ready();
 	for (;;) {
 		int signal_number = next_signal(set, listened ? &interval : NULL);
 		uint64_t now = os->now_ns();
@@ -109,6 +109,7 @@ int service_wait(const sigset_t *set, struct reload *reload)
 		else if (signal_number)
 			return signal_number;
 		watchdog_look(now);
+		notify_look();
 		if (listened && now - line.at_ns >= STATUS_MS * 1000000ull)
 			tell_status(&line, now);
 	}

@@ -26,11 +26,16 @@
 #include "app/fdstore.h"
 #include "base/log.h"
 #include "os/keep.h"
+#include "os/os.h"
 
 enum {
 	TRIES = 10, /* children in a row that die before they serve */
 	PAUSE_MS = 10, /* before the second of them; doubled for each */
 	RESTART_STATUS = EX_TEMPFAIL, /* of a child that hands over to the next */
+	WATCHDOG_MS = 10000, /* unless $WATCHDOG_USEC says otherwise */
+	LOOKS_PER_PERIOD = 4,
+	SILENT_LOOKS_MAX = LOOKS_PER_PERIOD + 1, /* one more: a look may come just before it */
+	START_MS = 15 * 60 * 1000, /* taking a large reserve clears it first */
 };
 
 static struct {
@@ -41,9 +46,14 @@ static struct {
 	int signals;
 	pid_t child;   /* 0: none */
 	bool ready;    /* this child serves */
+	bool alive;    /* it has said so since the last look */
+	bool give_back; /* the program that is kept runs, and not the one of that name */
 	bool was_ready; /* one of them did */
 	bool ending;   /* a signal has asked for the end */
 	unsigned int tries;
+	uint64_t look_ms;    /* between looks at the child; 0: it isn't watched */
+	uint64_t next_look_ms;
+	uint64_t silent;     /* looks in a row that found nothing said */
 } s = { .sock = -1 };
 
 static sigset_t wanted_signals(void)
@@ -58,6 +68,22 @@ static sigset_t wanted_signals(void)
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
 	return set;
+}
+
+/* Whoever watches this process sets WATCHDOG_USEC, or 0: a debugger. It is for the child alone. */
+static void read_watchdog(void)
+{
+	const char *given = getenv("WATCHDOG_USEC");
+	uint64_t ms = given ? strtoull(given, NULL, 10) / 1000 : WATCHDOG_MS;
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)ms * 1000);
+	unsetenv("WATCHDOG_PID");
+	s.look_ms = ms / LOOKS_PER_PERIOD;
+	if (!ms || setenv("WATCHDOG_USEC", text, 1)) {
+		unsetenv("WATCHDOG_USEC");
+		s.look_ms = 0;
+	}
 }
 
 static int prepare(int argc, char **argv)
@@ -80,6 +106,7 @@ static int prepare(int argc, char **argv)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	prctl(PR_SET_DUMPABLE, 0);
+	read_watchdog();
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	s.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s.signals < 0 ? -errno : 0;
@@ -123,6 +150,7 @@ static bool take_message(void)
 		s.ready = s.was_ready = true;
 		s.tries = 0;
 	}
+	s.alive |= m.op == FDSTORE_READY || m.op == FDSTORE_ALIVE;
 	return true;
 }
 
@@ -151,6 +179,14 @@ static void give_all(void)
 
 /* ---- the child ---- */
 
+static void run_program(void)
+{
+	if (!s.give_back)
+		execv(s.program, s.argv);
+	else if (!setenv(FDSTORE_GIVEN_BACK, "1", 1))
+		fexecve(s.kept[KEEP_PROGRAM] - 1, s.argv, environ);
+}
+
 static void become_child(int sock, pid_t parent)
 {
 	char number[16];
@@ -164,7 +200,7 @@ static void become_child(int sock, pid_t parent)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(number, sizeof(number), "%d", sock);
 	if (!setenv(FDSTORE_VARIABLE, number, 1) && fcntl(sock, F_SETFD, 0) == 0)
-		execv(s.program, s.argv);
+		run_program();
 	_exit(EX_OSERR);
 }
 
@@ -186,6 +222,9 @@ static int start_child(void)
 		return -errno;
 	}
 	s.sock = pair[0];
+	s.alive = false;
+	s.silent = 0;
+	s.next_look_ms = os->now_ns() / 1000000 + s.look_ms;
 	give_all();
 	return 0;
 }
@@ -200,7 +239,12 @@ static int judge(int status)
 		return EX_OK; /* the signal that asks for the end came before it was blocked */
 	if (s.ending || (exited && (code == EX_OK || code == EX_CONFIG || !s.was_ready)))
 		return code == RESTART_STATUS ? EX_OK : code;
+	if (exited && code == FDSTORE_REFUSED && s.kept[KEEP_PROGRAM] && !s.give_back) {
+		s.give_back = true;
+		return -1;
+	}
 	if (exited && code == RESTART_STATUS) {
+		s.give_back = false;
 		log_emit(LOG_NOTICE, "handed_over", "the daemon hands over to another one");
 		return -1;
 	}
@@ -263,15 +307,46 @@ static int pause_ms(void)
 	return s.tries ? PAUSE_MS << s.tries : 0;
 }
 
+/* Looks are counted, and not time: this process may have been stopped as well. */
+static void look(void)
+{
+	uint64_t most = s.ready ? SILENT_LOOKS_MAX : START_MS / s.look_ms;
+
+	if (os->now_ns() / 1000000 < s.next_look_ms)
+		return;
+	s.next_look_ms = os->now_ns() / 1000000 + s.look_ms;
+	s.silent = s.alive ? 0 : s.silent + 1;
+	s.alive = false;
+	if (s.silent < most)
+		return;
+	log_emit(LOG_ERR, "daemon_hung", "the daemon hasn't said for %llu ms that it is alive",
+		 (unsigned long long)(s.silent * s.look_ms));
+	s.silent = 0;
+	kill(s.child, SIGKILL);
+}
+
+static int wait_ms(void)
+{
+	uint64_t now = os->now_ns() / 1000000;
+
+	if (!s.child)
+		return pause_ms();
+	if (!s.look_ms)
+		return -1;
+	return now < s.next_look_ms ? (int)(s.next_look_ms - now) : 0;
+}
+
 static int wait_for_news(void)
 {
 	struct pollfd p[] = { { .fd = s.signals, .events = POLLIN },
 			      { .fd = s.sock, .events = POLLIN } };
-	int nr = poll(p, s.child ? 2 : 1, s.child ? -1 : pause_ms());
+	int nr = poll(p, s.child ? 2 : 1, wait_ms());
 
 	if (s.child && nr > 0 && p[1].revents && !take_message())
 		/* Closed: it is about to end, and the signal will say so. */
 		poll(p, 1, PAUSE_MS);
+	if (s.child && s.look_ms)
+		look();
 	return take_signals();
 }
 

@@ -5,6 +5,9 @@
  * Purpose     Without a service manager: runs the daemon as its child, holds the descriptors that
  *             the child hands it, and starts another one within milliseconds when it dies, which
  *             gets them and goes on. Signals are passed on; a planned end of the child is its own.
+ *             A child that hangs is killed, as the service manager's watchdog would: it says that
+ *             all its threads turn four times in $WATCHDOG_USEC (10 s; 0: it isn't watched). One
+ *             that refuses the state of the last one is followed by the program of the last one.
  * Invariants  W1  the child's descriptors are taken out of the socket before another child begins.
  *             W2  one child at a time, and the next only when the last has been waited for: nothing
  *                 of its is still running.

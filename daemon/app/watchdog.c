@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watchdog - looks at heartbeats, tells the service manager
+ * watchdog - looks at heartbeats, tells the service manager or the daemon's own supervisor
  *
- * Why         Who set WATCHDOG_USEC and no NOTIFY_SOCKET is the daemon's own supervisor: it can't
- *             be told anything, but sees this process end.
+ * Why abort   The supervisor needn't be told that a thread hangs: it sees this process end. Nor
+ *             does a manager that reads nothing: it will.
  */
 #include "app/watchdog.h"
 
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
 
+#include "app/fdstore.h"
+#include "app/notify.h"
 #include "base/heartbeat.h"
 #include "base/log.h"
 
@@ -40,11 +42,12 @@ void watchdog_look(uint64_t now_ns)
 		return;
 	age = heartbeat_oldest(now_ns, period_ns / 2, name);
 	if (age < period_ns / 2) {
-		sd_notify(0, "WATCHDOG=1");
+		notify_show("WATCHDOG=1");
+		fdstore_alive();
 		return;
 	}
 	log_emit(LOG_CRIT, "worker_hung", "%s has not moved for %llu ms: this process is given up",
 		 name, (unsigned long long)(age / 1000000));
-	if (sd_notify(0, "STATUS=a thread hangs\nWATCHDOG=trigger") <= 0)
+	if (!notify_show("STATUS=a thread hangs\nWATCHDOG=trigger"))
 		abort();
 }

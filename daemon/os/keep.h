@@ -23,6 +23,7 @@ enum {
 	KEEP_SESSIONS = 1 << 16, /* + slot * KEEP_SESSION_FDS + enum keep_session */
 	KEEP_META = 1 << 17,
 	KEEP_LISTENER,
+	KEEP_PROGRAM, /* of the daemon that served last */
 	KEEP_SWAP = KEEP_META + 8, /* + area */
 	KEEP_KEYS = 1 << 18,
 };

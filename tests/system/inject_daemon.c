@@ -5,6 +5,8 @@
  * Purpose     Linked into mmbrokerd-inject, which is mmbrokerd otherwise, is built for tests and
  *             never installed. $MMB_INJECT is POINT:NTH:ACTION; ACTION is fail, hang or kill.
  *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start.
+ * Releases    A copy of it whose file ends with "next" is of a release whose state is of the next
+ *             version.
  * Locking     none: arming is a few atomic stores.
  */
 #include <errno.h>
@@ -14,6 +16,7 @@
 #include <string.h>
 
 #include "base/inject.h"
+#include "mm/phys/meta.h"
 
 static enum inject_point point = NR_INJECT_POINTS;
 static unsigned long nth = 1;
@@ -28,6 +31,18 @@ static void choose_action(const char *name)
 	inject_act(!strcmp(name, "hang")   ? INJECT_HANG
 		   : !strcmp(name, "kill") ? INJECT_KILL
 					   : INJECT_FAIL);
+}
+
+__attribute__((constructor)) static void read_release(void)
+{
+	char  end[4] = { 0 };
+	FILE *self = fopen("/proc/self/exe", "re");
+
+	if (self && !fseek(self, -(long)sizeof(end), SEEK_END) &&
+	    fread(end, sizeof(end), 1, self) == 1 && !memcmp(end, "next", sizeof(end)))
+		meta_version++;
+	if (self)
+		fclose(self);
 }
 
 __attribute__((constructor)) static void read_order(void)

@@ -59,17 +59,25 @@ class Daemon:
         self.said, self.logged = [], []
         self.notify = self.datagram_socket("notify")
         self.journal = self.datagram_socket("journal") if journal else None
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MMB_")}
-        env |= {"NOTIFY_SOCKET": self.folder + "/notify", **(environ or {})}
+        env = self.environment(environ or {})
         self.stderr = open(self.folder + "/log", "wb")
         if journal:
             st = os.fstat(self.stderr.fileno())
             env |= {"JOURNAL_STREAM": f"{st.st_dev}:{st.st_ino}",
                     "MMB_JOURNAL_SOCKET": self.folder + "/journal"}
-        self.process = subprocess.Popen(
-            [os.path.join(build, program), "--config", self.config, "--socket", self.socket],
-            env=env, stderr=self.stderr)
+        self.process = subprocess.Popen(self.command(program), env=env, stderr=self.stderr)
         self.clients = []
+        self.wait_ready()
+
+    def environment(self, more):
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MMB_")}
+        return env | {"NOTIFY_SOCKET": self.folder + "/notify", **more}
+
+    def command(self, program):
+        return [os.path.join(self.build, program), "--config", self.config, "--socket",
+                self.socket]
+
+    def wait_ready(self):
         self.wait_notified("READY=1")
 
     def datagram_socket(self, name):
@@ -117,11 +125,14 @@ class Daemon:
         self.clients.append(client)
         return client
 
+    def kill(self):
+        self.process.kill()
+
     def end(self):
         for client in self.clients:
             client.end()
         if self.process.poll() is None:
-            self.process.kill()
+            self.kill()
         self.process.wait()
         self.stderr.close()
         self.notify.close()
@@ -366,9 +377,9 @@ CASES = (status_line_lives, reload_takes_what_it_can, log_level_changes, drain_w
          unwatched_supervisor_sees_an_end)
 
 
-def main(build):
+def run_cases(cases, build):
     count = {"passed": 0, "FAILED": 0}
-    for case in CASES:
+    for case in cases:
         try:
             case(build)
             verdict, why = "passed", ""
@@ -383,4 +394,4 @@ def main(build):
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1]))
+    sys.exit(run_cases(CASES, sys.argv[1]))

@@ -173,6 +173,35 @@ restarts() {
 	systemctl restart mmbrokerd && other_than "$before"
 }
 
+# A release whose state is of another version is put in the program's place, and taken back.
+other_release() {
+	local before program=/usr/sbin/mmbrokerd
+	before=$(pid)
+	cp -p $program /tmp/this && { cat /opt/mmbrokerd-inject; printf next; } >$program.new &&
+		chmod 755 $program.new && mv $program.new $program &&
+		systemctl restart mmbrokerd && other_than "$before" &&
+		like "$(readlink "/proc/$(pid)/exe")" '*(deleted)' &&
+		journalctl -u mmbrokerd MMB_EVENT=state_refused -n 1 -o cat | grep -q 'goes on'
+}
+
+release_again() {
+	local before program=/usr/sbin/mmbrokerd
+	before=$(pid)
+	cp -p /tmp/this $program.new && mv $program.new $program && systemctl restart mmbrokerd &&
+		other_than "$before" &&
+		is "$(readlink "/proc/$(pid)/exe")" "$(readlink -f $program)"
+}
+
+# With every kind of end in a row, and a manager that executes itself anew in between.
+many_ends() {
+	local i
+	for i in 1 2 3 4 5; do
+		killed || return
+		systemctl daemon-reexec
+		resumes || return
+	done
+}
+
 stops_with_clients() {
 	client_start last client 64
 	is "$greeting" ready && is "$(ask last fill)" filled &&
@@ -217,6 +246,11 @@ if journalctl -u mmbrokerd MMB_EVENT=resumed -n 1 -o cat --no-pager | grep -q .;
 	promise "its client lost nothing" resumes
 	promise "a restart replaces the process" restarts
 	promise "its client lost nothing" resumes
+	promise "a release that can't take over leaves the last one serving" other_release
+	promise "its client lost nothing" resumes
+	promise "one that can takes over from that" release_again
+	promise "its client lost nothing" resumes
+	promise "kills and re-executions of the manager in turns cost nothing" many_ends
 	promise "verify finds no difference" mmbctl -s "$socket" -t 60 verify
 else
 	skipped "its client lost nothing" "this broker doesn't resume"

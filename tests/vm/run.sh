@@ -53,6 +53,7 @@ mkdir -p "$tree/etc/mmbroker"
 printf '[memory]\nreserve = 256M\nreserve_huge = 64M\nreserve_mode = hold\n' \
 	>"$tree/etc/mmbroker/mmbrokerd.conf"
 install -D "$root/build-vm/tests/system/service_client" "$tree/usr/opt/service_client"
+install "$root/build-vm/tests/system/mmbrokerd-inject" "$tree/usr/opt/mmbrokerd-inject"
 ln -s usr/opt "$tree/opt"
 install "$here/guest.sh" "$tree/usr/opt/guest.sh"
 install "$here/start" "$tree/start"

@@ -30,6 +30,7 @@ struct swap_cluster   *swap_clusters;
 struct meta_header    *meta_header;
 char                  *direct_map;
 uint64_t               meta_span_frames;
+uint32_t               meta_version = META_VERSION;
 
 /* c: fixed after init   m: meta_mutex   a: atomic */
 struct window {
@@ -160,7 +161,7 @@ static void fill_header(struct meta_header *h)
 {
 	*h = (struct meta_header){
 		.magic = META_MAGIC,
-		.version = META_VERSION,
+		.version = meta_version,
 		.header_bytes = sizeof(*h),
 		.span_frames = meta_span_frames,
 		.base = (uint64_t)(uintptr_t)meta_map,
@@ -248,7 +249,7 @@ static int check_header(int fd)
 		return r;
 	if (found.magic != META_MAGIC)
 		return -EUCLEAN;
-	if (found.version != META_VERSION || found.header_bytes != sizeof(found))
+	if (found.version != meta_version || found.header_bytes != sizeof(found))
 		return -EPROTONOSUPPORT;
 	if (found.checksum != header_checksum(&found))
 		return -EUCLEAN;

@@ -101,6 +101,7 @@ extern struct swap_cluster    *swap_clusters;  /* (c) map/swap.h */
 extern struct meta_header     *meta_header;    /* (c) */
 extern char                   *direct_map;     /* (c) */
 extern uint64_t                meta_span_frames; /* (c) */
+extern uint32_t                meta_version;     /* (c) META_VERSION, but in tests of releases */
 
 /* Reserves the address space, makes the memfd and the header. */
 int meta_init(const struct meta_request *request);

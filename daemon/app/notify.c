@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * notify - one connected datagram socket
+ *
+ * Why not     sd_notify(3) waits as long as the manager doesn't read.
+ */
+#include "app/notify.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "os/os.h"
+
+enum { WAIT_MS = 1000, PAUSE_MS = 5 };
+
+static int manager = -1;        /* fixed after init */
+static _Atomic bool stalled;    /* it has read nothing for WAIT_MS */
+static _Atomic bool owes_ready; /* N1 */
+
+int notify_init(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	size_t length = path ? strlen(path) : 0;
+	int sock;
+
+	if (!length)
+		return 0;
+	if (length >= sizeof(at.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(at.sun_path, path, length);
+	if (path[0] == '@')
+		at.sun_path[0] = '\0';
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (sock < 0)
+		return -errno;
+	if (connect(sock, (struct sockaddr *)&at,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length))) {
+		int error = errno;
+
+		close(sock);
+		return -error;
+	}
+	manager = sock;
+	return 0;
+}
+
+bool notify_is_on(void)
+{
+	return manager >= 0;
+}
+
+static int send_once(const char *state, int fd)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)state, .iov_len = strlen(state) };
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		msg.msg_control = control.space;
+		msg.msg_controllen = sizeof(control.space);
+		control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+						   .cmsg_type = SCM_RIGHTS,
+						   .cmsg_len = CMSG_LEN(sizeof(int)) };
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	}
+	if (sendmsg(manager, &msg, MSG_NOSIGNAL) >= 0)
+		return 0;
+	/* ETOOMANYREFS: too many descriptors are on their way. */
+	return errno == ETOOMANYREFS || errno == ENOBUFS || errno == EINTR ? -EAGAIN : -errno;
+}
+
+bool notify_show(const char *state)
+{
+	return manager >= 0 && !send_once(state, -1);
+}
+
+/* Room may be there and gone again: others send, too. */
+static int send_waiting(const char *state, int fd)
+{
+	struct pollfd room = { .fd = manager, .events = POLLOUT };
+	uint64_t until = os->now_ns() + WAIT_MS * 1000000ull;
+	int r;
+
+	while ((r = send_once(state, fd)) == -EAGAIN && os->now_ns() < until) {
+		if (poll(&room, 1, PAUSE_MS) > 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return r;
+}
+
+int notify_send(const char *state, int fd)
+{
+	bool was = atomic_load(&stalled);
+	int r;
+
+	if (manager < 0)
+		return 0;
+	r = was ? send_once(state, fd) : send_waiting(state, fd);
+	if (r == -EAGAIN && !was && !atomic_exchange(&stalled, true))
+		log_emit(LOG_WARNING, "manager_stalled",
+			 "the service manager reads nothing: until it does nobody new is served");
+	if (!r && was)
+		atomic_store(&stalled, false);
+	return r;
+}
+
+void notify_look(void)
+{
+	if (atomic_exchange(&owes_ready, false) && !notify_show("READY=1") && manager >= 0)
+		atomic_store(&owes_ready, true);
+}
+
+void notify_ready(void)
+{
+	atomic_store(&owes_ready, true);
+	notify_look();
+}

@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""supervise - who starts the next daemon: after a hang, after another release refused
+
+Purpose     A daemon under its own supervisor whose threads hang or whose program is replaced, and
+            one whose service manager doesn't read what it is told.
+Usage       supervise.py BUILD; exit status as tests/lib.
+"""
+import concurrent.futures
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from service import Daemon, DEADLINE, expect, run_cases, wait_for
+
+WATCHDOG_S = 4
+INJECT = "tests/system/mmbrokerd-inject"
+NEXT_RELEASE = b"next"  # inject_daemon.c
+
+
+class Supervised(Daemon):
+    """mmbrokerd --supervise, without a service manager"""
+
+    def __init__(self, build, program, environ=None):
+        super().__init__(build, program=program, environ=environ)
+
+    def command(self, program):
+        return super().command(program) + ["--supervise"]
+
+    def environment(self, environ):
+        env = super().environment(environ)
+        del env["NOTIFY_SOCKET"]
+        return env
+
+    def wait_ready(self):
+        self.wait_log("ready: serving on")
+
+    def worker(self):
+        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        with open(path, encoding="ascii") as children:
+            found = children.read().split()
+        return int(found[0]) if found else 0
+
+    def kill(self):
+        worker = self.worker()
+        self.process.kill()
+        if worker:
+            os.kill(worker, signal.SIGKILL)
+
+    def times(self, text):
+        return self.log().count(text)
+
+    def wait_times(self, text, times):
+        wait_for(lambda: self.times(text) >= times, f"'{text}' {times} times in the log")
+
+
+def lost_nothing(client):
+    """Its process stands again where it was."""
+    expect(client.ask("check") == "good", "its memory")
+    expect(client.ask("ping") == "pong", "its session")
+
+
+def hang_is_ended(build, point):
+    environ = {"WATCHDOG_USEC": str(WATCHDOG_S * 1000000)}
+    if point != "MAIN":
+        environ["MMB_INJECT"] = f"{point}:1:hang"
+    daemon = Supervised(build, INJECT, environ)
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", "a client fills its memory")
+        late = daemon.client("64")
+        worker = daemon.worker()
+        begin = time.monotonic()
+        os.kill(worker, signal.SIGSTOP if point == "MAIN" else signal.SIGRTMIN + 1)
+        # Work for the thread that is to hang.
+        subprocess.run([os.path.join(build, "tools/mmbctl"), "--socket", daemon.socket, "-t", "1",
+                        "vmstat"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       timeout=DEADLINE, check=False)
+        late.process.stdin.write("fill\n")
+        late.process.stdin.flush()
+        wait_for(lambda: daemon.worker() not in (0, worker), "another daemon")
+        seconds = time.monotonic() - begin
+        expect(late.process.stdout.readline().strip() == "filled", "what it waited for")
+        lost_nothing(client)
+        lost_nothing(late)
+        daemon.ctl("verify")
+        return seconds
+    finally:
+        daemon.end()
+
+
+def every_hang_is_ended(build):
+    """A hang of any kind of worker costs less than twice the watchdog's period, and no byte"""
+    points = ("CONTROL_TURN", "WORK_TURN", "LANE_TURN", "KEEPER_TURN", "MAIN")
+    with concurrent.futures.ThreadPoolExecutor(len(points)) as pool:
+        took = list(pool.map(lambda point: hang_is_ended(build, point), points))
+    for point, seconds in zip(points, took):
+        print(f"# {point}: another daemon after {seconds:.1f} s")
+        expect(seconds < 2 * WATCHDOG_S, f"{point}: {seconds:.1f} s")
+
+
+def stopped_supervisor_judges_nobody(build):
+    """A supervisor that was stopped for long doesn't take its child for dead"""
+    daemon = Supervised(build, INJECT, {"WATCHDOG_USEC": str(WATCHDOG_S * 1000000)})
+    try:
+        worker = daemon.worker()
+        daemon.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5 * WATCHDOG_S)
+        daemon.process.send_signal(signal.SIGCONT)
+        time.sleep(WATCHDOG_S / 4)
+        expect(daemon.worker() == worker, daemon.log())
+    finally:
+        daemon.end()
+
+
+def release(daemon, program, end):
+    """The program's file is replaced by another release, in one step."""
+    with open(os.path.join(daemon.build, INJECT), "rb") as file:
+        contents = file.read()
+    with open(program + ".new", "wb") as file:
+        file.write(contents + end)
+    os.chmod(program + ".new", 0o755)
+    os.rename(program + ".new", program)
+
+
+def release_that_refuses_changes_nothing(build):
+    """A release that doesn't understand the state leaves it to the one that was there before"""
+    folder = tempfile.mkdtemp(prefix="mmb-release-")
+    program = folder + "/mmbrokerd"
+    shutil.copy(os.path.join(build, INJECT), program)
+    daemon = Supervised(build, program)
+    try:
+        client = daemon.client("64")
+        client.ask("fill")
+        release(daemon, program, NEXT_RELEASE)
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.wait_times("ready: serving on", 2)
+        expect("is of another version" in daemon.log(), daemon.log())
+        expect("state_refused" in daemon.log(), daemon.log())
+        lost_nothing(client)
+        expect(os.readlink(f"/proc/{daemon.worker()}/exe").endswith(" (deleted)"), "the old one")
+        os.kill(daemon.worker(), signal.SIGKILL)
+        daemon.wait_times("ready: serving on", 3)
+        lost_nothing(client)
+        expect(daemon.times("state_refused") == 1, "the new one isn't asked at each death")
+        release(daemon, program, b"this")
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.wait_times("ready: serving on", 4)
+        lost_nothing(client)
+        expect(os.readlink(f"/proc/{daemon.worker()}/exe") == program, "the new one")
+        daemon.ctl("verify")
+    finally:
+        daemon.end()
+        shutil.rmtree(folder)
+
+
+class Reader(threading.Thread):
+    """A manager that reads what it is told, while `on`."""
+
+    def __init__(self, daemon):
+        super().__init__(daemon=True)
+        self.broker, self.on, self.over = daemon, True, False
+
+    def run(self):
+        while not self.over:
+            if self.on:
+                self.broker.notifications()
+            time.sleep(0.005)
+
+
+def manager_that_does_not_read(build):
+    """A manager that reads nothing holds up nobody who has a session, and no thread"""
+    daemon = Daemon(build, environ={"FDSTORE": "400"})
+    reader = Reader(daemon)
+    reader.start()
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        reader.on = False
+        late = [daemon.client("4") for _ in range(4)]
+        expect(any(c.first.startswith("failed") for c in late), f"{[c.first for c in late]}")
+        begin = time.monotonic()
+        lost_nothing(client)
+        daemon.ctl("status")
+        daemon.ctl("reload")
+        expect(time.monotonic() - begin < 20, "nobody waits for the manager")
+        daemon.wait_log("manager_stalled")
+        reader.on = True
+        wait_for(lambda: daemon.client("4").first == "ready", "a session, once it reads again")
+    finally:
+        reader.over = True
+        reader.join()
+        daemon.end()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    sys.exit(run_cases((every_hang_is_ended, stopped_supervisor_judges_nobody,
+                        release_that_refuses_changes_nothing, manager_that_does_not_read),
+                       sys.argv[1]))
