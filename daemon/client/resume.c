@@ -168,6 +168,8 @@ static void resume_families(void)
 
 		found.error = clone_resume(pr->region, parent ? parent->region : NULL);
 	}
+	for (uint32_t i = 0; i < found.nr_regions; i++)
+		region_resume_alone(found.regions[i]->region);
 }
 
 int resume_objects(struct refusal *why)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_resume - SIGKILL of a supervised daemon under clients that verify every byte
+ * test_resume - a supervised daemon that dies at named points, and who dies meanwhile
  *
  * Purpose     What clients see of a daemon's death is a pause: no wrong byte, no unexpected zero,
  *             no thread that waits for ever, no call that fails; and afterwards the next daemon
- *             counts what the dead one counted. The pauses are measured and printed, not judged.
- *             MMB_LONG=1: a thousand kills.
+ *             counts what the dead one counted. MMB_LONG=1: ten deaths at each point.
+ * Not here    Deaths at random moments (test_kills.c).
  */
 #include <errno.h>
 #include <signal.h>
@@ -15,35 +15,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "system/kill_scene.h"
 #include "system/stage.h"
 
 enum {
-	CLIENTS = 8,
-	KILLS = 50,
-	KILLS_LONG = 1000,
 	REGION_BYTES = 16 * MIB,
 	REGION_PAGES = REGION_BYTES / PAGE,
 	DROPPED_PAGES = 16,
-	OPS_A_CALL = 500,
 	STEP_STARTED = 1,
 	STEP_OVER,
 };
 
 static const char *const flags[] = { "--supervise", NULL };
 static const struct setting setting = { .flags = flags };
-
-static unsigned int nr_kills(void)
-{
-	return getenv("MMB_LONG") ? KILLS_LONG : KILLS;
-}
-
-static uint64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
 
 /* ---- a client that verifies ---- */
 
@@ -53,7 +37,6 @@ struct load {
 	uint64_t *at;
 	uint32_t *generation; /* by page; 0: reads zero */
 	unsigned int seed;
-	uint64_t worst_us;
 };
 
 static uint64_t stamp_of(const struct load *l, uint64_t page)
@@ -69,20 +52,18 @@ static void check_page(struct load *l, uint64_t page)
 
 static void touch_one(struct load *l)
 {
-	uint64_t page = (uint64_t)rand_r(&l->seed) % REGION_PAGES, began = now_us();
+	uint64_t page = (uint64_t)rand_r(&l->seed) % REGION_PAGES;
 
 	check_page(l, page);
 	l->generation[page]++;
 	l->at[page * (PAGE / 8)] = stamp_of(l, page);
 	l->at[page * (PAGE / 8) + PAGE / 8 - 1] = stamp_of(l, page);
-	l->worst_us = now_us() - began > l->worst_us ? now_us() - began : l->worst_us;
 }
 
 /* Requests of each kind: one that makes something, one that changes pages, one that ends it. */
 static void call_some(struct load *l)
 {
 	uint64_t first = (uint64_t)rand_r(&l->seed) % (REGION_PAGES - DROPPED_PAGES);
-	uint64_t began = now_us();
 	struct mmb_region *other = act_region(l->a, MIB, 0);
 
 	CLIENT_EXPECT(is_zero(act_at(other), PAGE));
@@ -91,7 +72,6 @@ static void call_some(struct load *l)
 					   MMB_ADVISE_DONTNEED), 0);
 	memset(&l->generation[first], 0, DROPPED_PAGES * sizeof(l->generation[0]));
 	mmb_region_close(other);
-	l->worst_us = now_us() - began > l->worst_us ? now_us() - began : l->worst_us;
 }
 
 static void begin_load(struct load *l)
@@ -103,101 +83,6 @@ static void begin_load(struct load *l)
 	l->generation = calloc(REGION_PAGES, sizeof(l->generation[0]));
 	CLIENT_EXPECT(l->generation);
 	atomic_fetch_add(&board->number[0], 1);
-}
-
-static void verify_under_kills(struct actor *a)
-{
-	struct load l = { .a = a, .seed = (unsigned int)getpid() };
-	uint64_t ops = 0;
-
-	begin_load(&l);
-	while (atomic_load(&board->reached) < STEP_OVER) {
-		touch_one(&l);
-		if (++ops % OPS_A_CALL == 0)
-			call_some(&l);
-	}
-	for (uint64_t page = 0; page < REGION_PAGES; page++)
-		check_page(&l, page);
-	board->number[1 + a->place] = l.worst_us;
-	mmb_region_close(l.region);
-	free(l.generation);
-}
-
-/* ---- the killer ---- */
-
-/* The supervisor's child; 0: none at the moment. */
-static pid_t worker_of(pid_t supervisor)
-{
-	char path[64];
-	FILE *file;
-	int pid = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", supervisor, supervisor);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%d", &pid) != 1)
-		pid = 0;
-	fclose(file);
-	return pid;
-}
-
-static void rest_us(unsigned int us)
-{
-	nanosleep(&(struct timespec){ .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 },
-		  NULL);
-}
-
-static void wait_for_number(unsigned int which, uint64_t at_least)
-{
-	for (int i = 0; i < 60000 && atomic_load(&board->number[which]) < at_least; i++) {
-		if (stage_failed())
-			break;
-		rest_us(1000);
-	}
-	EXPECT(atomic_load(&board->number[which]) >= at_least);
-}
-
-static unsigned int kill_often(pid_t supervisor, unsigned int kills)
-{
-	unsigned int seed = 1, done = 0;
-
-	for (unsigned int tries = 0; done < kills && tries < 20 * kills; tries++) {
-		pid_t worker;
-
-		if (stage_failed())
-			break;
-		rest_us(20000 + (unsigned int)rand_r(&seed) % 200000);
-		worker = worker_of(supervisor);
-		done += worker > 0 && !kill(worker, SIGKILL);
-	}
-	return done;
-}
-
-static void kills_cost_a_pause(void)
-{
-	struct role roles[CLIENTS];
-	struct fixture *f;
-	uint64_t worst = 0;
-
-	stage_set(&setting);
-	f = stage_begin();
-	for (int i = 0; i < CLIENTS; i++)
-		roles[i] = (struct role)ROLE(verify_under_kills);
-	stage_cast(roles, CLIENTS);
-	wait_for_number(0, CLIENTS);
-	EXPECT_EQ(kill_often(f->pid, nr_kills()), nr_kills());
-	if (stage_failed())
-		fixture_show_log(f);
-	cue(STEP_OVER);
-	for (int i = 0; i < CLIENTS; i++)
-		EXPECT(stage_ended((unsigned int)i));
-	for (int i = 0; i < CLIENTS; i++)
-		worst = board->number[1 + i] > worst ? board->number[1 + i] : worst;
-	printf("# %u kills, longest pause of %d clients: %llu us\n", nr_kills(), CLIENTS,
-	       (unsigned long long)worst);
-	fixture_reconnect(f);
-	stage_end();
 }
 
 /* ---- clones ---- */
@@ -254,11 +139,16 @@ static void clones_stay_what_they_are(void)
  * between the first two handles, before the answer. */
 #define CLONE_POINTS(X) X(CLONE_JOIN) X(CLONE_ARM) X(CLONE_PUBLISH) X(CLONE_DONE)
 
+/* What was granted or given back is done, wholly or by half, and the answer isn't sent. */
+#define GRANT_POINTS(X) \
+	X(PAGES_DONE) X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE)
+
 #define X(name)                                                                              \
 	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
 	static const struct setting setting_##name = { flags, environment_##name };
 CRASH_POINTS(X)
 CLONE_POINTS(X)
+GRANT_POINTS(X)
 #undef X
 
 struct point {
@@ -268,6 +158,7 @@ struct point {
 #define X(name) { #name, &setting_##name },
 static const struct point points[] = { CRASH_POINTS(X) };
 static const struct point clone_points[] = { CLONE_POINTS(X) };
+static const struct point grant_points[] = { GRANT_POINTS(X) };
 #undef X
 
 enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 60000 };
@@ -302,17 +193,6 @@ static void verify_everything(struct actor *a)
 	free(l.generation);
 }
 
-/* The worker has been told to die at its point: has it? */
-static bool dies(pid_t supervisor, pid_t worker)
-{
-	for (int i = 0; i < POINT_WAIT_MS && !stage_failed(); i++) {
-		if (worker_of(supervisor) != worker)
-			return true;
-		rest_us(1000);
-	}
-	return false;
-}
-
 static unsigned int die_at(const struct point *point, act_fn act, unsigned int times)
 {
 	struct role roles[POINT_CLIENTS];
@@ -328,7 +208,7 @@ static unsigned int die_at(const struct point *point, act_fn act, unsigned int t
 	while (deaths < times) {
 		pid_t worker = worker_of(f->pid);
 
-		if (worker <= 0 || kill(worker, SIGRTMIN + 1) || !dies(f->pid, worker))
+		if (worker <= 0 || kill(worker, SIGRTMIN + 1) || !worker_dies(f->pid, worker))
 			break;
 		deaths++;
 		fixture_reconnect(f); /* it serves again */
@@ -362,8 +242,8 @@ static void points_cost_a_pause(void)
 
 enum { FAMILY = 3 };
 
-/* Of the actor's session, as the broker counts them, which may just be starting again. */
-static int64_t regions_of(struct actor *a)
+/* Of the actor's session, as the broker counts it, which may just be starting again. */
+static int64_t of_session(struct actor *a, const char *what)
 {
 	const char *sessions = NULL;
 	char mark[32];
@@ -374,7 +254,7 @@ static int64_t regions_of(struct actor *a)
 		if (!sessions)
 			rest_us(20000);
 	}
-	return sessions ? json_number(sessions, mark, "regions") : -1;
+	return sessions ? json_number(sessions, mark, what) : -1;
 }
 
 static void clone_three(struct actor *a, struct mmb_region **parents)
@@ -391,7 +271,7 @@ static void clone_three(struct actor *a, struct mmb_region **parents)
 	CLIENT_EXPECT_EQ(mmb_region_clone_many(FAMILY, parents, options, clones), 0);
 	for (unsigned int i = 0; i < FAMILY; i++)
 		CLIENT_EXPECT(is_stamped(act_at(clones[i]), MIB, 1 + i));
-	CLIENT_EXPECT_EQ(regions_of(a), 2 * FAMILY);
+	CLIENT_EXPECT_EQ(of_session(a, "regions"), 2 * FAMILY);
 	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, name, 0, 0, NULL, &again), 0);
 	mmb_region_close(again);
 	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, name), 0);
@@ -420,6 +300,83 @@ static void clones_are_made_once(void)
 {
 	die_at_each(clone_points, sizeof(clone_points) / sizeof(clone_points[0]),
 		    clone_until_over);
+}
+
+/* ---- the daemon dies between a grant and its answer ---- */
+
+static void take_and_give_back(struct actor *a)
+{
+	enum { NR = 4, ORDER = 3, BYTES = 100000 };
+	void *runs[NR];
+	char *objects[NR];
+
+	for (size_t i = 0; i < NR; i++) {
+		runs[i] = mmb_alloc_pages(a->pool, ORDER, MMB_GFP_ZERO);
+		objects[i] = mmb_malloc(a->pool, BYTES * (i + 1));
+		CLIENT_EXPECT(runs[i] && objects[i]);
+		CLIENT_EXPECT(is_zero(runs[i], PAGE << ORDER));
+		stamp(runs[i], PAGE << ORDER, i);
+		memset(objects[i], (int)i, BYTES * (i + 1));
+	}
+	for (size_t i = 0; i < NR; i++) {
+		CLIENT_EXPECT(is_stamped(runs[i], PAGE << ORDER, i));
+		CLIENT_EXPECT_EQ(objects[i][BYTES * (i + 1) - 1], (char)i);
+		mmb_free_pages(a->pool, runs[i], ORDER);
+		mmb_free(objects[i]);
+	}
+	mmb_trim(a->pool);
+}
+
+/* What the broker counts of this session is what the process has. */
+static void keep_nothing(struct actor *a)
+{
+	int64_t leased;
+
+	act_open(a);
+	act_pool(a, 0);
+	take_and_give_back(a);
+	leased = of_session(a, "leased");
+	CLIENT_EXPECT_EQ(of_session(a, "page_runs"), 0);
+	atomic_fetch_add(&board->number[0], 1);
+	while (atomic_load(&board->reached) < STEP_OVER)
+		take_and_give_back(a);
+	take_and_give_back(a);
+	CLIENT_EXPECT_EQ(of_session(a, "page_runs"), 0);
+	CLIENT_EXPECT_EQ(of_session(a, "leased"), leased);
+}
+
+static void grants_are_neither_lost_nor_doubled(void)
+{
+	die_at_each(grant_points, sizeof(grant_points) / sizeof(grant_points[0]), keep_nothing);
+}
+
+/* ---- what is held ---- */
+
+static const char *const hold_flags[] = { "--supervise", "--memory.reserve=64M",
+					  "--memory.reserve_mode=hold", NULL };
+static const struct setting hold_setting = { .flags = hold_flags };
+
+static int64_t held(const struct fixture *f)
+{
+	return json_number(mmbctl(f->socket, "status --json"), "\"stock\":\"base\"", "held");
+}
+
+static void what_is_held_stays_held(void)
+{
+	struct fixture *f;
+	int64_t before, after;
+
+	stage_set(&hold_setting);
+	f = stage_begin();
+	before = held(f);
+	EXPECT(before > 32 * MIB);
+	EXPECT_EQ(kill_often(f->pid, 1), 1);
+	fixture_reconnect(f);
+	after = held(f);
+	printf("# %lld of %lld MiB are held as soon as the next daemon answers\n",
+	       (long long)after >> 20, (long long)before >> 20);
+	EXPECT(after >= before - 4 * MIB);
+	stage_end();
 }
 
 /* ---- clients that end while there is no daemon ---- */
@@ -461,11 +418,13 @@ static void who_dies_meanwhile_is_cleaned_up(void)
 }
 
 static const struct test_case cases[] = {
-	{ "a daemon's deaths cost its clients pauses and nothing else", kills_cost_a_pause },
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
 	{ "a daemon that dies at a named point costs a pause", points_cost_a_pause },
 	{ "clones that are asked for when the daemon dies are made once", clones_are_made_once },
+	{ "grants and returns whose answer is lost are made once",
+	  grants_are_neither_lost_nor_doubled },
+	{ "what is held stays held while there is no daemon", what_is_held_stays_held },
 	{ "a client that dies while there is no daemon leaves nothing",
 	  who_dies_meanwhile_is_cleaned_up },
 	STAGE_STOPS,

@@ -227,6 +227,8 @@ void region_wake(struct region *region, struct page_range range);
 
 /* Settles every page that the predecessor left BUSY, and counts what is present. */
 int region_resume_pages(struct region *region);
+/* After the families: what is left of one that has ended is nobody's any more. */
+void region_resume_alone(struct region *region);
 
 /* ---- audit.c ---- */
 

@@ -110,15 +110,15 @@ static void count_present(struct region *region, int node, int64_t pages)
 		zone_count_present(region->movable[node], frames);
 }
 
-/* Counted before the file grows, so that the audit never sees more in it than is counted. */
-int region_charge(struct region *region, int node, uint64_t nr)
+static int charge_by(int (*take)(int node, enum stock_kind kind, uint64_t nr),
+		     struct region *region, int node, uint64_t nr)
 {
 	uint64_t frames = nr * region_frames_per_page(region);
 	int r = memcg_charge(region->memcg, MEMCG_REGION, frames);
 
 	if (r)
 		return r;
-	r = stock_take_evictable(node, region->kind, frames);
+	r = take(node, region->kind, frames);
 	if (r) {
 		memcg_uncharge(region->memcg, MEMCG_REGION, frames);
 		return r;
@@ -126,6 +126,17 @@ int region_charge(struct region *region, int node, uint64_t nr)
 	count_present(region, node, (int64_t)nr);
 	reclaim_poke(region, node);
 	return 0;
+}
+
+/* Counted before the file grows, so that the audit never sees more in it than is counted. */
+int region_charge(struct region *region, int node, uint64_t nr)
+{
+	return charge_by(stock_take_evictable, region, node, nr);
+}
+
+int region_recharge(struct region *region, int node, uint64_t nr)
+{
+	return charge_by(stock_take, region, node, nr);
 }
 
 void region_uncharge(struct region *region, int node, uint64_t nr)

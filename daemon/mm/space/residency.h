@@ -16,6 +16,9 @@ int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_
 /* Charges pages that are about to appear on the node, whose quota is taken. -ENOMEM: the pool is at
  * its limit, or the stock has no free frame; something must be evicted first. */
 int region_charge(struct region *region, int node, uint64_t nr);
+/* Of pages that exist already, after a restart: what is fixed may have taken the margin since they
+ * were charged. */
+int region_recharge(struct region *region, int node, uint64_t nr);
 /* Undoes it after the file has shrunk, or not grown; quota is not touched. */
 void region_uncharge(struct region *region, int node, uint64_t nr);
 

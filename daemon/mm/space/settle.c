@@ -7,6 +7,8 @@
  * Invariants  T1  a page whose contents were lost is poisoned, not zero; a page that was being
  *                 dropped is dropped or whole; a page that was being produced isn't there.
  *             T2  nobody has a page mapped whose word was not PRESENT.
+ *             T3  only pages of families are SHARED: a clone whose record was never written, or has
+ *                 gone, leaves the word behind, and nobody would ever take that away.
  * Locking     none: nobody else knows the region yet.
  */
 #include <errno.h>
@@ -85,7 +87,7 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 		region_promise(region, node, pages);
 	if ((int64_t)pages > atomic_load(&region->quota[node]))
 		return -EUCLEAN;
-	r = pages ? region_charge(region, node, pages) : 0;
+	r = pages ? region_recharge(region, node, pages) : 0;
 	if (r)
 		return r;
 	atomic_fetch_sub(&region->quota[node], (int64_t)pages);
@@ -121,4 +123,13 @@ int region_resume_pages(struct region *region)
 	region_count_state(region, PAGE_SWAPPED, (int64_t)t.swapped);
 	region_count_state(region, PAGE_SAME_FILLED, (int64_t)t.same_filled);
 	return t.error;
+}
+
+void region_resume_alone(struct region *region)
+{
+	if (region_kin(region) || !atomic_load(&region->nr_shared))
+		return;
+	for (uint64_t page = 0; page < region->nr_pages; page++)
+		atomic_fetch_and(&region->words[page], ~(uint64_t)WORD_SHARED);
+	atomic_store(&region->nr_shared, 0);
 }

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kill_scene - one array of waits, shared with the clients
+ *
+ * Locking     none: a client writes its own row; the number of kills only grows.
+ */
+#include "system/kill_scene.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "bench/lib/clock.h"
+#include "system/stage.h"
+
+enum { REST_US = 20000, REST_MORE_US = 200000, NUMBER_MS = 60000, DEATH_MS = 60000 };
+
+static struct waits {
+	_Atomic uint32_t kills;
+	_Atomic uint32_t us[KILL_CLIENTS][KILLS_MAX + 1];
+} *waits;
+
+pid_t worker_of(pid_t supervisor)
+{
+	char path[64];
+	FILE *file;
+	int pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", supervisor, supervisor);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%d", &pid) != 1)
+		pid = 0;
+	fclose(file);
+	return pid;
+}
+
+void rest_us(unsigned int us)
+{
+	nanosleep(&(struct timespec){ .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 },
+		  NULL);
+}
+
+void wait_for_number(unsigned int which, uint64_t at_least)
+{
+	for (int i = 0; i < NUMBER_MS && atomic_load(&board->number[which]) < at_least; i++) {
+		if (stage_failed())
+			break;
+		rest_us(1000);
+	}
+	EXPECT(atomic_load(&board->number[which]) >= at_least);
+}
+
+bool worker_dies(pid_t supervisor, pid_t worker)
+{
+	for (int i = 0; i < DEATH_MS && !stage_failed(); i++) {
+		if (worker_of(supervisor) != worker)
+			return true;
+		rest_us(1000);
+	}
+	return false;
+}
+
+void waits_begin(void)
+{
+	if (!waits)
+		waits = mmap(NULL, sizeof(*waits), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	EXPECT(waits != MAP_FAILED);
+	memset(waits, 0, sizeof(*waits));
+}
+
+unsigned int kill_often(pid_t supervisor, unsigned int kills)
+{
+	uint64_t random = test_seed();
+	unsigned int done = 0;
+
+	for (unsigned int tries = 0; done < kills && tries < 20 * kills; tries++) {
+		pid_t worker;
+
+		if (stage_failed())
+			break;
+		rest_us(REST_US + (unsigned int)test_below(&random, REST_MORE_US));
+		worker = worker_of(supervisor);
+		if (worker <= 0)
+			continue;
+		if (waits && atomic_load(&waits->kills) < KILLS_MAX)
+			atomic_fetch_add(&waits->kills, 1);
+		done += !kill(worker, SIGKILL);
+	}
+	return done;
+}
+
+void waited(unsigned int place, uint64_t began_ns)
+{
+	uint32_t us = (uint32_t)((clock_ns() - began_ns) / 1000);
+	_Atomic uint32_t *longest = &waits->us[place][atomic_load(&waits->kills)];
+
+	if (us > atomic_load(longest))
+		atomic_store(longest, us);
+}
+
+static int by_length(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
+{
+	uint32_t kills = atomic_load(&waits->kills);
+	uint64_t nr = (uint64_t)kills * clients, at = 0;
+	uint32_t *all = calloc(nr, sizeof(*all));
+
+	EXPECT(nr && all);
+	for (unsigned int place = 0; place < clients; place++)
+		for (uint32_t i = 1; i <= kills; i++)
+			all[at++] = atomic_load(&waits->us[place][i]);
+	qsort(all, nr, sizeof(*all), by_length);
+	*p99 = all[nr - 1 - nr / 100];
+	*worst = all[nr - 1];
+	printf("# %u kills, %u clients; longest wait after a kill: half %u us, p99 %llu us, "
+	       "worst %llu us\n", kills, clients, all[nr / 2], (unsigned long long)*p99,
+	       (unsigned long long)*worst);
+	free(all);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kill_scene - a supervised daemon that is killed, and how long its clients waited
+ *
+ * Purpose     Finds the supervisor's child, kills it at random moments or waits until it has died
+ *             by itself; and keeps, for each kill and each client, the longest wait of any touch
+ *             or call that ended between that kill and the next one.
+ * Not here    The stage itself (stage.h), what clients do.
+ */
+#ifndef MMB_TESTS_SYSTEM_KILL_SCENE_H
+#define MMB_TESTS_SYSTEM_KILL_SCENE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { KILL_CLIENTS = 8, KILLS_MAX = 4096 };
+
+/* The supervisor's child; 0: none at the moment. */
+pid_t worker_of(pid_t supervisor);
+void rest_us(unsigned int us);
+/* Until board->number[which] is at least that; expects it. */
+void wait_for_number(unsigned int which, uint64_t at_least);
+/* The worker has been told to die at its point: has it? */
+bool worker_dies(pid_t supervisor, pid_t worker);
+
+/* Before clients are cast: waits are kept from now on, of none yet. */
+void waits_begin(void);
+/* SIGKILL `kills` times, 20 to 220 ms apart; how many were sent. */
+unsigned int kill_often(pid_t supervisor, unsigned int kills);
+/* In a client: a touch or a call that began then is over. */
+void waited(unsigned int place, uint64_t began_ns);
+/* Prints the 99th percentile and the longest of all waits; *p99 and *worst in microseconds. */
+void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst);
+
+#endif
