@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * closer - one thread that may block in close(2)
+ * closer - threads that may block in close(2), one more whenever all do
  *
  * Locking     closer_lock guards all of it; close(2) is called without it.
  */
@@ -12,7 +12,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "ipc/lane.h"
+
+enum {
+	CLOSERS_MAX = 32,
+	QUEUE_LONG = 256, /* waiting behind so many that block: somebody should know */
+};
 
 /* Plain pthread: these exist before any server and outlive all of them. */
 static pthread_mutex_t closer_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,7 +27,7 @@ static pthread_cond_t  closer_wanted = PTHREAD_COND_INITIALIZER;
 /* All guarded by closer_lock. */
 static int   *closer_fds;
 static size_t closer_nr, closer_room;
-static bool   closer_runs;
+static int    closers, closers_idle;
 
 static void *closer_run(void *arg)
 {
@@ -31,8 +37,10 @@ static void *closer_run(void *arg)
 	for (;;) {
 		int fd;
 
+		closers_idle++;
 		while (!closer_nr)
 			pthread_cond_wait(&closer_wanted, &closer_lock);
+		closers_idle--;
 		fd = closer_fds[--closer_nr];
 		pthread_mutex_unlock(&closer_lock);
 		close(fd);
@@ -41,16 +49,18 @@ static void *closer_run(void *arg)
 	return NULL;
 }
 
+/* What is queued has an idle thread each, or none is idle. True: somebody closes it, sooner or
+ * later. */
 static bool start_locked(void)
 {
 	pthread_t thread;
 
-	if (closer_runs)
+	if (closers_idle > (int)closer_nr || closers == CLOSERS_MAX)
 		return true;
 	if (lane_thread_start(&thread, closer_run, NULL))
-		return false;
+		return closers > 0;
 	pthread_detach(thread);
-	closer_runs = true;
+	closers++;
 	return true;
 }
 
@@ -71,13 +81,19 @@ static bool push_locked(int fd)
 
 void closer_discard(int fd)
 {
-	bool pushed;
+	bool pushed, stuck;
 
 	pthread_mutex_lock(&closer_lock);
 	pushed = start_locked() && push_locked(fd);
 	if (pushed)
 		pthread_cond_signal(&closer_wanted);
+	stuck = closer_nr >= QUEUE_LONG && closers == CLOSERS_MAX && !closers_idle;
 	pthread_mutex_unlock(&closer_lock);
+	if (stuck)
+		log_emit_limited(LOG_WARNING, "descriptors_stuck",
+				 "%d descriptors that clients sent block when they are closed (a "
+				 "file system that doesn't answer?), and others wait behind them",
+				 CLOSERS_MAX);
 	/* Without memory for a thread or a number, a short wait is the lesser evil. */
 	if (!pushed)
 		close(fd);

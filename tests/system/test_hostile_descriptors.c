@@ -7,6 +7,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +30,64 @@ const char *const hostile_flags[] = { NULL };
 enum { METHODS_END = 64, FDS_MANY = 253 };
 
 /* ---- ATTACH with what is no userfaultfd ---- */
+
+/* A connected pair of TCP sockets; the first one's close waits for half a minute, for the second
+ * takes nothing of what was sent. */
+static void lingering_pair(int pair[2])
+{
+	static const char  junk[1 << 20];
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct linger      linger = { .l_onoff = 1, .l_linger = 30 };
+	socklen_t          bytes = sizeof(address);
+	int                listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	CLIENT_EXPECT_EQ(bind(listener, (struct sockaddr *)&address, bytes), 0);
+	CLIENT_EXPECT_EQ(listen(listener, 1), 0);
+	CLIENT_EXPECT_EQ(getsockname(listener, (struct sockaddr *)&address, &bytes), 0);
+	pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+	CLIENT_EXPECT_EQ(connect(pair[0], (struct sockaddr *)&address, bytes), 0);
+	pair[1] = accept(listener, NULL, NULL);
+	CLIENT_EXPECT(pair[1] >= 0);
+	CLIENT_EXPECT_EQ(setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	while (send(pair[0], junk, sizeof(junk), MSG_DONTWAIT) > 0)
+		;
+	close(listener);
+}
+
+/* From a child that ends at once: who ends doesn't linger, so that it is the daemon or nobody. */
+static void send_and_end(const char *socket, int fd)
+{
+	static struct raw r;
+	pid_t             child = fork();
+
+	if (!child) {
+		CLIENT_EXPECT_EQ(raw_connect(&r, socket), 0);
+		CLIENT_EXPECT_EQ(raw_hello(&r, "sender"), 0);
+		raw_request_fds(&r, MMB_METHOD_ATTACH, NULL, &fd, 1);
+		_exit(0);
+	}
+	close(fd);
+	waitpid(child, NULL, 0);
+}
+
+ATTACK(descriptors_that_block_when_closed)
+{
+	enum { BLOCKING = 12, PATIENCE_MS = 15000 };
+	struct pollfd p = { .events = POLLIN };
+	int           pair[2];
+
+	attack_greet(a);
+	for (int i = 0; i < BLOCKING; i++) {
+		lingering_pair(pair);
+		send_and_end(a->socket, pair[0]);
+	}
+	CLIENT_EXPECT_EQ(pipe(pair), 0);
+	send_and_end(a->socket, pair[1]);
+	p.fd = pair[0];
+	CLIENT_EXPECT_EQ(poll(&p, 1, PATIENCE_MS), 1);
+	CLIENT_EXPECT(p.revents & POLLHUP);
+}
 
 /* Greets, and ATTACHes fd, which is closed here. */
 static void attach_ends_session(struct attack *a, int fd)
@@ -513,6 +573,8 @@ static const struct test_case cases[] = {
 	{ "descriptors where none are expected end the session", descriptors_nobody_asked_for },
 	{ "descriptors with junk end the session and none is kept", descriptors_with_junk },
 	{ "a flood of descriptors leaves none behind", descriptor_flood },
+	{ "descriptors that block when they are closed hold up no others",
+	  descriptors_that_block_when_closed },
 	{ "credentials beside a message end the session", other_control_messages },
 	{ "a userfaultfd before its handshake is refused", uffd_without_handshake },
 	{ "a userfaultfd without the needed features is refused", uffd_without_features },
