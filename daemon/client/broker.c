@@ -525,6 +525,7 @@ void broker_stopping(void)
 void broker_stop(void)
 {
 	keeper_stop();
+	hugetlb_audit_stop();
 	lanes_stop();
 	waiters_stop();
 	fault_drop_parked();

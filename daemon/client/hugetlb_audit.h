@@ -12,7 +12,10 @@
 
 /* Notes what is reserved before any client comes. */
 void hugetlb_audit_init(void);
-/* Once a second. */
+/* Once a second; waits for nobody. */
 void hugetlb_audit(void);
+/* No search begins any more: waits for one under way, for a second, since a client may hold it up
+ * for ever. */
+void hugetlb_audit_stop(void);
 
 #endif
