@@ -59,15 +59,23 @@ static void lingering_pair(int pair[2])
 static void send_and_end(const char *socket, int fd)
 {
 	static struct raw r;
-	pid_t             child = fork();
+	int               gate[2];
+	pid_t             child;
+	char              byte;
 
+	CLIENT_EXPECT_EQ(pipe(gate), 0);
+	child = fork();
 	if (!child) {
+		close(gate[1]);
+		CLIENT_EXPECT_EQ(read(gate[0], &byte, 1), 0);
 		CLIENT_EXPECT_EQ(raw_connect(&r, socket), 0);
 		CLIENT_EXPECT_EQ(raw_hello(&r, "sender"), 0);
 		raw_request_fds(&r, MMB_METHOD_ATTACH, NULL, &fd, 1);
 		_exit(0);
 	}
-	close(fd);
+	close(fd); /* before the child sends it: not the last one */
+	close(gate[0]);
+	close(gate[1]);
 	waitpid(child, NULL, 0);
 }
 
