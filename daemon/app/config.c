@@ -51,9 +51,27 @@ void config_fini(struct config *config)
 	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
 		if (config_keys[i].type == CONFIG_STRING)
 			free(*(char **)((char *)config + config_keys[i].offset));
+		free(config->places[i]);
 	}
 	free(config->file);
 	memset(config, 0, sizeof(*config));
+}
+
+void config_place_of(const struct config *config, const char *sentence,
+		     char place[CONFIG_PLACE_BYTES])
+{
+	place[0] = '\0';
+	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
+		const struct config_key *key = &config_keys[i];
+		size_t                   section = strlen(key->section), name = strlen(key->name);
+
+		if (config->places[i] && !strncmp(sentence, key->section, section) &&
+		    sentence[section] == '.' && !strncmp(sentence + section + 1, key->name, name) &&
+		    strchr(": ", sentence[section + 1 + name])) { /* or its end */
+			snprintf(place, CONFIG_PLACE_BYTES, "%s: ", config->places[i]);
+			return;
+		}
+	}
 }
 
 /* ---- the environment ---- */

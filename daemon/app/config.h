@@ -20,6 +20,10 @@
 
 enum reserve_mode { RESERVE_ACCOUNT, RESERVE_HOLD };
 
+#define X(section, key, type, fallback, allowed, when, help) +1
+enum { CONFIG_PLACE_BYTES = 320, CONFIG_PLACES = 0 CONFIG_KEYS(X) };
+#undef X
+
 /* What is left for the caller to do. */
 enum config_action {
 	CONFIG_RUN,
@@ -45,6 +49,7 @@ struct config {
 	char              *file; /* --config, or NULL */
 	int                shown; /* --show: index of the key */
 	bool               supervise; /* --supervise: run the daemon in a child, restarted */
+	char              *places[CONFIG_PLACES]; /* where each was set, "FILE:LINE"; or NULL */
 };
 
 /* Returns an exit status of sysexits.h: EX_OK, EX_USAGE, EX_CONFIG, EX_NOINPUT, EX_OSERR.
@@ -52,6 +57,11 @@ struct config {
  * in every case. */
 int config_load(int argc, char **argv, struct config *out, FILE *err);
 void config_fini(struct config *config);
+
+/* For a mistake that shows only when the value is used: where the key was set that the sentence
+ * begins with, "FILE:LINE: ". Empty if it was nowhere, or no key stands there. */
+void config_place_of(const struct config *config, const char *sentence,
+		     char place[CONFIG_PLACE_BYTES]);
 
 /* $XDG_RUNTIME_DIR/mmbroker/mmbroker.sock for a user, /run/mmbroker/mmbroker.sock for root, freed
  * by the caller. NULL with errno ENOENT for a user without a runtime folder. */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/types.h"
@@ -125,5 +126,8 @@ void config_setting_apply(struct config_sink *sink, int key, const struct config
 		config_value_expected(&config_keys[key], expected);
 		config_mistake(sink, s->place, "%s.%s can't be \"%.200s\"; expected %s", s->section,
 			       s->name, s->value, expected);
+	} else {
+		free(sink->config->places[key]);
+		sink->config->places[key] = strdup(s->place);
 	}
 }

@@ -63,15 +63,28 @@ static int start_broker(const struct config *config, char **argv)
 			.pools_per_uid = POOLS_PER_UID,
 		},
 	};
+	char place[CONFIG_PLACE_BYTES];
 	struct refusal why;
 	int r = broker_start(&want, &why);
 
 	if (!r)
 		return EX_OK;
-	log_emit(LOG_ERR, "start_failed", "%s", why.text);
+	config_place_of(config, why.text, place);
+	log_emit(LOG_ERR, "start_failed", "%s%s", place, why.text);
 	if (r == -EPROTONOSUPPORT)
 		fdstore_give_back(argv);
 	return r == -ENOSYS || r == -EINVAL || r == -ENOMEM ? EX_CONFIG : EX_OSERR;
+}
+
+static int no_group(const struct config *config, const char *key, const char *name)
+{
+	char place[CONFIG_PLACE_BYTES];
+
+	config_place_of(config, key, place);
+	log_emit(LOG_ERR, "no_group",
+		 "%s%s: there is no group '%s'; expected a group's name or number", place, key,
+		 name);
+	return EX_CONFIG;
 }
 
 static int fill_options(const struct config *config, struct server_options *options)
@@ -85,16 +98,10 @@ static int fill_options(const struct config *config, struct server_options *opti
 			    (broker.features.poison ? MMB_FEATURE_POISON : 0);
 	options->operation_timeout_ms = OPERATION_TIMEOUT_MS;
 	options->topology = &broker.topology;
-	if (server_group(config->socket_group, &options->gid)) {
-		log_emit(LOG_ERR, "no_group", "socket.group: there is no group '%s'",
-			 config->socket_group);
-		return EX_CONFIG;
-	}
-	if (server_group(config->socket_admin_group, &options->admin_gid)) {
-		log_emit(LOG_ERR, "no_group", "socket.admin_group: there is no group '%s'",
-			 config->socket_admin_group);
-		return EX_CONFIG;
-	}
+	if (server_group(config->socket_group, &options->gid))
+		return no_group(config, "socket.group", config->socket_group);
+	if (server_group(config->socket_admin_group, &options->admin_gid))
+		return no_group(config, "socket.admin_group", config->socket_admin_group);
 	return EX_OK;
 }
 

@@ -303,6 +303,29 @@ static void every_mistake_is_told_with_its_place(void)
 	}
 }
 
+/* What only the host can say, such as that there is no such group. */
+static void mistakes_that_show_later_have_their_place_too(void)
+{
+	const char *const args[] = { "--swap.path=there", NULL };
+	struct outcome    o;
+	char              place[CONFIG_PLACE_BYTES], expected[CONFIG_PLACE_BYTES];
+
+	load(&o, "[memory]\nreserve = 1G\n\n[swap]\npath = here\n", args);
+	EXPECT_EQ(o.status, EX_OK);
+	config_place_of(&o.config, "memory.reserve is too much", place);
+	snprintf(expected, sizeof(expected), "%s:2: ", o.path);
+	EXPECT(strcmp(place, expected) == 0);
+	config_place_of(&o.config, "memory.reserve_huge is too much", place); /* nobody set it */
+	EXPECT(!place[0]);
+	config_place_of(&o.config, "swap.path: there isn't there", place);
+	EXPECT(strcmp(place, "--swap.path: ") == 0);
+	config_place_of(&o.config, "swap.path", place);
+	EXPECT(strcmp(place, "--swap.path: ") == 0);
+	config_place_of(&o.config, "there is no memory", place);
+	EXPECT(!place[0]);
+	outcome_fini(&o);
+}
+
 static void absent_file_is_no_input(void)
 {
 	const char *const args[] = { "--config=/nonexistent/mmbroker.conf", NULL };
@@ -419,6 +442,8 @@ static const struct test_case cases[] = {
 	{ "the default socket follows the rule", default_socket_follows_the_rule },
 	{ "dumps name every key", dumps_name_every_key },
 	{ "every mistake is told with its place", every_mistake_is_told_with_its_place },
+	{ "mistakes that show later have their place, too",
+	  mistakes_that_show_later_have_their_place_too },
 	{ "an absent file is no input", absent_file_is_no_input },
 	{ "a folder is no input", folder_is_no_input },
 	{ "a line that is too long is one mistake", line_that_is_too_long_is_one_mistake },
