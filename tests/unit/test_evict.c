@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_evict - pages go to slots and come back: evict.c, swapin.c, swapper.c, evacuate.c
+ * test_evict - pages go to slots and come back: evict.c, swapin.c, swapper.c, evacuate.c,
+ *              and the feedback of streak.c
  */
 #include "mm/space/evict.h"
 
@@ -297,6 +298,42 @@ static void pages_come_in_together(void)
 	stop();
 }
 
+/* What a fault there would bring along. */
+static uint64_t around_at(uint64_t page)
+{
+	struct mm_target target;
+	struct mm_hint hint;
+
+	EXPECT(mm_find(mm, address(page), &target, &hint));
+	region_put(target.region);
+	return hint.around;
+}
+
+static void reading_ahead_has_to_pay(void)
+{
+	enum { PAGES = 2048, RECORD = 3, RECORDS = 60, FAR = PAGES / RECORDS };
+	uint64_t hits, first = 0, last = 0, most = 0, step;
+
+	start(PAGES);
+	EXPECT_EQ(evict(0, PAGES), PAGES);
+	for (uint64_t i = 0; i < RECORDS; i++) {
+		for (uint64_t k = 0; k < RECORD; k++)
+			last = around_at(i * FAR + k);
+		if (!i)
+			first = last;
+	}
+	EXPECT(first > 1);
+	EXPECT_EQ(last, 1);
+	hits = swap_io_stat.ahead_hits;
+	for (uint64_t page = 0; page < PAGES; page += step) {
+		step = around_at(page);
+		most = max_t(uint64_t, most, step);
+	}
+	EXPECT(most >= 256);
+	EXPECT(swap_io_stat.ahead_hits - hits > PAGES / 2);
+	stop();
+}
+
 static void swapoff_brings_all_back(void)
 {
 	start(NR);
@@ -367,5 +404,7 @@ static const struct test_case cases[] = {
 	  a_lost_page_is_poisoned_alone },
 	{ "what can't be written stays", what_cant_be_written_stays },
 	{ "several pages come in together, once", pages_come_in_together },
+	{ "who reads a few pages here and there gets no neighbours, who goes on gets many",
+	  reading_ahead_has_to_pay },
 };
 TEST_MAIN(cases)

@@ -406,6 +406,8 @@ static int swap_in(const struct waiting_fault *f)
 		return -ENOMEM;
 	r = region_swap_in(s, &want, &run);
 	swapper_put(s);
+	if (!r)
+		swap_ahead_count(run.nr - 1);
 	return r == -EAGAIN || r == -EIO ? 0 : r; /* the word says what to do */
 }
 

@@ -34,6 +34,8 @@ struct streak {
 	uint64_t ahead;     /* pages before this one are made, or being made, in the background */
 	uint32_t steps;     /* 0: one fault so far */
 	uint32_t used;      /* the window's clock at its last step */
+	uint64_t from;      /* what was read from slots for it and not asked for begins here; */
+	uint64_t wish;      /* so many pages; 0: nothing was */
 };
 
 /* c: fixed after creation   m: mm->lock   r: region->lock */
@@ -48,6 +50,7 @@ struct window {
 	struct list_head region_link;      /* (r) */
 	struct streak streaks[NR_STREAKS]; /* (m) */
 	uint32_t streak_clock;             /* (m) */
+	uint32_t nr_won, nr_lost;          /* (m) pages read ahead that were, weren't passed */
 	struct window_record *record;      /* (m) NULL: of a session without one */
 };
 

@@ -4,8 +4,12 @@
  *
  * Purpose     mm_find(): a window keeps a few streaks of faults that go on page after page; a
  *             fault that continues one is served with neighbours, and with work ahead.
+ * Feedback    Pages that were read from slots with a neighbour count as won when the streak passes
+ *             them, and as lost when it ends before them. A window that loses more than it wins
+ *             believes in longer streaks only.
  * Locking     mm->lock over the look-up and the window's streaks.
  */
+#include "mm/balance/swap_io.h"
 #include "mm/space/ahead.h"
 #include "mm/space/mm.h"
 
@@ -15,15 +19,49 @@ enum {
 	AHEAD_BYTES_MAX = 32 << 20,
 	AHEAD_STREAK = 8,      /* steps before work goes on in the background */
 	AHEAD_STREAK_HUGE = 2, /* the same for 2 MiB pages */
+	SCORE_MAX = 1 << 16,   /* pages; then what was long ago counts half */
+	WARY = 3,              /* more steps where more is lost than won */
+	VERY_WARY = 8,         /* where it is many times as much */
+	MANY_TIMES = 4,
 };
+
+static uint32_t doubt(const struct window *w)
+{
+	if (w->nr_lost <= w->nr_won)
+		return 0;
+	return w->nr_lost / MANY_TIMES > w->nr_won ? VERY_WARY : WARY;
+}
+
+static void keep_score(struct window *w, uint64_t won, uint64_t lost)
+{
+	w->nr_won += (uint32_t)min_t(uint64_t, won, SCORE_MAX);
+	w->nr_lost += (uint32_t)min_t(uint64_t, lost, SCORE_MAX);
+	if (w->nr_won < SCORE_MAX && w->nr_lost < SCORE_MAX)
+		return;
+	w->nr_won /= 2;
+	w->nr_lost /= 2;
+}
+
+/* The streak has come to `page`, or, at its end, no further than where it was. */
+static void settle_wish(struct window *w, struct streak *k, uint64_t page)
+{
+	uint64_t passed = page > k->from ? min_t(uint64_t, page - k->from, k->wish) : 0;
+
+	if (!k->wish)
+		return;
+	keep_score(w, passed, page ? 0 : k->wish);
+	swap_ahead_hit(passed);
+	k->wish = 0;
+}
 
 static uint64_t around_pages(const struct window *w, uint32_t streak)
 {
-	unsigned int shift = streak + 1;
+	uint32_t less = doubt(w);
+	unsigned int shift = streak + 1 - min_t(uint32_t, less, streak);
 
 	if (w->advice == WINDOW_SEQUENTIAL)
 		shift = AROUND_SHIFT_MAX;
-	else if (w->advice == WINDOW_RANDOM || streak < STREAK_MIN)
+	else if (w->advice == WINDOW_RANDOM || streak < STREAK_MIN + less)
 		return 1;
 	if (w->region->page_shift != PAGE_SHIFT)
 		return 1;
@@ -33,6 +71,11 @@ static uint64_t around_pages(const struct window *w, uint32_t streak)
 static bool is_present(const struct region *region, uint64_t page)
 {
 	return word_state(word_load(&region->words[page])) == PAGE_PRESENT;
+}
+
+static bool is_swapped(const struct region *region, uint64_t page)
+{
+	return word_state(word_load(&region->words[page])) == PAGE_SWAPPED;
 }
 
 /* What is there already is mapped by the fault itself, a block at a time: that takes less than the
@@ -47,6 +90,7 @@ static void plan_ahead(struct window *w, struct streak *k, const struct mm_targe
 	uint32_t needed = w->region->page_shift == PAGE_SHIFT ? AHEAD_STREAK : AHEAD_STREAK_HUGE;
 	uint64_t from, until;
 
+	needed += doubt(w);
 	if (w->advice == WINDOW_RANDOM || (k->steps < needed && w->advice != WINDOW_SEQUENTIAL))
 		return;
 	if (memcg_excess(w->region->memcg)) /* else what isn't delayed would be made there */
@@ -71,11 +115,13 @@ static struct streak *find_streak(struct window *w, uint64_t page)
 
 		if (page == k->next_page || (page > k->next_page && page < k->ahead)) {
 			k->steps++;
+			settle_wish(w, k, page);
 			return k;
 		}
 		if ((int32_t)(k->used - oldest->used) < 0)
 			oldest = k;
 	}
+	settle_wish(w, oldest, 0);
 	*oldest = (struct streak){ 0 };
 	return oldest;
 }
@@ -91,6 +137,10 @@ static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hi
 	plan_ahead(w, k, t, hint);
 	k->next_page = t->page + hint->around;
 	k->used = ++w->streak_clock;
+	if (hint->around > 1 && is_swapped(w->region, t->page)) {
+		k->from = t->page + 1;
+		k->wish = hint->around - 1;
+	}
 }
 
 bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hint *hint)
