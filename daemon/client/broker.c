@@ -421,6 +421,8 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	if (!r)
 		r = kswapd_start();
 	if (!r)
+		r = pageout_start();
+	if (!r)
 		r = lanes_start(&lanes);
 	if (!r)
 		r = keeper_start();
@@ -531,6 +533,7 @@ void broker_stop(void)
 	fault_drop_parked();
 	ahead_fini();
 	sessions_fini();
+	pageout_stop();
 	kswapd_stop();
 	regions_fini();
 	reclaim_fini();

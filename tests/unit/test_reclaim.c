@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_reclaim - more memory than there is: reclaim.c, lru.h, and the promises of stock.c
+ * test_reclaim - more memory than there is: reclaim.c, pageout.c, lru.h, the promises of stock.c
  */
 #include "mm/space/reclaim.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/cpu.h"
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/space_fixture.h"
@@ -187,6 +189,44 @@ static void kswapd_makes_room_before_it_is_needed(void)
 	stop();
 }
 
+static void *page_all_out(void *freed)
+{
+	cpu_slot_register(0);
+	for (int round = 0; round < 8; round++)
+		atomic_fetch_add((_Atomic uint64_t *)freed,
+				 reclaim_range(region, (struct page_range){ 0, NR }));
+	cpu_slot_unregister();
+	return NULL;
+}
+
+/* Three of them, so that one finds the others at work (E3). */
+static void threads_share_a_range(void)
+{
+	_Atomic uint64_t freed = 0;
+	pthread_t other;
+
+	start();
+	EXPECT_EQ(pageout_start(), 0);
+	for (int round = 0; round < 4; round++) {
+		uint64_t resident;
+
+		for (uint64_t i = 0; i < NR / 2; i++)
+			put((i * 7 + (uint64_t)round * 3) % NR);
+		resident = atomic_load(&region->nr_resident);
+		atomic_store(&freed, 0);
+		EXPECT_EQ(pthread_create(&other, NULL, page_all_out, &freed), 0);
+		atomic_fetch_add(&freed, reclaim_range(region, (struct page_range){ 0, NR }));
+		pthread_join(other, NULL);
+		EXPECT_EQ(atomic_load(&freed), resident);
+		EXPECT_EQ(atomic_load(&region->nr_resident), 0);
+		EXPECT(!atomic_load(&region->evicting));
+		for (uint64_t i = 0; i < NR / 2; i += 5)
+			EXPECT(get((i * 7 + (uint64_t)round * 3) % NR));
+	}
+	pageout_stop();
+	stop();
+}
+
 static void a_pool_gives_up_its_own_pages(void)
 {
 	start();
@@ -261,6 +301,7 @@ static const struct test_case cases[] = {
 	{ "locks stay within memory", locking_stays_within_memory },
 	{ "pages in use stay", what_is_used_stays },
 	{ "kswapd makes room before it is needed", kswapd_makes_room_before_it_is_needed },
+	{ "threads share a range, and each page goes once (E3, P1)", threads_share_a_range },
 	{ "a pool gives up its own pages", a_pool_gives_up_its_own_pages },
 	{ "cold pages go first", cold_pages_go_first },
 	{ "a region that another thread evicts from doesn't hold up the others",

@@ -555,10 +555,15 @@ void evict_block(struct swapper *s, struct region *region, struct page_range blo
 	s->w = s->w == &s->works[0] ? &s->works[1] : &s->works[0];
 }
 
-void evict_end(struct swapper *s, struct region *region, struct evict_result *result)
+void evict_flush(struct swapper *s, struct region *region, struct evict_result *result)
 {
 	settle_other(s, region, result);
 	DCHECK(!s->works[0].nr && !s->works[1].nr);
+}
+
+void evict_end(struct swapper *s, struct region *region, struct evict_result *result)
+{
+	evict_flush(s, region, result);
 	atomic_store(&region->evicting, false);
 }
 

@@ -12,7 +12,9 @@
  *                 so, and survives. One that is touched without being written survives, too, and
  *                 keeps its copy.
  *             E2  a page whose mappers can't all be protected at once survives.
- *             E3  one thread evicts from a region at a time: nobody waits for it.
+ *             E3  one thread evicts from a region at a time: nobody waits for it. It may let
+ *                 another help, with other blocks. Two in one block would each take the other's
+ *                 CLEAN for their own, and miss a write between them.
  *             E4  a page of zeros whose frame a client has punched is left for its next fault to
  *                 find.
  * Crash       before BUSY the page is present and nothing of it is lost: the slot isn't named by
@@ -41,6 +43,8 @@ bool evict_begin(struct swapper *s, struct region *region);
 /* Pages of one block, which is at most SWAPPER_PAGES long. They go with the next call. */
 void evict_block(struct swapper *s, struct region *region, struct page_range block,
 		 const struct evict_filter *filter, struct evict_result *result);
+/* The blocks so far are settled. Also for a thread that helps who has begun. */
+void evict_flush(struct swapper *s, struct region *region, struct evict_result *result);
 void evict_end(struct swapper *s, struct region *region, struct evict_result *result);
 /* Write-protects the range and lets its pages be dropped instead of written, until they are written
  * to. Best effort. */

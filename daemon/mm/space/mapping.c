@@ -64,11 +64,15 @@ void region_map_sync(struct region *region)
 
 bool region_map_try_sync(struct region *region)
 {
+	uint64_t until_ns = os->now_ns() + TRY_SYNC_NS;
 	bool ended;
 
-	if (!mutex_trylock(&region->sync_lock))
-		return false;
-	ended = end_turn(region, os->now_ns() + TRY_SYNC_NS);
+	while (!mutex_trylock(&region->sync_lock)) {
+		if (os->now_ns() > until_ns)
+			return false;
+		sched_yield();
+	}
+	ended = end_turn(region, until_ns);
 	mutex_unlock(&region->sync_lock);
 	return ended;
 }

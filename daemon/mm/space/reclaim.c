@@ -232,36 +232,6 @@ bool reclaim_for(struct region *region)
 	return scan.met_other;
 }
 
-uint64_t reclaim_range(struct region *region, struct page_range range)
-{
-	struct evict_filter filter = { .node = -1, .all_ages = true };
-	struct evict_result result = { 0 };
-	struct swapper *s = swapper_get(SWAPPER_WRITER);
-	uint64_t end = range.first + range.nr;
-	uint64_t pages = block_pages(region);
-	uint64_t at = range.first;
-
-	while (s && at < end) {
-		if (!evict_begin(s, region)) {
-			nanosleep(&busy_pause, NULL);
-			continue;
-		}
-		for (int i = 0; i < BLOCKS_AT_ONCE && at < end; i++) {
-			uint64_t next = min_t(uint64_t, end, round_down(at + pages, pages));
-
-			evict_block(s, region, (struct page_range){ at, next - at }, &filter,
-				    &result);
-			at = next;
-		}
-		evict_end(s, region, &result);
-	}
-	if (s)
-		swapper_put(s);
-	reclaim_count(&reclaim_stats.pgscan_direct, result.nr_scanned);
-	reclaim_count(&reclaim_stats.pgsteal_direct, result.nr_freed);
-	return result.nr_freed;
-}
-
 void reclaim_make_cold(struct region *region, struct page_range range)
 {
 	for (uint64_t i = range.first; i < range.first + range.nr; i++) {

@@ -61,8 +61,11 @@ void reclaim_poke(struct region *region, int node);
 uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames);
 /* A page of the region needs frames, which charging refused. True: try again. */
 bool reclaim_for(struct region *region);
-/* Evicts what can be evicted of the range, whatever its age; frames freed. */
+/* Evicts what can be evicted of the range, whatever its age; frames freed. See pageout.c. */
 uint64_t reclaim_range(struct region *region, struct page_range range);
+/* Its second thread. */
+int pageout_start(void);
+void pageout_stop(void);
 /* The range's pages are the first to go. */
 void reclaim_make_cold(struct region *region, struct page_range range);
 

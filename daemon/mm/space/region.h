@@ -78,7 +78,7 @@ struct region {
 	_Atomic uint64_t nr_swapped, nr_same_filled; /* (W) R5 */
 	_Atomic uint64_t nr_refaults;             /* (a) pages that came back after eviction */
 	_Atomic uint64_t hand;                    /* (a) blocks that reclaim has passed */
-	_Atomic bool evicting;                    /* (a) by one thread at a time */
+	_Atomic bool evicting;                    /* (a) by one thread at a time, and its helper */
 	_Atomic uint64_t nr_moves;                /* (a) windows that clients moved elsewhere */
 	uint64_t family;                          /* (c) in the identity of slots */
 	_Atomic uint64_t nr_poisoned;             /* (a) ever; and faults given up */
