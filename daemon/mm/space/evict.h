@@ -27,6 +27,13 @@
 
 #include "mm/space/swapper.h"
 
+enum { EVICT_BLOCK_BYTES = 2 << 20, EVICT_BLOCK_HUGE = 4 /* pages of 2 MiB */ };
+
+static inline uint64_t evict_block_pages(const struct region *region)
+{
+	return max_t(uint64_t, EVICT_BLOCK_BYTES >> region->page_shift, EVICT_BLOCK_HUGE);
+}
+
 struct evict_filter {
 	int node;     /* frames of this one; -1: of any */
 	bool all_ages; /* young and active ones, too */

@@ -21,7 +21,7 @@
 #include "mm/space/reclaim.h"
 #include "os/os.h"
 
-enum { BLOCK_BYTES = 2 << 20, TURN_BYTES = 4 << 20, ROUND_BYTES = 64 << 20 };
+enum { TURN_BLOCKS = 2, ROUND_BLOCKS = 32 };
 
 static const struct timespec busy_pause = { .tv_nsec = 100 * 1000 };
 
@@ -44,14 +44,9 @@ static struct {
 	pthread_t thread;      /* (c) */
 } helper;
 
-static uint64_t in_pages(const struct region *region, uint64_t bytes)
-{
-	return max_t(uint64_t, bytes >> region->page_shift, 1);
-}
-
 static bool take_turn(struct turns *t, struct page_range *turn)
 {
-	uint64_t pages = in_pages(t->region, TURN_BYTES);
+	uint64_t pages = TURN_BLOCKS * evict_block_pages(t->region);
 	uint64_t next, at = atomic_load(&t->next);
 
 	do {
@@ -67,7 +62,7 @@ static void work_off(struct swapper *s, struct turns *t)
 {
 	struct evict_filter filter = { .node = -1, .all_ages = true };
 	struct evict_result result = { 0 };
-	uint64_t pages = in_pages(t->region, BLOCK_BYTES);
+	uint64_t pages = evict_block_pages(t->region);
 	struct page_range turn;
 
 	while (take_turn(t, &turn)) {
@@ -179,7 +174,8 @@ static void do_round(struct swapper *s, struct turns *t)
 {
 	struct evict_result nothing = { 0 };
 	bool shared = helper.running &&
-		      t->end - atomic_load(&t->next) > in_pages(t->region, TURN_BYTES);
+		      t->end - atomic_load(&t->next) >
+			      TURN_BLOCKS * evict_block_pages(t->region);
 
 	while (!evict_begin(s, t->region))
 		nanosleep(&busy_pause, NULL);
@@ -196,7 +192,7 @@ static void do_round(struct swapper *s, struct turns *t)
 uint64_t reclaim_range(struct region *region, struct page_range range)
 {
 	struct swapper *s = swapper_get(SWAPPER_WRITER);
-	uint64_t pages = in_pages(region, ROUND_BYTES);
+	uint64_t pages = ROUND_BLOCKS * evict_block_pages(region);
 	uint64_t end = range.first + range.nr;
 	uint64_t freed = 0;
 

@@ -24,8 +24,6 @@
 #include "os/os.h"
 
 enum {
-	BLOCK_BYTES = 2 << 20,
-	HUGE_AT_ONCE = 4, /* pages of 2 MiB in a block */
 	BLOCKS_AT_ONCE = 8, /* before another thread may evict from the region */
 	MARK_DIVISOR = 32,
 	MARK_FRAMES_MIN = 256,
@@ -84,15 +82,10 @@ static void advance(struct region *region, int node, uint64_t scanned)
 		lru_next_generation(lru);
 }
 
-static uint64_t block_pages(const struct region *region)
-{
-	return max_t(uint64_t, BLOCK_BYTES >> region->page_shift, HUGE_AT_ONCE);
-}
-
 /* One block at the region's hand. */
 static void scan_block(struct scan *scan, struct region *region, struct evict_result *result)
 {
-	uint64_t pages = block_pages(region);
+	uint64_t pages = evict_block_pages(region);
 	uint64_t at = atomic_fetch_add(&region->hand, 1) *
 		      pages % round_up(region->nr_pages, pages);
 	struct page_range block = { at, min_t(uint64_t, pages, region->nr_pages - at) };
@@ -128,7 +121,8 @@ static uint64_t scan_blocks(struct scan *scan, struct region *region, uint64_t b
 
 static void scan_region(struct scan *scan, struct region *region)
 {
-	uint64_t blocks = (region->nr_pages + block_pages(region) - 1) / block_pages(region);
+	uint64_t pages = evict_block_pages(region);
+	uint64_t blocks = (region->nr_pages + pages - 1) / pages;
 
 	if (spared(scan, region))
 		return;
