@@ -47,6 +47,11 @@ static struct text_zone *movable_zone(struct text_snapshot *s, int node)
 	return &s->zones[2 * node + 1];
 }
 
+static uint64_t left_of(uint64_t all, uint64_t taken)
+{
+	return all > taken ? all - taken : 0;
+}
+
 static void prepare(struct text_snapshot *s)
 {
 	s->nr_nodes = (uint32_t)nr_nodes;
@@ -159,6 +164,7 @@ static void add_region(struct gather *g, const struct pool_region *pr)
 			g->s->nodes[node].shmem += resident;
 		else
 			g->s->nodes[node].anon += resident;
+		g->s->nodes[node].unevictable += atomic_load(&region->locked_on[node]) * frames;
 	}
 	g->s->memory.locked += atomic_load(&region->nr_locked) * frames;
 	g->s->memory.page_tables += region->section->nr_frames / PAGEBLOCK_PAGES;
@@ -175,20 +181,17 @@ static void add_pool(struct pool *pool, void *arg)
 	g->max = memcg_limit(&pool->memcg, MEMCG_MAX);
 	g->committed = atomic_load(&pool->committed) >> PAGE_SHIFT;
 	mutex_lock(&pool->lock);
-	for (int node = 0; node < nr_nodes; node++)
+	for (int node = 0; node < nr_nodes; node++) {
 		if (pool->zones.normal[node])
 			add_zone(g, pool->zones.normal[node]);
+		g->s->nodes[node].active += atomic_load(&pool->memcg.lruvec[node].nr_active);
+	}
 	list_for_each_entry(pr, &pool->regions, link)
 		add_region(g, pr);
 	mutex_unlock(&pool->lock);
 }
 
 /* ---- stocks and totals ---- */
-
-static uint64_t left_of(uint64_t all, uint64_t taken)
-{
-	return all > taken ? all - taken : 0;
-}
 
 static void add_stock(struct text_snapshot *s, int node, enum stock_kind kind)
 {
@@ -213,8 +216,15 @@ static void add_stock(struct text_snapshot *s, int node, enum stock_kind kind)
 static void add_nodes(struct text_snapshot *s)
 {
 	for (int node = 0; node < nr_nodes; node++) {
-		s->memory.anon += s->nodes[node].anon;
-		s->memory.shmem += s->nodes[node].shmem;
+		struct text_node *n = &s->nodes[node];
+		uint64_t evictable = left_of(n->anon + n->shmem, n->unevictable);
+
+		/* Each was read at its own moment. */
+		n->active = min_t(uint64_t, n->active, evictable);
+		s->memory.anon += n->anon;
+		s->memory.shmem += n->shmem;
+		s->memory.active += n->active;
+		s->memory.inactive += evictable - n->active;
 	}
 }
 

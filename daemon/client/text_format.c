@@ -43,10 +43,10 @@ void text_meminfo(FILE *out, const struct text_snapshot *s)
 		{ "Buffers:", 0 },
 		{ "Cached:", m->shmem },
 		{ "SwapCached:", 0 },
-		{ "Active:", m->anon },
-		{ "Inactive:", 0 },
-		{ "Active(anon):", m->anon },
-		{ "Inactive(anon):", 0 },
+		{ "Active:", m->active },
+		{ "Inactive:", m->inactive },
+		{ "Active(anon):", m->active },
+		{ "Inactive(anon):", m->inactive },
 		{ "Active(file):", 0 },
 		{ "Inactive(file):", 0 },
 		{ "Unevictable:", m->locked },
@@ -146,8 +146,11 @@ static void zoneinfo_rows(FILE *out, const struct text_row *rows, size_t nr)
 
 static void zoneinfo_node(FILE *out, const struct text_node *n)
 {
+	uint64_t resident = n->anon + n->shmem, others = n->active + n->unevictable;
 	const struct text_row rows[] = {
-		{ "nr_inactive_anon", 0 },     { "nr_active_anon", n->anon },
+		{ "nr_inactive_anon", resident > others ? resident - others : 0 },
+		{ "nr_active_anon", n->active },
+		{ "nr_unevictable", n->unevictable },
 		{ "nr_anon_pages", n->anon },  { "nr_mapped", n->shmem },
 		{ "nr_file_pages", n->shmem }, { "nr_shmem", n->shmem },
 		{ "nr_hugetlb", n->hugetlb },

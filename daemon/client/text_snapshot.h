@@ -51,11 +51,12 @@ struct text_node {
 	uint32_t id;
 	uint64_t anon, shmem; /* resident frames of unnamed and of named regions */
 	uint64_t hugetlb;     /* frames taken from the host's hugetlb pool */
+	uint64_t active, unevictable; /* of the resident ones; the others are inactive */
 };
 
 struct text_memory {
 	uint64_t total, free, available;
-	uint64_t anon, shmem, locked;
+	uint64_t anon, shmem, locked, active, inactive;
 	uint64_t commit_limit, committed;
 	uint64_t slab;                 /* frames of the daemon's own objects */
 	uint64_t page_tables, percpu;  /* frames of page words; frames lying in pagesets */

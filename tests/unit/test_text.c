@@ -71,10 +71,13 @@ static void meminfo_rows(void)
 	s->memory.huge_free = 3;
 	s->memory.committed = 149260 / 4;
 	s->memory.direct_2m = 2066432 / 4;
+	s->memory.active = 8;
+	s->memory.inactive = 16;
 	text = text_of(text_meminfo, s);
 	EXPECT(begins(text, "MemTotal:       24684096 kB\nMemFree:        24014212 kB\n"));
 	EXPECT(has_line(text, "MemAvailable:   24121928 kB"));
-	EXPECT(has_line(text, "Active(anon):          0 kB"));
+	EXPECT(has_line(text, "Active(anon):         32 kB"));
+	EXPECT(has_line(text, "Inactive(anon):       64 kB"));
 	EXPECT(has_line(text, "Committed_AS:     149260 kB"));
 	EXPECT(has_line(text, "HugePages_Total:      64"));
 	EXPECT(has_line(text, "HugePages_Free:        3"));
@@ -155,7 +158,10 @@ static void zoneinfo_populated(void)
 	struct text_zone     *z = &s->zones[0];
 	char                 *text;
 
-	s->nodes[0].shmem = 391;
+	s->nodes[0].anon = 60;
+	s->nodes[0].shmem = 40;
+	s->nodes[0].active = 30;
+	s->nodes[0].unevictable = 20;
 	s->nr_zones = 1;
 	z->nr_free = 3840;
 	z->min = 55;
@@ -169,8 +175,11 @@ static void zoneinfo_populated(void)
 	z->pagesets[0] = (struct text_pageset){ .cpu = 2, .count = 7, .high = 34, .batch = 1,
 						.high_min = 34, .high_max = 240 };
 	text = text_of(text_zoneinfo, s);
-	EXPECT(begins(text, "Node 0, zone   Normal\n  per-node stats\n      nr_inactive_anon 0\n"));
-	EXPECT(has_line(text, "      nr_mapped    391"));
+	EXPECT(begins(text, "Node 0, zone   Normal\n  per-node stats\n"
+			    "      nr_inactive_anon 50\n"));
+	EXPECT(has_line(text, "      nr_active_anon 30"));
+	EXPECT(has_line(text, "      nr_unevictable 20"));
+	EXPECT(has_line(text, "      nr_mapped    40"));
 	EXPECT(strstr(text, "\n  pages free     3840\n        boost    0\n        min      55\n"
 			    "        low      68\n        high     81\n        promo    0\n"
 			    "        spanned  4095\n        present  3998\n        managed  3840\n"
