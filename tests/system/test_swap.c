@@ -245,9 +245,74 @@ static void turned_bits_are_bus_errors(void)
 	remove_areas();
 }
 
+/* ---- the other engine ---- */
+
+static const char *const thread_flags[] = { "--memory.reserve=64M", "--swap.io=threads", NULL };
+static const struct setting with_threads = { .flags = thread_flags };
+
+static void the_same_through_threads(void)
+{
+	stage_set(&with_threads);
+	turned_bits_are_bus_errors();
+	if (getenv("MMB_LONG"))
+		areas_change_under_load();
+	stage_set(&setting);
+}
+
+/* ---- 2 MiB pages ---- */
+
+enum { HUGE_PAGES = 24, HUGE_LIMIT = 8 * MIB, SMALL_PAGES = HUGE_PAGES * HUGE_PAGE / PAGE };
+
+/* Six times the limit: each sweep finds what the last one wrote. */
+static void sweep_huge(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct mmb_region *region = NULL;
+	char *at;
+
+	act_open(a);
+	act_pool(a, HUGE_LIMIT);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, (size_t)HUGE_PAGES * HUGE_PAGE, &options,
+					   &region), 0);
+	at = act_at(region);
+	for (uint64_t round = 0; round < 4; round++) {
+		for (uint64_t i = 0; i < SMALL_PAGES; i++) {
+			char *page = at + i * PAGE;
+
+			if (round)
+				CLIENT_EXPECT(is_stamped(page, PAGE,
+							 i + (round - 1) * SMALL_PAGES));
+			stamp(page, PAGE, i + round * SMALL_PAGES);
+		}
+		CLIENT_EXPECT(act_stat(region).resident <= HUGE_LIMIT);
+	}
+	CLIENT_EXPECT(act_stat(region).swapped > 0);
+	CLIENT_EXPECT(act_stat(region).refaults > 0);
+	mmb_region_close(region);
+}
+
+static void large_pages_go_and_come_back(void)
+{
+	struct fixture *f;
+
+	name_areas();
+	f = stage_begin();
+	ask(f, "swapon", area_a);
+	CAST(ROLE(sweep_huge), ROLE(sweep_huge));
+	EXPECT(stage_ended(0));
+	EXPECT(stage_ended(1));
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
+}
+
 static const struct test_case cases[] = {
 	{ "areas change under load and nothing is lost", areas_change_under_load },
 	{ "turned bits on the disk are bus errors of their pages", turned_bits_are_bus_errors },
+	{ "the same through threads instead of io_uring", the_same_through_threads },
+	{ "pages of 2 MiB, six times the limit, hold what was written",
+	  large_pages_go_and_come_back },
 	STAGE_STOPS,
 };
 

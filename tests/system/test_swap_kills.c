@@ -342,7 +342,7 @@ static void nobody_ended(void)
 }
 
 struct disturbance {
-	uint64_t random, kills, stops, limits;
+	uint64_t random, kills, stops, limits, trims;
 	bool     kill;
 };
 
@@ -364,6 +364,9 @@ static void disturb(struct disturbance *d)
 	} else if (what < 7) {
 		limit(&d->random);
 		d->limits++;
+	} else {
+		EXPECT(mmbctl(broker->socket, "trim common 4M"));
+		d->trims++;
 	}
 }
 
@@ -413,9 +416,10 @@ static void verify(struct disturbance d)
 	}
 	for (unsigned int i = 0; i <= WRITERS; i++)
 		steps += atomic_load(&table->steps[i]);
-	printf("  %llu steps, %llu kills, %llu stops, %llu limits\n", (unsigned long long)steps,
-	       (unsigned long long)d.kills, (unsigned long long)d.stops,
-	       (unsigned long long)d.limits);
+	printf("  %llu steps, %llu kills, %llu stops, %llu limits, %llu trims\n",
+	       (unsigned long long)steps, (unsigned long long)d.kills,
+	       (unsigned long long)d.stops, (unsigned long long)d.limits,
+	       (unsigned long long)d.trims);
 	end();
 }
 
@@ -438,7 +442,8 @@ static void swap_stage(void)
 static const struct test_case cases[] = {
 	{ "a daemon with a swap file can be asked for", swap_stage },
 	{ "four times the limit: no byte is wrong and no page is lost", in_peace },
-	{ "nor when writers are killed and stopped and the limit moves", disturbed },
+	{ "nor when writers are killed and stopped, the pool is trimmed and its limit moves",
+	  disturbed },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
