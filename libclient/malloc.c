@@ -58,14 +58,15 @@ static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_
 	struct heap *h = heap_current;
 	uint64_t object;
 
+	bool hit = false;
+
 	heap_enter(h);
-	if (unlikely(!heap_is_open(h, pool) || size > SIZE_SLAB_MAX) ||
-	    !hit_take(h->magazines[size_bin_medium(size)], &object)) {
-		heap_leave(h);
-		return alloc_slowly(pool, size);
-	}
+	if (likely(heap_is_open(h, pool)))
+		hit = size <= SIZE_SLAB_MAX ?
+			      hit_take(h->magazines[size_bin_medium(size)], &object) :
+			      size <= RUN_BYTES_MAX && run_take_kept(h, size, &object);
 	heap_leave(h);
-	return (void *)(uintptr_t)object;
+	return hit ? (void *)(uintptr_t)object : alloc_slowly(pool, size);
 }
 
 PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
@@ -187,14 +188,16 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 /* In the window of the heap, and not simply the owner's. */
 static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object)
 {
-	const struct slab_header *s = h->map + ((object - h->base) >> SLAB_UNIT_SHIFT);
+	struct slab_header *s = h->map + ((object - h->base) >> SLAB_UNIT_SHIFT);
 	const struct heap_view view = {
 		.base = h->base,
 		.length = atomic_load_explicit(&h->open_length, memory_order_relaxed),
 		.map = h->map,
 	};
 
-	if (!hit_keep(h, s, object))
+	if (slab_kind(s) == SLAB_RUN && !(object % SLAB_UNIT_BYTES))
+		run_free(h, s, object);
+	else if (!hit_keep(h, s, object))
 		object_free(h, &view, object, &any_object);
 	heap_leave(h);
 }

@@ -146,30 +146,34 @@ int pool_take_arena_locked(struct mmb_pool *pool, struct call *c, bool *more)
 	return error;
 }
 
-/* One reply's windows; *more: there are others. */
-static int map_some_locked(struct mmb_pool *pool, bool *more)
+/* A round trip for each four. */
+int pool_ask_all_locked(struct mmb_pool *pool,
+			int (*ask)(struct mmb_pool *pool, struct call *c),
+			int (*take)(struct mmb_pool *pool, struct call *c, bool *more))
 {
-	struct call *c;
-	int error;
+	bool more = true;
+	int error = 0;
 
-	c = call_get(pool->mmb, &error);
-	if (!c)
-		return error;
-	error = pool_ask_arena_locked(pool, c);
-	if (!error)
-		error = pool_take_arena_locked(pool, c, more);
-	call_put(pool->mmb, c);
+	while (!error && more) {
+		struct call *c = call_get(pool->mmb, &error);
+
+		if (!c)
+			break;
+		error = ask(pool, c);
+		if (!error)
+			error = take(pool, c, &more);
+		call_put(pool->mmb, c);
+	}
 	return error;
 }
 
 int pool_map_arena(struct mmb_pool *pool)
 {
 	int error = pager_start(pool->mmb);
-	bool more = true;
 
 	pthread_mutex_lock(&pool->map_lock);
-	while (!error && more)
-		error = map_some_locked(pool, &more);
+	if (!error)
+		error = pool_ask_all_locked(pool, pool_ask_arena_locked, pool_take_arena_locked);
 	pthread_mutex_unlock(&pool->map_lock);
 	return error;
 }

@@ -63,6 +63,10 @@ void pool_put(struct mmb_pool *pool);
  * held. *more: the pool has further windows. */
 int  pool_ask_arena_locked(struct mmb_pool *pool, struct call *c);
 int  pool_take_arena_locked(struct mmb_pool *pool, struct call *c, bool *more);
+/* Asks and takes until there are no further ones, with map_lock held. */
+int  pool_ask_all_locked(struct mmb_pool *pool,
+			 int (*ask)(struct mmb_pool *pool, struct call *c),
+			 int (*take)(struct mmb_pool *pool, struct call *c, bool *more));
 /* Maps arena windows the pool has and this process hasn't. No lock is held. */
 int  pool_map_arena(struct mmb_pool *pool);
 

@@ -228,35 +228,6 @@ static int ask_all(struct mmb_pool *pool, bool *more)
 	return error;
 }
 
-/* Both have as many windows as one another; a round trip for each four. */
-static int ask_rest(struct mmb_pool *pool)
-{
-	bool more = true;
-	int error = 0;
-
-	while (!error && more) {
-		struct call *c = call_get(pool->mmb, &error);
-
-		if (c)
-			error = pool_ask_arena_locked(pool, c);
-		if (!error)
-			error = pool_take_arena_locked(pool, c, &more);
-		if (c)
-			call_put(pool->mmb, c);
-	}
-	for (more = true; !error && more;) {
-		struct call *c = call_get(pool->mmb, &error);
-
-		if (c)
-			error = ask_views(pool, c);
-		if (!error)
-			error = take_views(pool, c, &more);
-		if (c)
-			call_put(pool->mmb, c);
-	}
-	return error;
-}
-
 static int make_locked(struct mmb_pool *pool)
 {
 	const struct heap_pool_spec spec = {
@@ -278,8 +249,11 @@ static int make_locked(struct mmb_pool *pool)
 	if (!pool->heap_making)
 		return fail(-ENOMEM, "no memory for a heap");
 	error = ask_all(pool, &more);
+	/* Both have as many windows as one another. */
 	if (!error && more)
-		error = ask_rest(pool);
+		error = pool_ask_all_locked(pool, pool_ask_arena_locked, pool_take_arena_locked);
+	if (!error && more)
+		error = pool_ask_all_locked(pool, ask_views, take_views);
 	if (!error && !pool->heap_making->nr_views)
 		error = fail(-ENOMEM, "the pool has no memory for objects: its arena is empty");
 	if (error) {

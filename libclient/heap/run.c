@@ -52,6 +52,26 @@ static void make_run(struct slab_header *s, uint32_t units)
 	s->size = 0;
 }
 
+static void begin_run(struct slab_header *s, uint64_t address, size_t size)
+{
+	s->bytes = size;
+	PROBE(run, address, s->units);
+	atomic_store_explicit(&s->kind, SLAB_RUN, memory_order_release);
+}
+
+bool run_take_kept(struct heap *h, size_t size, uint64_t *address)
+{
+	uint32_t units = units_of(size);
+
+	*address = take_kept(h, &units, 1);
+	if (!*address)
+		return false;
+	h->counts.runs++;
+	h->counts.runs_cached++;
+	begin_run(heap_header(heap_view_of(h->pool, *address), *address), *address, size);
+	return true;
+}
+
 uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 {
 	uint32_t units = aligned_units(units_of(size), align);
@@ -67,9 +87,7 @@ uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 		make_run(heap_header(heap_view_of(h->pool, address), address), units);
 	}
 	s = heap_header(heap_view_of(h->pool, address), address);
-	s->bytes = size;
-	PROBE(run, address, units);
-	atomic_store_explicit(&s->kind, SLAB_RUN, memory_order_release);
+	begin_run(s, address, size);
 	return address;
 }
 

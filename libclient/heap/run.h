@@ -20,6 +20,8 @@
 enum { RUN_BYTES_MAX = SLAB_UNITS_MAX * SLAB_UNIT_BYTES };
 
 /* The thread, between enter and leave. `align` is a power of two. 0: no memory, with a sentence. */
+/* One that the heap keeps, of that size; false: there is none. */
+bool run_take_kept(struct heap *h, size_t size, uint64_t *address);
 uint64_t run_alloc(struct heap *h, size_t size, size_t align);
 /* Of any process of the pool. s is the header of its first unit. */
 void run_free(struct heap *h, struct slab_header *s, uint64_t address);
