@@ -17,10 +17,12 @@
 #include "bench/lib/clock.h"
 #include "system/stage.h"
 
-enum { REST_US = 20000, REST_MORE_US = 200000, NUMBER_MS = 60000, DEATH_MS = 60000 };
+enum { REST_US = 20000, REST_MORE_US = 200000, NUMBER_MS = 60000, DEATH_MS = 60000,
+       EARLY_ONE_IN = 4 };
 
 static struct waits {
 	_Atomic uint32_t kills;
+	_Atomic uint64_t done[KILL_CLIENTS]; /* touches and calls */
 	_Atomic uint32_t us[KILL_CLIENTS][KILLS_MAX + 1];
 } *waits;
 
@@ -75,6 +77,21 @@ void waits_begin(void)
 	memset(waits, 0, sizeof(*waits));
 }
 
+/* Each client that has begun has got on since the last kill. */
+static void wait_for_clients(void)
+{
+	uint64_t before[KILL_CLIENTS];
+
+	for (unsigned int i = 0; waits && i < KILL_CLIENTS; i++)
+		before[i] = atomic_load(&waits->done[i]);
+	for (unsigned int i = 0; waits && i < KILL_CLIENTS; i++)
+		for (int ms = 0; ms < NUMBER_MS && before[i] && !stage_failed() &&
+				 atomic_load(&waits->done[i]) == before[i]; ms++)
+			rest_us(1000);
+}
+
+/* Some kills come before the next daemon serves; most only when all clients are served again, since
+ * otherwise a slow machine would never have one that serves. */
 unsigned int kill_often(pid_t supervisor, unsigned int kills)
 {
 	uint64_t random = test_seed();
@@ -85,6 +102,8 @@ unsigned int kill_often(pid_t supervisor, unsigned int kills)
 
 		if (stage_failed())
 			break;
+		if (test_below(&random, EARLY_ONE_IN))
+			wait_for_clients();
 		rest_us(REST_US + (unsigned int)test_below(&random, REST_MORE_US));
 		worker = worker_of(supervisor);
 		if (worker <= 0)
@@ -103,6 +122,7 @@ void waited(unsigned int place, uint64_t began_ns)
 
 	if (us > atomic_load(longest))
 		atomic_store(longest, us);
+	atomic_fetch_add(&waits->done[place], 1);
 }
 
 static int by_length(const void *a, const void *b)

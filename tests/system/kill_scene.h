@@ -26,7 +26,8 @@ bool worker_dies(pid_t supervisor, pid_t worker);
 
 /* Before clients are cast: waits are kept from now on, of none yet. */
 void waits_begin(void);
-/* SIGKILL `kills` times, 20 to 220 ms apart; how many were sent. */
+/* SIGKILL `kills` times: a quarter of them 20 to 220 ms after the last one, whether the next daemon
+ * serves or not, the others so long after all clients have got on again. How many were sent. */
 unsigned int kill_often(pid_t supervisor, unsigned int kills);
 /* In a client: a touch or a call that began then is over. */
 void waited(unsigned int place, uint64_t began_ns);

@@ -321,21 +321,49 @@ static void outlive_broker(struct actor *a)
 	_exit(0);
 }
 
+/* It has said how long it waits for a broker. */
+static void give_up_on_broker(struct actor *a)
+{
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .daemon_timeout_ms = 300 };
+	char *at, value;
+
+	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
+	act_pool(a, 0);
+	at = act_at(act_region(a, BYTES, 0));
+	stamp(at, BYTES / 2, 1);
+	cue(1);
+	await(2);
+	CLIENT_EXPECT_EQ(touch_read(at + BYTES - PAGE, &value), SIGBUS);
+	CLIENT_EXPECT(is_stamped(at, BYTES / 2, 1));
+	_exit(0);
+}
+
 static bool daemon_is_gone(void *fixture)
 {
 	return !fixture_alive(fixture);
 }
 
-static void last_close_is_not_silent_zeros(void)
+static void lose_broker(const struct role *role)
 {
 	struct fixture *f = stage_begin();
 
-	CAST(ROLE(outlive_broker));
+	stage_cast(role, 1);
 	EXPECT(cue_comes(1));
 	EXPECT_EQ(kill(f->pid, SIGKILL), 0);
 	EXPECT(test_wait(daemon_is_gone, f, 10));
 	cue(2);
 	stage_end_without_daemon();
+}
+
+static void last_close_is_not_silent_zeros(void)
+{
+	lose_broker(&(const struct role)ROLE(outlive_broker));
+}
+
+static void deadline_ends_the_wait(void)
+{
+	lose_broker(&(const struct role)ROLE(give_up_on_broker));
 }
 
 /* The broker is stopped, a thread waits at a fault, and the window under it goes. */
@@ -556,6 +584,8 @@ static const struct test_case cases[] = {
 	{ "ESRCH: clients killed while their faults are served", esrch_client_gone },
 	{ "last close: with the broker killed, absent pages block and never read zeros",
 	  last_close_is_not_silent_zeros },
+	{ "a client that gave a deadline gets SIGBUS when it has no broker for so long",
+	  deadline_ends_the_wait },
 	{ "a thread at a fault gets SIGSEGV when its window is closed, never zeros",
 	  closing_under_a_waiting_thread },
 	{ "faults taken while the broker is stopped are served afterwards",
