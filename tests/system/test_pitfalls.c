@@ -326,11 +326,14 @@ static void give_up_on_broker(struct actor *a)
 {
 	const struct mmb_open_options options = { .size = sizeof(options),
 						  .daemon_timeout_ms = 300 };
+	struct mmb_region *region;
 	char *at, value;
 
 	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
 	act_pool(a, 0);
-	at = act_at(act_region(a, BYTES, 0));
+	region = act_region(a, BYTES, 0);
+	at = act_at(region);
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, BYTES, MMB_ADVISE_RANDOM), 0);
 	stamp(at, BYTES / 2, 1);
 	cue(1);
 	await(2);

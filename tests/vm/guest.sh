@@ -10,7 +10,7 @@ export PATH=/usr/sbin:/usr/bin SYSTEMD_PAGER='' SYSTEMD_COLORS=0
 passed=0 failed=0 skipped=0
 socket=/run/mmbroker/mmbroker.sock
 config=/etc/mmbroker/mmbrokerd.conf
-patience=120
+patience=300
 
 passed() { passed=$((passed + 1)); echo "passed   $1"; }
 failed() {
@@ -143,14 +143,14 @@ reload_mistake() {
 reexec() {
 	local before
 	before=$(pid)
-	systemctl daemon-reexec && within 60 active && is "$(pid)" "$before" && client_works
+	systemctl daemon-reexec && within "$patience" active && is "$(pid)" "$before" && client_works
 }
 
 killed() {
 	local before
 	before=$(pid)
 	kill -KILL "$before"
-	within 60 other_than "$before"
+	within "$patience" other_than "$before"
 }
 
 resumes() { is "$(ask one check)" good && is "$(ask one ping)" pong; }
@@ -160,10 +160,10 @@ hung() {
 	local before begin=$SECONDS
 	before=$(pid)
 	kill -STOP "$before"
-	within 60 another "$before" || return
+	within "$patience" another "$before" || return
 	echo "# another process was started after $((SECONDS - begin)) s" >&3
 	((SECONDS - begin <= 20)) || { echo "took $((SECONDS - begin)) s"; return 1; }
-	within 60 other_than "$before" || return
+	within "$patience" other_than "$before" || return
 	like "$(journalctl -u mmbrokerd -o cat --no-pager -n 60)" '*Watchdog timeout*'
 }
 

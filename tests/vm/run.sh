@@ -12,7 +12,7 @@ set -euo pipefail
 root=$(cd -- "$1" && pwd -P)
 here=$root/tests/vm
 work=$root/build-vm/machine
-minutes=12
+minutes=30
 
 skip() {
 	printf 'skip: %s\n' "$1"
