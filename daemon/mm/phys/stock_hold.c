@@ -10,7 +10,7 @@
  *                 swap may still take them. Locking goes upwards, giving up downwards: what is
  *                 handed over early needs never be locked.
  * Crash       The section's file outlives the daemon, and with it what is held: nobody else can
- *             take it meanwhile. Blocks that were being filled or punched are punched.
+ *             take it meanwhile. The next daemon keeps what is whole at the front.
  */
 #include "mm/phys/stock_hold.h"
 
@@ -20,6 +20,11 @@
 #include <string.h>
 
 #include "os/os.h"
+
+static uint64_t block_offset(uint64_t block)
+{
+	return block << PAGEBLOCK_SHIFT;
+}
 
 /* ---- a predecessor's ---- */
 
@@ -36,20 +41,40 @@ static struct section *find_old(const struct stock *s, uint64_t reserve)
 	return NULL;
 }
 
-/* What is whole is held; it has to be locked again, since that ended with the process. */
-static void adopt_block(struct stock *s, uint32_t block)
+static bool front_is_whole(const struct stock *s, uint64_t blocks)
 {
-	uint64_t offset = (uint64_t)block << PAGEBLOCK_SHIFT;
+	return os->allocated(s->section->fd) >> PAGE_SHIFT == (int64_t)(blocks << PAGEBLOCK_ORDER);
+}
 
-	if (os->has_hole(s->section->fd, offset, PAGEBLOCK_SIZE)) {
-		os->punch(s->section->fd, offset, PAGEBLOCK_SIZE);
-		return;
-	}
-	s->blocks[block] = s->kind == STOCK_BASE ? BLOCK_BARE : BLOCK_HELD;
-	s->nr_bare += s->kind == STOCK_BASE;
-	s->hint_held = block + 1;
-	s->held += PAGEBLOCK_PAGES;
-	s->used += PAGEBLOCK_PAGES;
+/* How many blocks at the front are whole, told by what the file has in all: to look at each page
+ * takes long where the kernel has no call for it, or the service manager doesn't know that call.
+ * What lies behind them goes, and with a hole among them all that lies behind it. */
+static uint64_t keep_front(struct stock *s)
+{
+	uint64_t nr = s->nr_blocks + 1ull;
+
+	do {
+		int64_t frames = os->allocated(s->section->fd) >> PAGE_SHIFT;
+
+		nr = frames > 0 ? min_t(uint64_t, nr - 1, (uint64_t)frames >> PAGEBLOCK_ORDER) : 0;
+		if (nr < s->nr_blocks &&
+		    os->punch(s->section->fd, block_offset(nr), block_offset(s->nr_blocks - nr)))
+			return 0;
+	} while (nr && !front_is_whole(s, nr));
+	return nr;
+}
+
+/* It has to be locked again, since that ended with the process. */
+static void adopt_front(struct stock *s, uint64_t nr)
+{
+	bool bare = s->kind == STOCK_BASE;
+
+	memset(s->blocks, bare ? BLOCK_BARE : BLOCK_HELD, nr);
+	s->nr_bare = bare ? (uint32_t)nr : 0;
+	s->hint_held = (uint32_t)nr;
+	s->hint_absent = (uint32_t)nr;
+	s->held = nr << PAGEBLOCK_ORDER;
+	s->used = s->held;
 }
 
 static bool adopt_old(struct stock *s, uint64_t reserve)
@@ -58,8 +83,7 @@ static bool adopt_old(struct stock *s, uint64_t reserve)
 	if (!s->section)
 		return false;
 	s->section->owner = s;
-	for (uint32_t block = 0; block < s->nr_blocks; block++)
-		adopt_block(s, block);
+	adopt_front(s, keep_front(s));
 	return true;
 }
 
@@ -99,11 +123,6 @@ void stock_hold_fini(struct stock *s)
 	s->blocks = NULL;
 	s->used = 0;
 	s->held = 0;
-}
-
-static uint64_t block_offset(uint64_t block)
-{
-	return block << PAGEBLOCK_SHIFT;
 }
 
 /* Lowest absent block at or after the hint; nr_blocks if none. */
