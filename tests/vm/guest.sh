@@ -143,7 +143,8 @@ reload_mistake() {
 reexec() {
 	local before
 	before=$(pid)
-	systemctl daemon-reexec && within "$patience" active && is "$(pid)" "$before" && client_works
+	systemctl daemon-reexec && within "$patience" active && is "$(pid)" "$before" &&
+		client_works
 }
 
 killed() {
