@@ -181,7 +181,7 @@ other_release() {
 	cp -p $program /tmp/this && { cat /opt/mmbrokerd-inject; printf next; } >$program.new &&
 		chmod 755 $program.new && mv $program.new $program &&
 		systemctl restart mmbrokerd && other_than "$before" &&
-		like "$(readlink "/proc/$(pid)/exe")" '*(deleted)' &&
+		like "$(readlink "/proc/$(pid)/exe")" '*\(deleted\)' &&
 		journalctl -u mmbrokerd MMB_EVENT=state_refused -n 1 -o cat | grep -q 'goes on'
 }
 
