@@ -52,6 +52,9 @@
 	X(41, MAPS, text_request, text_reply, 0, READ)                                  \
 	X(42, VERIFY, empty, verify_reply, 0, ADMIN)                                    \
 	X(43, SLABINFO, text_request, text_reply, 0, READ)                              \
+	X(44, NAMED_CLONE, named_clone_request, empty, 0, READ)                         \
+	X(45, NAMED_ROLLBACK, named_rollback_request, empty, 0, READ)                   \
+	X(46, NAMED_UNLINK, named_unlink_request, empty, 0, READ)                       \
 	X(50, POOL_SET, pool_set_request, empty, 0, READ)                               \
 	X(51, POOL_CREATE, pool_create_request, empty, 0, ADMIN)                        \
 	X(52, POOL_RM, pool_rm_request, empty, 0, READ)                                 \

@@ -109,20 +109,6 @@ static int parse_word(struct order *o, const char *word)
 	return parse_value(o, key, equals + 1) ? CTL_DONE : wrong("can't read", word);
 }
 
-static int send_request(const struct invocation *in, uint32_t method, const ProtobufCMessage *m)
-{
-	const ProtobufCMessage *reply;
-	struct rpc              r;
-	int                     code = rpc_open(&r, in);
-
-	if (code == CTL_DONE)
-		code = rpc_call(&r, method, m, &reply);
-	if (code != CTL_DONE)
-		rpc_fail(&r, in, code);
-	rpc_close(&r);
-	return code;
-}
-
 static int create(const struct invocation *in, const struct order *o)
 {
 	Mmb__Wire__PoolCreateRequest m = MMB__WIRE__POOL_CREATE_REQUEST__INIT;
@@ -144,7 +130,7 @@ static int create(const struct invocation *in, const struct order *o)
 	m.has_owner = o->has_uid;
 	m.uid = o->uid;
 	m.gid = o->gid;
-	return send_request(in, MMB_METHOD_POOL_CREATE, &m.base);
+	return rpc_order(in, MMB_METHOD_POOL_CREATE, &m.base);
 }
 
 static int set(const struct invocation *in, const struct order *o)
@@ -154,7 +140,7 @@ static int set(const struct invocation *in, const struct order *o)
 			     o->name);
 	if (!o->set.set)
 		return wrong("set wants limits, as max=1G, for", o->name);
-	return send_request(in, MMB_METHOD_POOL_SET, &o->set.base);
+	return rpc_order(in, MMB_METHOD_POOL_SET, &o->set.base);
 }
 
 static int rm(const struct invocation *in, const struct order *o)
@@ -165,7 +151,7 @@ static int rm(const struct invocation *in, const struct order *o)
 		return wrong("rm takes a name and force only, for", o->name);
 	m.name = (char *)o->name;
 	m.force = o->force;
-	return send_request(in, MMB_METHOD_POOL_RM, &m.base);
+	return rpc_order(in, MMB_METHOD_POOL_RM, &m.base);
 }
 
 int run_pool(const struct invocation *in)

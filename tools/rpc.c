@@ -264,3 +264,17 @@ int rpc_ask(struct rpc *r, const struct invocation *in, const ProtobufCMessage *
 	rpc_close(r);
 	return CTL_DONE;
 }
+
+int rpc_order(const struct invocation *in, uint32_t method, const ProtobufCMessage *m)
+{
+	const ProtobufCMessage *reply;
+	struct rpc              r;
+	int                     code = rpc_open(&r, in);
+
+	if (code == CTL_DONE)
+		code = rpc_call(&r, method, m, &reply);
+	if (code != CTL_DONE)
+		rpc_fail(&r, in, code);
+	rpc_close(&r);
+	return code;
+}

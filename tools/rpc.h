@@ -38,6 +38,8 @@ int rpc_call(struct rpc *r, uint32_t method, const ProtobufCMessage *request,
 /* Opens, calls, closes, and prints what went wrong. */
 int rpc_ask(struct rpc *r, const struct invocation *in, const ProtobufCMessage *request,
 	    const ProtobufCMessage **reply);
+/* One request whose answer is only whether it was done: an exit code, and printed if not. */
+int rpc_order(const struct invocation *in, uint32_t method, const ProtobufCMessage *m);
 /* Prints r->error after the verb's name and returns code. */
 int rpc_fail(const struct rpc *r, const struct invocation *in, int code);
 void rpc_close(struct rpc *r);

@@ -77,6 +77,7 @@ int run_verify(const struct invocation *in);
 int run_trim(const struct invocation *in);
 int run_pool(const struct invocation *in);
 int run_pools(const struct invocation *in);
+int run_region(const struct invocation *in);
 int run_sessions(const struct invocation *in);
 int run_regions(const struct invocation *in);
 int run_swapon(const struct invocation *in);

@@ -303,7 +303,7 @@ static int probe_host(struct refusal *why)
 {
 	char missing[160];
 	cpu_set_t allowed;
-	int r = uffd_features_probe(0, &broker.features);
+	int r = uffd_features_probe(uffd_hidden, &broker.features);
 
 	if (r || !uffd_features_sufficient(&broker.features, missing, sizeof(missing)))
 		return refuse(why, r ? r : -ENOSYS,

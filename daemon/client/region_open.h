@@ -18,6 +18,8 @@ int region_publish(struct session *s, struct region_handle *rh,
  * referenced. NULL: it was not carried out. */
 struct region_handle *region_find_again(struct session *s, uint64_t request, uint32_t place,
 					uint32_t *handle);
+/* With a sentence for what can go wrong. */
+int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struct refusal *why);
 /* Whole and locked, as the flags of the request say. */
 int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why);
 /* What the client needs in order to map it. 0 or the errno of making a descriptor. */

@@ -272,6 +272,23 @@ int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
 int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,
 		    struct refusal *why);
 
+/* ---- regions by pool and name, for tools ---- */
+
+struct named_clone_args {
+	const char *pool;
+	char *const *regions, *const *names; /* nr of each */
+	uint32_t nr;
+};
+/* slow. All at one instant or none. */
+int verb_named_clone(struct session *s, const struct named_clone_args *args, struct refusal *why);
+/* slow */
+int verb_named_rollback(struct session *s, const char *pool, const char *region,
+			const char *snapshot, struct refusal *why);
+int verb_named_unlink(struct session *s, const char *pool, const char *region,
+		      struct refusal *why);
+
+/* ---- ranges of a region ---- */
+
 struct region_range_args {
 	uint32_t region, advice;
 	uint64_t offset, length;

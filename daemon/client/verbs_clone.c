@@ -233,13 +233,10 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 	return r ? refuse(why, r, "the region's descriptor can't be passed: %s", strerror(-r)) : 0;
 }
 
-static int roll_back(struct region_handle *rh, struct region_handle *snapshot, struct refusal *why)
+int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struct refusal *why)
 {
-	int r;
+	int r = region_rollback(pr->region, snapshot->region);
 
-	if (rh->readonly)
-		return refuse(why, -EACCES, "the region is open read-only");
-	r = region_rollback(rh->pr->region, snapshot->pr->region);
 	if (r == -EINVAL)
 		return refuse(why, r, "region and snapshot differ in length or page size");
 	if (r == -EBUSY)
@@ -252,8 +249,12 @@ int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
 {
 	struct region_handle *rh = session_region(s, region, why);
 	struct region_handle *from = rh ? session_region(s, snapshot, why) : NULL;
-	int r = from ? roll_back(rh, from, why) : -EBADF;
+	int r = -EBADF;
 
+	if (from && rh->readonly)
+		r = refuse(why, -EACCES, "the region is open read-only");
+	else if (from)
+		r = region_roll_back(rh->pr, from->pr, why);
 	if (from)
 		region_handle_put(from);
 	if (rh)

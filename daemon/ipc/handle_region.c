@@ -202,3 +202,55 @@ int handle_REGION_STAT(struct request *r)
 	region_stat_reply_fill(&reply, &stat);
 	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
+
+/* ---- by name ---- */
+
+int handle_NAMED_CLONE(struct request *r)
+{
+	const Mmb__Wire__NamedCloneRequest *m = r->message;
+	const struct named_clone_args       args = {
+		.pool = m->pool,
+		.regions = m->regions,
+		.names = m->names,
+		.nr = (uint32_t)m->n_regions,
+	};
+	int error = check_name(r, "pool name", m->pool);
+
+	if (m->n_regions != m->n_names)
+		return refuse(&r->why, -EINVAL, "%zu regions and %zu names for their clones",
+			      m->n_regions, m->n_names);
+	for (size_t i = 0; i < m->n_regions && !error; i++) {
+		error = check_name(r, "region name", m->regions[i]);
+		if (!error)
+			error = check_name(r, "region name", m->names[i]);
+	}
+	if (!error)
+		error = verb_named_clone(r->session, &args, &r->why);
+	return error ? error : reply_empty(r);
+}
+
+int handle_NAMED_ROLLBACK(struct request *r)
+{
+	const Mmb__Wire__NamedRollbackRequest *m = r->message;
+	int error = check_name(r, "pool name", m->pool);
+
+	if (!error)
+		error = check_name(r, "region name", m->region);
+	if (!error)
+		error = check_name(r, "region name", m->snapshot);
+	if (!error)
+		error = verb_named_rollback(r->session, m->pool, m->region, m->snapshot, &r->why);
+	return error ? error : reply_empty(r);
+}
+
+int handle_NAMED_UNLINK(struct request *r)
+{
+	const Mmb__Wire__NamedUnlinkRequest *m = r->message;
+	int error = check_name(r, "pool name", m->pool);
+
+	if (!error)
+		error = check_name(r, "region name", m->region);
+	if (!error)
+		error = verb_named_unlink(r->session, m->pool, m->region, &r->why);
+	return error ? error : reply_empty(r);
+}

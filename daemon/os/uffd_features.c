@@ -41,6 +41,8 @@ static int new_uffd(struct uffd_features *f)
 	return fd < 0 ? -errno : fd;
 }
 
+uint64_t uffd_hidden;
+
 int uffd_features_probe(uint64_t hide, struct uffd_features *out)
 {
 	struct uffdio_api api = { .api = UFFD_API };

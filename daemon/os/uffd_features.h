@@ -29,6 +29,8 @@ struct uffd_features {
 	bool     kernel_faults;  /* this process may create one that handles faults in syscalls */
 };
 
+/* What the daemon hides of its kernel: 0, but in daemons built for tests. Before it starts. */
+extern uint64_t uffd_hidden;
 /* hide: UFFD_FEATURE_* bits to pretend absent (a test plays an older kernel); 0 in production.
  * -ENOSYS: no userfaultfd at all, or another negative errno. */
 int uffd_features_probe(uint64_t hide, struct uffd_features *out);

@@ -489,6 +489,26 @@ int verb_region_stat(struct session *s, uint32_t handle, struct region_stat *out
 	return check_handle(handle, FAKE_REGION, why);
 }
 
+int verb_named_clone(struct session *s, const struct named_clone_args *args, struct refusal *why)
+{
+	seen_slow(s);
+	return strcmp(args->pool, "fake") ? refuse(why, -ENOENT, "no pool %s", args->pool) : 0;
+}
+
+int verb_named_rollback(struct session *s, const char *pool, const char *region,
+			const char *snapshot, struct refusal *why)
+{
+	seen_slow(s);
+	return strcmp(pool, "fake") ? refuse(why, -ENOENT, "no pool %s", pool) : 0;
+}
+
+int verb_named_unlink(struct session *s, const char *pool, const char *region,
+		      struct refusal *why)
+{
+	seen(s);
+	return strcmp(pool, "fake") ? refuse(why, -ENOENT, "no pool %s", pool) : 0;
+}
+
 bool region_stat_is_slow(struct session *s, uint32_t handle)
 {
 	return false;

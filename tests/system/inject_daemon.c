@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inject_daemon - arms an injection point of a whole daemon
+ * inject_daemon - arms an injection point of a whole daemon, or hides what its kernel can
  *
  * Purpose     Linked into mmbrokerd-inject, which is mmbrokerd otherwise, is built for tests and
  *             never installed. $MMB_INJECT is POINT:NTH:ACTION; ACTION is fail, hang or kill.
  *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start.
+ *             $MMB_HIDE=6.6 makes it do without what Linux 6.6 brought to userfaultfd: poison, and
+ *             entries that are made write-protected.
  * Releases    A copy of it whose file ends with "next" is of a release whose state is of the next
  *             version.
  * Locking     none: arming is a few atomic stores.
@@ -17,6 +19,8 @@
 
 #include "base/inject.h"
 #include "mm/phys/meta.h"
+#include "os/uffd_features.h"
+#include "proto/uffd_compat.h"
 
 static enum inject_point point = NR_INJECT_POINTS;
 static unsigned long nth = 1;
@@ -43,6 +47,18 @@ __attribute__((constructor)) static void read_release(void)
 		meta_version++;
 	if (self)
 		fclose(self);
+}
+
+__attribute__((constructor)) static void hide_features(void)
+{
+	const char *since = getenv("MMB_HIDE");
+
+	if (since && strcmp(since, "6.6")) {
+		fprintf(stderr, "MMB_HIDE: only what came with 6.6 can be hidden\n");
+		exit(2);
+	}
+	if (since)
+		uffd_hidden = UFFD_FEATURE_POISON | UFFD_FEATURE_WP_ASYNC;
 }
 
 __attribute__((constructor)) static void read_order(void)

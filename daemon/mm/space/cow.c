@@ -293,7 +293,7 @@ int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uff
 	if (word_state(word) == PAGE_INHERIT)
 		return fault_on_inherited(target, around);
 	if (word_state(word) == PAGE_PRESENT && word & WORD_SHARED &&
-	    event->flags & (OS_FAULT_WRITE | OS_FAULT_WP))
+	    (event->flags & (OS_FAULT_WRITE | OS_FAULT_WP) || !map_can_protect()))
 		return fault_on_shared(mm, target, event->flags, around);
 	return COW_GO_ON;
 }

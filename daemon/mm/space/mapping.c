@@ -12,6 +12,7 @@
 #include "os/os.h"
 
 enum { SYNC_SPINS = 64, TRY_SYNC_NS = 1000 * 1000 };
+static _Atomic bool cannot_protect; /* the kernel has said so */
 static const struct timespec sync_pause = { .tv_nsec = 20 * 1000 };
 
 unsigned int region_map_enter(struct region *region)
@@ -158,8 +159,18 @@ static bool dirty_all(struct region *region, struct page_range run)
 static struct os_range_result install(struct mm *mm, uint64_t address, uint64_t length,
 				      bool protected)
 {
-	return protected ? os->uffd_continue_protected(mm->uffd, address, length)
-			 : os->uffd_continue(mm->uffd, address, length);
+	struct os_range_result r =
+		protected ? os->uffd_continue_protected(mm->uffd, address, length)
+			  : os->uffd_continue(mm->uffd, address, length);
+
+	if (r.error == -EOPNOTSUPP)
+		atomic_store_explicit(&cannot_protect, true, memory_order_relaxed);
+	return r;
+}
+
+bool map_can_protect(void)
+{
+	return !atomic_load_explicit(&cannot_protect, memory_order_relaxed);
 }
 
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done)

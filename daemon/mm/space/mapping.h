@@ -48,6 +48,8 @@ bool region_dirty_page(struct region *region, uint64_t page);
  * page that couldn't be mapped, with *done pages finished. -EBUSY: the region is frozen, and wakes
  * whoever waits when it thaws. */
 int map_run(struct mm *mm, const struct mm_target *target, struct page_range run, uint64_t *done);
+/* False: this kernel can't map pages protected, so that no page may be shared that is looked at. */
+bool map_can_protect(void);
 /* As map_run for the least part around an address that can be mapped. */
 int map_least(struct mm *mm, const struct mm_target *target, uint64_t address, uint64_t *done);
 /* A write hit a page of the target that needs no protection any more. -EBUSY as above; -EAGAIN:
