@@ -13,8 +13,7 @@
 enum {
 	DEAD_MAX = 8,
 	BATCH_PAGES = 256,   /* looked at under one hold of the family's lock */
-	SETTLE_PAGES = 64,   /* divergences after which a closed member is settled, at least, ... */
-	SETTLE_SHARE = 8,    /* ... or this part of what it has */
+	SETTLE_SHARE = 8,    /* the part that diverges before a closed member is settled again */
 	SETTLE_TRIES = 50,   /* while pages are busy */
 };
 static const struct timespec busy_pause = { .tv_nsec = 1000 * 1000 };
@@ -28,13 +27,15 @@ static uint32_t id_of(const struct region *region)
 
 enum need { NEED_NOT, NEED_PERHAPS, NEEDED };
 
-/* Until a copy has been looked over, the page it was made of is needed. */
+/* Until a copy has been made and looked over, the page it is made of is needed. */
 static enum need need_of(const struct region *member, uint64_t page, uint32_t owner)
 {
 	uint64_t word = word_load(&member->words[page]);
 
+	if (word_state(word) == PAGE_INHERIT && word_high(word) != owner)
+		return NEED_NOT;
 	if (word_state(word) == PAGE_INHERIT)
-		return word_high(word) == owner ? NEEDED : NEED_NOT;
+		return word & WORD_BUSY ? NEED_PERHAPS : NEEDED;
 	return word & (WORD_CHECKING | WORD_BREAKING) ? NEED_PERHAPS : NEED_NOT;
 }
 
@@ -247,7 +248,7 @@ void lineage_diverged(uint32_t section, uint64_t nr)
 
 	if (!owner || !atomic_load_explicit(&owner->closed, memory_order_relaxed))
 		return;
-	enough = max_t(uint64_t, SETTLE_PAGES, atomic_load(&owner->nr_resident) / SETTLE_SHARE);
+	enough = max_t(uint64_t, 1, atomic_load(&owner->nr_resident) / SETTLE_SHARE);
 	if (atomic_fetch_add(&owner->nr_diverged, nr) + nr < enough)
 		return;
 	atomic_store(&owner->nr_diverged, 0);
@@ -296,11 +297,11 @@ static void count_page(struct region *region, uint64_t page, struct lineage_coun
 	if (word_state(word) == PAGE_INHERIT) {
 		const struct region *owner = cow_owner(word);
 
-		is_shared = !region_kin(owner)->closed || who_needs(owner, page, region) == NEEDED;
+		is_shared = !region_kin(owner)->closed || who_needs(owner, page, region) != NEED_NOT;
 	} else if (word_state(word) != PAGE_PRESENT) {
 		return;
 	} else if (word & WORD_SHARED) {
-		is_shared = who_needs(region, page, NULL) == NEEDED;
+		is_shared = who_needs(region, page, NULL) != NEED_NOT;
 	}
 	out->shared += is_shared;
 	out->own += !is_shared;
