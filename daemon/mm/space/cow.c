@@ -343,7 +343,9 @@ static void forget_inherited(struct region *region, struct page_range range)
 				continue;
 			}
 			atomic_fetch_sub(&region->nr_inherit, 1);
-			lineage_diverged(word_high(old), 1);
+			/* A closed one keeps nobody above it from ending. */
+			if (!atomic_load(&region->closed))
+				lineage_diverged(word_high(old), 1);
 			if (word_end_busy(&region->words[i], PAGE_NONE))
 				region_wake(region, (struct page_range){ i, 1 });
 		}

@@ -297,7 +297,8 @@ static void count_page(struct region *region, uint64_t page, struct lineage_coun
 	if (word_state(word) == PAGE_INHERIT) {
 		const struct region *owner = cow_owner(word);
 
-		is_shared = !region_kin(owner)->closed || who_needs(owner, page, region) != NEED_NOT;
+		is_shared = !region_kin(owner)->closed ||
+			    who_needs(owner, page, region) != NEED_NOT;
 	} else if (word_state(word) != PAGE_PRESENT) {
 		return;
 	} else if (word & WORD_SHARED) {
