@@ -47,6 +47,16 @@ static int order(const struct invocation *in, const ProtobufCMessage *request)
 	return code;
 }
 
+/* The same of a request that names a file: *path is the request's. */
+static int order_at(const struct invocation *in, const ProtobufCMessage *request, char **path)
+{
+	static char absolute[PATH_MAX];
+	int code = make_absolute(in, absolute);
+
+	*path = absolute;
+	return code == CTL_DONE ? order(in, request) : code;
+}
+
 static bool parse_priority(const char *text, int32_t *out)
 {
 	char *end;
@@ -61,29 +71,19 @@ static bool parse_priority(const char *text, int32_t *out)
 int run_swapon(const struct invocation *in)
 {
 	Mmb__Wire__SwaponRequest request = MMB__WIRE__SWAPON_REQUEST__INIT;
-	char                     path[PATH_MAX];
-	int                      code = make_absolute(in, path);
 
-	if (code != CTL_DONE)
-		return code;
-	request.path = path;
 	if (in->nr_words > 0 && !size_parse(in->words[0], &request.bytes))
 		return wrong(in, "a size is digits and K, M, G or T, not", in->words[0]);
 	if (in->nr_words > 1 && !parse_priority(in->words[1], &request.priority))
 		return wrong(in, "a priority is a number from -32768 to 32767, not", in->words[1]);
 	if (in->nr_words > 2)
 		return wrong(in, "one argument too many:", in->words[2]);
-	return order(in, &request.base);
+	return order_at(in, &request.base, &request.path);
 }
 
 int run_swapoff(const struct invocation *in)
 {
 	Mmb__Wire__SwapoffRequest request = MMB__WIRE__SWAPOFF_REQUEST__INIT;
-	char                      path[PATH_MAX];
-	int                       code = make_absolute(in, path);
 
-	if (code != CTL_DONE)
-		return code;
-	request.path = path;
-	return order(in, &request.base);
+	return order_at(in, &request.base, &request.path);
 }
