@@ -195,6 +195,7 @@ static void a_failing_disk(void)
 	EXPECT(strstr(swaps(f), "\"state\":\"degraded\""));
 	EXPECT_EQ(json_number(swaps(f), device, "bad"), FEW * PAGE);
 	EXPECT(json_number(swaps(f), device, "write_errors") >= FEW);
+	EXPECT(fixture_log_says(f, "and is made again block by block"));
 	work("writes");
 	cue(WRITES_WORK);
 	EXPECT(cue_comes(OUT));

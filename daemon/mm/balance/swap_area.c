@@ -412,6 +412,14 @@ void swap_area_fault(uint32_t area, enum swap_fault fault, int error)
 		set_state(area, SWAP_DEGRADED, error);
 }
 
+void swap_area_repeat(uint32_t area, bool write, uint64_t bytes, int error)
+{
+	log_emit_limited(LOG_WARNING, "swap_repeat",
+			 "%s: %s of %llu KiB failed (%s) and is made again block by block",
+			 table[area].path, write ? "a write" : "a read",
+			 (unsigned long long)bytes >> 10, strerror(-error));
+}
+
 /* ---- the rest ---- */
 
 int swap_area_fd(uint32_t area)

@@ -476,6 +476,13 @@ static void repeat_read(const struct piece *piece)
 	repeat_piece(piece, false);
 }
 
+static void repeat(const struct swap_batch *batch, const struct chunk *chunk, int error)
+{
+	swap_area_repeat(slot_area(batch->pages[chunk->span.page].slot), batch->write,
+			 chunk->bytes, error);
+	for_each_piece(batch, chunk->span, batch->write ? repeat_write : repeat_read);
+}
+
 static void count_request(uint64_t begun_ns, uint32_t nr, bool write)
 {
 	uint64_t took = os->now_ns() - begun_ns;
@@ -495,7 +502,7 @@ static void end(struct swap_queue *queue, struct chunk *chunk)
 	if (error && chunk->span.nr == 1)
 		fail_slot(&batch->pages[chunk->span.page], batch->write, error);
 	else if (error)
-		for_each_piece(batch, chunk->span, batch->write ? repeat_write : repeat_read);
+		repeat(batch, chunk, error);
 	count_request(chunk->begun_ns, chunk->span.nr, batch->write);
 	if (!batch->write) {
 		for_each_piece(batch, chunk->span, compare_sums);
