@@ -73,7 +73,7 @@ int swap_area_fd(uint32_t area);
 enum swap_fault { SWAP_WRITE_FAILED, SWAP_READ_FAILED, SWAP_CHECKSUM_WRONG };
 /* The disk failed for nr slots; error says how. */
 void swap_area_fault(uint32_t area, enum swap_fault fault, int error);
-/* A request of several slots failed, and each is tried alone; what then works left no other trace. */
+/* A request of several slots failed, and each is tried alone: what then works leaves only this. */
 void swap_area_repeat(uint32_t area, bool write, uint64_t bytes, int error);
 
 #endif
