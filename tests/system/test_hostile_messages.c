@@ -259,7 +259,7 @@ ATTACK(random_mutations)
 
 ATTACK(unknown_methods)
 {
-	static const uint32_t numbers[] = { 0,   31,  44,  49,  63,         64,         65,
+	static const uint32_t numbers[] = { 0,   31,  47,  49,  63,         64,         65,
 					    127, 128, 255, 256, 0x7fffffff, 0x80000000, ~0u };
 
 	attack_greet(a);

@@ -141,6 +141,11 @@ static void use_a_kept_pool(struct actor *a)
 	CLIENT_EXPECT_EQ(stat_of(a).max, 0);
 }
 
+static bool kept_goes(void *socket)
+{
+	return mmbctl(socket, "pool rm kept") != NULL;
+}
+
 static void operators_make_limit_and_remove_pools(void)
 {
 	struct fixture *f = stage_begin();
@@ -150,7 +155,8 @@ static void operators_make_limit_and_remove_pools(void)
 	EXPECT(!mmbctl(f->socket, "pool create kept"));
 	CAST(ROLE(use_a_kept_pool));
 	EXPECT(stage_ended(0));
-	EXPECT(mmbctl(f->socket, "pool rm kept"));
+	/* The daemon hears of the client's end later. */
+	EXPECT(test_wait(kept_goes, f->socket, 30));
 	EXPECT(!mmbctl(f->socket, "pool rm kept"));
 	stage_end();
 }
