@@ -50,7 +50,7 @@ enum meta_window {
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 3, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+enum { META_VERSION = 4, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
        SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
 /* Bytes of a record, a power of two, and how many there may be. */
 enum {
