@@ -90,6 +90,14 @@ static inline uint64_t word_with_high(uint64_t word, uint32_t high)
 	return (word & UINT32_MAX) | (uint64_t)high << WORD_HIGH_SHIFT;
 }
 
+/* One of the marks of a clone's page, which other states have their shadow in the place of. */
+static inline bool word_has_mark(uint64_t word, uint64_t mark)
+{
+	enum page_state state = word_state(word);
+
+	return (state == PAGE_PRESENT || state == PAGE_INHERIT) && word & mark;
+}
+
 /* The slot that the word names in any of its states; 0: none. */
 static inline uint32_t word_slot(uint64_t word)
 {

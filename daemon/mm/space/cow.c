@@ -135,7 +135,7 @@ static bool claim_from(struct region *member, uint64_t page, uint32_t owner)
 	for (unsigned int i = 0;; i++) {
 		uint64_t seen = word_load(word);
 
-		if (!(seen & WORD_CHECKING) &&
+		if (!word_has_mark(seen, WORD_CHECKING) &&
 		    (word_state(seen) != PAGE_INHERIT || word_high(seen) != owner))
 			return false;
 		if (word_try_busy(word, PAGE_INHERIT, &old)) {
@@ -190,7 +190,8 @@ static void finish_copies(struct region *member, struct page_range run, struct r
 	for (uint64_t at = run.first; at < end;) {
 		struct page_range part = { at, 0 };
 
-		while (at < end && word_load(&member->words[at]) & WORD_BREAKING) {
+		while (at < end &&
+		       word_has_mark(word_load(&member->words[at]), WORD_BREAKING)) {
 			part.nr++;
 			at++;
 		}

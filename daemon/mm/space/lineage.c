@@ -36,7 +36,7 @@ static enum need need_of(const struct region *member, uint64_t page, uint32_t ow
 		return NEED_NOT;
 	if (word_state(word) == PAGE_INHERIT)
 		return word & WORD_BUSY ? NEED_PERHAPS : NEEDED;
-	return word & (WORD_CHECKING | WORD_BREAKING) ? NEED_PERHAPS : NEED_NOT;
+	return word_has_mark(word, WORD_CHECKING | WORD_BREAKING) ? NEED_PERHAPS : NEED_NOT;
 }
 
 /* Of the living below the owner, but one. */
