@@ -223,6 +223,23 @@ static void a_copy_that_fails_is_tried_again(void)
 	end();
 }
 
+static void a_late_fault_of_a_closed_clone_copies_nothing(void)
+{
+	uint64_t resident;
+
+	begin();
+	resident = atomic_load(&child->nr_resident);
+	atomic_store(&child->closed, true);
+	space_fault(mm, clone_base + PAGE_SIZE, OS_FAULT_WRITE);
+	EXPECT_EQ(cow_unshare(child, (struct page_range){ 0, NR }), -ESTALE);
+	EXPECT_EQ(atomic_load(&child->nr_inherit), NR / 2);
+	EXPECT_EQ(atomic_load(&child->nr_resident), resident);
+	EXPECT(!(word_load(&child->words[1]) & WORD_BUSY));
+	atomic_store(&child->closed, false);
+	EXPECT_EQ(read_page(child, clone_base, 1), 101);
+	end();
+}
+
 static void rollback_takes_back_what_was_written(void)
 {
 	uint64_t locked;
@@ -259,6 +276,8 @@ static const struct test_case cases[] = {
 	{ "the last user writes in place", the_last_user_writes_in_place },
 	{ "a page punched by a client is lost for the clone, not zero",
 	  a_page_punched_by_a_client_is_lost_for_the_clone },
+	{ "a late fault of a closed clone copies nothing",
+	  a_late_fault_of_a_closed_clone_copies_nothing },
 	{ "rollback takes back what was written", rollback_takes_back_what_was_written },
 	{ "a copy that fails is tried again", a_copy_that_fails_is_tried_again },
 };

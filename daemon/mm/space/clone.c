@@ -80,10 +80,6 @@ static int protect_parts(struct mm *mm, uint64_t address, uint64_t length)
 {
 	int r = os->uffd_protect(mm->uffd, address, length);
 
-	for (unsigned int i = 0; r == -EAGAIN && i < PROTECT_TRIES; i++) {
-		nanosleep(&busy_pause, NULL); /* its map is changing */
-		r = os->uffd_protect(mm->uffd, address, length);
-	}
 	if (r == -ESRCH)
 		return 0;
 	if (r == -ENOENT || r == -EINVAL) {
@@ -105,13 +101,19 @@ static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, vo
 		*error = protect_parts(mm, address, length);
 }
 
+/* A client whose map is changing is asked again, and not under the lock that those wait for who
+ * handle the changes. */
 int region_protect(struct region *region, struct page_range range)
 {
-	int error = 0;
+	int error = -EAGAIN;
 
-	if (range.nr)
+	for (unsigned int i = 0; range.nr && error == -EAGAIN && i < PROTECT_TRIES; i++) {
+		if (i)
+			nanosleep(&busy_pause, NULL);
+		error = 0;
 		region_for_each_mapping(region, range, protect_mapping, &error);
-	return error;
+	}
+	return range.nr ? error : 0;
 }
 
 /* ---- arming: nothing drops or locks pages of the parent ---- */

@@ -81,7 +81,8 @@ static bool end_copied(struct region *region, struct page_range run, struct regi
 	return waiters;
 }
 
-/* 0: look again; -EBUSY: the page is busy, and wakes the faulter. */
+/* 0: look again; -EBUSY: the page is busy, and wakes the faulter; -ESTALE: the region is closed,
+ * and whom it inherits from may be gone. Where it closes later, its busy pages keep the owner. */
 static int diverge(struct region *region, struct page_range range)
 {
 	uint64_t value = 0;
@@ -95,7 +96,9 @@ static int diverge(struct region *region, struct page_range range)
 				       word_wait(&region->words[range.first])
 			       ? -EBUSY
 			       : 0;
-	r = region_copy_in(region, run, cow_owner(value), WORD_CHECKING, &copied.nr);
+	r = atomic_load(&region->closed) ? -ESTALE
+					 : region_copy_in(region, run, cow_owner(value),
+							  WORD_CHECKING, &copied.nr);
 	if (copied.nr)
 		waiters = end_copied(region, copied, cow_owner(value));
 	for (uint64_t i = run.first + copied.nr; i < run.first + run.nr; i++)
@@ -256,7 +259,7 @@ static int fault_on_inherited(const struct mm_target *t, uint64_t around)
 	int r = diverge(t->region, range);
 
 	if (r != -EBUSY)
-		return r < 0 ? r : COW_GO_ON;
+		return r < 0 && r != -ESTALE ? r : COW_GO_ON;
 	atomic_fetch_add_explicit(&fault_stats.nr_busy, 1, memory_order_relaxed);
 	return COW_SETTLED;
 }

@@ -39,7 +39,13 @@ static enum need need_of(const struct region *member, uint64_t page, uint32_t ow
 	return word_has_mark(word, WORD_CHECKING | WORD_BREAKING) ? NEED_PERHAPS : NEED_NOT;
 }
 
-/* Of the living below the owner, but one. */
+/* What closed members inherit nobody will see, but one may be copying this moment. */
+static enum need closed_need(const struct region *member, uint64_t page, uint32_t owner)
+{
+	return need_of(member, page, owner) == NEED_PERHAPS ? NEED_PERHAPS : NEED_NOT;
+}
+
+/* Of those below the owner, but one. */
 static enum need who_needs(const struct region *owner, uint64_t page, const struct region *but)
 {
 	struct kin *root = region_kin(owner);
@@ -47,9 +53,9 @@ static enum need who_needs(const struct region *owner, uint64_t page, const stru
 
 	for (struct kin *kin = family_below(root, root); kin && most != NEEDED;
 	     kin = family_below(root, kin)) {
-		enum need need = kin->closed || kin->region == but
-					 ? NEED_NOT
-					 : need_of(kin->region, page, id_of(owner));
+		enum need need = kin->region == but ? NEED_NOT
+				 : kin->closed	    ? closed_need(kin->region, page, id_of(owner))
+						    : need_of(kin->region, page, id_of(owner));
 
 		most = need > most ? need : most;
 	}
