@@ -186,7 +186,7 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 }
 
 /* In the window of the heap, and not simply the owner's. */
-static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object)
+static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h)
 {
 	struct slab_header *s = h->map + ((object - h->base) >> SLAB_UNIT_SHIFT);
 	const struct heap_view view = {
@@ -202,6 +202,14 @@ static __attribute__((noinline)) void free_other(struct heap *h, uint64_t object
 	heap_leave(h);
 }
 
+/* The object stands first here and above, so that it stays in the register it came in. */
+static __attribute__((noinline)) void free_more(uint64_t object, struct heap *h,
+						struct slab_header *s)
+{
+	(void)object;
+	object_free_more(h, s);
+}
+
 PUBLIC void mmb_free(void *p)
 {
 	struct heap *h = heap_current;
@@ -210,7 +218,7 @@ PUBLIC void mmb_free(void *p)
 
 	heap_enter(h);
 	offset = object - h->base;
-	if (unlikely(offset >= atomic_load_explicit(&h->open_length, memory_order_acquire))) {
+	if (unlikely(!heap_is_home(h, offset))) {
 		heap_leave(h);
 		free_slowly(object);
 		return;
@@ -221,10 +229,10 @@ PUBLIC void mmb_free(void *p)
 		heap_leave(h);
 		return;
 	case HIT_MORE:
-		object_free_more(h, s);
+		free_more(object, h, s);
 		return;
 	case HIT_OTHER:
-		free_other(h, object);
+		free_other(object, h);
 	}
 }
 
@@ -238,7 +246,7 @@ static inline const struct slab_header *header_of(uint64_t object)
 	struct mmb_pool *pool;
 
 	/* Maps outlive their heaps: no need to enter. */
-	if (likely(offset < atomic_load_explicit(&h->open_length, memory_order_acquire)))
+	if (likely(heap_is_home(h, offset)))
 		return h->map + (offset >> SLAB_UNIT_SHIFT);
 	pool = pool_heap_find(object);
 	return pool ? pool_heap_header(pool, object) : NULL;

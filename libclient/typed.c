@@ -255,8 +255,7 @@ PUBLIC void mmb_cache_free(struct mmb_cache *cache, void *p)
 
 	heap_enter(h);
 	offset = object - h->base;
-	if (likely(cache && heap_is_open(h, cache->pool) &&
-		   offset < atomic_load_explicit(&h->open_length, memory_order_acquire))) {
+	if (likely(cache && heap_is_open(h, cache->pool) && heap_is_home(h, offset))) {
 		s = h->map + (offset >> SLAB_UNIT_SHIFT);
 		if (likely(s->bin == cache->bin))
 			put = hit_put(h, s, object);

@@ -611,6 +611,7 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	h->base = h->home->base;
 	h->map = h->home->map;
 	h->key = hp->key;
+	h->free_mark = slab_mark(hp->key);
 	h->keeps_any = hp->is_private && hp->magazine_bytes;
 	for (unsigned int b = 0; b < SLAB_BINS; b++) {
 		heap_set_magazine(h, b, &magazine_none);

@@ -87,6 +87,7 @@ struct heap {
 	uint64_t                   key;         /* (c) */
 	uint32_t                   id;          /* (c) as an owner */
 	_Atomic unsigned int       busy;        /* (o) */
+	uint64_t                   free_mark;   /* (c) slab_mark(key) */
 	bool                       keeps_any;   /* (c) objects of all slabs, in its magazines */
 	struct heap_magazine      *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
 	struct heap_magazine      *magazines[SLAB_BINS]; /* (h) */

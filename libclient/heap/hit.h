@@ -13,10 +13,32 @@
 
 #include "heap/heap.h"
 
-/* A1 */
+/* A1. Compilers don't compare with an atomic where it lies, but load it first, and these are hit by
+ * every call: hence the instruction. What comes after isn't moved before it. */
 static inline bool heap_is_open(struct heap *h, const struct mmb_pool *pool)
 {
+#ifdef MMB_ASYM_PLAIN
 	return atomic_load_explicit(&h->open_pool, memory_order_acquire) == pool;
+#else
+	bool same;
+
+	__asm__ volatile("cmpq %2, %1" : "=@cce"(same) : "m"(h->open_pool), "r"(pool) : "memory");
+	return same;
+#endif
+}
+
+/* The same of the window: offset is from the heap's base. */
+static inline bool heap_is_home(struct heap *h, uint64_t offset)
+{
+#ifdef MMB_ASYM_PLAIN
+	return offset < atomic_load_explicit(&h->open_length, memory_order_acquire);
+#else
+	bool below;
+
+	__asm__ volatile("cmpq %1, %2"
+			 : "=@ccb"(below) : "m"(h->open_length), "r"(offset) : "memory");
+	return below;
+#endif
 }
 
 /* False: the magazine is empty. The mark would make the object look free. */
@@ -51,10 +73,11 @@ static inline enum hit_put hit_put(struct heap *h, struct slab_header *s, uint64
 	if (likely(top != m->limit)) {
 		top[1] = object;
 		m->top = top + 1;
-		*slab_word(object) = slab_mark(object, h->key);
+		*slab_word(object) = h->free_mark;
 		return HIT_DONE;
 	}
-	slab_push(s, object, h->key);
+	/* Read once more, so that the way above needn't keep it in a register. */
+	slab_push(s, object, *(const volatile uint64_t *)&h->key);
 	/* M5: one of the two is never written. */
 	if (m->spilled < MAGAZINE_BURST && ++m->spilled == MAGAZINE_BURST) {
 		s->left--;
@@ -76,7 +99,7 @@ static inline bool hit_keep(struct heap *h, const struct slab_header *s, uint64_
 	if (m->top == m->limit || m->top == m->slots)
 		return false;
 	*++m->top = object;
-	*slab_word(object) = slab_mark(object, h->key);
+	*slab_word(object) = h->free_mark;
 	return true;
 }
 

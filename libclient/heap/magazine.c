@@ -66,7 +66,7 @@ bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 	/* The thread may do nothing more. */
 	if (m->top == m->slots)
 		stock_kick(&h->pool->stock);
-	*slab_word(object) = slab_mark(object, h->key);
+	*slab_word(object) = slab_mark(h->key);
 	*++m->top = object;
 	return true;
 }
@@ -96,7 +96,7 @@ void magazine_fill(struct heap *h, unsigned int bin)
 	if (nr < want)
 		memmove(m->slots + 1, m->slots + 1 + want - nr, nr * sizeof(m->slots[0]));
 	for (uint32_t i = 1; i <= nr; i++)
-		*slab_word(m->slots[i]) = slab_mark(m->slots[i], key);
+		*slab_word(m->slots[i]) = slab_mark(key);
 	m->top = m->slots + nr;
 }
 
@@ -139,7 +139,7 @@ uint32_t magazine_validate(const struct heap *h, unsigned int bin)
 	for (const uint64_t *at = m->slots + 1; !differences && at <= m->top; at++) {
 		struct slab_view v = heap_slab_of(h->pool, *at);
 
-		differences += *slab_word(*at) != slab_mark(*at, h->key);
+		differences += *slab_word(*at) != slab_mark(h->key);
 		differences += !slab_is_object(&v, *at) || v.slab->bin != bin;
 		differences += !h->pool->is_private && slab_owner(v.slab) != h->id;
 	}

@@ -260,7 +260,7 @@ static __attribute__((no_sanitize("thread"))) void walk_marks(const struct slab_
 							      struct walk *w)
 {
 	for (uint64_t at = v->start; at < slab_end(v); at += v->slab->size)
-		if (*(volatile uint64_t *)slab_word(at) == slab_mark(at, v->key))
+		if (*(volatile uint64_t *)slab_word(at) == slab_mark(v->key))
 			walk_one(v, at, w);
 }
 

@@ -132,16 +132,17 @@ static inline void slab_pop(struct slab_header *s, uint64_t object, uint64_t key
 	s->left++;
 }
 
-/* The first word of an object in a magazine: 64 bits of it and the pool's key, none of them what a
- * list has there. */
-static inline uint64_t slab_mark(uint64_t object, uint64_t key)
+/* The first word of an object in a magazine: 64 bits of the pool's key, and not what a list has
+ * there. One for all objects, as it costs the hit less; taking an object clears it, so that no live
+ * object has it but one that something was copied to after its own free. */
+static inline uint64_t slab_mark(uint64_t key)
 {
-	return key ^ (object & ((1ull << SLAB_SPAN_SHIFT) - 1)) ^ 2;
+	return key ^ 2;
 }
 
 static inline bool slab_is_marked(uint64_t object, uint64_t key)
 {
-	return *slab_word(object) == slab_mark(object, key);
+	return *slab_word(object) == slab_mark(key);
 }
 
 /* What a free object looks like, on a list or in a magazine: most likely it is one. */
