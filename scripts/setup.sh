@@ -11,7 +11,7 @@
 packages_build=(build-essential meson ninja-build pkg-config liburing-dev libnuma-dev libhwloc-dev
 	libprotobuf-c-dev protobuf-c-compiler libevent-dev libinih-dev libsystemd-dev libxxhash-dev
 	systemtap-sdt-dev python3)
-packages_check=(clang libclang-rt-14-dev procps mandoc nbdkit nbdfuse)
+packages_check=(clang libclang-rt-14-dev procps mandoc nbdkit libnbd-bin)
 # For ./check --vm, whose machine is made from packages that aren't installed here.
 packages_vm=(qemu-system-x86 cpio)
 # Peers of `mmb-bench malloc`, which goes without those that aren't there.
