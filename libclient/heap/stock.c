@@ -29,11 +29,19 @@ void stock_fini(struct stock *stock)
 	pthread_mutex_destroy(&stock->lock);
 }
 
+/* Whoever is kicked clears `kicked`, perhaps before the kick has returned: it is set before, and
+ * cleared here only where nobody comes. */
+static void kick(struct stock *stock, bool now)
+{
+	if (!stock->source.kick(stock->source.context, now))
+		atomic_store(&stock->kicked, false);
+}
+
 void stock_kick(struct stock *stock)
 {
 	if (!atomic_load_explicit(&stock->kicked, memory_order_relaxed) &&
 	    !atomic_exchange(&stock->kicked, true))
-		atomic_store(&stock->kicked, stock->source.kick(stock->source.context, false));
+		kick(stock, false);
 }
 
 /* K1 */
@@ -189,7 +197,8 @@ uint64_t stock_take(struct stock *stock, uint32_t units)
 			break;
 	}
 	if (low) {
-		atomic_store(&stock->kicked, stock->source.kick(stock->source.context, true));
+		atomic_store(&stock->kicked, true);
+		kick(stock, true);
 	}
 	return span;
 }

@@ -64,6 +64,7 @@ void heap_area_begin(unsigned int windows)
 	heap_area.nr_kicks = heap_area.nr_wrong = heap_area.refuse = 0;
 	heap_area.limit = windows * HEAP_AREA_UNITS;
 	heap_area.refuse_all = heap_area.stingy = false;
+	heap_area.quick = NULL;
 	heap_area.magazine_bytes = 0;
 }
 
@@ -155,9 +156,14 @@ static void give(void *context, uint32_t units, const uint64_t *addresses, uint3
 
 static bool kick(void *context, bool now)
 {
+	struct heap_pool *quick;
+
 	pthread_mutex_lock(&heap_area.lock);
 	heap_area.nr_kicks++;
+	quick = heap_area.quick;
 	pthread_mutex_unlock(&heap_area.lock);
+	if (quick)
+		heap_pool_tick(quick);
 	return true;
 }
 

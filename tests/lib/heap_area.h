@@ -30,6 +30,7 @@ struct heap_area {
 	uint32_t            nr_asked;  /* (l) calls of lease */
 	uint32_t            largest;   /* (l) spans in one lease */
 	uint32_t            nr_kicks;  /* (l) */
+	struct heap_pool   *quick;     /* (l) whose keeper ticks before a kick returns */
 	uint32_t            nr_wrong;  /* (l) */
 	uint32_t            limit;     /* (t) units that may be leased at once */
 	uint32_t            refuse;    /* (t) this call of lease fails, counted from 1; 0: none */

@@ -30,6 +30,15 @@ int test_main(int argc, char **argv, const struct test_case *cases, unsigned int
 		return test_main(argc, argv, cases, sizeof(cases) / sizeof((cases)[0])); \
 	}
 
+/* How much less often a thing need be repeated in this build, which is slower. */
+#ifdef __SANITIZE_THREAD__
+enum { TEST_SLOWER = 8 };
+#elif defined(__SANITIZE_ADDRESS__)
+enum { TEST_SLOWER = 2 };
+#else
+enum { TEST_SLOWER = 1 };
+#endif
+
 void test_expect(int ok, const char *text, const char *file, int line);
 void test_expect_equal(long long a, long long b, const char *text, const char *file, int line);
 _Noreturn void test_skip(const char *reason);

@@ -19,7 +19,7 @@
 #include "mm/space/lineage.h"
 
 enum {
-	NR_SEEDS = 12,
+	NR_SEEDS = 120 / TEST_SLOWER,
 	LONG_SEEDS = 3000,
 	NR_STEPS = 400,
 	NR_MEMBERS = 6,

@@ -13,7 +13,7 @@
 #include "mm/obj/own.h"
 #include "mm/obj/slub_cache.h"
 
-enum { SEEDS = 2000, STEPS = 300, LIVE_MAX = 400, CACHES = 3, BULK = 24 };
+enum { SEEDS = 2000 / TEST_SLOWER, STEPS = 300, LIVE_MAX = 400, CACHES = 3, BULK = 24 };
 
 struct object {
 	unsigned char     *at;

@@ -567,6 +567,19 @@ static void topping(void)
 	heap_area_kill(pool);
 }
 
+static void a_keeper_that_is_quick(void)
+{
+	begin();
+	heap_area.quick = pool;
+	stock_kick(&pool->stock);
+	EXPECT_EQ(heap_area.nr_kicks, 1);
+	EXPECT(!atomic_load(&pool->stock.kicked)); /* nothing was left to do, and it won't come */
+	stock_kick(&pool->stock);
+	EXPECT_EQ(heap_area.nr_kicks, 2);
+	heap_area.quick = NULL;
+	heap_area_kill(pool);
+}
+
 static void spans_split(void)
 {
 	uint64_t span;
@@ -707,6 +720,7 @@ static const struct test_case cases[] = {
 	{ "a run is resized where its units allow", resize },
 	{ "leases double to 32 units, and begin small after quiet", batches },
 	{ "a stock that runs low is topped up by the keeper", topping },
+	{ "a keeper that ticks before the kick returns is kicked again", a_keeper_that_is_quick },
 	{ "larger spans are split", spans_split },
 	{ "every lease fails once, and all from then on: nothing is lost", every_lease_fails },
 	{ "with 0 to 120 units in all: nothing is lost", few_units },

@@ -23,7 +23,8 @@
 #include "mmbroker.h"
 #include "pool.h"
 
-enum { SIZE = 96, MANY = 3000, LIVE = 512, ROUNDS = 20000, PAGE_OBJECT = 4096, UNIT = 64 << 10 };
+enum { SIZE = 96, MANY = 3000, LIVE = 512, ROUNDS = 20000 / TEST_SLOWER,
+       PAGE_OBJECT = 4096, UNIT = 64 << 10 };
 
 static struct fake_client client;
 

@@ -11,12 +11,7 @@
 #include "lib/test.h"
 #include "mm/space/clone.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { CHAIN = 1000 }; /* ten times slower */
-#else
-enum { CHAIN = 10000 };
-#endif
-enum { NR = 16, WRITTEN = 8, MOST_REGIONS = 10 };
+enum { NR = 16, WRITTEN = 8, CHAIN = 10000 / TEST_SLOWER, MOST_REGIONS = 10 };
 
 static struct mm *mm;
 static uint32_t last_handle;

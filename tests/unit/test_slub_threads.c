@@ -11,7 +11,7 @@
 #include "lib/test.h"
 #include "mm/obj/slub_cache.h"
 
-enum { NR_THREADS = 4, SHARED = 256, ROUNDS = 20000, HELD = 64, SIZE = 72 };
+enum { NR_THREADS = 4, SHARED = 256, ROUNDS = 20000 / TEST_SLOWER, HELD = 64, SIZE = 72 };
 
 /* Objects on their way from whoever allocated to whoever frees. */
 static void *_Atomic shared[SHARED];
