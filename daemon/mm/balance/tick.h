@@ -2,7 +2,7 @@
 /*
  * tick - what background threads call: pools breathe, pagesets decay, stocks refill
  *
- * Purpose     balance_zone() brings one zone back above its high mark. balance_tick() once a second
+ * Purpose     balance_zone() brings one zone back above its high mark. balance_tick() twice a second
  *             decays pagesets, gives back empty pageblocks that were empty a tick ago too, and ends
  *             watermark boosts. balance_refill() moves held memory of every stock to where it
  *             should be.
