@@ -209,17 +209,26 @@ int listener_open(struct listener *l, const struct server_options *options,
 	return code;
 }
 
+/* Another thread may be quicker to take the one that was given up: then there is one later. */
+static void reserve_one(struct listener *l)
+{
+	if (l->reserve_fd < 0)
+		l->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 /* Out of descriptors: the first in the queue is told so by being closed, the rest wait. */
 static void turn_away(struct listener *l)
 {
 	struct timeval rest = { .tv_usec = REST_MS * 1000 };
 	int            sock;
 
-	close(l->reserve_fd);
+	if (l->reserve_fd >= 0)
+		close(l->reserve_fd);
+	l->reserve_fd = -1;
 	sock = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC);
 	if (sock >= 0)
 		close(sock);
-	l->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	reserve_one(l);
 	event_del(&l->ev_accept);
 	event_add(&l->ev_rest, &rest);
 	atomic_fetch_add_explicit(&l->server->nr_refused, 1, memory_order_relaxed);
@@ -248,6 +257,9 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	reserve_one(l);
+	if (l->reserve_fd < 0)
+		event_add(&l->ev_rest, &(struct timeval){ .tv_usec = REST_MS * 1000 });
 	event_add(&l->ev_accept, NULL);
 }
 
