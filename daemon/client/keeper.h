@@ -2,7 +2,7 @@
 /*
  * keeper - the background thread: balance, refill, audits, pressure
  *
- * Purpose     Twice a second: pools breathe, pagesets decay. Once: slow sessions come back, regions'
+ * Purpose     Twice a second pools breathe, pagesets decay; once slow sessions come back, regions'
  *             files are compared with their page tables, the host's hugepage reservations are
  *             looked at. At once when a zone says that it is low: balance it, and ask its pool's
  *             clients to give cached memory back.

@@ -2,10 +2,10 @@
 /*
  * tick - what background threads call: pools breathe, pagesets decay, stocks refill
  *
- * Purpose     balance_zone() brings one zone back above its high mark. balance_tick() twice a second
- *             decays pagesets, gives back empty pageblocks that were empty a tick ago too, and ends
- *             watermark boosts. balance_refill() moves held memory of every stock to where it
- *             should be.
+ * Purpose     balance_zone() brings one zone back above its high mark. balance_tick(), called twice
+ *             a second, decays pagesets, gives back empty pageblocks that were empty a tick ago
+ *             too, and ends watermark boosts. balance_refill() moves held memory of every stock to
+ *             where it should be.
  * Locking     none; may wait for the host. One thread at a time.
  */
 #ifndef MMB_MM_BALANCE_TICK_H
