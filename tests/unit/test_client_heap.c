@@ -3,8 +3,8 @@
  * test_client_heap - heaps over plain memory: lists, owners, magazines, runs, stock, visits
  *
  * Not here    One slab (test_client_slab.c), random operations (tests/model/test_heap_model.c),
- *             threads (test_client_heap_threads.c), deaths in the middle of a store
- *             (test_client_heap_death.c).
+ *             threads (test_client_heap_threads.c), deaths anywhere
+ *             (tests/system/test_object_kills.c).
  */
 #include <string.h>
 

@@ -2,8 +2,8 @@
 /*
  * test_client_slab - one slab: B1 to B5 of libclient/heap/slab.h
  *
- * A death between two stores is played by making the state by hand that it leaves; the compiled
- * code is stopped at each of its stores by test_client_heap_death.c.
+ * A death between two stores is played by making the state by hand that it leaves; processes that
+ * are killed wherever they are, are in tests/system/test_object_kills.c.
  */
 #include <string.h>
 
