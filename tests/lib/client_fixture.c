@@ -265,10 +265,20 @@ void client_count(struct client_counts *out)
 	}
 }
 
+/* Descriptors that came with a session are closed by threads of their own, soon. */
+static bool has_as_many_files(void *expected)
+{
+	struct client_counts now;
+
+	client_count(&now);
+	return now.files == ((const struct client_counts *)expected)->files;
+}
+
 void client_expect_counts(const struct client_counts *expected)
 {
 	struct client_counts now;
 
+	test_wait(has_as_many_files, (void *)(uintptr_t)expected, 20);
 	client_count(&now);
 	EXPECT_EQ(now.sessions, expected->sessions);
 	EXPECT_EQ(now.pools, expected->pools);
