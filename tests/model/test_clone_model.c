@@ -19,7 +19,7 @@
 #include "mm/space/lineage.h"
 
 enum {
-	NR_SEEDS = 120 / TEST_SLOWER,
+	NR_SEEDS = 12,
 	LONG_SEEDS = 3000,
 	NR_STEPS = 400,
 	NR_MEMBERS = 6,
