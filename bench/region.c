@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/child.h"
 #include "lib/raw.h"
 #include "mmbroker.h"
 
@@ -102,16 +101,6 @@ static int region_child(void *arg, struct sample *out)
 int region_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct region_job job = { .socket = b->socket, .args = arg };
-	struct raw_status before;
-	struct raw *raw;
-	int error = raw_open(b->socket, &raw);
 
-	if (error == 0)
-		error = raw_status(raw, &before);
-	if (error == 0)
-		error = child_run(region_child, &job, CHILD_MS, out);
-	if (error == 0)
-		error = raw_settle(raw, before.present);
-	raw_close(raw);
-	return error;
+	return raw_child_run(b->socket, region_child, &job, CHILD_MS, out);
 }

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/child.h"
 #include "lib/clock.h"
 #include "lib/place.h"
 #include "lib/random.h"
@@ -254,20 +253,9 @@ static int trial_child(void *arg, struct sample *out)
 	return trials[args->trial](&s, args, out);
 }
 
-/* The next side must not pay for what this one leaves. */
 int trial_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct trial_job job = { .args = arg, .socket = b->socket };
-	struct raw_status before;
-	struct raw *raw;
-	int error = raw_open(b->socket, &raw);
 
-	if (error == 0)
-		error = raw_status(raw, &before);
-	if (error == 0)
-		error = child_run(trial_child, &job, TRIAL_MS_MAX, out);
-	if (error == 0)
-		error = raw_settle(raw, before.present);
-	raw_close(raw);
-	return error;
+	return raw_child_run(b->socket, trial_child, &job, TRIAL_MS_MAX, out);
 }

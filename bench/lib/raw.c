@@ -175,6 +175,23 @@ int raw_settle(struct raw *r, uint64_t present)
 	return error;
 }
 
+int raw_child_run(const char *socket, child_fn run, void *arg, unsigned int timeout_ms,
+		  struct sample *out)
+{
+	struct raw_status before;
+	struct raw *raw;
+	int error = raw_open(socket, &raw);
+
+	if (error == 0)
+		error = raw_status(raw, &before);
+	if (error == 0)
+		error = child_run(run, arg, timeout_ms, out);
+	if (error == 0)
+		error = raw_settle(raw, before.present);
+	raw_close(raw);
+	return error;
+}
+
 int raw_verify(struct raw *r, uint64_t *differences, char *report, size_t bytes)
 {
 	ProtobufCMessage *message;

@@ -10,6 +10,7 @@
 #ifndef MMB_BENCH_LIB_RAW_H
 #define MMB_BENCH_LIB_RAW_H
 
+#include "lib/child.h"
 #include "proto/wire.h"
 
 struct raw;
@@ -32,6 +33,9 @@ int raw_status(struct raw *r, struct raw_status *out);
 /* A client's memory goes back in the background, and the next side must not pay for that: waits
  * until no more than this is present. */
 int raw_settle(struct raw *r, uint64_t present);
+/* A side that uses the broker there: child_run(), and then raw_settle() to what was before. */
+int raw_child_run(const char *socket, child_fn run, void *arg, unsigned int timeout_ms,
+		  struct sample *out);
 /* *differences that the daemon's own verify found, the first sentence in report. */
 int raw_verify(struct raw *r, uint64_t *differences, char *report, size_t bytes);
 
