@@ -300,18 +300,8 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 
 static void add_io(struct swapper *s, struct region *region, uint32_t index, uint32_t nr_io)
 {
-	const struct swap_item *item = &s->w->items[index];
-	uint64_t frames = region_frames_per_page(region);
-
 	s->w->io_item[nr_io] = index;
-	s->w->io[nr_io] = (struct swap_page){
-		.section = region->section,
-		.offset = item->page << region->page_shift,
-		.slot = item->value,
-		.nr = (uint32_t)frames,
-		.family = region->family,
-		.page = item->page * frames,
-	};
+	s->w->io[nr_io] = swapper_page(region, &s->w->items[index]);
 }
 
 /* Gives slots to dirty items; returns how many pages are to be written. */

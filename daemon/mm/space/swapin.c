@@ -95,20 +95,6 @@ static int fill(struct swapper *s, struct region *region, const struct swap_item
 	return r;
 }
 
-static struct swap_page page_to_read(struct region *region, const struct swap_item *item)
-{
-	uint64_t frames = region_frames_per_page(region);
-
-	return (struct swap_page){
-		.section = region->section,
-		.offset = item->page << region->page_shift,
-		.slot = item->value,
-		.nr = (uint32_t)frames,
-		.family = region->family,
-		.page = item->page * frames,
-	};
-}
-
 static void read_slots(struct swapper *s, struct region *region)
 {
 	uint32_t nr_io = 0;
@@ -117,7 +103,7 @@ static void read_slots(struct swapper *s, struct region *region)
 		if (s->w->items[i].fate != FATE_COPIED)
 			continue;
 		s->w->io_item[nr_io] = i;
-		s->w->io[nr_io++] = page_to_read(region, &s->w->items[i]);
+		s->w->io[nr_io++] = swapper_page(region, &s->w->items[i]);
 	}
 	if (nr_io)
 		swap_read(s->queue, s->w->io, nr_io);
@@ -250,7 +236,7 @@ int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *c
 		let_go(region, item);
 		return r;
 	}
-	*io = page_to_read(region, item);
+	*io = swapper_page(region, item);
 	return 0;
 }
 

@@ -60,6 +60,20 @@ struct swapper *swapper_get(enum swapper_kind kind)
 	return s;
 }
 
+struct swap_page swapper_page(const struct region *region, const struct swap_item *item)
+{
+	uint64_t frames = region_frames_per_page(region);
+
+	return (struct swap_page){
+		.section = region->section,
+		.offset = item->page << region->page_shift,
+		.slot = item->value,
+		.nr = (uint32_t)frames,
+		.family = region->family,
+		.page = item->page * frames,
+	};
+}
+
 void swapper_put(struct swapper *s)
 {
 	s->in_use = false;

@@ -63,5 +63,7 @@ void swapper_keep(bool keep);
 /* The calling thread's, until swapper_put(). NULL: no memory, or no descriptor for its ring. */
 struct swapper *swapper_get(enum swapper_kind kind);
 void swapper_put(struct swapper *s);
+/* The request that moves the item's page from or to its slot. */
+struct swap_page swapper_page(const struct region *region, const struct swap_item *item);
 
 #endif
