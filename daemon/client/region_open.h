@@ -8,6 +8,7 @@
 #define MMB_CLIENT_REGION_OPEN_H
 
 #include "client/session.h"
+#include "mm/space/clone.h"
 
 /* The session gets a handle and a window: at the address that the request
  * names, or 0 for the common one or one of its own.
@@ -18,6 +19,18 @@ int region_publish(struct session *s, struct region_handle *rh,
  * referenced. NULL: it was not carried out. */
 struct region_handle *region_find_again(struct session *s, uint64_t request, uint32_t place,
 					uint32_t *handle);
+/* A clone that nobody knows yet, charged in full and of its source's shape. */
+struct clone_making {
+	struct pool_region *source;
+	struct pool *pool;
+	const struct peer *creator;
+	const char *name;
+	uint32_t flags;
+};
+/* *out is to be put also where it fails, unless it is NULL. */
+int clone_make(const struct clone_making *making, struct pool_region **out, struct refusal *why);
+/* All at one instant. */
+int clones_arm(const struct clone_pair *pairs, uint32_t nr, struct refusal *why);
 /* With a sentence for what can go wrong. */
 int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struct refusal *why);
 /* Whole and locked, as the flags of the request say. */

@@ -59,45 +59,62 @@ static int find_source(struct session *s, const struct region_clone_args *args, 
 	return m->ph ? 0 : -EBADF;
 }
 
-static int make(struct session *s, const struct region_clone_args *args, struct making *m,
-		struct refusal *why)
+int clone_make(const struct clone_making *making, struct pool_region **out, struct refusal *why)
 {
-	struct pool_region *source = m->source->pr;
+	struct pool_region *source = making->source;
 	struct region *region = source->region;
-	struct region_open_args open = {
-		.name = args->name,
+	const struct region_open_args open = {
+		.name = making->name,
 		.length = source->bytes,
 		.page_size = (uint32_t)region_page_bytes(region),
 		.mode = source->mode,
-		.flags = args->flags,
+		.flags = making->flags,
 		.nodes = { region->policy, region->node_mask },
 	};
-	struct pool_region_request want = {
-		.pool = m->ph ? m->ph->pool : source->pool,
-		.creator = &s->peer,
+	const struct pool_region_request want = {
+		.pool = making->pool,
+		.creator = making->creator,
 		.args = &open,
 		.home_node = region->home_node,
 		.parent = source->id,
 	};
-	int r = pool_region_make(&want, &m->pr, why);
 	struct clone_pair pair = { .parent = region };
+	int r = pool_region_make(&want, out, why);
 
 	if (r)
 		return r;
-	pair.clone = m->pr->region;
+	pair.clone = (*out)->region;
 	r = clone_join(&pair);
 	return r ? refuse(why, r, "no memory for another member of the region's family") : 0;
+}
+
+int clones_arm(const struct clone_pair *pairs, uint32_t nr, struct refusal *why)
+{
+	int r = clone_arm(pairs, nr);
+
+	return r ? refuse(why, r, "the region can't be cloned now: %s", strerror(-r)) : 0;
+}
+
+static int make(struct session *s, const struct region_clone_args *args, struct making *m,
+		struct refusal *why)
+{
+	struct pool_region *source = m->source->pr;
+
+	return clone_make(&(struct clone_making){ .source = source,
+						  .pool = m->ph ? m->ph->pool : source->pool,
+						  .creator = &s->peer,
+						  .name = args->name,
+						  .flags = args->flags },
+			  &m->pr, why);
 }
 
 static int arm_all(const struct making *m, uint32_t nr, struct refusal *why)
 {
 	struct clone_pair pairs[REGION_CLONES_MAX];
-	int r;
 
 	for (uint32_t i = 0; i < nr; i++)
 		pairs[i] = (struct clone_pair){ m[i].source->pr->region, m[i].pr->region };
-	r = clone_arm(pairs, nr);
-	return r ? refuse(why, r, "the region can't be cloned now: %s", strerror(-r)) : 0;
+	return clones_arm(pairs, nr, why);
 }
 
 static int publish(struct session *s, const struct region_clone_request *want, uint32_t place,

@@ -7,12 +7,10 @@
  * Crash       a clone is known by its name once it is whole; before, it ends with the daemon.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "client/access.h"
 #include "client/pool_region.h"
 #include "client/region_open.h"
-#include "mm/space/clone.h"
 #include "mmbroker.h"
 
 static int open_pool(struct session *s, const char *name, struct pool **out, struct refusal *why)
@@ -59,47 +57,29 @@ struct making {
 static int make(struct session *s, const char *name, struct making *m, struct refusal *why)
 {
 	struct pool_region *source = m->source;
-	struct region *region = source->region;
 	struct peer creator = s->peer;
-	const struct region_open_args open = {
-		.name = name,
-		.length = source->bytes,
-		.page_size = (uint32_t)region_page_bytes(region),
-		.mode = source->mode,
-		.nodes = { region->policy, region->node_mask },
-	};
-	const struct pool_region_request want = {
-		.pool = source->pool,
-		.creator = &creator,
-		.args = &open,
-		.home_node = region->home_node,
-		.parent = source->id,
-	};
-	struct clone_pair pair = { .parent = region };
 	int r = name_check("region", name, why);
 
+	if (r)
+		return r;
 	if (!creator.uid) {
 		creator.uid = source->uid;
 		creator.gid = source->gid;
 	}
-	if (!r)
-		r = pool_region_make(&want, &m->clone, why);
-	if (r)
-		return r;
-	pair.clone = m->clone->region;
-	r = clone_join(&pair);
-	return r ? refuse(why, r, "no memory for another member of the region's family") : 0;
+	return clone_make(&(struct clone_making){ .source = source,
+						  .pool = source->pool,
+						  .creator = &creator,
+						  .name = name },
+			  &m->clone, why);
 }
 
 static int arm(const struct making *m, uint32_t nr, struct refusal *why)
 {
 	struct clone_pair pairs[REGION_CLONES_MAX];
-	int r;
 
 	for (uint32_t i = 0; i < nr; i++)
 		pairs[i] = (struct clone_pair){ m[i].source->region, m[i].clone->region };
-	r = clone_arm(pairs, nr);
-	return r ? refuse(why, r, "the region can't be cloned now: %s", strerror(-r)) : 0;
+	return clones_arm(pairs, nr, why);
 }
 
 static int clone_all(struct session *s, struct pool *pool, const struct named_clone_args *args,
