@@ -149,6 +149,16 @@ static void tick(void)
 		;
 }
 
+/* Half of a second has gone, or the other half. */
+static void tick_half(bool *first)
+{
+	if (*first)
+		tick_zones();
+	else
+		tick();
+	*first = !*first;
+}
+
 /* Start-up took memory that is still to be locked against the host's swap. */
 static bool has_to_settle(void)
 {
@@ -184,7 +194,7 @@ static void wait_for_work(uint64_t next_ns)
 static void *keeper_main(void *unused)
 {
 	uint64_t next_ns = os->now_ns() + TICK_NS / 2;
-	bool half = true; /* of a second has gone */
+	bool first = true; /* half of a second */
 	bool settling = has_to_settle();
 	struct heartbeat hb;
 
@@ -220,8 +230,7 @@ static void *keeper_main(void *unused)
 		}
 		if (os->now_ns() >= next_ns) {
 			mutex_unlock(&keeper.lock);
-			half ? tick_zones() : tick();
-			half = !half;
+			tick_half(&first);
 			next_ns = os->now_ns() + TICK_NS / 2;
 			mutex_lock(&keeper.lock);
 		}

@@ -217,7 +217,7 @@ static void expect_all(void)
 	for (struct member *m = all; m < all + NR_MEMBERS; m++)
 		for (uint64_t i = 0; m->region && i < NR_PAGES; i++)
 			read_page(m, i);
-	/* Reading diverges, too, and has closed members settled: the stocks are counted with nothing
+	/* Reading diverges, too, and has closed members settled: what is counted has nothing
 	 * on its way back. */
 	regions_flush();
 	for (struct member *m = all; m < all + NR_MEMBERS; m++) {
