@@ -143,13 +143,21 @@ static void load(struct actor *a)
 	mmb_region_close(region);
 }
 
-static void areas_change_under_load(void)
+static struct fixture *begin_with_an_area(void)
 {
 	struct fixture *f;
 
 	name_areas();
 	f = stage_begin();
 	ask(f, "swapon", area_a);
+	return f;
+}
+
+static void areas_change_under_load(void)
+{
+	struct fixture *f;
+
+	f = begin_with_an_area();
 	CAST(ROLE(load));
 	EXPECT(cue_comes(WRITTEN));
 	await_use(f, area_a);
@@ -223,9 +231,7 @@ static void turned_bits_are_bus_errors(void)
 	uint64_t nr, lost;
 	const char *json;
 
-	name_areas();
-	f = stage_begin();
-	ask(f, "swapon", area_a);
+	f = begin_with_an_area();
 	CAST(ROLE(find_the_lost));
 	EXPECT(cue_comes(WRITTEN));
 	await_use(f, area_a);
@@ -296,9 +302,7 @@ static void large_pages_go_and_come_back(void)
 {
 	struct fixture *f;
 
-	name_areas();
-	f = stage_begin();
-	ask(f, "swapon", area_a);
+	f = begin_with_an_area();
 	CAST(ROLE(sweep_huge), ROLE(sweep_huge));
 	EXPECT(stage_ended(0));
 	EXPECT(stage_ended(1));

@@ -55,17 +55,26 @@ static void a_region_may_be_longer_than_what_there_is(void)
 	client_end_two(a, b, &before);
 }
 
+/* Until one isn't mapped: what it is then, and *at behind it. */
+static enum client_touched touch_all(const struct region_opened *r, uint64_t *at)
+{
+	enum client_touched how = TOUCH_MAPPED;
+
+	for (*at = 0; *at < r->length && how == TOUCH_MAPPED; *at += STRIDE)
+		how = client_touch(a, r->address + *at);
+	return how;
+}
+
 static void a_page_that_cant_be_had_fails(void)
 {
 	struct region_opened r;
-	uint64_t at = 0;
-	enum client_touched how = TOUCH_MAPPED;
+	enum client_touched how;
+	uint64_t at;
 
 	client_begin_two(&a, &b, &before);
 	r = client_region(a, open_pool(a, "p", MMB_POOL_OVERCOMMIT), "", 1ull << 28,
 			  MMB_REGION_CREATE);
-	for (; at < r.length && how == TOUCH_MAPPED; at += STRIDE)
-		how = client_touch(a, r.address + at);
+	how = touch_all(&r, &at);
 	EXPECT_EQ(how, TOUCH_WAITS);
 	EXPECT(at > MIB);
 	relief_run(); /* who could give something back is asked first */
@@ -82,14 +91,13 @@ static void a_page_that_cant_be_had_fails(void)
 static void with_the_policy_a_page_that_cant_be_had_ends_a_session(void)
 {
 	struct region_opened r;
-	uint64_t at = 0;
-	enum client_touched how = TOUCH_MAPPED;
+	enum client_touched how;
+	uint64_t at;
 
 	client_begin_two(&a, &b, &before);
 	r = client_region(a, open_pool(a, "p", MMB_POOL_OVERCOMMIT | MMB_POOL_OOM_KILL), "",
 			  1ull << 28, MMB_REGION_CREATE);
-	for (; at < r.length && how == TOUCH_MAPPED; at += STRIDE)
-		how = client_touch(a, r.address + at);
+	how = touch_all(&r, &at);
 	EXPECT_EQ(how, TOUCH_WAITS);
 	relief_run();
 	EXPECT_EQ(client_told.nr_kills, 0);
