@@ -12,11 +12,13 @@
 #include "client/region_open.h"
 #include "client/session.h"
 #include "mm/space/evict.h"
+#include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mmbroker.h"
 #include "os/os.h"
 
 enum {
+	MARK_TRIES = 50, /* of a millisecond */
 	REGION_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
 		       MMB_REGION_POPULATE | MMB_REGION_LOCKED,
 	LENGTH_MAX_SHIFT = 43, /* 8 TiB: half of the pfn space */
@@ -428,8 +430,12 @@ static void zap_poison(struct region *region, struct page_range range)
 {
 	struct zap_search z = { .region = region, .range = range };
 
-	if (atomic_load(&region->nr_poisoned))
-		session_for_each(zap_session, &z);
+	if (!atomic_load(&region->nr_poisoned))
+		return;
+	/* Marks that are being set come first, unless a client holds that up. */
+	for (int i = 0; i < MARK_TRIES && !region_map_try_sync(region); i++)
+		;
+	session_for_each(zap_session, &z);
 }
 
 static int dontneed(struct region_handle *rh, struct page_range range, struct refusal *why)

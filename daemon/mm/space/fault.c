@@ -110,16 +110,31 @@ static int poison_range(struct mm *mm, const struct fault_record *record)
 	return r;
 }
 
+/* A page that isn't lost any more gets no mark: whoever has dropped it waited for the turn before
+ * it had the clients' marks taken away, and nobody would take this one. */
+static int poison_lost(struct mm *mm, const struct mm_target *target,
+		       const struct fault_record *record)
+{
+	unsigned int turn = region_map_enter(target->region);
+	bool lost = word_state(word_load(&target->region->words[target->page])) == PAGE_POISONED;
+	int r = lost ? poison_range(mm, record) : -EAGAIN;
+
+	region_map_leave(target->region, turn);
+	return r;
+}
+
 /* SIGBUS at this page of this client, with a cause it can read: the record comes first, since the
- * client may be in its signal handler before this returns. */
-static void poison_window(struct mm *mm, const struct fault_record *record)
+ * client may be in its signal handler before this returns. lost: whose page it is; NULL: whatever
+ * may be there is no page of a region, or isn't to be had. */
+static void poison_window(struct mm *mm, const struct mm_target *lost,
+			  const struct fault_record *record)
 {
 	int r = -EOPNOTSUPP;
 
 	if (config.log_fault)
 		config.log_fault(mm->owner, record);
 	if (config.can_poison)
-		r = poison_range(mm, record);
+		r = lost ? poison_lost(mm, lost, record) : poison_range(mm, record);
 	if (!r)
 		count(&fault_stats.nr_poisoned);
 	/* Mapped, moved or unmapped meanwhile: it may look again. The kernel wakes nobody there. */
@@ -129,7 +144,8 @@ static void poison_window(struct mm *mm, const struct fault_record *record)
 		config.end_client(mm->owner, "a page is lost and this kernel can't poison it");
 }
 
-static void poison_target(struct mm *mm, const struct mm_target *target, const char *cause)
+static void poison_target(struct mm *mm, const struct mm_target *target, const char *cause,
+			  bool lost)
 {
 	uint64_t bytes = region_page_bytes(target->region);
 	struct fault_record record = {
@@ -141,7 +157,7 @@ static void poison_target(struct mm *mm, const struct mm_target *target, const c
 		.cause = cause,
 	};
 
-	poison_window(mm, &record);
+	poison_window(mm, lost ? target : NULL, &record);
 }
 
 /* An address in our userfaultfd that no window of ours covers: an arena page that was never
@@ -158,7 +174,7 @@ static void poison_stray(struct mm *mm, uint64_t address)
 
 	count(&fault_stats.nr_strays);
 	atomic_fetch_add_explicit(&mm->nr_strays, 1, memory_order_relaxed);
-	poison_window(mm, &record);
+	poison_window(mm, NULL, &record);
 }
 
 /* delay_ns: it is tried again then; error 0: nothing is wrong, but its pool is above high. */
@@ -263,7 +279,7 @@ static int fault_round(struct mm *mm, const struct mm_target *target,
 		return 1;
 	}
 	if (r == -EIO) {
-		poison_target(mm, target, atomic_load(&target->region->poison_cause));
+		poison_target(mm, target, atomic_load(&target->region->poison_cause), true);
 		return 1;
 	}
 	if (r)
@@ -462,7 +478,7 @@ static void give_up(const struct waiting_fault *f, const char *cause)
 		return;
 	/* The page itself isn't lost, but DONTNEED must know that clients have poison to drop. */
 	atomic_fetch_add(&target.region->nr_poisoned, 1);
-	poison_target(f->mm, &target, cause);
+	poison_target(f->mm, &target, cause, false);
 	region_put(target.region);
 }
 
