@@ -223,7 +223,8 @@ static void catch_sigbus(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-int raw_read_byte(const char *at, char *value)
+/* Reads the byte into *read, or writes `value` if that is NULL. */
+static int touch_byte(volatile char *at, char *read, char value)
 {
 	catch_sigbus();
 	if (sigsetjmp(touch_leave, 1)) {
@@ -231,22 +232,22 @@ int raw_read_byte(const char *at, char *value)
 		return -EFAULT;
 	}
 	touching = 1;
-	*value = *(const volatile char *)at;
+	if (read)
+		*read = *at;
+	else
+		*at = value;
 	touching = 0;
 	return 0;
 }
 
+int raw_read_byte(const char *at, char *value)
+{
+	return touch_byte((volatile char *)(uintptr_t)at, value, 0);
+}
+
 int raw_write_byte(char *at, char value)
 {
-	catch_sigbus();
-	if (sigsetjmp(touch_leave, 1)) {
-		touching = 0;
-		return -EFAULT;
-	}
-	touching = 1;
-	*(volatile char *)at = value;
-	touching = 0;
-	return 0;
+	return touch_byte(at, NULL, value);
 }
 
 const struct mmb_fault_record *raw_fault_record(const struct raw *r, const char *at)

@@ -17,6 +17,7 @@
 #include "mm/space/ahead.h"
 #include "mm/space/evacuate.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/swapper.h"
 
 struct space_told space_told;
 
@@ -80,6 +81,14 @@ uint64_t space_slots_used(void)
 	struct swap_area_stat stat;
 
 	return swap_area_stat(0, &stat) ? stat.nr_used : 0;
+}
+
+void space_end_swap(void)
+{
+	EXPECT_EQ(space_slots_used(), 0);
+	EXPECT_EQ(space_swap_off(), 0);
+	swapper_keep(false);
+	space_end();
 }
 
 void space_begin(const struct space_options *options)

@@ -25,6 +25,8 @@ struct space_options {
 
 void space_begin(const struct space_options *options);
 void space_end(void);
+/* The same of one with a swap area, which must be empty. */
+void space_end_swap(void);
 /* Frames' worth of slots that words name. */
 uint64_t space_slots_used(void);
 /* Brings everything back, and takes the area away; what swap_off() says. */

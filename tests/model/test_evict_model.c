@@ -50,10 +50,7 @@ static void end(void)
 	space_drop_region(region); /* not the last reference */
 	space_close_mm(mm);
 	space_settle();
-	EXPECT_EQ(space_slots_used(), 0);
-	EXPECT_EQ(space_swap_off(), 0);
-	swapper_keep(false);
-	space_end();
+	space_end_swap();
 }
 
 static uint64_t address(uint64_t page)

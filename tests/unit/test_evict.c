@@ -69,10 +69,7 @@ static void stop(void)
 	space_expect_valid(region, mm);
 	space_close_mm(mm);
 	space_drop_region(region);
-	EXPECT_EQ(space_slots_used(), 0);
-	EXPECT_EQ(space_swap_off(), 0);
-	swapper_keep(false);
-	space_end();
+	space_end_swap();
 }
 
 static uint64_t evict(uint64_t first, uint64_t nr)
