@@ -338,6 +338,34 @@ static void freed_low_frames_are_used_first(void)
 	phys_stop();
 }
 
+/* However many zones come and go, the table holds as many as there are at once. */
+static void the_lowest_free_id_is_taken(void)
+{
+	struct zone  *zones[4], *found;
+	unsigned int  nr = 0;
+	uint32_t      second;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	for (int i = 0; i < 4; i++)
+		zones[i] = phys_zone(0, 2);
+	second = zones[1]->id;
+	for (int i = 0; i < 100; i++) {
+		phys_zone_end(zones[1]);
+		zones[1] = phys_zone(0, 2);
+		EXPECT_EQ(zones[1]->id, second);
+	}
+	phys_zone_end(zones[1]);
+	phys_zone_end(zones[3]);
+	for (found = zone_walk_next(NULL); found; found = zone_walk_next(found))
+		nr += found == zones[0] || found == zones[2];
+	EXPECT_EQ(nr, 2);
+	zones[1] = phys_zone(0, 2);
+	EXPECT_EQ(zones[1]->id, second);
+	for (int i = 0; i < 3; i++)
+		phys_zone_end(zones[i]);
+	phys_stop();
+}
+
 static const struct test_case cases[] = {
 	{ "growing makes the lowest pageblock present",
 	  growing_makes_the_lowest_pageblock_present },
@@ -356,5 +384,6 @@ static const struct test_case cases[] = {
 	{ "reserves are for those who may", reserves_are_for_those_who_may },
 	{ "boot memory becomes the zone's", boot_memory_becomes_the_zones },
 	{ "freed low frames are used first", freed_low_frames_are_used_first },
+	{ "the lowest free id is taken", the_lowest_free_id_is_taken },
 };
 TEST_MAIN(cases)

@@ -30,7 +30,8 @@ _Atomic unsigned int watermark_scale_factor = 10;
 static pthread_once_t  table_once = PTHREAD_ONCE_INIT;
 static struct mutex    table_mutex;
 static pthread_cond_t  table_unused = PTHREAD_COND_INITIALIZER;
-static uint32_t        table_next; /* table_mutex: where the search for a free id begins */
+static uint32_t        table_next; /* table_mutex: no free id is below */
+static uint32_t        table_end;  /* table_mutex: above the highest id in use */
 
 static void init_table(void)
 {
@@ -38,19 +39,19 @@ static void init_table(void)
 	pcp_init();
 }
 
+/* The lowest free id: memory and a walk take as much as there are zones at once. */
 static int add_to_table(struct zone *zone)
 {
 	int r = -EMFILE;
 
 	pthread_once(&table_once, init_table);
 	mutex_lock(&table_mutex);
-	for (uint32_t tries = 0; tries < NR_ZONES_MAX && r; tries++) {
-		uint32_t id = table_next++ % NR_ZONES_MAX;
-
-		if (zone_table[id])
-			continue;
-		zone->id = id;
-		zone_table[id] = zone;
+	while (table_next < table_end && zone_table[table_next])
+		table_next++;
+	if (table_next < NR_ZONES_MAX) {
+		zone->id = table_next++;
+		zone_table[zone->id] = zone;
+		table_end = max_t(uint32_t, table_end, table_next);
 		r = 0;
 	}
 	mutex_unlock(&table_mutex);
@@ -64,6 +65,9 @@ static void remove_from_table(struct zone *zone)
 	while (zone->refs)
 		pthread_cond_wait(&table_unused, &table_mutex.lock);
 	zone_table[zone->id] = NULL;
+	table_next = min_t(uint32_t, table_next, zone->id);
+	while (table_end && !zone_table[table_end - 1])
+		table_end--;
 	mutex_unlock(&table_mutex);
 }
 
@@ -79,7 +83,7 @@ struct zone *zone_walk_next(struct zone *previous)
 
 	pthread_once(&table_once, init_table);
 	mutex_lock(&table_mutex);
-	for (uint32_t id = previous ? previous->id + 1 : 0; id < NR_ZONES_MAX && !found; id++)
+	for (uint32_t id = previous ? previous->id + 1 : 0; id < table_end && !found; id++)
 		found = zone_table[id];
 	if (found)
 		found->refs++;
