@@ -19,6 +19,7 @@
 
 #include "app/notify.h"
 #include "base/log.h"
+#include "client/resume.h"
 #include "os/keep.h"
 
 enum { NAME_BYTES = 3, BITS_A_BYTE = 6, FULL_PAUSE_NS = 1000 * 1000 };
@@ -185,6 +186,7 @@ int fdstore_init(void)
 	static const struct keep_ops own = { supervisor_keep, supervisor_drop };
 	static const struct keep_ops manager = { manager_keep, manager_drop };
 	const char *given = getenv(FDSTORE_VARIABLE), *room = getenv("FDSTORE");
+	const char *noticed = getenv(FDSTORE_NOTICED);
 	int r = notify_init();
 
 	if (r)
@@ -194,6 +196,9 @@ int fdstore_init(void)
 	if (given) {
 		supervisor = atoi(given);
 		unsetenv(FDSTORE_VARIABLE);
+		if (noticed)
+			resume_mark(RESUME_NOTICED, strtoull(noticed, NULL, 10));
+		unsetenv(FDSTORE_NOTICED);
 		if (fcntl(supervisor, F_SETFD, FD_CLOEXEC))
 			return -errno;
 		r = take_from_supervisor();

@@ -16,6 +16,8 @@
 
 /* Of the socket pair: the child's end, in the environment. */
 #define FDSTORE_VARIABLE "MMB_SUPERVISOR_FD"
+/* When the last child's death was noticed, in nanoseconds of the monotonic clock. */
+#define FDSTORE_NOTICED "MMB_NOTICED_NS"
 /* Set for a release that goes on because a later one couldn't: it is the last to try. */
 #define FDSTORE_GIVEN_BACK "MMB_GIVEN_BACK"
 

@@ -25,6 +25,7 @@
 #include "app/watchdog.h"
 #include "base/log.h"
 #include "client/broker.h"
+#include "client/resume.h"
 #include "ipc/adopt.h"
 #include "ipc/server.h"
 #include "os/keep.h"
@@ -174,6 +175,7 @@ static int run(struct reload *reload)
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())
 		return EX_OSERR;
+	resume_mark(RESUME_GIVEN, 0);
 	r = start_broker(config, reload->argv);
 	if (r)
 		return r;
@@ -201,7 +203,10 @@ int main(int argc, char **argv)
 {
 	struct config config;
 	struct reload reload = { .argc = argc, .argv = argv, .config = &config };
-	int r = config_load(argc, argv, &config, stderr);
+	int r;
+
+	resume_mark(RESUME_EXECUTED, 0);
+	r = config_load(argc, argv, &config, stderr);
 
 	if (r == EX_OK && config.action == CONFIG_RUN)
 		r = config.supervise ? supervisor_run(argc, argv) : run(&reload);

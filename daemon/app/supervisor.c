@@ -45,6 +45,7 @@ static struct {
 	int sock;            /* to the child; -1: none */
 	int signals;
 	pid_t child;   /* 0: none */
+	uint64_t noticed_ns; /* the last one's end */
 	bool ready;    /* this child serves */
 	bool alive;    /* it has said so since the last look */
 	bool give_back; /* the program that is kept runs, and not the one of that name */
@@ -189,7 +190,7 @@ static void run_program(void)
 
 static void become_child(int sock, pid_t parent)
 {
-	char number[16];
+	char number[16], noticed[24];
 	sigset_t none;
 
 	/* Without its supervisor it ends as planned: nobody would restart it. */
@@ -199,6 +200,9 @@ static void become_child(int sock, pid_t parent)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(number, sizeof(number), "%d", sock);
+	snprintf(noticed, sizeof(noticed), "%llu", (unsigned long long)s.noticed_ns);
+	if (s.noticed_ns && setenv(FDSTORE_NOTICED, noticed, 1))
+		_exit(EX_OSERR);
 	if (!setenv(FDSTORE_VARIABLE, number, 1) && fcntl(sock, F_SETFD, 0) == 0)
 		run_program();
 	_exit(EX_OSERR);
@@ -270,6 +274,7 @@ static int reap(void)
 
 	if (!s.child || waitpid(s.child, &status, WNOHANG) != s.child)
 		return -1;
+	s.noticed_ns = os->now_ns();
 	while (take_message()) /* W1 */
 		;
 	close(s.sock);

@@ -22,9 +22,10 @@
 
 enum { SHARE_BUCKETS = 4096 };
 
+static uint64_t marks[RESUME_PHASES];
+
 /* Until resume_end(). */
 static struct {
-	uint64_t started_ns;
 	struct pool_region **regions; /* by id */
 	uint32_t nr_regions;
 	struct session **sessions; /* by slot */
@@ -33,6 +34,17 @@ static struct {
 	uint64_t nr_lost; /* records that were freed (Q2) */
 	int error;
 } found;
+
+void resume_mark(enum resume_phase phase, uint64_t at_ns)
+{
+	marks[phase] = at_ns ? at_ns : os->now_ns();
+}
+
+/* Microseconds since the phase before it. */
+static unsigned long long took(enum resume_phase phase)
+{
+	return marks[phase - 1] ? (marks[phase] - marks[phase - 1]) / 1000 : 0;
+}
 
 bool resume_is_due(void)
 {
@@ -56,7 +68,6 @@ int resume_memory(const struct meta_request *meta, struct refusal *why)
 	int r;
 
 	memset(&found, 0, sizeof(found));
-	found.started_ns = os->now_ns();
 	r = meta_resume(meta, keep_take(KEEP_META));
 	if (r)
 		return refuse_meta(why, r);
@@ -66,6 +77,7 @@ int resume_memory(const struct meta_request *meta, struct refusal *why)
 		return refuse(why, r, "the sections can't be mapped again: %s", strerror(-r));
 	found.nr_lost += records_resume();
 	meta_settle();
+	resume_mark(RESUME_MAPPED, 0);
 	return 0;
 }
 
@@ -196,6 +208,7 @@ int resume_objects(struct refusal *why)
 			      "memory.reserve what it had", strerror(-found.error));
 	qsort(found.regions, found.nr_regions, sizeof(found.regions[0]), by_id);
 	resume_families();
+	resume_mark(RESUME_REBUILT, 0);
 	return found.error ? refuse(why, found.error, "no memory to resume with") : 0;
 }
 
@@ -333,6 +346,7 @@ void resume_end(void)
 {
 	uint64_t orphans;
 
+	resume_mark(RESUME_SERVED, 0);
 	resume_for_each_session(free_session, NULL);
 	for (uint32_t i = 0; i < found.nr_regions; i++)
 		pool_region_close(found.regions[i]);
@@ -341,10 +355,11 @@ void resume_end(void)
 	keep_settle();
 	log_emit(LOG_NOTICE, "resumed",
 		 "took over from a daemon that died: %u sessions, %u regions, %u clients gone "
-		 "meanwhile, %llu sections and %llu records given up; %llu us",
+		 "meanwhile, %llu sections and %llu records given up; microseconds: %llu until "
+		 "this program began, %llu descriptors, %llu memory, %llu objects, %llu sessions",
 		 found.nr_sessions, found.nr_regions, found.nr_gone, (unsigned long long)orphans,
-		 (unsigned long long)found.nr_lost,
-		 (unsigned long long)(os->now_ns() - found.started_ns) / 1000);
+		 (unsigned long long)found.nr_lost, took(RESUME_EXECUTED), took(RESUME_GIVEN),
+		 took(RESUME_MAPPED), took(RESUME_REBUILT), took(RESUME_SERVED));
 	free(found.regions);
 	free(found.sessions);
 	found.regions = NULL;

@@ -20,6 +20,18 @@
 
 struct meta_request;
 
+/* What a resume's time went for, in this order; each is marked when it is over. */
+enum resume_phase {
+	RESUME_NOTICED, /* the last daemon's death was, by the supervisor */
+	RESUME_EXECUTED,
+	RESUME_GIVEN, /* descriptors */
+	RESUME_MAPPED,
+	RESUME_REBUILT,
+	RESUME_SERVED,
+	RESUME_PHASES
+};
+/* at_ns: of the monotonic clock; 0: now. */
+void resume_mark(enum resume_phase phase, uint64_t at_ns);
 /* A predecessor has left its metadata with the keeper. */
 bool resume_is_due(void);
 /* Instead of meta_init() and section_init(). */

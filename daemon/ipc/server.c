@@ -305,6 +305,13 @@ static int start_workers(struct server *server)
 	return error;
 }
 
+/* Its own way is a plain write to standard error, which may wait. */
+static void on_event_log(int severity, const char *text)
+{
+	if (severity >= EVENT_LOG_WARN)
+		log_emit_limited(LOG_WARNING, "event_loop", "libevent: %s", text);
+}
+
 int server_start(const struct server_options *options, struct server **out,
 		 char error[SERVER_ERROR_BYTES])
 {
@@ -316,6 +323,7 @@ int server_start(const struct server_options *options, struct server **out,
 		snprintf(error, SERVER_ERROR_BYTES, "out of memory");
 		return -ENOMEM;
 	}
+	event_set_log_callback(on_event_log);
 	server->options = *options;
 	if (!server->options.limits.unread_deadline_ms)
 		server->options.limits.unread_deadline_ms = UNREAD_DEADLINE_MS;

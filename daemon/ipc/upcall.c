@@ -137,6 +137,14 @@ void upcall_init(struct connection *c)
 	c->upcalls.sock = -1;
 }
 
+static void assign_events(struct connection *c, int sock)
+{
+	struct upcall_channel *u = &c->upcalls;
+
+	event_assign(&u->ev_ack, c->worker->base, sock, EV_READ | EV_PERSIST, on_ack, c);
+	event_assign(&u->ev_deadline, c->worker->base, -1, 0, on_deadline, c);
+}
+
 int upcall_open(struct connection *c, int *client_end)
 {
 	struct upcall_channel *u = &c->upcalls;
@@ -150,8 +158,7 @@ int upcall_open(struct connection *c, int *client_end)
 		close(pair[1]);
 		return error;
 	}
-	event_assign(&u->ev_ack, c->worker->base, pair[0], EV_READ | EV_PERSIST, on_ack, c);
-	event_assign(&u->ev_deadline, c->worker->base, -1, 0, on_deadline, c);
+	assign_events(c, pair[0]);
 	if (event_add(&u->ev_ack, NULL)) {
 		close(pair[0]);
 		close(pair[1]);
@@ -164,21 +171,18 @@ int upcall_open(struct connection *c, int *client_end)
 	return 0;
 }
 
+/* Other threads may send, and arm the deadline, before the worker listens. */
 void upcall_adopt(struct connection *c, int sock, uint64_t last_id)
 {
+	assign_events(c, sock);
 	c->upcalls.sock = sock;
 	c->upcalls.last_id = last_id;
 }
 
 void upcall_listen(struct connection *c)
 {
-	struct upcall_channel *u = &c->upcalls;
-
-	if (u->sock < 0)
-		return;
-	event_assign(&u->ev_ack, c->worker->base, u->sock, EV_READ | EV_PERSIST, on_ack, c);
-	event_assign(&u->ev_deadline, c->worker->base, -1, 0, on_deadline, c);
-	event_add(&u->ev_ack, NULL);
+	if (c->upcalls.sock >= 0)
+		event_add(&c->upcalls.ev_ack, NULL);
 }
 
 void upcall_resumed(struct connection *c)

@@ -288,6 +288,7 @@ static void kills_cost_a_pause(void)
 	waits_print(KILL_CLIENTS, &p99, &worst);
 	EXPECT(worst < WAIT_LIMIT_US);
 	fixture_reconnect(f);
+	EXPECT(!fixture_log_says(f, "event_loop:"));
 	stage_end();
 	swap_scene_intact(f->socket, 0);
 }
