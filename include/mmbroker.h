@@ -28,8 +28,9 @@ struct mmb;
 struct mmb_open_options {
 	size_t   size;
 	uint64_t operation_timeout_ms; /* longest wait for one reply; 0: 30 s */
-	/* Without a broker mmb_open() retries that long (0: fails at once); later, memory that is
-	 * not mapped raises SIGBUS after it (0: its toucher waits until the broker is back). */
+	/* Without a broker mmb_open() retries that long (0: fails at once); later, when none has
+	 * answered for so long, the session is over, and memory that is not mapped raises SIGBUS
+	 * (0: its toucher waits until the broker is back). */
 	uint64_t daemon_timeout_ms;
 };
 

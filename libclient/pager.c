@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "absence.h"
 #include "connection.h"
 #include "pool_heap.h"
 #include "proto/wire.h"
@@ -25,7 +26,6 @@
 /* Many kicks in a row aren't one that means now. */
 #define KICK_NOW (1ull << 32)
 
-enum { REST_NS = 20 * 1000 * 1000 };
 enum { TICK_MS = 125, PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
 
 /* One upcall as received; lives on the pager's stack. */
@@ -220,9 +220,9 @@ static int next_tick_ms(struct mmb *mmb, uint64_t *due)
 	return *due ? TICK_MS : -1;
 }
 
-/* ---- without a broker ---- */
+/* ---- the thread ---- */
 
-static bool is_stopped(struct pager *pager)
+bool pager_is_stopped(struct pager *pager)
 {
 	bool stopped;
 
@@ -232,33 +232,36 @@ static bool is_stopped(struct pager *pager)
 	return stopped;
 }
 
-/* The descriptor of the userfaultfd here keeps threads waiting instead of reading zeros (P5). */
-static void poison_windows(struct mmb *mmb)
+/* When the pager wakes up without being woken: in milliseconds, -1: never. */
+static int rest_ms(struct mmb *mmb, uint64_t *tick_due, uint64_t look_due)
 {
-	struct window *w;
+	int tick = next_tick_ms(mmb, tick_due), look = look_due ? call_left_ms(look_due) : -1;
 
-	pthread_mutex_lock(&mmb->lock);
-	LIST_FOREACH(w, &mmb->windows, link)
-		uffd_poison(&mmb->uffd, w->address, w->length, w->page);
-	pthread_mutex_unlock(&mmb->lock);
+	return tick < 0 || (look >= 0 && look < tick) ? look : tick;
 }
 
-/* The socket has been closed, and not by mmb_close(): nobody keeps it for another daemon. */
-static void outlive_broker(struct mmb *mmb)
+/* False: there is no broker any more. */
+static bool look_for_broker(struct mmb *mmb, uint64_t *due)
 {
-	uint64_t deadline = call_now_ms() + mmb->daemon_timeout_ms;
-	const struct timespec rest = { .tv_nsec = REST_NS };
+	enum absence is;
 
-	if (!mmb->daemon_timeout_ms)
+	if (!*due || call_left_ms(*due))
+		return true;
+	is = absence_ask(mmb);
+	*due = is == ABSENCE_NOT ? call_now_ms() + absence_look_ms(mmb) : 0;
+	return is != ABSENCE_SILENT;
+}
+
+static void take_kicks(struct mmb *mmb, uint64_t *due)
+{
+	uint64_t kicks;
+	bool now;
+
+	if (read(mmb->pager.kick, &kicks, sizeof(kicks)) <= 0)
 		return;
-	while (!is_stopped(&mmb->pager) && call_left_ms(deadline))
-		nanosleep(&rest, NULL);
-	if (is_stopped(&mmb->pager))
-		return;
-	fprintf(stderr, "libmmbroker: the broker is gone for %llu ms (daemon_timeout_ms): memory "
-		"that isn't mapped yet raises SIGBUS from now on\n",
-		(unsigned long long)mmb->daemon_timeout_ms);
-	poison_windows(mmb);
+	now = kicks >= KICK_NOW;
+	if (!*due || now)
+		*due = call_now_ms() + (now ? 0 : TICK_MS);
 }
 
 static void *pager_main(void *arg)
@@ -266,28 +269,31 @@ static void *pager_main(void *arg)
 	struct mmb *mmb = arg;
 	struct pollfd p[] = { { .fd = mmb->pager.sock, .events = POLLIN },
 			      { .fd = mmb->pager.kick, .events = POLLIN } };
-	uint64_t due = 0, kicks;
+	uint64_t look = absence_look_ms(mmb), tick_due = 0;
+	uint64_t look_due = look ? call_now_ms() + look : 0;
 	struct upcall up;
 
 	pthread_setname_np(pthread_self(), "mmb-pager");
 	for (;;) {
 		int error;
 
-		if (poll(p, 2, next_tick_ms(mmb, &due)) < 0)
+		if (poll(p, 2, rest_ms(mmb, &tick_due, look_due)) < 0)
 			continue;
-		if (p[1].revents && read(p[1].fd, &kicks, sizeof(kicks)) > 0) {
-			bool now = kicks >= KICK_NOW;
-
-			if (!due || now)
-				due = call_now_ms() + (now ? 0 : TICK_MS);
-		}
+		if (p[1].revents)
+			take_kicks(mmb, &tick_due);
 		error = receive_upcall(p[0].fd, &up);
-		if (error && error != -EAGAIN) {
-			outlive_broker(mmb);
-			return NULL;
-		}
 		if (!error)
 			serve(mmb, &up);
+		if (error && error != -EAGAIN) {
+			/* Nobody keeps the socket for another broker, or mmb_close() is here. */
+			if (absence_wait(mmb))
+				absence_end(mmb);
+			return NULL;
+		}
+		if (!look_for_broker(mmb, &look_due)) {
+			absence_end(mmb);
+			return NULL;
+		}
 	}
 }
 

@@ -10,8 +10,8 @@
  *             P4  Thread and upcall socket exist from the first arena window or named region on,
  *                 not before: a process that needs no upcalls gets neither. The daemon says goodbye
  *                 on the connection's own socket then.
- *             P5  A broker that is gone for daemon_timeout_ms has what isn't mapped poisoned; the
- *                 thread runs from mmb_open() on then.
+ *             P5  Who gave daemon_timeout_ms gets the thread with mmb_open(): it asks whether
+ *                 somebody serves (absence.h).
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
  *             channel's. pager.starting is held while the daemon is asked for the socket;
  *             outermost.
@@ -47,6 +47,7 @@ int  pager_start(struct mmb *mmb);
 bool pager_hear(struct pager *pager, const struct wire_packet *packet);
 /* Heaps have something to do, in a while or now. Any thread; costs one system call. */
 void pager_kick(struct mmb *mmb, bool now);
+bool pager_is_stopped(struct pager *pager);
 /* Ends and joins it; the descriptor stays open. */
 void pager_stop(struct pager *pager);
 void pager_fini(struct pager *pager);

@@ -325,7 +325,7 @@ static void outlive_broker(struct actor *a)
 static void give_up_on_broker(struct actor *a)
 {
 	const struct mmb_open_options options = { .size = sizeof(options),
-						  .daemon_timeout_ms = 300 };
+						  .daemon_timeout_ms = 2000 };
 	struct mmb_region *region;
 	char *at, value;
 

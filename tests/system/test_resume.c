@@ -128,6 +128,61 @@ static void clones_stay_what_they_are(void)
 	stage_end();
 }
 
+/* ---- who waits no longer ---- */
+
+enum { PATIENCE_MS = 2000, STEP_GIVEN_UP = STEP_OVER + 1, STEP_BACK };
+
+/* Its socket stays open: the supervisor keeps it, and starts nobody. */
+static void give_up_on_broker(struct actor *a)
+{
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .daemon_timeout_ms = PATIENCE_MS };
+	struct mmb_region_stat stat = { .size = sizeof(stat) };
+	struct mmb_region *region;
+	char *at, value, first[MIB / 2 / PAGE];
+
+	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
+	act_pool(a, 0);
+	region = act_region(a, MIB, 0);
+	at = act_at(region);
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, MIB, MMB_ADVISE_RANDOM), 0);
+	stamp(at, MIB / 2, 1);
+	for (uint64_t page = 0; page < MIB / 2 / PAGE; page++)
+		first[page] = at[page * PAGE];
+	cue(STEP_STARTED);
+	await(STEP_OVER);
+	CLIENT_EXPECT_EQ(touch_read(at + MIB - PAGE, &value), SIGBUS);
+	CLIENT_EXPECT(is_stamped(at, MIB / 2, 1));
+	CLIENT_EXPECT_EQ(mmb_region_stat(region, &stat), -ENOTCONN);
+	CLIENT_EXPECT(strstr(mmb_error(), "daemon_timeout_ms"));
+	cue(STEP_GIVEN_UP);
+	await(STEP_BACK);
+	/* The next daemon has taken its memory back. */
+	CLIENT_EXPECT_EQ(touch_read(at + MIB - 2 * PAGE, &value), SIGBUS);
+	for (uint64_t page = 0; page < MIB / 2 / PAGE; page++)
+		CLIENT_EXPECT(touch_read(at + page * PAGE, &value) == SIGBUS || value == first[page]);
+}
+
+static void deadline_ends_the_wait(void)
+{
+	struct fixture *f;
+	pid_t worker;
+
+	stage_set(&setting);
+	f = stage_begin();
+	CAST(ROLE(give_up_on_broker));
+	EXPECT(cue_comes(STEP_STARTED));
+	worker = worker_of(f->pid);
+	EXPECT(worker > 0 && !kill(f->pid, SIGSTOP) && !kill(worker, SIGKILL));
+	cue(STEP_OVER);
+	EXPECT(cue_comes(STEP_GIVEN_UP));
+	EXPECT_EQ(kill(f->pid, SIGCONT), 0);
+	fixture_reconnect(f);
+	cue(STEP_BACK);
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+
 /* ---- a daemon that dies at a named point ---- */
 
 /* One a point, since settings are told apart by address. */
@@ -427,6 +482,8 @@ static const struct test_case cases[] = {
 	{ "what is held stays held while there is no daemon", what_is_held_stays_held },
 	{ "a client that dies while there is no daemon leaves nothing",
 	  who_dies_meanwhile_is_cleaned_up },
+	{ "a client's deadline ends its wait while a keeper holds its socket",
+	  deadline_ends_the_wait },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
