@@ -160,7 +160,8 @@ static void give_up_on_broker(struct actor *a)
 	/* The next daemon has taken its memory back. */
 	CLIENT_EXPECT_EQ(touch_read(at + MIB - 2 * PAGE, &value), SIGBUS);
 	for (uint64_t page = 0; page < MIB / 2 / PAGE; page++)
-		CLIENT_EXPECT(touch_read(at + page * PAGE, &value) == SIGBUS || value == first[page]);
+		CLIENT_EXPECT(touch_read(at + page * PAGE, &value) == SIGBUS ||
+			      value == first[page]);
 }
 
 static void deadline_ends_the_wait(void)
