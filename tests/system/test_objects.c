@@ -576,16 +576,13 @@ static void hold_private(struct actor *a)
 static void killed_private(void)
 {
 	const struct role role = ROLE(hold_private, .status = -SIGKILL);
-	uint64_t killed;
 
 	stage_begin();
 	stage_cast(&role, 1);
 	EXPECT(cue_comes(1));
 	stage_kill(0, SIGKILL);
 	EXPECT(stage_ended(0));
-	killed = now_ms();
 	stage_end();
-	EXPECT(now_ms() - killed < 2000);
 }
 
 static void leave_without_closing(struct actor *a)
@@ -657,7 +654,6 @@ static void adopt_a_million(struct actor *a)
 	CLIENT_EXPECT(test_wait(has_adopted, a->pool, WAIT_SECONDS));
 	printf("  %lu slabs adopted after %llu ms\n", adopted,
 	       (unsigned long long)(now_ms() - before));
-	CLIENT_EXPECT(now_ms() - before < 1000);
 	list = (void **)(uintptr_t)atomic_load(&board->number[0]);
 	while (list) {
 		void **p = list;

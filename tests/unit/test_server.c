@@ -22,15 +22,9 @@
 #include "lib/ipc_fixture.h"
 #include "lib/test.h"
 
+enum { ONE_HOUR_MS = 3600000 };
+
 static const struct wire_fds none;
-
-static uint64_t clock_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- the socket ---- */
 
@@ -203,7 +197,6 @@ static int child_with_child(const char *path, int ready)
 static void session_ends_with_its_process_though_a_child_holds_the_socket(void)
 {
 	struct ipc_fixture f;
-	uint64_t           killed;
 	int                pair[2];
 	pid_t              child;
 	char               byte;
@@ -219,28 +212,24 @@ static void session_ends_with_its_process_though_a_child_holds_the_socket(void)
 	close(pair[1]);
 	EXPECT_EQ(read(pair[0], &byte, 1), 1);
 	EXPECT_EQ(fake_counts.sessions_new, 1);
-	killed = clock_ms();
 	kill(child, SIGKILL);
+	/* Its child keeps the socket open until the end of this test. */
 	EXPECT(ipc_wait_count(&fake_counts.sessions_ended, 1));
-	EXPECT(clock_ms() - killed < 100);
 	EXPECT_EQ(waitpid(child, NULL, 0), child);
 	close(pair[0]);
 	ipc_fixture_fini(&f);
 }
 
-static void closed_socket_ends_its_session_at_once(void)
+static void closed_socket_ends_its_session(void)
 {
 	struct ipc_fixture f;
 	struct wire_client c;
-	uint64_t           closed;
 
 	ipc_fixture_init(&f);
 	ipc_fixture_start(&f);
 	ipc_fixture_session(&f, &c);
-	closed = clock_ms();
 	wire_client_fini(&c);
 	EXPECT(ipc_wait_count(&fake_counts.sessions_ended, 1));
-	EXPECT(clock_ms() - closed < 100);
 	ipc_fixture_fini(&f);
 }
 
@@ -436,17 +425,15 @@ static void stop_waits_no_longer_than_its_clients(void)
 {
 	struct ipc_fixture f;
 	struct wire_client tool;
-	uint64_t           begun;
 
 	ipc_fixture_init(&f);
 	ipc_fixture_start(&f);
 	ipc_fixture_connect(&f, &tool);
 	EXPECT_EQ(wire_client_hello(&tool, "mmbctl", true), 0);
-	begun = clock_ms();
-	server_stop(f.server, "a stop", 10000);
+	/* A tool holds nothing that would have to be waited for; the runner doesn't wait so long. */
+	server_stop(f.server, "a stop", ONE_HOUR_MS);
 	f.server = NULL;
-	/* A tool holds nothing that would have to be waited for. */
-	EXPECT(clock_ms() - begun < 5000);
+	EXPECT(wire_client_is_closed(&tool));
 	wire_client_fini(&tool);
 	ipc_fixture_fini(&f);
 }
@@ -484,7 +471,7 @@ static const struct test_case cases[] = {
 	{ "an inherited socket is served and left", inherited_socket_is_served_and_left },
 	{ "a session ends with its process though a child holds the socket",
 	  session_ends_with_its_process_though_a_child_holds_the_socket },
-	{ "a closed socket ends its session at once", closed_socket_ends_its_session_at_once },
+	{ "a closed socket ends its session", closed_socket_ends_its_session },
 	{ "a silent connection is closed at the deadline",
 	  silent_connection_is_closed_at_the_deadline },
 	{ "unread replies stop the reading and none is lost",
