@@ -77,7 +77,11 @@ static void broker_version(struct doctor *d, const Mmb__Wire__StatusReply *s)
 	finding_add(d, "broker", FINDING_WARN,
 		    "mmbrokerd %s runs as process %" PRIu64 ", this mmbctl is %s.", s->version,
 		    s->pid, MMB_VERSION);
-	finding_fix(d, "systemctl restart mmbrokerd");
+	if (doctor_has_systemd())
+		finding_fix(d, "systemctl restart mmbrokerd");
+	else
+		finding_fix(d, "kill -USR2 %" PRIu64 " # with --supervise the next one goes on",
+			    s->pid);
 }
 
 static void broker_state(struct doctor *d, const Mmb__Wire__StatusReply *s)
@@ -87,7 +91,8 @@ static void broker_state(struct doctor *d, const Mmb__Wire__StatusReply *s)
 			    "%" PRIu64 " pages were poisoned since the broker started; its log has "
 			    "the causes.",
 			    s->poisoned);
-		finding_fix(d, "journalctl -u mmbrokerd -p warning");
+		finding_fix(d, "%s", doctor_has_systemd() ? "journalctl -u mmbrokerd -p warning"
+							  : "mmbctl log-level debug");
 	}
 	if (strcmp(s->reserve_mode, "account") == 0) {
 		finding_add(d, "reserve_mode", FINDING_WARN,
@@ -109,6 +114,7 @@ static void doctor_broker(struct doctor *d, const struct invocation *in)
 
 	if (code == CTL_DONE)
 		code = rpc_call(&r, MMB_METHOD_STATUS, &request.base, &reply);
+	snprintf(d->socket, sizeof(d->socket), "%s", r.path);
 	if (code == CTL_DONE) {
 		const Mmb__Wire__StatusReply *s = (const Mmb__Wire__StatusReply *)reply;
 
@@ -118,13 +124,18 @@ static void doctor_broker(struct doctor *d, const struct invocation *in)
 		finding_add(d, "socket", FINDING_OK, "%s answers.", r.path);
 	} else if (code == CTL_NOT_RUNNING) {
 		finding_add(d, "socket", FINDING_WARN, "No broker runs at %s.", r.path);
-		finding_fix(d, "systemctl start mmbrokerd");
+		if (doctor_has_systemd())
+			finding_fix(d, "systemctl start mmbrokerd");
+		else
+			finding_fix(d, "mmbrokerd --supervise --socket %s", r.path);
 	} else {
 		finding_add(d, "socket", FINDING_FAIL, "%s.", r.error);
 		if (code == CTL_DENIED)
 			finding_fix(d, "ls -l %s; id", r.path);
 		else
-			finding_fix(d, "journalctl -u mmbrokerd -n 50");
+			finding_fix(d, "%s", doctor_has_systemd()
+						     ? "journalctl -u mmbrokerd -n 50"
+						     : "mmbrokerd --supervise");
 	}
 	rpc_close(&r);
 }

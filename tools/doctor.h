@@ -26,6 +26,7 @@ struct finding {
 
 struct doctor {
 	pid_t          pid; /* of the running broker, 0: none */
+	char           socket[108]; /* where it is looked for */
 	unsigned int   nr_findings;
 	struct finding findings[FINDINGS_MAX];
 };
@@ -41,6 +42,8 @@ void doctor_memory(struct doctor *d);
 void doctor_limits(struct doctor *d);
 void doctor_service(struct doctor *d);
 
+/* Without it a cure must not be a command of its. */
+bool doctor_has_systemd(void);
 /* The first line of a file, without its end; false if it can't be read. */
 bool doctor_read(const char *path, char *line, unsigned int capacity);
 bool doctor_read_number(const char *path, uint64_t *value);

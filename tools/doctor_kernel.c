@@ -173,7 +173,8 @@ static void uffd_device(struct doctor *d, enum uffd_way way)
 			"%s is for root alone: a broker without root can't pass it on, and system "
 			"calls that touch absent pages give EFAULT.",
 			device);
-		finding_fix(d, "chgrp mmbroker %s && chmod 0660 %s", device, device);
+		finding_fix(d, "groupadd -f -r mmbroker && chgrp mmbroker %s && chmod 0660 %s",
+			    device, device);
 	}
 }
 

@@ -13,7 +13,7 @@
 
 #include "tools/doctor.h"
 
-static bool has_systemd(void)
+bool doctor_has_systemd(void)
 {
 	return access("/run/systemd/system", F_OK) == 0;
 }
@@ -42,7 +42,7 @@ static bool runs_as_unit(pid_t pid)
 
 static void manager(struct doctor *d)
 {
-	if (!has_systemd()) {
+	if (!doctor_has_systemd()) {
 		finding_add(d, "service", FINDING_OK,
 			    "This host has no systemd: who starts the broker has to start it "
 			    "again.");
@@ -83,7 +83,12 @@ static void user(struct doctor *d)
 				"there is no border."
 			      : "The broker runs as root: it needs three capabilities and a user "
 				"of its own.");
-	finding_fix(d, "systemctl enable --now mmbrokerd");
+	if (!doctor_has_systemd())
+		finding_fix(d, "useradd --system mmbroker; kill %d; runuser -u mmbroker -- "
+			       "mmbrokerd --supervise --socket %s", (int)d->pid, d->socket);
+	else
+		finding_fix(d, "%ssystemctl enable --now mmbrokerd",
+			    unit_is_installed() ? "" : "ninja -C build install && ");
 }
 
 void doctor_service(struct doctor *d)

@@ -161,6 +161,17 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	return EX_OK;
 }
 
+/* Before the reserve is taken: that takes long, and memory from who serves. */
+static int find_others(const struct config *config)
+{
+	char error[SERVER_ERROR_BYTES];
+
+	if (!server_probe(config->socket_path, error))
+		return EX_OK;
+	log_emit(LOG_ERR, "socket_failed", "%s", error);
+	return EX_UNAVAILABLE;
+}
+
 static int run(struct reload *reload)
 {
 	const struct config *config = reload->config;
@@ -175,8 +186,10 @@ static int run(struct reload *reload)
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())
 		return EX_OSERR;
+	r = find_others(config);
 	resume_mark(RESUME_GIVEN, 0);
-	r = start_broker(config, reload->argv);
+	if (!r)
+		r = start_broker(config, reload->argv);
 	if (r)
 		return r;
 	r = serve(reload, &signals);

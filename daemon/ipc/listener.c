@@ -62,10 +62,40 @@ static bool lock_is_current(int fd, const char *path)
 	       held.st_dev == named.st_dev;
 }
 
+static int is_served(int lock_fd, const char *path, char error[SERVER_ERROR_BYTES])
+{
+	char owner[16] = "";
+
+	if (read(lock_fd, owner, sizeof(owner) - 1) < 0)
+		owner[0] = '\0';
+	return fail(error, -EADDRINUSE,
+		    "another daemon (process %s) already serves %s: stop it, or choose another "
+		    "socket.path", owner[0] ? owner : "unknown", path);
+}
+
+/* The lock is shared with others who only look; whoever wants to serve at this moment is told what
+ * one who comes an instant later is told. */
+int server_probe(const char *path, char error[SERVER_ERROR_BYTES])
+{
+	char lock[sizeof(((struct listener *)0)->path) + sizeof(suffix_lock)];
+	int  fd, code = 0;
+
+	if (!path[0] || strlen(path) + sizeof(suffix_lock) > sizeof(lock))
+		return 0;
+	snprintf(lock, sizeof(lock), "%s%s", path, suffix_lock);
+	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return 0;
+	if (flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK)
+		code = is_served(fd, path, error);
+	close(fd);
+	return code;
+}
+
 static int take_lock(struct listener *l, char error[SERVER_ERROR_BYTES])
 {
 	char path[sizeof(l->path) + sizeof(suffix_lock)];
-	char owner[16] = "";
+	char owner[16];
 
 	snprintf(path, sizeof(path), "%s%s", l->path, suffix_lock);
 	for (;;) {
@@ -75,15 +105,13 @@ static int take_lock(struct listener *l, char error[SERVER_ERROR_BYTES])
 			return fail(error, -errno, "can't open the lock file %s: %s", path,
 				    strerror(errno));
 		if (flock(fd, LOCK_EX | LOCK_NB)) {
-			int code = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+			int code = errno == EWOULDBLOCK
+					   ? is_served(fd, l->path, error)
+					   : fail(error, -errno, "can't lock %s: %s", path,
+						  strerror(errno));
 
-			if (read(fd, owner, sizeof(owner) - 1) < 0)
-				owner[0] = '\0';
 			close(fd);
-			return fail(error, code,
-				    "another daemon (process %s) already serves %s: stop it, or "
-				    "choose another socket.path",
-				    owner[0] ? owner : "unknown", l->path);
+			return code;
 		}
 		if (!lock_is_current(fd, path)) {
 			close(fd);

@@ -464,6 +464,7 @@ def timeout(broker):
 
 def doctor(broker):
     """doctor names a cure for whatever isn't well, with a broker and without"""
+    systemd = os.path.exists("/run/systemd/system")
     for running in (True, False):
         if not running:
             broker.stop()
@@ -474,6 +475,8 @@ def doctor(broker):
         expect(done.returncode == (1 if failed else 0), f"exit status {done.returncode}")
         for row in rows:
             expect(row["sentence"] and (row["level"] == "ok") == (row["fix"] == ""), f"{row}")
+            expect(systemd or not re.search("systemctl|journalctl", row["fix"]),
+                   f"this host has no systemd: {row}")
         names = {row["check"] for row in rows}
         expect({"kernel", "userfaultfd", "hugepages", "shmem_enabled", "memlock", "nofile",
                 "max_map_count", "overcommit", "socket"} <= names, f"{names}")

@@ -328,7 +328,8 @@ static void two_daemons(void)
 						  "--memory.reserve=64M", NULL }, &second);
 	EXPECT(second.status > 0);
 	EXPECT(strstr(second.output, broker.socket));
-	EXPECT(strstr(second.output, "another"));
+	EXPECT(strstr(second.output, "another daemon (process "));
+	EXPECT(!strstr(second.output, "stock: ")); /* and has taken no reserve for that */
 	EXPECT(fixture_alive(&broker));
 	end();
 }

@@ -30,12 +30,14 @@ static const struct wire_fds none;
 
 static void socket_has_its_mode_and_goes_with_the_server(void)
 {
+	char               error[SERVER_ERROR_BYTES];
 	struct ipc_fixture f;
 	struct wire_client c;
 	struct stat        st;
 
 	ipc_fixture_init(&f);
 	f.options.mode = 0620;
+	EXPECT_EQ(server_probe(f.path, error), 0);
 	f.options.gid = getegid();
 	ipc_fixture_start(&f);
 	EXPECT_EQ(lstat(f.path, &st), 0);
@@ -45,6 +47,7 @@ static void socket_has_its_mode_and_goes_with_the_server(void)
 	EXPECT_EQ(wire_client_connect(&c, f.path), 0);
 	EXPECT_EQ(wire_client_hello(&c, "test", false), 0);
 	wire_client_fini(&c);
+	EXPECT_EQ(server_probe("/nobody/serves/this", error), 0);
 	/* The fixture's folder must be empty at the end: socket and lock file are gone. */
 	ipc_fixture_fini(&f);
 }
@@ -69,6 +72,8 @@ static void second_daemon_on_a_path_is_refused(void)
 	ipc_fixture_start(&f);
 	EXPECT_EQ(start_second(&f, error), -EADDRINUSE);
 	EXPECT(strstr(error, f.path) != NULL);
+	EXPECT(strstr(error, "another daemon (process ") != NULL);
+	EXPECT_EQ(server_probe(f.path, error), -EADDRINUSE);
 	EXPECT(strstr(error, "another daemon (process ") != NULL);
 	/* And the first serves on. */
 	EXPECT_EQ(wire_client_connect(&c, f.path), 0);
@@ -430,7 +435,7 @@ static void stop_waits_no_longer_than_its_clients(void)
 	ipc_fixture_start(&f);
 	ipc_fixture_connect(&f, &tool);
 	EXPECT_EQ(wire_client_hello(&tool, "mmbctl", true), 0);
-	/* A tool holds nothing that would have to be waited for; the runner doesn't wait so long. */
+	/* A tool holds nothing that had to be waited for; the runner doesn't wait so long. */
 	server_stop(f.server, "a stop", ONE_HOUR_MS);
 	f.server = NULL;
 	EXPECT(wire_client_is_closed(&tool));
