@@ -79,34 +79,36 @@ static int lease(void *context, const struct stock_lease *want, uint64_t *addres
 	return error;
 }
 
-static int return_batch(struct mmb_pool *pool, uint32_t units, const uint64_t *addresses,
-			uint32_t nr)
+static int return_batch(struct mmb_pool *pool, const struct stock_span *spans, uint32_t nr)
 {
 	Mmb__Wire__SlabReturnRequest request = MMB__WIRE__SLAB_RETURN_REQUEST__INIT;
-	uint32_t all[MMB_PAGES_BATCH];
+	uint64_t addresses[MMB_PAGES_BATCH];
+	uint32_t units[MMB_PAGES_BATCH];
 
-	for (uint32_t i = 0; i < nr; i++)
-		all[i] = units;
+	for (uint32_t i = 0; i < nr; i++) {
+		addresses[i] = spans[i].address;
+		units[i] = spans[i].units;
+	}
 	request.pool = pool->handle;
 	request.n_addresses = request.n_units = nr;
-	request.addresses = (uint64_t *)(uintptr_t)addresses;
-	request.units = all;
+	request.addresses = addresses;
+	request.units = units;
 	return call_simple(pool->mmb, MMB_METHOD_SLAB_RETURN, &request.base);
 }
 
-static void give(void *context, uint32_t units, const uint64_t *addresses, uint32_t nr)
+static void give(void *context, const struct stock_span *spans, uint32_t nr)
 {
 	struct mmb_pool *pool = context;
 
-	for (uint32_t batch; nr; nr -= batch, addresses += batch) {
+	for (uint32_t batch; nr; nr -= batch, spans += batch) {
 		int error;
 
 		batch = nr < MMB_PAGES_BATCH ? nr : MMB_PAGES_BATCH;
-		error = return_batch(pool, units, addresses, batch);
+		error = return_batch(pool, spans, batch);
 		if (error && !grant_is_about_connection(error))
-			die("libmmbroker: the broker refused to take back %u leases of %u units "
-			    "from %#llx on: %s", batch, units, (unsigned long long)addresses[0],
-			    mmb_error());
+			die("libmmbroker: the broker refused to take back %u leases, the first of "
+			    "%u units at %#llx: %s", batch, spans[0].units,
+			    (unsigned long long)spans[0].address, mmb_error());
 	}
 }
 

@@ -360,12 +360,12 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	uint32_t least;
 
 	make.units = size_slab_units(make.size);
-	v.start = stock_take(&hp->stock, make.units);
+	v.start = stock_take(&hp->stock, make.units, 1);
 	/* Near the end of the pool: what holds one object may still be there in one piece. */
 	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
 	if (!v.start && least < make.units) {
 		make.units = least;
-		v.start = stock_take(&hp->stock, least);
+		v.start = stock_take(&hp->stock, least, 1);
 	}
 	if (!v.start)
 		return NULL;

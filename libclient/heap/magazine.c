@@ -71,6 +71,17 @@ bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 	return true;
 }
 
+static bool may_double(const struct heap *h, unsigned int bin)
+{
+	const struct heap_magazine *m = h->magazines[bin];
+	uint64_t size = atomic_load_explicit(&h->pool->size[bin], memory_order_relaxed);
+
+	if (!m->spilled || m->spilled == MAGAZINE_BURST || m->growth == MAGAZINE_GROWTH)
+		return false;
+	return size <= MAGAZINE_GROWN_OBJECT ||
+	       room_of(h->pool, bin, m->growth * 2) * size <= MAGAZINE_GROWN_BYTES;
+}
+
 /* Half of its room, so that what is freed next has some. The order of the list stays. The slab
  * forgets them before they are marked (B5 of slab.h). */
 void magazine_fill(struct heap *h, unsigned int bin)
@@ -80,8 +91,7 @@ void magazine_fill(struct heap *h, unsigned int bin)
 	uint64_t at = s->free, key = h->key;
 	uint32_t want, nr = 0;
 
-	if (m->spilled && m->spilled < MAGAZINE_BURST && m->growth < MAGAZINE_GROWTH &&
-	    renew(h, bin, m->growth * 2))
+	if (may_double(h, bin) && renew(h, bin, m->growth * 2))
 		m = h->magazines[bin];
 	m->limit = m->slots + room_of(h->pool, bin, m->growth);
 	m->spilled = 0;

@@ -29,6 +29,9 @@ enum {
 	MAGAZINE_OBJECTS = 64,
 	MAGAZINE_BYTES = 32 << 10,
 	MAGAZINE_GROWTH = 32, /* times at most, both */
+	/* Larger objects than that in it would keep more slabs from others than they save time. */
+	MAGAZINE_GROWN_OBJECT = 1 << 10,
+	MAGAZINE_GROWN_BYTES = 128 << 10,
 	/* After so many frees that it had no room for it is emptied, too, until it is filled again:
 	 * a burst that large leaves whole slabs empty, but for what magazines keep of them. */
 	MAGAZINE_BURST = 2 * MAGAZINE_OBJECTS * MAGAZINE_GROWTH,

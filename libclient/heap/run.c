@@ -30,16 +30,6 @@ static uint64_t take_kept(struct heap *h, uint32_t *units, size_t align)
 	return 0;
 }
 
-/* Aligned as leases are: to the power of two that holds them. */
-static uint32_t aligned_units(uint32_t units, size_t align)
-{
-	uint32_t least = units_of(align);
-
-	while (least < units)
-		least *= 2;
-	return align > SLAB_UNIT_BYTES ? least : units;
-}
-
 /* A kept run keeps this. */
 static void make_run(struct slab_header *s, uint32_t units)
 {
@@ -74,14 +64,14 @@ bool run_take_kept(struct heap *h, size_t size, uint64_t *address)
 
 uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 {
-	uint32_t units = aligned_units(units_of(size), align);
+	uint32_t units = units_of(size), aligned = align > SLAB_UNIT_BYTES ? units_of(align) : 1;
 	uint64_t address = take_kept(h, &units, align);
 	struct slab_header *s;
 
 	h->counts.runs++;
 	h->counts.runs_cached += address != 0;
 	if (!address) {
-		address = stock_take(&h->pool->stock, units);
+		address = stock_take(&h->pool->stock, units, aligned);
 		if (!address)
 			return 0;
 		make_run(heap_header(heap_view_of(h->pool, address), address), units);

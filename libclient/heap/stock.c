@@ -14,6 +14,8 @@
 #include "heap/heap.h"
 #include "probe.h"
 
+enum { LEASE_MEANWHILE = 4 }; /* spans */
+
 int stock_init(struct stock *stock, const struct stock_source *source, struct heap_pool *pool)
 {
 	stock->source = *source;
@@ -24,17 +26,19 @@ int stock_init(struct stock *stock, const struct stock_source *source, struct he
 
 void stock_fini(struct stock *stock)
 {
-	for (uint32_t i = 0; i <= SLAB_UNITS_MAX; i++)
-		free(stock->lists[i].spans);
+	free(stock->blocks);
 	pthread_mutex_destroy(&stock->lock);
 }
 
 /* Whoever is kicked clears `kicked`, perhaps before the kick has returned: it is set before, and
  * cleared here only where nobody comes. */
-static void kick(struct stock *stock, bool now)
+static bool kick(struct stock *stock, bool now)
 {
-	if (!stock->source.kick(stock->source.context, now))
+	bool comes = stock->source.kick(stock->source.context, now);
+
+	if (!comes)
 		atomic_store(&stock->kicked, false);
+	return comes;
 }
 
 void stock_kick(struct stock *stock)
@@ -56,94 +60,195 @@ static void mark_units(struct stock *stock, uint64_t address, uint32_t units, ui
 	}
 }
 
-static void give(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
+static void give(struct stock *stock, const struct stock_span *spans, uint32_t nr)
 {
-	for (uint32_t i = 0; i < nr; i++)
-		mark_units(stock, spans[i], units, SLAB_NO_OWNER);
-	PROBE(return, units, nr);
+	for (uint32_t i = 0; i < nr; i++) {
+		mark_units(stock, spans[i].address, spans[i].units, SLAB_NO_OWNER);
+		PROBE(return, spans[i].units, 1);
+	}
 	atomic_fetch_add_explicit(&stock->nr_gives, 1, memory_order_relaxed);
-	stock->source.give(stock->source.context, units, spans, nr);
+	stock->source.give(stock->source.context, spans, nr);
 }
 
-/* ---- lists ---- */
+/* ---- bits ---- */
 
-static bool push_locked(struct stock *stock, uint64_t address, uint32_t units)
+/* The units [at, at + units) of a block. */
+static uint32_t bits_of(uint32_t at, uint32_t units)
 {
-	struct stock_list *l = &stock->lists[units];
+	return (uint32_t)(((1ull << units) - 1) << at);
+}
 
-	if (l->nr == l->room) {
-		uint32_t room = l->room ? l->room * 2 : STOCK_RUN_ENTRIES;
-		uint64_t *spans = realloc(l->spans, room * sizeof(*spans));
-
-		if (!spans)
-			return false;
-		l->spans = spans;
-		l->room = room;
+/* Where in `free` runs of so many bits begin. */
+static uint32_t runs_of(uint32_t free, uint32_t units)
+{
+	for (uint32_t half; units > 1; units -= half) {
+		half = units / 2;
+		free &= free >> half;
 	}
-	l->spans[l->nr++] = address;
-	atomic_store_explicit(&stock->nr_units, stock->nr_units + units, memory_order_relaxed);
+	return free;
+}
+
+/* Bits at multiples of align, a power of two. */
+static uint32_t multiples_of(uint32_t align)
+{
+	return UINT32_MAX / (uint32_t)bits_of(0, align);
+}
+
+/* ---- blocks ---- */
+
+/* The first block at or above that address. */
+static uint32_t find_locked(const struct stock *stock, uint64_t base)
+{
+	uint32_t low = 0, high = stock->nr_blocks;
+
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+
+		if (stock->blocks[middle].base < base)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool is_block_at(const struct stock *stock, uint32_t i, uint64_t base)
+{
+	return i < stock->nr_blocks && stock->blocks[i].base == base;
+}
+
+static struct stock_block *insert_locked(struct stock *stock, uint32_t i, uint64_t base)
+{
+	if (stock->nr_blocks == stock->room) {
+		uint32_t room = stock->room ? stock->room * 2 : STOCK_BLOCK_UNITS;
+		struct stock_block *blocks = realloc(stock->blocks, room * sizeof(*blocks));
+
+		if (!blocks)
+			return NULL;
+		stock->blocks = blocks;
+		stock->room = room;
+	}
+	memmove(&stock->blocks[i + 1], &stock->blocks[i],
+		(stock->nr_blocks - i) * sizeof(*stock->blocks));
+	stock->nr_blocks++;
+	stock->blocks[i] = (struct stock_block){ .base = base };
+	return &stock->blocks[i];
+}
+
+static void count_locked(struct stock *stock, int64_t units)
+{
+	atomic_store_explicit(&stock->nr_units, stock->nr_units + (uint64_t)units,
+			      memory_order_relaxed);
+}
+
+/* K3 */
+static void take_bits_locked(struct stock *stock, uint32_t i, uint32_t bits)
+{
+	struct stock_block *b = &stock->blocks[i];
+
+	b->free &= ~bits;
+	b->least &= b->free;
+	count_locked(stock, -__builtin_popcount(bits));
+	if (b->free)
+		return;
+	stock->nr_blocks--;
+	memmove(b, b + 1, (stock->nr_blocks - i) * sizeof(*b));
+}
+
+/* False: no memory; some of them may be in stock, `*done` says how many. */
+static bool put_locked(struct stock *stock, const struct stock_span *span, uint32_t *done)
+{
+	for (*done = 0; *done < span->units;) {
+		uint64_t address = span->address + (uint64_t)*done * SLAB_UNIT_BYTES;
+		uint64_t base = address & ~(uint64_t)(STOCK_BLOCK_BYTES - 1);
+		uint32_t at = (uint32_t)((address - base) >> SLAB_UNIT_SHIFT);
+		uint32_t nr = span->units - *done, i = find_locked(stock, base);
+		struct stock_block *b = is_block_at(stock, i, base) ? &stock->blocks[i] :
+								      insert_locked(stock, i, base);
+
+		if (!b)
+			return false;
+		if (nr > STOCK_BLOCK_UNITS - at)
+			nr = STOCK_BLOCK_UNITS - at;
+		b->free |= bits_of(at, nr);
+		count_locked(stock, nr);
+		*done += nr;
+	}
 	return true;
 }
 
-static uint64_t pop_locked(struct stock *stock, uint32_t units)
+static uint64_t take_short_locked(struct stock *stock, uint32_t units, uint32_t align)
 {
-	struct stock_list *l = &stock->lists[units];
+	uint32_t places = multiples_of(align);
 
-	if (!l->nr)
-		return 0;
-	l->nr--;
-	if (l->nr < l->nr_least)
-		l->nr_least = l->nr;
-	atomic_store_explicit(&stock->nr_units, stock->nr_units - units, memory_order_relaxed);
-	return l->spans[l->nr];
-}
+	for (uint32_t i = 0; i < stock->nr_blocks; i++) {
+		const struct stock_block *b = &stock->blocks[i];
+		uint32_t runs = runs_of(b->free, units) & places, at;
+		uint64_t base = b->base;
 
-static bool is_power(uint32_t n)
-{
-	return !(n & (n - 1));
-}
-
-/* From a list of larger spans, whose other halves go to theirs. */
-static uint64_t split_locked(struct stock *stock, uint32_t units)
-{
-	uint32_t from = units * 2;
-	uint64_t span = 0;
-
-	if (!is_power(units))
-		return 0;
-	while (from <= SLAB_UNITS_MAX && !(span = pop_locked(stock, from)))
-		from *= 2;
-	while (span && from > units) {
-		from /= 2;
-		if (!push_locked(stock, span + (uint64_t)from * SLAB_UNIT_BYTES, from))
-			return 0;
+		if (!runs)
+			continue;
+		at = (uint32_t)__builtin_ctz(runs);
+		take_bits_locked(stock, i, bits_of(at, units));
+		return base + (uint64_t)at * SLAB_UNIT_BYTES;
 	}
-	return span;
+	return 0;
 }
 
-static uint64_t take_locked(struct stock *stock, uint32_t units)
+/* A whole block, and the beginning of the next one in the same window. */
+static uint64_t take_long_locked(struct stock *stock, uint32_t units)
 {
-	uint64_t span = pop_locked(stock, units);
+	uint32_t rest = bits_of(0, units - STOCK_BLOCK_UNITS);
 
-	return span ? span : split_locked(stock, units);
+	for (uint32_t i = 0; i + 1 < stock->nr_blocks; i++) {
+		const struct stock_block *b = &stock->blocks[i];
+		uint64_t base = b->base;
+
+		if (b->free != UINT32_MAX || b[1].base != base + STOCK_BLOCK_BYTES ||
+		    (b[1].free & rest) != rest ||
+		    heap_view_of(stock->pool, base) != heap_view_of(stock->pool, b[1].base))
+			continue;
+		take_bits_locked(stock, i + 1, rest);
+		take_bits_locked(stock, i, UINT32_MAX);
+		return base;
+	}
+	return 0;
+}
+
+static uint64_t take_locked(struct stock *stock, uint32_t units, uint32_t align)
+{
+	if (units > stock->nr_units)
+		return 0;
+	return units > STOCK_BLOCK_UNITS ? take_long_locked(stock, units)
+					 : take_short_locked(stock, units, align);
 }
 
 /* ---- leases ---- */
 
-/* How many spans the next lease asks for. */
-static uint32_t batch_locked(struct stock *stock, uint32_t units)
+/* What the next lease asks for. Spans are aligned to the power of two that holds them. What isn't a
+ * power of two is cut out of whole pageblocks by a process that has some: more of it fits there. */
+static struct stock_lease plan_locked(struct stock *stock, uint32_t units, uint32_t align)
 {
-	uint32_t count = stock->batch / units;
+	struct stock_lease want = { .units = units > align ? units : align, .count = 1 };
+	bool is_power = !(want.units & (want.units - 1));
 
-	if (!is_power(units))
-		return 1;
+	if (is_power && stock->batch > want.units)
+		want.count = stock->batch / want.units;
+	/* The keeper is about to lease many. */
+	if (stock->topping) {
+		want.count = want.count < LEASE_MEANWHILE ? want.count : LEASE_MEANWHILE;
+		return want;
+	}
+	if (!is_power && want.units < STOCK_BLOCK_UNITS && stock->batch == STOCK_BATCH_UNITS)
+		want.units = STOCK_BLOCK_UNITS;
 	stock->batch = stock->batch * 2 < STOCK_BATCH_UNITS ? stock->batch * 2 : STOCK_BATCH_UNITS;
-	return count ? count : 1;
+	return want;
 }
 
 int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr)
 {
-	uint32_t i;
+	struct stock_span span = { .units = units };
+	uint32_t i, done = 0;
 
 	PROBE(lease, units, nr);
 	atomic_fetch_add_explicit(&stock->nr_leases, 1, memory_order_relaxed);
@@ -152,103 +257,137 @@ int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint3
 	if (nr)
 		heap_pool_settle(stock->pool, spans[0]);
 	pthread_mutex_lock(&stock->lock);
-	for (i = 0; i < nr; i++)
-		if (!push_locked(stock, spans[i], units))
+	for (i = 0; i < nr; i++) {
+		span.address = spans[i];
+		if (!put_locked(stock, &span, &done))
 			break;
+	}
 	pthread_mutex_unlock(&stock->lock);
-	if (i < nr)
-		give(stock, units, spans + i, nr - i);
+	if (i == nr)
+		return nr ? 0 : fail(-ENOMEM, "no units were leased");
+	for (uint32_t back = i; back < nr; back++, done = 0)
+		give(stock, &(struct stock_span){ spans[back] + (uint64_t)done * SLAB_UNIT_BYTES,
+						  units - done }, 1);
 	return i ? 0 : fail(-ENOMEM, "no memory to keep leased units in mind");
 }
 
-/* Into the lists; 0 or a negative errno. */
-static int lease(struct stock *stock, uint32_t units, uint32_t count)
+/* Into the stock; 0 or a negative errno. */
+static int lease(struct stock *stock, const struct stock_lease *want)
 {
-	struct stock_lease want = { .units = units, .count = count };
 	uint64_t spans[STOCK_BATCH_UNITS];
 	uint32_t nr = 0;
 	int error;
 
-	error = stock->source.lease(stock->source.context, &want, spans, &nr);
-	return error ? error : stock_fill(stock, units, spans, nr);
+	error = stock->source.lease(stock->source.context, want, spans, &nr);
+	return error ? error : stock_fill(stock, want->units, spans, nr);
 }
 
-uint64_t stock_take(struct stock *stock, uint32_t units)
+static void ask_for_more(struct stock *stock)
 {
+	atomic_store(&stock->kicked, true);
+	if (kick(stock, true))
+		return;
+	pthread_mutex_lock(&stock->lock);
+	stock->topping = false;
+	pthread_mutex_unlock(&stock->lock);
+}
+
+uint64_t stock_take(struct stock *stock, uint32_t units, uint32_t align)
+{
+	struct stock_lease want = { 0 };
 	bool low = false;
-	uint32_t count;
 	uint64_t span;
 	int error = 0;
 
 	for (int tries = 0;; tries++) {
 		pthread_mutex_lock(&stock->lock);
-		span = take_locked(stock, units);
-		count = span ? 0 : batch_locked(stock, units);
+		span = take_locked(stock, units, align);
+		/* What is refused in a batch may be had singly. */
+		if (!span && error)
+			want = (struct stock_lease){ units > align ? units : align, 1, 0 };
+		else if (!span)
+			want = plan_locked(stock, units, align);
 		/* A process that has come to large batches is worth a look ahead. */
-		if (span && units == 1 && stock->batch == STOCK_BATCH_UNITS &&
-		    stock->lists[1].nr < STOCK_LOW && !stock->topping)
+		if (span && stock->batch == STOCK_BATCH_UNITS && stock->nr_units < STOCK_LOW &&
+		    units == 1 && !stock->topping)
 			low = stock->topping = true;
 		pthread_mutex_unlock(&stock->lock);
 		if (span || (error && tries > 1))
 			break;
-		/* What is refused in a batch may be had singly. */
-		error = lease(stock, units, error ? 1 : count);
+		error = lease(stock, &want);
 		if (error && error != -ENOMEM)
 			break;
 	}
-	if (low) {
-		atomic_store(&stock->kicked, true);
-		kick(stock, true);
-	}
+	if (low)
+		ask_for_more(stock);
 	return span;
 }
 
 void stock_put(struct stock *stock, uint64_t address, uint32_t units)
 {
+	struct stock_span span = { address, units };
+	uint32_t done;
 	bool kept;
 
 	mark_units(stock, address, units, heap_shelf_id(stock->pool));
 	pthread_mutex_lock(&stock->lock);
-	kept = push_locked(stock, address, units);
+	kept = put_locked(stock, &span, &done);
 	pthread_mutex_unlock(&stock->lock);
-	if (!kept)
-		give(stock, units, &address, 1);
+	if (!kept) {
+		span.address += (uint64_t)done * SLAB_UNIT_BYTES;
+		span.units -= done;
+		give(stock, &span, 1);
+	}
 	stock_kick(stock);
 }
 
-/* Moves up to nr of the oldest spans of a list out. */
-static uint32_t shed_locked(struct stock *stock, uint32_t units, uint64_t *out, uint32_t nr)
-{
-	struct stock_list *l = &stock->lists[units];
+/* ---- going back ---- */
 
-	if (nr > l->nr)
-		nr = l->nr;
-	memcpy(out, l->spans, nr * sizeof(*out));
-	memmove(l->spans, l->spans + nr, (l->nr - nr) * sizeof(*out));
-	l->nr -= nr;
-	atomic_store_explicit(&stock->nr_units, stock->nr_units - (uint64_t)nr * units,
-			      memory_order_relaxed);
-	return nr;
+struct shedding {
+	struct stock_span spans[256];
+	uint32_t nr;
+	uint64_t from; /* blocks below have been looked at */
+	bool     all;  /* not only what wasn't needed since the last tick */
+};
+
+/* The block's part, one span after the other. False: no room for more. */
+static bool shed_block_locked(struct stock *stock, uint32_t i, struct shedding *s)
+{
+	uint64_t base = stock->blocks[i].base;
+	uint32_t bits = s->all ? stock->blocks[i].free : stock->blocks[i].least, out = 0;
+	bool room = true;
+
+	while (bits && (room = s->nr < sizeof(s->spans) / sizeof(s->spans[0]))) {
+		uint32_t at = (uint32_t)__builtin_ctz(bits);
+		uint32_t units = (uint32_t)__builtin_ctzll(~((uint64_t)bits >> at));
+
+		s->spans[s->nr++] = (struct stock_span){
+			base + (uint64_t)at * SLAB_UNIT_BYTES, units };
+		out |= bits_of(at, units);
+		bits &= ~out;
+	}
+	stock->blocks[i].least = room ? stock->blocks[i].free & ~out : bits;
+	s->from = room ? base + STOCK_BLOCK_BYTES : base;
+	take_bits_locked(stock, i, out);
+	return room;
 }
 
-/* `all`: not only what wasn't needed since the last tick. */
-static void shed(struct stock *stock, uint32_t units, bool all)
+static void shed(struct stock *stock, bool all)
 {
-	struct stock_list *l = &stock->lists[units];
-	uint64_t out[256];
-	uint32_t left = UINT32_MAX, nr;
+	struct shedding s = { .all = all };
 
 	do {
+		uint32_t i;
+
+		s.nr = 0;
 		pthread_mutex_lock(&stock->lock);
-		if (left == UINT32_MAX)
-			left = all ? l->nr : l->nr_least;
-		nr = left && l->nr ? shed_locked(stock, units, out, left < 256 ? left : 256) : 0;
-		left -= nr;
-		l->nr_least = l->nr;
+		while ((i = find_locked(stock, s.from)) < stock->nr_blocks)
+			if (!shed_block_locked(stock, i, &s))
+				break;
 		pthread_mutex_unlock(&stock->lock);
-		if (nr)
-			give(stock, units, out, nr);
-	} while (nr && left);
+		if (s.nr)
+			give(stock, s.spans, s.nr);
+	} while (s.nr);
 }
 
 bool stock_tick(struct stock *stock)
@@ -258,10 +397,10 @@ bool stock_tick(struct stock *stock)
 	pthread_mutex_lock(&stock->lock);
 	top = stock->topping;
 	pthread_mutex_unlock(&stock->lock);
-	for (uint32_t units = 1; units <= SLAB_UNITS_MAX && !top; units++)
-		shed(stock, units, false);
 	if (top)
-		lease(stock, 1, STOCK_BATCH_UNITS);
+		lease(stock, &(struct stock_lease){ .units = 1, .count = STOCK_BATCH_UNITS });
+	else
+		shed(stock, false);
 	pthread_mutex_lock(&stock->lock);
 	stock->topping = false;
 	/* Quiet for a tick: the next burst begins small again. */
@@ -273,6 +412,5 @@ bool stock_tick(struct stock *stock)
 
 void stock_flush(struct stock *stock)
 {
-	for (uint32_t units = 1; units <= SLAB_UNITS_MAX; units++)
-		shed(stock, units, true);
+	shed(stock, true);
 }

@@ -2,12 +2,15 @@
 /*
  * stock - units that a process has leased and doesn't use at the moment
  *
- * Purpose     Stands between heaps and the daemon: leases come in batches that double, spans that
- *             aren't needed for a while go back.
- * Invariants  K1  A span in stock is nobody's slab: the kind of its headers is SLAB_NONE and their
- *                 owner the process's shelf, so that a survivor finds them after our death.
- *             K2  A span on list n has n units and is aligned to the power of two that holds them,
- *                 so that it crosses a multiple of 2 MiB only if it is larger.
+ * Purpose     Stands between heaps and the daemon: leases come in batches that double, what isn't
+ *             needed for a while goes back. Units are kept by pageblock, a bit each, so that what
+ *             was freed in pieces serves a larger span, and a larger one many small ones.
+ * Invariants  K1  A unit in stock is nobody's slab: the kind of its header is SLAB_NONE and its
+ *                 owner the process's shelf, so that a survivor finds it after our death.
+ *             K2  A span of up to STOCK_BLOCK_UNITS crosses no multiple of 2 MiB, a longer one
+ *                 begins at one.
+ *             K3  Blocks are in the order of their addresses, and each has a unit in stock. The
+ *                 lowest addresses are taken first, so that the others can go back whole.
  * Locking     stock.lock; no request to the daemon is made under it.
  * Not here    Messages (source.c).
  */
@@ -23,13 +26,19 @@
 
 enum {
 	STOCK_BATCH_UNITS = 32, /* of the largest lease of single units: 2 MiB */
-	STOCK_LOW = 8,          /* fewer single units than that: the keeper leases more */
-	STOCK_RUN_ENTRIES = 64, /* spans on one list at least */
+	STOCK_LOW = 8,          /* fewer units than that: the keeper leases more */
+	STOCK_BLOCK_UNITS = 32, /* of a pageblock */
+	STOCK_BLOCK_BYTES = STOCK_BLOCK_UNITS * SLAB_UNIT_BYTES,
 };
 
 struct stock_lease {
 	uint32_t units, count; /* count spans of so many units */
 	unsigned int gfp;
+};
+
+struct stock_span {
+	uint64_t address;
+	uint32_t units;
 };
 
 /* Where units come from: the daemon, or plain memory in tests. */
@@ -38,17 +47,17 @@ struct stock_source {
 	/* Gives 1 to count addresses; 0 or a negative errno with its sentence. */
 	int (*lease)(void *context, const struct stock_lease *want, uint64_t *addresses,
 		     uint32_t *nr);
-	/* Takes nr spans of so many units back. */
-	void (*give)(void *context, uint32_t units, const uint64_t *addresses, uint32_t nr);
+	/* Takes nr spans back. */
+	void (*give)(void *context, const struct stock_span *spans, uint32_t nr);
 	/* heap_pool_tick() should be called: in a while, or now. False: nobody will. */
 	bool (*kick)(void *context, bool now);
 };
 
 /* l: stock.lock */
-struct stock_list {
-	uint64_t *spans;    /* (l) */
-	uint32_t  nr, room; /* (l) */
-	uint32_t  nr_least; /* (l) since the last tick: so many were not needed */
+struct stock_block {
+	uint64_t base;  /* (l) a multiple of STOCK_BLOCK_BYTES */
+	uint32_t free;  /* (l) a bit a unit in stock */
+	uint32_t least; /* (l) those that have been all the time since the last tick */
 };
 
 struct heap_pool;
@@ -58,7 +67,8 @@ struct stock {
 	struct stock_source source; /* (c) */
 	struct heap_pool   *pool;   /* (c) */
 	pthread_mutex_t     lock;
-	struct stock_list   lists[SLAB_UNITS_MAX + 1]; /* (l) */
+	struct stock_block *blocks;   /* (l) K3 */
+	uint32_t            nr_blocks, room; /* (l) */
 	uint32_t            batch;    /* (l) single units of the next lease */
 	_Atomic uint64_t    nr_units; /* (a) in stock */
 	_Atomic uint64_t    nr_leases, nr_gives; /* (a) requests */
@@ -69,8 +79,9 @@ struct stock {
 int  stock_init(struct stock *stock, const struct stock_source *source, struct heap_pool *pool);
 /* What is in stock is forgotten: stock_flush() first. */
 void stock_fini(struct stock *stock);
-/* A span of so many units; 0: none to be had, sentence recorded. */
-uint64_t stock_take(struct stock *stock, uint32_t units);
+/* A span of so many units, aligned to `align` of them, a power of two up to STOCK_BLOCK_UNITS; 0:
+ * none to be had, sentence recorded. */
+uint64_t stock_take(struct stock *stock, uint32_t units, uint32_t align);
 /* Fresh leases, whoever asked for them; -ENOMEM with a sentence: none of them could be kept. */
 int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr);
 /* A span that nobody uses any more (K1 is made true here). */

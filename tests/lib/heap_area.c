@@ -145,12 +145,12 @@ static void give_unit_locked(uint64_t address)
 	heap_area.nr_leased--;
 }
 
-static void give(void *context, uint32_t units, const uint64_t *addresses, uint32_t nr)
+static void give(void *context, const struct stock_span *spans, uint32_t nr)
 {
 	pthread_mutex_lock(&heap_area.lock);
 	for (uint32_t i = 0; i < nr; i++)
-		for (uint32_t u = 0; u < units; u++)
-			give_unit_locked(addresses[i] + (uint64_t)u * SLAB_UNIT_BYTES);
+		for (uint32_t u = 0; u < spans[i].units; u++)
+			give_unit_locked(spans[i].address + (uint64_t)u * SLAB_UNIT_BYTES);
 	pthread_mutex_unlock(&heap_area.lock);
 }
 

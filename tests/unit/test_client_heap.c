@@ -513,7 +513,7 @@ static void kept_runs_are_few(void)
 		objects[i] = heap_area_run(h, LARGE, 1);
 	for (int i = 0; i < 20; i++)
 		heap_area_free(h, objects[i]);
-	EXPECT_EQ(atomic_load(&pool->stock.nr_units), (20 - HEAP_RUNS) * 5);
+	EXPECT_EQ(atomic_load(&pool->stock.nr_units), heap_area.nr_leased - HEAP_RUNS * 5);
 	end();
 }
 
@@ -537,8 +537,11 @@ static void batches(void)
 {
 	begin();
 	take(0, MANY);
-	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS / 2 * 2);
+	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS / 2);
 	EXPECT(heap_area.nr_asked < 10);
+	/* It has been asked for the next batch; until it comes, little is leased at a time. */
+	heap_pool_tick(pool);
+	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS);
 	give_to(h, 0, MANY);
 	tick(pool);
 	/* After quiet it begins small again. */
@@ -556,14 +559,14 @@ static void topping(void)
 	begin();
 	take(0, MANY);
 	heap_pool_tick(pool);
-	while (pool->stock.lists[1].nr > STOCK_LOW)
-		EXPECT(stock_take(&pool->stock, 1));
+	while (pool->stock.nr_units > STOCK_LOW)
+		EXPECT(stock_take(&pool->stock, 1, 1));
 	asked = heap_area.nr_asked;
 	kicks = heap_area.nr_kicks;
-	objects[0] = stock_take(&pool->stock, 1);
+	objects[0] = stock_take(&pool->stock, 1, 1);
 	EXPECT(objects[0] && heap_area.nr_asked == asked && heap_area.nr_kicks == kicks + 1);
 	heap_pool_tick(pool);
-	EXPECT(pool->stock.lists[1].nr >= STOCK_BATCH_UNITS);
+	EXPECT(pool->stock.nr_units >= STOCK_BATCH_UNITS);
 	heap_area_kill(pool);
 }
 
@@ -580,19 +583,66 @@ static void a_keeper_that_is_quick(void)
 	heap_area_kill(pool);
 }
 
-static void spans_split(void)
+static void spans_split_and_join(void)
+{
+	uint64_t span, at = 0;
+
+	begin();
+	span = stock_take(&pool->stock, 16, 1);
+	stock_put(&pool->stock, span, 16);
+	for (int i = 0; i < 16; i++)
+		EXPECT_EQ(stock_take(&pool->stock, 1, 1), span + (uint64_t)i * SLAB_UNIT_BYTES);
+	EXPECT_EQ(heap_area.nr_asked, 1);
+	for (int i = 15; i >= 0; i--)
+		stock_put(&pool->stock, span + (uint64_t)i * SLAB_UNIT_BYTES, 1);
+	/* 3, 5 aligned to 4, 7: all of them from what was freed in pieces. */
+	EXPECT_EQ(stock_take(&pool->stock, 3, 1), span);
+	at = stock_take(&pool->stock, 5, 4);
+	EXPECT_EQ(at, span + 4 * SLAB_UNIT_BYTES);
+	EXPECT_EQ(stock_take(&pool->stock, 7, 1), span + 9 * SLAB_UNIT_BYTES);
+	EXPECT_EQ(heap_area.nr_asked, 1);
+	EXPECT_EQ(atomic_load(&pool->stock.nr_units), 1);
+	stock_put(&pool->stock, span, 3);
+	stock_put(&pool->stock, at, 12);
+	stock_flush(&pool->stock);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	end();
+}
+
+static void long_spans(void)
+{
+	uint64_t span, first;
+
+	begin();
+	span = stock_take(&pool->stock, 64, 1);
+	EXPECT(!(span % STOCK_BLOCK_BYTES));
+	for (int i = 63; i >= 0; i--)
+		stock_put(&pool->stock, span + (uint64_t)i * SLAB_UNIT_BYTES, 1);
+	EXPECT_EQ(stock_take(&pool->stock, 40, 32), span);
+	/* None that crosses the border between two pageblocks. */
+	stock_put(&pool->stock, span, 40);
+	first = stock_take(&pool->stock, 20, 1);
+	EXPECT_EQ(stock_take(&pool->stock, 20, 1), span + STOCK_BLOCK_BYTES);
+	EXPECT_EQ(heap_area.nr_asked, 1);
+	stock_put(&pool->stock, first, 20);
+	stock_put(&pool->stock, span + STOCK_BLOCK_BYTES, 20);
+	stock_flush(&pool->stock);
+	end();
+}
+
+static void what_was_not_needed_goes(void)
 {
 	uint64_t span;
 
 	begin();
-	span = stock_take(&pool->stock, 16);
-	stock_put(&pool->stock, span, 16);
-	for (int i = 0; i < 16; i++)
-		EXPECT_EQ(stock_take(&pool->stock, 1), span + (uint64_t)i * SLAB_UNIT_BYTES);
-	EXPECT_EQ(heap_area.nr_asked, 1);
-	for (int i = 0; i < 16; i++)
-		stock_put(&pool->stock, span + (uint64_t)i * SLAB_UNIT_BYTES, 1);
-	stock_flush(&pool->stock);
+	span = stock_take(&pool->stock, 32, 1);
+	stock_put(&pool->stock, span, 32);
+	stock_tick(&pool->stock);
+	EXPECT_EQ(heap_area.nr_leased, 32);
+	stock_put(&pool->stock, stock_take(&pool->stock, 4, 1), 4);
+	stock_tick(&pool->stock);
+	EXPECT_EQ(heap_area.nr_leased, 4);
+	stock_tick(&pool->stock);
 	EXPECT_EQ(heap_area.nr_leased, 0);
 	end();
 }
@@ -721,7 +771,9 @@ static const struct test_case cases[] = {
 	{ "leases double to 32 units, and begin small after quiet", batches },
 	{ "a stock that runs low is topped up by the keeper", topping },
 	{ "a keeper that ticks before the kick returns is kicked again", a_keeper_that_is_quick },
-	{ "larger spans are split", spans_split },
+	{ "units in stock are split and joined", spans_split_and_join },
+	{ "spans longer than a pageblock are two of them side by side", long_spans },
+	{ "what nobody took between two ticks goes back", what_was_not_needed_goes },
 	{ "every lease fails once, and all from then on: nothing is lost", every_lease_fails },
 	{ "with 0 to 120 units in all: nothing is lost", few_units },
 	{ "a full pool says no, and recovers", no_memory_then_some },
