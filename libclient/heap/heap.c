@@ -348,6 +348,14 @@ static struct slab_header *from_full(struct heap *h, unsigned int bin)
 	return NULL;
 }
 
+/* In units: an object whose size is a multiple of a power of two lies at one (aligned_alloc). */
+static uint32_t slab_align(uint32_t size)
+{
+	uint32_t units = (size & (0 - size)) >> SLAB_UNIT_SHIFT;
+
+	return units ? units : 1;
+}
+
 static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 {
 	struct heap_pool *hp = h->pool;
@@ -360,12 +368,12 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	uint32_t least;
 
 	make.units = size_slab_units(make.size);
-	v.start = stock_take(&hp->stock, make.units, 1);
+	v.start = stock_take(&hp->stock, make.units, slab_align(make.size));
 	/* Near the end of the pool: what holds one object may still be there in one piece. */
 	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
 	if (!v.start && least < make.units) {
 		make.units = least;
-		v.start = stock_take(&hp->stock, least, 1);
+		v.start = stock_take(&hp->stock, least, slab_align(make.size));
 	}
 	if (!v.start)
 		return NULL;
