@@ -98,6 +98,7 @@ static bool is_stale(const struct arena *a)
 static int create_arena(struct mmb *mmb, const struct arena_spec *spec)
 {
 	struct window_spec ws = {
+		.base_fd = -1,
 		.fd = spec->fd,
 		.length = spec->length,
 		.align = CLIENT_PAGE_SIZE,

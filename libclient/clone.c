@@ -160,6 +160,8 @@ static int clone_regions(const struct clone_request *r, struct mmb_region **out)
 	uint32_t handles[CLONES_MAX];
 	int error = check_clones(r, options, out);
 
+	if (!error) /* it maps parts of clones anew */
+		error = pager_start(r->of[0]->mmb);
 	if (!error)
 		error = ask(r, options, handles);
 	return error ? error : map_all(r, handles, out);

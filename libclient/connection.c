@@ -72,6 +72,7 @@ void connection_put(struct mmb *mmb)
 		return;
 	channel_fini(&mmb->channel);
 	pager_fini(&mmb->pager);
+	remapper_fini(&mmb->remapper);
 	shrink_fini(&mmb->shrinkers);
 	pthread_mutex_destroy(&mmb->lock);
 	free(mmb);
@@ -97,6 +98,7 @@ bool connection_del_window(struct mmb *mmb, struct window *w)
 	open = !mmb->closed;
 	if (open)
 		LIST_REMOVE(w, link);
+	remapper_wait(mmb, w);
 	pthread_mutex_unlock(&mmb->lock);
 	return open;
 }
@@ -125,6 +127,7 @@ int connection_attach(struct mmb *mmb)
 
 	request.uffd_features = mmb->uffd.features;
 	request.user_mode_only = mmb->uffd.user_mode_only;
+	request.hears_remap = window_can_remap();
 	length = wire_encode(&head, &request.base, packet, sizeof(packet));
 	if (length < 0)
 		return fail((int)length, "mmb_open: ATTACH doesn't fit its packet");
@@ -247,6 +250,7 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 	mmb->log = -1;
 	channel_init(&mmb->channel, sock);
 	pager_init(&mmb->pager);
+	remapper_init(&mmb->remapper);
 	shrink_init(&mmb->shrinkers);
 	pthread_mutex_init(&mmb->lock, NULL);
 	LIST_INIT(&mmb->windows);

@@ -24,6 +24,7 @@
 #include "pager.h"
 #include "pool.h"
 #include "process.h"
+#include "remapper.h"
 #include "shrink.h"
 #include "uffd.h"
 #include "window.h"
@@ -41,6 +42,7 @@ struct mmb {
 	int                   log;         /* (c) descriptor of the fault log; -1: there is none */
 	struct process_entry *entry;       /* (c) */
 	struct pager          pager;
+	struct remapper       remapper;
 	struct shrinkers      shrinkers;
 	pthread_mutex_t       lock;
 	struct window_list    windows;     /* (l) of regions */

@@ -22,6 +22,10 @@
 #include "connection.h"
 #include "pool_heap.h"
 #include "proto/wire.h"
+#include "remapper.h"
+
+/* What a handler returns that has handed the upcall on. */
+enum { ACKNOWLEDGED_LATER = 1 };
 
 /* Many kicks in a row aren't one that means now. */
 #define KICK_NOW (1ull << 32)
@@ -70,6 +74,21 @@ static int zap(struct mmb *mmb, const struct upcall *up)
 			error = one;
 	}
 	return error;
+}
+
+static int remap(struct mmb *mmb, const struct upcall *up)
+{
+	const Mmb__Wire__RemapRequest *request = (const void *)up->request;
+	const struct remap_want want = {
+		.handle = request->region,
+		.address = request->address,
+		.offset = request->offset,
+		.length = request->length,
+		.id = up->packet.id,
+	};
+	int error = remapper_add(mmb, &want);
+
+	return error ? error : ACKNOWLEDGED_LATER;
 }
 
 /* fn for each open pool, with no lock held; true: one of them said so. */
@@ -159,6 +178,7 @@ static const struct upcall_handler {
 	{ MMB_UPCALL_PRESSURE, pressure },
 	{ MMB_UPCALL_GOODBYE, goodbye },
 	{ MMB_UPCALL_ORPHANS, orphans },
+	{ MMB_UPCALL_REMAP, remap },
 };
 
 /* ---- the socket ---- */
@@ -185,11 +205,11 @@ static int receive_upcall(int sock, struct upcall *up)
 	return 0;
 }
 
-static void acknowledge(int sock, const struct upcall *up, int code)
+void pager_acknowledge(struct pager *pager, uint32_t method, uint64_t id, int code)
 {
 	struct wire_packet head = {
-		.method = up->packet.method,
-		.id = up->packet.id,
+		.method = method,
+		.id = id,
 		.code = code,
 	};
 	uint8_t bytes[128];
@@ -197,7 +217,8 @@ static void acknowledge(int sock, const struct upcall *up, int code)
 
 	/* The daemon doesn't read: it goes by its own deadline then. */
 	if (length > 0)
-		wire_send(sock, bytes, (size_t)length, (struct wire_fds){ .nr = 0 }, MSG_DONTWAIT);
+		wire_send(pager->sock, bytes, (size_t)length, (struct wire_fds){ .nr = 0 },
+			  MSG_DONTWAIT);
 }
 
 static void serve(struct mmb *mmb, const struct upcall *up)
@@ -208,7 +229,8 @@ static void serve(struct mmb *mmb, const struct upcall *up)
 	for (i = 0; up->request && i < sizeof(handlers) / sizeof(handlers[0]); i++)
 		if (handlers[i].method == up->packet.method)
 			code = handlers[i].run(mmb, up);
-	acknowledge(mmb->pager.sock, up, code);
+	if (code != ACKNOWLEDGED_LATER)
+		pager_acknowledge(&mmb->pager, up->packet.method, up->packet.id, code);
 }
 
 /* When the heaps want their next tick: in milliseconds, -1: not before they say so. */
@@ -285,12 +307,14 @@ static void *pager_main(void *arg)
 		if (!error)
 			serve(mmb, &up);
 		if (error && error != -EAGAIN) {
+			remapper_end(mmb);
 			/* Nobody keeps the socket for another broker, or mmb_close() is here. */
 			if (absence_wait(mmb))
 				absence_end(mmb);
 			return NULL;
 		}
 		if (!look_for_broker(mmb, &look_due)) {
+			remapper_end(mmb);
 			absence_end(mmb);
 			return NULL;
 		}

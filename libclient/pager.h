@@ -3,9 +3,10 @@
  * pager - the thread that acts on the daemon's upcalls
  *
  * Purpose     Does what only this process can do to its own mappings: drops page table entries
- *             (ZAP), hands cached memory back (PRESSURE), remembers why the daemon says goodbye.
+ *             (ZAP), has parts of clones mapped anew (REMAP, remapper.h), hands cached memory back
+ *             (PRESSURE), remembers why the daemon says goodbye.
  * Invariants  P1  A ZAP touches only windows of this connection; anything else is refused.
- *             P2  Every upcall is acknowledged once, with a code.
+ *             P2  Every upcall is acknowledged once, with a code, when it is done.
  *             P3  The thread takes no signals and calls nothing of the application's.
  *             P4  Thread and upcall socket exist from the first arena window or named region on,
  *                 not before: a process that needs no upcalls gets neither. The daemon says goodbye
@@ -48,6 +49,8 @@ bool pager_hear(struct pager *pager, const struct wire_packet *packet);
 /* Heaps have something to do, in a while or now. Any thread; costs one system call. */
 void pager_kick(struct mmb *mmb, bool now);
 bool pager_is_stopped(struct pager *pager);
+/* An upcall that wasn't acknowledged where it was received. Any thread. */
+void pager_acknowledge(struct pager *pager, uint32_t method, uint64_t id, int code);
 /* Ends and joins it; the descriptor stays open. */
 void pager_stop(struct pager *pager);
 void pager_fini(struct pager *pager);

@@ -111,12 +111,13 @@ void region_release(struct mmb *mmb, uint32_t handle)
 }
 
 /* N1. The window is unmapped again on failure. */
-static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenReply *reply, int fd,
-		 const void *wanted)
+static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenReply *reply,
+			const int fds[2], const void *wanted)
 {
 	struct window *w = &region->window;
 	struct window_spec spec = {
-		.fd = fd,
+		.fd = fds[0],
+		.base_fd = fds[1],
 		.length = reply->length,
 		.align = reply->page_size,
 		.preferred = wanted ? (uintptr_t)wanted : reply->address,
@@ -127,10 +128,14 @@ static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenRe
 
 	if (error)
 		return error;
+	w->handle = region->handle;
 	if (w->address != reply->address)
 		error = tell_window(region->mmb, region->handle, w->address);
 	if (!error)
 		error = uffd_register(&region->mmb->uffd, w->address, w->length,
+				      UFFD_WATCH_REGION);
+	if (!error && w->mirror)
+		error = uffd_register(&region->mmb->uffd, w->mirror, w->length,
 				      UFFD_WATCH_REGION);
 	if (!error)
 		error = window_allow(w);
@@ -150,20 +155,51 @@ static int check_reply(struct mmb *mmb, const Mmb__Wire__RegionOpenReply *reply)
 	return sane ? 0 : call_protocol_error(mmb, "a region's extent makes no sense");
 }
 
+static void close_both(const int fds[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* Its windows show the clone's own memory from the start: what was offered is asked for once more,
+ * which says so. */
+static int decline_base(struct mmb *mmb, uint32_t handle, int *base_fd)
+{
+	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
+	const Mmb__Wire__RegionOpenReply *reply;
+	struct call *c;
+	int fds[2] = { -1, -1 }, error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return error;
+	request.region = handle;
+	error = call_run(mmb, c, MMB_METHOD_REGION_MAP, &request.base);
+	reply = (const void *)c->reply;
+	if (!error)
+		error = call_take_fds(mmb, c, reply->has_base ? 2 : 1, fds);
+	close_both(fds);
+	call_put(mmb, c);
+	close(*base_fd);
+	*base_fd = -1;
+	return error;
+}
+
 /* wanted: NULL, or the address that the application has asked for. */
 int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struct mmb_region **out)
 {
 	const Mmb__Wire__RegionOpenReply *reply = (const void *)c->reply;
 	struct mmb_region *region;
-	int fd, error = check_reply(mmb, reply);
+	int fds[2] = { -1, -1 }, error = check_reply(mmb, reply);
 
 	if (!error)
-		error = call_take_fds(mmb, c, 1, &fd);
+		error = call_take_fds(mmb, c, reply->has_base ? 2 : 1, fds);
 	if (error)
 		return error;
 	region = calloc(1, sizeof(*region));
 	if (!region) {
-		close(fd);
+		close_both(fds);
 		region_release(mmb, reply->region);
 		return fail(-ENOMEM, "no memory for a region handle");
 	}
@@ -171,9 +207,12 @@ int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struc
 	region->mmb = mmb;
 	region->handle = reply->region;
 	region->page_size = reply->page_size;
-	error = place_region(region, reply, fd, wanted);
-	/* The mapping keeps the memory; the descriptor isn't needed again. */
-	close(fd);
+	if (fds[1] >= 0 && !window_can_remap())
+		error = decline_base(mmb, reply->region, &fds[1]);
+	if (!error)
+		error = place_region(region, reply, fds, wanted);
+	/* The mappings keep the memory; the descriptors aren't needed again. */
+	close_both(fds);
 	if (error) {
 		char why[ERROR_BYTES];
 

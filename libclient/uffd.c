@@ -198,6 +198,15 @@ void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length)
 		ioctl(uffd->fd, UFFDIO_WAKE, &range);
 }
 
+void uffd_drain(const struct uffd *uffd)
+{
+	struct uffd_msg m;
+
+	while (read(uffd->fd, &m, sizeof(m)) == sizeof(m))
+		if (m.event == UFFD_EVENT_PAGEFAULT)
+			uffd_wake(uffd, m.arg.pagefault.address & ~(uint64_t)4095, 4096);
+}
+
 int uffd_unregister(const struct uffd *uffd, uint64_t address, uint64_t length)
 {
 	struct uffdio_range range = { .start = address, .len = length };

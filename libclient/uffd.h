@@ -30,11 +30,14 @@ enum uffd_watch { UFFD_WATCH_REGION, UFFD_WATCH_ARENA };
 /* Regions: every page table entry becomes the daemon's decision. Arenas: only holes are events. */
 int uffd_register(const struct uffd *uffd, uint64_t address, uint64_t length,
 		  enum uffd_watch watch);
-/* Who waits for a page of the range looks again. */
 /* What isn't mapped of the range raises SIGBUS from now on; whoever waits there gets it. `page`:
  * bytes of a page. Before Linux 6.6: -EINVAL, nothing. */
 int  uffd_poison(const struct uffd *uffd, uint64_t address, uint64_t length, uint64_t page);
+/* Who waits for a page of the range looks again. */
 void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length);
+/* Reads what nobody else does, so that who has changed mappings goes on; who waits for pages looks
+ * again. */
+void uffd_drain(const struct uffd *uffd);
 int uffd_unregister(const struct uffd *uffd, uint64_t address, uint64_t length);
 
 #endif

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "procmap.h"
@@ -21,17 +22,21 @@
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 
 enum { AGES_MATTER_BYTES = 8 << 20 };
 
 /* At `at` and nowhere else: MAP_FAILED with EEXIST if something is there. */
 static void *map_at(const struct window_spec *spec, uint64_t at)
 {
-	int flags = spec->read_only ? MAP_PRIVATE : MAP_SHARED;
+	int flags = spec->read_only || spec->base_fd >= 0 ? MAP_PRIVATE : MAP_SHARED;
+	int fd = spec->base_fd >= 0 ? spec->base_fd : spec->fd;
 
 	/* NORESERVE: a hugetlb mapping without it takes hugepages from the whole host. */
 	return mmap((void *)(uintptr_t)at, spec->length, PROT_NONE,
-		    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, spec->fd, 0);
+		    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
 }
 
 /* Finds an aligned free range by reserving one that is longer, and maps into it. */
@@ -94,6 +99,22 @@ static void leave_ages_alone(const struct window *w)
 		madvise((void *)(uintptr_t)w->address, w->length, MADV_SEQUENTIAL);
 }
 
+/* Where nobody touches it, nor can (W1). It holds no entries: parts of it, which are registered,
+ * come into the window. */
+static int map_mirror(struct window *w, const struct window_spec *spec)
+{
+	void *at = mmap(NULL, spec->length, PROT_NONE,
+			(spec->read_only ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, spec->fd, 0);
+
+	if (at == MAP_FAILED)
+		return fail(-errno, "can't map a clone's %llu bytes twice (errno %d); look at "
+			    "RLIMIT_AS", (unsigned long long)spec->length, errno);
+	w->mirror = (uintptr_t)at;
+	if (!madvise(at, spec->length, MADV_DONTFORK) && !madvise(at, spec->length, MADV_DONTDUMP))
+		return 0;
+	return fail(-errno, "madvise failed on a new window (errno %d)", errno);
+}
+
 int window_map(struct window *w, const struct window_spec *spec)
 {
 	struct stat st;
@@ -106,7 +127,18 @@ int window_map(struct window *w, const struct window_spec *spec)
 	w->page = spec->align > 4096 ? spec->align : 4096;
 	w->dev = st.st_dev;
 	w->ino = st.st_ino;
+	w->base_ino = w->ino;
+	w->mirror = 0;
+	if (spec->base_fd >= 0 && fstat(spec->base_fd, &st))
+		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
+	if (spec->base_fd >= 0)
+		w->base_ino = st.st_ino;
 	error = place(w, spec);
+	if (!error && spec->base_fd >= 0) {
+		error = map_mirror(w, spec);
+		if (error)
+			window_unmap(w);
+	}
 	if (error)
 		return error;
 	/* A child would read zeros without an event (no EVENT_FORK for unprivileged processes). */
@@ -130,25 +162,30 @@ int window_allow(const struct window *w)
 		    errno);
 }
 
+static bool is_own(const struct window *w, const struct procmap_vma *vma)
+{
+	return vma->dev == w->dev && (vma->ino == w->ino || vma->ino == w->base_ino);
+}
+
 /* Calls act(address, length) on every mapping of the window's file in [from, to). */
 static int for_own_mappings(const struct window *w, uint64_t from, uint64_t to,
 			    int (*act)(void *address, size_t length))
 {
 	struct procmap_vma vma;
-	int fd = procmap_open();
-	int error = 0;
+	struct procmap map;
+	int error = procmap_open(&map);
 
-	if (fd < 0)
-		return fd;
-	while (from < to && !error && !procmap_find(fd, from, &vma) && vma.start < to) {
+	if (error)
+		return error;
+	while (from < to && !error && !procmap_find(&map, from, &vma) && vma.start < to) {
 		uint64_t start = vma.start > from ? vma.start : from;
 		uint64_t end = vma.end < to ? vma.end : to;
 
-		if (vma.dev == w->dev && vma.ino == w->ino)
+		if (is_own(w, &vma))
 			error = act((void *)(uintptr_t)start, end - start);
 		from = vma.end;
 	}
-	procmap_close(fd);
+	procmap_close(&map);
 	return error;
 }
 
@@ -170,6 +207,8 @@ void window_unmap(const struct window *w)
 {
 	/* Without /proc nothing can be proved ours and the address range is given up instead. */
 	for_own_mappings(w, w->address, w->address + w->length, unmap);
+	if (w->mirror)
+		for_own_mappings(w, w->mirror, w->mirror + w->length, unmap);
 }
 
 int window_drop(const struct window *w, uint64_t offset, uint64_t length)
@@ -181,4 +220,61 @@ bool window_contains(const struct window *w, uint64_t address, uint64_t length)
 {
 	return address >= w->address && length <= w->length &&
 	       address - w->address <= w->length - length;
+}
+
+bool window_can_remap(void)
+{
+	return !access("/proc/self/maps", R_OK);
+}
+
+/* The mapping shows the clone's page that belongs there: its own, or an ancestor's. */
+static bool shows(const struct window *w, const struct procmap_vma *vma, uint64_t base)
+{
+	bool own = vma->ino == w->ino;
+
+	return is_own(w, vma) && vma->start - vma->offset == base && (own || !vma->shared);
+}
+
+/* With the protection that the application may have given it. The mirror has none but for this
+ * moment, and stays mapped: it is whole for the next time. */
+static int move_part(uint64_t from, uint64_t to, uint64_t length, int protection)
+{
+	void *part = (void *)(uintptr_t)from;
+	int error = 0;
+
+	if (mprotect(part, length, protection))
+		return -errno;
+	if (mremap(part, length, length, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+		   (void *)(uintptr_t)to) == MAP_FAILED)
+		error = -errno;
+	mprotect(part, length, PROT_NONE);
+	return error;
+}
+
+int window_remap(const struct window *w, uint64_t address, uint64_t offset, uint64_t length)
+{
+	uint64_t from = address, to = address + length, base = address - offset;
+	struct procmap_vma vma;
+	struct procmap map;
+	int error, result = -ENOENT;
+
+	if (!w->mirror || offset > w->length || length > w->length - offset)
+		return -ENOENT;
+	error = procmap_open(&map);
+	if (error)
+		return error;
+	while (from < to && !procmap_find(&map, from, &vma) && vma.start < to) {
+		uint64_t start = vma.start > from ? vma.start : from;
+		uint64_t end = vma.end < to ? vma.end : to;
+
+		if (shows(w, &vma, base)) {
+			error = move_part(w->mirror + (start - base), start, end - start,
+					  vma.protection);
+			if (result == -ENOENT || error)
+				result = error;
+		}
+		from = vma.end;
+	}
+	procmap_close(&map);
+	return result;
 }

@@ -26,10 +26,13 @@
 /* c: fixed after window_map   l: the list's lock */
 struct window {
 	uint64_t            address, length; /* (c) */
+	uint32_t            handle;          /* (c) of its region; 0: an arena's */
 	uint64_t            page;            /* (c) bytes of a page */
 	dev_t               dev;             /* (c) of the memfd: what W2 goes by */
 	ino_t               ino;             /* (c) */
 	bool                read_only;       /* (c) */
+	ino_t               base_ino;        /* (c) of what a clone's window shows at first */
+	uint64_t            mirror;          /* (c) a clone's own memory once more; 0: none */
 	LIST_ENTRY(window)  link;            /* (l) */
 };
 LIST_HEAD(window_list, window);
@@ -41,10 +44,17 @@ struct window_spec {
 	uint64_t preferred; /* where it should be */
 	bool     exact;     /* there or -EADDRNOTAVAIL */
 	bool     read_only; /* a private window of an O_RDONLY descriptor */
+	int      base_fd;   /* -1, or whose memory a clone shows at first: fd is its own then */
 };
 
 /* Maps, without access; not registered yet. w->address tells where. */
 int window_map(struct window *w, const struct window_spec *spec);
+/* Parts of clones can be mapped anew here: /proc tells what is mapped where. */
+bool window_can_remap(void);
+/* A part of the clone, wherever the application has it by now, shows the clone's own memory from
+ * now on: it is moved there from the mirror, registered as it is, and the kernel tells the daemon,
+ * which is waited for. What isn't the window's any more is skipped; -ENOENT: nothing is. */
+int window_remap(const struct window *w, uint64_t address, uint64_t offset, uint64_t length);
 /* W1: after it was registered. */
 int window_allow(const struct window *w);
 /* Unmaps what is still ours in the range. */

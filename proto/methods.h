@@ -73,7 +73,8 @@
 	X(65, PRESSURE, pressure_request)                                               \
 	X(66, GOODBYE, goodbye_request)                                                 \
 	X(67, ORPHANS, orphans_request)                                                 \
-	X(68, RESUMED, empty)
+	X(68, RESUMED, empty)                                                        \
+	X(69, REMAP, remap_request)
 
 enum mmb_method {
 #define X(number, name, request, reply, fds, access) MMB_METHOD_##name = number,

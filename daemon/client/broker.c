@@ -383,9 +383,12 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 {
 	struct fault_config fault = {
 		.deadline_ns = config->fault_deadline_ms * 1000000,
+		.can_share = broker.features.continue_wp,
 		.can_poison = broker.features.poison,
 		.log_fault = session_log_fault,
 		.end_client = session_end_client,
+		.ask_remap = session_ask_remap,
+		.is_late = session_is_late,
 	};
 	struct lanes_request lanes = { .nr_fast = config->fault_threads, .pin = true };
 	int r;

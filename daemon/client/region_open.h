@@ -37,5 +37,9 @@ int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struc
 int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why);
 /* What the client needs in order to map it. 0 or the errno of making a descriptor. */
 int region_describe(struct region_handle *rh, uint32_t flags, struct region_opened *out);
+/* The client was told before, and perhaps didn't hear: if nothing else is left to be shown, what it
+ * maps now is the region's own memory. */
+int region_describe_again(struct session *s, struct region_handle *rh, uint32_t flags,
+			  struct region_opened *out);
 
 #endif

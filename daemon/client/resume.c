@@ -17,6 +17,7 @@
 #include "mm/map/swap.h"
 #include "mm/space/clone.h"
 #include "mm/space/lane.h"
+#include "mm/space/takeout.h"
 #include "os/keep.h"
 #include "os/os.h"
 
@@ -200,6 +201,7 @@ int resume_objects(struct refusal *why)
 	if (r)
 		return r;
 	record_for_each(RECORD_CACHE, resume_cache, NULL);
+	takeouts_resume();
 	if (!found.error)
 		record_for_each(RECORD_REGION, resume_region_record, NULL);
 	if (found.error)

@@ -339,8 +339,31 @@ void session_end_client(void *session, const char *reason)
 		s->upcalls.kill(s->upcall_context, reason);
 }
 
+void session_ask_remap(void *session, const struct remap *remap)
+{
+	struct session *s = session;
+	struct remap_part part = {
+		.region = remap->handle,
+		.address = remap->address,
+		.length = remap->length,
+		.offset = remap->offset,
+	};
+
+	if (s->upcalls.remap)
+		s->upcalls.remap(s->upcall_context, &part);
+}
+
+bool session_is_late(void *session)
+{
+	struct session *s = session;
+
+	return s->upcalls.is_late && s->upcalls.is_late(s->upcall_context);
+}
+
 /* ---- attach ---- */
 
+static const uint64_t features_to_remap =
+	UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 static const uint64_t features_needed = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
 
 /* A fault thread may still be at work for a session that has ended: its mm keeps it. */
@@ -387,8 +410,12 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 	if (!r) {
 		s->mm = mm;
 		s->user_mode_only = args->user_mode_only;
+		s->can_remap = args->hears_remap &&
+			       (features & features_to_remap) == features_to_remap;
 		if (s->record)
-			record_word_set(&s->record->attached, args->user_mode_only ? 3 : 1);
+			record_word_set(&s->record->attached,
+					1 | (args->user_mode_only ? 2 : 0) |
+						(s->can_remap ? 4 : 0));
 	}
 	mutex_unlock(&s->lock);
 	if (r)
@@ -488,6 +515,7 @@ struct region_handle *region_handle_new(struct pool_region *pr, bool readonly)
 		return NULL;
 	rh->pr = pr;
 	rh->readonly = readonly;
+	rh->base_fd = -1;
 	atomic_store(&rh->refs, 1);
 	atomic_store(&rh->start, pr->start);
 	return rh;
@@ -514,6 +542,8 @@ void region_handle_put(struct region_handle *rh)
 {
 	if (atomic_fetch_sub_explicit(&rh->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	if (atomic_load(&rh->base_fd) >= 0)
+		os->close(rh->base_fd);
 	record_free(RECORD_HANDLE, rh->record);
 	pool_region_close(rh->pr);
 	kmem_cache_free(region_handle_cache, rh);

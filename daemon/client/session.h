@@ -47,6 +47,8 @@ struct region_handle {
 	struct pool_region *pr; /* fixed; one of its handles */
 	_Atomic uint32_t refs;  /* the handle and verbs in progress */
 	bool readonly;          /* fixed */
+	/* (a) of what its window shows at first, until the client has it; -1: none */
+	_Atomic int base_fd;
 	_Atomic uint64_t start; /* where the client has it */
 	struct handle_record *record; /* session->lock; NULL: closed, or of no lasting session */
 };
@@ -63,6 +65,7 @@ struct session {
 	struct handles regions;    /* (l) struct region_handle */
 	struct mm *mm;             /* (l) NULL before attach */
 	bool user_mode_only;       /* (l) */
+	bool can_remap;            /* (l) its userfaultfd tells of what it maps anew */
 	struct upcall_ops upcalls; /* (c) once serving */
 	void *upcall_context; /* (c) once serving */
 	struct fault_log fault_log; /* (c) written under fault_log_lock, never read */
@@ -117,6 +120,8 @@ void region_handle_commit(struct region_handle *rh, const struct session *s, uin
 void session_drop_entries(void *session, const struct reclaim_range *range);
 void session_log_fault(void *session, const struct fault_record *record);
 void session_end_client(void *session, const char *reason);
+void session_ask_remap(void *session, const struct remap *remap);
+bool session_is_late(void *session);
 
 /* Node whose CPU the client last ran on. */
 int session_home_node(const struct session *s);

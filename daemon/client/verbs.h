@@ -61,7 +61,17 @@ struct pressure_call {
 	uint32_t level;  /* 1: low, 2: min */
 	uint64_t wanted; /* bytes */
 };
+struct remap_part {
+	uint32_t region; /* handle */
+	uint64_t address, length, offset;
+};
 struct upcall_ops {
+	/* A part of a clone's window is to show the clone's own memory. */
+	void (*remap)(void *context, const struct remap_part *part);
+	/* The client hears upcalls. */
+	bool (*listens)(void *context);
+	/* It does, and hasn't acknowledged one in time: it may be stopped. */
+	bool (*is_late)(void *context);
 	void (*zap)(void *context, const struct zap_range *ranges, uint32_t nr);
 	void (*pressure)(void *context, const struct pressure_call *call);
 	/* A member of a pool has ended; false if the client couldn't be told, and still exists. */
@@ -85,6 +95,7 @@ struct attach_args {
 	int uffd; /* taken over, also on failure, but with -EPROTO */
 	uint64_t features;
 	bool user_mode_only;
+	bool hears_remap; /* and knows what to do */
 };
 /* -EPROTO: the descriptor is no userfaultfd, and stays the caller's. */
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why);
@@ -238,6 +249,7 @@ struct region_opened {
 	uint64_t address, length;
 	bool hugetlb, created;
 	int fd; /* the caller closes it */
+	int base_fd; /* whose memory the window shows at first, read-only; -1: the region's own */
 };
 /* slow with POPULATE or LOCKED, quick otherwise. */
 int verb_region_open(struct session *s, const struct region_open_args *args,

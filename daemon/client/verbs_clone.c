@@ -241,11 +241,11 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 	struct region_handle *rh = session_region(s, handle, why);
 	int r;
 
-	*out = (struct region_opened){ .fd = -1 };
+	*out = (struct region_opened){ .fd = -1, .base_fd = -1 };
 	if (!rh)
 		return -EBADF;
 	out->handle = handle;
-	r = region_describe(rh, rh->readonly ? MMB_REGION_READONLY : 0, out);
+	r = region_describe_again(s, rh, rh->readonly ? MMB_REGION_READONLY : 0, out);
 	region_handle_put(rh);
 	return r ? refuse(why, r, "the region's descriptor can't be passed: %s", strerror(-r)) : 0;
 }

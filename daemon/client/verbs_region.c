@@ -11,7 +11,9 @@
 #include "client/pool_stat.h"
 #include "client/region_open.h"
 #include "client/session.h"
+#include "mm/space/clone.h"
 #include "mm/space/evict.h"
+#include "mm/space/fault.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mmbroker.h"
@@ -84,12 +86,73 @@ int region_describe(struct region_handle *rh, uint32_t flags, struct region_open
 	out->address = atomic_load(&rh->start);
 	out->hugetlb = region_is_hugetlb(region);
 	out->fd = rh->readonly ? os->reopen_readonly(fd) : os->dup(fd);
-	return out->fd < 0 ? out->fd : 0;
+	if (out->fd < 0)
+		return out->fd;
+	out->base_fd = atomic_exchange(&rh->base_fd, -1);
+	return 0;
+}
+
+/* NULL if the session has ended, or has no userfaultfd; put by the caller. */
+static struct mm *mm_of(struct session *s)
+{
+	struct mm *mm = NULL;
+
+	mutex_lock(&s->lock);
+	if (!s->ended && s->mm && mm_get(s->mm))
+		mm = s->mm;
+	mutex_unlock(&s->lock);
+	return mm;
+}
+
+int region_describe_again(struct session *s, struct region_handle *rh, uint32_t flags,
+			  struct region_opened *out)
+{
+	int r = region_describe(rh, flags, out);
+	struct mm *mm = r || out->base_fd >= 0 || !region_kin(rh->pr->region) ? NULL : mm_of(s);
+
+	if (!mm)
+		return r;
+	mm_show_own(mm, out->handle);
+	mm_put(mm);
+	return 0;
+}
+
+struct reader {
+	const struct session *s;
+	const struct region_handle *rh;
+};
+
+static bool may_read(const struct region *ancestor, void *arg)
+{
+	const struct reader *reader = arg;
+	const struct pool_region *pr = ancestor->owner;
+	struct access_owner owner = { pr->uid, pr->gid, pr->mode };
+
+	return pr->pool == reader->rh->pr->pool &&
+	       access_allowed(&reader->s->peer, &owner, ACCESS_READ);
+}
+
+/* A clone's window shows its ancestor's memory at first, if the session may read that, if both are
+ * of one pool, and if the client can map parts anew. Else pages are copied when touched. */
+static uint32_t open_base(struct session *s, struct region_handle *rh)
+{
+	struct reader reader = { s, rh };
+	uint32_t section = 0;
+	int fd;
+
+	if (!region_kin(rh->pr->region) || !s->can_remap || !fault_can_share() ||
+	    !s->upcalls.listens || !s->upcalls.listens(s->upcall_context))
+		return 0;
+	fd = clone_open_base(rh->pr->region, may_read, &reader, &section);
+	fd = atomic_exchange(&rh->base_fd, fd);
+	if (fd >= 0)
+		os->close(fd);
+	return atomic_load(&rh->base_fd) < 0 ? 0 : section;
 }
 
 /* The common address, or, if this session has something there, one of its own. */
 static int add_window(struct session *s, struct region_handle *rh, uint32_t handle,
-		      uint64_t address)
+		      uint64_t address, uint32_t shown)
 {
 	struct window_request want = {
 		.region = rh->pr->region,
@@ -97,6 +160,7 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 		.length = rh->pr->bytes,
 		.handle = handle,
 		.readonly = rh->readonly,
+		.shown = shown,
 	};
 	int r = mm_add_window(s->mm, &want);
 
@@ -130,7 +194,7 @@ int region_publish(struct session *s, struct region_handle *rh,
 			   s->regions.nr_used);
 	if (!r) {
 		*handle = handles_add(&s->regions, rh);
-		r = *handle ? add_window(s, rh, *handle, args->address) : -ENOMEM;
+		r = *handle ? add_window(s, rh, *handle, args->address, open_base(s, rh)) : -ENOMEM;
 		if (r) {
 			handles_del(&s->regions, *handle);
 			refuse(why, r, "no place for the region in the session's address map: %s",
@@ -200,6 +264,7 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 	rh->record = record;
 	r = region_publish(s, rh, args, &handle, why);
 	if (!r) {
+		out->handle = handle;
 		r = region_populate_whole(rh, args->flags, why);
 		if (!r) {
 			r = region_describe(rh, args->flags, out);
@@ -236,13 +301,13 @@ struct region_handle *region_find_again(struct session *s, uint64_t request, uin
 	return found;
 }
 
-static int reply_again(const struct region_open_args *args, struct region_handle *rh,
-		       struct region_opened *out, struct refusal *why)
+static int reply_again(struct session *s, const struct region_open_args *args,
+		       struct region_handle *rh, struct region_opened *out, struct refusal *why)
 {
 	int r = region_populate_whole(rh, args->flags, why);
 
 	if (!r) {
-		r = region_describe(rh, args->flags, out);
+		r = region_describe_again(s, rh, args->flags, out);
 		if (r)
 			refuse(why, r, "the region's descriptor can't be passed: %s",
 			       strerror(-r));
@@ -259,12 +324,12 @@ int verb_region_open(struct session *s, const struct region_open_args *given,
 	struct pool_handle *ph;
 	int r = check_open_args(&args, why);
 
-	*out = (struct region_opened){ .fd = -1 };
+	*out = (struct region_opened){ .fd = -1, .base_fd = -1 };
 	if (r)
 		return r;
 	rh = args.again ? region_find_again(s, args.request, 0, &out->handle) : NULL;
 	if (rh)
-		return reply_again(&args, rh, out, why);
+		return reply_again(s, &args, rh, out, why);
 	ph = session_pool(s, args.pool, why);
 	if (!ph)
 		return -EBADF;
@@ -319,6 +384,7 @@ int verb_region_window(struct session *s, uint32_t handle, uint64_t address, str
 {
 	struct region_handle *rh = session_region(s, handle, why);
 	uint64_t old;
+	uint32_t shown;
 	int r = 0;
 
 	if (!rh)
@@ -336,10 +402,12 @@ int verb_region_window(struct session *s, uint32_t handle, uint64_t address, str
 	if (s->ended || handles_get(&s->regions, handle) != rh) {
 		r = -ENOTCONN;
 	} else {
+		/* The client has what it was given when the handle was made, and nothing newer. */
+		shown = mm_shown(s->mm, handle);
 		mm_remove_handle(s->mm, handle);
-		r = add_window(s, rh, handle, address);
+		r = add_window(s, rh, handle, address, shown);
 		if (r)
-			add_window(s, rh, handle, old);
+			add_window(s, rh, handle, old, shown);
 	}
 	mutex_unlock(&s->lock);
 	region_handle_put(rh);
@@ -410,12 +478,8 @@ static void collect_window(const struct window *w, void *arg)
 static void zap_session(struct session *s, void *arg)
 {
 	struct zap_search *z = arg;
-	struct mm *mm = NULL;
+	struct mm *mm = mm_of(s);
 
-	mutex_lock(&s->lock);
-	if (!s->ended && s->mm && mm_get(s->mm))
-		mm = s->mm;
-	mutex_unlock(&s->lock);
 	if (!mm)
 		return;
 	z->session = s;

@@ -11,10 +11,11 @@
 #include "ipc/convert.h"
 #include "ipc/dispatch.h"
 
-/* The descriptor is closed here. */
+/* The descriptors are closed here. */
 static int reply_opened(struct request *r, const struct region_opened *opened)
 {
 	Mmb__Wire__RegionOpenReply reply = MMB__WIRE__REGION_OPEN_REPLY__INIT;
+	int                        fds[2] = { opened->fd, opened->base_fd };
 	int                        error;
 
 	reply.region = opened->handle;
@@ -24,14 +25,17 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	reply.flags = opened->flags;
 	reply.hugetlb = opened->hugetlb;
 	reply.created = opened->created;
-	error = request_reply(r, &reply.base, (struct wire_fds){ &opened->fd, 1 });
+	reply.has_base = opened->base_fd >= 0;
+	error = request_reply(r, &reply.base, (struct wire_fds){ fds, reply.has_base ? 2 : 1 });
 	close(opened->fd);
+	if (reply.has_base)
+		close(opened->base_fd);
 	return error;
 }
 
 static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 {
-	struct region_opened       opened = { .fd = -1 };
+	struct region_opened       opened = { .fd = -1, .base_fd = -1 };
 	struct region_open_args    args = {
 		.request = r->packet.again ? r->packet.again : r->packet.id,
 		.again = r->packet.again != 0,
@@ -57,7 +61,7 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 int handle_REGION_MAP(struct request *r)
 {
 	const Mmb__Wire__RegionRequest *m = r->message;
-	struct region_opened            opened = { .fd = -1 };
+	struct region_opened            opened = { .fd = -1, .base_fd = -1 };
 	int error = verb_region_map(r->session, m->region, &opened, &r->why);
 
 	return error ? error : reply_opened(r, &opened);

@@ -199,6 +199,7 @@ int handle_ATTACH(struct request *r)
 		.uffd = r->received->fds[0],
 		.features = m->uffd_features,
 		.user_mode_only = m->user_mode_only,
+		.hears_remap = m->hears_remap,
 	};
 	int error = session_attach(r->session, &args, &r->why);
 

@@ -333,6 +333,45 @@ static void pressure(void *context, const struct pressure_call *call)
 	connection_put(c);
 }
 
+static void remap(void *context, const struct remap_part *part)
+{
+	Mmb__Wire__RemapRequest body = MMB__WIRE__REMAP_REQUEST__INIT;
+	struct connection      *c = registry_get((uintptr_t)context);
+
+	if (!c)
+		return;
+	body.region = part->region;
+	body.address = part->address;
+	body.length = part->length;
+	body.offset = part->offset;
+	upcall_send(c, MMB_UPCALL_REMAP, &body.base);
+	connection_put(c);
+}
+
+static bool listens(void *context)
+{
+	struct connection *c = registry_get((uintptr_t)context);
+	bool               open = c && upcall_is_open(c);
+
+	if (c)
+		connection_put(c);
+	return open;
+}
+
+static bool is_late(void *context)
+{
+	struct connection *c = registry_get((uintptr_t)context);
+	bool               late = false;
+
+	if (!c)
+		return false;
+	mutex_lock(&c->lock);
+	late = c->upcalls.sock >= 0 && c->upcalls.unresponsive;
+	mutex_unlock(&c->lock);
+	connection_put(c);
+	return late;
+}
+
 /* One that doesn't listen is as good as told. */
 static bool orphans(void *context, uint32_t pool, uint32_t member)
 {
@@ -363,6 +402,9 @@ static void kill_client(void *context, const char *reason)
 }
 
 const struct upcall_ops upcall_ops = {
+	.remap = remap,
+	.listens = listens,
+	.is_late = is_late,
 	.zap = zap,
 	.pressure = pressure,
 	.orphans = orphans,

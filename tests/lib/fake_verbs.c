@@ -390,6 +390,7 @@ int verb_region_open(struct session *s, const struct region_open_args *args,
 		.length = args->length,
 		.created = true,
 		.fd = session_fault_log_fd(s),
+		.base_fd = -1,
 	};
 	return 0;
 }
@@ -448,6 +449,7 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 		.address = FAKE_ADDRESS,
 		.length = 4096,
 		.fd = session_fault_log_fd(s),
+		.base_fd = -1,
 	};
 	return 0;
 }

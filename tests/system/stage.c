@@ -316,6 +316,20 @@ struct mmb_region *act_named(struct actor *a, const char *name, size_t bytes)
 	return region;
 }
 
+struct mmb_region *act_clone(struct mmb_region *region, const char *name, uint32_t flags)
+{
+	const struct mmb_clone_options options = { .size = sizeof(options),
+						   .name = name,
+						   .flags = flags };
+	struct mmb_region *clone = NULL;
+	int error = mmb_region_clone(region, &options, &clone);
+
+	if (error)
+		printf("  %s\n", mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+	return clone;
+}
+
 struct mmb_region_stat act_stat(struct mmb_region *region)
 {
 	struct mmb_region_stat stat = { .size = sizeof(stat) };

@@ -2,13 +2,14 @@
 /*
  * test_clones - clones of regions, seen by several processes
  *
- * Not here    Divergence step by step (tests/unit/test_cow.c), random trees of clones
- *             (tests/model/test_clone_model.c).
+ * Not here    Snapshots by name, charging (test_snapshots.c), divergence step by step
+ *             (tests/unit/test_cow.c), random trees of clones (tests/model/test_clone_model.c).
  */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,20 +24,6 @@ static const char *const huge_flags[] = { "--memory.reserve=128M", "--memory.res
 static const struct setting base_setting = { .flags = base_flags };
 static const struct setting huge_setting = { .flags = huge_flags };
 
-static struct mmb_region *clone_of(struct mmb_region *region, const char *name, uint32_t flags)
-{
-	const struct mmb_clone_options options = { .size = sizeof(options),
-						   .name = name,
-						   .flags = flags };
-	struct mmb_region *clone = NULL;
-	int error = mmb_region_clone(region, &options, &clone);
-
-	if (error)
-		printf("  %s\n", mmb_error());
-	CLIENT_EXPECT_EQ(error, 0);
-	return clone;
-}
-
 static void diverge_both(struct mmb_region *region, size_t page)
 {
 	size_t length = mmb_region_length(region), half = length / 2;
@@ -44,7 +31,7 @@ static void diverge_both(struct mmb_region *region, size_t page)
 	char *at = act_at(region), *copy;
 
 	stamp(at, half, 1);
-	clone = clone_of(region, NULL, 0);
+	clone = act_clone(region, NULL, 0);
 	copy = act_at(clone);
 	CLIENT_EXPECT_EQ(mmb_region_length(clone), length);
 	CLIENT_EXPECT(is_stamped(copy, half, 1));
@@ -115,7 +102,7 @@ static void name_one(struct actor *a)
 	act_common_pool(a);
 	region = act_region(a, BYTES, 0);
 	stamp(act_at(region), BYTES, 5);
-	clone = clone_of(region, "snapshot", 0);
+	clone = act_clone(region, "snapshot", 0);
 	CLIENT_EXPECT_EQ(mmb_region_clone(region, &taken, &again), -EEXIST);
 	CLIENT_EXPECT(!again && strstr(mmb_error(), "snapshot"));
 	mmb_region_close(clone);
@@ -149,6 +136,173 @@ static void open_it(struct actor *a)
 static void a_named_clone_outlives_its_parent(void)
 {
 	PLAY(ROLE(name_one), ROLE(open_it));
+}
+
+/* ---- several sessions of one clone ---- */
+
+enum { STEPS = 24 };
+
+static void make_shared_clone(struct actor *a)
+{
+	struct mmb_region *region, *clone;
+
+	act_common_pool(a);
+	region = act_region(a, BYTES, 0);
+	for (size_t i = 0; i < BYTES; i += PAGE)
+		stamp(act_at(region) + i, PAGE, 1);
+	clone = act_clone(region, "common", 0);
+	cue(1);
+	await(2);
+	/* Everybody has all of it mapped. What one writes, the others see next. */
+	for (int step = 0; step < STEPS; step++) {
+		await(3 + 2 * (uint32_t)step);
+		CLIENT_EXPECT(is_stamped(act_at(clone) + step * 9 * PAGE, PAGE, 100));
+		stamp(act_at(region) + step * 7 * PAGE, PAGE, 200);
+		cue(4 + 2 * (uint32_t)step);
+	}
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "common"), 0);
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void write_shared_clone(struct actor *a)
+{
+	struct mmb_region *clone = NULL;
+	char *at;
+
+	act_common_pool(a);
+	await(1);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "common", 0, 0, NULL, &clone), 0);
+	at = act_at(clone);
+	for (size_t i = 0; i < BYTES; i += PAGE)
+		CLIENT_EXPECT(is_stamped(at + i, PAGE, 1));
+	cue(2);
+	for (int step = 0; step < STEPS; step++) {
+		stamp(at + step * 9 * PAGE, PAGE, 100);
+		cue(3 + 2 * (uint32_t)step);
+		await(4 + 2 * (uint32_t)step);
+		for (size_t i = 0; i < BYTES; i += PAGE)
+			CLIENT_EXPECT(is_stamped(at + i, PAGE,
+						 i % (9 * PAGE) == 0 &&
+								 i <= (size_t)step * 9 * PAGE
+							 ? 100
+							 : 1));
+	}
+	mmb_region_close(clone);
+}
+
+static void sessions_of_a_clone_see_its_writes_at_once(void)
+{
+	PLAY(ROLE(make_shared_clone), ROLE(write_shared_clone));
+}
+
+/* ---- a stopped clone ---- */
+
+static void write_beside_it(struct actor *a)
+{
+	struct mmb_region *region;
+	char *at;
+
+	act_common_pool(a);
+	region = act_region(a, BYTES, 0);
+	at = act_at(region);
+	stamp(at, BYTES, 1);
+	mmb_region_close(act_clone(region, "stopped", 0));
+	cue(1);
+	await(2);
+	stamp(at, BYTES, 2); /* waits for nobody, or never ends */
+	cue(3);
+	await(4);
+	CLIENT_EXPECT(is_stamped(at, BYTES, 2));
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "stopped"), 0);
+	mmb_region_close(region);
+}
+
+static void be_stopped(struct actor *a)
+{
+	struct mmb_region *clone = NULL;
+	char *at;
+
+	act_common_pool(a);
+	await(1);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "stopped", 0, 0, NULL, &clone), 0);
+	at = act_at(clone);
+	CLIENT_EXPECT(is_stamped(at, BYTES, 1));
+	atomic_store(&board->number[0], 1);
+	await(3);
+	CLIENT_EXPECT(is_stamped(at, BYTES, 1));
+	cue(4);
+	mmb_region_close(clone);
+}
+
+static void a_stopped_clone_with_frames_seen(void)
+{
+	stage_begin();
+	CAST(ROLE(write_beside_it), ROLE(be_stopped));
+	EXPECT(cue_comes(1));
+	for (int i = 0; i < 10000 && !atomic_load(&board->number[0]); i++)
+		usleep(1000);
+	EXPECT(stop_process(stage_pid(1)));
+	cue(2);
+	EXPECT(cue_comes(3));
+	stage_kill(1, SIGCONT);
+	stage_end();
+}
+
+/* ---- the bound on mappings ---- */
+
+enum { PIECES_OF_BLOCK = 128, BLOCK = 2 << 20 };
+
+static unsigned int mappings_of(const char *at, size_t bytes)
+{
+	unsigned long from, to;
+	unsigned int nr = 0;
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	CLIENT_EXPECT(maps != NULL);
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx", &from, &to) == 2)
+			nr += from < (uintptr_t)at + bytes && to > (uintptr_t)at;
+	fclose(maps);
+	return nr;
+}
+
+/* Every other page is written: first pieces, then whole blocks. */
+static void diverge_everywhere(struct actor *a)
+{
+	struct mmb_region *region, *clone;
+	bool shares = !getenv("MMB_HIDE"); /* older kernels copy at the first touch */
+	unsigned int nr, most = 0;
+	char *at;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	stamp(act_at(region), BYTES, 1);
+	clone = act_clone(region, NULL, 0);
+	at = act_at(clone);
+	CLIENT_EXPECT_EQ(mappings_of(at, BYTES), 1);
+	CLIENT_EXPECT(is_stamped(at, BYTES, 1));
+	if (shares) /* nothing was copied for that */
+		CLIENT_EXPECT_EQ(act_stat(clone).resident, 0);
+	for (size_t i = 0; i < BYTES; i += 2 * PAGE) {
+		stamp(at + i, PAGE, 2);
+		nr = mappings_of(at, BYTES);
+		most = nr > most ? nr : most;
+	}
+	CLIENT_EXPECT(shares ? most > 4 : most == 1);
+	CLIENT_EXPECT(most <= PIECES_OF_BLOCK * ((BYTES + BLOCK - 1) / BLOCK) + 2);
+	CLIENT_EXPECT(!shares || mappings_of(at, BYTES) < most);
+	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 1));
+	for (size_t i = 0; i < BYTES; i += 2 * PAGE)
+		CLIENT_EXPECT(is_stamped(at + i, PAGE, 2));
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void mappings_stay_bounded(void)
+{
+	PLAY(ROLE(diverge_everywhere));
 }
 
 /* ---- one instant ---- */
@@ -196,7 +350,7 @@ static void open_counters(struct actor *a)
 	CLIENT_EXPECT_EQ(mmb_region_lock(counted[0], BYTES / 4, BYTES / 8), 0);
 	of = act_region(a, BYTES, 0);
 	memset(act_at(of), 0, BYTES);
-	counted[COUNTERS - 1] = clone_of(of, NULL, 0);
+	counted[COUNTERS - 1] = act_clone(of, NULL, 0);
 	mmb_region_close(of);
 }
 
@@ -242,7 +396,7 @@ static void roll_back(struct actor *a)
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	stamp(act_at(region), BYTES, 1);
-	snapshot = clone_of(region, NULL, MMB_REGION_READONLY);
+	snapshot = act_clone(region, NULL, MMB_REGION_READONLY);
 	stat = act_stat(snapshot);
 	CLIENT_EXPECT_EQ(stat.shared, BYTES);
 	CLIENT_EXPECT_EQ(stat.own, 0);
@@ -357,7 +511,7 @@ static void roll_under_writers(struct actor *a)
 	region = act_named(a, "rolled", BYTES);
 	for (size_t i = 0; i < BYTES; i += PAGE)
 		*(uint64_t *)(void *)(act_at(region) + i) = 1;
-	snapshot = clone_of(region, NULL, MMB_REGION_READONLY);
+	snapshot = act_clone(region, NULL, MMB_REGION_READONLY);
 	cue(1);
 	start_writer(&w, region, 0);
 	for (uint64_t round = 1; round < 2 * ROUNDS; round += 2) {
@@ -408,7 +562,7 @@ static void roll_to_what_moves(struct actor *a)
 	region = act_region(a, BYTES, 0);
 	memset(act_at(region), 0, BYTES);
 	memset(counted, 0, sizeof(counted));
-	counted[0] = clone_of(region, NULL, 0);
+	counted[0] = act_clone(region, NULL, 0);
 	atomic_store(&enough, false);
 	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, count_on, NULL), 0);
 	for (int round = 0; round < 20; round++) {
@@ -434,7 +588,7 @@ static void roll_what_is_locked(struct actor *a)
 	region = act_region(a, BYTES, 0);
 	stamp(act_at(region), BYTES, 1);
 	CLIENT_EXPECT_EQ(mmb_region_lock(region, BYTES / 2, 4 * PAGE), 0);
-	snapshot = clone_of(region, NULL, 0);
+	snapshot = act_clone(region, NULL, 0);
 	stamp(act_at(region), BYTES, 2);
 	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), -EBUSY);
 	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 2));
@@ -449,174 +603,6 @@ static void roll_what_is_locked(struct actor *a)
 static void locked_pages_keep_a_rollback_off(void)
 {
 	PLAY(ROLE(roll_what_is_locked));
-}
-
-/* Nothing is made or broken around a touch, so that what is counted is exact. */
-static struct mmb_region *one_by_one(struct mmb_region *region)
-{
-	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, mmb_region_length(region),
-					   MMB_ADVISE_RANDOM), 0);
-	return region;
-}
-
-/* ---- what mmbctl does by name ---- */
-
-static int64_t figure(struct actor *a, const char *name, const char *key)
-{
-	char mark[80];
-
-	snprintf(mark, sizeof(mark), "\"name\":\"%s\"", name);
-	return json_number(mmbctl(a->socket, "region ls common --json"), mark, key);
-}
-
-static void snapshot_by_name(struct actor *a)
-{
-	struct mmb_region *region, *other, *snapshot = NULL;
-
-	act_common_pool(a);
-	region = one_by_one(act_named(a, "table", BYTES));
-	other = act_named(a, "index", BYTES);
-	stamp(act_at(region), BYTES, 1);
-	stamp(act_at(other), BYTES, 2);
-	CLIENT_EXPECT(mmbctl(a->socket, "region clone common table t1 index i1"));
-	CLIENT_EXPECT_EQ(figure(a, "t1", "parent"), figure(a, "table", "id"));
-	CLIENT_EXPECT_EQ(figure(a, "t1", "inherited"), BYTES);
-	stamp(act_at(region), BYTES / 4, 3);
-	stamp(act_at(other), BYTES, 4);
-	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "i1", 0, MMB_REGION_READONLY, NULL, &snapshot),
-			 0);
-	CLIENT_EXPECT(is_stamped(act_at(snapshot), BYTES, 2));
-	CLIENT_EXPECT_EQ(figure(a, "t1", "inherited"), BYTES - BYTES / 4);
-	CLIENT_EXPECT_EQ(figure(a, "t1", "own"), BYTES / 4);
-	CLIENT_EXPECT_EQ(figure(a, "t1", "shared"), BYTES - BYTES / 4);
-	CLIENT_EXPECT(mmbctl(a->socket, "region rollback common table t1"));
-	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 1));
-	/* One that is there already, or isn't: nothing is made. */
-	CLIENT_EXPECT(!mmbctl(a->socket, "region clone common table t2 index i1"));
-	CLIENT_EXPECT(!mmbctl(a->socket, "region clone common table t2 nothing n2"));
-	CLIENT_EXPECT_EQ(figure(a, "t2", "id"), -1);
-	CLIENT_EXPECT(!mmbctl(a->socket, "region rollback common table nothing"));
-	CLIENT_EXPECT(!mmbctl(a->socket, "region clone nowhere table t2"));
-	CLIENT_EXPECT(mmbctl(a->socket, "region rm common t1"));
-	CLIENT_EXPECT(mmbctl(a->socket, "region rm common i1"));
-	mmb_region_close(snapshot);
-	mmb_region_close(other);
-	mmb_region_close(region);
-	CLIENT_EXPECT(mmbctl(a->socket, "region rm common table"));
-	CLIENT_EXPECT(mmbctl(a->socket, "region rm common index"));
-	CLIENT_EXPECT_EQ(figure(a, "table", "id"), -1);
-}
-
-static void snapshots_by_name(void)
-{
-	PLAY(ROLE(snapshot_by_name));
-}
-
-static void rob(struct actor *a)
-{
-	await(1);
-	CLIENT_EXPECT(!mmbctl(a->socket, "region clone common private-table copy"));
-	CLIENT_EXPECT(!mmbctl(a->socket, "region rollback common private-table private-table"));
-	CLIENT_EXPECT(!mmbctl(a->socket, "region rm common private-table"));
-	cue(2);
-}
-
-static void guard(struct actor *a)
-{
-	struct mmb_region *region = NULL;
-
-	act_common_pool(a);
-	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "private-table", BYTES, MMB_REGION_CREATE, NULL,
-					 &region), 0);
-	cue(1);
-	await(2);
-	mmb_region_close(region);
-	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "private-table"), 0);
-}
-
-static void strangers_have_no_snapshots(void)
-{
-	need_root("another user's client");
-	PLAY(ROLE(guard), ROLE(rob, .nobody = true));
-}
-
-/* ---- who is charged ---- */
-
-static uint64_t committed(struct actor *a)
-{
-	struct mmb_pool_stat stat = { .size = sizeof(stat) };
-
-	CLIENT_EXPECT_EQ(mmb_pool_stat(a->pool, &stat), 0);
-	return stat.committed;
-}
-
-/* What has been closed is settled in the background. */
-static void wait_for_committed(struct actor *a, uint64_t bytes)
-{
-	for (int i = 0; i < 20000 && committed(a) != bytes; i++)
-		usleep(1000);
-	CLIENT_EXPECT_EQ(committed(a), bytes);
-}
-
-static void heirs_are_charged(struct actor *a)
-{
-	struct mmb_region *region, *older, *younger;
-
-	act_pool(a, 0);
-	region = one_by_one(act_region(a, BYTES, 0));
-	stamp(act_at(region), BYTES / 2, 1);
-	older = one_by_one(clone_of(region, NULL, 0));
-	younger = clone_of(region, NULL, 0);
-	CLIENT_EXPECT_EQ(committed(a), 3 * BYTES); /* in full */
-	CLIENT_EXPECT_EQ(act_stat(region).resident, BYTES / 2);
-	CLIENT_EXPECT_EQ(act_stat(older).own, 0);
-	stamp(act_at(older), BYTES / 8, 2);
-	CLIENT_EXPECT_EQ(act_stat(older).own, BYTES / 8);
-	CLIENT_EXPECT_EQ(act_stat(older).shared, BYTES / 2 - BYTES / 8);
-	/* The closed one is charged for what others show, and no more. */
-	mmb_region_close(region);
-	wait_for_committed(a, 2 * BYTES + BYTES / 2);
-	mmb_region_close(younger);
-	wait_for_committed(a, BYTES + BYTES / 2 - BYTES / 8);
-	CLIENT_EXPECT_EQ(act_stat(older).own, BYTES / 2);
-	CLIENT_EXPECT_EQ(act_stat(older).shared, 0);
-	CLIENT_EXPECT(mmbctl(a->socket, "verify"));
-	stamp(act_at(older), BYTES, 3);
-	wait_for_committed(a, BYTES);
-	CLIENT_EXPECT_EQ(act_stat(older).own, BYTES);
-	mmb_region_close(older);
-	wait_for_committed(a, 0);
-}
-
-static void closed_regions_are_charged_for_what_is_shown(void)
-{
-	PLAY(ROLE(heirs_are_charged));
-}
-
-static void clone_into_another_pool(struct actor *a)
-{
-	struct mmb_clone_options there = { .size = sizeof(there) };
-	struct mmb_region *region, *clone = NULL;
-
-	act_pool(a, 0);
-	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, NULL, &there.pool), 0);
-	region = act_region(a, BYTES, 0);
-	stamp(act_at(region), BYTES, 1);
-	CLIENT_EXPECT_EQ(mmb_region_clone(region, &there, &clone), 0);
-	stamp(act_at(region), BYTES / 2, 2);
-	CLIENT_EXPECT(is_stamped(act_at(clone), BYTES / 4, 1));
-	/* Nothing of the parent's stays in its pool for a clone in another. */
-	mmb_region_close(region);
-	wait_for_committed(a, 0);
-	CLIENT_EXPECT_EQ(act_stat(clone).own, BYTES);
-	CLIENT_EXPECT(is_stamped(act_at(clone), BYTES, 1));
-	mmb_region_close(clone);
-	mmb_pool_close(there.pool);
-}
-
-static void clones_in_other_pools_are_copies(void)
-{
-	PLAY(ROLE(clone_into_another_pool));
 }
 
 /* ---- a clone that stands still ---- */
@@ -643,12 +629,12 @@ static void write_past_it(struct actor *a)
 	act_common_pool(a);
 	region = act_region(a, BYTES, 0);
 	stamp(act_at(region), BYTES, 1);
-	mmb_region_close(clone_of(region, "still", 0));
+	mmb_region_close(act_clone(region, "still", 0));
 	cue(1);
 	await(3);
 	stamp(act_at(region), BYTES, 2);
 	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 2));
-	mmb_region_close(clone_of(region, NULL, 0));
+	mmb_region_close(act_clone(region, NULL, 0));
 	mmb_region_close(region);
 	atomic_store(&board->number[0], 1);
 }
@@ -681,7 +667,7 @@ static void read_only(struct actor *a)
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	stamp(act_at(region), BYTES, 9);
-	clone = clone_of(region, NULL, MMB_REGION_READONLY);
+	clone = act_clone(region, NULL, MMB_REGION_READONLY);
 	stamp(act_at(region), BYTES, 10);
 	CLIENT_EXPECT(is_stamped(act_at(clone), BYTES, 9));
 	CLIENT_EXPECT_EQ(touch_write(act_at(clone), 1), SIGSEGV);
@@ -725,6 +711,11 @@ static const struct test_case cases[] = {
 	  both_diverge_with_2_mib_pages_without_hugetlb },
 	{ "both diverge, with pages of 4 KiB", both_diverge_with_4_kib_pages },
 	{ "a named clone outlives its parent", a_named_clone_outlives_its_parent },
+	{ "sessions of a clone see its writes at once",
+	  sessions_of_a_clone_see_its_writes_at_once },
+	{ "a stopped clone that has the frames mapped delays nobody",
+	  a_stopped_clone_with_frames_seen },
+	{ "a clone that differs in many places has few mappings", mappings_stay_bounded },
 	{ "several regions are cloned at one instant", several_regions_at_one_instant },
 	{ "rollback to a snapshot", rollback_to_a_snapshot },
 	{ "rollback under writers: each write is lost, or comes after all of it",
@@ -733,13 +724,7 @@ static const struct test_case cases[] = {
 	  rollback_to_a_snapshot_under_writers },
 	{ "locked pages keep a rollback off, and nothing changes",
 	  locked_pages_keep_a_rollback_off },
-	{ "mmbctl makes snapshots by name, and rolls back", snapshots_by_name },
-	{ "mmbctl lets strangers do nothing to a region", strangers_have_no_snapshots },
-	{ "closed regions are charged for what others show, and no more",
-	  closed_regions_are_charged_for_what_is_shown },
-	{ "a clone in another pool leaves nothing in its parent's",
-	  clones_in_other_pools_are_copies },
-	{ "a clone that is stopped delays nobody", a_stopped_clone_delays_nobody },
+	{ "a stopped clone delays nobody", a_stopped_clone_delays_nobody },
 	{ "a read-only clone", a_read_only_clone },
 	{ "what can't be cloned", what_cannot_be_cloned },
 	STAGE_STOPS,

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_cow - mm/space/cow.c, clone.c, rollback.c: what a clone holds when its family has gone on
+ * test_cow - mm/space/cow.c, clone.c, rollback.c, takeout.c: what a clone holds when its family has
+ *            gone on
  */
 #include "mm/space/cow.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "lib/fake_os.h"
@@ -12,6 +15,7 @@
 #include "lib/test.h"
 #include "mm/space/clone.h"
 #include "mm/space/lineage.h"
+#include "mm/space/mapping.h"
 
 enum { NR = 16 };
 static const uint64_t base = 1ull << 32, clone_base = 2ull << 32;
@@ -266,6 +270,146 @@ static void rollback_takes_back_what_was_written(void)
 	end();
 }
 
+/* ---- frames that a clone has mapped ---- */
+
+static const struct os_ops *os_before;
+static struct os_ops os_hostile;
+static unsigned int nr_scribbled;
+
+/* The clone's client writes to its own memory, which it has mapped a second time. */
+static int punch_and_scribble(int fd, uint64_t offset, uint64_t length)
+{
+	uint64_t words[PAGE_SIZE / sizeof(uint64_t)] = { 666 };
+
+	if (fd == parent->section->fd) {
+		nr_scribbled++;
+		EXPECT_EQ(os->write(child->section->fd, offset, words, PAGE_SIZE), 0);
+	}
+	return os_before->punch(fd, offset, length);
+}
+
+static void begin_shown(uint64_t page)
+{
+	struct window_request want = { .start = clone_base, .handle = 3,
+				       .length = NR << PAGE_SHIFT };
+
+	begin();
+	mm_remove_handle(mm, 2);
+	fake_uffd_unmap(mm->uffd, clone_base, NR << PAGE_SHIFT);
+	want.region = child;
+	want.shown = parent->section->id;
+	EXPECT_EQ(mm_add_window(mm, &want), 0);
+	EXPECT_EQ(mm_set_advice(mm, 3, (struct page_range){ 0, NR }, WINDOW_RANDOM), 0);
+	fake_uffd_window(mm->uffd, clone_base, NR << PAGE_SHIFT, parent->section->fd, 0);
+	EXPECT_EQ(read_page(parent, clone_base, page), 100 + page);
+	EXPECT_EQ(atomic_load(&child->nr_resident), 0);
+}
+
+static void an_owner_gets_its_page_back_and_nobody_elses(void)
+{
+	begin_shown(3);
+	os_before = os;
+	os_hostile = *os;
+	os_hostile.punch = punch_and_scribble;
+	nr_scribbled = 0;
+	os = &os_hostile;
+	space_fault(mm, base + (3 << PAGE_SHIFT), OS_FAULT_WRITE | OS_FAULT_WP);
+	os = os_before;
+	EXPECT_EQ(nr_scribbled, 1);
+	EXPECT(!fake_uffd_mapped(mm->uffd, clone_base + (3 << PAGE_SHIFT)));
+	EXPECT_EQ(read_page(parent, base, 3), 103);
+	end();
+}
+
+static void what_was_lost_before_is_not_put_back(void)
+{
+	begin_shown(3);
+	fake_os_client_punch(parent->section->fd, 3 << PAGE_SHIFT, PAGE_SIZE);
+	EXPECT_EQ(region_drop(child, (struct page_range){ 3, 1 }), 0);
+	EXPECT(os->has_hole(parent->section->fd, 3 << PAGE_SHIFT, PAGE_SIZE));
+	EXPECT(region_poison(parent, 3, "test"));
+	end();
+}
+
+/* Waiting ends. */
+static uint64_t passing_ns(void)
+{
+	static uint64_t now_ns = 10000000000ull;
+
+	return now_ns += 10000;
+}
+
+static void who_keeps_an_owner_waiting_is_ended(void)
+{
+	unsigned int turn;
+
+	begin_shown(3);
+	os_before = os;
+	os_hostile = *os;
+	os_hostile.now_ns = passing_ns;
+	os = &os_hostile;
+	turn = region_map_enter(child); /* a call that doesn't come back */
+	atomic_store(&mm->nr_showing, 1);
+	atomic_store(&mm->showing_ns, os->now_ns());
+	space_fault(mm, base + (3 << PAGE_SHIFT), OS_FAULT_WRITE | OS_FAULT_WP);
+	fault_retry_parked(0);
+	EXPECT_EQ(space_told.nr_ended, 0);
+	atomic_store(&mm->showing_ns, os->now_ns() - 5000000000ull);
+	space_fault(mm, base + (3 << PAGE_SHIFT), OS_FAULT_WRITE | OS_FAULT_WP);
+	fault_retry_parked(0);
+	EXPECT_EQ(space_told.nr_ended, 1);
+	EXPECT_EQ(atomic_load(&nr_too_slow), 0);
+	atomic_store(&mm->nr_showing, 0);
+	region_map_leave(child, turn);
+	fault_retry_parked(~0ull >> 1);
+	EXPECT_EQ(space_state(child, 3), PAGE_PRESENT);
+	EXPECT_EQ(read_page(parent, base, 3), 103);
+	os = os_before;
+	end();
+}
+
+/* ---- a client whose map is changing ---- */
+
+static _Atomic bool change_was_met, change_was_read;
+
+/* As the lane that reads of the change: only then is the map at rest. */
+static void *read_change(void *unused)
+{
+	while (!atomic_load(&change_was_met))
+		sched_yield();
+	mutex_lock(&parent->lock);
+	atomic_store(&change_was_read, true);
+	mutex_unlock(&parent->lock);
+	return unused;
+}
+
+static int protect_at_rest(int uffd, uint64_t address, uint64_t length)
+{
+	atomic_store(&change_was_met, true);
+	return atomic_load(&change_was_read) ? os_before->uffd_protect(uffd, address, length)
+					     : -EAGAIN;
+}
+
+static void arming_waits_without_the_lock(void)
+{
+	struct region *other;
+	pthread_t lane;
+
+	begin();
+	os_before = os;
+	os_hostile = *os;
+	os_hostile.uffd_protect = protect_at_rest;
+	atomic_store(&change_was_met, false);
+	atomic_store(&change_was_read, false);
+	os = &os_hostile;
+	EXPECT_EQ(pthread_create(&lane, NULL, read_change, NULL), 0);
+	other = clone_of(parent);
+	EXPECT_EQ(pthread_join(lane, NULL), 0);
+	os = os_before;
+	space_drop_region(other);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "a clone holds what its parent held", a_clone_holds_what_its_parent_held },
 	{ "both diverge", both_diverge },
@@ -280,5 +424,10 @@ static const struct test_case cases[] = {
 	  a_late_fault_of_a_closed_clone_copies_nothing },
 	{ "rollback takes back what was written", rollback_takes_back_what_was_written },
 	{ "a copy that fails is tried again", a_copy_that_fails_is_tried_again },
+	{ "an owner gets its page back, and nobody else's",
+	  an_owner_gets_its_page_back_and_nobody_elses },
+	{ "who keeps an owner waiting is ended", who_keeps_an_owner_waiting_is_ended },
+	{ "arming waits for a client's map without the lock", arming_waits_without_the_lock },
+	{ "what was lost before is not put back", what_was_lost_before_is_not_put_back },
 };
 TEST_MAIN(cases)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_mm - the session's address map: find (streak.c), gap, merge, split, move; slots and their
- *           users
+ * test_mm - the session's address map: find (streak.c), gap, merge, split, move; windows that show
+ *           other memory (remap.c); slots and their users
  */
 #include "mm/space/mm.h"
 
@@ -451,6 +451,74 @@ static void threads_may_change_a_map_at_once(void)
 	end();
 }
 
+/* ---- windows that show other memory ---- */
+
+/* Any other section's will do. */
+static uint32_t elsewhere(void)
+{
+	return region->section->id + 1;
+}
+
+static void add_shown(uint64_t start, uint32_t handle)
+{
+	struct window_request want = { .region = region, .start = start, .handle = handle,
+				       .length = PAGES << PAGE_SHIFT, .shown = elsewhere() };
+
+	EXPECT_EQ(mm_add_window(mm, &want), 0);
+	fake_uffd_window(mm->uffd, start, want.length, region->section->fd, 0);
+}
+
+static enum remap_state ask_for(uint64_t address, struct page_range pages)
+{
+	struct mm_target t;
+	struct mm_hint hint;
+	struct remap want = { .address = address + (pages.first << PAGE_SHIFT),
+			      .length = pages.nr << PAGE_SHIFT,
+			      .offset = pages.first << PAGE_SHIFT };
+	enum remap_state state;
+
+	EXPECT(mm_find(mm, want.address, &t, &hint));
+	want.handle = t.handle;
+	state = mm_remap_begin(mm, &t, &want);
+	region_put(t.region);
+	return state;
+}
+
+static void what_a_handle_shows_is_known(void)
+{
+	begin();
+	space_window(mm, region, BASE, 1);
+	add_shown(FAR, 2);
+	EXPECT_EQ(mm_shown(mm, 1), 0);
+	EXPECT_EQ(mm_shown(mm, 2), elsewhere());
+	EXPECT_EQ(mm_shown(mm, 3), 0);
+	mm_show_own(mm, 2);
+	EXPECT_EQ(mm_shown(mm, 2), 0);
+	end();
+}
+
+static void what_is_asked_goes_with_its_windows(void)
+{
+	uint64_t wakes;
+
+	begin();
+	add_shown(BASE, 1);
+	EXPECT_EQ(ask_for(BASE, (struct page_range){ 2, 4 }), REMAP_BEGUN);
+	EXPECT_EQ(ask_for(BASE, (struct page_range){ 3, 1 }), REMAP_PENDING);
+	wakes = fake_uffd_wakes(mm->uffd, BASE + 5 * PAGE_SIZE);
+	EXPECT_EQ(mm_remove_range(mm, BASE + 2 * PAGE_SIZE, PAGE_SIZE), 0);
+	EXPECT_EQ(mm->nr_remaps, 0);
+	EXPECT(fake_uffd_wakes(mm->uffd, BASE + 5 * PAGE_SIZE) > wakes); /* N2 */
+	EXPECT_EQ(ask_for(BASE, (struct page_range){ 3, 1 }), REMAP_BEGUN);
+	EXPECT_EQ(mm_move_range(mm, BASE, FAR, PAGES << PAGE_SHIFT), 0);
+	EXPECT_EQ(mm->nr_remaps, 0);
+	EXPECT_EQ(ask_for(FAR, (struct page_range){ 3, 1 }), REMAP_BEGUN);
+	mm_remove_handle(mm, 1);
+	EXPECT_EQ(mm->nr_remaps, 0);
+	EXPECT_EQ(atomic_load(&nr_remaps_pending), 0);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "an address means the page of its window", an_address_means_the_page_of_its_window },
 	{ "a window may show a part of its region", a_window_may_show_a_part },
@@ -478,5 +546,7 @@ static const struct test_case cases[] = {
 	{ "every live map is visited, referenced", every_live_map_is_visited },
 	{ "the table of maps has an end", the_table_has_an_end },
 	{ "threads may change a map at once", threads_may_change_a_map_at_once },
+	{ "what a handle's windows show is known", what_a_handle_shows_is_known },
+	{ "what is asked of a client goes with its windows", what_is_asked_goes_with_its_windows },
 };
 TEST_MAIN(cases)

@@ -4,6 +4,7 @@
  */
 #include "mm/phys/meta.h"
 #include "mm/phys/section.h"
+#include "mm/space/takeout.h"
 
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
@@ -70,7 +71,70 @@ static void busy_words_settle_as_they_say(void)
 	space_end();
 }
 
+static void left_bytes(const struct section *section, uint32_t page, uint8_t value)
+{
+	uint8_t bytes[PAGE_SIZE] = { value };
+
+	EXPECT_EQ(os->write(section->fd, (uint64_t)page << PAGE_SHIFT, bytes, PAGE_SIZE), 0);
+}
+
+static uint8_t bytes_of(const struct region *region, uint64_t page)
+{
+	uint8_t byte = 0;
+
+	EXPECT(in_file(region, page));
+	EXPECT_EQ(os->read(region->section->fd, page << PAGE_SHIFT, &byte, 1), 0);
+	return byte;
+}
+
+/* A daemon that died while it took pages out of a clone's windows: 0 is still there, 1 is out, 2
+ * was lost before. The clone's client has written to its copies. */
+static void pages_that_were_out_come_back(void)
+{
+	struct region_resume_request want = {
+		.region = { .name = "", .nr_pages = NR_PAGES, .page_shift = PAGE_SHIFT },
+		.committed = (const uint64_t[MAX_NUMNODES]){ NR_PAGES },
+	};
+	struct region *owner = NULL, *clone = NULL;
+	struct section *of_owner, *of_clone;
+	struct taken_record *note;
+
+	space_begin(&(struct space_options){ 0 });
+	of_owner = left_section();
+	of_clone = left_section();
+	for (uint32_t page = 0; page < 3; page++) {
+		left_page(of_owner, page, word_present(0) | WORD_BUSY, page == 0);
+		left_page(of_clone, page,
+			  word_with_high(word_present(0) | WORD_BUSY | WORD_SEEN, of_owner->id),
+			  true);
+		left_bytes(of_clone, page, 66);
+	}
+	left_bytes(of_owner, 0, 10);
+	note = takeout_begin();
+	note->section = of_owner->id;
+	note->page = 1;
+	note->bytes[0] = 11;
+	record_commit(RECORD_TAKEN, note);
+	takeouts_resume();
+	want.section = of_clone;
+	EXPECT_EQ(region_resume(&want, &clone), 0);
+	want.section = of_owner;
+	EXPECT_EQ(region_resume(&want, &owner), 0);
+	EXPECT_EQ(bytes_of(owner, 0), 10);
+	EXPECT_EQ(bytes_of(owner, 1), 11);
+	EXPECT(!in_file(owner, 2));
+	EXPECT_EQ(word_load(&clone->words[0]), word_present(0));
+	EXPECT_EQ(space_state(clone, 2), PAGE_POISONED);
+	EXPECT(region_poison(owner, 2, "test"));
+	space_expect_valid(owner, NULL);
+	space_expect_valid(clone, NULL);
+	space_drop_region(clone);
+	space_drop_region(owner);
+	space_end();
+}
+
 static const struct test_case cases[] = {
 	{ "words left busy settle as they say", busy_words_settle_as_they_say },
+	{ "pages that were out come back", pages_that_were_out_come_back },
 };
 TEST_MAIN(cases)

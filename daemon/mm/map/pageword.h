@@ -51,6 +51,9 @@ enum {
 	WORD_LAZYFREE = 1 << 20, /* as CLEAN, and may be dropped: its contents are not wanted */
 	WORD_AGE_SHIFT = 22,     /* the generation of its lruvec in which it was touched last */
 	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
+	/* INHERIT: a window that shows the ancestor's memory may have it mapped. PRESENT, beside
+	 * BUSY: such a window may still have it, and the high half names the ancestor's section */
+	WORD_SEEN = 1 << 28,
 	/* of a clone, beside BUSY: its owner is making this copy */
 	WORD_BREAKING = 1 << 29,
 	/* of a clone, beside BUSY: it looks whether the copy it has made is whole */
@@ -103,7 +106,9 @@ static inline uint32_t word_slot(uint64_t word)
 {
 	enum page_state state = word_state(word);
 
-	return state == PAGE_SAME_FILLED || state == PAGE_INHERIT ? 0 : word_high(word);
+	if (state == PAGE_SAME_FILLED || state == PAGE_INHERIT || word_has_mark(word, WORD_SEEN))
+		return 0;
+	return word_high(word);
 }
 
 static inline uint16_t word_shadow(uint64_t word)

@@ -46,11 +46,12 @@ enum meta_window {
 	META_HANDLES,
 	META_CLIENT_WINDOWS,
 	META_CACHES,
+	META_TAKEN,
 	NR_META_WINDOWS
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 4, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+enum { META_VERSION = 5, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
        SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
 /* Bytes of a record, a power of two, and how many there may be. */
 enum {
@@ -66,6 +67,8 @@ enum {
 	META_CLIENT_WINDOWS_MAX = 1 << 20,
 	META_CACHE_BYTES = 128,
 	META_CACHES_MAX = 65536,
+	META_TAKEN_BYTES = 8192,
+	META_TAKEN_MAX = 64,
 };
 #define META_SPAN_FRAMES (1ull << 32)     /* 16 TiB of broker physical memory */
 #define META_BASE 0x101000000000ull /* 337 GiB of windows; ASan keeps off from 0x10007fff8000 up */

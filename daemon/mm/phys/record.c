@@ -34,6 +34,8 @@ static const struct {
 			    offsetof(struct window_record, start), META_CLIENT_WINDOWS_MAX },
 	[RECORD_CACHE] = { META_CACHES, META_CACHE_BYTES, sizeof(struct cache_record),
 			   META_CACHES_MAX },
+	[RECORD_TAKEN] = { META_TAKEN, META_TAKEN_BYTES, sizeof(struct taken_record),
+			   META_TAKEN_MAX },
 };
 
 static_assert(sizeof(struct pool_record) <= META_POOL_BYTES, "a pool's record fits");
@@ -41,6 +43,7 @@ static_assert(sizeof(struct session_record) <= META_SESSION_BYTES, "a session's 
 static_assert(sizeof(struct region_record) <= META_REGION_BYTES, "a region's record fits");
 static_assert(sizeof(struct handle_record) <= META_HANDLE_BYTES, "a handle's record fits");
 static_assert(sizeof(struct cache_record) <= META_CACHE_BYTES, "a cache's record fits");
+static_assert(sizeof(struct taken_record) <= META_TAKEN_BYTES, "a page's record fits");
 static_assert(sizeof(struct window_record) <= META_CLIENT_WINDOW_BYTES, "a window's record fits");
 
 /* l: lock */
@@ -278,7 +281,7 @@ static bool resume_slot(enum record_kind kind, uint32_t slot)
 
 static uint64_t resume_kind(enum record_kind kind)
 {
-	uint32_t per_page = PAGE_SIZE / kinds[kind].bytes;
+	uint32_t per_page = max_t(uint32_t, PAGE_SIZE / kinds[kind].bytes, 1);
 	uint64_t damaged = 0, slot = 0;
 
 	while (meta_next_present(kinds[kind].window, &slot)) {

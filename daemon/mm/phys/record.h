@@ -32,6 +32,7 @@ enum record_kind {
 	RECORD_HANDLE,
 	RECORD_WINDOW,
 	RECORD_CACHE,
+	RECORD_TAKEN,
 	NR_RECORD_KINDS
 };
 
@@ -63,7 +64,7 @@ struct session_record {
 	uint64_t id;
 	char name[NAME_MAX_BYTES + 1];
 	/* changing: */
-	struct record_word attached;    /* 1: its userfaultfd is kept; 3: for user mode only */
+	struct record_word attached; /* 1: its userfaultfd is kept; 2: user mode only; 4: remaps */
 	struct record_word last_upcall; /* no later id than this was sent */
 };
 
@@ -117,6 +118,14 @@ struct cache_record {
 	uint64_t pool; /* id */
 	uint32_t number, object, align, flags;
 	char name[NAME_MAX_BYTES + 1];
+};
+
+/* A page that is out of its file for a moment (space/takeout.h). */
+struct taken_record {
+	_Atomic uint64_t seal;
+	uint64_t page;
+	uint32_t section, node;
+	uint8_t bytes[PAGE_SIZE];
 };
 
 uint32_t record_bytes(enum record_kind kind);

@@ -73,9 +73,42 @@ int clone_resume(struct region *region, struct region *parent)
 	return r;
 }
 
+/* Under the family's lock an ancestor whose frames are inherited doesn't end. */
+static struct region *first_owner(const struct region *region)
+{
+	for (uint64_t i = 0; i < region->nr_pages; i++) {
+		uint64_t word = word_load(&region->words[i]);
+
+		if (word_state(word) == PAGE_INHERIT)
+			return is_ancestor(region, word_high(word)) ? cow_owner(word) : NULL;
+	}
+	return NULL;
+}
+
+int clone_open_base(struct region *region, bool (*may)(const struct region *ancestor, void *arg),
+		    void *arg, uint32_t *section)
+{
+	struct kin *kin = region_kin(region);
+	struct region *owner;
+	int fd = -1;
+
+	/* Of 2 MiB pages one fault copies as much as it would take to move and refill it. */
+	if (!kin || region->page_shift != PAGE_SHIFT || !atomic_load(&region->nr_inherit))
+		return -1;
+	mutex_lock(&kin->family->lock);
+	owner = first_owner(region);
+	if (owner && may(owner, arg)) {
+		fd = os->reopen_readonly(owner->section->fd);
+		*section = owner->section->id;
+	}
+	mutex_unlock(&kin->family->lock);
+	return fd < 0 ? -1 : fd;
+}
+
 /* ---- protecting ---- */
 
-/* The client may have cut its mapping: what is left of it in each half. */
+/* The client may have cut its mapping: what is left of it in each half. -EAGAIN: its map is
+ * changing. */
 static int protect_parts(struct mm *mm, uint64_t address, uint64_t length)
 {
 	int r = os->uffd_protect(mm->uffd, address, length);

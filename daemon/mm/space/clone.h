@@ -43,6 +43,10 @@ int region_protect(struct region *region, struct page_range range);
 /* The region's contents become the snapshot's (rollback.c). -EINVAL: of another length or page
  * size; -EBUSY: a page that would change is locked. */
 int region_rollback(struct region *region, struct region *snapshot);
+/* The descriptor, read-only, of the memory that windows of a clone can show at first, an ancestor's
+ * if `may` says so of that; *section is its. -1: they show the clone's own. */
+int clone_open_base(struct region *region, bool (*may)(const struct region *ancestor, void *arg),
+		    void *arg, uint32_t *section);
 /* After a restart: the region was cloned from parent, or from what is lost if that is NULL. Its
  * words are as the dead daemon left them; those that name a home which isn't there are poisoned. */
 int clone_resume(struct region *region, struct region *parent);

@@ -11,13 +11,23 @@
 #include "mm/space/fault.h"
 #include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
+#include "mm/space/takeout.h"
 
 enum {
 	BREAK_BYTES_MAX = 256 << 10, /* at once, of small pages: what a thread waits for */
 	COPY_SPINS = 256,
+	SYNC_TRIES = 3,
+	COMPLETE_TRIES = 4,
+	BLOCK_PAGES = 512,
+	PIECES_MAX = 128,
+	PIECES_OF_WINDOW = 32768,
+	WINDOWS_OF_SESSION = 24576, /* from here on whole blocks move */
 };
+/* A client that makes others wait so long for its map does so on purpose. */
+static const uint64_t showing_ns_max = 1000ull * 1000 * 1000;
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 static const char lost[] = "the page was punched out of the file of the region it is cloned from";
+static const char not_put_back[] = "no memory to put the page back that clones had mapped";
 
 struct region *cow_owner(uint64_t word)
 {
@@ -34,17 +44,278 @@ static uint64_t at_once(const struct region *region, uint64_t nr)
 	return min_t(uint64_t, nr, most ? most : 1);
 }
 
+/* The bits of a word that its BUSY had, and the ancestor's section if it was named there, go. */
+static uint64_t word_ended(uint64_t word, uint64_t clear)
+{
+	uint64_t value = word & ~(uint64_t)(WORD_BUSY | WORD_WAITERS | clear);
+
+	if (word_state(word) == PAGE_PRESENT && word & WORD_SEEN)
+		value = word_with_high(value & ~(uint64_t)WORD_SEEN, 0);
+	return value;
+}
+
 static bool end_page(struct region *region, uint64_t page, uint64_t clear)
 {
 	uint64_t word = word_load(&region->words[page]);
 
-	return word_end_busy(&region->words[page],
-			     word & ~(uint64_t)(WORD_BUSY | WORD_WAITERS | clear));
+	return word_end_busy(&region->words[page], word_ended(word, clear));
+}
+
+/* ---- work on an owner's pages: the family's lock is held ---- */
+
+/* A run of an owner's pages, BUSY, while nobody of the family can get at them. */
+struct breaking {
+	struct region *owner;
+	struct page_range run;
+	struct region *only; /* who gets copies; NULL: everybody who still needs the pages */
+	uint64_t taken;      /* by page of the run: leaves the windows of clones */
+	uint64_t lost;       /* by page of the run: a client has taken it out of the file */
+	struct taken_record *note;
+};
+
+static_assert(BREAK_BYTES_MAX >> PAGE_SHIFT <= 64, "one bit a page");
+
+static uint64_t claim_shared(struct region *region, struct page_range range)
+{
+	uint64_t i;
+
+	for (i = range.first; i < range.first + range.nr; i++) {
+		uint64_t old;
+
+		if (!(word_load(&region->words[i]) & WORD_SHARED) ||
+		    !word_try_busy(&region->words[i], PAGE_PRESENT, &old))
+			break;
+		if (old & WORD_SHARED)
+			continue;
+		if (word_end_busy(&region->words[i], old))
+			region_wake(region, (struct page_range){ i, 1 });
+		break;
+	}
+	return i - range.first;
+}
+
+/* A clone that is being armed is told of the change when that ends (clone.h). */
+static bool needs_copy(const struct kin *kin, const struct kin *root)
+{
+	return !kin->closed && !(kin->arming && kin->parent == root);
+}
+
+/* Marks the page as held, waiting while the member makes a copy by itself, until it has looked that
+ * over. */
+static void hold_page(struct region *member, uint64_t page, uint32_t owner)
+{
+	_Atomic uint64_t *word = &member->words[page];
+	uint64_t old;
+
+	for (unsigned int i = 0;; i++) {
+		uint64_t seen = word_load(word);
+
+		if (!word_has_mark(seen, WORD_CHECKING) &&
+		    (word_state(seen) != PAGE_INHERIT || word_high(seen) != owner))
+			return;
+		if (word_try_busy(word, PAGE_INHERIT, &old)) {
+			if (word_high(old) == owner) {
+				atomic_fetch_or(word, WORD_BREAKING);
+				return;
+			}
+			end_page(member, page, 0);
+		}
+		if (i < COPY_SPINS)
+			sched_yield();
+		else
+			nanosleep(&busy_pause, NULL);
+	}
+}
+
+static bool is_held(const struct region *member, uint64_t page)
+{
+	return word_has_mark(word_load(&member->words[page]), WORD_BREAKING);
+}
+
+/* No entry is on its way any more to where a held page may be mapped: false if that takes long, or
+ * there is nowhere to note what is taken out of there. */
+static bool hold_member(struct region *member, struct breaking *w)
+{
+	bool seen = false;
+
+	for (uint64_t i = w->run.first; i < w->run.first + w->run.nr; i++) {
+		hold_page(member, i, w->owner->section->id);
+		seen |= is_held(member, i) && word_load(&member->words[i]) & WORD_SEEN;
+	}
+	if (seen && !w->note)
+		w->note = takeout_begin();
+	for (unsigned int i = 0; seen && w->note && i < SYNC_TRIES; i++)
+		if (region_map_try_sync(member))
+			return true;
+	return !seen;
+}
+
+/* A call that maps frames waits while the client keeps its map busy, and a writer of another
+ * session waits for that call. No other has begun since: none gets through. */
+static void find_slow(struct mm *mm, uint64_t address, uint64_t length, void *arg)
+{
+	uint64_t now_ns = *(uint64_t *)arg;
+
+	(void)address;
+	(void)length;
+	if (atomic_load(&mm->nr_showing) &&
+	    atomic_load(&mm->showing_ns) + showing_ns_max < now_ns &&
+	    !atomic_exchange(&mm->too_slow, true))
+		atomic_fetch_add(&nr_too_slow, 1);
+}
+
+static int give_copies(struct region *member, const struct breaking *w)
+{
+	uint64_t end = w->run.first + w->run.nr;
+	int r = 0;
+
+	for (uint64_t at = w->run.first; at < end && !r;) {
+		struct page_range part = { at, 0 };
+		uint64_t copied;
+
+		while (at < end && is_held(member, at)) {
+			part.nr++;
+			at++;
+		}
+		if (part.nr)
+			r = region_copy_in(member, part, w->owner, WORD_BREAKING, &copied);
+		at++;
+	}
+	return r;
+}
+
+static void note_lost(struct breaking *w)
+{
+	uint64_t bytes = region_page_bytes(w->owner);
+	int fd = w->owner->section->fd;
+
+	if (likely(!os->has_hole(fd, w->run.first * bytes, w->run.nr * bytes)))
+		return;
+	for (uint64_t i = 0; i < w->run.nr; i++)
+		if (os->has_hole(fd, (w->run.first + i) * bytes, bytes))
+			w->lost |= 1ull << i;
+}
+
+/* What the member has a copy of now, and may have mapped from its owner. */
+static void take_out(const struct region *member, struct breaking *w)
+{
+	for (uint64_t i = 0; i < w->run.nr; i++) {
+		uint64_t page = w->run.first + i, bit = 1ull << i;
+		uint64_t word = word_load(&member->words[page]);
+		int r;
+
+		if (!word_has_mark(word, WORD_BREAKING) || !word_has_mark(word, WORD_SEEN) ||
+		    word_state(word) != PAGE_PRESENT || (w->taken | w->lost) & bit)
+			continue;
+		r = takeout_page(w->note, w->owner->section, page,
+				 word_node(word_load(&w->owner->words[page])));
+		if (r != -ENODATA)
+			w->taken |= bit;
+		if (r)
+			w->lost |= bit;
+	}
+}
+
+static void finish_member(struct region *member, const struct breaking *w)
+{
+	bool waiters = false;
+
+	for (uint64_t i = 0; i < w->run.nr; i++) {
+		uint64_t page = w->run.first + i, word = word_load(&member->words[page]);
+		uint64_t bit = 1ull << i;
+
+		if (!word_has_mark(word, WORD_BREAKING))
+			continue;
+		if (w->lost & ~w->taken & bit && word_state(word) == PAGE_PRESENT)
+			region_poison_busy(member, page, word_ended(word, WORD_BREAKING), lost);
+		else
+			waiters |= end_page(member, page,
+					    WORD_BREAKING | (w->taken & bit ? WORD_SEEN : 0));
+	}
+	if (waiters)
+		region_wake(member, w->run);
+}
+
+/* -EAGAIN: a client is slow; nothing has happened. */
+static int work_on_run(struct breaking *w)
+{
+	struct kin *root = region_kin(w->owner), *kin;
+	uint64_t now_ns = os->now_ns();
+	int r = 0;
+
+	for (kin = family_below(root, root); kin && !r; kin = family_below(root, kin))
+		if (needs_copy(kin, root) && !hold_member(kin->region, w)) {
+			region_for_each_window(kin->region, w->run, find_slow, &now_ns);
+			r = -EAGAIN;
+		}
+	for (kin = family_below(root, root); kin && !r; kin = family_below(root, kin))
+		if (!w->only || w->only == kin->region)
+			r = give_copies(kin->region, w);
+	if (r != -EAGAIN)
+		note_lost(w);
+	for (kin = family_below(root, root); kin; kin = family_below(root, kin))
+		take_out(kin->region, w);
+	for (kin = family_below(root, root); kin; kin = family_below(root, kin))
+		finish_member(kin->region, w);
+	takeout_end(w->note);
+	return r;
+}
+
+static void finish_owner(const struct breaking *w, uint64_t clear)
+{
+	bool waiters = false;
+
+	for (uint64_t i = 0; i < w->run.nr; i++) {
+		uint64_t page = w->run.first + i, word = word_load(&w->owner->words[page]);
+
+		if (w->lost >> i & 1 && w->taken >> i & 1) {
+			region_poison_busy(w->owner, page, word_ended(word, 0), not_put_back);
+			continue;
+		}
+		if (clear & WORD_SHARED)
+			atomic_fetch_sub(&w->owner->nr_shared, 1);
+		waiters |= end_page(w->owner, page, clear);
+	}
+	if (waiters)
+		region_wake(w->owner, w->run);
+}
+
+/* Of the range, as many pages as are shared and idle from its start on; *broken of them needn't be
+ * protected any more, and *taken: the first has left the owner's windows as well. 0, or the errno
+ * of a copy. */
+static int break_locked(struct region *owner, struct page_range range, uint64_t *broken,
+			bool *taken)
+{
+	struct breaking w = { .owner = owner, .run = { range.first, claim_shared(owner, range) } };
+	int r;
+
+	*broken = 0;
+	*taken = false;
+	if (!w.run.nr)
+		return 0;
+	r = work_on_run(&w);
+	finish_owner(&w, r ? 0 : WORD_SHARED);
+	*taken = w.taken & 1;
+	if (!r)
+		*broken = w.run.nr;
+	return r;
+}
+
+static int break_shared(struct region *owner, struct page_range range, uint64_t *broken)
+{
+	struct family *family = region_kin(owner)->family;
+	bool taken;
+	int r;
+
+	mutex_lock(&family->lock);
+	r = break_locked(owner, range, broken, &taken);
+	mutex_unlock(&family->lock);
+	return r;
 }
 
 /* ---- a clone's own copies ---- */
 
-/* From range.first on, what is inherited from one owner. */
+/* From range.first on, what is inherited from one owner and mapped by no window. */
 static uint64_t claim_inherited(struct region *region, struct page_range range, uint64_t *value)
 {
 	uint64_t i;
@@ -54,7 +325,7 @@ static uint64_t claim_inherited(struct region *region, struct page_range range, 
 
 		if (!word_try_busy(&region->words[i], PAGE_INHERIT, &old))
 			break;
-		if (i > range.first && word_high(old) != word_high(*value)) {
+		if (old & WORD_SEEN || (i > range.first && word_high(old) != word_high(*value))) {
 			if (word_end_busy(&region->words[i], old))
 				region_wake(region, (struct page_range){ i, 1 });
 			break;
@@ -81,16 +352,55 @@ static bool end_copied(struct region *region, struct page_range run, struct regi
 	return waiters;
 }
 
+static bool is_seen(uint64_t word)
+{
+	return word_state(word) == PAGE_INHERIT && word & WORD_SEEN;
+}
+
+/* Windows may have the owner's frames mapped, and must not keep them. 0: look again; -ESTALE: as
+ * below. */
+static int diverge_seen(struct region *region, struct page_range range)
+{
+	struct family *family = region_kin(region)->family;
+	struct breaking w = { .only = region, .run = { range.first, 0 } };
+	uint64_t word;
+	int r = 0;
+
+	mutex_lock(&family->lock);
+	word = word_load(&region->words[range.first]);
+	if (atomic_load(&region->closed)) {
+		r = -ESTALE;
+	} else if (is_seen(word)) {
+		w.owner = cow_owner(word);
+		range.nr = min_t(uint64_t, range.nr, BREAK_BYTES_MAX >> region->page_shift);
+		for (uint64_t i = 1; i < range.nr; i++)
+			if (!is_seen(word_load(&region->words[range.first + i])))
+				range.nr = i;
+		w.run.nr = claim_shared(w.owner, range);
+	}
+	if (w.run.nr) {
+		r = work_on_run(&w);
+		finish_owner(&w, 0);
+	}
+	mutex_unlock(&family->lock);
+	if (!r && !w.run.nr && is_seen(word)) /* the owner's page is busy */
+		nanosleep(&busy_pause, NULL);
+	return r;
+}
+
 /* 0: look again; -EBUSY: the page is busy, and wakes the faulter; -ESTALE: the region is closed,
  * and whom it inherits from may be gone. Where it closes later, its busy pages keep the owner. */
 static int diverge(struct region *region, struct page_range range)
 {
 	uint64_t value = 0;
-	struct page_range run = { range.first, claim_inherited(region, range, &value) };
+	struct page_range run = { range.first, 0 };
 	struct page_range copied = { run.first, 0 };
 	bool waiters = false;
 	int r;
 
+	if (is_seen(word_load(&region->words[range.first])))
+		return diverge_seen(region, range);
+	run.nr = claim_inherited(region, range, &value);
 	if (!run.nr)
 		return word_load(&region->words[range.first]) & WORD_BUSY &&
 				       word_wait(&region->words[range.first])
@@ -108,148 +418,6 @@ static int diverge(struct region *region, struct page_range range)
 	return copied.nr ? 0 : r;
 }
 
-/* ---- an owner's page is about to change ---- */
-
-static uint64_t claim_shared(struct region *region, struct page_range range)
-{
-	uint64_t i;
-
-	for (i = range.first; i < range.first + range.nr; i++) {
-		uint64_t old;
-
-		if (!(word_load(&region->words[i]) & WORD_SHARED) ||
-		    !word_try_busy(&region->words[i], PAGE_PRESENT, &old))
-			break;
-		if (old & WORD_SHARED)
-			continue;
-		if (word_end_busy(&region->words[i], old))
-			region_wake(region, (struct page_range){ i, 1 });
-		break;
-	}
-	return i - range.first;
-}
-
-/* Waits while the member makes a copy by itself, until it has looked that over. */
-static bool claim_from(struct region *member, uint64_t page, uint32_t owner)
-{
-	_Atomic uint64_t *word = &member->words[page];
-	uint64_t old;
-
-	for (unsigned int i = 0;; i++) {
-		uint64_t seen = word_load(word);
-
-		if (!word_has_mark(seen, WORD_CHECKING) &&
-		    (word_state(seen) != PAGE_INHERIT || word_high(seen) != owner))
-			return false;
-		if (word_try_busy(word, PAGE_INHERIT, &old)) {
-			if (word_high(old) == owner)
-				return true;
-			end_page(member, page, 0);
-		}
-		if (i < COPY_SPINS)
-			sched_yield();
-		else
-			nanosleep(&busy_pause, NULL);
-	}
-}
-
-static int give_run(struct region *member, struct page_range run, struct region *owner)
-{
-	uint64_t copied = 0;
-	bool waiters = false;
-	int r = region_copy_in(member, run, owner, WORD_BREAKING, &copied);
-
-	for (uint64_t i = run.first + copied; i < run.first + run.nr; i++)
-		waiters |= end_page(member, i, 0);
-	if (waiters)
-		region_wake(member, run);
-	return r;
-}
-
-static int give_copies(struct region *member, struct page_range run, struct region *owner)
-{
-	uint64_t end = run.first + run.nr;
-	int r = 0;
-
-	for (uint64_t at = run.first; at < end && !r;) {
-		struct page_range part = { at, 0 };
-
-		while (at < end && claim_from(member, at, owner->section->id)) {
-			part.nr++;
-			at++;
-		}
-		if (part.nr)
-			r = give_run(member, part, owner);
-		at++;
-	}
-	return r;
-}
-
-static void finish_copies(struct region *member, struct page_range run, struct region *owner)
-{
-	uint64_t end = run.first + run.nr;
-	bool waiters = false;
-
-	for (uint64_t at = run.first; at < end;) {
-		struct page_range part = { at, 0 };
-
-		while (at < end &&
-		       word_has_mark(word_load(&member->words[at]), WORD_BREAKING)) {
-			part.nr++;
-			at++;
-		}
-		if (part.nr)
-			waiters |= end_copied(member, part, owner);
-		at++;
-	}
-	if (waiters)
-		region_wake(member, run);
-}
-
-/* A clone that is being armed is told of the change when that ends (clone.h). */
-static bool needs_copy(const struct kin *kin, const struct kin *root)
-{
-	return !kin->closed && !(kin->arming && kin->parent == root);
-}
-
-static int give_all(struct region *owner, struct page_range run)
-{
-	struct kin *root = region_kin(owner), *kin;
-	int r = 0;
-
-	mutex_lock(&root->family->lock);
-	for (kin = family_below(root, root); kin && !r; kin = family_below(root, kin))
-		if (needs_copy(kin, root))
-			r = give_copies(kin->region, run, owner);
-	for (kin = family_below(root, root); kin; kin = family_below(root, kin))
-		finish_copies(kin->region, run, owner);
-	mutex_unlock(&root->family->lock);
-	return r;
-}
-
-/* Of the range, as many pages as are shared and idle from its start on; *broken of them needn't be
- * protected any more. 0, or the errno of a copy. */
-static int break_shared(struct region *owner, struct page_range range, uint64_t *broken)
-{
-	struct page_range run = { range.first, claim_shared(owner, range) };
-	bool waiters = false;
-	int r;
-
-	*broken = 0;
-	if (!run.nr)
-		return 0;
-	r = give_all(owner, run);
-	for (uint64_t i = run.first; i < run.first + run.nr; i++)
-		waiters |= end_page(owner, i, r ? 0 : WORD_SHARED);
-	if (!r) {
-		atomic_fetch_sub(&owner->nr_shared, run.nr);
-		*broken = run.nr;
-	}
-	if (waiters)
-		region_wake(owner, run);
-	return r;
-}
-
 /* ---- faults ---- */
 
 static int fault_on_inherited(const struct mm_target *t, uint64_t around)
@@ -264,24 +432,35 @@ static int fault_on_inherited(const struct mm_target *t, uint64_t around)
 	return COW_SETTLED;
 }
 
-/* The write that is an event: with the break it can go on, in the neighbourhood too. */
+/* The write that is an event: with the break it can go on, in the neighbourhood too. The family's
+ * lock comes before the turn: who holds it may wait for turns to end. */
 static int fault_on_shared(struct mm *mm, const struct mm_target *t, uint32_t flags,
 			   uint64_t around)
 {
 	struct page_range range = { t->page,
 				    at_once(t->region, min_t(uint64_t, around, t->end - t->page)) };
-	unsigned int turn = region_map_enter(t->region);
-	bool frozen = atomic_load(&t->region->frozen);
-	int r = frozen ? 0 : break_shared(t->region, range, &range.nr);
+	struct family *family = region_kin(t->region)->family;
+	unsigned int turn;
+	bool frozen, taken = false;
+	int r;
 
+	mutex_lock(&family->lock);
+	turn = region_map_enter(t->region);
+	frozen = atomic_load(&t->region->frozen);
+	r = frozen ? 0 : break_locked(t->region, range, &range.nr, &taken);
 	if (!frozen)
 		region_note_touched(t->region, range);
 	region_map_leave(t->region, turn);
+	mutex_unlock(&family->lock);
 	if (frozen) /* the thaw wakes */
 		return COW_SETTLED;
 	if (!r && !range.nr && word_wait(&t->region->words[t->page]))
 		return COW_SETTLED;
-	if (r || !range.nr || !(flags & OS_FAULT_WP))
+	if (!r && taken) /* mapped at once: else it would be one more event */
+		map_run(mm, t, (struct page_range){ t->page, 1 }, &range.nr);
+	if (!r && taken && range.nr)
+		return COW_SETTLED;
+	if (r || taken || !range.nr || !(flags & OS_FAULT_WP))
 		return r < 0 ? r : COW_GO_ON;
 	for (uint64_t i = range.first; i < range.first + range.nr; i++)
 		region_dirty_page(t->region, i);
@@ -289,11 +468,174 @@ static int fault_on_shared(struct mm *mm, const struct mm_target *t, uint32_t fl
 	return !r || r == -EBUSY ? COW_SETTLED : COW_GO_ON;
 }
 
+/* ---- faults in windows that show an ancestor's memory ---- */
+
+/* Marks what may be shown from the page on; how many. */
+static uint64_t mark_seen(struct region *region, struct page_range range, uint32_t section)
+{
+	uint64_t i;
+
+	for (i = range.first; i < range.first + range.nr; i++) {
+		uint64_t seen = word_load(&region->words[i]);
+
+		if (word_state(seen) != PAGE_INHERIT || seen & WORD_BUSY ||
+		    word_high(seen) != section)
+			break;
+		if (!(seen & WORD_SEEN) &&
+		    !word_replace(&region->words[i], &seen, seen | WORD_SEEN))
+			break;
+	}
+	return i - range.first;
+}
+
+/* The ancestor's frames from the page on, protected. 0, or the errno for which none was mapped. */
+static int show_inherited(struct mm *mm, const struct mm_target *t, uint64_t around)
+{
+	struct region *region = t->region;
+	struct page_range range = { t->page, min_t(uint64_t, around, t->end - t->page) };
+	unsigned int turn = region_map_enter(region);
+	struct os_range_result r = { .error = -EFAULT };
+
+	range.nr = mark_seen(region, range, t->shown);
+	if (range.nr) {
+		atomic_store(&mm->showing_ns, os->now_ns());
+		atomic_fetch_add(&mm->nr_showing, 1);
+		r = os->uffd_continue_protected(mm->uffd,
+						t->base + (t->page << region->page_shift),
+						range.nr << region->page_shift);
+		atomic_fetch_sub(&mm->nr_showing, 1);
+	}
+	region_map_leave(region, turn);
+	return r.done ? 0 : r.error;
+}
+
+static void wake_page(struct mm *mm, const struct mm_target *t)
+{
+	uint64_t bytes = region_page_bytes(t->region);
+
+	os->uffd_wake(mm->uffd, t->base + t->page * bytes, bytes);
+}
+
+static int read_foreign(struct mm *mm, const struct mm_target *t, uint64_t around)
+{
+	int r = show_inherited(mm, t, around);
+
+	if (r == -ENOENT && around > 1) /* the client has cut its window */
+		r = show_inherited(mm, t, 1);
+	if (!r)
+		return COW_SETTLED;
+	if (r == -EFAULT) /* it diverged meanwhile, or a client took it out of the owner's file */
+		return COW_GO_ON;
+	wake_page(mm, t);
+	return COW_SETTLED;
+}
+
+/* Around the page, what isn't inherited in the window that it is in. */
+static struct page_range own_run(const struct mm_target *t, struct page_range within)
+{
+	const struct region *region = t->region;
+	uint64_t low = max_t(uint64_t, t->first, within.first), first = t->page;
+	uint64_t high = min_t(uint64_t, t->end, within.first + within.nr), end = t->page + 1;
+
+	while (first > low && word_state(word_load(&region->words[first - 1])) != PAGE_INHERIT)
+		first--;
+	while (end < high && word_state(word_load(&region->words[end])) != PAGE_INHERIT)
+		end++;
+	return (struct page_range){ first, end - first };
+}
+
+/* How many mappings of the client the windows over one block may be. Over all blocks that is at
+ * most PIECES_OF_WINDOW, or one a block. */
+static uint64_t pieces_max(const struct region *region)
+{
+	uint64_t nr_blocks = (region->nr_pages + BLOCK_PAGES - 1) / BLOCK_PAGES;
+	uint64_t most = PIECES_OF_WINDOW / nr_blocks;
+
+	return min_t(uint64_t, PIECES_MAX, max_t(uint64_t, most, 1));
+}
+
+/* What is still inherited of the range is copied, except what is busy: false then. */
+static bool complete(struct region *region, struct page_range range)
+{
+	uint64_t end = range.first + range.nr;
+	bool whole = true;
+
+	for (uint64_t i = range.first; i < end; i++) {
+		for (int k = 0; k < COMPLETE_TRIES; k++)
+			if (word_state(word_load(&region->words[i])) == PAGE_INHERIT &&
+			    diverge(region, (struct page_range){ i, at_once(region, end - i) }))
+				break;
+		whole &= word_state(word_load(&region->words[i])) != PAGE_INHERIT;
+	}
+	return whole;
+}
+
+/* The client maps the page from the clone's own memory; its faults wait for that alone. */
+static int ask(struct mm *mm, const struct mm_target *t)
+{
+	struct page_range block = { round_down(t->page, BLOCK_PAGES), BLOCK_PAGES }, run;
+	struct remap want = { .handle = t->handle, .since_ns = os->now_ns() };
+	unsigned int shift = t->region->page_shift;
+	struct mm_remap around;
+
+	if (mm_remap_look(mm, t, block, &around))
+		return COW_AGAIN;
+	run = own_run(t, around.extent);
+	if ((around.nr_pieces + 2 > pieces_max(t->region) ||
+	     around.nr_windows > WINDOWS_OF_SESSION) &&
+	    complete(t->region, around.extent))
+		run = around.extent;
+	want.address = t->base + (run.first << shift);
+	want.length = run.nr << shift;
+	want.offset = run.first << shift;
+	want.sent_ns = want.since_ns;
+	switch (mm_remap_begin(mm, t, &want)) {
+	case REMAP_BEGUN:
+		fault_ask_remap(mm, &want);
+		return COW_SETTLED;
+	case REMAP_PENDING:
+		return COW_SETTLED;
+	case REMAP_IS_DONE:
+		wake_page(mm, t);
+		return COW_SETTLED;
+	default:
+		return -EAGAIN;
+	}
+}
+
+/* Never COW_GO_ON: nothing of the clone's own may be installed there. */
+static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t flags,
+			    uint64_t around)
+{
+	_Atomic uint64_t *word = &t->region->words[t->page];
+	uint64_t seen = word_load(word);
+	bool shows = word_state(seen) == PAGE_INHERIT && word_high(seen) == t->shown;
+	int r = COW_GO_ON;
+
+	if (word_state(seen) != PAGE_INHERIT)
+		return ask(mm, t);
+	if (seen & WORD_BUSY)
+		return word_wait(word) ? COW_SETTLED : COW_AGAIN;
+	if (shows && !(flags & (OS_FAULT_WRITE | OS_FAULT_WP)))
+		r = read_foreign(mm, t, around);
+	if (r == COW_GO_ON) {
+		struct mm_target one = *t;
+
+		one.end = t->page + 1; /* each page moves to its own home by itself */
+		r = fault_on_inherited(shows ? &one : t, around);
+	}
+	if (r == COW_GO_ON && word_state(word_load(word)) != PAGE_INHERIT)
+		return ask(mm, t);
+	return r == COW_GO_ON ? COW_AGAIN : r;
+}
+
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around)
 {
 	uint64_t word = word_load(&target->region->words[target->page]);
 
+	if (target->shown != target->region->section->id)
+		return fault_on_foreign(mm, target, event->flags, around);
 	if (word_state(word) == PAGE_INHERIT)
 		return fault_on_inherited(target, around);
 	if (word_state(word) == PAGE_PRESENT && word & WORD_SHARED &&
@@ -328,7 +670,9 @@ int cow_unshare(struct region *region, struct page_range range)
 		uint64_t done;
 		int r = unshare_step(region, range, &done);
 
-		if (r && r != -EBUSY)
+		if (r == -EAGAIN)
+			nanosleep(&busy_pause, NULL);
+		else if (r && r != -EBUSY)
 			return r;
 		range.first += done;
 		range.nr -= done;
@@ -336,14 +680,23 @@ int cow_unshare(struct region *region, struct page_range range)
 	return 0;
 }
 
-static void forget_inherited(struct region *region, struct page_range range)
+static int forget_inherited(struct region *region, struct page_range range)
 {
-	uint64_t old;
+	uint64_t end = range.first + range.nr, old;
+	int r;
 
-	for (uint64_t i = range.first; i < range.first + range.nr; i++) {
+	for (uint64_t i = range.first; i < end; i++) {
 		while (word_state(word_load(&region->words[i])) == PAGE_INHERIT) {
 			if (!word_try_busy(&region->words[i], PAGE_INHERIT, &old)) {
 				nanosleep(&busy_pause, NULL);
+				continue;
+			}
+			if (old & WORD_SEEN && !atomic_load(&region->closed)) { /* not while BUSY */
+				if (word_end_busy(&region->words[i], old))
+					region_wake(region, (struct page_range){ i, 1 });
+				r = diverge_seen(region, (struct page_range){ i, end - i });
+				if (r && r != -EAGAIN && r != -ESTALE)
+					return r;
 				continue;
 			}
 			atomic_fetch_sub(&region->nr_inherit, 1);
@@ -354,12 +707,12 @@ static void forget_inherited(struct region *region, struct page_range range)
 				region_wake(region, (struct page_range){ i, 1 });
 		}
 	}
+	return 0;
 }
 
 int cow_forget(struct region *region, struct page_range range)
 {
-	if (!region_kin(region))
-		return 0;
-	forget_inherited(region, range);
-	return cow_unshare(region, range);
+	int r = region_kin(region) ? forget_inherited(region, range) : 0;
+
+	return r ? r : cow_unshare(region, range);
 }

@@ -31,6 +31,7 @@ struct region *cow_owner(uint64_t word);
 enum cow_outcome {
 	COW_GO_ON,   /* the page is an ordinary one of its region now, or something else happened */
 	COW_SETTLED, /* nothing more is to be done for this event */
+	COW_AGAIN,   /* something changed meanwhile: look again */
 };
 /* The part of a fault that concerns the family; before the page is made present and mapped. The
  * page and perhaps up to `around`, its neighbours. Negative errno: try again later. */

@@ -21,6 +21,7 @@
 
 enum {
 	PARK_RETRY_NS = 10 * 1000 * 1000, /* pitfall 5: never longer with parked work */
+	REMAP_RETRY_NS = 1000 * 1000 * 1000,
 	ROUNDS_MAX = 8, /* a page punched under us this often is left to the next fault */
 	CIRCLES_MAX = 64, /* such faults of a session between two ticks; later ones wait */
 	OOM_PATIENCE_NS = 200 * 1000 * 1000, /* clients have been asked, and may give back */
@@ -50,6 +51,16 @@ void fault_init(const struct fault_config *request)
 void fault_set_deadline(uint64_t deadline_ns)
 {
 	config.deadline_ns = deadline_ns;
+}
+
+bool fault_can_share(void)
+{
+	return config.can_share && config.ask_remap;
+}
+
+void fault_ask_remap(struct mm *mm, const struct remap *remap)
+{
+	config.ask_remap(mm->owner, remap);
 }
 
 static void drop_parked(struct parked *p)
@@ -264,10 +275,10 @@ static int fault_round(struct mm *mm, const struct mm_target *target,
 	uint64_t done = 0;
 	int r;
 
-	if (region_kin(target->region)) {
+	if (region_kin(target->region)) { /* as whatever is shown elsewhere than at home */
 		r = cow_fault(mm, target, event, around);
 		if (r != COW_GO_ON)
-			return r == COW_SETTLED ? 1 : r;
+			return r == COW_SETTLED ? 1 : r == COW_AGAIN ? 0 : r;
 	}
 	r = region_make_present(target->region, range, target->page, &run);
 	if (r == -ENOMEM && range.nr > 1) { /* the neighbours are a wish */
@@ -353,6 +364,8 @@ static int settle_wp(const struct waiting_fault *f, bool *waits)
 
 	if (region_kin(f->target.region))
 		r = cow_fault(f->mm, &f->target, &f->event, f->hint.around);
+	if (r == COW_AGAIN)
+		os->uffd_wake(f->mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
 	if (r == COW_GO_ON)
 		end_protection(f->mm, &f->target, f->hint.around);
 	*waits = r == -ENOMEM && waiters_add(f);
@@ -628,12 +641,57 @@ static void retry_one(struct parked *p)
 	drop_parked(p);
 }
 
+/* A client that doesn't do it is asked again, until the deadline; one that is stopped can't, and
+ * has its time when it goes on. */
+static void retry_remaps(struct mm *mm, void *arg)
+{
+	uint64_t now_ns = *(uint64_t *)arg;
+	struct remap remap;
+
+	while (mm_remap_due(mm, now_ns, REMAP_RETRY_NS, &remap)) {
+		struct fault_record record = {
+			.address = remap.address,
+			.length = remap.length,
+			.offset = remap.offset,
+			.region = "",
+			.error = -ETIMEDOUT,
+			.cause = "the process didn't map its page anew within fault_deadline",
+		};
+		bool late = config.is_late && config.is_late(mm->owner);
+
+		if (late)
+			mm_remap_extend(mm, &remap, now_ns);
+		if (late || now_ns < remap.since_ns + config.deadline_ns) {
+			fault_ask_remap(mm, &remap);
+			continue;
+		}
+		poison_window(mm, &record);
+		mm_remap_cancel(mm, &remap);
+	}
+}
+
+/* Without locks of those who wait for it. */
+static void end_slow(struct mm *mm, void *unused)
+{
+	(void)unused;
+	if (!atomic_exchange(&mm->too_slow, false))
+		return;
+	atomic_fetch_sub(&nr_too_slow, 1);
+	if (config.end_client)
+		config.end_client(mm->owner, "it keeps its map busy while others wait for a page "
+				  "that its clone has mapped");
+}
+
 uint64_t fault_retry_parked(uint64_t now_ns)
 {
 	struct list_head due = LIST_HEAD_INIT(due);
 	struct parked *p, *next;
 	bool more;
 
+	if (atomic_load(&nr_remaps_pending))
+		mm_for_each(retry_remaps, &now_ns);
+	if (atomic_load(&nr_too_slow))
+		mm_for_each(end_slow, NULL);
 	mutex_lock(&parked_lock);
 	list_for_each_entry_safe(p, next, &parked_list, link) {
 		if (p->due_ns > now_ns)

@@ -27,10 +27,15 @@ struct fault_record {
 
 struct fault_config {
 	_Atomic uint64_t deadline_ns; /* after which a page that can't be produced is poisoned */
+	bool can_share;  /* map write-protected: else clones copy what they touch */
 	bool can_poison; /* else the client is ended through its pidfd */
 	/* Set by the floor above; both may be called from any fault thread. */
 	void (*log_fault)(void *owner, const struct fault_record *record);
 	void (*end_client)(void *owner, const char *reason);
+	/* Asks the client to map a part of its window anew. */
+	void (*ask_remap)(void *owner, const struct remap *remap);
+	/* It doesn't acknowledge what it is asked: stopped, perhaps. */
+	bool (*is_late)(void *owner);
 };
 
 void fault_init(const struct fault_config *config);
@@ -38,6 +43,10 @@ void fault_set_deadline(uint64_t deadline_ns);
 /* Faults that wait to be retried aren't any more, and hold no region: no lane runs. */
 void fault_drop_parked(void);
 void fault_fini(void);
+/* Clones may show their ancestors' memory. */
+bool fault_can_share(void);
+/* Asks the client of the mm for what mm_remap_begin() has noted. */
+void fault_ask_remap(struct mm *mm, const struct remap *remap);
 
 /* Handles one event; `read_ns` is when it was read, for the latency histogram. */
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns);

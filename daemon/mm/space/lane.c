@@ -72,7 +72,10 @@ static bool several_threads_fault(uint64_t now_ns)
 /* Who waits for a page at the old address is found by no window any more: it faults again. */
 static void handle_change(struct mm *mm, const struct os_uffd_event *event)
 {
-	if (event->kind == OS_EVENT_REMAP)
+	if (event->kind == OS_EVENT_REMAP &&
+	    mm_remap_done(mm, event->address, event->to, event->length))
+		os->uffd_wake(mm->uffd, event->to, event->length);
+	else if (event->kind == OS_EVENT_REMAP)
 		mm_move_range(mm, event->address, event->to, event->length);
 	else
 		mm_remove_range(mm, event->address, event->length);

@@ -12,6 +12,7 @@
 
 #include "base/inject.h"
 #include "mm/obj/slab.h"
+#include "mm/space/mm_tree.h"
 #include "os/os.h"
 
 enum { NR_CLOSERS = 2 };
@@ -37,16 +38,6 @@ void mm_table_init(void)
 	mutex_init(&table.lock, RANK_TABLE, "mm table");
 	table.mms = KMEM_CACHE(mm, SLAB_TYPE_STABLE);
 	table.windows = KMEM_CACHE(window, 0);
-}
-
-static struct window *window_of(struct range *range)
-{
-	return range ? container_of(range, struct window, range) : NULL;
-}
-
-static uint64_t window_end(const struct window *w)
-{
-	return w->range.start + w->range.length;
 }
 
 /* ---- life of an mm ---- */
@@ -91,6 +82,7 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	mm->released = request->released;
 	range_alloc_init(&mm->windows, PAGE_SIZE, address_end);
 	mm->nr_windows = 0;
+	mm->nr_remaps = 0;
 	mm->spanned = 0;
 	atomic_store(&mm->nr_faults, 0);
 	atomic_store(&mm->nr_strays, 0);
@@ -107,6 +99,8 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	for (int i = 0; i < MM_THREADS; i++)
 		atomic_store(&mm->threads[i], 0);
 	mm->ended = false;
+	atomic_store(&mm->nr_showing, 0);
+	atomic_store(&mm->too_slow, false);
 	atomic_store(&mm->refs, 1);
 	*out = mm;
 	return 0;
@@ -131,6 +125,7 @@ static void end_mm(struct work *work)
 	void (*released)(void *owner) = mm->released;
 	void *owner = mm->owner;
 
+	mm_remap_forget_all(mm);
 	if (mm->uffd >= 0)
 		os->close(mm->uffd);
 	psi_fini(&mm->psi);
@@ -196,8 +191,7 @@ void mm_for_each(void (*fn)(struct mm *mm, void *arg), void *arg)
 
 /* ---- windows: all with region->lock of the window's region and mm->lock held ---- */
 
-/* Not linked yet, and its record not committed. NULL: no memory. */
-static struct window *window_new(const struct mm *mm)
+struct window *window_new(const struct mm *mm)
 {
 	struct window *w = kmem_cache_zalloc(table.windows, GFP_KERNEL);
 	void *record = NULL;
@@ -212,7 +206,7 @@ static struct window *window_new(const struct mm *mm)
 	return w;
 }
 
-static void window_free(struct window *w)
+void window_free(struct window *w)
 {
 	record_free(RECORD_WINDOW, w->record);
 	kmem_cache_free(table.windows, w);
@@ -224,6 +218,14 @@ static void record_range(struct window *w, uint64_t start, uint64_t end)
 		return;
 	record_word_set(&w->record->start, start >> PAGE_SHIFT);
 	record_word_set(&w->record->end, end >> PAGE_SHIFT);
+}
+
+void window_record_state(struct window *w)
+{
+	uint64_t shown = window_shows_own(w) ? 0 : w->shown;
+
+	if (w->record)
+		record_word_set(&w->record->advice, w->advice | shown << RECORD_SHOWN_SHIFT);
 }
 
 /* w exists from now on for who resumes; region, page, handle, readonly and advice are set. */
@@ -238,14 +240,15 @@ static void commit_window(const struct mm *mm, struct window *w, uint64_t start,
 	record->session = mm->session - 1;
 	record->handle = w->handle;
 	record->readonly = w->readonly;
-	record_word_set(&record->advice, w->advice);
+	window_record_state(w);
 	record_range(w, start, end);
 	record_commit(RECORD_WINDOW, record);
 }
 
 static bool continues(const struct window *a, const struct window *b)
 {
-	return a->region == b->region && a->handle == b->handle && a->advice == b->advice &&
+	return a->region == b->region && a->shown == b->shown && a->handle == b->handle &&
+	       a->advice == b->advice &&
 	       window_end(a) == b->range.start &&
 	       a->page + (a->range.length >> a->region->page_shift) == b->page;
 }
@@ -288,8 +291,7 @@ static void resize(struct mm *mm, struct window *w, uint64_t start, uint64_t end
 	CHECK(!range_alloc_at(&mm->windows, &w->range, start, end - start));
 }
 
-/* M2 around w; returns the window that covers it now. */
-static struct window *merge(struct mm *mm, struct window *w)
+struct window *window_merge(struct mm *mm, struct window *w)
 {
 	struct rb_node *node = rb_prev(&w->range.node);
 	struct window *other = node ? window_of(rb_entry(node, struct range, node)) : NULL;
@@ -312,12 +314,12 @@ static struct window *merge(struct mm *mm, struct window *w)
 	return w;
 }
 
-/* Cuts w at `at`; the upper part becomes a window of its own, made from `fresh`. */
-static void split(struct mm *mm, struct window *w, uint64_t at, struct window *fresh)
+void window_split(struct mm *mm, struct window *w, uint64_t at, struct window *fresh)
 {
 	uint64_t end = window_end(w);
 
 	fresh->region = w->region;
+	fresh->shown = w->shown;
 	fresh->handle = w->handle;
 	fresh->readonly = w->readonly;
 	fresh->advice = w->advice;
@@ -338,6 +340,7 @@ int mm_add_window(struct mm *mm, const struct window_request *request)
 	if (!w)
 		return -ENOMEM;
 	w->region = request->region;
+	w->shown = request->shown ? request->shown : request->region->section->id;
 	w->page = request->page;
 	w->handle = request->handle;
 	w->readonly = request->readonly;
@@ -349,7 +352,7 @@ int mm_add_window(struct mm *mm, const struct window_request *request)
 		window_free(w);
 	} else {
 		commit_window(mm, w, request->start, request->start + request->length);
-		merge(mm, w);
+		window_merge(mm, w);
 	}
 	mutex_unlock(&mm->lock);
 	mutex_unlock(&request->region->lock);
@@ -376,7 +379,7 @@ int mm_resume_window(struct mm *mm, struct region *region, struct window_record 
 	bool good = record_word_get(&record->start, &start);
 
 	good = record_word_get(&record->end, &end) && good;
-	record_word_get(&record->advice, &advice);
+	good = record_word_get(&record->advice, &advice) && good;
 	start <<= PAGE_SHIFT;
 	end <<= PAGE_SHIFT;
 	trim_to_gap(mm, &start, &end);
@@ -388,16 +391,19 @@ int mm_resume_window(struct mm *mm, struct region *region, struct window_record 
 		return good ? -ENOMEM : 0;
 	}
 	*w = (struct window){ .region = region,
+			      .shown = (uint32_t)(advice >> RECORD_SHOWN_SHIFT),
 			      .page = (start - record->base) >> region->page_shift,
 			      .handle = record->handle,
 			      .readonly = record->readonly,
-			      .advice = (enum window_advice)advice,
+			      .advice = (enum window_advice)(advice & RECORD_ADVICE_MASK),
 			      .record = record };
+	if (!w->shown)
+		w->shown = region->section->id;
 	record_range(w, start, end);
 	mutex_lock(&region->lock);
 	mutex_lock(&mm->lock);
 	CHECK(!link_window(mm, w, start, end - start));
-	merge(mm, w);
+	window_merge(mm, w);
 	mutex_unlock(&mm->lock);
 	mutex_unlock(&region->lock);
 	return 0;
@@ -440,7 +446,7 @@ static bool cut(struct mm *mm, struct window *w, uint64_t start, uint64_t end, s
 	low = w->range.start + round_down(offset, bytes);
 	high = w->range.start + round_up(high - w->range.start, bytes);
 	if (high < window_end(w)) {
-		split(mm, w, high, fresh);
+		window_split(mm, w, high, fresh);
 		used = true;
 	}
 	if (low > w->range.start)
@@ -477,6 +483,7 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 			window_free(fresh);
 		region_put(region);
 	}
+	mm_forget_remaps(mm, start, length);
 	return 0;
 }
 
@@ -530,6 +537,7 @@ void mm_remove_handle(struct mm *mm, uint32_t handle)
 			os->uffd_wake(mm->uffd, found.start, found.length);
 		region_put(region);
 	}
+	mm_forget_remaps_of(mm, handle);
 }
 
 void mm_remove_all(struct mm *mm)
@@ -544,6 +552,7 @@ static int move_window(struct mm *mm, struct window *w, uint64_t to, struct wind
 	int r;
 
 	*fresh = (struct window){ .region = w->region,
+				  .shown = w->shown,
 				  .handle = w->handle,
 				  .advice = w->advice,
 				  .readonly = w->readonly,
@@ -555,7 +564,7 @@ static int move_window(struct mm *mm, struct window *w, uint64_t to, struct wind
 	if (r)
 		window_free(fresh);
 	else
-		merge(mm, fresh);
+		window_merge(mm, fresh);
 	return r;
 }
 
@@ -583,7 +592,7 @@ static int cut_at(struct mm *mm, uint64_t address)
 	mutex_lock(&mm->lock);
 	w = window_of(range_find(&mm->windows, address));
 	if (w && w->region == region && is_cuttable(w, address)) {
-		split(mm, w, address, fresh);
+		window_split(mm, w, address, fresh);
 		used = true;
 	}
 	mutex_unlock(&mm->lock);
@@ -606,21 +615,18 @@ static void join_at(struct mm *mm, uint64_t address)
 	mutex_lock(&mm->lock);
 	w = window_of(range_find(&mm->windows, address));
 	if (w && w->region == region)
-		merge(mm, w);
+		window_merge(mm, w);
 	mutex_unlock(&mm->lock);
 	mutex_unlock(&region->lock);
 	region_put(region);
 }
 
-int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
+static int move_windows(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 {
-	uint64_t end;
+	uint64_t end = from + length;
 	struct region *region;
 	int r = 0;
 
-	if (__builtin_add_overflow(from, length, &end) || !length || to >= address_end)
-		return -EINVAL;
-	mm_remove_range(mm, to, length); /* whatever was there has been replaced */
 	while (!r && (region = region_at(mm, from, end))) {
 		struct window *fresh, *w;
 
@@ -648,6 +654,19 @@ int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
 		mutex_unlock(&region->lock);
 		region_put(region);
 	}
+	return r;
+}
+
+int mm_move_range(struct mm *mm, uint64_t from, uint64_t to, uint64_t length)
+{
+	uint64_t end;
+	int r;
+
+	if (__builtin_add_overflow(from, length, &end) || !length || to >= address_end)
+		return -EINVAL;
+	mm_remove_range(mm, to, length); /* whatever was there has been replaced */
+	r = move_windows(mm, from, to, length);
+	mm_forget_remaps(mm, from, length);
 	return r;
 }
 
@@ -682,18 +701,17 @@ static void advise_window(struct mm *mm, struct window *w, struct page_range ran
 	if (low >= high || w->advice == advice)
 		return;
 	if (high < last) {
-		split(mm, w, w->range.start + ((high - w->page) << shift), fresh[0]);
+		window_split(mm, w, w->range.start + ((high - w->page) << shift), fresh[0]);
 		fresh[0] = NULL;
 	}
 	if (low > w->page) {
-		split(mm, w, w->range.start + ((low - w->page) << shift), fresh[1]);
+		window_split(mm, w, w->range.start + ((low - w->page) << shift), fresh[1]);
 		w = fresh[1];
 		fresh[1] = NULL;
 	}
 	w->advice = advice;
-	if (w->record)
-		record_word_set(&w->record->advice, advice);
-	merge(mm, w);
+	window_record_state(w);
+	window_merge(mm, w);
 }
 
 int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,

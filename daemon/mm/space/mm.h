@@ -42,6 +42,7 @@ struct streak {
 struct window {
 	struct range range;                /* (m) client addresses; the tree keeps the gaps */
 	struct region *region;             /* (c) */
+	uint32_t shown; /* (m) section that the client has mapped: the region's or an ancestor's */
 	uint64_t page;                     /* (m) page of the region at start */
 	uint32_t handle;                   /* (c) whose windows merge */
 	bool readonly;                     /* (c) */
@@ -53,6 +54,14 @@ struct window {
 	uint32_t nr_won, nr_lost;          /* (m) pages read ahead that were, weren't passed */
 	struct window_record *record;      /* (m) NULL: of a session without one */
 };
+
+/* A part that the client has been asked to map anew. */
+struct remap {
+	uint64_t address, length, offset; /* in the region's file */
+	uint32_t handle;
+	uint64_t since_ns, sent_ns;
+};
+enum { REMAPS_MAX = 64 };
 
 /* c: fixed while live   m: lock   a: atomic   w: changed by lane_watch.c under its lock */
 struct mm {
@@ -67,6 +76,8 @@ struct mm {
 	struct mutex lock;
 	struct range_alloc windows;     /* (m) */
 	uint32_t nr_windows;            /* (m) */
+	uint32_t nr_remaps;             /* (m) */
+	struct remap remaps[REMAPS_MAX]; /* (m) */
 	uint64_t spanned;               /* (m) bytes */
 	_Atomic uint64_t nr_faults;     /* (a) */
 	_Atomic uint64_t nr_strays;     /* (a) faults at addresses no window has */
@@ -75,6 +86,9 @@ struct mm {
 	struct psi psi;                 /* its own lock; see memstall_enter() */
 	_Atomic uint32_t nr_tasks;      /* (a) threads that faulted between the last two ticks */
 	uint32_t nr_slow_events;        /* (w) since the last tick */
+	_Atomic uint32_t nr_showing;    /* (a) calls under way that map ancestors' frames */
+	_Atomic uint64_t showing_ns;    /* (a) when the last of them began */
+	_Atomic bool too_slow;          /* (a) it keeps others waiting, and is to end */
 	_Atomic uint32_t nr_circles;    /* (a) faults that led to no page, since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
@@ -115,6 +129,7 @@ struct window_request {
 	uint64_t start, length, page;
 	uint32_t handle;
 	bool readonly;
+	uint32_t shown; /* section; 0: the region's */
 };
 
 /* A window as a predecessor has recorded it. What another one shows already goes, also from the
@@ -141,6 +156,8 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 struct mm_target {
 	struct region *region;
 	uint64_t page;
+	uint32_t shown; /* section */
+	uint32_t handle;
 	uint64_t first, end; /* pages of the region that this window shows */
 	uint64_t base;       /* address of page 0 of the region, if it were mapped */
 };
@@ -152,6 +169,47 @@ struct mm_hint {
 	uint64_t ahead_nr;
 };
 bool mm_find(struct mm *mm, uint64_t address, struct mm_target *target, struct mm_hint *hint);
+
+/* ---- remap.c: windows of clones that come to show the clone's own memory ---- */
+
+struct mm_remap {
+	struct page_range extent; /* around the page and within the block, in adjoining windows */
+	uint32_t nr_pieces;       /* how many windows that are */
+	uint32_t nr_windows;      /* of the session */
+};
+/* -ENOENT: the window isn't there any more. */
+int mm_remap_look(struct mm *mm, const struct mm_target *target, struct page_range block,
+		  struct mm_remap *out);
+enum remap_state {
+	REMAP_BEGUN,   /* the caller asks the client */
+	REMAP_PENDING, /* it has been asked for some of it: whoever waits is woken when it's done */
+	REMAP_FULL,    /* too many at once: later */
+	REMAP_IS_DONE, /* the window shows it */
+};
+/* *wanted may become smaller. */
+enum remap_state mm_remap_begin(struct mm *mm, const struct mm_target *target,
+				struct remap *wanted);
+/* The kernel says that the client has moved [from, from + length) to `to`. True: it was what it is
+ * asked for, and the windows show their regions' own memory now. */
+bool mm_remap_done(struct mm *mm, uint64_t from, uint64_t to, uint64_t length);
+/* All windows of the handle show their region's own memory: the client is about to map that. */
+void mm_show_own(struct mm *mm, uint32_t handle);
+/* The section of an ancestor that windows of the handle show; 0: all show the region's own. */
+uint32_t mm_shown(struct mm *mm, uint32_t handle);
+/* One that was sent so long ago; it counts as sent now. */
+bool mm_remap_due(struct mm *mm, uint64_t now_ns, uint64_t after_ns, struct remap *out);
+/* Its deadline counts from now on. */
+void mm_remap_extend(struct mm *mm, const struct remap *remap, uint64_t now_ns);
+/* The mm ends, and nobody waits any more. */
+void mm_remap_forget_all(struct mm *mm);
+/* Windows have gone or moved: nothing is asked for there any more, or of the handle (0: any). */
+void mm_forget_remaps(struct mm *mm, uint64_t address, uint64_t length);
+void mm_forget_remaps_of(struct mm *mm, uint32_t handle);
+void mm_remap_cancel(struct mm *mm, const struct remap *remap);
+/* What is asked for, in all mms. */
+extern _Atomic uint64_t nr_remaps_pending;
+/* mms are to end that keep others waiting. */
+extern _Atomic uint64_t nr_too_slow;
 
 /* Calls fn for each window, lowest address first, with mm->lock held. */
 void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *arg), void *arg);

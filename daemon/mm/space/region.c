@@ -15,7 +15,7 @@
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/space/lineage.h"
-#include "mm/space/mm.h"
+#include "mm/space/mm_tree.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
 
@@ -570,10 +570,10 @@ void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
 	}
 }
 
-void region_for_each_mapping(struct region *region, struct page_range range,
-			     void (*fn)(struct mm *mm, uint64_t address, uint64_t length,
-					void *arg),
-			     void *arg)
+/* own: not where a clone's window shows an ancestor's memory. */
+static void for_each_window(struct region *region, struct page_range range, bool own,
+			    void (*fn)(struct mm *mm, uint64_t address, uint64_t length, void *arg),
+			    void *arg)
 {
 	unsigned int shift = region->page_shift;
 	struct window *w;
@@ -584,11 +584,26 @@ void region_for_each_mapping(struct region *region, struct page_range range,
 		uint64_t low = max_t(uint64_t, range.first, w->page);
 		uint64_t high = min_t(uint64_t, range.first + range.nr, w->page + pages);
 
-		if (low < high)
+		if (low < high && (!own || window_shows_own(w)))
 			fn(w->mm, w->range.start + ((low - w->page) << shift),
 			   (high - low) << shift, arg);
 	}
 	mutex_unlock(&region->lock);
+}
+
+void region_for_each_mapping(struct region *region, struct page_range range,
+			     void (*fn)(struct mm *mm, uint64_t address, uint64_t length,
+					void *arg),
+			     void *arg)
+{
+	for_each_window(region, range, true, fn, arg);
+}
+
+void region_for_each_window(struct region *region, struct page_range range,
+			    void (*fn)(struct mm *mm, uint64_t address, uint64_t length, void *arg),
+			    void *arg)
+{
+	for_each_window(region, range, false, fn, arg);
 }
 
 static void wake_mapping(struct mm *mm, uint64_t address, uint64_t length, void *unused)
@@ -598,5 +613,5 @@ static void wake_mapping(struct mm *mm, uint64_t address, uint64_t length, void 
 
 void region_wake(struct region *region, struct page_range range)
 {
-	region_for_each_mapping(region, range, wake_mapping, NULL);
+	for_each_window(region, range, false, wake_mapping, NULL);
 }

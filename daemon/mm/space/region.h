@@ -220,6 +220,10 @@ void region_for_each_mapping(struct region *region, struct page_range range,
 			     void (*fn)(struct mm *mm, uint64_t address, uint64_t length,
 					void *arg),
 			     void *arg);
+/* The same, also where a clone's window shows an ancestor's memory. */
+void region_for_each_window(struct region *region, struct page_range range,
+			    void (*fn)(struct mm *mm, uint64_t address, uint64_t length, void *arg),
+			    void *arg);
 /* Wakes whoever waits for pages of the range, in all windows. */
 void region_wake(struct region *region, struct page_range range);
 

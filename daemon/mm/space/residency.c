@@ -219,18 +219,20 @@ static int produce(struct region *region, struct page_range run, enum populate_p
 	return r;
 }
 
-static void hold_copied(struct region *region, struct page_range part, uint64_t value)
+static void hold_copied(struct region *region, struct page_range part, uint64_t value,
+			const struct region *from)
 {
 	for (uint64_t i = part.first; i < part.first + part.nr; i++) {
-		uint64_t seen = word_load(region_word(region, i));
+		uint64_t seen = word_load(region_word(region, i)), own = value;
 
 		CHECK(seen & WORD_BUSY);
 		if (word_state(seen) == PAGE_INHERIT) {
 			atomic_fetch_sub(&region->nr_inherit, 1);
 			lineage_diverged(word_high(seen), 1);
 		}
-		while (!word_replace(region_word(region, i), &seen,
-				     value | (seen & WORD_WAITERS)))
+		if (seen & WORD_SEEN)
+			own = word_with_high(value | WORD_SEEN, from->section->id);
+		while (!word_replace(region_word(region, i), &seen, own | (seen & WORD_WAITERS)))
 			;
 	}
 }
@@ -252,7 +254,7 @@ int region_copy_in(struct region *region, struct page_range run, struct region *
 			atomic_fetch_add(&region->quota[node], (int64_t)part.nr);
 			return r;
 		}
-		hold_copied(region, part, word_fresh(region, node) | WORD_BUSY | mark);
+		hold_copied(region, part, word_fresh(region, node) | WORD_BUSY | mark, from);
 		*copied += part.nr;
 	}
 	return 0;

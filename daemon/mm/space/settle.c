@@ -17,16 +17,43 @@
 #include "mm/phys/node.h"
 #include "mm/space/region.h"
 #include "mm/space/residency.h"
+#include "mm/space/takeout.h"
 #include "os/os.h"
+
+/* The page that this clone's is a copy of was to leave the clone's windows (cow.c), and may not
+ * have. 0, or the error for which nobody knows what the copy is of. */
+static int take_out(uint64_t page, uint64_t word)
+{
+	struct section *owner = section_by_id(word_high(word));
+	struct taken_record *note;
+	int node, r;
+
+	if (!owner || owner->type != SECTION_REGION || page >= owner->nr_frames)
+		return 0;
+	note = takeout_begin();
+	node = word_node(word_load(&page_words[owner->pfn + page]));
+	r = note ? takeout_page(note, owner, page, node < nr_nodes ? node : 0) : -ENOMEM;
+	takeout_end(note);
+	if (r && r != -ENODATA)
+		takeout_lose(owner, page);
+	return r == -ENODATA ? r : 0;
+}
 
 /* A page whose word says BUSY over `word`. If PRESENT, it was being looked at, evicted, locked or
  * unlocked, and is there unless a client punched it, which the next fault finds. Everything else
- * has no frame: also what was being read, or made. */
-static void settle_page(const struct region *region, uint64_t page, uint64_t word)
+ * has no frame: also what was being read, or made. Returns what the page is. */
+static uint64_t settle_page(const struct region *region, uint64_t page, uint64_t word)
 {
-	if (word_state(word) != PAGE_PRESENT)
+	bool whole = word_state(word) == PAGE_PRESENT;
+
+	if (whole && word & WORD_SEEN && take_out(page, word)) {
+		whole = false;
+		word = PAGE_POISONED;
+	}
+	if (!whole)
 		os->punch(region->section->fd, page << region->page_shift,
 			  region_page_bytes(region));
+	return word;
 }
 
 /* Who was active, clean or old is found out anew. A mapper that is protected has its next write
@@ -34,7 +61,7 @@ static void settle_page(const struct region *region, uint64_t page, uint64_t wor
 static uint64_t forget_reclaim(uint64_t word)
 {
 	if (word_state(word) == PAGE_INHERIT)
-		return word_inherit(word_high(word));
+		return word_inherit(word_high(word)) | (word & WORD_SEEN);
 	if (word_state(word) != PAGE_PRESENT)
 		return word;
 	return word & (WORD_STATE_MASK | WORD_LOCKED | WORD_SHARED | WORD_NODE_MASK);
@@ -112,7 +139,7 @@ int region_resume_pages(struct region *region)
 			continue;
 		word &= ~(uint64_t)(WORD_BUSY | WORD_WAITERS);
 		if (was & WORD_BUSY)
-			settle_page(region, page, word);
+			word = settle_page(region, page, word);
 		word = forget_reclaim(word);
 		if (word != was)
 			atomic_store(&region->words[page], word);

@@ -159,6 +159,8 @@ bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hin
 	shift = w->region->page_shift;
 	region_get(w->region);
 	t->region = w->region;
+	t->shown = w->shown;
+	t->handle = w->handle;
 	t->first = w->page;
 	t->end = w->page + (w->range.length >> shift);
 	t->page = w->page + ((address - w->range.start) >> shift);

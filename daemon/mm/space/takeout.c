@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * takeout - the note, the punch, the way back
+ *
+ * Locking     see takeout.h.
+ */
+#include "mm/space/takeout.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "mm/map/pageword.h"
+#include "mm/phys/meta.h"
+#include "mm/phys/node.h"
+#include "mm/phys/stock.h"
+#include "mm/space/region.h"
+#include "os/os.h"
+
+/* The host has no memory: soon again at first; the contents are at hand, so for long. */
+enum { TRIES_SOON = 2000, TRIES_MAX = TRIES_SOON + 60000 };
+static const struct timespec soon = { .tv_nsec = 50 * 1000 }, later = { .tv_nsec = 1000 * 1000 };
+static const char not_put_back[] = "no memory to put the page back that clones had mapped";
+
+struct taken_record *takeout_begin(void)
+{
+	void *note = NULL;
+
+	return record_new(RECORD_TAKEN, &note) ? NULL : note;
+}
+
+void takeout_end(struct taken_record *note)
+{
+	record_free(RECORD_TAKEN, note);
+}
+
+/* One write makes the page where only one node can have it. */
+static int put_back_once(const struct taken_record *note, struct section *section, bool by_write)
+{
+	struct stock_populate_request want = {
+		.section = section,
+		.offset = note->page << PAGE_SHIFT,
+		.length = PAGE_SIZE,
+		.node = (int)note->node,
+	};
+	int r = by_write ? 0 : stock_populate(&want);
+
+	return r ? r : os->write(section->fd, want.offset, note->bytes, PAGE_SIZE);
+}
+
+static int put_back(const struct taken_record *note, struct section *section)
+{
+	int r = put_back_once(note, section, nr_nodes == 1);
+
+	for (unsigned int i = 0; r && i < TRIES_MAX; i++) {
+		if (i == TRIES_SOON)
+			log_emit_limited(LOG_WARNING, "page_out",
+					 "section %u: a page that clones had mapped can't be put "
+					 "back (%s); trying for a minute", section->id,
+					 strerror(-r));
+		nanosleep(i < TRIES_SOON ? &soon : &later, NULL);
+		r = put_back_once(note, section, false);
+	}
+	return r;
+}
+
+int takeout_page(struct taken_record *note, struct section *section, uint64_t page, int node)
+{
+	uint64_t offset = page << PAGE_SHIFT;
+	int r;
+
+	note->section = section->id;
+	note->page = page;
+	note->node = (uint32_t)node;
+	/* In this order: what was read before a hole was there is the page. */
+	if (os->read(section->fd, offset, note->bytes, PAGE_SIZE) ||
+	    os->has_hole(section->fd, offset, PAGE_SIZE))
+		return -ENODATA;
+	record_commit(RECORD_TAKEN, note); /* O1 */
+	os->punch(section->fd, offset, PAGE_SIZE);
+	r = put_back(note, section);
+	record_end(note);
+	return r;
+}
+
+void takeout_lose(const struct section *section, uint64_t page)
+{
+	_Atomic uint64_t *word = &page_words[section->pfn + page];
+
+	if (section->owner)
+		region_poison(section->owner, page, not_put_back);
+	else
+		atomic_store(word, PAGE_POISONED | WORD_BUSY);
+}
+
+static void resume_one(void *record, void *unused)
+{
+	struct taken_record *note = record;
+	struct section *section = section_by_id(note->section);
+
+	(void)unused;
+	if (section && section->type == SECTION_REGION && note->page < section->nr_frames &&
+	    note->node < (uint32_t)nr_nodes && put_back(note, section))
+		takeout_lose(section, note->page);
+	record_free(RECORD_TAKEN, note);
+}
+
+void takeouts_resume(void)
+{
+	record_for_each(RECORD_TAKEN, resume_one, NULL);
+}
