@@ -172,6 +172,13 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 	return r ? refuse_region(&because, args, r, why) : 0;
 }
 
+/* The list's lock is held, or nobody knows the region yet. */
+static void set_name(struct pool_region *pr, const char *name)
+{
+	snprintf(pr->name, sizeof(pr->name), "%.*s", NAME_MAX_BYTES, name);
+	atomic_store(&pr->is_named, pr->name[0] != 0);
+}
+
 static void commit_record(struct pool_region *pr, bool named)
 {
 	struct region_record *record = pr->record;
@@ -246,7 +253,7 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 	pr->charged = args->length;
 	pr->nr_handles = 1;
 	atomic_store(&pr->parent, request->parent);
-	snprintf(pr->name, sizeof(pr->name), "%s", args->name);
+	set_name(pr, args->name);
 	pool_add_region(request->pool);
 	r = record_new(RECORD_REGION, &record);
 	pr->record = record;
@@ -343,7 +350,7 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 	record_word_get(&record->parent, &parent);
 	atomic_store(&pr->parent, parent);
 	if (record_word_get(&record->named, &named) && named)
-		snprintf(pr->name, sizeof(pr->name), "%.*s", NAME_MAX_BYTES, record->name);
+		set_name(pr, record->name);
 	r = account_recharge(pr->uid, ACCOUNT_REGIONS);
 	if (!r)
 		r = resume_address(pr, record);
@@ -483,7 +490,7 @@ int pool_region_name(struct pool_region *pr, const char *name, struct refusal *w
 	if (other && other != pr)
 		r = refuse(why, -EEXIST, "region '%s' exists already", name);
 	if (!r) {
-		snprintf(pr->name, sizeof(pr->name), "%s", name);
+		set_name(pr, name);
 		record_word_set(&pr->record->named, 1);
 	}
 	mutex_unlock(&pool->lock);
@@ -494,7 +501,7 @@ void pool_region_abandon(struct pool_region *pr)
 {
 	mutex_lock(&pr->pool->lock);
 	if (pr->nr_handles == 1) {
-		pr->name[0] = '\0';
+		set_name(pr, "");
 		record_word_set(&pr->record->named, 0);
 	}
 	mutex_unlock(&pr->pool->lock);
@@ -503,7 +510,7 @@ void pool_region_abandon(struct pool_region *pr)
 void pool_region_lose(struct pool_region *pr)
 {
 	mutex_lock(&pr->pool->lock);
-	pr->name[0] = '\0';
+	set_name(pr, "");
 	mutex_unlock(&pr->pool->lock);
 }
 
@@ -540,7 +547,7 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 			   "unlink it",
 			   name, pool->name);
 	} else {
-		pr->name[0] = '\0';
+		set_name(pr, "");
 		record_word_set(&pr->record->named, 0);
 		ended = !pr->nr_handles;
 		if (ended)
@@ -564,7 +571,7 @@ static bool unlink_one(struct pool *pool, struct pool_region **ended)
 		if (!pr->name[0])
 			continue;
 		found = true;
-		pr->name[0] = '\0';
+		set_name(pr, "");
 		if (!pr->nr_handles) {
 			end_locked(pr);
 			*ended = pr;

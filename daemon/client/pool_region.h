@@ -24,6 +24,7 @@ struct pool_region {
 	struct pool *pool;             /* (c) */
 	struct region *region;         /* (c) one reference, until G1 ends */
 	char name[NAME_MAX_BYTES + 1]; /* (l) empty: unnamed or unlinked */
+	_Atomic bool is_named;         /* (l) changes; readable any time: it can be opened */
 	uid_t uid;                     /* (c) */
 	gid_t gid;                     /* (c) */
 	uint32_t mode;                 /* (c) */

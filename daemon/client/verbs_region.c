@@ -122,6 +122,20 @@ struct reader {
 	const struct region_handle *rh;
 };
 
+/* The session's lock is held. */
+static bool has_open(const struct session *s, const struct pool_region *pr)
+{
+	const struct region_handle *rh;
+	uint32_t cursor = 0, handle;
+
+	while ((rh = handles_next(&s->regions, &cursor, &handle)))
+		if (rh->pr == pr)
+			return true;
+	return false;
+}
+
+/* Who has its memory sees what is written there from now on, too: only who could see that anyway.
+ * The mode of what has no name says nothing. */
 static bool may_read(const struct region *ancestor, void *arg)
 {
 	const struct reader *reader = arg;
@@ -129,11 +143,14 @@ static bool may_read(const struct region *ancestor, void *arg)
 	struct access_owner owner = { pr->uid, pr->gid, pr->mode };
 
 	return pr->pool == reader->rh->pr->pool &&
-	       access_allowed(&reader->s->peer, &owner, ACCESS_READ);
+	       (has_open(reader->s, pr) ||
+		(atomic_load(&pr->is_named) &&
+		 access_allowed(&reader->s->peer, &owner, ACCESS_READ)));
 }
 
 /* A clone's window shows its ancestor's memory at first, if the session may read that, if both are
- * of one pool, and if the client can map parts anew. Else pages are copied when touched. */
+ * of one pool, and if the client can map parts anew. Else pages are copied when touched. The
+ * session's lock is held. */
 static uint32_t open_base(struct session *s, struct region_handle *rh)
 {
 	struct reader reader = { s, rh };

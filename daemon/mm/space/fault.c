@@ -665,7 +665,7 @@ static void retry_remaps(struct mm *mm, void *arg)
 			fault_ask_remap(mm, &remap);
 			continue;
 		}
-		poison_window(mm, &record);
+		poison_window(mm, NULL, &record);
 		mm_remap_cancel(mm, &remap);
 	}
 }
