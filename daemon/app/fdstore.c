@@ -204,6 +204,7 @@ int fdstore_init(void)
 		r = take_from_supervisor();
 		keep_set(&own);
 	} else if (notify_is_on() && room && atoi(room) > 0) {
+		keep_set_room((uint32_t)atoi(room));
 		r = take_from_manager();
 		keep_set(&manager);
 	}
@@ -211,6 +212,24 @@ int fdstore_init(void)
 		log_emit(LOG_ERR, "store_failed",
 			 "what the last daemon has left can't be taken over: %s", strerror(-r));
 	return r;
+}
+
+/* Beside the sessions: metadata, listener, program, swap areas, the daemon's own memory, and a few
+ * pools and regions, without which sessions are nothing. */
+enum { STORE_SPARE = 64 };
+
+bool fdstore_holds(unsigned long long sessions, char text[FDSTORE_WHY_BYTES])
+{
+	unsigned long long wanted = sessions * KEEP_SESSION_FDS + STORE_SPARE;
+
+	if (!keep_is_on() || wanted <= keep_room())
+		return true;
+	snprintf(text, FDSTORE_WHY_BYTES,
+		 "limits.sessions: %llu sessions and what they need take %llu descriptors in the "
+		 "service manager's store, which has room for %u: raise FileDescriptorStoreMax= "
+		 "and FDSTORE= in the unit (at most 32000), or lower the key",
+		 sessions, wanted, keep_room());
+	return false;
 }
 
 bool fdstore_has_supervisor(void)

@@ -41,6 +41,9 @@ struct fdstore_message {
 /* Takes what a predecessor has left, and keeps from now on, if there is a keeper. Negative errno:
  * what was left can't be taken. */
 int  fdstore_init(void);
+/* Whether all sessions that the limits allow can be kept; else a sentence in text. */
+enum { FDSTORE_WHY_BYTES = 320 };
+bool fdstore_holds(unsigned long long sessions, char text[FDSTORE_WHY_BYTES]);
 /* Clients are served. */
 void fdstore_ready(void);
 /* All threads turn. Doesn't wait. */

@@ -77,6 +77,19 @@ static int start_broker(const struct config *config, char **argv)
 	return r == -ENOSYS || r == -EINVAL || r == -ENOMEM ? EX_CONFIG : EX_OSERR;
 }
 
+/* A first start is refused. Where clients wait, those that are there already can be served. */
+static int check_store(const struct config *config)
+{
+	char place[CONFIG_PLACE_BYTES], text[FDSTORE_WHY_BYTES];
+	bool resumes = keep_has(KEEP_META);
+
+	if (fdstore_holds(config->limits_sessions, text))
+		return EX_OK;
+	config_place_of(config, "limits.sessions", place);
+	log_emit(resumes ? LOG_WARNING : LOG_ERR, "store_small", "%s%s", place, text);
+	return resumes ? EX_OK : EX_CONFIG;
+}
+
 static int no_group(const struct config *config, const char *key, const char *name)
 {
 	char place[CONFIG_PLACE_BYTES];
@@ -188,6 +201,8 @@ static int run(struct reload *reload)
 		return EX_OSERR;
 	r = find_others(config);
 	resume_mark(RESUME_GIVEN, 0);
+	if (!r)
+		r = check_store(config);
 	if (!r)
 		r = start_broker(config, reload->argv);
 	if (r)

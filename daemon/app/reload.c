@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "app/config_value.h"
+#include "app/fdstore.h"
 #include "app/notify.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -84,6 +85,7 @@ static unsigned int take_over(struct reload *reload, struct config *fresh, FILE 
 {
 	const struct config_key *level = &config_keys[CONFIG_KEY_log_level];
 	bool level_changed = !config_value_same(reload->config, fresh, level);
+	char why[FDSTORE_WHY_BYTES];
 	unsigned int nr = 0;
 
 	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
@@ -98,6 +100,10 @@ static unsigned int take_over(struct reload *reload, struct config *fresh, FILE 
 	}
 	if (nr)
 		apply(reload, level_changed);
+	if (!fdstore_holds(reload->config->limits_sessions, why)) {
+		fprintf(out, "%s\n", why);
+		log_emit(LOG_WARNING, "store_small", "%s", why);
+	}
 	return nr;
 }
 

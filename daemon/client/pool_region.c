@@ -116,7 +116,8 @@ static int refuse_region(const struct region_refusal *why, const struct region_o
 			      (unsigned long long)args->length);
 	return refuse(out, code == -EMFILE ? -EMFILE : -ENOMEM,
 		      "the region can't be set up: %s; the daemon is short of %s", strerror(-code),
-		      code == -EMFILE ? "descriptors (LimitNOFILE)" : "memory");
+		      code == -EMFILE ? "descriptors (LimitNOFILE, FileDescriptorStoreMax)"
+				       : "memory");
 }
 
 static int choose_address(struct pool_region *pr, const struct region_open_args *args,

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keep - passes on to the keeper; what was left is in an array by number
+ *
+ * Locking     atomics: a key is kept and dropped by one thread at a time, whose thing it is.
  */
 #include "os/keep.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -12,6 +15,9 @@
 
 static const struct keep_ops *keeper; /* fixed while others run */
 static int *left;                     /* by key: descriptor + 1; NULL: nothing was left */
+static uint32_t room = UINT32_MAX;    /* fixed while others run */
+static _Atomic uint32_t nr_kept;
+static _Atomic uint64_t kept[KEEP_KEYS / 64]; /* a bit a key */
 
 void keep_set(const struct keep_ops *ops)
 {
@@ -23,16 +29,62 @@ bool keep_is_on(void)
 	return keeper != NULL;
 }
 
+void keep_set_room(uint32_t nr)
+{
+	room = nr;
+}
+
+uint32_t keep_room(void)
+{
+	return room;
+}
+
+/* Whether the key was marked. */
+static bool mark(uint32_t key, bool on)
+{
+	uint64_t bit = 1ull << key % 64, was;
+
+	CHECK(key < KEEP_KEYS);
+	was = on ? atomic_fetch_or(&kept[key / 64], bit) : atomic_fetch_and(&kept[key / 64], ~bit);
+	return was & bit;
+}
+
+static void unmark(uint32_t key)
+{
+	if (mark(key, false))
+		atomic_fetch_sub(&nr_kept, 1);
+}
+
+/* K3 */
+static int mark_kept(uint32_t key)
+{
+	if (mark(key, true) || atomic_fetch_add(&nr_kept, 1) < room)
+		return 0;
+	unmark(key);
+	return -EMFILE;
+}
+
 int keep_fd(uint32_t key, int fd)
 {
-	CHECK(key < KEEP_KEYS);
-	return keeper ? keeper->keep(key, fd) : 0;
+	int r;
+
+	if (!keeper)
+		return 0;
+	r = mark_kept(key);
+	if (r)
+		return r;
+	r = keeper->keep(key, fd);
+	if (r)
+		unmark(key);
+	return r;
 }
 
 void keep_drop(uint32_t key)
 {
-	if (keeper)
-		keeper->drop(key);
+	if (!keeper)
+		return;
+	keeper->drop(key);
+	unmark(key);
 }
 
 int keep_give(uint32_t key, int fd)
@@ -41,7 +93,8 @@ int keep_give(uint32_t key, int fd)
 		left = calloc(KEEP_KEYS, sizeof(*left));
 	if (!left)
 		return -ENOMEM;
-	CHECK(key < KEEP_KEYS);
+	if (!mark(key, true))
+		atomic_fetch_add(&nr_kept, 1);
 	if (left[key])
 		close(left[key] - 1);
 	left[key] = fd + 1;

@@ -7,8 +7,10 @@
  *             needs it exists; the next process takes it from there by that number.
  * Invariants  K1  a number means at most one descriptor: keeping another one replaces it.
  *             K2  without a keeper nothing is kept, nothing fails, and nothing is resumed.
- * Locking     none here; the keeper has its own. keep_give() and keep_take() are for one thread, at
- *             the start.
+ *             K3  no more are kept than the keeper has room for: what a service manager has no room
+ *                 for it throws away without a word.
+ * Locking     atomics here; the keeper has its own. keep_give() and keep_take() are for one
+ *             thread, at the start.
  * Not here    Who the keeper is (app/fdstore.h), what a number's thing is (the metadata's records).
  */
 #ifndef MMB_OS_KEEP_H
@@ -49,7 +51,10 @@ struct keep_ops {
 /* NULL: no keeper. */
 void keep_set(const struct keep_ops *ops);
 bool keep_is_on(void);
-/* The descriptor stays the caller's too. Negative errno: the keeper takes no more. */
+/* How many the keeper takes; before anything is kept or given. */
+void keep_set_room(uint32_t nr);
+uint32_t keep_room(void);
+/* The descriptor stays the caller's too. -EMFILE: the keeper has no room for more. */
 int keep_fd(uint32_t key, int fd);
 void keep_drop(uint32_t key);
 

@@ -67,7 +67,11 @@ class Daemon:
                     "MMB_JOURNAL_SOCKET": self.folder + "/journal"}
         self.process = subprocess.Popen(self.command(program), env=env, stderr=self.stderr)
         self.clients = []
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except AssertionError:
+            self.end()
+            raise
 
     def environment(self, more):
         env = {name: value for name, value in os.environ.items() if not name.startswith("MMB_")}
@@ -278,7 +282,7 @@ def drain_ends_who_stays(build):
 def hand_over_leaves_everything(build):
     """SIGUSR2 leaves all to the next process if somebody keeps it, and is a stop otherwise"""
     for store in ("100", ""):
-        daemon = Daemon(build, environ={"FDSTORE": store})
+        daemon = Daemon(build, config="[limits]\nsessions = 8\n", environ={"FDSTORE": store})
         # A manager reads: descriptors wait for room.
         reader = threading.Thread(target=wait_for, daemon=True, args=(
             lambda d=daemon: d.notifications() and d.process.poll() is not None, "its end"))
@@ -298,6 +302,22 @@ def hand_over_leaves_everything(build):
                 expect(told.startswith("sigbus the broker has been stopped"), told)
         finally:
             daemon.end()
+
+
+def limits_fit_the_store(build):
+    """A daemon whose manager can't keep all sessions that it allows says so, and where"""
+    try:
+        Daemon(build, config="[limits]\nsessions = 10\n", environ={"FDSTORE": "100"}).end()
+        raise AssertionError("it starts with more sessions than can be kept")
+    except AssertionError as ended:
+        expect("mmbrokerd.conf:4: limits.sessions: 10 sessions" in str(ended) and
+               "FileDescriptorStoreMax" in str(ended), str(ended))
+    daemon = Daemon(build, config="[limits]\nsessions = 9\n", environ={"FDSTORE": "100"})
+    try:
+        daemon.write_config("[limits]\nsessions = 11\n")
+        expect("which has room for 100" in daemon.ctl("reload"), "reload says so, too")
+    finally:
+        daemon.end()
 
 
 def journal_has_fields(build):
@@ -373,8 +393,8 @@ def unwatched_supervisor_sees_an_end(build):
 
 
 CASES = (status_line_lives, reload_takes_what_it_can, log_level_changes, drain_waits_for_clients,
-         drain_ends_who_stays, journal_has_fields, hand_over_leaves_everything, every_hang_is_told,
-         unwatched_supervisor_sees_an_end)
+         drain_ends_who_stays, limits_fit_the_store, journal_has_fields,
+         hand_over_leaves_everything, every_hang_is_told, unwatched_supervisor_sees_an_end)
 
 
 def run_cases(cases, build):

@@ -175,7 +175,7 @@ class Reader(threading.Thread):
 
 def manager_that_does_not_read(build):
     """A manager that reads nothing holds up nobody who has a session, and no thread"""
-    daemon = Daemon(build, environ={"FDSTORE": "400"})
+    daemon = Daemon(build, config="[limits]\nsessions = 80\n", environ={"FDSTORE": "400"})
     reader = Reader(daemon)
     reader.start()
     try:
