@@ -247,34 +247,61 @@ static int move_part(uint64_t from, uint64_t to, uint64_t length, int protection
 	if (mremap(part, length, length, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
 		   (void *)(uintptr_t)to) == MAP_FAILED)
 		error = -errno;
+	else
+		madvise((void *)(uintptr_t)to, length, MADV_DODUMP);
 	mprotect(part, length, PROT_NONE);
 	return error;
 }
 
+/* The mappings that adjoin this one and have the same protection: where they end, before `to`. */
+static uint64_t end_of_alike(const struct window *w, struct procmap *map,
+			     const struct procmap_vma *first, uint64_t base, uint64_t to)
+{
+	uint64_t end = first->end;
+	struct procmap_vma vma;
+
+	while (end < to && !procmap_find(map, end, &vma) && vma.start == end &&
+	       vma.protection == first->protection && shows(w, &vma, base))
+		end = vma.end;
+	return end < to ? end : to;
+}
+
+/* All that shows the clone's pages in [from, to), with page 0 at `base`. */
+static int remap_range(const struct window *w, struct procmap *map, uint64_t from, uint64_t to,
+		       uint64_t base)
+{
+	int error, result = -ENOENT;
+	struct procmap_vma vma;
+
+	while (from < to && !procmap_find(map, from, &vma) && vma.start < to) {
+		uint64_t start = vma.start > from ? vma.start : from, end = vma.end;
+
+		if (shows(w, &vma, base)) {
+			end = end_of_alike(w, map, &vma, base, to);
+			error = move_part(w->mirror + (start - base), start, end - start,
+					  vma.protection);
+			if (result == -ENOENT || error)
+				result = error;
+		}
+		from = end;
+	}
+	return result;
+}
+
 int window_remap(const struct window *w, uint64_t address, uint64_t offset, uint64_t length)
 {
-	uint64_t from = address, to = address + length, base = address - offset;
-	struct procmap_vma vma;
+	uint64_t base = address - offset;
 	struct procmap map;
-	int error, result = -ENOENT;
+	int error;
 
 	if (!w->mirror || offset > w->length || length > w->length - offset)
 		return -ENOENT;
 	error = procmap_open(&map);
 	if (error)
 		return error;
-	while (from < to && !procmap_find(&map, from, &vma) && vma.start < to) {
-		uint64_t start = vma.start > from ? vma.start : from;
-		uint64_t end = vma.end < to ? vma.end : to;
-
-		if (shows(w, &vma, base)) {
-			error = move_part(w->mirror + (start - base), start, end - start,
-					  vma.protection);
-			if (result == -ENOENT || error)
-				result = error;
-		}
-		from = vma.end;
-	}
+	error = remap_range(w, &map, address, address + length, base);
+	if (error == -ENOMEM) /* for one more mapping: all of it is one */
+		error = remap_range(w, &map, base, base + w->length, base);
 	procmap_close(&map);
-	return result;
+	return error;
 }
