@@ -251,7 +251,7 @@ static void a_stopped_clone_with_frames_seen(void)
 
 /* ---- the bound on mappings ---- */
 
-enum { PIECES_OF_BLOCK = 128, BLOCK = 2 << 20 };
+enum { PIECES_OF_BLOCK = 17, BLOCK = 2 << 20, BLOCKS = 12, RANDOM_WRITES = 2000 };
 
 static unsigned int mappings_of(const char *at, size_t bytes)
 {
@@ -303,6 +303,40 @@ static void diverge_everywhere(struct actor *a)
 static void mappings_stay_bounded(void)
 {
 	PLAY(ROLE(diverge_everywhere));
+}
+
+/* Both sides write anywhere, and the clone looks at what the other has written. */
+static void diverge_anywhere(struct actor *a)
+{
+	const size_t bytes = (size_t)BLOCKS * BLOCK;
+	struct mmb_region *region, *clone;
+	uint64_t random = 5;
+	char *at, *of;
+
+	act_pool(a, 0);
+	region = act_region(a, bytes, 0);
+	of = act_at(region);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		of[i] = 1;
+	clone = act_clone(region, NULL, 0);
+	at = act_at(clone);
+	for (unsigned int i = 1; i <= RANDOM_WRITES; i++) {
+		size_t mine = test_below(&random, bytes / PAGE) * PAGE;
+		size_t its = test_below(&random, bytes / PAGE) * PAGE;
+
+		at[mine] = 2;
+		of[its] = 3;
+		CLIENT_EXPECT(at[its] == 1 || at[its] == 2);
+		if (i % 50 == 0)
+			CLIENT_EXPECT(mappings_of(at, bytes) <= PIECES_OF_BLOCK * BLOCKS);
+	}
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void mappings_stay_bounded_at_random(void)
+{
+	PLAY(ROLE(diverge_anywhere));
 }
 
 /* ---- one instant ---- */
@@ -716,6 +750,7 @@ static const struct test_case cases[] = {
 	{ "a stopped clone that has the frames mapped delays nobody",
 	  a_stopped_clone_with_frames_seen },
 	{ "a clone that differs in many places has few mappings", mappings_stay_bounded },
+	{ "a clone that differs anywhere has few mappings", mappings_stay_bounded_at_random },
 	{ "several regions are cloned at one instant", several_regions_at_one_instant },
 	{ "rollback to a snapshot", rollback_to_a_snapshot },
 	{ "rollback under writers: each write is lost, or comes after all of it",

@@ -17,9 +17,9 @@ enum {
 	BREAK_BYTES_MAX = 256 << 10, /* at once, of small pages: what a thread waits for */
 	COPY_SPINS = 256,
 	SYNC_TRIES = 3,
-	COMPLETE_TRIES = 4,
 	BLOCK_PAGES = 512,
-	PIECES_MAX = 128,
+	DIVERGED_FEW = 8, /* pages of a block that move one by one */
+	PIECES_MAX = 2 * DIVERGED_FEW + 1,
 	PIECES_OF_WINDOW = 32768,
 	WINDOWS_OF_SESSION = 24576, /* from here on whole blocks move */
 };
@@ -554,20 +554,28 @@ static uint64_t pieces_max(const struct region *region)
 	return min_t(uint64_t, PIECES_MAX, max_t(uint64_t, most, 1));
 }
 
-/* What is still inherited of the range is copied, except what is busy: false then. */
-static bool complete(struct region *region, struct page_range range)
+/* Asking page by page costs more than to copy what of the rest is touched later. */
+static bool has_diverged_much(const struct region *region, struct page_range block)
 {
-	uint64_t end = range.first + range.nr;
-	bool whole = true;
+	unsigned int nr = 0;
 
-	for (uint64_t i = range.first; i < end; i++) {
-		for (int k = 0; k < COMPLETE_TRIES; k++)
-			if (word_state(word_load(&region->words[i])) == PAGE_INHERIT &&
-			    diverge(region, (struct page_range){ i, at_once(region, end - i) }))
-				break;
-		whole &= word_state(word_load(&region->words[i])) != PAGE_INHERIT;
+	for (uint64_t i = block.first; i < block.first + block.nr && nr <= DIVERGED_FEW; i++) {
+		enum page_state state = word_state(word_load(&region->words[i]));
+
+		nr += state != PAGE_INHERIT && state != PAGE_NONE;
 	}
-	return whole;
+	return nr > DIVERGED_FEW;
+}
+
+/* What the window is to show of the clone's own around the page. Where that is a whole block, what
+ * it still inherits is copied when it is touched there. */
+static struct page_range run_to_move(const struct mm_target *t, const struct mm_remap *around)
+{
+	if (around->nr_pieces + 2 > pieces_max(t->region) ||
+	    around->nr_windows > WINDOWS_OF_SESSION ||
+	    has_diverged_much(t->region, around->extent))
+		return around->extent;
+	return own_run(t, around->extent);
 }
 
 /* The client maps the page from the clone's own memory; its faults wait for that alone. */
@@ -580,11 +588,7 @@ static int ask(struct mm *mm, const struct mm_target *t)
 
 	if (mm_remap_look(mm, t, block, &around))
 		return COW_AGAIN;
-	run = own_run(t, around.extent);
-	if ((around.nr_pieces + 2 > pieces_max(t->region) ||
-	     around.nr_windows > WINDOWS_OF_SESSION) &&
-	    complete(t->region, around.extent))
-		run = around.extent;
+	run = run_to_move(t, &around);
 	want.address = t->base + (run.first << shift);
 	want.length = run.nr << shift;
 	want.offset = run.first << shift;

@@ -10,7 +10,8 @@
  *                 client did something by itself, which spoils only what it sees.
  *             N2  a client is asked for a page once at a time; who waits for it is woken when all
  *                 that was asked with it is done.
- *             N3  where a window shows the region's own memory, nothing is INHERIT: not any more.
+ *             N3  a window that shows the region's own memory doesn't show an ancestor's again.
+ *                 What is INHERIT there is copied at the first touch (cow.c).
  * Crash       what a window shows is in its record; a part that the client has moved, of which the
  *             daemon that died had read and not recorded it, is asked for once more.
  * Locking     mm->lock; to cut windows region->lock outside it.
@@ -240,20 +241,6 @@ uint32_t mm_shown(struct mm *mm, uint32_t handle)
 	return shown;
 }
 
-/* Nothing of the window's pages is its ancestor's: else its client has made that up. */
-static bool has_diverged(const struct window *w, const uint64_t bounds[2])
-{
-	uint64_t low = max_t(uint64_t, w->range.start, bounds[0]);
-	uint64_t high = min_t(uint64_t, window_end(w), bounds[1]);
-	unsigned int shift = w->region->page_shift;
-	uint64_t end = w->page + ((high - w->range.start) >> shift);
-
-	for (uint64_t i = w->page + ((low - w->range.start) >> shift); i < end; i++)
-		if (word_state(word_load(&w->region->words[i])) == PAGE_INHERIT)
-			return false;
-	return true;
-}
-
 /* Whole windows of clones lie there, and nothing that a client could have moved away. */
 static bool is_asked_for(struct mm *mm, uint64_t from, const uint64_t bounds[2])
 {
@@ -266,8 +253,7 @@ static bool is_asked_for(struct mm *mm, uint64_t from, const uint64_t bounds[2])
 	for (r = range_find_from(&mm->windows, at); r && at < bounds[1]; r = range_next(r)) {
 		struct window *w = window_of(r);
 
-		if (r->start > at || !region_kin(w->region) ||
-		    (!window_shows_own(w) && !has_diverged(w, bounds)))
+		if (r->start > at || !region_kin(w->region))
 			return false;
 		at = window_end(w);
 	}
