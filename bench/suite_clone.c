@@ -45,6 +45,7 @@ enum { ROUNDS = 3, ROUNDS_LARGE = 2, CHILD_MS = 60000, COPIES = 64, TAIL_MS = 10
 #define GOAL_DIVERGE    (1 / 3.0)
 #define GOAL_TAIL       (1 / 0.2)
 #define LIMIT_SCAN_NS   250.0
+#define LIMIT_MAPPINGS  17.0 /* of a 2 MiB block */
 #define LIMIT_PAUSE_NS  100000.0
 
 /* c: fixed at the start */
@@ -286,6 +287,17 @@ static void copys_accesses(struct suite *s)
 	run(s, "4K clone's first read", sides, NR(sides), comparisons, NR(comparisons));
 }
 
+static void mappings(struct suite *s)
+{
+	const struct trial_args ours = args_of(s, &subject_clone, TRIAL_MAPPINGS, SMALL);
+	const struct side side = { "mmbroker", trial_side, &ours };
+	const struct comparison most = { .metric = "mappings", .unit = "", .peer_name = "limit",
+					 .ours = { 0, FIGURE_MAPPINGS }, .goal = 1,
+					 .constant = LIMIT_MAPPINGS * (double)(s->bytes / HUGE) };
+
+	run(s, "4K clone written here and there", &side, 1, &most, 1);
+}
+
 /* ---- somebody reads the copy to the disk ---- */
 
 static void stream(struct suite *s)
@@ -372,6 +384,7 @@ void suite_clone(struct bench *b)
 	break_huge(&s);
 	tail(&s);
 	copys_accesses(&s);
+	mappings(&s);
 	stream(&s);
 	ledger_print(&s.ledger, b);
 	stop(&s);

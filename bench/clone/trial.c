@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,7 +19,8 @@
 #include "lib/stats.h"
 #include "lib/touch.h"
 
-enum { TRIAL_MS_MAX = 300000, SAMPLES_MAX = 1 << 21, WARM_MS = 200, SHARE_WRITTEN = 10 };
+enum { TRIAL_MS_MAX = 300000, SAMPLES_MAX = 1 << 21, WARM_MS = 200, SHARE_WRITTEN = 10,
+       SLICES = 16 };
 
 struct trial_job {
 	const struct trial_args *args;
@@ -149,6 +151,43 @@ static int try_copys(struct subject *s, const struct trial_args *args, struct sa
 	return error != 0 ? error : subject_check(s, s->base);
 }
 
+static int count_mappings(const struct subject *s, double *nr)
+{
+	uint64_t start = (uintptr_t)s->copy_base, from, to;
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	if (f == NULL)
+		return bench_because(-errno, "/proc/self/maps: %s", strerror(errno));
+	*nr = 0;
+	while (fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &from, &to) == 2)
+			*nr += from < start + s->bytes && to > start;
+	fclose(f);
+	return 0;
+}
+
+static int try_mappings(struct subject *s, const struct trial_args *args, struct sample *out)
+{
+	int error = s->kind->copy(s);
+
+	out->v[FIGURE_MAPPINGS] = 0;
+	for (unsigned int i = 0; i < SLICES && error == 0; i++) {
+		struct touch touch = touch_of(s->copy_base, args);
+		struct sample unused;
+		double nr = 0;
+
+		touch.touches /= SLICES;
+		touch.seed += i;
+		error = touch_run(&touch, &unused);
+		if (error == 0)
+			error = count_mappings(s, &nr);
+		if (nr > out->v[FIGURE_MAPPINGS])
+			out->v[FIGURE_MAPPINGS] = nr;
+	}
+	return error != 0 ? error : subject_check(s, s->base);
+}
+
 static int try_tail(struct subject *s, const struct trial_args *args, struct sample *out)
 {
 	struct writer w = { .s = s, .seed = args->seed };
@@ -236,7 +275,7 @@ static const trial_fn trials[NR_TRIALS] = {
 	[TRIAL_WRITE_SEEN] = try_write, [TRIAL_OVERWRITE] = try_write,
 	[TRIAL_READ] = try_copys,       [TRIAL_SCAN] = try_copys,
 	[TRIAL_DIVERGE] = try_copys,    [TRIAL_TAIL] = try_tail,
-	[TRIAL_STREAM] = try_stream,
+	[TRIAL_STREAM] = try_stream,    [TRIAL_MAPPINGS] = try_mappings,
 };
 
 static int trial_child(void *arg, struct sample *out)

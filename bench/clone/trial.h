@@ -17,6 +17,7 @@ enum trial {
 	TRIAL_READ,       /* ours: the copy's first reads in random order: TOUCH_P50 */
 	TRIAL_SCAN,       /* ours: the copy is read in order: TOUCH_PAGE */
 	TRIAL_DIVERGE,    /* ours: the copy's first writes in random order: TOUCH_P50 */
+	TRIAL_MAPPINGS,   /* ours: the copy is written here and there: FIGURE_MAPPINGS */
 	TRIAL_TAIL,       /* writes in the second after: FIGURE_P99; while it: FIGURE_LONGEST */
 	TRIAL_STREAM,     /* somebody reads the copy: FIGURE_RATE, _GROWTH, _WRITTEN */
 	NR_TRIALS
@@ -26,6 +27,8 @@ enum trial {
 enum { FIGURE_COPY, FIGURE_DROP };
 enum { FIGURE_P99, FIGURE_LONGEST };
 enum { FIGURE_RATE, FIGURE_GROWTH, FIGURE_WRITTEN };
+/* The most at a time that the copy's window was in its process. */
+enum { FIGURE_MAPPINGS };
 
 struct trial_args {
 	enum trial                 trial;
