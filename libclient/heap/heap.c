@@ -19,6 +19,7 @@
 #include "heap/harden.h"
 #include "heap/hit.h"
 #include "heap/magazine.h"
+#include "heap/run.h"
 #include "probe.h"
 
 enum { SPREAD = 40503 }; /* the golden ratio of 65536: neighbours in it are far apart */
@@ -365,15 +366,16 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 		.bin = (uint16_t)bin,
 	};
 	struct slab_view v = { .key = h->key };
+	struct stock_want want = { .align = slab_align(make.size) };
 	uint32_t least;
 
-	make.units = size_slab_units(make.size);
-	v.start = stock_take(&hp->stock, make.units, slab_align(make.size));
+	make.units = want.units = size_slab_units(make.size);
+	v.start = stock_take(&hp->stock, &want);
 	/* Near the end of the pool: what holds one object may still be there in one piece. */
 	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
 	if (!v.start && least < make.units) {
-		make.units = least;
-		v.start = stock_take(&hp->stock, least, slab_align(make.size));
+		make.units = want.units = least;
+		v.start = stock_take(&hp->stock, &want);
 	}
 	if (!v.start)
 		return NULL;
@@ -554,11 +556,7 @@ void heap_tidy(struct heap *h, bool all)
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
 		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head)
 			tidy_bin(h, b, all);
-	for (int i = 0; i < HEAP_RUNS; i++) {
-		if (h->runs[i].units)
-			stock_put(&h->pool->stock, h->runs[i].address, h->runs[i].units);
-		h->runs[i].units = 0;
-	}
+	run_drop_kept(h);
 }
 
 /* ---- birth and end ---- */

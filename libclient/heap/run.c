@@ -62,16 +62,28 @@ bool run_take_kept(struct heap *h, size_t size, uint64_t *address)
 	return true;
 }
 
+void run_drop_kept(struct heap *h)
+{
+	for (int i = 0; i < HEAP_RUNS; i++) {
+		if (h->runs[i].units)
+			stock_put(&h->pool->stock, h->runs[i].address, h->runs[i].units);
+		h->runs[i].units = 0;
+	}
+}
+
 uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 {
-	uint32_t units = units_of(size), aligned = align > SLAB_UNIT_BYTES ? units_of(align) : 1;
+	uint32_t units = units_of(size);
+	struct stock_want want = { units, align > SLAB_UNIT_BYTES ? units_of(align) : 1, true };
 	uint64_t address = take_kept(h, &units, align);
 	struct slab_header *s;
 
 	h->counts.runs++;
 	h->counts.runs_cached += address != 0;
 	if (!address) {
-		address = stock_take(&h->pool->stock, units, aligned);
+		/* They may lie beside what is free already. */
+		run_drop_kept(h);
+		address = stock_take(&h->pool->stock, &want);
 		if (!address)
 			return 0;
 		make_run(heap_header(heap_view_of(h->pool, address), address), units);

@@ -23,6 +23,8 @@ enum { RUN_BYTES_MAX = SLAB_UNITS_MAX * SLAB_UNIT_BYTES };
 /* One that the heap keeps, of that size; false: there is none. */
 bool run_take_kept(struct heap *h, size_t size, uint64_t *address);
 uint64_t run_alloc(struct heap *h, size_t size, size_t align);
+/* What the heap keeps goes to the stock. */
+void run_drop_kept(struct heap *h);
 /* Of any process of the pool. s is the header of its first unit. */
 void run_free(struct heap *h, struct slab_header *s, uint64_t address);
 /* In place, if its units allow. */

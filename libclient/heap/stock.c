@@ -60,13 +60,24 @@ static void mark_units(struct stock *stock, uint64_t address, uint32_t units, ui
 	}
 }
 
+static void own(struct stock *stock, int64_t units)
+{
+	pthread_mutex_lock(&stock->lock);
+	stock->owned += units;
+	pthread_mutex_unlock(&stock->lock);
+}
+
 static void give(struct stock *stock, const struct stock_span *spans, uint32_t nr)
 {
+	int64_t units = 0;
+
 	for (uint32_t i = 0; i < nr; i++) {
+		units += spans[i].units;
 		mark_units(stock, spans[i].address, spans[i].units, SLAB_NO_OWNER);
 		PROBE(return, spans[i].units, 1);
 	}
 	atomic_fetch_add_explicit(&stock->nr_gives, 1, memory_order_relaxed);
+	own(stock, -units);
 	stock->source.give(stock->source.context, spans, nr);
 }
 
@@ -148,6 +159,7 @@ static void take_bits_locked(struct stock *stock, uint32_t i, uint32_t bits)
 
 	b->free &= ~bits;
 	b->least &= b->free;
+	b->ticks = 0;
 	count_locked(stock, -__builtin_popcount(bits));
 	if (b->free)
 		return;
@@ -177,59 +189,99 @@ static bool put_locked(struct stock *stock, const struct stock_span *span, uint3
 	return true;
 }
 
-static uint64_t take_short_locked(struct stock *stock, uint32_t units, uint32_t align)
+static uint64_t take_inside_locked(struct stock *stock, const struct stock_want *want)
 {
-	uint32_t places = multiples_of(align);
+	uint32_t places = multiples_of(want->align);
 
 	for (uint32_t i = 0; i < stock->nr_blocks; i++) {
 		const struct stock_block *b = &stock->blocks[i];
-		uint32_t runs = runs_of(b->free, units) & places, at;
+		uint32_t runs = runs_of(b->free, want->units) & places, at;
 		uint64_t base = b->base;
 
 		if (!runs)
 			continue;
 		at = (uint32_t)__builtin_ctz(runs);
-		take_bits_locked(stock, i, bits_of(at, units));
+		take_bits_locked(stock, i, bits_of(at, want->units));
 		return base + (uint64_t)at * SLAB_UNIT_BYTES;
 	}
 	return 0;
 }
 
-/* A whole block, and the beginning of the next one in the same window. */
-static uint64_t take_long_locked(struct stock *stock, uint32_t units)
+/* How many bits are set from the lowest one on. */
+static uint32_t length_of(uint64_t bits)
 {
-	uint32_t rest = bits_of(0, units - STOCK_BLOCK_UNITS);
+	return (uint32_t)__builtin_ctzll(~bits);
+}
 
+/* Where the units at the end of a block begin, aligned; STOCK_BLOCK_UNITS: nowhere. */
+static uint32_t end_begins(uint32_t free, uint32_t align)
+{
+	uint32_t begin = 32 - (uint32_t)__builtin_clzll(~((uint64_t)free << 32));
+
+	return (begin + align - 1) & ~(align - 1);
+}
+
+/* Whether the blocks behind it begin with so many units. */
+static bool goes_on(const struct stock *stock, uint32_t i, uint32_t units)
+{
+	const struct heap_view *view = heap_view_of(stock->pool, stock->blocks[i].base);
+
+	for (uint64_t base; units; units -= units < STOCK_BLOCK_UNITS ? units : STOCK_BLOCK_UNITS) {
+		uint32_t nr = units < STOCK_BLOCK_UNITS ? units : STOCK_BLOCK_UNITS;
+
+		base = stock->blocks[i].base + STOCK_BLOCK_BYTES;
+		if (!is_block_at(stock, ++i, base) || length_of(stock->blocks[i].free) < nr ||
+		    heap_view_of(stock->pool, base) != view)
+			return false;
+	}
+	return true;
+}
+
+/* From the end of a block and the beginning of the next ones. */
+static uint64_t take_across_locked(struct stock *stock, const struct stock_want *want)
+{
 	for (uint32_t i = 0; i + 1 < stock->nr_blocks; i++) {
 		const struct stock_block *b = &stock->blocks[i];
-		uint64_t base = b->base;
+		uint32_t at = end_begins(b->free, want->align), here = STOCK_BLOCK_UNITS - at;
+		uint64_t span = b->base + (uint64_t)at * SLAB_UNIT_BYTES;
+		uint32_t rest = want->units - here;
+		uint32_t last = i + (rest + STOCK_BLOCK_UNITS - 1) / STOCK_BLOCK_UNITS;
 
-		if (b->free != UINT32_MAX || b[1].base != base + STOCK_BLOCK_BYTES ||
-		    (b[1].free & rest) != rest ||
-		    heap_view_of(stock->pool, base) != heap_view_of(stock->pool, b[1].base))
+		if (!here || here >= want->units || !goes_on(stock, i, rest))
 			continue;
-		take_bits_locked(stock, i + 1, rest);
-		take_bits_locked(stock, i, UINT32_MAX);
-		return base;
+		/* From the last one on: a block that has nothing left goes. */
+		for (uint32_t j = last; j > i; j--) {
+			uint32_t before = here + (j - i - 1) * STOCK_BLOCK_UNITS;
+			uint32_t nr = want->units - before;
+
+			take_bits_locked(stock, j,
+					 bits_of(0, nr < STOCK_BLOCK_UNITS ? nr
+									   : STOCK_BLOCK_UNITS));
+		}
+		take_bits_locked(stock, i, bits_of(at, here));
+		return span;
 	}
 	return 0;
 }
 
-static uint64_t take_locked(struct stock *stock, uint32_t units, uint32_t align)
+static uint64_t take_locked(struct stock *stock, const struct stock_want *want)
 {
-	if (units > stock->nr_units)
+	uint64_t span = 0;
+
+	if (want->units > stock->nr_units)
 		return 0;
-	return units > STOCK_BLOCK_UNITS ? take_long_locked(stock, units)
-					 : take_short_locked(stock, units, align);
+	if (want->units <= STOCK_BLOCK_UNITS)
+		span = take_inside_locked(stock, want);
+	return span || !want->may_cross ? span : take_across_locked(stock, want);
 }
 
 /* ---- leases ---- */
 
 /* What the next lease asks for. Spans are aligned to the power of two that holds them. What isn't a
  * power of two is cut out of whole pageblocks by a process that has some: more of it fits there. */
-static struct stock_lease plan_locked(struct stock *stock, uint32_t units, uint32_t align)
+static struct stock_lease plan_locked(struct stock *stock, uint32_t units)
 {
-	struct stock_lease want = { .units = units > align ? units : align, .count = 1 };
+	struct stock_lease want = { .units = units, .count = 1 };
 	bool is_power = !(want.units & (want.units - 1));
 
 	if (is_power && stock->batch > want.units)
@@ -257,6 +309,7 @@ int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint3
 	if (nr)
 		heap_pool_settle(stock->pool, spans[0]);
 	pthread_mutex_lock(&stock->lock);
+	stock->owned += (int64_t)nr * units;
 	for (i = 0; i < nr; i++) {
 		span.address = spans[i];
 		if (!put_locked(stock, &span, &done))
@@ -292,21 +345,22 @@ static void ask_for_more(struct stock *stock)
 	pthread_mutex_unlock(&stock->lock);
 }
 
-uint64_t stock_take(struct stock *stock, uint32_t units, uint32_t align)
+uint64_t stock_take(struct stock *stock, const struct stock_want *want)
 {
-	struct stock_lease want = { 0 };
+	uint32_t units = want->units > want->align ? want->units : want->align;
+	struct stock_lease next = { 0 };
 	bool low = false;
 	uint64_t span;
 	int error = 0;
 
 	for (int tries = 0;; tries++) {
 		pthread_mutex_lock(&stock->lock);
-		span = take_locked(stock, units, align);
+		span = take_locked(stock, want);
 		/* What is refused in a batch may be had singly. */
 		if (!span && error)
-			want = (struct stock_lease){ units > align ? units : align, 1, 0 };
+			next = (struct stock_lease){ .units = units, .count = 1 };
 		else if (!span)
-			want = plan_locked(stock, units, align);
+			next = plan_locked(stock, units);
 		/* A process that has come to large batches is worth a look ahead. */
 		if (span && stock->batch == STOCK_BATCH_UNITS && stock->nr_units < STOCK_LOW &&
 		    units == 1 && !stock->topping)
@@ -314,7 +368,7 @@ uint64_t stock_take(struct stock *stock, uint32_t units, uint32_t align)
 		pthread_mutex_unlock(&stock->lock);
 		if (span || (error && tries > 1))
 			break;
-		error = lease(stock, &want);
+		error = lease(stock, &next);
 		if (error && error != -ENOMEM)
 			break;
 	}
@@ -357,9 +411,15 @@ static bool shed_block_locked(struct stock *stock, uint32_t i, struct shedding *
 	uint32_t bits = s->all ? stock->blocks[i].free : stock->blocks[i].least, out = 0;
 	bool room = true;
 
+	/* A whole pageblock is worth most to others, a part of it to us. */
+	if (!s->all && bits != UINT32_MAX && ++stock->blocks[i].ticks < STOCK_TICKS) {
+		stock->blocks[i].least = stock->blocks[i].free;
+		s->from = base + STOCK_BLOCK_BYTES;
+		return true;
+	}
 	while (bits && (room = s->nr < sizeof(s->spans) / sizeof(s->spans[0]))) {
 		uint32_t at = (uint32_t)__builtin_ctz(bits);
-		uint32_t units = (uint32_t)__builtin_ctzll(~((uint64_t)bits >> at));
+		uint32_t units = length_of((uint64_t)bits >> at);
 
 		s->spans[s->nr++] = (struct stock_span){
 			base + (uint64_t)at * SLAB_UNIT_BYTES, units };
@@ -390,15 +450,25 @@ static void shed(struct stock *stock, bool all)
 	} while (s.nr);
 }
 
+static uint32_t ahead_locked(const struct stock *stock)
+{
+	int64_t part = stock->owned / STOCK_AHEAD;
+
+	return part < STOCK_LOW ? STOCK_LOW : part < STOCK_BATCH_UNITS ? (uint32_t)part
+								       : STOCK_BATCH_UNITS;
+}
+
 bool stock_tick(struct stock *stock)
 {
+	uint32_t ahead;
 	bool top;
 
 	pthread_mutex_lock(&stock->lock);
 	top = stock->topping;
+	ahead = ahead_locked(stock);
 	pthread_mutex_unlock(&stock->lock);
 	if (top)
-		lease(stock, &(struct stock_lease){ .units = 1, .count = STOCK_BATCH_UNITS });
+		lease(stock, &(struct stock_lease){ .units = 1, .count = ahead });
 	else
 		shed(stock, false);
 	pthread_mutex_lock(&stock->lock);

@@ -7,8 +7,8 @@
  *             was freed in pieces serves a larger span, and a larger one many small ones.
  * Invariants  K1  A unit in stock is nobody's slab: the kind of its header is SLAB_NONE and its
  *                 owner the process's shelf, so that a survivor finds it after our death.
- *             K2  A span of up to STOCK_BLOCK_UNITS crosses no multiple of 2 MiB, a longer one
- *                 begins at one.
+ *             K2  A span crosses a multiple of 2 MiB only where that was allowed, and never the end
+ *                 of a window.
  *             K3  Blocks are in the order of their addresses, and each has a unit in stock. The
  *                 lowest addresses are taken first, so that the others can go back whole.
  * Locking     stock.lock; no request to the daemon is made under it.
@@ -27,7 +27,9 @@
 enum {
 	STOCK_BATCH_UNITS = 32, /* of the largest lease of single units: 2 MiB */
 	STOCK_LOW = 8,          /* fewer units than that: the keeper leases more */
+	STOCK_AHEAD = 8,        /* it leases an n-th of what the process has */
 	STOCK_BLOCK_UNITS = 32, /* of a pageblock */
+	STOCK_TICKS = 3,        /* for so long part of a block is kept that nobody takes from */
 	STOCK_BLOCK_BYTES = STOCK_BLOCK_UNITS * SLAB_UNIT_BYTES,
 };
 
@@ -58,6 +60,7 @@ struct stock_block {
 	uint64_t base;  /* (l) a multiple of STOCK_BLOCK_BYTES */
 	uint32_t free;  /* (l) a bit a unit in stock */
 	uint32_t least; /* (l) those that have been all the time since the last tick */
+	uint32_t ticks; /* (l) since a unit was taken */
 };
 
 struct heap_pool;
@@ -70,6 +73,8 @@ struct stock {
 	struct stock_block *blocks;   /* (l) K3 */
 	uint32_t            nr_blocks, room; /* (l) */
 	uint32_t            batch;    /* (l) single units of the next lease */
+	int64_t             owned;    /* (l) units leased less those given back, about: adopted ones
+				       * were leased by others */
 	_Atomic uint64_t    nr_units; /* (a) in stock */
 	_Atomic uint64_t    nr_leases, nr_gives; /* (a) requests */
 	bool                topping;  /* (l) the keeper has been asked for more single units */
@@ -81,7 +86,11 @@ int  stock_init(struct stock *stock, const struct stock_source *source, struct h
 void stock_fini(struct stock *stock);
 /* A span of so many units, aligned to `align` of them, a power of two up to STOCK_BLOCK_UNITS; 0:
  * none to be had, sentence recorded. */
-uint64_t stock_take(struct stock *stock, uint32_t units, uint32_t align);
+struct stock_want {
+	uint32_t units, align;
+	bool     may_cross; /* multiples of 2 MiB */
+};
+uint64_t stock_take(struct stock *stock, const struct stock_want *want);
 /* Fresh leases, whoever asked for them; -ENOMEM with a sentence: none of them could be kept. */
 int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr);
 /* A span that nobody uses any more (K1 is made true here). */

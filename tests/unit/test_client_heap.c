@@ -533,15 +533,19 @@ static void resize(void)
 
 /* ---- stock ---- */
 
+static uint64_t take_units(uint32_t units, uint32_t align, bool may_cross)
+{
+	return stock_take(&pool->stock, &(struct stock_want){ units, align, may_cross });
+}
+
 static void batches(void)
 {
 	begin();
 	take(0, MANY);
 	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS / 2);
 	EXPECT(heap_area.nr_asked < 10);
-	/* It has been asked for the next batch; until it comes, little is leased at a time. */
-	heap_pool_tick(pool);
-	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS);
+	/* The keeper has been asked for more; until it comes, little is leased at a time. */
+	EXPECT(pool->stock.topping);
 	give_to(h, 0, MANY);
 	tick(pool);
 	/* After quiet it begins small again. */
@@ -560,13 +564,13 @@ static void topping(void)
 	take(0, MANY);
 	heap_pool_tick(pool);
 	while (pool->stock.nr_units > STOCK_LOW)
-		EXPECT(stock_take(&pool->stock, 1, 1));
+		EXPECT(take_units(1, 1, false));
 	asked = heap_area.nr_asked;
 	kicks = heap_area.nr_kicks;
-	objects[0] = stock_take(&pool->stock, 1, 1);
+	objects[0] = take_units(1, 1, false);
 	EXPECT(objects[0] && heap_area.nr_asked == asked && heap_area.nr_kicks == kicks + 1);
 	heap_pool_tick(pool);
-	EXPECT(pool->stock.nr_units >= STOCK_BATCH_UNITS);
+	EXPECT(pool->stock.nr_units >= 2 * STOCK_LOW - 1);
 	heap_area_kill(pool);
 }
 
@@ -588,18 +592,18 @@ static void spans_split_and_join(void)
 	uint64_t span, at = 0;
 
 	begin();
-	span = stock_take(&pool->stock, 16, 1);
+	span = take_units(16, 1, false);
 	stock_put(&pool->stock, span, 16);
 	for (int i = 0; i < 16; i++)
-		EXPECT_EQ(stock_take(&pool->stock, 1, 1), span + (uint64_t)i * SLAB_UNIT_BYTES);
+		EXPECT_EQ(take_units(1, 1, false), span + (uint64_t)i * SLAB_UNIT_BYTES);
 	EXPECT_EQ(heap_area.nr_asked, 1);
 	for (int i = 15; i >= 0; i--)
 		stock_put(&pool->stock, span + (uint64_t)i * SLAB_UNIT_BYTES, 1);
 	/* 3, 5 aligned to 4, 7: all of them from what was freed in pieces. */
-	EXPECT_EQ(stock_take(&pool->stock, 3, 1), span);
-	at = stock_take(&pool->stock, 5, 4);
+	EXPECT_EQ(take_units(3, 1, false), span);
+	at = take_units(5, 4, false);
 	EXPECT_EQ(at, span + 4 * SLAB_UNIT_BYTES);
-	EXPECT_EQ(stock_take(&pool->stock, 7, 1), span + 9 * SLAB_UNIT_BYTES);
+	EXPECT_EQ(take_units(7, 1, false), span + 9 * SLAB_UNIT_BYTES);
 	EXPECT_EQ(heap_area.nr_asked, 1);
 	EXPECT_EQ(atomic_load(&pool->stock.nr_units), 1);
 	stock_put(&pool->stock, span, 3);
@@ -614,18 +618,21 @@ static void long_spans(void)
 	uint64_t span, first;
 
 	begin();
-	span = stock_take(&pool->stock, 64, 1);
+	span = take_units(64, 1, true);
 	EXPECT(!(span % STOCK_BLOCK_BYTES));
 	for (int i = 63; i >= 0; i--)
 		stock_put(&pool->stock, span + (uint64_t)i * SLAB_UNIT_BYTES, 1);
-	EXPECT_EQ(stock_take(&pool->stock, 40, 32), span);
-	/* None that crosses the border between two pageblocks. */
+	EXPECT_EQ(take_units(40, 32, true), span);
+	/* Across the border between two pageblocks only where that is allowed. */
 	stock_put(&pool->stock, span, 40);
-	first = stock_take(&pool->stock, 20, 1);
-	EXPECT_EQ(stock_take(&pool->stock, 20, 1), span + STOCK_BLOCK_BYTES);
+	first = take_units(20, 1, false);
+	EXPECT_EQ(take_units(20, 1, false), span + STOCK_BLOCK_BYTES);
 	EXPECT_EQ(heap_area.nr_asked, 1);
-	stock_put(&pool->stock, first, 20);
 	stock_put(&pool->stock, span + STOCK_BLOCK_BYTES, 20);
+	EXPECT_EQ(take_units(40, 1, true), span + 20 * SLAB_UNIT_BYTES);
+	EXPECT_EQ(heap_area.nr_asked, 1);
+	EXPECT_EQ(atomic_load(&pool->stock.nr_units), 4);
+	stock_put(&pool->stock, first, 60);
 	stock_flush(&pool->stock);
 	end();
 }
@@ -635,13 +642,21 @@ static void what_was_not_needed_goes(void)
 	uint64_t span;
 
 	begin();
-	span = stock_take(&pool->stock, 32, 1);
+	span = take_units(32, 1, false);
 	stock_put(&pool->stock, span, 32);
-	stock_tick(&pool->stock);
+	EXPECT_EQ(take_units(4, 1, false), span);
+	/* Part of a pageblock waits. */
+	for (int i = 1; i < STOCK_TICKS; i++)
+		stock_tick(&pool->stock);
 	EXPECT_EQ(heap_area.nr_leased, 32);
-	stock_put(&pool->stock, stock_take(&pool->stock, 4, 1), 4);
 	stock_tick(&pool->stock);
 	EXPECT_EQ(heap_area.nr_leased, 4);
+	stock_put(&pool->stock, span, 4);
+	stock_flush(&pool->stock);
+	/* A whole one doesn't. */
+	stock_put(&pool->stock, take_units(32, 1, false), 32);
+	stock_tick(&pool->stock);
+	EXPECT_EQ(heap_area.nr_leased, 32);
 	stock_tick(&pool->stock);
 	EXPECT_EQ(heap_area.nr_leased, 0);
 	end();
