@@ -74,6 +74,23 @@ static void need_more(struct actor *a)
 		CLIENT_EXPECT_EQ(act_at(region)[i], 2);
 }
 
+/* Who, how much, why, and what was tried. */
+static void expect_report(const struct fixture *f)
+{
+	char biggest[100], other[100];
+
+	snprintf(biggest, sizeof(biggest), "(pid %d, test_overcommit): 12288 KiB of regions",
+		 (int)stage_pid(0));
+	snprintf(other, sizeof(other), "(pid %d, test_overcommit): ", (int)stage_pid(1));
+	EXPECT(fixture_log_says(f, "pool promising can't have 4 KiB more: regions "));
+	EXPECT(fixture_log_says(f, "max 16384, committed "));
+	EXPECT(fixture_log_says(f, "reclaim found nothing to free, and its clients were asked"));
+	EXPECT(fixture_log_says(f, biggest));
+	EXPECT(fixture_log_says(f, other));
+	EXPECT(fixture_log_says(f, "out of memory in pool promising: the biggest of 2 sessions, "
+				   "with 12288 KiB"));
+}
+
 static void the_biggest_session_ends(void)
 {
 	struct fixture *f = stage_begin();
@@ -81,6 +98,7 @@ static void the_biggest_session_ends(void)
 	CAST(ROLE(be_the_biggest, .status = -SIGKILL), ROLE(need_more));
 	EXPECT(stage_ended(1));
 	EXPECT(line_number(mmbctl(f->socket, "vmstat"), "oom_kill") >= 1);
+	expect_report(f);
 	stage_end();
 }
 
