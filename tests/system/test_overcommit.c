@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "stage.h"
@@ -126,6 +127,73 @@ static void be_slowed_down(struct actor *a)
 	CLIENT_EXPECT(json_number(mmbctl(a->socket, "latency --json"), "\"fault\"", "count") > 0);
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static struct mmb_pool_stat stalls_of(const struct actor *a)
+{
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+
+	CLIENT_EXPECT_EQ(mmb_pool_stat(a->pool, &stat), 0);
+	return stat;
+}
+
+/* The first line of its kind, of a pool, a session, or all. */
+static double average_of(const char *text, const char *who)
+{
+	const char *at = text ? strstr(text, who) : NULL;
+	double average = -1;
+
+	if (!at || !(at = strstr(at, "some avg10=")) || sscanf(at, "some avg10=%lf", &average) != 1)
+		return -1;
+	return average;
+}
+
+static bool average_shows(void *arg)
+{
+	const struct actor *a = arg;
+
+	return average_of(mmbctl(a->socket, "pressure --pool promising"), "some") > 0;
+}
+
+/* Twice as much as high: a fault for one page waits for a second. Nobody else is there, so that all
+ * of it counts as full, too. */
+static void stall_for_a_second(struct actor *a)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options), .mode = 0666 };
+	struct mmb_pool_stat before, after;
+	struct mmb_region *region;
+	uint64_t some, began;
+	char *at;
+
+	open_pool(a, 0, &options);
+	region = act_region(a, 8 * MIB, 0);
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, 8 * MIB, MMB_ADVISE_RANDOM), 0);
+	at = act_at(region);
+	for (size_t i = 0; i < 6 * MIB; i += PAGE)
+		stamp(at + i, PAGE, i); /* pages of one value would go without swap */
+	CLIENT_EXPECT(mmbctl(a->socket, "pool set promising high=3M"));
+	began = now_us();
+	before = stalls_of(a);
+	CLIENT_EXPECT_EQ(touch_write(at + 7 * MIB, 1), 0);
+	after = stalls_of(a);
+	some = after.some_stall_us - before.some_stall_us;
+	CLIENT_EXPECT(some >= 900 * 1000);
+	CLIENT_EXPECT(some <= now_us() - began);
+	CLIENT_EXPECT(after.full_stall_us - before.full_stall_us >= some / 2);
+	CLIENT_EXPECT(test_wait(average_shows, a, PATIENCE));
+}
+
+static void a_known_stall_is_told(void)
+{
+	PLAY(ROLE(stall_for_a_second));
+}
+
 static void a_pool_above_high_is_slowed_down(void)
 {
 	PLAY(ROLE(be_slowed_down));
@@ -138,6 +206,8 @@ static const struct test_case cases[] = {
 	  the_biggest_session_ends },
 	{ "faults above high are delayed, and counted as stalls",
 	  a_pool_above_high_is_slowed_down },
+	{ "a stall of a known length is counted as that, and its average shows",
+	  a_known_stall_is_told },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

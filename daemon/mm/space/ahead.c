@@ -119,6 +119,15 @@ static void end_job(struct job *job)
 	give_job(job);
 }
 
+/* A7. Of what is promised beyond what there is, the last is left to who touches it. */
+static bool may_go_on(const struct region *region)
+{
+	uint64_t keep = 2 * ahead_block_pages(region) * region_frames_per_page(region);
+
+	return !memcg_excess(region->memcg) &&
+	       (!region->overcommit || memcg_margin(region->memcg) >= keep);
+}
+
 /* Produces the block; returns how many pages it made. */
 static uint64_t produce_block(struct job *job)
 {
@@ -129,7 +138,7 @@ static uint64_t produce_block(struct job *job)
 	uint64_t after;
 	int r = 0;
 
-	while (rest.nr && !r && !memcg_excess(region->memcg)) { /* A7 */
+	while (rest.nr && !r && may_go_on(region)) {
 		uint64_t end;
 
 		r = region_make_present(region, rest, rest.first, &run);
@@ -150,7 +159,7 @@ static void map_block(struct job *job)
 	struct page_range run;
 	uint64_t done;
 
-	while (rest.nr && !memcg_excess(job->target.region->memcg) &&
+	while (rest.nr && may_go_on(job->target.region) &&
 	       !region_make_present(job->target.region, rest, rest.first, &run)) {
 		uint64_t end = run.first + run.nr;
 
