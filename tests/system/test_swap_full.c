@@ -2,9 +2,9 @@
 /*
  * test_swap_full - a swap area whose disk has no block left
  *
- * The area is a loop device, whose file has holes and lies on a file system that is full before they
- * are filled: writes of pages fail with ENOSPC, as on thin disks. What doesn't fit stays resident,
- * what did comes back, and the area takes nothing more.
+ * The area is a loop device, whose file has holes and lies on a file system that is full before
+ * they are filled: writes of pages fail with ENOSPC, as on thin disks. What doesn't fit stays
+ * resident, what did comes back, and the area takes nothing more.
  *
  * The kernel's loop driver says of the one write that the end of the space cuts short that all of
  * it was written (6.18; pwrite() and pread() without a broker show it). Its last pages read as

@@ -197,6 +197,53 @@ static void repeated_values_need_no_slot(void)
 	stop();
 }
 
+static uint64_t punches(void)
+{
+	struct fake_os_calls calls;
+
+	fake_os_calls(&calls);
+	return calls.punch;
+}
+
+/* Every fourth page is there: one punch does for all of them, and what lies between stays out. */
+static void isolated_pages_go_by_one_punch(void)
+{
+	uint64_t before;
+
+	start(NR);
+	evict(0, NR);
+	for (uint64_t i = 0; i < NR; i += 4)
+		space_fault(mm, address(i), 0);
+	before = punches();
+	EXPECT_EQ(evict(0, NR), NR / 4);
+	EXPECT_EQ(punches() - before, 1);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT_EQ(word_load(region_word(region, i)) & (WORD_STATE_MASK | WORD_BUSY),
+			  PAGE_SWAPPED);
+	space_expect_valid(region, mm);
+	for (uint64_t i = 0; i < NR; i++) {
+		space_fault(mm, address(i), 0);
+		EXPECT(holds(i, i << 32));
+	}
+	stop();
+}
+
+/* Somebody is bringing a page between two victims back: it gets its frame, and keeps it. */
+static void a_busy_page_between_is_left_alone(void)
+{
+	uint64_t before, old;
+
+	start(3);
+	evict(1, 1);
+	EXPECT(word_try_busy(region_word(region, 1), PAGE_SWAPPED, &old));
+	before = punches();
+	EXPECT_EQ(evict(0, 3), 2);
+	EXPECT_EQ(punches() - before, 2);
+	EXPECT(word_load(region_word(region, 1)) & WORD_BUSY);
+	EXPECT(!word_end_busy(region_word(region, 1), old));
+	stop();
+}
+
 static void a_punched_page_is_not_taken_for_zeros(void)
 {
 	start(NR);
@@ -388,6 +435,9 @@ static const struct test_case cases[] = {
 	{ "a page that was only read is dropped without being written",
 	  a_clean_page_isnt_written_again },
 	{ "pages of one value need neither slot nor I/O", repeated_values_need_no_slot },
+	{ "pages with others between them go by one punch", isolated_pages_go_by_one_punch },
+	{ "a page on its way back between two that go is left alone",
+	  a_busy_page_between_is_left_alone },
 	{ "a page that its client punched isn't taken for zeros (E4)",
 	  a_punched_page_is_not_taken_for_zeros },
 	{ "locked pages stay, and locking brings pages back", locked_pages_stay },

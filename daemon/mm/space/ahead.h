@@ -13,8 +13,8 @@
  *             A4  nobody waits for work on another session's memory.
  *             A6  blocks that begin with a swapped page are read by waiters, a few at a time.
  *             A5  blocks of odd number are for jobs, those of even number for faults.
- *             A7  nothing is made ahead for a pool above its high: each page waits its turn there. Nor
- *                 does it take the last of a pool that promises more than there is.
+ *             A7  nothing is made ahead for a pool above its high, where each page waits its turn,
+ *                 nor out of the last of a pool that promises more than there is.
  * Locking     one leaf mutex for the state of jobs; nothing is held over a system call.
  */
 #ifndef MMB_SPACE_AHEAD_H

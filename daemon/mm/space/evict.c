@@ -12,6 +12,8 @@
 #include "mm/space/residency.h"
 #include "os/os.h"
 
+enum { BETWEEN_MAX = 32 /* pages; holding them takes less than another punch */ };
+
 /* ---- which pages ---- */
 
 static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
@@ -440,50 +442,105 @@ static uint64_t word_after(struct region *region, const struct swap_item *item)
 	return item->fate == FATE_SAME ? word_same_filled(item->value, shadow) : PAGE_NONE;
 }
 
+/* ---- punching ---- */
+
+/* Whether somebody waits. */
+static bool release_between(struct region *region, uint64_t from, uint64_t to)
+{
+	bool waiters = false;
+
+	for (uint64_t page = from; page < to; page++) {
+		_Atomic uint64_t *word = region_word(region, page);
+
+		waiters |= word_end_busy(word, word_load(word) &
+						       ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+	}
+	return waiters;
+}
+
+/* The pages between two victims have no frames. They are held, so that none gets one meanwhile and
+ * one punch does for both victims: false, and none is held, where that can't be. */
+static bool hold_between(struct region *region, uint64_t from, uint64_t to)
+{
+	uint64_t page, old;
+
+	for (page = from; page < to; page++) {
+		_Atomic uint64_t *word = region_word(region, page);
+		enum page_state state = word_state(word_load(word));
+
+		if ((state != PAGE_NONE && state != PAGE_SWAPPED && state != PAGE_SAME_FILLED) ||
+		    !word_try_busy(word, state, &old))
+			break;
+	}
+	if (page == to)
+		return true;
+	if (release_between(region, from, page))
+		region_wake(region, (struct page_range){ from, page - from });
+	return false;
+}
+
+static bool adjoin(struct region *region, const struct swap_item *a, const struct swap_item *b)
+{
+	uint64_t between = b->page - a->page - 1;
+
+	if (b->fate == FATE_GIVEN_UP || word_node(a->word) != word_node(b->word))
+		return false;
+	return !between || (between <= BETWEEN_MAX && region->page_shift == PAGE_SHIFT &&
+			    hold_between(region, a->page + 1, b->page));
+}
+
+static void settle_punched(struct region *region, const struct swap_item *item, uint64_t value)
+{
+	uint64_t frames = region_frames_per_page(region);
+
+	if (item->word & WORD_ACTIVE)
+		atomic_fetch_sub(&region_lru(region, word_node(item->word))->nr_active, frames);
+	region_count_state(region, word_state(value), 1);
+	if (item->fate == FATE_LAZY && word_high(item->word))
+		region_free_slot(region, word_high(item->word));
+}
+
+/* Ends BUSY of the victims and of what lies between them; whether somebody waits. */
+static bool end_run(struct region *region, struct swap_item *items, uint32_t nr, bool punched)
+{
+	bool waiters = false;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		uint32_t slot = items[i].fate == FATE_COPIED ? items[i].value : 0;
+		uint64_t value = punched ? word_after(region, &items[i])
+					 : word_with_high(items[i].word, slot);
+
+		if (i)
+			waiters |= release_between(region, items[i - 1].page + 1, items[i].page);
+		if (punched)
+			settle_punched(region, &items[i], value);
+		waiters |= word_end_busy(region_word(region, items[i].page), value);
+	}
+	return waiters;
+}
+
 /* Pages of one node whose frames go together.
  * Crash    from the commit on they are evicted, and resume punches them once more; before it they
- *          are resident, with a slot that resume forgets. */
+ *          are resident, with a slot that resume forgets. What is held between them stays what it
+ *          is. */
 static uint64_t finish_run(struct region *region, struct swap_item *items, uint32_t nr)
 {
-	struct page_range run = { items[0].page, nr };
+	struct page_range run = { items[0].page, items[nr - 1].page + 1 - items[0].page };
 	int node = word_node(items[0].word);
-	struct lruvec *lru = region_lru(region, node);
-	uint64_t frames = region_frames_per_page(region);
-	bool waiters = false;
+	uint64_t frames = nr * region_frames_per_page(region);
 	int r;
 
 	for (uint32_t i = 0; i < nr; i++)
 		word_commit_busy(region_word(region, items[i].page), word_after(region, &items[i]));
 	r = region_punch(region, run);
-
-	for (uint32_t i = 0; i < nr; i++) {
-		uint64_t value = r ? word_with_high(items[i].word, items[i].fate == FATE_COPIED
-									   ? items[i].value
-									   : 0)
-				   : word_after(region, &items[i]);
-
-		if (!r && items[i].word & WORD_ACTIVE)
-			atomic_fetch_sub(&lru->nr_active, frames);
-		if (!r)
-			region_count_state(region, word_state(value), 1);
-		if (!r && items[i].fate == FATE_LAZY && word_high(items[i].word))
-			region_free_slot(region, word_high(items[i].word));
-		waiters |= word_end_busy(region_word(region, items[i].page), value);
-	}
-	if (!r) {
-		region_uncharge(region, node, nr);
-		atomic_fetch_add(&region->quota[node], (int64_t)nr);
-		atomic_fetch_add(&lru->nr_evicted, nr * frames);
-	}
-	if (waiters)
+	if (end_run(region, items, nr, !r))
 		region_wake(region, run);
-	return r ? 0 : nr * frames;
-}
-
-static bool adjoin(const struct swap_item *a, const struct swap_item *b)
-{
-	return b->fate != FATE_GIVEN_UP && b->page == a->page + 1 &&
-	       word_node(a->word) == word_node(b->word);
+	if (r)
+		return 0;
+	region_uncharge(region, node, nr);
+	atomic_fetch_add(&region->quota[node], (int64_t)nr);
+	atomic_fetch_add(&region_lru(region, node)->nr_evicted, frames);
+	return frames;
 }
 
 static uint64_t take_all(struct swapper *s, struct region *region)
@@ -498,7 +555,8 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 		nr = 1;
 		if (s->w->items[i].fate == FATE_GIVEN_UP)
 			continue;
-		while (i + nr < s->w->nr && adjoin(&s->w->items[i + nr - 1], &s->w->items[i + nr]))
+		while (i + nr < s->w->nr &&
+		       adjoin(region, &s->w->items[i + nr - 1], &s->w->items[i + nr]))
 			nr++;
 		freed += finish_run(region, &s->w->items[i], nr);
 	}
