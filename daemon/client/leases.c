@@ -424,7 +424,7 @@ uint32_t leases_next_block(struct leases *leases, int node, uint32_t *block)
 
 	mutex_lock(&leases->lock);
 	map = leases->maps[node];
-	while (map && *block < map->nr_blocks && !(bits = map->blocks[*block].leased))
+	while (map && *block < map->nr_blocks && !(bits = slab_map_leased(map, *block)))
 		++*block;
 	mutex_unlock(&leases->lock);
 	return bits;
@@ -499,7 +499,7 @@ static uint64_t validate_window(struct pool *pool, int node, struct validation *
 		uint32_t bits = marked_units(block, pool, v);
 
 		nr += (uint64_t)__builtin_popcount(bits);
-		validation_compare(v, bits, map ? map->blocks[i].leased : 0,
+		validation_compare(v, bits, map ? slab_map_leased(map, i) : 0,
 				   "leased units of pageblock %u", block);
 	}
 	if (map)

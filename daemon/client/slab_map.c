@@ -8,10 +8,9 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/inject.h"
+#include "mm/obj/slab.h"
 #include "mm/phys/stock.h"
 #include "os/os.h"
 
@@ -20,37 +19,89 @@ static uint64_t page_offset(uint32_t i)
 	return (uint64_t)i << PAGE_SHIFT;
 }
 
+static uint32_t nr_parts(const struct slab_map *map)
+{
+	return (map->nr_blocks + SLAB_MAP_PART - 1) / SLAB_MAP_PART;
+}
+
+/* NULL: nothing was ever there. */
+static struct slab_block *find_block(const struct slab_map *map, uint32_t i)
+{
+	struct slab_block *part = map->parts[i / SLAB_MAP_PART];
+
+	return part ? &part[i % SLAB_MAP_PART] : NULL;
+}
+
+uint32_t slab_map_leased(const struct slab_map *map, uint32_t block)
+{
+	const struct slab_block *b = find_block(map, block);
+
+	return b ? b->leased : 0;
+}
+
+static bool is_populated(const struct slab_map *map, uint32_t i)
+{
+	const struct slab_block *block = find_block(map, i);
+
+	return block && block->populated;
+}
+
+/* NULL: no memory. */
+static struct slab_block *make_block(struct slab_map *map, uint32_t i)
+{
+	struct slab_block **part = &map->parts[i / SLAB_MAP_PART];
+
+	if (!*part)
+		*part = kcalloc(SLAB_MAP_PART, sizeof(**part), GFP_KERNEL);
+	return find_block(map, i);
+}
+
+static void free_map(struct slab_map *map)
+{
+	for (uint32_t i = 0; map->parts && i < nr_parts(map); i++)
+		kfree(map->parts[i]);
+	kfree(map->parts);
+	kfree(map);
+}
+
+static struct slab_map *make_map(const struct section *arena)
+{
+	struct slab_map *map = kzalloc(sizeof(*map), GFP_KERNEL);
+
+	if (!map)
+		return NULL;
+	map->first_block = pfn_to_block(arena->pfn);
+	map->nr_blocks = (uint32_t)(arena->nr_frames >> PAGEBLOCK_ORDER);
+	map->node = arena->node;
+	map->parts = kcalloc(nr_parts(map), sizeof(map->parts[0]), GFP_KERNEL);
+	if (map->parts)
+		return map;
+	free_map(map);
+	return NULL;
+}
+
 int slab_map_new(const struct section *arena, uint64_t pool, struct slab_map **out)
 {
-	uint32_t nr_blocks = (uint32_t)(arena->nr_frames >> PAGEBLOCK_ORDER);
 	char name[SECTION_NAME_BYTES];
+	struct slab_map *map = make_map(arena);
 	struct section_request want = { .name = name,
-					.nr_frames = round_up(nr_blocks, PAGEBLOCK_PAGES),
 					.kind = STOCK_BASE,
 					.type = SECTION_SLAB_MAP,
 					.node = arena->node,
+					.owner = map,
 					.owner_id = pool };
-	struct slab_map *map = INJECT(HEAP) ? NULL : calloc(1, sizeof(*map));
-	int r = -ENOMEM;
+	int r;
 
-	if (map)
-		map->blocks = calloc(nr_blocks, sizeof(map->blocks[0]));
+	if (!map)
+		return -ENOMEM;
+	want.nr_frames = round_up(map->nr_blocks, PAGEBLOCK_PAGES);
 	snprintf(name, sizeof(name), "slabs-%llu-%d", (unsigned long long)pool, arena->node);
-	if (map && map->blocks) {
-		want.owner = map;
-		r = section_add(&want, &map->section);
-	}
-	if (r) {
-		if (map)
-			free(map->blocks);
-		free(map);
-		return r;
-	}
-	map->first_block = pfn_to_block(arena->pfn);
-	map->nr_blocks = nr_blocks;
-	map->node = arena->node;
-	*out = map;
-	return 0;
+	r = section_add(&want, &map->section);
+	if (r)
+		free_map(map);
+	else
+		*out = map;
+	return r;
 }
 
 static void uncharge(struct slab_map *map, uint32_t pages)
@@ -65,8 +116,7 @@ void slab_map_free(struct slab_map *map)
 
 	section_remove(map->section);
 	uncharge(map, populated);
-	free(map->blocks);
-	free(map);
+	free_map(map);
 }
 
 static int fill_page(struct slab_map *map, uint32_t i)
@@ -81,7 +131,8 @@ static int fill_page(struct slab_map *map, uint32_t i)
 
 static int populate(struct slab_map *map, uint32_t i)
 {
-	int r = stock_commit(map->node, STOCK_BASE, 1);
+	struct slab_block *block = make_block(map, i);
+	int r = block ? stock_commit(map->node, STOCK_BASE, 1) : -ENOMEM;
 
 	if (r)
 		return r;
@@ -95,7 +146,7 @@ static int populate(struct slab_map *map, uint32_t i)
 		uncharge(map, 1);
 		return -ENOMEM;
 	}
-	map->blocks[i].populated = true;
+	block->populated = true;
 	map->nr_populated++;
 	return 0;
 }
@@ -108,12 +159,17 @@ static int adopt_pages(struct slab_map *map)
 
 	for (; !r && (at = os->next_present(map->section->fd, (uint64_t)at)) >= 0;
 	     at += PAGE_SIZE) {
+		struct slab_block *block;
+
 		if ((uint64_t)at >> PAGE_SHIFT >= map->nr_blocks)
 			break;
+		block = make_block(map, (uint32_t)((uint64_t)at >> PAGE_SHIFT));
+		if (!block)
+			return -ENOMEM;
 		r = stock_commit(map->node, STOCK_BASE, 1);
 		if (!r)
 			r = stock_take(map->node, STOCK_BASE, 1);
-		map->blocks[at >> PAGE_SHIFT].populated = true;
+		block->populated = true;
 		map->nr_populated++;
 	}
 	return r;
@@ -121,19 +177,11 @@ static int adopt_pages(struct slab_map *map)
 
 int slab_map_resume(const struct section *arena, struct section *section, struct slab_map **out)
 {
-	struct slab_map *map = calloc(1, sizeof(*map));
+	struct slab_map *map = make_map(arena);
 
 	if (!map)
 		return -ENOMEM;
-	map->first_block = pfn_to_block(arena->pfn);
-	map->nr_blocks = (uint32_t)(arena->nr_frames >> PAGEBLOCK_ORDER);
-	map->node = arena->node;
 	map->section = section;
-	map->blocks = calloc(map->nr_blocks, sizeof(map->blocks[0]));
-	if (!map->blocks) {
-		free(map);
-		return -ENOMEM;
-	}
 	section->owner = map;
 	*out = map;
 	return adopt_pages(map);
@@ -154,13 +202,13 @@ int slab_map_lease(struct slab_map *map, uint32_t pfn, uint32_t units)
 
 	CHECK(units && last < map->nr_blocks * UNITS_PER_BLOCK);
 	for (uint32_t i = first / UNITS_PER_BLOCK; i <= last / UNITS_PER_BLOCK; i++) {
-		int r = map->blocks[i].populated ? 0 : populate(map, i);
+		int r = is_populated(map, i) ? 0 : populate(map, i);
 
 		if (r)
 			return r;
 	}
 	for (uint32_t unit = first; unit <= last; unit++) {
-		struct slab_block *block = &map->blocks[unit / UNITS_PER_BLOCK];
+		struct slab_block *block = find_block(map, unit / UNITS_PER_BLOCK);
 		uint32_t bit = 1u << unit % UNITS_PER_BLOCK;
 
 		CHECK(!(block->leased & bit));
@@ -185,10 +233,10 @@ void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, ui
 void slab_map_return(struct slab_map *map, uint32_t pfn)
 {
 	uint32_t unit = unit_of(map, pfn);
-	struct slab_block *block = &map->blocks[unit / UNITS_PER_BLOCK];
+	struct slab_block *block = find_block(map, unit / UNITS_PER_BLOCK);
 	uint32_t bit = 1u << unit % UNITS_PER_BLOCK;
 
-	CHECK(block->leased & bit);
+	CHECK(block && block->leased & bit);
 	block->leased &= ~bit;
 	map->nr_used -= !block->leased;
 }
@@ -196,9 +244,9 @@ void slab_map_return(struct slab_map *map, uint32_t pfn)
 void slab_map_shrink(struct slab_map *map, uint32_t max, bool at_once)
 {
 	for (uint32_t i = 0; i < map->nr_blocks && map->nr_populated > map->nr_used; i++) {
-		struct slab_block *block = &map->blocks[i];
+		struct slab_block *block = find_block(map, i);
 
-		if (!block->populated || block->leased)
+		if (!block || !block->populated || block->leased)
 			continue;
 		if (!block->idle && !at_once) {
 			block->idle = true;
@@ -215,7 +263,7 @@ void slab_map_shrink(struct slab_map *map, uint32_t max, bool at_once)
 
 static bool is_ours(const struct slab_map *map, uint64_t i)
 {
-	return i < map->nr_blocks && map->blocks[i].populated;
+	return i < map->nr_blocks && is_populated(map, (uint32_t)i);
 }
 
 int64_t slab_map_audit(struct slab_map *map)
@@ -233,7 +281,7 @@ int64_t slab_map_audit(struct slab_map *map)
 		at += PAGE_SIZE;
 	}
 	for (uint32_t i = 0; i < map->nr_blocks && (uint64_t)allocated < expected; i++)
-		if (map->blocks[i].populated &&
+		if (is_populated(map, i) &&
 		    os->has_hole(map->section->fd, page_offset(i), PAGE_SIZE))
 			fill_page(map, i);
 	return nr;
@@ -244,8 +292,10 @@ void slab_map_validate(const struct slab_map *map, struct validation *v)
 	uint32_t populated = 0, used = 0;
 
 	for (uint32_t i = 0; i < map->nr_blocks; i++) {
-		const struct slab_block *block = &map->blocks[i];
+		const struct slab_block *block = find_block(map, i);
 
+		if (!block)
+			continue;
 		populated += block->populated;
 		used += block->leased != 0;
 		validation_expect(v, block->populated || !block->leased,

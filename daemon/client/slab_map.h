@@ -9,6 +9,8 @@
  *             N2  nr_populated is the number of blocks with `populated`, nr_used of those with a
  *                 leased unit. Each populated page is committed and taken from the base stock.
  *             N3  nothing in the map decides anything: the bits are the daemon's own.
+ *             N4  what is known of blocks is an object a GiB of the arena, made with the first
+ *                 lease there: a pool that leases little costs little.
  * Locking     the pool's leases.lock for everything but new, free and section.
  * Not here    Whose a unit is (leases.h), what headers say (proto/slab_map.h).
  */
@@ -32,6 +34,9 @@ struct slab_block {
 	bool idle; /* had no leased unit a tick ago */
 };
 
+/* Blocks in one object: a page of them, which a GiB of the arena has. */
+enum { SLAB_MAP_PART = 512 };
+
 /* c: fixed   l: the pool's leases.lock */
 struct slab_map {
 	struct section *section;   /* (c) */
@@ -40,8 +45,11 @@ struct slab_map {
 	int node;                  /* (c) whose base stock pays */
 	uint32_t nr_populated;     /* (l) */
 	uint32_t nr_used;          /* (l) */
-	struct slab_block *blocks; /* (l) */
+	struct slab_block **parts; /* (l) of SLAB_MAP_PART blocks; NULL: nothing was ever there */
 };
+
+/* The leased units of a block, a bit each. */
+uint32_t slab_map_leased(const struct slab_map *map, uint32_t block);
 
 int slab_map_new(const struct section *arena, uint64_t pool, struct slab_map **out);
 /* A predecessor's, whose section has no owner yet; nothing in it is leased yet. */
