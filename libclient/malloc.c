@@ -53,20 +53,35 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_pool *pool, size_
 	return object_alloc(pool, &want);
 }
 
+static __attribute__((noinline)) void *alloc_run(struct mmb_pool *pool, size_t size)
+{
+	struct heap *h = heap_current;
+	uint64_t object;
+	bool kept;
+
+	heap_enter(h);
+	kept = likely(heap_is_open(h, pool)) && size <= RUN_BYTES_MAX &&
+	       run_take_kept(h, size, &object);
+	heap_leave(h);
+	return kept ? (void *)(uintptr_t)object : alloc_slowly(pool, size);
+}
+
+/* Nothing here has its address taken: a hit needs no frame. */
 static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_t size)
 {
 	struct heap *h = heap_current;
 	uint64_t object;
 
-	bool hit = false;
-
+	if (unlikely(size > SIZE_SLAB_MAX))
+		return alloc_run(pool, size);
 	heap_enter(h);
-	if (likely(heap_is_open(h, pool)))
-		hit = size <= SIZE_SLAB_MAX ?
-			      hit_take(h->magazines[size_bin_medium(size)], &object) :
-			      size <= RUN_BYTES_MAX && run_take_kept(h, size, &object);
+	if (unlikely(!heap_is_open(h, pool)) ||
+	    !hit_take(h->magazines[size_bin_medium(size)], &object)) {
+		heap_leave(h);
+		return alloc_slowly(pool, size);
+	}
 	heap_leave(h);
-	return hit ? (void *)(uintptr_t)object : alloc_slowly(pool, size);
+	return (void *)(uintptr_t)object;
 }
 
 PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
