@@ -5,7 +5,8 @@
  *
  * Purpose     One value a page and member. Members are written, read, dropped, locked, rolled back,
  *             cloned, and closed in any order; what a member holds is
- *             compared page by page.
+ *             compared page by page. Every other clone's window shows an ancestor's memory at
+ *             first, and its client maps parts anew when it likes to.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,20 +32,91 @@ struct member {
 	struct region *region; /* NULL: this place is free */
 	uint64_t value[NR_PAGES];
 	bool locked[NR_PAGES];
+	int base_fd;         /* what its window shows at first; -1: its own memory */
+	bool own[NR_PAGES];  /* its client has its own memory mapped there */
 };
 
 static struct member all[NR_MEMBERS];
 static struct mm *mm;
 static uint64_t last_value;
+static struct remap asked[REMAPS_MAX]; /* of the client, and not done yet */
+static unsigned int nr_asked;
+static uint64_t mood; /* the client's: whether it does now what it is asked for */
+
+static void ask_client(void *owner, const struct remap *remap)
+{
+	if (nr_asked < REMAPS_MAX)
+		asked[nr_asked++] = *remap;
+}
 
 static uint64_t address(const struct member *m, uint64_t page)
 {
 	return ((uint64_t)(m - all) + 1) << 32 | page << m->region->page_shift;
 }
 
+/* The client's kernel has one page of a file there. */
+static void map_page(const struct member *m, uint64_t page, int fd)
+{
+	fake_uffd_unmap(mm->uffd, address(m, page), PAGE_SIZE);
+	fake_uffd_window(mm->uffd, address(m, page), PAGE_SIZE, fd, page << PAGE_SHIFT);
+}
+
+static void do_remap(const struct remap *r)
+{
+	const uint64_t elsewhere = 1ull << 40;
+	struct member *m = &all[r->handle - 1];
+	uint64_t first = r->offset >> PAGE_SHIFT, end = first + (r->length >> PAGE_SHIFT);
+
+	if (!m->region || r->address != address(m, first) || end > NR_PAGES)
+		return;
+	for (uint64_t page = first; page < end; page++) {
+		map_page(m, page, m->region->section->fd);
+		m->own[page] = true;
+	}
+	EXPECT(mm_remap_done(mm, elsewhere + r->address, r->address, r->length));
+}
+
+/* Sooner or later. */
+static void maybe_remap(bool now)
+{
+	while (nr_asked && (now || test_below(&mood, 3))) {
+		struct remap r = asked[--nr_asked];
+
+		do_remap(&r);
+	}
+}
+
+/* The first owner that it inherits from; NULL: it doesn't. */
+static struct section *base_of(const struct region *region)
+{
+	for (uint64_t i = 0; i < NR_PAGES; i++)
+		if (word_state(word_load(&region->words[i])) == PAGE_INHERIT)
+			return section_by_id(word_high(word_load(&region->words[i])));
+	return NULL;
+}
+
 static void add_window(struct member *m)
 {
-	space_window(mm, m->region, address(m, 0), (uint32_t)(m - all) + 1);
+	struct section *base = test_below(&mood, 2) ? base_of(m->region) : NULL;
+	struct window_request want = {
+		.region = m->region,
+		.start = address(m, 0),
+		.length = NR_PAGES << PAGE_SHIFT,
+		.handle = (uint32_t)(m - all) + 1,
+		.shown = base ? base->id : 0,
+	};
+
+	m->base_fd = base ? base->fd : -1;
+	EXPECT_EQ(mm_add_window(mm, &want), 0);
+	for (uint64_t page = 0; page < NR_PAGES; page++) {
+		m->own[page] = !base;
+		map_page(m, page, base ? base->fd : m->region->section->fd);
+	}
+}
+
+static int shown_fd(const struct member *m, uint64_t page)
+{
+	return m->own[page] ? m->region->section->fd : m->base_fd;
 }
 
 /* What the member's kernel would do for it; false: the page can't be had just now. */
@@ -52,10 +124,16 @@ static bool touch(const struct member *m, uint64_t page, uint32_t flags)
 {
 	uint64_t at = address(m, page);
 
-	for (int i = 0; i < 4 && !fake_uffd_mapped(mm->uffd, at); i++)
+	for (int i = 0; i < 6 && !fake_uffd_mapped(mm->uffd, at); i++) {
 		space_fault(mm, at, flags);
-	for (int i = 0; i < 4 && flags && fake_uffd_protected(mm->uffd, at); i++)
+		maybe_remap(i > 3);
+	}
+	for (int i = 0; i < 4 && flags && fake_uffd_protected(mm->uffd, at); i++) {
 		space_fault(mm, at, flags | OS_FAULT_WP);
+		maybe_remap(true);
+		if (!fake_uffd_mapped(mm->uffd, at))
+			space_fault(mm, at, flags);
+	}
 	return fake_uffd_mapped(mm->uffd, at) && !(flags && fake_uffd_protected(mm->uffd, at));
 }
 
@@ -65,6 +143,7 @@ static void write_page(struct member *m, uint64_t page)
 
 	if (!touch(m, page, OS_FAULT_WRITE))
 		return;
+	EXPECT(m->own[page]);
 	EXPECT_EQ(os->write(m->region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
 	m->value[page] = last_value;
 }
@@ -75,7 +154,7 @@ static void read_page(const struct member *m, uint64_t page)
 
 	if (!touch(m, page, 0))
 		return;
-	EXPECT_EQ(os->read(m->region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	EXPECT_EQ(os->read(shown_fd(m, page), page << PAGE_SHIFT, words, PAGE_SIZE), 0);
 	EXPECT_EQ(words[0], m->value[page]);
 }
 
@@ -230,9 +309,15 @@ static void expect_all(void)
 
 static void run_seed(uint64_t seed)
 {
+	const struct fault_config config = {
+		.deadline_ns = 1000000000, .can_poison = true, .can_share = true,
+		.ask_remap = ask_client,
+	};
 	uint64_t random = seed;
 
-	space_begin(&(struct space_options){ 0 });
+	nr_asked = 0;
+	mood = seed + 1;
+	space_begin(&(struct space_options){ .config = &config });
 	mm = space_mm();
 	all[0] = (struct member){ .region = new_region() };
 	add_window(&all[0]);
