@@ -36,6 +36,27 @@ static inline void *cpu_pop(struct kmem_cache *s, struct kmem_cache_cpu *c)
 	return object;
 }
 
+/* Up to nr of the list's objects; the list is written once. How many it was. */
+static unsigned int cpu_pop_many(struct kmem_cache *s, struct kmem_cache_cpu *c, unsigned int nr,
+				 void **objects)
+{
+	void        *at = c->freelist;
+	const char  *base = c->base;
+	uint64_t     span = c->span;
+	unsigned int got = 0;
+
+	while (at && got < nr) {
+		void *next = get_freepointer(s, at);
+
+		if (unlikely(next && (uint64_t)((char *)next - base) >= span))
+			slab_fatal(s, c->page, at, "free pointer overwritten");
+		objects[got++] = at;
+		at = next;
+	}
+	c->freelist = at;
+	return got;
+}
+
 /* ---- the node's way: single objects, under list_lock ---- */
 
 /* First object of a slab that is on no list; NULL: the slab was found damaged and is given up. */
@@ -244,7 +265,7 @@ unsigned int kmem_cache_alloc_bulk(struct kmem_cache *s, uint32_t gfp, unsigned 
 			unsigned int before = got;
 
 			while (got < nr && (c->freelist || refill_cpu_slab(s, c, own_node())))
-				objects[got++] = cpu_pop(s, c);
+				got += cpu_pop_many(s, c, nr - got, objects + got);
 			atomic_store_explicit(&c->stats[SLUB_alloc_fastpath],
 					      c->stats[SLUB_alloc_fastpath] + got - before,
 					      memory_order_relaxed);
@@ -466,6 +487,38 @@ static struct page *detach(struct kmem_cache *s, void **objects, unsigned int nr
 	return page;
 }
 
+/* How many of the last objects in a row were the calling CPU's slab's, and are on its list. */
+static unsigned int free_hits(struct kmem_cache *s, unsigned int nr, void **objects)
+{
+	struct kmem_cache_cpu *c = cpu_slab_of(s, this_cpu());
+	unsigned int           left = nr;
+	const char            *base;
+	uint64_t               span;
+	void                  *head;
+
+	if (unlikely(!c || !cpu_enter(c)))
+		return 0;
+	base = c->base;
+	span = c->span;
+	head = c->freelist;
+	for (; left; left--) {
+		void    *object = objects[left - 1];
+		uint64_t offset = (uint64_t)((char *)object - base);
+
+		if (offset >= span)
+			break;
+		if (unlikely(!is_object_offset(s, offset) || object == head))
+			slab_fatal(s, c->page, object, "double free, or no object's start");
+		set_freepointer(s, object, head);
+		head = object;
+	}
+	c->freelist = head;
+	atomic_store_explicit(&c->stats[SLUB_free_fastpath],
+			      c->stats[SLUB_free_fastpath] + nr - left, memory_order_relaxed);
+	cpu_leave(c);
+	return nr - left;
+}
+
 /* NULL: no slab. */
 static struct kmem_cache *cache_of(const void *object)
 {
@@ -481,12 +534,16 @@ void kmem_cache_free_bulk(struct kmem_cache *s, unsigned int nr, void **objects)
 	while (nr) {
 		void              *object = objects[nr - 1];
 		struct kmem_cache *cache = s ? s : cache_of(object);
+		unsigned int       hits = 0;
 
 		if (!object || !cache) {
 			kfree(object);
 		} else if (kmem_cache_debug(cache)) {
 			free_slow(cache, object, caller);
-		} else if (!free_hit(cache, object)) {
+		} else if ((hits = free_hits(cache, nr, objects))) {
+			nr -= hits;
+			continue;
+		} else {
 			struct chain chain;
 			struct page *page = detach(cache, objects, nr, &chain);
 
