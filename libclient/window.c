@@ -235,8 +235,8 @@ static bool shows(const struct window *w, const struct procmap_vma *vma, uint64_
 	return is_own(w, vma) && vma->start - vma->offset == base && (own || !vma->shared);
 }
 
-/* With the protection that the application may have given it. The mirror has none but for this
- * moment, and stays mapped: it is whole for the next time. */
+/* With the protection that the application may have given it, and in its cores as the rest of the
+ * window. The mirror is so but for this moment, and stays mapped: it is whole for the next time. */
 static int move_part(uint64_t from, uint64_t to, uint64_t length, int protection)
 {
 	void *part = (void *)(uintptr_t)from;
@@ -244,11 +244,11 @@ static int move_part(uint64_t from, uint64_t to, uint64_t length, int protection
 
 	if (mprotect(part, length, protection))
 		return -errno;
-	if (mremap(part, length, length, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+	if (madvise(part, length, MADV_DODUMP) ||
+	    mremap(part, length, length, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
 		   (void *)(uintptr_t)to) == MAP_FAILED)
 		error = -errno;
-	else
-		madvise((void *)(uintptr_t)to, length, MADV_DODUMP);
+	madvise(part, length, MADV_DONTDUMP);
 	mprotect(part, length, PROT_NONE);
 	return error;
 }
