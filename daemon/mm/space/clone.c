@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "base/inject.h"
-#include "mm/map/swap.h"
 #include "mm/obj/slab.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
@@ -215,19 +214,6 @@ static int copy_locked(struct region *parent, struct region *clone, uint64_t pag
 	return r ? r : 1;
 }
 
-static int share_slot(struct region *clone, uint32_t slot)
-{
-	uint64_t frames = region_frames_per_page(clone);
-	int r = memcg_charge(clone->memcg, MEMCG_SWAP, frames);
-
-	if (r)
-		return r;
-	r = swap_dup(slot, (uint32_t)frames);
-	if (r)
-		memcg_uncharge(clone->memcg, MEMCG_SWAP, frames);
-	return r;
-}
-
 /* What isn't in memory isn't brought in for a clone: it gets the slot, too, or the value. */
 static int arm_absent(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
 {
@@ -237,7 +223,7 @@ static int arm_absent(struct region *parent, struct region *clone, uint64_t page
 	if (r || !word_try_busy(&parent->words[page], word_state(seen), &old))
 		return r;
 	if (word_state(old) == PAGE_SWAPPED)
-		r = share_slot(clone, word_high(old));
+		r = region_share_slot(clone, word_high(old));
 	if (!r) {
 		atomic_store(&clone->words[page],
 			     old & ~(uint64_t)(WORD_BUSY | WORD_WAITERS));

@@ -100,8 +100,7 @@ static bool needs_copy(const struct kin *kin, const struct kin *root)
 	return !kin->closed && !(kin->arming && kin->parent == root);
 }
 
-/* Marks the page as held, waiting while the member makes a copy by itself, until it has looked that
- * over. */
+/* Until it has looked its copy over. */
 static void hold_page(struct region *member, uint64_t page, uint32_t owner)
 {
 	_Atomic uint64_t *word = &member->words[page];
@@ -127,9 +126,20 @@ static void hold_page(struct region *member, uint64_t page, uint32_t owner)
 	}
 }
 
-static bool is_held(const struct region *member, uint64_t page)
+bool cow_is_held(const struct region *member, uint64_t page)
 {
 	return word_has_mark(word_load(&member->words[page]), WORD_BREAKING);
+}
+
+bool cow_hold_page(struct region *member, uint64_t page, const struct region *owner)
+{
+	hold_page(member, page, owner->section->id);
+	return cow_is_held(member, page) && word_load(&member->words[page]) & WORD_SEEN;
+}
+
+bool cow_let_go(struct region *member, uint64_t page)
+{
+	return end_page(member, page, WORD_BREAKING);
 }
 
 /* No entry is on its way any more to where a held page may be mapped: false if that takes long, or
@@ -139,8 +149,7 @@ static bool hold_member(struct region *member, struct breaking *w)
 	bool seen = false;
 
 	for (uint64_t i = w->run.first; i < w->run.first + w->run.nr; i++) {
-		hold_page(member, i, w->owner->section->id);
-		seen |= is_held(member, i) && word_load(&member->words[i]) & WORD_SEEN;
+		seen |= cow_hold_page(member, i, w->owner);
 	}
 	if (seen && !w->note)
 		w->note = takeout_begin();
@@ -173,7 +182,7 @@ static int give_copies(struct region *member, const struct breaking *w)
 		struct page_range part = { at, 0 };
 		uint64_t copied;
 
-		while (at < end && is_held(member, at)) {
+		while (at < end && cow_is_held(member, at)) {
 			part.nr++;
 			at++;
 		}
@@ -267,6 +276,8 @@ static void finish_owner(const struct breaking *w, uint64_t clear)
 
 	for (uint64_t i = 0; i < w->run.nr; i++) {
 		uint64_t page = w->run.first + i, word = word_load(&w->owner->words[page]);
+		/* Who was copying it to a slot may have seen it while it was out. */
+		uint64_t unclean = w->taken >> i & 1 && !word_slot(word) ? WORD_CLEAN : 0;
 
 		if (w->lost >> i & 1 && w->taken >> i & 1) {
 			region_poison_busy(w->owner, page, word_ended(word, 0), not_put_back);
@@ -274,7 +285,7 @@ static void finish_owner(const struct breaking *w, uint64_t clear)
 		}
 		if (clear & WORD_SHARED)
 			atomic_fetch_sub(&w->owner->nr_shared, 1);
-		waiters |= end_page(w->owner, page, clear);
+		waiters |= end_page(w->owner, page, clear | unclean);
 	}
 	if (waiters)
 		region_wake(w->owner, w->run);
@@ -488,6 +499,22 @@ static uint64_t mark_seen(struct region *region, struct page_range range, uint32
 	return i - range.first;
 }
 
+/* Reclaim goes by the owner's words, which have the age of the youngest look at the page. */
+static void note_shown(const struct region *region, struct page_range range, uint32_t section)
+{
+	const struct section *home = section_by_id(section);
+
+	for (uint64_t i = range.first; home && i < range.first + range.nr; i++) {
+		_Atomic uint64_t *word = &page_words[home->pfn + i];
+		uint64_t seen = word_load(word);
+		const struct lruvec *lru = region_lru(region, word_node(seen));
+		uint64_t value = word_with_age(seen, lru_age_now(lru));
+
+		if (word_state(seen) == PAGE_PRESENT && !(seen & WORD_BUSY) && value != seen)
+			word_replace(word, &seen, value);
+	}
+}
+
 /* The ancestor's frames from the page on, protected. 0, or the errno for which none was mapped. */
 static int show_inherited(struct mm *mm, const struct mm_target *t, uint64_t around)
 {
@@ -504,6 +531,7 @@ static int show_inherited(struct mm *mm, const struct mm_target *t, uint64_t aro
 						t->base + (t->page << region->page_shift),
 						range.nr << region->page_shift);
 		atomic_fetch_sub(&mm->nr_showing, 1);
+		note_shown(region, range, t->shown);
 	}
 	region_map_leave(region, turn);
 	return r.done ? 0 : r.error;

@@ -8,6 +8,7 @@
  *             into the homes of those who still need it (break), and goes on in place.
  * Invariants  C1  a frame that some member INHERITs doesn't change, and isn't taken from its home:
  *                 its word is PRESENT with SHARED, so it is write-protected wherever it is mapped.
+ *                 Evicted, it is nobody's any more (heirs.h).
  *             C2  an owner holds BUSY of its page and the family's lock while it makes the copies
  *                 of others; a clone holds BUSY of its own page alone. So an owner waits for
  *                 clones that are copying, never for a client, and clones wait for nobody.
@@ -37,6 +38,13 @@ enum cow_outcome {
  * page and perhaps up to `around`, its neighbours. Negative errno: try again later. */
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around);
+
+/* For who works on an owner's pages, BUSY, under the family's lock. Holds the page of a member that
+ * inherits it, waiting while that makes a copy by itself; true: windows may have it mapped. */
+bool cow_hold_page(struct region *member, uint64_t page, const struct region *owner);
+bool cow_is_held(const struct region *member, uint64_t page);
+/* As it was. True: somebody waits. */
+bool cow_let_go(struct region *member, uint64_t page);
 
 /* Afterwards no page of the range is shared with anybody, either way: before its contents change
  * in place, or it is locked. Waits for busy pages. */

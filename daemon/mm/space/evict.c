@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "mm/map/lru.h"
+#include "mm/space/heirs.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
@@ -18,7 +19,9 @@ enum { BETWEEN_MAX = 32 /* pages; holding them takes less than another punch */ 
 
 static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
 {
-	if (word_state(word) != PAGE_PRESENT || word & (WORD_BUSY | WORD_LOCKED | WORD_SHARED))
+	if (word_state(word) != PAGE_PRESENT || word & (WORD_BUSY | WORD_LOCKED))
+		return false;
+	if (word & WORD_SHARED && word & WORD_LAZYFREE) /* who inherits it may want it */
 		return false;
 	return filter->node < 0 || word_node(word) == filter->node;
 }
@@ -416,7 +419,8 @@ static void take_page(struct region *region, struct swap_item *item)
 
 	do {
 		if (word_state(seen) != PAGE_PRESENT || !(seen & needed) ||
-		    seen & (WORD_BUSY | WORD_LOCKED | WORD_SHARED) ||
+		    seen & (WORD_BUSY | WORD_LOCKED) ||
+		    (seen & WORD_SHARED && item->fate == FATE_LAZY) ||
 		    word_high(seen) != word_high(item->word)) {
 			lose(region, item);
 			return;
@@ -543,6 +547,50 @@ static uint64_t finish_run(struct region *region, struct swap_item *items, uint3
 	return frames;
 }
 
+/* ---- pages that others inherit ---- */
+
+/* It stays, with the copy that it has now, or as it was. */
+static void keep_shared(struct region *region, struct swap_item *item)
+{
+	uint64_t word = word_load(region_word(region, item->page));
+	uint64_t value = word & ~(uint64_t)(WORD_BUSY | WORD_WAITERS);
+
+	if (!word_slot(word))
+		value &= ~(uint64_t)WORD_CLEAN;
+	item->fate = FATE_GIVEN_UP;
+	if (word_end_busy(region_word(region, item->page), value))
+		region_wake(region, (struct page_range){ item->page, 1 });
+}
+
+static void hand_down(struct region *region, struct swap_item *items, uint32_t nr)
+{
+	uint64_t values[HEIRS_PAGES_MAX] = { 0 }, done;
+
+	for (uint32_t i = 0; i < nr; i++)
+		values[i] = word_after(region, &items[i]);
+	done = heirs_hand_down(region, (struct page_range){ items[0].page, nr }, values);
+	for (uint32_t i = 0; i < nr; i++) {
+		if (done >> i & 1) {
+			items[i].word &= ~(uint64_t)WORD_SHARED;
+			atomic_fetch_sub(&region->nr_shared, 1);
+		} else {
+			keep_shared(region, &items[i]);
+		}
+	}
+}
+
+/* BUSY, and to be had only together with those who inherit them. */
+static uint32_t shared_run(const struct swapper *s, uint32_t first)
+{
+	uint32_t i = first;
+
+	while (i < s->w->nr && i - first < HEIRS_PAGES_MAX &&
+	       s->w->items[i].fate != FATE_GIVEN_UP && s->w->items[i].word & WORD_SHARED &&
+	       s->w->items[i].page == s->w->items[first].page + (i - first))
+		i++;
+	return i - first;
+}
+
 static uint64_t take_all(struct swapper *s, struct region *region)
 {
 	uint64_t freed = 0;
@@ -551,6 +599,11 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 	for (uint32_t i = 0; i < s->w->nr; i++)
 		if (s->w->items[i].fate != FATE_GIVEN_UP)
 			take_page(region, &s->w->items[i]);
+	for (uint32_t i = 0; i < s->w->nr; i += max_t(uint32_t, nr, 1)) {
+		nr = shared_run(s, i);
+		if (nr)
+			hand_down(region, &s->w->items[i], nr);
+	}
 	for (uint32_t i = 0; i < s->w->nr; i += nr) {
 		nr = 1;
 		if (s->w->items[i].fate == FATE_GIVEN_UP)

@@ -8,9 +8,9 @@
  * Order       word CLEAN by compare-and-swap; wait for mappings under way (mapping.h);
  *             write-protect in every mapper; write; word BUSY with the slot by compare-and-swap, if
  *             it still is CLEAN; punch; SWAPPED; wake.
- * Invariants  E1  a page that is written, locked or shared meanwhile isn't CLEAN any more or says
- *                 so, and survives. One that is touched without being written survives, too, and
- *                 keeps its copy.
+ * Invariants  E1  a page that is written or locked meanwhile isn't CLEAN any more or says so, and
+ *                 survives; one that others inherit goes for all of them (heirs.h), or survives.
+ *                 One that is touched without being written survives, too, and keeps its copy.
  *             E2  a page whose mappers can't all be protected at once survives.
  *             E3  one thread evicts from a region at a time: nobody waits for it. It may let
  *                 another help, with other blocks. Two in one block would each take the other's

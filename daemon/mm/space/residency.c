@@ -156,6 +156,19 @@ void region_free_slot(struct region *region, uint32_t slot)
 	memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
 }
 
+int region_share_slot(struct region *region, uint32_t slot)
+{
+	uint64_t frames = region_frames_per_page(region);
+	int r = memcg_charge(region->memcg, MEMCG_SWAP, frames);
+
+	if (r)
+		return r;
+	r = swap_dup(slot, (uint32_t)frames);
+	if (r)
+		memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
+	return r;
+}
+
 void region_count_state(struct region *region, enum page_state state, int64_t pages)
 {
 	if (state == PAGE_SWAPPED)

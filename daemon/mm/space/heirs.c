@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * heirs - hold, count, tell
+ */
+#include "mm/space/heirs.h"
+
+#include "mm/space/cow.h"
+#include "mm/space/lineage.h"
+#include "mm/space/mapping.h"
+#include "mm/space/residency.h"
+
+enum { SYNC_TRIES = 3 };
+
+struct bequest {
+	struct region *owner;
+	struct kin *root;
+	struct page_range run;
+	const uint64_t *values;
+	uint64_t done; /* by page of the run */
+};
+
+/* I2. A clone that is being armed may be told of the page at any moment. */
+static bool hold_all(const struct bequest *b)
+{
+	for (struct kin *kin = family_below(b->root, b->root); kin;
+	     kin = family_below(b->root, kin)) {
+		struct region *member = kin->region;
+		bool seen = false;
+
+		if (kin->arming && kin->parent == b->root)
+			return false;
+		if (kin->closed)
+			continue;
+		for (uint64_t i = b->run.first; i < b->run.first + b->run.nr; i++)
+			seen |= cow_hold_page(member, i, b->owner);
+		for (unsigned int i = 0; seen && !region_map_try_sync(member); i++)
+			if (i == SYNC_TRIES)
+				return false;
+	}
+	return true;
+}
+
+/* Each of them becomes a user of the slot. */
+static bool share_slot(const struct bequest *b, uint64_t page, uint32_t slot)
+{
+	struct kin *kin = family_below(b->root, b->root), *last;
+
+	while (kin && (!cow_is_held(kin->region, page) || !region_share_slot(kin->region, slot)))
+		kin = family_below(b->root, kin);
+	if (!kin)
+		return true;
+	last = kin;
+	for (kin = family_below(b->root, b->root); kin != last; kin = family_below(b->root, kin))
+		if (cow_is_held(kin->region, page))
+			region_free_slot(kin->region, slot);
+	return false;
+}
+
+static void end_member(struct region *member, const struct bequest *b)
+{
+	uint64_t nr = 0;
+	bool waiters = false;
+
+	for (uint64_t i = 0; i < b->run.nr; i++) {
+		uint64_t page = b->run.first + i;
+
+		if (!cow_is_held(member, page))
+			continue;
+		if (!(b->done >> i & 1)) {
+			waiters |= cow_let_go(member, page);
+			continue;
+		}
+		region_count_state(member, word_state(b->values[i]), 1);
+		waiters |= word_end_busy(region_word(member, page), b->values[i]);
+		nr++;
+	}
+	atomic_fetch_sub(&member->nr_inherit, nr);
+	if (nr)
+		lineage_diverged(b->owner->section->id, nr);
+	if (waiters)
+		region_wake(member, b->run);
+}
+
+static void hand_down(struct bequest *b)
+{
+	bool held = hold_all(b);
+
+	for (uint64_t i = 0; held && i < b->run.nr; i++)
+		if (word_state(b->values[i]) != PAGE_SWAPPED ||
+		    share_slot(b, b->run.first + i, word_high(b->values[i])))
+			b->done |= 1ull << i;
+	for (struct kin *kin = family_below(b->root, b->root); kin;
+	     kin = family_below(b->root, kin))
+		if (!kin->closed)
+			end_member(kin->region, b);
+}
+
+uint64_t heirs_hand_down(struct region *owner, struct page_range run, const uint64_t *values)
+{
+	struct bequest b = {
+		.owner = owner,
+		.root = region_kin(owner),
+		.run = run,
+		.values = values,
+	};
+
+	DCHECK(run.nr <= HEIRS_PAGES_MAX);
+	if (!b.root || !mutex_trylock(&b.root->family->lock))
+		return 0;
+	hand_down(&b);
+	mutex_unlock(&b.root->family->lock);
+	return b.done;
+}
