@@ -5,12 +5,18 @@
  * Purpose     Areas are added and taken away under load, and nothing is lost; what was changed on
  *             the disk behind the broker's back is a bus error at that page and nothing else.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "system/stage.h"
@@ -265,6 +271,75 @@ static void the_same_through_threads(void)
 	stage_set(&setting);
 }
 
+/* As a container's filter does it (EPERM or ENOSYS), and kernel.io_uring_disabled (EPERM): this
+ * program, run in the daemon's place, takes io_uring away and becomes the daemon. */
+static const char refusal_key[] = "MMB_TEST_URING_ERRNO", daemon_key[] = "MMB_TEST_BROKERD";
+
+static void become_daemon_without_uring(char **argv)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K,
+			 SECCOMP_RET_ERRNO | (unsigned int)atoi(getenv(refusal_key))),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	argv[0] = getenv(daemon_key);
+	if (!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	    !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+		execv(argv[0], argv);
+	_exit(126);
+}
+
+static void refuse_uring(int error, const struct setting *with)
+{
+	char text[16], self[200] = "";
+
+	snprintf(text, sizeof(text), "%d", error);
+	EXPECT(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	EXPECT_EQ(setenv(daemon_key, getenv("MMB_BROKERD"), 1), 0);
+	EXPECT_EQ(setenv(refusal_key, text, 1), 0);
+	EXPECT_EQ(setenv("MMB_BROKERD", self, 1), 0);
+	stage_set(with);
+}
+
+static void allow_uring(void)
+{
+	EXPECT_EQ(setenv("MMB_BROKERD", getenv(daemon_key), 1), 0);
+	unsetenv(daemon_key);
+	unsetenv(refusal_key);
+	stage_set(&setting);
+}
+
+static void the_same_where_io_uring_is_refused(void)
+{
+	static const char *const eperm_flags[] = { "--memory.reserve=64M", NULL };
+	static const char *const enosys_flags[] = { "--memory.reserve=64M", NULL };
+	static const struct setting eperm = { .flags = eperm_flags };
+	static const struct setting enosys = { .flags = enosys_flags };
+	struct fixture *f;
+
+	if (!getenv("MMB_BROKERD"))
+		SKIP("MMB_BROKERD doesn't name the daemon");
+	refuse_uring(EPERM, &eperm);
+	turned_bits_are_bus_errors();
+	f = begin_with_an_area();
+	EXPECT(fixture_log_says(f, "through threads; io_uring is refused: "
+				   "Operation not permitted"));
+	take_away_last(f, area_a);
+	stage_end();
+	allow_uring();
+	refuse_uring(ENOSYS, &enosys);
+	f = begin_with_an_area();
+	EXPECT(fixture_log_says(f, "io_uring is refused: Function not implemented"));
+	take_away_last(f, area_a);
+	stage_end();
+	allow_uring();
+	remove_areas();
+}
+
 /* ---- 2 MiB pages ---- */
 
 enum { HUGE_PAGES = 24, HUGE_LIMIT = 8 * MIB, SMALL_PAGES = HUGE_PAGES * HUGE_PAGE / PAGE };
@@ -315,6 +390,8 @@ static const struct test_case cases[] = {
 	{ "areas change under load and nothing is lost", areas_change_under_load },
 	{ "turned bits on the disk are bus errors of their pages", turned_bits_are_bus_errors },
 	{ "the same through threads instead of io_uring", the_same_through_threads },
+	{ "the same where a container or the kernel refuses io_uring",
+	  the_same_where_io_uring_is_refused },
 	{ "pages of 2 MiB, six times the limit, hold what was written",
 	  large_pages_go_and_come_back },
 	STAGE_STOPS,
@@ -322,6 +399,8 @@ static const struct test_case cases[] = {
 
 int main(int argc, char **argv)
 {
+	if (getenv(refusal_key))
+		become_daemon_without_uring(argv);
 	stage_set(&setting);
 	return test_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
 }
