@@ -100,24 +100,28 @@ static void sweep(struct duel *c, const char *name)
 static void write_out(struct duel *c, const char *name, uint64_t bytes)
 {
 	const struct order order = { .kind = ORDER_OUT };
-	const struct disk_args disk = { c->kernel_swap.folder, bytes };
+	const struct disk_args disk = { .folder = c->kernel_swap.folder, .bytes = bytes };
+	const struct disk_args busy = { .folder = disk.folder, .bytes = bytes, .busy = true };
 	const struct comparison comparisons[] = {
 		{ .metric = "throughput", .unit = "pages/s", .kind = HIGHER_IS_BETTER,
 		  .ours = { 0, FIGURE_RATE }, .peer = { 1, FIGURE_RATE }, .goal = GOAL_OUT },
 		{ .metric = "throughput", .unit = "pages/s", .kind = HIGHER_IS_BETTER,
 		  .ours = { 0, FIGURE_RATE }, .peer = { 2, 0 }, .goal = GOAL_OUT_DISK },
+		{ .metric = "throughput", .unit = "pages/s", .kind = HIGHER_IS_BETTER,
+		  .ours = { 0, FIGURE_RATE }, .peer = { 3, 0 } },
 		{ .metric = "CPU a page", .unit = "ns", .ours = { 0, FIGURE_CPU },
 		  .peer = { 1, FIGURE_CPU }, .goal = GOAL_OUT_CPU },
 	};
 	struct pair pair;
-	struct side sides[3];
+	struct side sides[4];
 
 	make_pair(c, &pair, &order);
 	sides[0] = pair.sides[0];
 	sides[1] = pair.sides[1];
 	sides[2] = (struct side){ "1 MiB direct writes", disk_side, &disk };
+	sides[3] = (struct side){ "1 MiB direct writes, busy CPUs", disk_side, &busy };
 	ledger_run(&c->ledger, c->b,
-		   &(struct bench_case){ name, sides, 3, comparisons, NR(comparisons), ROUNDS },
+		   &(struct bench_case){ name, sides, 4, comparisons, NR(comparisons), ROUNDS },
 		   NULL);
 }
 

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/place.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, SPINNERS_MAX = 64, LOWEST = 19 /* nice */ };
 #define BLOCK (1 << 20)
 
 /* c: fixed before the writers start   a: atomic */
@@ -35,6 +37,38 @@ static void *writer_main(void *arg)
 			atomic_store(&d->error, errno ? -errno : -EIO);
 	}
 	return NULL;
+}
+
+struct spinners {
+	pthread_t    threads[SPINNERS_MAX];
+	unsigned int nr;
+	_Atomic bool stop; /* (a) */
+};
+
+static void *spinner_main(void *arg)
+{
+	struct spinners *s = arg;
+
+	setpriority(PRIO_PROCESS, (id_t)gettid(), LOWEST);
+	while (!atomic_load_explicit(&s->stop, memory_order_relaxed))
+		;
+	return NULL;
+}
+
+static void spin(struct spinners *s, bool busy)
+{
+	unsigned int wanted = busy ? place_nr_cpus() : 0;
+
+	while (s->nr < wanted && s->nr < SPINNERS_MAX &&
+	       pthread_create(&s->threads[s->nr], NULL, spinner_main, s) == 0)
+		s->nr++;
+}
+
+static void stop_spinning(struct spinners *s)
+{
+	atomic_store(&s->stop, true);
+	while (s->nr > 0)
+		pthread_join(s->threads[--s->nr], NULL);
 }
 
 static int write_all(struct disk *d, double *seconds)
@@ -78,6 +112,7 @@ int disk_side(struct bench *b, const void *arg, struct sample *out)
 	const struct disk_args *args = arg;
 	struct disk d = { .fd = -1, .data = MAP_FAILED, .blocks = args->bytes / BLOCK };
 	char path[256];
+	struct spinners spinners = { .nr = 0 };
 	double seconds = 0;
 	int error;
 
@@ -85,8 +120,10 @@ int disk_side(struct bench *b, const void *arg, struct sample *out)
 	error = disk_file(&d, args, path);
 	if (error == 0)
 		error = write_all(&d, &seconds);
+	spin(&spinners, args->busy);
 	if (error == 0)
 		error = write_all(&d, &seconds);
+	stop_spinning(&spinners);
 	if (error == 0)
 		out->v[0] = (double)args->bytes / PAGE / seconds;
 	if (d.data != MAP_FAILED)

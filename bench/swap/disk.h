@@ -2,16 +2,20 @@
 /*
  * disk - what the disk takes in direct writes of 1 MiB, several at once
  *
- * Purpose     The ceiling of write-out: no page tables, no checksums, no decisions.
+ * Purpose     The ceiling of write-out: no page tables, no checksums, no decisions. What a virtual
+ *             disk gives depends on what the CPUs do meanwhile, so that there are two of them.
  */
 #ifndef MMB_BENCH_SWAP_DISK_H
 #define MMB_BENCH_SWAP_DISK_H
+
+#include <stdbool.h>
 
 #include "lib/bench.h"
 
 struct disk_args {
 	const char *folder;
 	uint64_t    bytes; /* a multiple of DISK_WRITERS MiB */
+	bool        busy;  /* every CPU has something else to do, of the lowest priority */
 };
 
 enum { DISK_WRITERS = 8 };

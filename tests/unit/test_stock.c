@@ -355,6 +355,27 @@ static void takers_and_the_locker_agree(void)
 	phys_stop();
 }
 
+static void buffers_are_charged_while_there_is_room(void)
+{
+	struct stock_snapshot before, after;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	EXPECT(stock_snapshot(0, STOCK_BASE, &before));
+	EXPECT(stock_charge_buffers(1024));
+	EXPECT(stock_snapshot(0, STOCK_BASE, &after));
+	EXPECT_EQ(after.present - before.present, 1024);
+	EXPECT_EQ(after.committed - before.committed, 1024);
+	phys_expect_valid();
+	EXPECT(!stock_charge_buffers(after.reserve));
+	phys_expect_valid();
+	stock_uncharge_buffers(1024);
+	phys_stop();
+
+	phys_start(&(struct phys_setup){ .base_mib = 64, .no_metadata = true });
+	EXPECT(!stock_charge_buffers(1)); /* to nobody */
+	phys_stop();
+}
+
 static const struct test_case cases[] = {
 	{ "commit is refused at the limit", commit_is_refused_at_the_limit },
 	{ "a node without a stock admits nothing", a_node_without_a_stock_admits_nothing },
@@ -372,6 +393,8 @@ static const struct test_case cases[] = {
 	  a_quick_start_takes_all_and_locks_it_later },
 	{ "what is handed over early is never locked", what_is_handed_over_early_is_never_locked },
 	{ "a limit on locking costs nothing else", a_limit_on_locking_costs_nothing_else },
+	{ "the daemon's own buffers are charged while there is room",
+	  buffers_are_charged_while_there_is_room },
 	{ "takers and the locker agree", takers_and_the_locker_agree },
 };
 TEST_MAIN(cases)

@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "mm/balance/swap_area.h"
 #include "mm/balance/swap_frame.h"
+#include "mm/phys/stock.h"
 #include "os/os.h"
 
 enum { CHUNKS = 32, BUFFER_MIN = 64 << 10, BUFFER_MAX = 16 << 20, REQUESTS_WISHED = 8,
@@ -45,6 +46,7 @@ struct swap_queue {
 	char              *buffer;
 	uint32_t           bytes;
 	uint32_t           unit; /* largest request */
+	bool               charged;
 	struct chunk       chunks[CHUNKS];
 	uint32_t           first, nr; /* the oldest, and how many; a ring */
 };
@@ -92,6 +94,7 @@ int swap_queue_new(uint64_t bytes, struct swap_queue **out)
 	r = disk_queue_new(swap_io_engine(), CHUNKS, &queue->disk);
 	if (r)
 		goto out_buffer;
+	queue->charged = stock_charge_buffers(bytes >> PAGE_SHIFT);
 	*out = queue;
 	return 0;
 out_buffer:
@@ -106,6 +109,8 @@ void swap_queue_free(struct swap_queue *queue)
 	CHECK(!queue->nr);
 	disk_queue_free(queue->disk);
 	munmap(queue->buffer, queue->bytes);
+	if (queue->charged)
+		stock_uncharge_buffers(queue->bytes >> PAGE_SHIFT);
 	free(queue);
 }
 

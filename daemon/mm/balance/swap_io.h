@@ -57,7 +57,8 @@ struct swap_batch {
 void swap_io_set_engine(enum disk_engine engine);
 enum disk_engine swap_io_engine(void);
 /* bytes: of buffer, 64 KiB to 16 MiB; an eighth of it is the largest request. For writers 4 MiB is
- * enough for any disk, for a thread that reads page by page 256 KiB. */
+ * enough for any disk, for a thread that reads page by page 256 KiB. The buffer is charged to the
+ * stock that metadata is charged to, if there is room; it isn't refused, since it makes room. */
 int swap_queue_new(uint64_t bytes, struct swap_queue **out);
 void swap_queue_free(struct swap_queue *queue);
 

@@ -26,6 +26,7 @@ static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
 static int          metadata_node = -1;
 
 static uint64_t (*_Atomic swap_frames)(void); /* NULL: no swap */
+static _Atomic uint64_t buffers;              /* frames charged for the daemon's own buffers */
 static _Atomic uint64_t promised_beyond;      /* sum of beyond(committed) over the stocks */
 
 struct stock *stock_of(int node, enum stock_kind kind)
@@ -362,6 +363,20 @@ static bool relieve_metadata(void)
 	return stock_relieve(stock_of(metadata_node, STOCK_BASE));
 }
 
+bool stock_charge_buffers(uint64_t frames)
+{
+	if (metadata_node < 0 || charge_metadata(frames))
+		return false;
+	atomic_fetch_add(&buffers, frames);
+	return true;
+}
+
+void stock_uncharge_buffers(uint64_t frames)
+{
+	atomic_fetch_sub(&buffers, frames);
+	uncharge_metadata(frames);
+}
+
 int stock_charge_metadata(int node)
 {
 	struct meta_charger charger = { charge_metadata, uncharge_metadata, relieve_metadata, 0 };
@@ -413,7 +428,7 @@ void stock_validate(struct validation *v)
 
 	section_for_each(add_section, present);
 	if (metadata_node >= 0)
-		present[STOCK_BASE] += meta_bytes() >> PAGE_SHIFT;
+		present[STOCK_BASE] += (meta_bytes() >> PAGE_SHIFT) + buffers;
 	for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
 		uint64_t recorded = 0;
 

@@ -149,6 +149,10 @@ bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out);
 
 /* Charges metadata to node's base stock from now on, what exists included; -1: to nobody again. */
 int stock_charge_metadata(int node);
+/* The daemon's own buffers, to the same stock. False: there is no room, or nobody is charged; who
+ * makes room for others goes on with an uncharged one. */
+bool stock_charge_buffers(uint64_t frames);
+void stock_uncharge_buffers(uint64_t frames);
 /* Recomputes held and present from the files. Quiescent callers only: nobody takes or puts. */
 void stock_validate(struct validation *v);
 
