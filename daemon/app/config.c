@@ -283,6 +283,18 @@ static void settle_socket(struct config_sink *sink)
 	free(path);
 }
 
+/* A key that says nothing without another one. */
+static void settle_swap(struct config_sink *sink)
+{
+	const struct config *config = sink->config;
+	const char          *place = config->places[CONFIG_KEY_swap_size];
+
+	if (config->swap_size && !config->swap_path[0])
+		config_mistake(sink, place ? place : "swap.size",
+			       "swap.size says how large a swap area shall be, but there is none; "
+			       "expected swap.path, too");
+}
+
 int config_load(int argc, char **argv, struct config *out, FILE *err)
 {
 	struct command_line line = { .argc = argc, .argv = argv, .err = err };
@@ -310,5 +322,6 @@ int config_load(int argc, char **argv, struct config *out, FILE *err)
 	if (line.bad || sink.nr_mistakes > before)
 		return EX_USAGE;
 	settle_socket(&sink);
+	settle_swap(&sink);
 	return sink.nr_mistakes ? EX_CONFIG : EX_OK;
 }

@@ -311,6 +311,11 @@ static int probe_host(struct refusal *why)
 			      "needs Linux 6.6 (mmbctl doctor says more)",
 			      r ? "everything" : missing);
 	r = topology_discover(&broker.topology);
+	if (r == -EINVAL)
+		return refuse(why, r,
+			      "hwloc makes no topology of '%s'; expected in HWLOC_SYNTHETIC levels "
+			      "like \"node:2 core:2 pu:1\", in HWLOC_XMLFILE a file of lstopo's",
+			      broker.topology.source);
 	if (!r)
 		r = nodes_init(&broker.topology);
 	if (r)

@@ -17,18 +17,28 @@
 
 enum { DISTANCE_SELF = 10, DISTANCE_OTHER = 20 };
 
-static void describe(hwloc_topology_t hw, struct topology *t)
+/* hwloc reads these variables by itself, too, but goes on with the real machine when it can't make
+ * anything of them. */
+static int choose_source(hwloc_topology_t hw, struct topology *t)
 {
 	const char *synthetic = getenv("HWLOC_SYNTHETIC"), *xml = getenv("HWLOC_XMLFILE");
 
-	if (synthetic && *synthetic)
+	if (synthetic && *synthetic) {
 		snprintf(t->source, sizeof(t->source), "synthetic %s", synthetic);
-	else if (xml && *xml)
+		return hwloc_topology_set_synthetic(hw, synthetic) ? -EINVAL : 0;
+	}
+	if (xml && *xml) {
 		snprintf(t->source, sizeof(t->source), "xml %s", xml);
-	else if (hwloc_topology_is_thissystem(hw))
-		snprintf(t->source, sizeof(t->source), "this machine");
-	else
-		snprintf(t->source, sizeof(t->source), "another machine");
+		return hwloc_topology_set_xml(hw, xml) ? -EINVAL : 0;
+	}
+	return 0;
+}
+
+static void describe(hwloc_topology_t hw, struct topology *t)
+{
+	if (!t->source[0])
+		snprintf(t->source, sizeof(t->source), "%s machine",
+			 hwloc_topology_is_thissystem(hw) ? "this" : "another");
 	t->binds = !strcmp(t->source, "this machine") && numa_available() >= 0;
 }
 
@@ -143,9 +153,11 @@ int topology_discover(struct topology *out)
 	memset(out->cpu_node, -1, sizeof(out->cpu_node));
 	if (hwloc_topology_init(&hw))
 		return -ENOMEM;
+	error = choose_source(hw, out);
 	errno = 0;
-	if (hwloc_topology_load(hw)) {
-		error = errno ? -errno : -EIO;
+	if (!error && hwloc_topology_load(hw))
+		error = out->source[0] ? -EINVAL : errno ? -errno : -EIO;
+	if (error) {
 		hwloc_topology_destroy(hw);
 		return error;
 	}

@@ -29,6 +29,7 @@ struct topology {
 	int8_t               cpu_node[1024]; /* node of hardware CPU i, -1 unknown */
 };
 
+/* -EINVAL: of what is in out->source, synthetic or a file, hwloc makes no topology. */
 int topology_discover(struct topology *out);
 /* Index of the node of the CPU the caller runs on; 0 when unknown. */
 int topology_current_node(const struct topology *t);

@@ -215,6 +215,8 @@ static const struct mistake {
 	    "the sections are memory, swap, socket, log, limits, control", "memory.reserve?" } },
 	{ IN_FILE, "[swap]\nsize = much\n", { ":2: swap.size can't be \"much\"" } },
 	{ IN_FILE, "[swap]\nio = fast\n", { "expected one of auto, threads" } },
+	{ IN_FILE, "[swap]\nsize = 1G\n", { ":2: swap.size says", "expected swap.path, too" } },
+	{ IN_ENVIRONMENT, "MMB_SWAP_SIZE=1G", { "environment MMB_SWAP_SIZE: swap.size says" } },
 	{ IN_FILE, "reserve = 1G\n", { ":1: reserve = ... stands before any [section]" } },
 	{ IN_FILE, "[memory]\nreserve 1G\n",
 	  { ":2: expected [section], key = value, or a comment after #" } },

@@ -4,6 +4,7 @@
  */
 #include "os/topology.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,6 +56,19 @@ static void too_many_nodes(void)
 	setenv("HWLOC_SYNTHETIC", "node:32(memory=1073741824) pu:1", 1);
 	EXPECT(topology_discover(&t) < 0);
 	unsetenv("HWLOC_SYNTHETIC");
+}
+
+/* hwloc alone would describe the real machine, and nobody would notice. */
+static void nonsense_is_no_topology(void)
+{
+	setenv("HWLOC_SYNTHETIC", "nothing of the kind", 1);
+	EXPECT_EQ(topology_discover(&t), -EINVAL);
+	EXPECT(strstr(t.source, "nothing of the kind"));
+	unsetenv("HWLOC_SYNTHETIC");
+	setenv("HWLOC_XMLFILE", "/no/such/file.xml", 1);
+	EXPECT_EQ(topology_discover(&t), -EINVAL);
+	EXPECT(strstr(t.source, "/no/such/file.xml"));
+	unsetenv("HWLOC_XMLFILE");
 }
 
 /* Three nodes: the second has no CPUs, the third no memory; distances in the file. */
@@ -120,6 +134,7 @@ static const struct test_case cases[] = {
 	{ "the machine's own nodes have memory, and the caller runs on one", real_machine },
 	{ "a synthetic topology counts nodes and never binds", synthetic_nodes },
 	{ "more nodes than the broker can hold are refused", too_many_nodes },
+	{ "what hwloc can make nothing of is refused", nonsense_is_no_topology },
 	{ "nodes without CPUs count, nodes without memory don't, distances are taken", xml_nodes },
 };
 TEST_MAIN(cases)
