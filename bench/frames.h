@@ -18,10 +18,14 @@ int frames_floors_init(void);
 int frames_init(uint64_t bytes);
 
 /* Figure of a sample: CPU ns for taking and giving back one block, mean over the threads. */
+/* What disturbs a side, an interrupt or the hypervisor, falls into some of its turns: the median of
+ * them is what counts. */
+enum { PAGE_TURNS = 15 };
+
 struct frames_args {
 	unsigned int order, threads;
 	uint64_t     pairs; /* one after the other ... */
-	uint32_t     bulk;  /* ... or, not 0: so many taken, then all given back, in each thread */
+	uint32_t     bulk;  /* ... or, not 0: so many taken, then given back, by each thread */
 };
 
 /* A side: arg is a struct frames_args. */

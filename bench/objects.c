@@ -167,7 +167,7 @@ int objects_side(struct bench *b, const void *arg, struct sample *out)
 	job.cache = kmem_cache_create("bench", &args);
 	if (job.cache == NULL)
 		return bench_because(-ENOMEM, "no memory for a cache");
-	error = parallel_run(run_thread, &job, job.args.threads, &out->v[0]);
+	error = parallel_fair(run_thread, &job, job.args.threads, &out->v[0]);
 	kmem_cache_destroy(job.cache);
 	return error;
 }
@@ -177,5 +177,5 @@ int libc_side(struct bench *b, const void *arg, struct sample *out)
 	struct job job = { .args = *(const struct objects_args *)arg };
 
 	job.work = job.args.at_once ? libc_batches : libc_pairs;
-	return parallel_run(run_thread, &job, job.args.threads, &out->v[0]);
+	return parallel_fair(run_thread, &job, job.args.threads, &out->v[0]);
 }

@@ -8,9 +8,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "frames.h"
 #include "lib/child.h"
 #include "lib/clock.h"
 #include "lib/parallel.h"
+#include "lib/stats.h"
 #include "mmbroker.h"
 
 enum { PAGE_BYTES = 4096, CHILD_MS = 60000 };
@@ -24,13 +26,17 @@ static int locked_thread(struct parallel *p, void *arg, double *figure)
 {
 	const struct peer_args *args = arg;
 	_Alignas(64) _Atomic uint64_t counter = 0;
-	uint64_t before, last = 0;
+	uint64_t before, last = 0, operations = args->pairs / PAGE_TURNS;
+	double turns[PAGE_TURNS];
 
 	parallel_begin(p);
-	before = clock_thread_cpu_ns();
-	for (uint64_t i = 0; i < args->pairs; i++) /* lock xadd: each waits for the one before */
-		last = atomic_fetch_add(&counter, last | 1);
-	*figure = (double)(clock_thread_cpu_ns() - before) / (double)args->pairs;
+	for (int turn = 0; turn < PAGE_TURNS; turn++) {
+		before = clock_thread_cpu_ns();
+		for (uint64_t i = 0; i < operations; i++) /* each waits for the one before */
+			last = atomic_fetch_add(&counter, last | 1);
+		turns[turn] = (double)(clock_thread_cpu_ns() - before) / (double)operations;
+	}
+	*figure = stats_median(turns, PAGE_TURNS);
 	return 0;
 }
 
@@ -78,21 +84,21 @@ int locked_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct peer_args args = *(const struct peer_args *)arg;
 
-	return parallel_run(locked_thread, &args, args.threads, &out->v[0]);
+	return parallel_fair(locked_thread, &args, args.threads, &out->v[0]);
 }
 
 int malloc_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct peer_args args = *(const struct peer_args *)arg;
 
-	return parallel_run(malloc_thread, &args, args.threads, &out->v[0]);
+	return parallel_fair(malloc_thread, &args, args.threads, &out->v[0]);
 }
 
 int mmap_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct peer_args args = *(const struct peer_args *)arg;
 
-	return parallel_run(mmap_thread, &args, args.threads, &out->v[0]);
+	return parallel_fair(mmap_thread, &args, args.threads, &out->v[0]);
 }
 
 /* ---- page runs over the library ---- */
@@ -133,7 +139,7 @@ static int page_run_child(void *arg, struct sample *out)
 		error = mmb_pool_open(mmb, NULL, MMB_POOL_PRIVATE, NULL, &job->pool);
 	if (error != 0)
 		return bench_because(error, "connecting: %s", mmb_error());
-	error = parallel_run(page_run_thread, job, job->args.threads, &out->v[0]);
+	error = parallel_fair(page_run_thread, job, job->args.threads, &out->v[0]);
 	mmb_pool_close(job->pool);
 	mmb_close(mmb);
 	return error;

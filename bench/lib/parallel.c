@@ -31,7 +31,9 @@ static void *parallel_main(void *arg)
 	return NULL;
 }
 
-int parallel_run(parallel_fn fn, void *arg, unsigned int threads, double *mean)
+/* Thread i on the CPU that is i-th from `first` on. */
+static int run_from(unsigned int first, const struct parallel *what, unsigned int threads,
+		    double *mean)
 {
 	struct parallel all[PARALLEL_MAX];
 	pthread_barrier_t start;
@@ -42,7 +44,9 @@ int parallel_run(parallel_fn fn, void *arg, unsigned int threads, double *mean)
 	for (; started < threads && error == 0; started += error == 0) {
 		struct parallel *p = &all[started];
 
-		*p = (struct parallel){ .fn = fn, .arg = arg, .start = &start, .index = started };
+		*p = *what;
+		p->start = &start;
+		p->index = first + started;
 		error = -pthread_create(&p->thread, NULL, parallel_main, p);
 	}
 	if (error != 0) /* those that did start wait for the others: they end with the process */
@@ -54,5 +58,26 @@ int parallel_run(parallel_fn fn, void *arg, unsigned int threads, double *mean)
 		error = error != 0 ? error : all[i].error;
 	}
 	pthread_barrier_destroy(&start);
+	return error;
+}
+
+int parallel_run(parallel_fn fn, void *arg, unsigned int threads, double *mean)
+{
+	return run_from(0, &(struct parallel){ .fn = fn, .arg = arg }, threads, mean);
+}
+
+int parallel_fair(parallel_fn fn, void *arg, unsigned int threads, double *mean)
+{
+	const struct parallel what = { .fn = fn, .arg = arg };
+	double figure;
+	int error = 0;
+
+	if (threads > 1)
+		return run_from(0, &what, threads, mean);
+	*mean = 0;
+	for (unsigned int cpu = 0; cpu < PARALLEL_FAIR_CPUS && error == 0; cpu++) {
+		error = run_from(cpu, &what, 1, &figure);
+		*mean += figure / PARALLEL_FAIR_CPUS;
+	}
 	return error;
 }

@@ -2,9 +2,13 @@
 /*
  * test_bench_lib - what benches and the stress suite rely on
  */
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
+#include "lib/parallel.h"
 #include "lib/pattern.h"
+#include "lib/place.h"
 #include "lib/random.h"
 #include "lib/stats.h"
 #include "lib/test.h"
@@ -92,7 +96,50 @@ static void pattern_finds_one_wrong_word(void)
 	EXPECT_EQ(page[100], 0);
 }
 
+static _Atomic unsigned int runs_on[2]; /* a thread ran on the first CPU, on another one */
+
+static int note_cpu(struct parallel *p, void *arg, double *figure)
+{
+	int first = *(const int *)arg;
+
+	parallel_begin(p);
+	atomic_fetch_add(&runs_on[sched_getcpu() != first], 1);
+	*figure = sched_getcpu() == first ? 2 : 4;
+	return 0;
+}
+
+static int first_cpu(void)
+{
+	cpu_set_t all;
+	int cpu = 0;
+
+	EXPECT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	return cpu;
+}
+
+/* What one does is compared with what two do, and CPUs aren't equally fast. */
+static void one_thread_works_where_two_would(void)
+{
+	int first = first_cpu();
+	double mean;
+
+	if (place_nr_cpus() < 2)
+		SKIP("two CPUs are needed");
+	for (unsigned int threads = 1; threads <= 2; threads++) {
+		atomic_store(&runs_on[0], 0);
+		atomic_store(&runs_on[1], 0);
+		EXPECT_EQ(parallel_fair(note_cpu, &first, threads, &mean), 0);
+		EXPECT_EQ(atomic_load(&runs_on[0]), 1);
+		EXPECT_EQ(atomic_load(&runs_on[1]), 1);
+		EXPECT(mean > 2.9 && mean < 3.1);
+	}
+}
+
 static const struct test_case cases[] = {
+	{ "one thread alone works on each CPU that two would have",
+	  one_thread_works_where_two_would },
 	{ "a permutation has every number once", permutation_has_every_number_once },
 	{ "the same seed gives the same numbers in bounds", same_seed_gives_same_numbers },
 	{ "the median is the middle one, or the mean of two", median_is_the_middle },
