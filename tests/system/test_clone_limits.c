@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_clone_limits - clones of those who may not read the origin, who have few mappings left, and
- *                     who don't answer
+ * test_clone_limits - clones of those who may not read the origin, who have few mappings left, who
+ *                     don't answer; and on two nodes
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -305,6 +305,41 @@ static void a_clone_that_answers_nothing_delays_nobody(void)
 	stage_end();
 }
 
+/* ---- two nodes ---- */
+
+/* What is taken out of the clone's window is populated anew, on its node. */
+static void clone_on_two_nodes(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .node_policy = MMB_NODE_INTERLEAVE };
+	struct mmb_region *region = NULL, *clone;
+
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, BYTES, &options, &region), 0);
+	stamp(act_at(region), BYTES, 1);
+	clone = act_clone(region, NULL, 0);
+	CLIENT_EXPECT(is_stamped(act_at(clone), BYTES, 1));
+	for (size_t page = 0; page < PAGES; page += 3)
+		stamp(act_at(region) + page * PAGE, PAGE, 2);
+	for (size_t page = 1; page < PAGES; page += 3)
+		stamp(act_at(clone) + page * PAGE, PAGE, 3);
+	for (size_t page = 0; page < PAGES; page += 3)
+		CLIENT_EXPECT(is_stamped(act_at(region) + page * PAGE, PAGE, 2));
+	CLIENT_EXPECT_EQ(act_stat(region).resident, BYTES);
+	CLIENT_EXPECT(mmbctl(a->socket, "verify") != NULL);
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void clones_on_two_nodes(void)
+{
+	static const char *const two_nodes[] = { "HWLOC_SYNTHETIC=node:2 pu:1", NULL };
+	static const struct setting two = { flags, two_nodes };
+
+	stage_set(&two);
+	PLAY(ROLE(clone_on_two_nodes));
+}
+
 static const struct test_case cases[] = {
 	{ "who can't open the origin gets copies, who can its frames",
 	  who_cannot_open_the_origin_gets_copies },
@@ -312,6 +347,7 @@ static const struct test_case cases[] = {
 	{ "a core has all of a clone", a_core_has_all_of_a_clone },
 	{ "a clone that answers nothing delays nobody",
 	  a_clone_that_answers_nothing_delays_nobody },
+	{ "clones on two nodes", clones_on_two_nodes },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
