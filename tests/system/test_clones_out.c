@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_clones_out - what a family shares goes to the disk when memory is short, and comes back
+ *
+ * Not here    Page by page, without a kernel (tests/unit/test_heirs.c), random trees of clones that
+ *             are paged out (test_clone_trees.c).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "system/swap_scene.h"
+
+enum { BYTES = 8 * MIB, LIMIT = 6 * MIB, RESERVE_MIB = 128, SWAP_MIB = 96 };
+
+/* Page by page, so that any part of it can be looked at. */
+static void write_pages(char *at, size_t bytes, uint64_t seed)
+{
+	for (size_t i = 0; i < bytes; i += PAGE)
+		stamp(at + i, PAGE, seed);
+}
+
+static bool are(const char *at, size_t bytes, uint64_t seed)
+{
+	for (size_t i = 0; i < bytes; i += PAGE)
+		if (!is_stamped(at + i, PAGE, seed))
+			return false;
+	return true;
+}
+
+/* Everything that is in memory belongs to the snapshot when the other region is written. */
+static void fill_beside_a_snapshot(struct actor *a)
+{
+	struct mmb_region *region, *snapshot, *other;
+
+	act_pool(a, LIMIT);
+	region = act_region(a, BYTES, 0);
+	write_pages(act_at(region), BYTES, 1);
+	snapshot = act_clone(region, NULL, MMB_REGION_READONLY);
+	CLIENT_EXPECT(are(act_at(snapshot) + BYTES - MIB, MIB, 1));
+	other = act_region(a, BYTES, 0);
+	write_pages(act_at(other), BYTES, 2);
+	CLIENT_EXPECT(are(act_at(snapshot), BYTES, 1));
+	for (size_t i = 0; i < BYTES; i += 3 * PAGE)
+		write_pages(act_at(region) + i, PAGE, 3);
+	CLIENT_EXPECT(are(act_at(snapshot), BYTES, 1));
+	CLIENT_EXPECT(are(act_at(other), BYTES, 2));
+	for (size_t i = 0; i < BYTES; i += PAGE)
+		CLIENT_EXPECT(are(act_at(region) + i, PAGE, i % (3 * PAGE) ? 1 : 3));
+	mmb_region_close(other);
+	mmb_region_close(snapshot);
+	mmb_region_close(region);
+}
+
+static void a_snapshot_pins_no_memory(void)
+{
+	PLAY(ROLE(fill_beside_a_snapshot));
+}
+
+/* ---- frames that another process has mapped ---- */
+
+static void page_out(struct actor *a)
+{
+	struct mmb_region *region, *clone;
+
+	act_common_pool(a);
+	region = act_named(a, "origin", BYTES);
+	write_pages(act_at(region), BYTES, 5);
+	clone = act_clone(region, "copy", 0);
+	cue(1);
+	await(2);
+	swap_scene_out(region);
+	CLIENT_EXPECT_EQ(act_stat(clone).resident, 0);
+	write_pages(act_at(region), BYTES / 2, 6);
+	cue(3);
+	await(4);
+	CLIENT_EXPECT(are(act_at(region), BYTES / 2, 6));
+	CLIENT_EXPECT(are(act_at(region) + BYTES / 2, BYTES / 2, 5));
+	CLIENT_EXPECT(are(act_at(clone), BYTES / 4, 7));
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "copy"), 0);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "origin"), 0);
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void look_on(struct actor *a)
+{
+	struct mmb_region *clone = NULL;
+
+	act_common_pool(a);
+	await(1);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "copy", 0, 0, NULL, &clone), 0);
+	CLIENT_EXPECT(are(act_at(clone), BYTES, 5));
+	cue(2);
+	await(3);
+	CLIENT_EXPECT(are(act_at(clone), BYTES, 5));
+	write_pages(act_at(clone), BYTES / 4, 7);
+	CLIENT_EXPECT(are(act_at(clone) + BYTES / 4, BYTES - BYTES / 4, 5));
+	mmb_region_close(clone);
+	cue(4);
+}
+
+static void frames_that_others_show_go(void)
+{
+	PLAY(ROLE(page_out), ROLE(look_on));
+}
+
+static const struct test_case cases[] = {
+	{ "a snapshot pins no memory under a limit", a_snapshot_pins_no_memory },
+	{ "frames that another process shows go, and come back", frames_that_others_show_go },
+	STAGE_STOPS,
+};
+
+int main(int argc, char **argv)
+{
+	swap_scene_set(RESERVE_MIB, SWAP_MIB, NULL);
+	return test_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+}
