@@ -132,6 +132,16 @@ static int by_length(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static uint32_t longest_of(unsigned int place, uint32_t kills)
+{
+	uint32_t longest = 0;
+
+	for (uint32_t i = 1; i <= kills; i++)
+		if (atomic_load(&waits->us[place][i]) > longest)
+			longest = atomic_load(&waits->us[place][i]);
+	return longest;
+}
+
 void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 {
 	uint32_t kills = atomic_load(&waits->kills);
@@ -143,6 +153,10 @@ void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 		for (uint32_t i = 1; i <= kills; i++)
 			all[at++] = atomic_load(&waits->us[place][i]);
 	qsort(all, nr, sizeof(*all), by_length);
+	printf("# longest by client:");
+	for (unsigned int place = 0; place < clients; place++)
+		printf(" %u", longest_of(place, kills));
+	puts(" us");
 	*p99 = all[nr - 1 - nr / 100];
 	*worst = all[nr - 1];
 	printf("# %u kills, %u clients; longest wait after a kill: half %u us, p99 %llu us, "

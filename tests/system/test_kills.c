@@ -120,33 +120,66 @@ static void drop_one(struct load *l)
 	drop_some(l, 1);
 }
 
-/* A clone keeps what there was, while its origin goes on. */
-static void clone_and_compare(struct load *l)
+/* A clone keeps what there was, while its origin goes on, and is written to itself. */
+static void begin_clone(struct load *clone, const struct load *of)
 {
 	uint64_t began = clock_ns();
-	uint32_t *then = malloc(l->pages * sizeof(*then));
-	struct mmb_region *clone;
-	int error = mmb_region_clone(l->region, NULL, &clone);
+	int error = mmb_region_clone(of->region, NULL, &clone->region);
 
-	CLIENT_EXPECT(then);
 	if (error)
 		printf("  clone: %s\n", mmb_error());
 	CLIENT_EXPECT_EQ(error, 0);
-	waited(l->a->place, began);
-	memcpy(then, l->generation, l->pages * sizeof(*then));
-	for (int i = 0; i < 100; i++)
-		touch_one(l);
-	for (int i = 0; i < 100; i++) {
-		uint64_t page = test_below(&l->random, l->pages);
+	waited(of->a->place, began);
+	clone->generation = malloc(of->pages * sizeof(clone->generation[0]));
+	CLIENT_EXPECT(clone->generation);
+	memcpy(clone->generation, of->generation, of->pages * sizeof(clone->generation[0]));
+}
 
-		began = clock_ns();
-		check_page(l, clone, page, then[page]);
-		waited(l->a->place, began);
+static void end_clone(struct load *clone)
+{
+	uint64_t began = clock_ns();
+
+	mmb_region_close(clone->region);
+	waited(clone->a->place, began);
+	free(clone->generation);
+}
+
+static void touch_both(struct load *one, struct load *other, int times)
+{
+	for (int i = 0; i < times; i++) {
+		touch_one(one);
+		touch_one(other);
 	}
-	free(then);
-	began = clock_ns();
-	mmb_region_close(clone);
+}
+
+/* What is written beyond the snapshot is forgotten. */
+static void roll_back(struct load *l, const struct load *to)
+{
+	uint64_t began = clock_ns();
+	int error = mmb_region_rollback(l->region, to->region);
+
+	if (error)
+		printf("  rollback: %s\n", mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+	memcpy(l->generation, to->generation, l->pages * sizeof(l->generation[0]));
 	waited(l->a->place, began);
+}
+
+static void clone_and_compare(struct load *l)
+{
+	struct load clone = *l, snapshot = *l;
+
+	begin_clone(&clone, l);
+	touch_both(l, &clone, 40);
+	begin_clone(&snapshot, &clone);
+	touch_both(l, &clone, 40);
+	if (test_below(&l->random, 2))
+		roll_back(&clone, &snapshot);
+	check_all(&clone);
+	end_clone(&clone);
+	touch_both(l, &snapshot, 40);
+	check_all(&snapshot);
+	end_clone(&snapshot);
 }
 
 static void use_arena(struct load *l)
