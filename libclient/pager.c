@@ -233,9 +233,22 @@ static void serve(struct mmb *mmb, const struct upcall *up)
 		pager_acknowledge(&mmb->pager, up->packet.method, up->packet.id, code);
 }
 
+/* P6 */
+static bool is_told_of_end(struct pager *pager)
+{
+	bool told;
+
+	pthread_mutex_lock(&pager->lock);
+	told = pager->goodbye[0];
+	pthread_mutex_unlock(&pager->lock);
+	return told;
+}
+
 /* When the heaps want their next tick: in milliseconds, -1: not before they say so. */
 static int next_tick_ms(struct mmb *mmb, uint64_t *due)
 {
+	if (*due && is_told_of_end(&mmb->pager))
+		*due = 0;
 	if (!*due || call_left_ms(*due))
 		return *due ? call_left_ms(*due) : -1;
 	*due = for_each_pool(mmb, pool_heap_tick) ? call_now_ms() + TICK_MS : 0;

@@ -13,6 +13,8 @@
  *                 on the connection's own socket then.
  *             P5  Who gave daemon_timeout_ms gets the thread with mmb_open(): it asks whether
  *                 somebody serves (absence.h).
+ *             P6  After a GOODBYE the heaps get no ticks: what the broker destroys at its end
+ *                 raises SIGBUS, and this thread has no handler for it.
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
  *             channel's. pager.starting is held while the daemon is asked for the socket;
  *             outermost.

@@ -271,6 +271,8 @@ def drain_ends_who_stays(build):
             expect(told.startswith("sigbus the broker has been stopped"), told)
             told = client.ask("ping")
             expect(told.startswith("gone ") and "drained" in told, told)
+            told = client.ask("close")
+            expect(told == "closed", told)
         daemon.ctl("verify")
         expect("shared" not in daemon.ctl("regions"), "what was destroyed has no name")
         daemon.process.terminate()

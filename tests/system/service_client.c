@@ -9,6 +9,7 @@
  *   fill      "filled"                  a new generation in every page
  *   check     "good", "wrong PAGE VALUE", or "sigbus CAUSE" at the first page that says so
  *   ping      "pong", or "gone SENTENCE" when the connection is
+ *   close     "closed": the connection, as a program does at its end
  */
 #include <mmbroker.h>
 #include <setjmp.h>
@@ -35,8 +36,28 @@ static unsigned long value_of(unsigned long page)
 	return (page + 1) * 0x9e3779b97f4a7c15ul + generation;
 }
 
-static void fill(void)
+/* Objects are in use, free, and on their way back to the broker. */
+static void use_objects(struct mmb_pool *pool)
 {
+	enum { NR = 300, BYTES = 3000 };
+	static char *kept;
+	char *objects[NR];
+
+	mmb_free(kept);
+	for (int i = 0; i < NR; i++)
+		objects[i] = mmb_malloc(pool, BYTES);
+	for (int i = 0; i < NR; i++) {
+		if (objects[i])
+			memset(objects[i], i, BYTES);
+		if (i)
+			mmb_free(objects[i]);
+	}
+	kept = objects[0];
+}
+
+static void fill(struct mmb_pool *pool)
+{
+	use_objects(pool);
 	generation++;
 	for (unsigned long page = 0; page < nr_pages; page++) {
 		memory[page * WORDS] = value_of(page);
@@ -78,6 +99,16 @@ static void ping(struct mmb_pool *pool)
 		puts("pong");
 }
 
+static void close_all(struct mmb *mmb)
+{
+	if (sigsetjmp(on_bus, 1)) {
+		puts("sigbus in mmb_close");
+		return;
+	}
+	mmb_close(mmb);
+	puts("closed");
+}
+
 static int fail(const char *what)
 {
 	printf("failed %s: %s\n", what, mmb_error());
@@ -109,9 +140,11 @@ int main(int argc, char **argv)
 	puts("ready");
 	while (fgets(line, sizeof(line), stdin)) {
 		if (!strcmp(line, "fill\n"))
-			fill();
+			fill(pool);
 		else if (!strcmp(line, "check\n"))
 			check();
+		else if (!strcmp(line, "close\n"))
+			close_all(mmb);
 		else
 			ping(pool);
 	}
