@@ -386,12 +386,71 @@ static void large_pages_go_and_come_back(void)
 	remove_areas();
 }
 
+/* ---- who comes back soon ---- */
+
+enum { SMALL_LIMIT = 4 * MIB, SWEEPS = 6 };
+
+/* Page after page, several times; what vmstat says of it. */
+static void sweep(struct actor *a, size_t bytes, int64_t *refaults, int64_t *activated)
+{
+	static const char *const names[] = { "workingset_refault_anon", "workingset_activate_anon" };
+	int64_t before[2];
+	struct mmb_region *region;
+	char *at;
+
+	for (int i = 0; i < 2; i++)
+		before[i] = line_number(mmbctl(a->socket, "vmstat"), names[i]);
+	region = act_region(a, bytes, 0);
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, bytes, MMB_ADVISE_RANDOM), 0);
+	at = act_at(region);
+	for (uint64_t round = 0; round < SWEEPS; round++)
+		for (uint64_t i = 0; i < bytes / PAGE; i++) {
+			if (round)
+				CLIENT_EXPECT(is_stamped(at + i * PAGE, PAGE, i));
+			else
+				stamp(at + i * PAGE, PAGE, i);
+		}
+	*refaults = line_number(mmbctl(a->socket, "vmstat"), names[0]) - before[0];
+	*activated = line_number(mmbctl(a->socket, "vmstat"), names[1]) - before[1];
+	CLIENT_EXPECT_EQ((uint64_t)*refaults, act_stat(region).refaults);
+	mmb_region_close(region);
+}
+
+/* A set just beyond the limit comes back soon, and becomes active; one of four times the limit is
+ * away for too long, and displaces nobody. */
+static void sweep_near_and_far(struct actor *a)
+{
+	int64_t refaults, near, far;
+
+	act_open(a);
+	act_pool(a, SMALL_LIMIT);
+	sweep(a, SMALL_LIMIT + SMALL_LIMIT / 8, &refaults, &near);
+	CLIENT_EXPECT(refaults > 0);
+	CLIENT_EXPECT(near > 0);
+	sweep(a, 4 * SMALL_LIMIT, &refaults, &far);
+	CLIENT_EXPECT(refaults >= (SWEEPS - 1) * (int64_t)(4 * SMALL_LIMIT / PAGE) / 2);
+	CLIENT_EXPECT(far <= refaults / 4);
+}
+
+static void refault_distance_decides(void)
+{
+	struct fixture *f = begin_with_an_area();
+
+	CAST(ROLE(sweep_near_and_far));
+	EXPECT(stage_ended(0));
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
+}
+
 static const struct test_case cases[] = {
 	{ "areas change under load and nothing is lost", areas_change_under_load },
 	{ "turned bits on the disk are bus errors of their pages", turned_bits_are_bus_errors },
 	{ "the same through threads instead of io_uring", the_same_through_threads },
 	{ "the same where a container or the kernel refuses io_uring",
 	  the_same_where_io_uring_is_refused },
+	{ "who comes back soon becomes active, and who was away for long doesn't",
+	  refault_distance_decides },
 	{ "pages of 2 MiB, six times the limit, hold what was written",
 	  large_pages_go_and_come_back },
 	STAGE_STOPS,
