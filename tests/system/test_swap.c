@@ -393,7 +393,8 @@ enum { SMALL_LIMIT = 4 * MIB, SWEEPS = 6 };
 /* Page after page, several times; what vmstat says of it. */
 static void sweep(struct actor *a, size_t bytes, int64_t *refaults, int64_t *activated)
 {
-	static const char *const names[] = { "workingset_refault_anon", "workingset_activate_anon" };
+	static const char *const names[] = { "workingset_refault_anon",
+					     "workingset_activate_anon" };
 	int64_t before[2];
 	struct mmb_region *region;
 	char *at;
