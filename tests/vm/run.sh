@@ -12,6 +12,9 @@ set -euo pipefail
 root=$(cd -- "$1" && pwd -P)
 here=$root/tests/vm
 work=$root/build-vm/machine
+# Of what is built below, whatever is committed meanwhile.
+commit=$(git -C "$root" describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null ||
+	echo unknown)
 minutes=30
 
 skip() {
@@ -99,8 +102,7 @@ fi
 [[ $closing == *' 0 failed'* ]] || exit 1
 {
 	date -u '+%Y-%m-%d %H:%M UTC'
-	printf 'commit %s\n' \
-		"$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
+	echo "commit $commit"
 	cat "$image/versions"
 	echo "$closing"
 } >"$here/last-green"
