@@ -7,13 +7,10 @@
  *             regions between them, each with a page in use. Then everything has to be gone.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "crowd.h"
 #include "lib/clock.h"
 #include "lib/raw.h"
 #include "mmbroker.h"
@@ -25,7 +22,6 @@ enum {
 	SESSIONS_QUICK = 16,
 	REGIONS_QUICK = 320,
 	REGION_BYTES = 64 << 10,
-	READY_MS = 120000,
 	GONE_MS = 10000,
 	STEP_MS = 20,
 	GIVEN_BACK_MS = 8000,
@@ -34,12 +30,6 @@ enum {
 #define RESERVE_SHARE 0.02
 #define SPANNED_SHARE 0.0025
 #define LARGE_SHARE   4 /* the large region is a quarter of the reserve */
-
-/* a: atomic, shared with the children */
-struct crowd {
-	_Atomic unsigned int nr_ready, nr_failed; /* (a) */
-	_Atomic bool         leave;               /* (a) */
-};
 
 static void emit_metadata(struct bench *b, const char *name, const struct raw_status *s)
 {
@@ -93,75 +83,6 @@ static int large_region(struct bench *b, struct raw *raw, uint64_t bytes)
 
 /* ---- a crowd of sessions and regions ---- */
 
-static int member_regions(struct mmb_pool *pool, unsigned int nr)
-{
-	for (unsigned int i = 0; i < nr; i++) {
-		struct mmb_region *region;
-		int error = mmb_region_create(pool, REGION_BYTES, NULL, &region);
-		volatile uint64_t *page;
-
-		if (error != 0)
-			return bench_because(error, "region %u of a session: %s", i, mmb_error());
-		page = mmb_region_address(region);
-		*page = i + 1;
-		if (*page != i + 1 || page[REGION_BYTES / sizeof(*page) - 1] != 0)
-			return bench_because(-EIO, "region %u holds something else", i);
-	}
-	return 0;
-}
-
-/* A session with its regions, until told to leave. */
-static int crowd_member(const char *socket, struct crowd *crowd, unsigned int regions)
-{
-	struct mmb_pool *pool;
-	struct mmb *mmb;
-	int error = mmb_open(socket, NULL, &mmb);
-
-	if (error == 0)
-		error = mmb_pool_open(mmb, NULL, MMB_POOL_PRIVATE, NULL, &pool);
-	if (error != 0)
-		bench_because(error, "a session of the crowd: %s", mmb_error());
-	else
-		error = member_regions(pool, regions);
-	if (error != 0)
-		crowd->nr_failed++;
-	crowd->nr_ready++;
-	while (!crowd->leave)
-		clock_sleep_ms(STEP_MS);
-	return error;
-}
-
-static unsigned int crowd_start(struct bench *b, struct crowd *crowd, pid_t *pids)
-{
-	unsigned int sessions = b->quick ? SESSIONS_QUICK : SESSIONS;
-	unsigned int regions = (b->quick ? REGIONS_QUICK : REGIONS) / sessions, started = 0;
-
-	while (started < sessions) {
-		pid_t pid = fork();
-
-		if (pid == 0)
-			_exit(crowd_member(b->socket, crowd, regions) != 0);
-		if (pid < 0)
-			break;
-		pids[started++] = pid;
-	}
-	for (int ms = 0; crowd->nr_ready < started && ms < READY_MS; ms += STEP_MS)
-		clock_sleep_ms(STEP_MS);
-	return started;
-}
-
-static void crowd_end(struct crowd *crowd, const pid_t *pids, unsigned int nr)
-{
-	bool hung = crowd->nr_ready < nr;
-
-	crowd->leave = true;
-	for (unsigned int i = 0; i < nr; i++) {
-		if (hung)
-			kill(pids[i], SIGKILL);
-		waitpid(pids[i], NULL, 0);
-	}
-}
-
 static int wait_gone(struct raw *raw, const struct raw_status *before)
 {
 	struct raw_status now;
@@ -201,28 +122,27 @@ static int wait_given_back(struct raw *raw, const struct raw_status *before,
 static int many(struct bench *b, struct raw *raw, const struct raw_status *before)
 {
 	static const char name[] = "many sessions and regions";
-	struct crowd *crowd = mmap(NULL, sizeof(*crowd), PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const struct crowd_shape shape = {
+		.socket = b->socket,
+		.sessions = b->quick ? SESSIONS_QUICK : SESSIONS,
+		.regions = (b->quick ? REGIONS_QUICK / SESSIONS_QUICK : REGIONS / SESSIONS),
+		.bytes = REGION_BYTES,
+	};
 	struct raw_status status = { 0 };
-	pid_t pids[SESSIONS];
-	unsigned int nr;
+	struct crowd *crowd;
 	int error = wait_gone(raw, before);
 
-	if (crowd == MAP_FAILED || error != 0)
-		return error != 0 ? error : bench_because(-ENOMEM, "no memory");
-	nr = crowd_start(b, crowd, pids);
-	error = crowd->nr_failed ? -EPROTO : raw_status(raw, &status);
-	if (error == 0 && crowd->nr_ready < nr)
-		error = bench_because(-ETIMEDOUT, "%u of %u sessions came up in %d s",
-				      crowd->nr_ready, nr, READY_MS / 1000);
-	crowd_end(crowd, pids, nr);
-	munmap(crowd, sizeof(*crowd));
+	if (error == 0)
+		error = crowd_start(&shape, &crowd);
 	if (error != 0)
 		return error;
-	emit_count(b, name, "sessions", status.sessions - before->sessions,
-		   b->quick ? SESSIONS_QUICK : SESSIONS);
+	error = raw_status(raw, &status);
+	crowd_end(crowd);
+	if (error != 0)
+		return error;
+	emit_count(b, name, "sessions", status.sessions - before->sessions, shape.sessions);
 	emit_count(b, name, "regions", status.regions - before->regions,
-		   b->quick ? REGIONS_QUICK : REGIONS);
+		   (uint64_t)shape.sessions * shape.regions);
 	emit_metadata(b, name, &status);
 	error = wait_gone(raw, before);
 	if (error == 0)

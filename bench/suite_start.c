@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * suite_start - how long until the first request is served
+ * suite_start - how long until the first request is served, and until all are served again
  *
  * Purpose     From fork to the reply to HELLO, in both reserve modes. `account` beside a fixed
  *             limit; `hold` beside the kernel populating as much of a memfd, by fallocate and
- *             through a mapping (MADV_POPULATE_WRITE).
+ *             through a mapping (MADV_POPULATE_WRITE). From SIGKILL for the worker of a supervised
+ *             broker until each of 64 sessions has touched a page that wasn't there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "crowd.h"
 #include "lib/broker.h"
 #include "lib/child.h"
 #include "lib/clock.h"
@@ -21,6 +23,7 @@
 #define GiB              (1ull << 30)
 #define ACCOUNT_RESERVE  (16 * GiB)
 #define ACCOUNT_LIMIT_MS 100.0
+#define RESUME_LIMIT_MS  1000.0
 #define NS_PER_MS        1e6
 
 enum { CHILD_MS = 60000 };
@@ -121,8 +124,67 @@ static void start_hold(struct bench *b)
 		bench_run(b, &(struct bench_case){ name, sides, 3, comparisons, 2, 0 });
 }
 
+/* ---- resume ---- */
+
+static int kill_and_turn(struct broker *broker, struct crowd *crowd, struct sample *out)
+{
+	uint64_t first, last, killed = clock_ns();
+	int error = broker_kill_worker(broker);
+
+	if (error == 0)
+		error = crowd_turn(crowd, &first, &last);
+	if (error == 0) {
+		out->v[0] = (double)(last - killed) / NS_PER_MS;
+		out->v[1] = (double)(first - killed) / NS_PER_MS;
+	}
+	return error;
+}
+
+static int resume_side(struct bench *b, const void *arg, struct sample *out)
+{
+	struct crowd_shape shape = *(const struct crowd_shape *)arg;
+	uint64_t spanned = shape.bytes * shape.sessions * shape.regions;
+	struct crowd *crowd = NULL;
+	struct broker broker;
+	int stopped, error;
+
+	error = broker_start(&broker, &(struct broker_config){ .reserve = spanned + spanned / 4,
+							       .mode = "account",
+							       .supervised = true });
+	if (error != 0)
+		return error;
+	shape.socket = broker.socket;
+	error = crowd_start(&shape, &crowd);
+	if (error == 0)
+		error = kill_and_turn(&broker, crowd, out);
+	crowd_end(crowd);
+	stopped = broker_stop(&broker);
+	return error ? error : stopped;
+}
+
+static void start_resume(struct bench *b)
+{
+	const struct crowd_shape shape = { .sessions = b->quick ? 8 : 64, .regions = 16,
+					   .bytes = 16 << 20 };
+	const struct side side = { "mmbroker", resume_side, &shape };
+	const struct comparison comparisons[] = {
+		{ .metric = "all sessions served", .unit = "ms", .peer_name = "limit",
+		  .constant = RESUME_LIMIT_MS, .goal = 1.0 },
+		{ .metric = "first session served", .unit = "ms", .ours = { 0, 1 },
+		  .peer_name = "limit", .constant = RESUME_LIMIT_MS },
+	};
+	const char *name = b->quick ? "resume, 2 GiB in 128 regions"
+				    : "resume, 16 GiB in 1,024 regions, 64 sessions";
+
+	if (available() < shape.bytes * shape.sessions * shape.regions)
+		bench_skip(b, name, "not enough memory available");
+	else
+		bench_run(b, &(struct bench_case){ name, &side, 1, comparisons, 2, 0 });
+}
+
 void suite_start(struct bench *b)
 {
 	start_account(b);
 	start_hold(b);
+	start_resume(b);
 }

@@ -65,6 +65,10 @@ static _Noreturn void exec_daemon(const struct broker *broker, const struct brok
 {
 	char socket[ARGUMENT], reserve[ARGUMENT], huge[ARGUMENT], mode[ARGUMENT];
 	char swap[ARGUMENT + KEY], size[ARGUMENT];
+	const char *arguments[12] = { path, socket, reserve, huge, mode,
+				      "--limits.sessions_per_uid=1024",
+				      "--limits.regions_per_uid=65536" };
+	unsigned int nr = 7;
 	int log = open(broker->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -81,8 +85,13 @@ static _Noreturn void exec_daemon(const struct broker *broker, const struct brok
 		snprintf(size, sizeof(size), "--swap.size=%lluK",
 			 (unsigned long long)c->swap_size >> 10);
 	}
-	execl(path, path, socket, reserve, huge, mode, "--limits.sessions_per_uid=1024",
-	      "--limits.regions_per_uid=65536", c->swap_path ? swap : NULL, size, NULL);
+	if (c->supervised)
+		arguments[nr++] = "--supervise";
+	if (c->swap_path != NULL) {
+		arguments[nr++] = swap;
+		arguments[nr++] = size;
+	}
+	execv(path, (char *const *)(uintptr_t)arguments);
 	_exit(71);
 }
 
@@ -152,6 +161,23 @@ int broker_start(struct broker *broker, const struct broker_config *config)
 		bench_because(error, "%s", why);
 	}
 	return error;
+}
+
+int broker_kill_worker(const struct broker *broker)
+{
+	char path[64];
+	FILE *file;
+	int worker = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", broker->pid, broker->pid);
+	file = fopen(path, "re");
+	if (file != NULL && fscanf(file, "%d", &worker) != 1)
+		worker = 0;
+	if (file != NULL)
+		fclose(file);
+	if (worker <= 0 || kill(worker, SIGKILL) != 0)
+		return bench_because(-ESRCH, "the supervisor %d has no worker", broker->pid);
+	return 0;
 }
 
 int broker_stop(struct broker *broker)

@@ -10,6 +10,7 @@
 #ifndef MMB_BENCH_LIB_BROKER_H
 #define MMB_BENCH_LIB_BROKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,6 +21,7 @@ struct broker_config {
 	const char *mode;                  /* "account" or "hold" */
 	const char *swap_path;             /* NULL: no swap; a file that isn't there is made */
 	uint64_t    swap_size;
+	bool        supervised;            /* it resumes when its worker is killed */
 };
 
 struct broker {
@@ -33,6 +35,8 @@ struct broker {
 
 /* -ENOENT: no daemon was built. */
 int broker_start(struct broker *broker, const struct broker_config *config);
+/* SIGKILL for the worker of a supervised one, which comes back. */
+int broker_kill_worker(const struct broker *broker);
 /* SIGTERM, and SIGKILL after ten seconds. Negative unless its exit status was 0: then its log
  * stays where it is, for whoever looks into it. */
 int broker_stop(struct broker *broker);
