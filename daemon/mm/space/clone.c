@@ -58,6 +58,29 @@ static bool is_ancestor(const struct region *region, uint32_t section)
 	return false;
 }
 
+/* The owner's page was evicted, or lost, and the daemon died before it told this heir. */
+static int resume_heir(struct region *region, uint64_t page, uint64_t word)
+{
+	const struct region *owner = cow_owner(word);
+	uint64_t home = page < owner->nr_pages ? word_load(&owner->words[page]) : PAGE_NONE;
+	enum page_state state = word_state(home);
+	int r;
+
+	if (state == PAGE_PRESENT)
+		return 0;
+	if (state != PAGE_SWAPPED && state != PAGE_SAME_FILLED) {
+		region_poison(region, page, "the page it is cloned from is lost");
+		return 0;
+	}
+	r = state == PAGE_SWAPPED ? region_share_slot(region, word_high(home)) : 0;
+	if (r)
+		return r;
+	atomic_store(&region->words[page], home);
+	atomic_fetch_sub(&region->nr_inherit, 1);
+	region_count_state(region, state, 1);
+	return 0;
+}
+
 int clone_resume(struct region *region, struct region *parent)
 {
 	struct clone_pair pair = { parent, region };
@@ -66,7 +89,11 @@ int clone_resume(struct region *region, struct region *parent)
 	for (uint64_t page = 0; page < region->nr_pages && !r; page++) {
 		uint64_t word = word_load(&region->words[page]);
 
-		if (word_state(word) == PAGE_INHERIT && !is_ancestor(region, word_high(word)))
+		if (word_state(word) != PAGE_INHERIT)
+			continue;
+		if (is_ancestor(region, word_high(word)))
+			r = resume_heir(region, page, word);
+		else
 			region_poison(region, page, "the region it is cloned from is lost");
 	}
 	return r;
@@ -158,9 +185,24 @@ static int reset_page(struct region *clone, uint64_t page)
 	return region_drop_locked(clone, (struct page_range){ page, 1 });
 }
 
+/* Nobody knows the clone, but reclaim may hold a hole of it between two victims, for a moment. */
+static void hold_hole(struct region *clone, uint64_t page)
+{
+	uint64_t old;
+
+	while (!word_try_busy(&clone->words[page], PAGE_NONE, &old))
+		nanosleep(&busy_pause, NULL);
+}
+
+static void fill_hole(struct region *clone, uint64_t page, uint64_t value)
+{
+	hold_hole(clone, page);
+	word_end_busy(&clone->words[page], value);
+}
+
 static void inherit_page(struct region *clone, uint64_t page, uint32_t section)
 {
-	atomic_store(&clone->words[page], word_inherit(section));
+	fill_hole(clone, page, word_inherit(section));
 	atomic_fetch_add_explicit(&clone->nr_inherit, 1, memory_order_relaxed);
 }
 
@@ -200,14 +242,14 @@ static int pass_on(struct region *parent, struct region *clone, uint64_t page)
 static int copy_locked(struct region *parent, struct region *clone, uint64_t page)
 {
 	struct page_range one = { page, 1 };
-	uint64_t old, copied;
+	uint64_t copied;
 	int r = reset_page(clone, page);
 
 	if (!r)
 		r = region_protect(parent, one);
 	if (r)
 		return r;
-	CHECK(word_try_busy(&clone->words[page], PAGE_NONE, &old));
+	hold_hole(clone, page);
 	r = region_copy_in(clone, one, parent, 0, &copied);
 	word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
 					   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
@@ -225,8 +267,7 @@ static int arm_absent(struct region *parent, struct region *clone, uint64_t page
 	if (word_state(old) == PAGE_SWAPPED)
 		r = region_share_slot(clone, word_high(old));
 	if (!r) {
-		atomic_store(&clone->words[page],
-			     old & ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+		fill_hole(clone, page, old & ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
 		region_count_state(clone, word_state(old), 1);
 	}
 	if (word_end_busy(&parent->words[page], old))
@@ -239,8 +280,8 @@ static int arm_empty(struct region *clone, uint64_t page, uint64_t value)
 {
 	int r = reset_page(clone, page);
 
-	if (!r)
-		atomic_store(&clone->words[page], value);
+	if (!r && value != PAGE_NONE)
+		fill_hole(clone, page, value);
 	return r ? r : 1;
 }
 

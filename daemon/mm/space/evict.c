@@ -526,8 +526,9 @@ static bool end_run(struct region *region, struct swap_item *items, uint32_t nr,
 /* Pages of one node whose frames go together.
  * Crash    from the commit on they are evicted, and resume punches them once more; before it they
  *          are resident, with a slot that resume forgets. What is held between them stays what it
- *          is. */
-static uint64_t finish_run(struct region *region, struct swap_item *items, uint32_t nr)
+ *          is. heirs: who inherits them, held; NULL: nobody. */
+static uint64_t finish_run(struct region *region, struct swap_item *items, uint32_t nr,
+			   struct bequest *heirs)
 {
 	struct page_range run = { items[0].page, items[nr - 1].page + 1 - items[0].page };
 	int node = word_node(items[0].word);
@@ -537,6 +538,10 @@ static uint64_t finish_run(struct region *region, struct swap_item *items, uint3
 	for (uint32_t i = 0; i < nr; i++)
 		word_commit_busy(region_word(region, items[i].page), word_after(region, &items[i]));
 	r = region_punch(region, run);
+	if (heirs) /* while the owner's words are BUSY: nothing of theirs comes back before */
+		heirs_end(heirs, !r);
+	if (heirs && !r)
+		atomic_fetch_sub(&region->nr_shared, nr);
 	if (end_run(region, items, nr, !r))
 		region_wake(region, run);
 	if (r)
@@ -562,21 +567,23 @@ static void keep_shared(struct region *region, struct swap_item *item)
 		region_wake(region, (struct page_range){ item->page, 1 });
 }
 
-static void hand_down(struct region *region, struct swap_item *items, uint32_t nr)
+/* Together with those who inherit them, or not at all. How many frames went. */
+static uint64_t hand_down(struct region *region, struct swap_item *items, uint32_t nr)
 {
-	uint64_t values[HEIRS_PAGES_MAX] = { 0 }, done;
+	struct bequest b = { .owner = region, .run = { items[0].page, nr } };
+	uint64_t freed;
 
 	for (uint32_t i = 0; i < nr; i++)
-		values[i] = word_after(region, &items[i]);
-	done = heirs_hand_down(region, (struct page_range){ items[0].page, nr }, values);
-	for (uint32_t i = 0; i < nr; i++) {
-		if (done >> i & 1) {
-			items[i].word &= ~(uint64_t)WORD_SHARED;
-			atomic_fetch_sub(&region->nr_shared, 1);
-		} else {
+		b.values[i] = word_after(region, &items[i]);
+	if (!heirs_begin(&b)) {
+		for (uint32_t i = 0; i < nr; i++)
 			keep_shared(region, &items[i]);
-		}
+		return 0;
 	}
+	freed = finish_run(region, items, nr, &b);
+	for (uint32_t i = 0; i < nr; i++)
+		items[i].fate = FATE_GIVEN_UP; /* their words are settled */
+	return freed;
 }
 
 /* BUSY, and to be had only together with those who inherit them. */
@@ -586,7 +593,8 @@ static uint32_t shared_run(const struct swapper *s, uint32_t first)
 
 	while (i < s->w->nr && i - first < HEIRS_PAGES_MAX &&
 	       s->w->items[i].fate != FATE_GIVEN_UP && s->w->items[i].word & WORD_SHARED &&
-	       s->w->items[i].page == s->w->items[first].page + (i - first))
+	       s->w->items[i].page == s->w->items[first].page + (i - first) &&
+	       word_node(s->w->items[i].word) == word_node(s->w->items[first].word))
 		i++;
 	return i - first;
 }
@@ -602,7 +610,7 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 	for (uint32_t i = 0; i < s->w->nr; i += max_t(uint32_t, nr, 1)) {
 		nr = shared_run(s, i);
 		if (nr)
-			hand_down(region, &s->w->items[i], nr);
+			freed += hand_down(region, &s->w->items[i], nr);
 	}
 	for (uint32_t i = 0; i < s->w->nr; i += nr) {
 		nr = 1;
@@ -611,7 +619,7 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 		while (i + nr < s->w->nr &&
 		       adjoin(region, &s->w->items[i + nr - 1], &s->w->items[i + nr]))
 			nr++;
-		freed += finish_run(region, &s->w->items[i], nr);
+		freed += finish_run(region, &s->w->items[i], nr, NULL);
 	}
 	return freed;
 }

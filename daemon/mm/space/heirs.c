@@ -11,14 +11,6 @@
 
 enum { SYNC_TRIES = 3 };
 
-struct bequest {
-	struct region *owner;
-	struct kin *root;
-	struct page_range run;
-	const uint64_t *values;
-	uint64_t done; /* by page of the run */
-};
-
 /* I2. A clone that is being armed may be told of the page at any moment. */
 static bool hold_all(const struct bequest *b)
 {
@@ -56,7 +48,21 @@ static bool share_slot(const struct bequest *b, uint64_t page, uint32_t slot)
 	return false;
 }
 
-static void end_member(struct region *member, const struct bequest *b)
+static void unshare_slots(const struct bequest *b)
+{
+	for (uint64_t i = 0; i < b->run.nr; i++) {
+		uint64_t page = b->run.first + i;
+
+		if (!(b->shared >> i & 1) || word_state(b->values[i]) != PAGE_SWAPPED)
+			continue;
+		for (struct kin *kin = family_below(b->root, b->root); kin;
+		     kin = family_below(b->root, kin))
+			if (cow_is_held(kin->region, page))
+				region_free_slot(kin->region, word_high(b->values[i]));
+	}
+}
+
+static void end_member(struct region *member, const struct bequest *b, bool gone)
 {
 	uint64_t nr = 0;
 	bool waiters = false;
@@ -66,7 +72,7 @@ static void end_member(struct region *member, const struct bequest *b)
 
 		if (!cow_is_held(member, page))
 			continue;
-		if (!(b->done >> i & 1)) {
+		if (!gone) {
 			waiters |= cow_let_go(member, page);
 			continue;
 		}
@@ -81,33 +87,34 @@ static void end_member(struct region *member, const struct bequest *b)
 		region_wake(member, b->run);
 }
 
-static void hand_down(struct bequest *b)
+bool heirs_begin(struct bequest *b)
 {
-	bool held = hold_all(b);
+	bool all;
 
-	for (uint64_t i = 0; held && i < b->run.nr; i++)
-		if (word_state(b->values[i]) != PAGE_SWAPPED ||
-		    share_slot(b, b->run.first + i, word_high(b->values[i])))
-			b->done |= 1ull << i;
+	DCHECK(b->run.nr <= HEIRS_PAGES_MAX);
+	b->root = region_kin(b->owner);
+	b->shared = 0;
+	if (!b->root || !mutex_trylock(&b->root->family->lock))
+		return false;
+	all = hold_all(b);
+	for (uint64_t i = 0; all && i < b->run.nr; i++) {
+		all = word_state(b->values[i]) != PAGE_SWAPPED ||
+		      share_slot(b, b->run.first + i, word_high(b->values[i]));
+		if (all)
+			b->shared |= 1ull << i;
+	}
+	if (!all)
+		heirs_end(b, false);
+	return all;
+}
+
+void heirs_end(struct bequest *b, bool gone)
+{
+	if (!gone)
+		unshare_slots(b);
 	for (struct kin *kin = family_below(b->root, b->root); kin;
 	     kin = family_below(b->root, kin))
 		if (!kin->closed)
-			end_member(kin->region, b);
-}
-
-uint64_t heirs_hand_down(struct region *owner, struct page_range run, const uint64_t *values)
-{
-	struct bequest b = {
-		.owner = owner,
-		.root = region_kin(owner),
-		.run = run,
-		.values = values,
-	};
-
-	DCHECK(run.nr <= HEIRS_PAGES_MAX);
-	if (!b.root || !mutex_trylock(&b.root->family->lock))
-		return 0;
-	hand_down(&b);
-	mutex_unlock(&b.root->family->lock);
-	return b.done;
+			end_member(kin->region, b, gone);
+	mutex_unlock(&b->root->family->lock);
 }

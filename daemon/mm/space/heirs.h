@@ -9,10 +9,13 @@
  * Invariants  I1  all who inherit a page get the slot, or none does.
  *             I2  when the frame goes no entry for it is on its way into a window of theirs; those
  *                 that are there leave with the punch.
- * Locking     family->lock, which is only tried: who has it may wait for what the evicting thread
- *             holds. The owner's pages are BUSY.
- * Crash       those who have got the slot keep it: it is whole, and their words name it. For the
- *             others the owner's word still says PRESENT and SHARED.
+ *             I3  nobody who inherits the page gets at it before the frame is gone: a page whose
+ *                 word isn't INHERIT is mapped from an ancestor nowhere.
+ * Locking     family->lock, which is only tried, from heirs_begin() to heirs_end(): who has it may
+ *             wait for what the evicting thread holds. The owner's pages are BUSY all the time.
+ * Crash       the owner's word decides: before it says what the page becomes nothing has happened;
+ *             after it, the frame is punched, and who still inherits takes the word over
+ *             (clone_resume()).
  * Not here    Which pages, writing, and the owner's word (evict.c).
  */
 #ifndef MMB_SPACE_HEIRS_H
@@ -22,8 +25,18 @@
 
 enum { HEIRS_PAGES_MAX = 64 };
 
-/* For up to HEIRS_PAGES_MAX pages of the owner, values[] by page of the run. One bit for each page
- * that nobody inherits any more. */
-uint64_t heirs_hand_down(struct region *owner, struct page_range run, const uint64_t *values);
+struct bequest {
+	struct region *owner;
+	struct page_range run;                /* HEIRS_PAGES_MAX at most */
+	uint64_t values[HEIRS_PAGES_MAX];     /* by page of the run: what its word becomes */
+	struct kin *root;                     /* heirs.c's own from here on */
+	uint64_t shared;                      /* by page of the run: the slot has all its users */
+};
+
+/* Holds all who inherit the run and makes them users of the slots. False: nothing has happened. */
+bool heirs_begin(struct bequest *b);
+/* gone: the frames have left all windows, and the owner's words say so under BUSY; else the heirs
+ * inherit as before. */
+void heirs_end(struct bequest *b, bool gone);
 
 #endif
