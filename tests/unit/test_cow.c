@@ -331,6 +331,26 @@ static void what_was_lost_before_is_not_put_back(void)
 	end();
 }
 
+/* The owner finds that its page is gone: who inherits it hears of that, and waits for nobody. */
+static void expect_lost_by_all(void)
+{
+	fake_os_client_punch(parent->section->fd, 3 << PAGE_SHIFT, PAGE_SIZE);
+	space_fault(mm, base + (3 << PAGE_SHIFT), 0);
+	EXPECT_EQ(space_state(parent, 3), PAGE_POISONED);
+	EXPECT_EQ(space_state(child, 3), PAGE_POISONED);
+	EXPECT_EQ(atomic_load(&child->nr_inherit), NR / 2 - 1);
+	EXPECT_EQ(region_drop(child, (struct page_range){ 3, 1 }), 0);
+	end();
+}
+
+static void what_its_owner_lost_is_lost_for_the_clone(void)
+{
+	begin();
+	expect_lost_by_all();
+	begin_shown(3);
+	expect_lost_by_all();
+}
+
 /* Waiting ends. */
 static uint64_t passing_ns(void)
 {
@@ -418,6 +438,8 @@ static const struct test_case cases[] = {
 	{ "dropping spares the other", dropping_spares_the_other },
 	{ "locked pages are not shared", locked_pages_are_not_shared },
 	{ "the last user writes in place", the_last_user_writes_in_place },
+	{ "what its owner finds lost is lost for the clone, too",
+	  what_its_owner_lost_is_lost_for_the_clone },
 	{ "a page punched by a client is lost for the clone, not zero",
 	  a_page_punched_by_a_client_is_lost_for_the_clone },
 	{ "a late fault of a closed clone copies nothing",

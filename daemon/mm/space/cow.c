@@ -142,6 +142,24 @@ bool cow_let_go(struct region *member, uint64_t page)
 	return end_page(member, page, WORD_BREAKING);
 }
 
+/* The member's page is BUSY, and `old` an inherited one. */
+static void lose_heir(struct region *member, uint64_t page, uint64_t old)
+{
+	region_poison_busy(member, page, word_ended(old, WORD_BREAKING), lost);
+	lineage_diverged(word_high(old), 1);
+}
+
+void cow_lose(struct region *owner, uint64_t page)
+{
+	struct kin *root = region_kin(owner), *kin;
+
+	for (kin = family_below(root, root); kin; kin = family_below(root, kin)) {
+		cow_hold_page(kin->region, page, owner);
+		if (cow_is_held(kin->region, page))
+			lose_heir(kin->region, page, word_load(region_word(kin->region, page)));
+	}
+}
+
 /* No entry is on its way any more to where a held page may be mapped: false if that takes long, or
  * there is nowhere to note what is taken out of there. */
 static bool hold_member(struct region *member, struct breaking *w)
@@ -393,6 +411,11 @@ static int diverge_seen(struct region *region, struct page_range range)
 		r = work_on_run(&w);
 		finish_owner(&w, 0);
 	}
+	/* Lost without its heirs having been told: by a daemon that died, say. */
+	if (!r && !w.run.nr && w.owner &&
+	    word_state(word_load(&w.owner->words[range.first])) == PAGE_POISONED &&
+	    word_try_busy(&region->words[range.first], PAGE_INHERIT, &word))
+		lose_heir(region, range.first, word);
 	mutex_unlock(&family->lock);
 	if (!r && !w.run.nr && is_seen(word)) /* the owner's page is busy */
 		nanosleep(&busy_pause, NULL);

@@ -39,6 +39,8 @@ enum cow_outcome {
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around);
 
+/* The owner's page is lost: so it is for who inherits it. The family's lock is held. */
+void cow_lose(struct region *owner, uint64_t page);
 /* For who works on an owner's pages, BUSY, under the family's lock. Holds the page of a member that
  * inherits it, waiting while that makes a copy by itself; true: windows may have it mapped. */
 bool cow_hold_page(struct region *member, uint64_t page, const struct region *owner);

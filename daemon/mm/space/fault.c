@@ -222,7 +222,7 @@ static const char punched[] = "the page was punched out of its file by a client"
 /* CONTINUE says the page isn't in the file although its word is PRESENT. With BUSY held nobody of
  * ours can have taken it: if it isn't there, a client punched it, and the next look at the word
  * finds it poisoned. The file is asked and not the client, which may have mapped another one. */
-static void settle_vanished(const struct mm_target *target)
+static void poison_vanished(const struct mm_target *target, struct kin *kin)
 {
 	_Atomic uint64_t *word = &target->region->words[target->page];
 	uint64_t bytes = region_page_bytes(target->region);
@@ -232,10 +232,24 @@ static void settle_vanished(const struct mm_target *target)
 		return;
 	if (os->has_hole(target->region->section->fd, target->page * bytes, bytes)) {
 		region_poison_busy(target->region, target->page, old, punched);
+		if (kin)
+			cow_lose(target->region, target->page);
 		count(&fault_stats.nr_punched);
 	} else if (word_end_busy(word, old)) {
 		region_wake(target->region, (struct page_range){ target->page, 1 });
 	}
+}
+
+/* Under the family's lock nobody inherits a page whose owner has no more of it, and may end. */
+static void settle_vanished(const struct mm_target *target)
+{
+	struct kin *kin = region_kin(target->region);
+
+	if (kin)
+		mutex_lock(&kin->family->lock);
+	poison_vanished(target, kin);
+	if (kin)
+		mutex_unlock(&kin->family->lock);
 }
 
 /* What to do after CONTINUE failed on the faulting page. 0: look at the word again. */
