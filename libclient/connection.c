@@ -353,16 +353,41 @@ static void close_handles(struct mmb *mmb)
 	arena_leave(mmb);
 }
 
-/* When the daemon hears that the session has ended, others adopt its slabs: by then nobody here may
- * work in them any more, the pager's ticks least of all. */
-static void close_heaps(struct mmb *mmb)
+bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
 {
-	struct mmb_pool *pool;
+	struct mmb_pool *pool, *next;
+	bool any = false;
 
 	pthread_mutex_lock(&mmb->lock);
-	LIST_FOREACH(pool, &mmb->pools, link)
-		pool_heap_stop(pool);
+	pool = LIST_FIRST(&mmb->pools);
+	if (pool)
+		pool_get(pool);
 	pthread_mutex_unlock(&mmb->lock);
+	while (pool) {
+		any |= fn(pool);
+		pthread_mutex_lock(&mmb->lock);
+		next = pool->listed ? LIST_NEXT(pool, link) : NULL;
+		if (next)
+			pool_get(next);
+		pthread_mutex_unlock(&mmb->lock);
+		pool_put(pool);
+		pool = next;
+	}
+	return any;
+}
+
+static bool stop_heap(struct mmb_pool *pool)
+{
+	pool_heap_stop(pool);
+	return true;
+}
+
+/* When the daemon hears that the session has ended, others adopt its slabs: by then nobody here may
+ * work in them any more, the pager's ticks least of all. Without the lock while a heap is waited
+ * for: who has that may be at a fault that the pager answers under it (absence.c). */
+static void close_heaps(struct mmb *mmb)
+{
+	connection_each_pool(mmb, stop_heap);
 }
 
 PUBLIC void mmb_close(struct mmb *mmb)

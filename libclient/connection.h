@@ -61,6 +61,8 @@ void connection_leave(struct mmb *mmb);
 
 /* Sends the userfaultfd to the broker; not waited for. */
 int  connection_attach(struct mmb *mmb);
+/* fn for each open pool, with no lock held; true: one of them said so. */
+bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool));
 /* False: the connection is closed, the window is not listed. */
 bool connection_add_window(struct mmb *mmb, struct window *w);
 /* False: mmb_close() has taken it already. */

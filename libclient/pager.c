@@ -91,30 +91,6 @@ static int remap(struct mmb *mmb, const struct upcall *up)
 	return error ? error : ACKNOWLEDGED_LATER;
 }
 
-/* fn for each open pool, with no lock held; true: one of them said so. */
-static bool for_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
-{
-	struct mmb_pool *pool, *next;
-	bool any = false;
-
-	pthread_mutex_lock(&mmb->lock);
-	pool = LIST_FIRST(&mmb->pools);
-	if (pool)
-		pool_get(pool);
-	pthread_mutex_unlock(&mmb->lock);
-	while (pool) {
-		any |= fn(pool);
-		pthread_mutex_lock(&mmb->lock);
-		next = pool->listed ? LIST_NEXT(pool, link) : NULL;
-		if (next)
-			pool_get(next);
-		pthread_mutex_unlock(&mmb->lock);
-		pool_put(pool);
-		pool = next;
-	}
-	return any;
-}
-
 /* The pool with the daemon's number, referenced; NULL: closed meanwhile. */
 static struct mmb_pool *get_pool(struct mmb *mmb, uint32_t handle)
 {
@@ -251,7 +227,7 @@ static int next_tick_ms(struct mmb *mmb, uint64_t *due)
 		*due = 0;
 	if (!*due || call_left_ms(*due))
 		return *due ? call_left_ms(*due) : -1;
-	*due = for_each_pool(mmb, pool_heap_tick) ? call_now_ms() + TICK_MS : 0;
+	*due = connection_each_pool(mmb, pool_heap_tick) ? call_now_ms() + TICK_MS : 0;
 	return *due ? TICK_MS : -1;
 }
 

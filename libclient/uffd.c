@@ -184,7 +184,7 @@ int uffd_poison(const struct uffd *uffd, uint64_t address, uint64_t length, uint
 			address += (uint64_t)p.updated;
 		else if (error == EEXIST)
 			address += page; /* mapped */
-		else if (error && error != EAGAIN)
+		else if (error)
 			return -error;
 	}
 	return 0;

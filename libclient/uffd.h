@@ -31,7 +31,8 @@ enum uffd_watch { UFFD_WATCH_REGION, UFFD_WATCH_ARENA };
 int uffd_register(const struct uffd *uffd, uint64_t address, uint64_t length,
 		  enum uffd_watch watch);
 /* What isn't mapped of the range raises SIGBUS from now on; whoever waits there gets it. `page`:
- * bytes of a page. Before Linux 6.6: -EINVAL, nothing. */
+ * bytes of a page. Before Linux 6.6: -EINVAL, nothing. -EAGAIN: a mapping is being moved, and
+ * whoever reads events has to read of that first. */
 int  uffd_poison(const struct uffd *uffd, uint64_t address, uint64_t length, uint64_t page);
 /* Who waits for a page of the range looks again. */
 void uffd_wake(const struct uffd *uffd, uint64_t address, uint64_t length);
