@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "system/loop_disk.h"
 #include "system/stage.h"
 
 enum { PAGES = 1024, DISK_MIB = 64, LOST = 77, FEW = 8, ROUNDS = 400 };
@@ -23,71 +24,35 @@ enum { FILLED = 1, WRITES_FAIL, STAYED, WRITES_WORK, OUT, READS_FAIL, SEEN, READ
 static const char *const flags[] = { "--memory.reserve=64M", NULL };
 static const struct setting setting = { .flags = flags };
 
-static char folder[128], device[64];
-static pid_t owner;
-
-static int run(const char *format, const char *a, const char *b)
-{
-	char command[1000];
-
-	snprintf(command, sizeof(command), format, a, b);
-	return system(command);
-}
-
-static void remove_disk(void)
-{
-	if (getpid() != owner || !folder[0])
-		return;
-	if (device[0])
-		run("losetup -d %s", device, "");
-	run("umount -l %s/disk 2>/dev/null; rm -rf %s", folder, folder);
-	device[0] = folder[0] = 0;
-}
-
 static bool disk_is_there(void *unused)
 {
-	char path[160];
-
-	snprintf(path, sizeof(path), "[ -s %s/disk ]", folder);
-	return !run("%s%s", path, "");
+	return !loop_run("[ -s %s/disk ]", loop_folder);
 }
 
 static void make_disk(void)
 {
-	FILE *answer;
-	char command[200];
-
-	need_root("loop devices");
-	if (system("command -v nbdkit nbdfuse losetup >/dev/null && [ -c /dev/fuse ]"))
-		SKIP("no nbdkit, nbdfuse, losetup or /dev/fuse here");
-	owner = getpid();
-	snprintf(folder, sizeof(folder), "/tmp/mmb-disk-%d", (int)owner);
-	atexit(remove_disk);
-	EXPECT_EQ(run("mkdir -m 700 %s && : >%s/disk", folder, folder), 0);
-	EXPECT_EQ(run("setsid nbdfuse %1$s/disk --command nbdkit -s --filter=error memory 64M "
-		      "error-pwrite=EIO error-pwrite-rate=100%% error-pwrite-file=%1$s/no-writes "
-		      "error-pread=EIO error-pread-rate=100%% error-pread-file=%1$s/no-reads "
-		      "</dev/null >/dev/null 2>&1 &%2$s", folder, ""), 0);
+	loop_begin("disk");
+	if (loop_run("command -v nbdkit nbdfuse >/dev/null && [ -c /dev/fuse ]"))
+		SKIP("no nbdkit, nbdfuse or /dev/fuse here");
+	EXPECT_EQ(loop_run(": >%s/disk", loop_folder), 0);
+	EXPECT_EQ(loop_run("setsid nbdfuse %1$s/disk --command nbdkit -s --filter=error memory 64M "
+			   "error-pwrite=EIO error-pwrite-rate=100%% "
+			   "error-pwrite-file=%1$s/no-writes "
+			   "error-pread=EIO error-pread-rate=100%% error-pread-file=%1$s/no-reads "
+			   "</dev/null >/dev/null 2>&1 &", loop_folder), 0);
 	if (!test_wait(disk_is_there, NULL, 20))
 		SKIP("nbdfuse mounts nothing here");
-	snprintf(command, sizeof(command), "losetup --show --direct-io=on -f %s/disk", folder);
-	answer = popen(command, "r");
-	EXPECT(answer);
-	if (fscanf(answer, "%63s", device) != 1)
-		device[0] = 0;
-	pclose(answer);
-	if (!device[0])
-		SKIP("no loop device can be had");
+	loop_attach("--direct-io=on");
 }
 
 static void fail(const char *what)
 {
-	EXPECT_EQ(run(": >%s/no-%s", folder, what), 0);
+	EXPECT_EQ(loop_run(": >%s/no-%s", loop_folder, what), 0);
 }
 
 static void work(const char *what)
 {
-	EXPECT_EQ(run("rm -f %s/no-%s", folder, what), 0);
+	EXPECT_EQ(loop_run("rm -f %s/no-%s", loop_folder, what), 0);
 }
 
 static char *ready_region(struct actor *a, struct mmb_region **region)
@@ -172,10 +137,10 @@ static void go_off(const struct fixture *f)
 {
 	char line[100];
 
-	snprintf(line, sizeof(line), "swapoff %s", device);
+	snprintf(line, sizeof(line), "swapoff %s", loop_device);
 	for (int i = 0; i < ROUNDS && !mmbctl(f->socket, line); i++)
 		usleep(50 * 1000);
-	EXPECT_EQ(occurrences(swaps(f), device), 0);
+	EXPECT_EQ(occurrences(swaps(f), loop_device), 0);
 }
 
 static void a_failing_disk(void)
@@ -185,7 +150,7 @@ static void a_failing_disk(void)
 
 	make_disk();
 	f = stage_begin();
-	snprintf(line, sizeof(line), "swapon %s", device);
+	snprintf(line, sizeof(line), "swapon %s", loop_device);
 	EXPECT(mmbctl(f->socket, line));
 	CAST(ROLE(be_on_the_disk), ROLE(look_on));
 	EXPECT(cue_comes(FILLED));
@@ -193,8 +158,8 @@ static void a_failing_disk(void)
 	cue(WRITES_FAIL);
 	EXPECT(cue_comes(STAYED));
 	EXPECT(strstr(swaps(f), "\"state\":\"degraded\""));
-	EXPECT_EQ(json_number(swaps(f), device, "bad"), FEW * PAGE);
-	EXPECT(json_number(swaps(f), device, "write_errors") >= FEW);
+	EXPECT_EQ(json_number(swaps(f), loop_device, "bad"), FEW * PAGE);
+	EXPECT(json_number(swaps(f), loop_device, "write_errors") >= FEW);
 	EXPECT(fixture_log_says(f, "and is made again block by block"));
 	work("writes");
 	cue(WRITES_WORK);
@@ -202,7 +167,7 @@ static void a_failing_disk(void)
 	fail("reads");
 	cue(READS_FAIL);
 	EXPECT(cue_comes(SEEN));
-	EXPECT(json_number(swaps(f), device, "read_errors") > 0);
+	EXPECT(json_number(swaps(f), loop_device, "read_errors") > 0);
 	work("reads");
 	cue(READS_WORK);
 	fail("writes");
@@ -213,7 +178,7 @@ static void a_failing_disk(void)
 	work("writes");
 	go_off(f);
 	stage_end();
-	remove_disk();
+	loop_end();
 }
 
 static const struct test_case cases[] = {

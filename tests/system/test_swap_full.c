@@ -12,10 +12,9 @@
  */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "system/loop_disk.h"
 #include "system/stage.h"
 
 enum { BACKING_MIB = 24, BYTES = 48 * MIB, PAGES = BYTES / PAGE, TRIES = 3,
@@ -25,49 +24,13 @@ enum { READ = 1, OFF };
 static const char *const flags[] = { "--memory.reserve=128M", NULL };
 static const struct setting setting = { .flags = flags };
 
-static char folder[64], device[64];
-static pid_t owner;
-
-static int run(const char *format)
-{
-	char command[400];
-
-	snprintf(command, sizeof(command), format, folder, device);
-	return system(command);
-}
-
-static void remove_disk(void)
-{
-	if (getpid() != owner || !folder[0])
-		return;
-	if (device[0])
-		run("losetup -d %2$s");
-	run("umount -l %1$s 2>/dev/null; rm -rf %1$s");
-	device[0] = folder[0] = 0;
-}
-
 static void make_disk(void)
 {
-	FILE *answer;
-	char command[160];
-
-	need_root("loop devices");
-	if (system("command -v losetup mount >/dev/null"))
-		SKIP("no losetup or mount here");
-	owner = getpid();
-	snprintf(folder, sizeof(folder), "/tmp/mmb-full-%d", (int)owner);
-	atexit(remove_disk);
-	if (run("mkdir -m 700 %1$s && mount -t tmpfs -o size=24m none %1$s && "
-		"truncate -s 64m %1$s/disk"))
+	loop_begin("");
+	if (loop_run("mount -t tmpfs -o size=24m none %s && truncate -s 64m %s/disk", loop_folder,
+		     loop_folder))
 		SKIP("no file system can be mounted here");
-	snprintf(command, sizeof(command), "losetup --show -f %s/disk", folder);
-	answer = popen(command, "r");
-	EXPECT(answer);
-	if (fscanf(answer, "%63s", device) != 1)
-		device[0] = 0;
-	pclose(answer);
-	if (!device[0])
-		SKIP("no loop device can be had");
+	loop_attach("");
 }
 
 static void check(const char *at)
@@ -117,23 +80,23 @@ static void the_disk_is_full(void)
 
 	make_disk();
 	f = stage_begin();
-	snprintf(line, sizeof(line), "swapon %s", device);
+	snprintf(line, sizeof(line), "swapon %s", loop_device);
 	EXPECT(mmbctl(f->socket, line));
 	CAST(ROLE(write_more_than_fits));
 	EXPECT(cue_comes(READ));
 	json = mmbctl(f->socket, "swaps --json");
 	EXPECT(json);
 	EXPECT(strstr(json, "\"state\":\"dead\""));
-	EXPECT(json_number(json, device, "write_errors") > 0);
-	EXPECT_EQ(json_number(json, device, "read_errors"), 0);
-	EXPECT_EQ(json_number(json, device, "checksum_errors"), board->number[0]);
+	EXPECT(json_number(json, loop_device, "write_errors") > 0);
+	EXPECT_EQ(json_number(json, loop_device, "read_errors"), 0);
+	EXPECT_EQ(json_number(json, loop_device, "checksum_errors"), board->number[0]);
 	EXPECT(fixture_log_says(f, "No space left on device; nothing more is written there"));
-	snprintf(line, sizeof(line), "swapoff %s", device);
+	snprintf(line, sizeof(line), "swapoff %s", loop_device);
 	EXPECT(mmbctl(f->socket, line)); /* all fits without it */
 	cue(OFF);
 	EXPECT(stage_ended(0));
 	stage_end();
-	remove_disk();
+	loop_end();
 }
 
 static const struct test_case cases[] = {
