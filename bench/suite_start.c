@@ -140,15 +140,21 @@ static int kill_and_turn(struct broker *broker, struct crowd *crowd, struct samp
 	return error;
 }
 
+static uint64_t resume_reserve(const struct crowd_shape *shape)
+{
+	uint64_t spanned = shape->bytes * shape->sessions * shape->regions;
+
+	return spanned + spanned / 16;
+}
+
 static int resume_side(struct bench *b, const void *arg, struct sample *out)
 {
 	struct crowd_shape shape = *(const struct crowd_shape *)arg;
-	uint64_t spanned = shape.bytes * shape.sessions * shape.regions;
 	struct crowd *crowd = NULL;
 	struct broker broker;
 	int stopped, error;
 
-	error = broker_start(&broker, &(struct broker_config){ .reserve = spanned + spanned / 4,
+	error = broker_start(&broker, &(struct broker_config){ .reserve = resume_reserve(&shape),
 							       .mode = "account",
 							       .supervised = true });
 	if (error != 0)
@@ -176,7 +182,7 @@ static void start_resume(struct bench *b)
 	const char *name = b->quick ? "resume, 2 GiB in 128 regions"
 				    : "resume, 16 GiB in 1,024 regions, 64 sessions";
 
-	if (available() < shape.bytes * shape.sessions * shape.regions)
+	if (available() < resume_reserve(&shape))
 		bench_skip(b, name, "not enough memory available");
 	else
 		bench_run(b, &(struct bench_case){ name, &side, 1, comparisons, 2, 0 });
