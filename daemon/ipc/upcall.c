@@ -361,7 +361,7 @@ static bool listens(void *context)
 static bool is_late(void *context)
 {
 	struct connection *c = registry_get((uintptr_t)context);
-	bool               late = false;
+	bool               late;
 
 	if (!c)
 		return false;

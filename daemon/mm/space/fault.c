@@ -680,7 +680,7 @@ static void retry_remaps(struct mm *mm, void *arg)
 			continue;
 		}
 		poison_window(mm, NULL, &record);
-		mm_remap_cancel(mm, &remap);
+		mm_forget_remaps(mm, remap.address, remap.length);
 	}
 }
 

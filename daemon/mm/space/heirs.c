@@ -32,34 +32,33 @@ static bool hold_all(const struct bequest *b)
 	return true;
 }
 
-/* Each of them becomes a user of the slot. */
+/* Who holds the page, up to `end`, no longer uses the slot; NULL: all of them. */
+static void free_users(const struct bequest *b, uint64_t page, uint32_t slot,
+		       const struct kin *end)
+{
+	for (struct kin *kin = family_below(b->root, b->root); kin != end;
+	     kin = family_below(b->root, kin))
+		if (cow_is_held(kin->region, page))
+			region_free_slot(kin->region, slot);
+}
+
+/* Each of them becomes a user of the slot, or none. */
 static bool share_slot(const struct bequest *b, uint64_t page, uint32_t slot)
 {
-	struct kin *kin = family_below(b->root, b->root), *last;
+	struct kin *kin = family_below(b->root, b->root);
 
 	while (kin && (!cow_is_held(kin->region, page) || !region_share_slot(kin->region, slot)))
 		kin = family_below(b->root, kin);
-	if (!kin)
-		return true;
-	last = kin;
-	for (kin = family_below(b->root, b->root); kin != last; kin = family_below(b->root, kin))
-		if (cow_is_held(kin->region, page))
-			region_free_slot(kin->region, slot);
-	return false;
+	if (kin)
+		free_users(b, page, slot, kin);
+	return !kin;
 }
 
 static void unshare_slots(const struct bequest *b)
 {
-	for (uint64_t i = 0; i < b->run.nr; i++) {
-		uint64_t page = b->run.first + i;
-
-		if (!(b->shared >> i & 1) || word_state(b->values[i]) != PAGE_SWAPPED)
-			continue;
-		for (struct kin *kin = family_below(b->root, b->root); kin;
-		     kin = family_below(b->root, kin))
-			if (cow_is_held(kin->region, page))
-				region_free_slot(kin->region, word_high(b->values[i]));
-	}
+	for (uint64_t i = 0; i < b->run.nr; i++)
+		if (b->shared >> i & 1 && word_state(b->values[i]) == PAGE_SWAPPED)
+			free_users(b, b->run.first + i, word_high(b->values[i]), NULL);
 }
 
 static void end_member(struct region *member, const struct bequest *b, bool gone)

@@ -487,18 +487,21 @@ int mm_remove_range(struct mm *mm, uint64_t start, uint64_t length)
 	return 0;
 }
 
-/* First window of the handle at or above found->start; 0 handle: any. Its region is referenced. */
-static struct region *region_of_handle(struct mm *mm, uint32_t handle, struct range *found)
+struct region *window_region(struct mm *mm, const struct window_search *search,
+			     struct range *found)
 {
 	struct region *region = NULL;
 
 	mutex_lock(&mm->lock);
-	for (struct range *r = range_find_from(&mm->windows, found->start); r; r = range_next(r)) {
+	for (struct range *r = range_find_from(&mm->windows, search->from);
+	     r && r->start < search->end; r = range_next(r)) {
 		struct window *w = window_of(r);
 
-		if (handle && w->handle != handle)
+		if ((search->handle && w->handle != search->handle) ||
+		    (search->foreign && window_shows_own(w)))
 			continue;
-		*found = *r;
+		if (found)
+			*found = *r;
 		region = w->region;
 		region_get(region);
 		break;
@@ -510,12 +513,14 @@ static struct region *region_of_handle(struct mm *mm, uint32_t handle, struct ra
 /* Onwards from the last one found, and from the beginning again: windows move. */
 static struct region *region_from(struct mm *mm, uint32_t handle, struct range *found)
 {
-	struct region *region = region_of_handle(mm, handle, found);
+	struct window_search search = { .handle = handle, .from = found->start,
+					.end = UINT64_MAX };
+	struct region *region = window_region(mm, &search, found);
 
-	if (region || !found->start)
+	if (region || !search.from)
 		return region;
-	found->start = 0;
-	return region_of_handle(mm, handle, found);
+	search.from = 0;
+	return window_region(mm, &search, found);
 }
 
 void mm_remove_handle(struct mm *mm, uint32_t handle)
@@ -721,7 +726,7 @@ int mm_set_advice(struct mm *mm, uint32_t handle, struct page_range range,
 	struct region *region;
 	struct range found = { 0 };
 
-	region = region_of_handle(mm, handle, &found);
+	region = region_from(mm, handle, &found);
 	if (!region)
 		return -ENOENT;
 	for (;;) {

@@ -205,7 +205,6 @@ void mm_remap_forget_all(struct mm *mm);
 /* Windows have gone or moved: nothing is asked for there any more, or of the handle (0: any). */
 void mm_forget_remaps(struct mm *mm, uint64_t address, uint64_t length);
 void mm_forget_remaps_of(struct mm *mm, uint32_t handle);
-void mm_remap_cancel(struct mm *mm, const struct remap *remap);
 /* What is asked for, in all mms. */
 extern _Atomic uint64_t nr_remaps_pending;
 /* mms are to end that keep others waiting. */

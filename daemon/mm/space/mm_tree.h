@@ -2,7 +2,7 @@
 /*
  * mm_tree - windows as mm.c and remap.c cut and join them
  *
- * Locking     region->lock of the window's region and mm->lock are held.
+ * Locking     region->lock of the window's region and mm->lock are held, but for window_region().
  */
 #ifndef MMB_SPACE_MM_TREE_H
 #define MMB_SPACE_MM_TREE_H
@@ -27,6 +27,15 @@ static inline bool window_shows_own(const struct window *w)
 /* How a window's record keeps both of its states. */
 enum { RECORD_ADVICE_MASK = 0xff, RECORD_SHOWN_SHIFT = 8 };
 
+struct window_search {
+	uint32_t handle;    /* 0: any */
+	bool foreign;       /* only windows that show an ancestor's memory */
+	uint64_t from, end; /* what ends above the one and begins below the other */
+};
+/* The region, referenced, of the first such window; NULL: there is none. *found, unless NULL, is
+ * its range. Takes mm->lock. */
+struct region *window_region(struct mm *mm, const struct window_search *search,
+			     struct range *found);
 /* Not linked yet, and its record not committed. NULL: no memory. */
 struct window *window_new(const struct mm *mm);
 void window_free(struct window *w);

@@ -141,27 +141,6 @@ void mm_forget_remaps_of(struct mm *mm, uint32_t handle)
 	mutex_unlock(&mm->lock);
 }
 
-/* The region of the first window in [address, end) that shows other memory, and belongs to the
- * handle unless that is 0; referenced. */
-static struct region *next_foreign(struct mm *mm, uint32_t handle, uint64_t address, uint64_t end)
-{
-	struct region *region = NULL;
-
-	mutex_lock(&mm->lock);
-	for (struct range *r = range_find_from(&mm->windows, address); r && r->start < end;
-	     r = range_next(r)) {
-		struct window *w = window_of(r);
-
-		if (window_shows_own(w) || (handle && w->handle != handle))
-			continue;
-		region = w->region;
-		region_get(region);
-		break;
-	}
-	mutex_unlock(&mm->lock);
-	return region;
-}
-
 /* Both locks are held. */
 static void show_own(struct mm *mm, struct window *w, const uint64_t bounds[2],
 		     struct window *fresh[2])
@@ -201,10 +180,11 @@ static void show_first(struct mm *mm, struct region *region, uint32_t handle,
 /* False: there was no memory for all of it. */
 static bool show_own_all(struct mm *mm, uint32_t handle, const uint64_t bounds[2])
 {
+	const struct window_search search = { handle, true, bounds[0], bounds[1] };
 	struct region *region;
 	bool enough = true;
 
-	while (enough && (region = next_foreign(mm, handle, bounds[0], bounds[1]))) {
+	while (enough && (region = window_region(mm, &search, NULL))) {
 		struct window *fresh[2] = { window_new(mm), window_new(mm) };
 
 		enough = fresh[0] && fresh[1];
@@ -303,11 +283,6 @@ void mm_remap_extend(struct mm *mm, const struct remap *remap, uint64_t now_ns)
 	if (r)
 		r->since_ns = now_ns;
 	mutex_unlock(&mm->lock);
-}
-
-void mm_remap_cancel(struct mm *mm, const struct remap *remap)
-{
-	mm_forget_remaps(mm, remap->address, remap->length);
 }
 
 void mm_remap_forget_all(struct mm *mm)
