@@ -33,14 +33,6 @@ uint64_t absence_look_ms(const struct mmb *mmb)
 	return round_ms(mmb) < LOOK_MAX_MS ? round_ms(mmb) : LOOK_MAX_MS;
 }
 
-static void rest_until(struct mmb *mmb, uint64_t until)
-{
-	const struct timespec rest = { .tv_nsec = REST_MS * 1000 * 1000 };
-
-	while (!pager_is_stopped(&mmb->pager) && call_left_ms(until))
-		nanosleep(&rest, NULL);
-}
-
 /* A refusal is an answer, too. */
 static enum absence ask_once(struct mmb *mmb)
 {
@@ -63,21 +55,18 @@ enum absence absence_ask(struct mmb *mmb)
 {
 	enum absence is = ABSENCE_SILENT;
 
-	for (int i = 0; i < ROUNDS && is == ABSENCE_SILENT; i++) {
-		uint64_t until = call_now_ms() + round_ms(mmb);
-
+	for (int i = 0; i < ROUNDS && is == ABSENCE_SILENT; i++)
 		is = ask_once(mmb);
-		/* With too many replies outstanding nothing is sent, and nobody has waited. */
-		if (is == ABSENCE_SILENT)
-			rest_until(mmb, until);
-	}
 	return is;
 }
 
 bool absence_wait(struct mmb *mmb)
 {
-	if (mmb->daemon_timeout_ms)
-		rest_until(mmb, call_now_ms() + mmb->daemon_timeout_ms);
+	const struct timespec rest = { .tv_nsec = REST_MS * 1000 * 1000 };
+	uint64_t until = call_now_ms() + mmb->daemon_timeout_ms;
+
+	while (call_left_ms(until) && !pager_is_stopped(&mmb->pager))
+		nanosleep(&rest, NULL);
 	return mmb->daemon_timeout_ms && !pager_is_stopped(&mmb->pager);
 }
 
