@@ -221,16 +221,22 @@ static uint32_t end_begins(uint32_t free, uint32_t align)
 	return (begin + align - 1) & ~(align - 1);
 }
 
+/* Of so many units, how many one block can hold. */
+static uint32_t in_block(uint32_t units)
+{
+	return units < STOCK_BLOCK_UNITS ? units : STOCK_BLOCK_UNITS;
+}
+
 /* Whether the blocks behind it begin with so many units. */
 static bool goes_on(const struct stock *stock, uint32_t i, uint32_t units)
 {
 	const struct heap_view *view = heap_view_of(stock->pool, stock->blocks[i].base);
 
-	for (uint64_t base; units; units -= units < STOCK_BLOCK_UNITS ? units : STOCK_BLOCK_UNITS) {
-		uint32_t nr = units < STOCK_BLOCK_UNITS ? units : STOCK_BLOCK_UNITS;
+	for (; units; units -= in_block(units)) {
+		uint64_t base = stock->blocks[i].base + STOCK_BLOCK_BYTES;
 
-		base = stock->blocks[i].base + STOCK_BLOCK_BYTES;
-		if (!is_block_at(stock, ++i, base) || length_of(stock->blocks[i].free) < nr ||
+		if (!is_block_at(stock, ++i, base) ||
+		    length_of(stock->blocks[i].free) < in_block(units) ||
 		    heap_view_of(stock->pool, base) != view)
 			return false;
 	}
@@ -252,11 +258,8 @@ static uint64_t take_across_locked(struct stock *stock, const struct stock_want 
 		/* From the last one on: a block that has nothing left goes. */
 		for (uint32_t j = last; j > i; j--) {
 			uint32_t before = here + (j - i - 1) * STOCK_BLOCK_UNITS;
-			uint32_t nr = want->units - before;
 
-			take_bits_locked(stock, j,
-					 bits_of(0, nr < STOCK_BLOCK_UNITS ? nr
-									   : STOCK_BLOCK_UNITS));
+			take_bits_locked(stock, j, bits_of(0, in_block(want->units - before)));
 		}
 		take_bits_locked(stock, i, bits_of(at, here));
 		return span;
