@@ -17,11 +17,11 @@ int frames_floors_init(void);
 /* Room for `bytes` of frames. Once in a process. */
 int frames_init(uint64_t bytes);
 
-/* Figure of a sample: CPU ns for taking and giving back one block, mean over the threads. */
 /* What disturbs a side, an interrupt or the hypervisor, falls into some of its turns: the median of
  * them is what counts. */
 enum { PAGE_TURNS = 15 };
 
+/* Figure of a sample: CPU ns for taking and giving back one block, mean over the threads. */
 struct frames_args {
 	unsigned int order, threads;
 	uint64_t     pairs; /* one after the other ... */

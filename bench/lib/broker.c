@@ -18,6 +18,7 @@
 #include "lib/bench.h"
 #include "lib/clock.h"
 #include "lib/raw.h"
+#include "lib/worker.h"
 
 enum {
 	READY_SECONDS = 120, /* hold populates its reserve first */
@@ -165,17 +166,9 @@ int broker_start(struct broker *broker, const struct broker_config *config)
 
 int broker_kill_worker(const struct broker *broker)
 {
-	char path[64];
-	FILE *file;
-	int worker = 0;
+	pid_t worker = worker_of(broker->pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", broker->pid, broker->pid);
-	file = fopen(path, "re");
-	if (file != NULL && fscanf(file, "%d", &worker) != 1)
-		worker = 0;
-	if (file != NULL)
-		fclose(file);
-	if (worker <= 0 || kill(worker, SIGKILL) != 0)
+	if (worker == 0 || kill(worker, SIGKILL) != 0)
 		return bench_because(-ESRCH, "the supervisor %d has no worker", broker->pid);
 	return 0;
 }

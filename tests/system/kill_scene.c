@@ -26,22 +26,6 @@ static struct waits {
 	_Atomic uint32_t us[KILL_CLIENTS][KILLS_MAX + 1];
 } *waits;
 
-pid_t worker_of(pid_t supervisor)
-{
-	char path[64];
-	FILE *file;
-	int pid = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", supervisor, supervisor);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%d", &pid) != 1)
-		pid = 0;
-	fclose(file);
-	return pid;
-}
-
 void rest_us(unsigned int us)
 {
 	nanosleep(&(struct timespec){ .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 },

@@ -14,10 +14,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "bench/lib/worker.h"
+
 enum { KILL_CLIENTS = 8, KILLS_MAX = 4096 };
 
-/* The supervisor's child; 0: none at the moment. */
-pid_t worker_of(pid_t supervisor);
 void rest_us(unsigned int us);
 /* Until board->number[which] is at least that; expects it. */
 void wait_for_number(unsigned int which, uint64_t at_least);

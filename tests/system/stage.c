@@ -262,13 +262,21 @@ void await(uint32_t step)
 
 /* ---- what an actor does ---- */
 
-void act_open(struct actor *a)
+void act_open_for(struct actor *a, uint64_t daemon_timeout_ms)
 {
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .daemon_timeout_ms = daemon_timeout_ms };
+
 	if (a->mmb)
 		return;
-	if (mmb_open(a->socket, NULL, &a->mmb))
+	if (mmb_open(a->socket, daemon_timeout_ms ? &options : NULL, &a->mmb))
 		printf("  %s\n", mmb_error());
 	CLIENT_EXPECT(a->mmb);
+}
+
+void act_open(struct actor *a)
+{
+	act_open_for(a, 0);
 }
 
 static void open_pool(struct actor *a, const char *name, unsigned int flags,

@@ -126,6 +126,8 @@ bool cue_comes(uint32_t step);
 /* ---- in an actor; each expects to succeed ---- */
 
 void act_open(struct actor *a);
+/* The same, without a broker for so long at most. */
+void act_open_for(struct actor *a, uint64_t daemon_timeout_ms);
 /* A private pool; max 0: no limit. */
 void act_pool(struct actor *a, uint64_t max);
 /* The scene's common pool, which anybody may use. */

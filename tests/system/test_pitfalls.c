@@ -324,12 +324,10 @@ static void outlive_broker(struct actor *a)
 /* It has said how long it waits for a broker. */
 static void give_up_on_broker(struct actor *a)
 {
-	const struct mmb_open_options options = { .size = sizeof(options),
-						  .daemon_timeout_ms = 2000 };
 	struct mmb_region *region;
 	char *at, value;
 
-	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
+	act_open_for(a, 2000);
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	at = act_at(region);

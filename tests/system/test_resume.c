@@ -182,13 +182,11 @@ enum { PATIENCE_MS = 2000, STEP_GIVEN_UP = STEP_OVER + 1, STEP_BACK };
 /* Its socket stays open: the supervisor keeps it, and starts nobody. */
 static void give_up_on_broker(struct actor *a)
 {
-	const struct mmb_open_options options = { .size = sizeof(options),
-						  .daemon_timeout_ms = PATIENCE_MS };
 	struct mmb_region_stat stat = { .size = sizeof(stat) };
 	struct mmb_region *region;
 	char *at, value, first[MIB / 2 / PAGE];
 
-	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
+	act_open_for(a, PATIENCE_MS);
 	act_pool(a, 0);
 	region = act_region(a, MIB, 0);
 	at = act_at(region);
