@@ -19,7 +19,8 @@
 #include "system/stage.h"
 
 enum { PAGES = 1024, DISK_MIB = 64, LOST = 77, FEW = 8, ROUNDS = 400 };
-enum { FILLED = 1, WRITES_FAIL, STAYED, WRITES_WORK, OUT, READS_FAIL, SEEN, READS_WORK, MANY_FAIL };
+enum { FILLED = 1, WRITES_FAIL, STAYED, WRITES_WORK, OUT, READS_FAIL, SEEN, READS_WORK, MANY_FAIL,
+       IS_DEAD };
 
 static const char *const flags[] = { "--memory.reserve=64M", NULL };
 static const struct setting setting = { .flags = flags };
@@ -105,7 +106,7 @@ static void be_on_the_disk(struct actor *a)
 	await(MANY_FAIL);
 	for (uint64_t i = LOST + 1; i < PAGES; i++)
 		stamp(at + i * PAGE, PAGE, i); /* else there is nothing to write */
-	for (int i = 0; i < 4; i++)
+	while (board->reached < IS_DEAD)
 		out(region, 0, PAGES);
 	for (uint64_t i = 0; i < PAGES; i++) /* what is resident goes on */
 		CLIENT_EXPECT(i == LOST || is_stamped(at + i * PAGE, PAGE, i));
@@ -131,6 +132,11 @@ static const char *swaps(const struct fixture *f)
 
 	EXPECT(json != NULL);
 	return json;
+}
+
+static bool area_is_dead(void *f)
+{
+	return strstr(swaps(f), "\"state\":\"dead\"");
 }
 
 static void go_off(const struct fixture *f)
@@ -172,6 +178,8 @@ static void a_failing_disk(void)
 	cue(READS_WORK);
 	fail("writes");
 	cue(MANY_FAIL);
+	EXPECT(test_wait(area_is_dead, f, 60));
+	cue(IS_DEAD);
 	EXPECT(stage_ended(0));
 	EXPECT(stage_ended(1));
 	EXPECT(strstr(swaps(f), "\"state\":\"dead\""));
