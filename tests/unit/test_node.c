@@ -41,6 +41,29 @@ static void equal_distances_are_spread(void)
 		EXPECT(nr_first[node] <= 2);
 }
 
+/* Its memory is wanted by nobody near it. Distance comes before that. */
+static void a_node_without_cpus_stands_in_first(void)
+{
+	const struct zonelist *list;
+	struct topology        topology;
+
+	fake_topology(&topology, 4, 1 << 30);
+	topology.nodes[2].nr_cpus = 0;
+	EXPECT_EQ(nodes_init(&topology), 0);
+	for (int node = 0; node < 4; node++) {
+		list = node_zonelist(node, ZONELIST_FALLBACK);
+		EXPECT_EQ(list->nr, 4);
+		EXPECT_EQ(list->nodes[0], node);
+		EXPECT(node == 2 || list->nodes[1] == 2);
+	}
+	EXPECT_EQ(node_data[2].nr_cpus, 0);
+	topology.nodes[0].distance[3] = 11;
+	topology.nodes[0].distance[2] = 30;
+	EXPECT_EQ(nodes_init(&topology), 0);
+	list = node_zonelist(0, ZONELIST_FALLBACK);
+	EXPECT(list->nodes[1] == 3 && list->nodes[3] == 2);
+}
+
 static void a_topology_that_only_counts_binds_nothing(void)
 {
 	struct topology topology;
@@ -56,6 +79,8 @@ static void a_topology_that_only_counts_binds_nothing(void)
 static const struct test_case cases[] = {
 	{ "itself first, then by distance", itself_first_then_by_distance },
 	{ "equal distances are spread", equal_distances_are_spread },
+	{ "a node without CPUs stands in first, where it is as near",
+	  a_node_without_cpus_stands_in_first },
 	{ "a topology that only counts binds nothing", a_topology_that_only_counts_binds_nothing },
 };
 TEST_MAIN(cases)
