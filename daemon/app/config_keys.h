@@ -32,6 +32,8 @@
 	  "who gets /dev/userfaultfd: members of socket.group, all, nobody")                   \
 	X(memory, fault_threads, INT, "0", "0..32", RESTART,                                   \
 	  "threads that answer page faults; 0: one for each CPU")                              \
+	X(memory, watermark_scale_factor, INT, "10", "1..3000", LIVE,                          \
+	  "least distance between a zone's watermarks, in 1/10000 of its memory")              \
 	X(memory, slub_debug, STRING, "", "", RESTART,                                         \
 	  "checks on the daemon's own objects, as Linux has it: FZPU,cache; empty: none")      \
 	X(swap, path, STRING, "", "", RESTART,                                                 \

@@ -28,6 +28,7 @@
 #include "client/resume.h"
 #include "ipc/adopt.h"
 #include "ipc/server.h"
+#include "mm/phys/zone.h"
 #include "os/keep.h"
 #include "proto/methods.h"
 
@@ -66,8 +67,10 @@ static int start_broker(const struct config *config, char **argv)
 	};
 	char place[CONFIG_PLACE_BYTES];
 	struct refusal why;
-	int r = broker_start(&want, &why);
+	int r;
 
+	zones_set_watermark_scale(config->memory_watermark_scale_factor);
+	r = broker_start(&want, &why);
 	if (!r)
 		return EX_OK;
 	config_place_of(config, why.text, place);

@@ -15,6 +15,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "client/account.h"
+#include "mm/phys/zone.h"
 #include "mm/space/fault.h"
 #include "os/os.h"
 
@@ -59,6 +60,7 @@ static void apply(const struct reload *reload, bool level_changed)
 	limits.regions_per_uid = config->limits_regions_per_uid;
 	accounts_set_limits(&limits);
 	fault_set_deadline(config->memory_fault_deadline * 1000000);
+	zones_set_watermark_scale(config->memory_watermark_scale_factor);
 	if (level_changed)
 		reload_log_level(config);
 	server_options_init(&options);

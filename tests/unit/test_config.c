@@ -72,6 +72,7 @@ static void defaults_are_the_documented_ones(void)
 	EXPECT_EQ(o.config.memory_fault_deadline, 60000);
 	EXPECT_EQ(o.config.memory_pass_userfaultfd, 0);
 	EXPECT_EQ(o.config.memory_fault_threads, 0);
+	EXPECT_EQ(o.config.memory_watermark_scale_factor, 10);
 	EXPECT_EQ(o.config.socket_mode, 0660);
 	EXPECT(strcmp(o.config.socket_group, "") == 0);
 	EXPECT(strcmp(o.config.socket_path, "/tmp/s") == 0);

@@ -264,6 +264,40 @@ static void watermarks_follow_managed(void)
 	phys_stop();
 }
 
+/* As vm.watermark_scale_factor: zones that there are, and those that come. */
+static void a_scale_factor_widens_the_watermarks(void)
+{
+	struct zone_snapshot s;
+	enum grow_failure    why;
+	struct zone         *zone, *later;
+
+	phys_start(&(struct phys_setup){ .base_mib = 256 });
+	zone = phys_zone(0, 64);
+	for (int i = 0; i < 32; i++)
+		EXPECT_EQ(zone_grow(zone, 0, &why), 0);
+	zones_set_watermark_scale(500);
+	zone_snapshot(zone, &s);
+	EXPECT_EQ(s.managed, 16384);
+	EXPECT_EQ(s.min, 64);
+	EXPECT_EQ(s.low, 64 + 819);
+	EXPECT_EQ(s.high, 64 + 2 * 819);
+	EXPECT(rmqueue(zone, MAX_ORDER, MIGRATE_MOVABLE, 0) != NULL);
+	while (zone_watermark_ok(zone, 4, ALLOC_WMARK_LOW))
+		EXPECT(rmqueue(zone, 4, MIGRATE_MOVABLE, 0) != NULL);
+	EXPECT(zone_watermark_ok(zone, 4, ALLOC_WMARK_MIN));
+	later = phys_zone(0, 64);
+	EXPECT_EQ(zone_grow(later, 0, &why), 0);
+	zone_snapshot(later, &s);
+	EXPECT_EQ(s.low, s.min + 512 * 500 / 10000);
+	zones_set_watermark_scale(WATERMARK_SCALE_DEFAULT);
+	zone_snapshot(zone, &s);
+	EXPECT_EQ(s.low, 80);
+	EXPECT(zone_watermark_ok(zone, 4, ALLOC_WMARK_LOW));
+	phys_zone_end(later);
+	phys_zone_end(zone);
+	phys_stop();
+}
+
 static void reserves_are_for_those_who_may(void)
 {
 	enum grow_failure why;
@@ -381,6 +415,7 @@ static const struct test_case cases[] = {
 	{ "a failing punch puts the pageblock back", a_failing_punch_puts_the_pageblock_back },
 	{ "a zone ends with everything in it", a_zone_ends_with_everything_in_it },
 	{ "watermarks follow managed", watermarks_follow_managed },
+	{ "a scale factor widens the watermarks", a_scale_factor_widens_the_watermarks },
 	{ "reserves are for those who may", reserves_are_for_those_who_may },
 	{ "boot memory becomes the zone's", boot_memory_becomes_the_zones },
 	{ "freed low frames are used first", freed_low_frames_are_used_first },

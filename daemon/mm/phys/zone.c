@@ -24,8 +24,9 @@ enum {
 	WATERMARK_BOOST_FACTOR = 15000, /* vm.watermark_boost_factor: of the high mark, 1/10000 */
 };
 
-struct zone         *zone_table[NR_ZONES_MAX];
-_Atomic unsigned int watermark_scale_factor = 10;
+struct zone *zone_table[NR_ZONES_MAX];
+
+static _Atomic unsigned int watermark_scale_factor = WATERMARK_SCALE_DEFAULT;
 
 static pthread_once_t  table_once = PTHREAD_ONCE_INIT;
 static struct mutex    table_mutex;
@@ -240,6 +241,16 @@ void zone_set_watermarks_locked(struct zone *zone)
 	atomic_store(&zone->watermark[WMARK_MIN], min);
 	atomic_store(&zone->watermark[WMARK_LOW], min + gap);
 	atomic_store(&zone->watermark[WMARK_HIGH], min + 2 * gap);
+}
+
+void zones_set_watermark_scale(unsigned int factor)
+{
+	atomic_store(&watermark_scale_factor, factor);
+	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone)) {
+		mutex_lock(&zone->lock);
+		zone_set_watermarks_locked(zone);
+		mutex_unlock(&zone->lock);
+	}
 }
 
 void zone_boost_watermark_locked(struct zone *zone)

@@ -165,10 +165,12 @@ static inline uint64_t zone_wmark(const struct zone *zone, enum zone_watermark m
 /* True if a block of this order can be taken without going below the mark in flags. */
 bool zone_watermark_ok(const struct zone *zone, unsigned int order, unsigned int flags);
 /* Watermarks follow managed: min = managed / 256 up to 64 MiB, none in arenas below 32 MiB, where
- * a reserve would cost more than it helps; low and high are min + 1/4 and 1/2. scale_factor is in
- * 1/10000 of managed, as vm.watermark_scale_factor, and widens the distance. */
+ * a reserve would cost more than it helps; low and high are min + 1/4 and 1/2, or, where that is
+ * more, one and two scale factors. */
 void zone_set_watermarks_locked(struct zone *zone);
-extern _Atomic unsigned int watermark_scale_factor; /* 10 */
+enum { WATERMARK_SCALE_DEFAULT = 10 };
+/* In 1/10000 of managed, as vm.watermark_scale_factor; of all zones, at once. */
+void zones_set_watermark_scale(unsigned int factor);
 /* Raises the marks for a while because types were mixed; see vm.watermark_boost_factor. */
 void zone_boost_watermark_locked(struct zone *zone);
 void zone_end_boost(struct zone *zone);
