@@ -214,6 +214,29 @@ static void small_pages_leave_empty_clusters_for_huge_ones(void)
 	stop();
 }
 
+/* A file system that has only reserved a block takes as long to decide about it as to write it. */
+static void what_was_written_before_is_written_again_first(void)
+{
+	struct swap_cursor other = { 0 };
+	uint32_t           got, first, second, again;
+
+	start();
+	start_area(SLOTS, 0);
+	first = swap_alloc_huge(&cursor);
+	second = swap_alloc(&cursor, CLUSTER_SLOTS / 2, SLOT_NONE, &got);
+	swap_cursor_put(&cursor);
+	swap_free(first, CLUSTER_SLOTS);
+	EXPECT_EQ(swap_alloc_huge(&cursor), first);
+	swap_free(second, got);
+	swap_free(first, CLUSTER_SLOTS);
+	again = swap_alloc(&cursor, 1, SLOT_NONE, &got);
+	EXPECT_EQ(slot_index(again) / CLUSTER_SLOTS, slot_index(first) / CLUSTER_SLOTS);
+	EXPECT_EQ(swap_alloc_huge(&other), round_down(second, CLUSTER_SLOTS));
+	swap_free(round_down(second, CLUSTER_SLOTS), CLUSTER_SLOTS);
+	swap_free(again, 1);
+	stop();
+}
+
 static void a_slot_is_free_when_its_last_word_goes(void)
 {
 	uint32_t slot, got;
@@ -380,6 +403,8 @@ static const struct test_case cases[] = {
 	{ "a huge page gets a whole cluster", a_huge_page_gets_a_whole_cluster },
 	{ "small pages leave empty clusters for huge ones",
 	  small_pages_leave_empty_clusters_for_huge_ones },
+	{ "what was written before is written again first",
+	  what_was_written_before_is_written_again_first },
 	{ "a slot is free when its last word goes", a_slot_is_free_when_its_last_word_goes },
 	{ "counts end before they wrap", counts_end_before_they_wrap },
 	{ "a retired slot is never given again", a_retired_slot_is_never_given_again },

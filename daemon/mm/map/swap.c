@@ -112,7 +112,9 @@ static struct list_head *list_for(struct swap_area *area, const struct swap_clus
 	return NULL;
 }
 
-/* `was` is its list before the change. Order on a list is by age, so that little moves. */
+/* `was` is its list before the change. Order on a list is by age, so that little moves; but of the
+ * empty ones those come first that were written last: a file system has decided everything about
+ * them, which takes as long as the writing where they never were. */
 static void relist(struct swap_area *area, struct swap_cluster *cluster, struct list_head *was)
 {
 	struct list_head *list = list_for(area, cluster);
@@ -123,10 +125,11 @@ static void relist(struct swap_area *area, struct swap_cluster *cluster, struct 
 		list_del(&cluster->link);
 		area->nr_empty -= was == &area->empty;
 	}
-	if (list) {
+	if (list == &area->empty && cluster->written)
+		list_add(&cluster->link, list);
+	else if (list)
 		list_add_tail(&cluster->link, list);
-		area->nr_empty += list == &area->empty;
-	}
+	area->nr_empty += list == &area->empty;
 }
 
 static void set_owned(struct swap_area *area, struct swap_cluster *cluster, bool owned)
@@ -200,6 +203,7 @@ static uint32_t take_run(struct swap_area *area, struct swap_cluster *cluster, u
 		atomic_store_explicit(&swap_record(slot + i)->count, 1, memory_order_relaxed);
 	}
 	cluster->nr_used = (uint16_t)(cluster->nr_used + nr);
+	cluster->written = true;
 	relist(area, cluster, was);
 	atomic_fetch_add(&area->nr_used, nr);
 	return slot;
@@ -476,6 +480,7 @@ static int claim_one(struct swap_area *area, uint32_t slot)
 		return 0;
 	set_taken(cluster, slot_index(slot) % CLUSTER_SLOTS, true);
 	cluster->nr_used++;
+	cluster->written = true;
 	atomic_fetch_add(&area->nr_used, 1);
 	relist(area, cluster, was);
 	return 0;
@@ -559,7 +564,9 @@ static void init_clusters(struct swap_area *area, bool resumed)
 	uint32_t end = (uint32_t)(area->nr_slots - (area->nr_clusters - 1) * CLUSTER_SLOTS);
 
 	for (uint64_t i = 0; i < area->nr_clusters; i++)
-		memset(cluster_at(area, i), 0, sizeof(struct swap_cluster));
+		*cluster_at(area, i) = (struct swap_cluster){
+			.written = resumed && cluster_at(area, i)->written,
+		};
 	set_taken(cluster_at(area, 0), 0, true);
 	for (uint32_t at = end; at < CLUSTER_SLOTS; at++)
 		set_taken(cluster_at(area, area->nr_clusters - 1), at, true);

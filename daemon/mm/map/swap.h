@@ -75,7 +75,8 @@ struct swap_cluster {
 	uint16_t         nr_used;              /* (l) W3 */
 	uint16_t         nr_taken;             /* (l) bits: used, retired, header, past end */
 	bool             owned;                /* (l) a cursor's, and on no list */
-	uint8_t          padding[128 - CLUSTER_SLOTS / 8 - 21];
+	bool             written;              /* (l) some of it was given away since the start */
+	uint8_t          padding[128 - CLUSTER_SLOTS / 8 - 22];
 };
 
 static_assert(sizeof(struct swap_cluster) == SWAP_CLUSTER_BYTES, "clusters don't straddle pages");
