@@ -571,8 +571,9 @@ void pools_resumed(void)
 	}
 }
 
-void pool_recharge(struct pool *pool, uint64_t bytes)
+void pool_recharge(struct pool *pool, uint64_t bytes, bool huge)
 {
+	CHECK(!memcg_promise(&pool->memcg, bytes >> PAGE_SHIFT, huge)); /* without limits so far */
 	atomic_fetch_add(&pool->committed, bytes);
 }
 

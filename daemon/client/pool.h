@@ -102,7 +102,7 @@ void pool_record_limits(struct pool *pool);
 void pools_resumed(void);
 struct pool *pool_by_id(uint64_t id);
 /* Counts without a limit what exists already. */
-void pool_recharge(struct pool *pool, uint64_t bytes);
+void pool_recharge(struct pool *pool, uint64_t bytes, bool huge);
 /* A region lives in the pool. */
 void pool_add_region(struct pool *pool);
 void pool_del_region(struct pool *pool);

@@ -226,6 +226,7 @@ static int check_room(const struct pool *pool, const struct pool_limits *limits,
 	uint64_t max = frames_of(limits->max);
 	uint64_t committed = atomic_load(&pool->committed);
 	uint64_t pinned = atomic_load(&pool->memcg.pinned);
+	uint64_t kept = memcg_kept(&pool->memcg, max);
 	uint64_t limit = commit_limit_of(max, frames_of(limits->swap_max));
 
 	if (committed > limit && limit < pool_commit_limit(pool) && !pool->memcg.overcommit)
@@ -235,11 +236,13 @@ static int check_room(const struct pool *pool, const struct pool_limits *limits,
 			      "objects first",
 			      pool->name, (unsigned long long)committed,
 			      (unsigned long long)limits->max, (unsigned long long)limit);
-	if (pinned > max && max < memcg_limit(&pool->memcg, MEMCG_MAX))
+	if (max < memcg_limit(&pool->memcg, MEMCG_MAX) && pinned + kept > max)
 		return refuse(why, -EBUSY,
 			      "%llu bytes of pool '%s' are objects, page runs and locked pages, "
-			      "which can't be reclaimed down to a max of %llu",
+			      "which can't be reclaimed, and %llu are for its regions: more than "
+			      "a max of %llu",
 			      (unsigned long long)(pinned << PAGE_SHIFT), pool->name,
+			      (unsigned long long)(kept << PAGE_SHIFT),
 			      (unsigned long long)limits->max);
 	return 0;
 }

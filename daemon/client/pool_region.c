@@ -34,13 +34,19 @@ uint64_t pool_region_live(void)
 	return atomic_load(&nr_live);
 }
 
+static void unpromise(struct pool *pool, uint64_t bytes, bool huge)
+{
+	memcg_unpromise(&pool->memcg, bytes >> PAGE_SHIFT, huge);
+	pool_uncharge(pool, bytes);
+}
+
 /* G2: what making it has charged. */
 static void undo(struct pool_region *pr)
 {
 	struct pool *pool = pr->pool;
 
 	record_free(RECORD_REGION, pr->record);
-	pool_uncharge(pool, pr->charged);
+	unpromise(pool, pr->charged, pr->huge);
 	address_free(&pr->address);
 	account_uncharge(pr->uid, ACCOUNT_REGIONS);
 	kmem_cache_free(pool_region_cache, pr);
@@ -66,7 +72,7 @@ static void keeps(void *owner, uint64_t bytes)
 
 	mutex_lock(&pr->pool->lock);
 	if (bytes < pr->charged) {
-		pool_uncharge(pr->pool, pr->charged - bytes);
+		unpromise(pr->pool, pr->charged - bytes, pr->huge);
 		pr->charged = bytes;
 	}
 	mutex_unlock(&pr->pool->lock);
@@ -213,10 +219,38 @@ static void commit_record(struct pool_region *pr, bool named)
 	record_commit(RECORD_REGION, record);
 }
 
+static int promise(struct pool *pool, const struct region_open_args *args, struct refusal *why)
+{
+	const struct memcg *memcg = &pool->memcg;
+	bool huge = page_size_of(args) > PAGE_SIZE;
+	int r = pool_charge(pool, args->length);
+
+	if (r)
+		return refuse(why, r,
+			      "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
+			      "asked for",
+			      pool->name, (unsigned long long)pool_commit_limit(pool),
+			      (unsigned long long)atomic_load(&pool->committed),
+			      (unsigned long long)args->length);
+	r = memcg_promise(&pool->memcg, args->length >> PAGE_SHIFT, huge);
+	if (!r)
+		return 0;
+	pool_uncharge(pool, args->length);
+	atomic_fetch_add(&pool->nr_refused, 1);
+	return refuse(why, r,
+		      "%llu of the %llu bytes that pool '%s' may have in memory are objects, page "
+		      "runs and locked pages, which can't be swapped out: too little is left for "
+		      "the pages of %llu bytes more; raise its max",
+		      (unsigned long long)(atomic_load(&memcg->pinned) << PAGE_SHIFT),
+		      (unsigned long long)(memcg_limit(memcg, MEMCG_MAX) << PAGE_SHIFT),
+		      pool->name, (unsigned long long)args->length);
+}
+
 int pool_region_make(const struct pool_region_request *request, struct pool_region **out,
 			   struct refusal *why)
 {
 	const struct region_open_args *args = request->args;
+	bool huge = page_size_of(args) > PAGE_SIZE;
 	struct pool_region *pr;
 	void *record = NULL;
 	uint32_t limit;
@@ -227,20 +261,14 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 			      "uid %u has %u regions, which is the limit; close some, or raise "
 			      "limits.regions_per_uid",
 			      request->creator->uid, limit);
-	r = pool_charge(request->pool, args->length);
+	r = promise(request->pool, args, why);
 	if (r) {
 		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
-		return refuse(why, r,
-			      "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
-			      "asked for",
-			      request->pool->name,
-			      (unsigned long long)pool_commit_limit(request->pool),
-			      (unsigned long long)atomic_load(&request->pool->committed),
-			      (unsigned long long)args->length);
+		return r;
 	}
 	pr = kmem_cache_zalloc(pool_region_cache, GFP_KERNEL);
 	if (!pr) {
-		pool_uncharge(request->pool, args->length);
+		unpromise(request->pool, args->length, huge);
 		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
 		return refuse(why, -ENOMEM, "no memory for another region");
 	}
@@ -252,6 +280,7 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 	pr->mode = args->mode;
 	pr->bytes = args->length;
 	pr->charged = args->length;
+	pr->huge = huge;
 	pr->nr_handles = 1;
 	atomic_store(&pr->parent, request->parent);
 	set_name(pr, args->name);
@@ -346,6 +375,7 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 	pr->mode = record->mode;
 	pr->bytes = record->bytes;
 	pr->charged = record->bytes;
+	pr->huge = record->page_shift > PAGE_SHIFT;
 	pr->nr_handles = 1;
 	pr->record = record;
 	record_word_get(&record->parent, &parent);
@@ -361,7 +391,7 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 		return r; /* the daemon doesn't start */
 	atomic_fetch_add(&nr_live, 1);
 	atomic_store(&next_id, max_t(uint64_t, atomic_load(&next_id), pr->id + 1));
-	pool_recharge(pool, pr->bytes);
+	pool_recharge(pool, pr->bytes, pr->huge);
 	pool_add_region(pool);
 	mutex_lock(&pool->lock);
 	list_add_tail(&pr->link, &pool->regions);

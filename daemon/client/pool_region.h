@@ -34,6 +34,7 @@ struct pool_region {
 	_Atomic uint64_t parent;       /* id of what it is a clone of, while that exists; 0: none */
 	bool lingers;                  /* (l) it has ended, and stays for its clones */
 	uint64_t charged;              /* (l) of its pool's commit */
+	bool huge;                     /* (c) its pages are */
 	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
 	struct region_record *record; /* (l) NULL: it is ending */
 };

@@ -37,11 +37,12 @@ static void verify_pool(struct pool *pool, void *arg)
 	struct validation *v = arg;
 	struct pool_region *pr;
 	uint64_t counted[NR_MEMCG_KINDS] = { 0 };
-	uint64_t bytes;
+	uint64_t arena, bytes;
 
 	mutex_lock(&pool->lock);
-	bytes = pool_arena_bytes(pool);
-	counted[MEMCG_ARENA] = bytes >> PAGE_SHIFT;
+	arena = pool_arena_bytes(pool);
+	bytes = arena;
+	counted[MEMCG_ARENA] = arena >> PAGE_SHIFT;
 	list_for_each_entry(pr, &pool->regions, link)
 		bytes += verify_region(pr, counted, v);
 	list_for_each_entry(pr, &pool->lingering, link)
@@ -49,6 +50,8 @@ static void verify_pool(struct pool *pool, void *arg)
 	memcg_validate(&pool->memcg, counted, v);
 	validation_compare(v, bytes, atomic_load(&pool->committed), "pool %s: committed bytes",
 			   pool->name);
+	validation_compare(v, (bytes - arena) >> PAGE_SHIFT, atomic_load(&pool->memcg.promised),
+			   "pool %s: frames promised to regions", pool->name);
 	leases_validate(pool, v);
 	mutex_unlock(&pool->lock);
 }

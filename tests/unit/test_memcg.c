@@ -90,6 +90,48 @@ static void a_lowered_limit_stops_growth_only(void)
 	memcg_fini(&a);
 }
 
+/* What is promised to regions can be brought in, whatever else the pool has. */
+static void what_is_evictable_keeps_a_floor(void)
+{
+	const uint64_t kept = 1000 / 8, huge_kept = 4 * PAGEBLOCK_PAGES;
+
+	begin();
+	memcg_set_limit(&a, MEMCG_MAX, 1000);
+	EXPECT_EQ(memcg_promise(&a, 5000, false), 0);
+	EXPECT_EQ(memcg_kept(&a, 1000), kept);
+	EXPECT_EQ(memcg_kept(&a, MEMCG_NO_LIMIT), 0);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, 1000 - kept + 1), -ENOMEM);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, 1000 - kept), 0);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_LOCKED, 1), -ENOMEM);
+	EXPECT_EQ(memcg_usage(&a), 1000 - kept);
+	memcg_unpromise(&a, 5000, false);
+
+	/* Beside what is pinned: all that fits, else none of it. */
+	EXPECT_EQ(memcg_promise(&a, 1, false), 0);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, kept), -ENOMEM);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, kept - 1), 0);
+	EXPECT_EQ(memcg_promise(&a, 1, false), -ENOMEM);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_LOCKED, 1), 0); /* then it isn't evictable any more */
+	memcg_uncharge(&a, MEMCG_LOCKED, 1);
+	memcg_uncharge(&a, MEMCG_ARENA, 999);
+	memcg_unpromise(&a, 1, false);
+
+	/* Huge pages need more. */
+	memcg_set_limit(&a, MEMCG_MAX, 2 * huge_kept);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, huge_kept + 1), 0);
+	EXPECT_EQ(memcg_promise(&a, 4 * huge_kept, true), -ENOMEM);
+	EXPECT_EQ(memcg_promise(&a, 4 * huge_kept, false), 0);
+	memcg_unpromise(&a, 4 * huge_kept, false);
+	memcg_uncharge(&a, MEMCG_ARENA, 1);
+	EXPECT_EQ(memcg_promise(&a, 4 * huge_kept, true), 0);
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, 1), -ENOMEM);
+	atomic_store(&a.overcommit, true); /* the policy decides */
+	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, 1), 0);
+	memcg_uncharge(&a, MEMCG_ARENA, huge_kept + 1);
+	memcg_unpromise(&a, 4 * huge_kept, true);
+	memcg_fini(&a);
+}
+
 static void protection_decides_what_is_scanned(void)
 {
 	begin();
@@ -223,11 +265,13 @@ static const struct test_case cases[] = {
 	{ "a refused charge changes nothing (C3)", a_refused_charge_changes_nothing },
 	{ "a lowered limit stops growth and takes nothing (C3)",
 	  a_lowered_limit_stops_growth_only },
+	{ "what is evictable keeps frames that nothing pinned may take (C4)",
+	  what_is_evictable_keeps_a_floor },
 	{ "min and low protect in proportion", protection_decides_what_is_scanned },
 	{ "above high delays grow with the square of the excess",
 	  above_high_delays_grow_with_the_square_of_the_excess },
 	{ "threads that charge never get past max", threads_never_get_past_a_limit },
-	{ "a walk sees all; one that is looked at doesn't end (C4)",
+	{ "a walk sees all; one that is looked at doesn't end (C5)",
 	  a_walk_sees_all_and_holds_the_one_it_is_at },
 	{ "a stall is the pool's and the session's", stalls_count_for_the_pool_and_the_session },
 };

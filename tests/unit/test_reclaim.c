@@ -108,9 +108,68 @@ static void swap_lets_more_be_promised(void)
 	space_drop_region(more);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, without), 0);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, 1), 0);
-	stock_uncommit_evictable(0, STOCK_BASE, 1);
+	/* And what could be evicted would have no frame to be in while it is used. */
+	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), 0);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, 1), -ENOMEM);
 	stock_uncommit(0, STOCK_BASE, without);
+	end();
+}
+
+/* The most that may be fixed while everything else is promised as evictable. */
+static uint64_t stock_fixed_room(uint64_t limit)
+{
+	uint64_t fixed = 0;
+
+	for (uint64_t step = limit; step; step /= 2)
+		while (!stock_fix(0, STOCK_BASE, step))
+			fixed += step;
+	stock_unfix(0, STOCK_BASE, fixed);
+	return fixed;
+}
+
+/* What is promised beyond memory keeps frames that nothing fixed may take. */
+static void what_is_evictable_keeps_a_floor(void)
+{
+	uint64_t limit, fits, all;
+
+	begin(true);
+	limit = stock_limit(0, STOCK_BASE);
+	all = stock_available_evictable(0, STOCK_BASE);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, all), 0);
+	fits = stock_fixed_room(limit);
+	stock_uncommit_evictable(0, STOCK_BASE, all);
+	EXPECT(fits > 0 && fits < limit);
+
+	/* Fixed first: there is room for exactly as much, and for as much beyond as swap has. */
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, fits), 0);
+	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), all - fits);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, all - fits), 0);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	stock_uncommit_evictable(0, STOCK_BASE, 1); /* swap has room again, the floor is kept */
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
+	EXPECT_EQ(stock_fix(0, STOCK_BASE, 1), -ENOMEM);
+	stock_uncommit_evictable(0, STOCK_BASE, all - fits - 1);
+
+	/* One more, and evictable memory may only be what there is. */
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), 0);
+	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), limit - fits - 1);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, limit - fits), -ENOMEM);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, limit - fits - 1), 0);
+	EXPECT_EQ(stock_fix(0, STOCK_BASE, limit - fits - 1), 0); /* all of it: needs no floor */
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	stock_unfix(0, STOCK_BASE, limit - fits - 1);
+	stock_uncommit_evictable(0, STOCK_BASE, limit - fits - 1);
+	stock_uncommit(0, STOCK_BASE, fits + 1);
+
+	/* A restart refuses nothing of it, even where metadata has grown. */
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, fits + 1), 0);
+	EXPECT_EQ(stock_recommit_evictable(0, STOCK_BASE, all - fits - 1), 0);
+	stock_refix(0, STOCK_BASE, 1);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
+	stock_unfix(0, STOCK_BASE, 1);
+	stock_uncommit_evictable(0, STOCK_BASE, all - fits - 1);
+	stock_uncommit(0, STOCK_BASE, fits + 1);
 	end();
 }
 
@@ -294,6 +353,8 @@ static void shadows_tell_soon_from_late(void)
 
 static const struct test_case cases[] = {
 	{ "swap lets more be promised, and no more than it holds", swap_lets_more_be_promised },
+	{ "what is evictable keeps frames that nothing fixed may take",
+	  what_is_evictable_keeps_a_floor },
 	{ "a region bigger than memory keeps what it holds", twice_the_memory_keeps_what_it_holds },
 	{ "locks stay within memory", locking_stays_within_memory },
 	{ "pages in use stay", what_is_used_stays },

@@ -11,7 +11,14 @@
 
 #include "os/os.h"
 
-enum { SCAN_SHARE_MIN = 32 };
+enum {
+	SCAN_SHARE_MIN = 32,
+	/* An instruction can touch several pages, and several threads wait for pages at a time. */
+	KEPT_DIVISOR = 8,
+	KEPT_FRAMES_MIN = 16,
+	KEPT_FRAMES_MIN_HUGE = 4 * PAGEBLOCK_PAGES,
+	KEPT_FRAMES_MAX = 8 * PAGEBLOCK_PAGES,
+};
 
 /* l: lock   c: fixed after init */
 static struct {
@@ -62,6 +69,7 @@ void memcg_fini(struct memcg *m)
 	list_del(&m->link);
 	mutex_unlock(&table.lock);
 	CHECK(!atomic_load(&m->usage) && !atomic_load(&m->pinned));
+	CHECK(!atomic_load(&m->promised) && !atomic_load(&m->promised_huge));
 	for (int i = 0; i < NR_MEMCG_KINDS; i++)
 		CHECK(!atomic_load(&m->count[i]));
 	psi_fini(&m->psi);
@@ -178,6 +186,69 @@ static int refuse_max(struct memcg *m, uint64_t frames)
 	return -ENOMEM;
 }
 
+static uint64_t kept_for(uint64_t evictable, bool huge, uint64_t max)
+{
+	uint64_t kept = max_t(uint64_t, max / KEPT_DIVISOR, KEPT_FRAMES_MIN);
+
+	kept = min_t(uint64_t, kept, KEPT_FRAMES_MAX);
+	if (huge)
+		kept = max_t(uint64_t, kept, KEPT_FRAMES_MIN_HUGE);
+	return min_t(uint64_t, evictable, kept);
+}
+
+/* What is about to be locked is evictable no more. */
+static uint64_t kept_beside(const struct memcg *m, uint64_t locking, uint64_t max)
+{
+	uint64_t promised = atomic_load(&m->promised);
+	uint64_t locked = atomic_load(&m->count[MEMCG_LOCKED]) + locking;
+
+	if (max == MEMCG_NO_LIMIT || atomic_load(&m->overcommit) || locked >= promised)
+		return 0;
+	return kept_for(promised - locked, atomic_load(&m->promised_huge), max);
+}
+
+uint64_t memcg_kept(const struct memcg *m, uint64_t max)
+{
+	return kept_beside(m, 0, max);
+}
+
+/* Whoever raises pinned or promised asks afterwards: of two at once one sees both. */
+static bool leaves_enough(const struct memcg *m, uint64_t locking)
+{
+	uint64_t max = memcg_limit(m, MEMCG_MAX);
+	uint64_t kept = kept_beside(m, locking, max);
+
+	return !kept || (kept <= max && atomic_load(&m->pinned) <= max - kept);
+}
+
+int memcg_promise(struct memcg *m, uint64_t frames, bool huge)
+{
+	atomic_fetch_add(&m->promised, frames);
+	if (huge)
+		atomic_fetch_add(&m->promised_huge, frames);
+	if (leaves_enough(m, 0))
+		return 0;
+	memcg_unpromise(m, frames, huge);
+	return -ENOMEM;
+}
+
+void memcg_unpromise(struct memcg *m, uint64_t frames, bool huge)
+{
+	take_away(&m->promised, frames);
+	if (huge)
+		take_away(&m->promised_huge, frames);
+}
+
+static bool pin(struct memcg *m, enum memcg_kind kind, uint64_t frames)
+{
+	if (!add_within(&m->pinned, frames, &m->limit[MEMCG_MAX]))
+		return false;
+	if (leaves_enough(m, kind == MEMCG_LOCKED ? frames : 0))
+		return true;
+	take_away(&m->pinned, frames);
+	return false;
+}
+
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 {
 	const _Atomic uint64_t *max = &m->limit[MEMCG_MAX];
@@ -186,7 +257,7 @@ int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 		return charge_swap(m, frames);
 	if (in_usage(kind) && !add_within(&m->usage, frames, max))
 		return refuse_max(m, frames);
-	if (in_pinned(kind) && !add_within(&m->pinned, frames, max)) {
+	if (in_pinned(kind) && !pin(m, kind, frames)) {
 		if (in_usage(kind))
 			take_away(&m->usage, frames);
 		return refuse_max(m, frames);

@@ -9,7 +9,9 @@
  *             C2  a frame (a slot) is charged before it appears and uncharged after it's gone.
  *             C3  a charge that would exceed a limit fails and changes nothing. A limit that is
  *                 lowered below what is charged stops growth; it takes nothing away by itself.
- *             C4  a memcg ends with nothing charged, and not while somebody walks past it.
+ *             C4  unless it overcommits: pinned + what is kept for the rest <= max, when either is
+ *                 granted. A page that may go to swap still needs a frame while it is used.
+ *             C5  a memcg ends with nothing charged, and not while somebody walks past it.
  * Locking     none to charge (compare-and-swap on usage, pinned, SWAP); a table mutex for the list.
  * Not here    Names, owners and commit (client/pool.h); reclaim (balance).
  *
@@ -66,6 +68,7 @@ enum memcg_level {
 /* a: atomic   t: the table's mutex   c: fixed after init */
 struct memcg {
 	_Atomic uint64_t usage, pinned;           /* (a) C1 */
+	_Atomic uint64_t promised, promised_huge; /* (a) to regions; of them with huge pages */
 	_Atomic uint64_t count[NR_MEMCG_KINDS];   /* (a) */
 	_Atomic uint64_t limit[NR_MEMCG_LIMITS];  /* (a) */
 	_Atomic uint64_t events[NR_MEMCG_EVENTS]; /* (a) since it was made */
@@ -91,6 +94,13 @@ struct memcg *memcg_root(void);
 /* 0, or -ENOMEM (max), for SWAP -ENOSPC (swap_max). */
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
 void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
+
+/* frames are promised to a region. -ENOMEM: what is pinned leaves too few frames below max for it;
+ * nothing has changed. */
+int memcg_promise(struct memcg *m, uint64_t frames, bool huge);
+void memcg_unpromise(struct memcg *m, uint64_t frames, bool huge);
+/* Frames that nothing pinned may take under such a max, so that what is evictable can be used. */
+uint64_t memcg_kept(const struct memcg *m, uint64_t max);
 
 static inline uint64_t memcg_read(const struct memcg *m, enum memcg_kind kind)
 {

@@ -20,6 +20,11 @@ enum {
 	MARGIN_FRAMES_MIN = 2 * PAGEBLOCK_PAGES,
 	MARGIN_FRAMES_MAX = (64 << 20) >> PAGE_SHIFT,
 	RESERVE_FRAMES_MIN = 2 * MARGIN_FRAMES_MIN,
+	/* An instruction can touch several pages, and several threads wait for pages at a time. */
+	FLOOR_DIVISOR = 8,
+	FLOOR_FRAMES_MIN_BASE = PAGEBLOCK_PAGES,
+	FLOOR_FRAMES_MIN_HUGE = 4 * PAGEBLOCK_PAGES,
+	FLOOR_FRAMES_MAX = (64 << 20) >> PAGE_SHIFT,
 };
 
 static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
@@ -43,6 +48,15 @@ static uint64_t margin_of(uint64_t reserve)
 	return min_t(uint64_t, margin, MARGIN_FRAMES_MAX);
 }
 
+static uint64_t floor_of(uint64_t limit, enum stock_kind kind)
+{
+	uint64_t least = kind == STOCK_HUGE ? FLOOR_FRAMES_MIN_HUGE : FLOOR_FRAMES_MIN_BASE;
+	uint64_t floor = round_down(limit / FLOOR_DIVISOR, PAGEBLOCK_PAGES);
+
+	floor = max_t(uint64_t, floor, least);
+	return min_t(uint64_t, min_t(uint64_t, floor, FLOOR_FRAMES_MAX), limit);
+}
+
 int stock_init(const struct stock_request *request)
 {
 	struct stock *s = stock_of(request->node, request->kind);
@@ -62,6 +76,7 @@ int stock_init(const struct stock_request *request)
 		.locked = true,
 		.quick = request->quick && request->kind == STOCK_BASE,
 	};
+	s->floor = floor_of(s->limit, s->kind);
 	mutex_init(&s->lock, RANK_STOCK, "stock");
 	if (s->mode == STOCK_HOLD) {
 		s->slack = round_down(margin_of(reserve) / 2, PAGEBLOCK_PAGES);
@@ -78,7 +93,7 @@ void stock_fini(int node, enum stock_kind kind)
 
 	if (!s->reserve)
 		return;
-	CHECK(s->committed == 0 && s->fixed == 0 && s->used == s->held);
+	CHECK(s->committed == 0 && s->evictable == 0 && s->spoken == 0 && s->used == s->held);
 	if (s->section)
 		stock_hold_fini(s);
 	mutex_fini(&s->lock);
@@ -140,23 +155,9 @@ static bool promise(struct stock *s, uint64_t nr)
 	}
 }
 
-int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr)
+static void unpromise(struct stock *s, uint64_t nr)
 {
-	struct stock *s = stock_of(node, kind);
-	int           r = INJECT(COMMIT);
-
-	if (r)
-		return r;
-	if (promise(s, nr))
-		return 0;
-	atomic_fetch_add(&s->nr_refused, 1);
-	return -ENOMEM;
-}
-
-void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
-{
-	struct stock *s = stock_of(node, kind);
-	uint64_t      old = atomic_load_explicit(&s->committed, memory_order_relaxed);
+	uint64_t old = atomic_load_explicit(&s->committed, memory_order_relaxed);
 
 	do {
 		CHECK(old >= nr);
@@ -164,21 +165,112 @@ void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
 	atomic_fetch_sub(&promised_beyond, beyond(s, old) - beyond(s, old - nr));
 }
 
+/* ---- what is evictable, and its floor ---- */
+
+/* What of the limit is kept for so much evictable memory. */
+static uint64_t kept(const struct stock *s, uint64_t evictable)
+{
+	return min_t(uint64_t, evictable, s->floor);
+}
+
+/* nr more frames are evictable; they need room up to `limit` as far as the floor isn't kept yet. */
+static bool add_evictable(struct stock *s, uint64_t nr, uint64_t limit)
+{
+	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
+	uint64_t more;
+
+	for (;;) {
+		more = kept(s, old + nr) - kept(s, old);
+		if (more && !add_up_to(&s->spoken, more, limit))
+			return false;
+		if (atomic_compare_exchange_weak(&s->evictable, &old, old + nr))
+			return true;
+		atomic_fetch_sub(&s->spoken, more);
+	}
+}
+
+static void drop_evictable(struct stock *s, uint64_t nr)
+{
+	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
+
+	do {
+		CHECK(old >= nr);
+	} while (!atomic_compare_exchange_weak(&s->evictable, &old, old - nr));
+	atomic_fetch_sub(&s->spoken, kept(s, old) - kept(s, old - nr));
+}
+
+/* nr evictable frames become fixed, if there is room up to `limit`. */
+static bool fix(struct stock *s, uint64_t nr, uint64_t limit)
+{
+	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
+	uint64_t more;
+
+	for (;;) {
+		CHECK(old >= nr);
+		more = nr - (kept(s, old) - kept(s, old - nr));
+		if (more && !add_up_to(&s->spoken, more, limit))
+			return false;
+		if (atomic_compare_exchange_weak(&s->evictable, &old, old - nr))
+			return true;
+		atomic_fetch_sub(&s->spoken, more);
+	}
+}
+
+static int commit_evictable(struct stock *s, uint64_t nr, uint64_t limit)
+{
+	if (promise(s, nr)) {
+		if (add_evictable(s, nr, limit))
+			return 0;
+		unpromise(s, nr);
+	}
+	atomic_fetch_add(&s->nr_refused, 1);
+	return -ENOMEM;
+}
+
+int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+	int           r = INJECT(COMMIT);
+
+	return r ? r : commit_evictable(s, nr, s->limit);
+}
+
+int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr)
+{
+	return commit_evictable(stock_of(node, kind), nr, UINT64_MAX);
+}
+
+void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+
+	drop_evictable(s, nr);
+	unpromise(s, nr);
+}
+
 int stock_fix(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
 
-	if (add_up_to(&s->fixed, nr, s->limit))
+	if (fix(s, nr, s->limit))
 		return 0;
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
 }
 
+void stock_refix(int node, enum stock_kind kind, uint64_t nr)
+{
+	(void)fix(stock_of(node, kind), nr, UINT64_MAX);
+}
+
 void stock_unfix(int node, enum stock_kind kind, uint64_t nr)
 {
-	uint64_t old = atomic_fetch_sub(&stock_of(node, kind)->fixed, nr);
+	struct stock *s = stock_of(node, kind);
+	uint64_t      old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
 
-	CHECK(old >= nr);
+	while (!atomic_compare_exchange_weak(&s->evictable, &old, old + nr))
+		;
+	atomic_fetch_sub(&s->spoken, nr - (kept(s, old + nr) - kept(s, old)));
 }
 
 int stock_commit(int node, enum stock_kind kind, uint64_t nr)
@@ -188,10 +280,10 @@ int stock_commit(int node, enum stock_kind kind, uint64_t nr)
 
 	if (r)
 		return r;
-	if (add_up_to(&s->fixed, nr, s->limit)) {
+	if (add_up_to(&s->spoken, nr, s->limit)) {
 		if (promise(s, nr))
 			return 0;
-		atomic_fetch_sub(&s->fixed, nr);
+		atomic_fetch_sub(&s->spoken, nr);
 	}
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
@@ -199,28 +291,46 @@ int stock_commit(int node, enum stock_kind kind, uint64_t nr)
 
 void stock_uncommit(int node, enum stock_kind kind, uint64_t nr)
 {
-	stock_unfix(node, kind, nr);
-	stock_uncommit_evictable(node, kind, nr);
+	struct stock *s = stock_of(node, kind);
+	uint64_t      old = atomic_fetch_sub(&s->spoken, nr);
+
+	CHECK(old >= nr);
+	unpromise(s, nr);
 }
 
-uint64_t stock_available_evictable(int node, enum stock_kind kind)
+/* How many more frames can be promised, fixed or not. */
+static uint64_t promisable(const struct stock *s)
 {
-	struct stock *s = stock_of(node, kind);
-	uint64_t      committed = s->committed;
-	uint64_t      swap = swap_capacity_now(), used = promised_beyond;
+	uint64_t committed = s->committed;
+	uint64_t swap = swap_capacity_now(), used = promised_beyond;
 
 	if (!s->reserve)
 		return 0;
 	return (committed < s->limit ? s->limit - committed : 0) + (used < swap ? swap - used : 0);
 }
 
+static uint64_t unspoken(const struct stock *s)
+{
+	uint64_t spoken = s->spoken;
+
+	return spoken < s->limit ? s->limit - spoken : 0;
+}
+
+uint64_t stock_available_evictable(int node, enum stock_kind kind)
+{
+	const struct stock *s = stock_of(node, kind);
+	uint64_t            evictable = s->evictable;
+	uint64_t            room = unspoken(s), free = promisable(s);
+	bool                floor_fits = evictable >= s->floor || room >= s->floor - evictable;
+
+	return floor_fits ? free : min_t(uint64_t, free, room);
+}
+
 uint64_t stock_available(int node, enum stock_kind kind)
 {
-	struct stock *s = stock_of(node, kind);
-	uint64_t      fixed = s->fixed;
+	const struct stock *s = stock_of(node, kind);
 
-	return min_t(uint64_t, fixed < s->limit ? s->limit - fixed : 0,
-		     stock_available_evictable(node, kind));
+	return min_t(uint64_t, unspoken(s), promisable(s));
 }
 
 /* ---- memory that exists ---- */
@@ -314,6 +424,14 @@ int stock_populate(const struct stock_populate_request *request)
 	return r;
 }
 
+/* Exact while nobody commits. */
+static uint64_t fixed_now(const struct stock *s)
+{
+	uint64_t evictable = s->evictable, committed = s->committed;
+
+	return committed > evictable ? committed - evictable : 0;
+}
+
 bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out)
 {
 	struct stock *s = stock_of(node, kind);
@@ -326,7 +444,7 @@ bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out)
 		.held = s->held,
 		.present = s->used - s->held,
 		.committed = s->committed,
-		.fixed = s->fixed,
+		.fixed = fixed_now(s),
 		.margin = s->reserve - s->limit,
 		.slack = s->slack,
 		.nr_refused = s->nr_refused,
@@ -411,10 +529,13 @@ static void validate_stock(struct stock *s, struct validation *v)
 
 	validation_expect(v, s->used <= s->reserve, "node %d %s: held + present within the reserve",
 			  s->node, name);
-	validation_expect(v, s->fixed <= s->limit, "node %d %s: fixed within the limit", s->node,
-			  name);
-	validation_expect(v, s->fixed <= s->committed, "node %d %s: fixed is committed", s->node,
-			  name);
+	validation_expect(v, s->evictable <= s->committed, "node %d %s: evictable is committed",
+			  s->node, name);
+	validation_expect(v, fixed_now(s) <= s->limit, "node %d %s: fixed within the limit",
+			  s->node, name);
+	validation_compare(v, fixed_now(s) + kept(s, s->evictable), s->spoken,
+			   "frames of node %d %s fixed or kept for evictable memory", s->node,
+			   name);
 	validation_expect(v, s->used - s->held <= s->committed,
 			  "node %d %s: present is committed", s->node, name);
 	if (s->section)

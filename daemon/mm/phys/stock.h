@@ -8,15 +8,23 @@
  * Swap        what can be evicted may be promised beyond the reserve, as far as swap areas have
  *             room for it; what can't be (arenas, metadata, locked pages) is fixed, and stays
  *             within the limit. Only what is evictable can find the stock full when it takes.
+ * Floor       A page that may go to swap still needs a frame while it is used. So that there is
+ *             one, evictable memory keeps the last frames of the limit (as many as it has, at most
+ *             floor): what is fixed is refused there, and so is what is evictable where they are
+ *             fixed already.
  * Invariants  K1  held + present <= reserve, at every moment.
- *             K2  fixed <= limit = reserve - margin, fixed <= committed, and present <= committed;
+ *             K2  committed is what is fixed and what is evictable; spoken = fixed + min(evictable,
+ *                 floor) <= limit = reserve - margin when it is promised, and present <= committed;
  *                 over all stocks, committed beyond the limit is within the capacity of swap when
  *                 it is promised. Without swap taking what was committed never fails.
  *             K3  present is raised before a file is populated and lowered after it was punched.
  *             K4  held frames lie in the stock's reserve section, whole pageblocks.
  *             K5  slack <= margin: the part of the reserve the holder leaves free, so that a taker
  *                 populates first and the holder punches afterwards.
- * Locking     committed and used (held + present) are atomic and change by compare-and-swap;
+ * Locking     committed, evictable, spoken and used (held + present) are atomic and change by
+ *             compare-and-swap: room is taken in spoken before evictable says so, and given back
+ *             after, so that two can be refused at once where one had fitted, and never too much
+ *             is granted;
  *             stock->lock (RANK_STOCK) for moving held. One atomic operation when slack suffices.
  * Not here    Limits of a pool (client), background threads (they call stock_refill_step).
  */
@@ -38,13 +46,15 @@ enum stock_block {
 struct stock {
 	uint64_t         reserve; /* (c) frames; 0: this node has no such stock */
 	uint64_t         limit;   /* (c) most that may be committed */
+	uint64_t         floor;   /* (c) most that is kept for what is evictable */
 	uint64_t         slack;   /* (c) K5; 0 in account mode */
 	enum stock_mode  mode;    /* (c) */
 	int              node;    /* (c) index */
 	enum stock_kind  kind;    /* (c) */
 	int              os_node; /* (c) for binding; OS_NODE_ANY: never bound */
 	_Atomic uint64_t committed; /* (a) K2: fixed and evictable */
-	_Atomic uint64_t fixed;     /* (a) K2 */
+	_Atomic uint64_t evictable; /* (a) K2 */
+	_Atomic uint64_t spoken;    /* (a) K2 */
 	_Atomic uint64_t used;      /* (a) K1: held + present */
 	_Atomic uint64_t held;      /* (l) changes; readable any time */
 	struct mutex     lock;
@@ -98,6 +108,9 @@ uint64_t stock_available_evictable(int node, enum stock_kind kind);
 /* nr frames committed as evictable are fixed from now on. -ENOMEM: no more can be. */
 int stock_fix(int node, enum stock_kind kind, uint64_t nr);
 void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
+/* After a restart: what was granted before stays so, though metadata may have taken the floor. */
+int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr);
+void stock_refix(int node, enum stock_kind kind, uint64_t nr);
 
 /* nr committed frames are about to be populated. Always 0 without swap; -ENOMEM then is a caller
  * that takes what it did not commit. With swap: present memory must be evicted first. May punch
@@ -108,7 +121,7 @@ int stock_take_evictable(int node, enum stock_kind kind, uint64_t nr);
 /* Frames that stock_take_evictable() could still take; UINT64_MAX while nothing is promised beyond
  * the limit: nobody can run short. */
 uint64_t stock_free_evictable(int node, enum stock_kind kind);
-/* Most frames that may be fixed: the reserve less the margin. */
+/* Most frames that may be in use: the reserve less the margin. */
 uint64_t stock_limit(int node, enum stock_kind kind);
 /* nr frames have been punched. */
 void stock_put(int node, enum stock_kind kind, uint64_t nr);

@@ -414,8 +414,8 @@ static int commit_again(struct region *region, const struct region_resume_reques
 		if (!pages)
 			continue;
 		if (node < nr_nodes)
-			r = stock_commit_evictable(node, region->kind,
-						   pages * region_frames_per_page(region));
+			r = stock_recommit_evictable(node, region->kind,
+						     pages * region_frames_per_page(region));
 		if (r)
 			return r;
 		atomic_store(&region->committed[node], pages);

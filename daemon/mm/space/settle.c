@@ -121,8 +121,7 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 	if (!locked)
 		return 0;
 	r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
-	if (!r)
-		r = stock_fix(node, region->kind, frames);
+	stock_refix(node, region->kind, frames);
 	atomic_fetch_add(&region->nr_locked, locked);
 	atomic_fetch_add(&region->locked_on[node], locked);
 	return r;
