@@ -135,6 +135,49 @@ static void add_zone(struct gather *g, struct zone *zone)
 		g->arena_free += from.nr_free;
 }
 
+/* Before zones are walked: one that ends meanwhile isn't counted twice. */
+static void add_ended(struct text_snapshot *s)
+{
+	for (int node = 0; node < nr_nodes; node++) {
+		struct text_zone *z = normal_zone(s, node);
+		struct zone_ended ended;
+
+		zone_ended_read(node, &ended);
+		s->events.pgalloc_normal += ended.pgalloc;
+		s->events.pgfree += ended.pgfree;
+		s->events.numa_hit += ended.numa_hit;
+		s->events.numa_miss += ended.numa_miss;
+		s->events.numa_foreign += ended.numa_foreign;
+		z->numa_hit += ended.numa_hit;
+		z->numa_miss += ended.numa_miss;
+		z->numa_foreign += ended.numa_foreign;
+	}
+}
+
+/* A counter that has been told. One that was read while its zone was neither there nor ended
+ * stays where it was. */
+static void never_back(_Atomic uint64_t *told, uint64_t *counter)
+{
+	uint64_t before = atomic_load(told);
+
+	while (before < *counter && !atomic_compare_exchange_weak(told, &before, *counter))
+		;
+	*counter = max_t(uint64_t, before, *counter);
+}
+
+static void keep_told(struct text_events *e)
+{
+	static struct {
+		_Atomic uint64_t pgalloc, pgfree, numa_hit, numa_miss, numa_foreign;
+	} told;
+
+	never_back(&told.pgalloc, &e->pgalloc_normal);
+	never_back(&told.pgfree, &e->pgfree);
+	never_back(&told.numa_hit, &e->numa_hit);
+	never_back(&told.numa_miss, &e->numa_miss);
+	never_back(&told.numa_foreign, &e->numa_foreign);
+}
+
 /* The daemon's own memory, pool 0, which is on no list of pools. */
 static void add_own_zones(struct gather *g)
 {
@@ -284,8 +327,10 @@ static int fill(struct text_snapshot *s, const char *pool)
 	struct gather g = { .s = s, .pool = pool, .found = pool[0] == '\0' };
 
 	prepare(s);
-	if (g.pool[0] == '\0')
+	if (g.pool[0] == '\0') {
+		add_ended(s);
 		add_own_zones(&g);
+	}
 	pool_for_each(add_pool, &g);
 	if (!g.found)
 		return -ENOENT;
@@ -301,6 +346,7 @@ static int fill(struct text_snapshot *s, const char *pool)
 		s->memory.slab = slab_bytes() >> PAGE_SHIFT;
 		s->memory.page_tables = meta_window_bytes(META_WORDS) >> PAGE_SHIFT;
 		add_events(&s->events);
+		keep_told(&s->events);
 	}
 	s->memory.free += g.arena_free;
 	s->memory.available += g.arena_free;

@@ -341,8 +341,26 @@ def environment_for(library):
     return dict(os.environ, LD_PRELOAD=" ".join(runtimes), ASAN_OPTIONS="detect_leaks=0")
 
 
-def client_process(library, socket, ready):
-    """A child with a named and an unnamed region and a page run, until its stdin ends."""
+HOLDING = """
+pool, named, own = (ctypes.c_void_p() for _ in range(3))
+must(lib.mmb_pool_open(mmb, b"formats", 1, None, ctypes.byref(pool)) == 0)
+must(lib.mmb_region_open(pool, b"named", ctypes.c_size_t(8 << 20), 1, None,
+                         ctypes.byref(named)) == 0)
+must(lib.mmb_region_create(pool, ctypes.c_size_t(1 << 20), None, ctypes.byref(own)) == 0)
+ctypes.memset(lib.mmb_region_address(named), 1, 4 << 20)
+must(lib.mmb_region_lock(own, ctypes.c_size_t(0), ctypes.c_size_t(1 << 16)) == 0)
+must(lib.mmb_alloc_pages(pool, 2, 0))
+"""
+PASSING = """
+pool = ctypes.c_void_p()
+must(lib.mmb_pool_open(mmb, None, 4, None, ctypes.byref(pool)) == 0)
+for _ in range(100):
+    must(lib.mmb_alloc_pages(pool, 2, 0))
+"""
+
+
+def client_process(library, socket, ready, work):
+    """A child that has done its work and holds what it has until its stdin ends."""
     script = """
 import ctypes, sys
 lib = ctypes.CDLL(sys.argv[1])
@@ -351,15 +369,9 @@ for name in ("mmb_error", "mmb_region_address", "mmb_alloc_pages"):
 def must(good):
     if not good:
         sys.exit(lib.mmb_error().decode())
-mmb, pool, named, own = (ctypes.c_void_p() for _ in range(4))
+mmb = ctypes.c_void_p()
 must(lib.mmb_open(sys.argv[2].encode(), None, ctypes.byref(mmb)) == 0)
-must(lib.mmb_pool_open(mmb, b"formats", 1, None, ctypes.byref(pool)) == 0)
-must(lib.mmb_region_open(pool, b"named", ctypes.c_size_t(8 << 20), 1, None,
-                         ctypes.byref(named)) == 0)
-must(lib.mmb_region_create(pool, ctypes.c_size_t(1 << 20), None, ctypes.byref(own)) == 0)
-ctypes.memset(lib.mmb_region_address(named), 1, 4 << 20)
-must(lib.mmb_region_lock(own, ctypes.c_size_t(0), ctypes.c_size_t(1 << 16)) == 0)
-must(lib.mmb_alloc_pages(pool, 2, 0))
+""" + work + """
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -377,12 +389,36 @@ def with_client(broker):
     if not os.path.exists(library):
         raise Skip("libmmbroker isn't built")
     processes = []
-    client_process(library, broker.socket, processes)
+    client_process(library, broker.socket, processes, HOLDING)
     try:
         check_client(broker)
     finally:
         processes[0].stdin.close()
         processes[0].wait(20)
+
+
+def counters_stay(broker):
+    """vmstat's counters never go back, also when a pool goes"""
+    counters = []
+    for _ in range(3):
+        processes = []
+        client_process(os.path.join(broker.build, "libclient/libmmbroker.so"), broker.socket,
+                       processes, PASSING)
+        counters.append(parse_vmstat(broker.ctl("vmstat")))
+        processes[0].stdin.close()
+        processes[0].wait(20)
+        for _ in range(200):
+            if not broker.json("pools"):
+                break
+            time.sleep(0.05)
+        expect(not broker.json("pools"), "the pool stays")
+        counters.append(parse_vmstat(broker.ctl("vmstat")))
+    for before, after in zip(counters, counters[1:]):
+        for name, value in before.items():
+            expect(name.startswith("nr_") or after[name] >= value,
+                   f"{name} was {value} and is {after[name]}")
+    expect(counters[-1]["pgalloc_normal"] - counters[0]["pgalloc_normal"] >= 2 * 100 * 4,
+           f"{counters}")
 
 
 def check_client(broker):
@@ -494,8 +530,8 @@ def not_running(broker):
 
 
 # In this order: the last two end the broker.
-CASES = (host_files, broker_texts, figures_agree, json_agrees, lists, with_client, procps,
-         refusals, timeout, doctor, not_running)
+CASES = (host_files, broker_texts, figures_agree, json_agrees, lists, counters_stay, with_client,
+         procps, refusals, timeout, doctor, not_running)
 
 
 def run_case(case, broker):

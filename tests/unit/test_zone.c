@@ -320,6 +320,33 @@ static void reserves_are_for_those_who_may(void)
 	phys_stop();
 }
 
+static void counts_outlive_their_zone(void)
+{
+	struct zone_ended before, after;
+	enum grow_failure why;
+	struct zone      *zone;
+	struct page      *page, *large;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	zone_ended_read(0, &before);
+	zone = phys_zone(0, 16);
+	EXPECT_EQ(zone_grow(zone, 0, &why), 0);
+	EXPECT_EQ(zone_grow(zone, 0, &why), 0);
+	page = rmqueue(zone, 0, MIGRATE_MOVABLE, 0);
+	large = rmqueue(zone, 8, MIGRATE_MOVABLE, 0);
+	EXPECT(page && large);
+	free_unref_page(zone, page, 0);
+	free_unref_page(zone, large, 8);
+	zone_ended_read(0, &after);
+	EXPECT_EQ(after.pgalloc, before.pgalloc);
+	phys_zone_end(zone);
+	zone_ended_read(0, &after);
+	EXPECT_EQ(after.pgalloc - before.pgalloc, 257);
+	EXPECT_EQ(after.pgfree - before.pgfree, 257);
+	EXPECT_EQ(after.numa_hit - before.numa_hit, 2);
+	phys_stop();
+}
+
 static void boot_memory_becomes_the_zones(void)
 {
 	struct zone_snapshot s;
@@ -417,6 +444,7 @@ static const struct test_case cases[] = {
 	{ "watermarks follow managed", watermarks_follow_managed },
 	{ "a scale factor widens the watermarks", a_scale_factor_widens_the_watermarks },
 	{ "reserves are for those who may", reserves_are_for_those_who_may },
+	{ "what a zone has counted outlives it", counts_outlive_their_zone },
 	{ "boot memory becomes the zone's", boot_memory_becomes_the_zones },
 	{ "freed low frames are used first", freed_low_frames_are_used_first },
 	{ "the lowest free id is taken", the_lowest_free_id_is_taken },

@@ -28,6 +28,11 @@ struct zone *zone_table[NR_ZONES_MAX];
 
 static _Atomic unsigned int watermark_scale_factor = WATERMARK_SCALE_DEFAULT;
 
+/* a: atomic, statistics only */
+static struct {
+	_Atomic uint64_t pgalloc, pgfree, numa_hit, numa_miss, numa_foreign; /* (a) */
+} ended[MAX_NUMNODES];
+
 static pthread_once_t  table_once = PTHREAD_ONCE_INIT;
 static struct mutex    table_mutex;
 static pthread_cond_t  table_unused = PTHREAD_COND_INITIALIZER;
@@ -148,11 +153,24 @@ static void release_blocks(struct zone *zone)
 	}
 }
 
+static void keep_counts(struct zone *zone)
+{
+	struct zone_snapshot s;
+
+	zone_snapshot(zone, &s);
+	atomic_fetch_add(&ended[zone->node].pgalloc, s.events.pgalloc);
+	atomic_fetch_add(&ended[zone->node].pgfree, s.events.pgfree);
+	atomic_fetch_add(&ended[zone->node].numa_hit, s.numa_hit);
+	atomic_fetch_add(&ended[zone->node].numa_miss, s.numa_miss);
+	atomic_fetch_add(&ended[zone->node].numa_foreign, s.numa_foreign);
+}
+
 void zone_free(struct zone *zone)
 {
 	uint64_t present;
 
 	remove_from_table(zone);
+	keep_counts(zone);
 	pcp_fini(zone);
 	present = zone->present; /* not before: a walker may have been shrinking it */
 	if (zone->section && present) {
@@ -367,6 +385,17 @@ void zone_snapshot(struct zone *zone, struct zone_snapshot *out)
 	out->numa_miss = zone->numa_miss;
 	out->numa_foreign = zone->numa_foreign;
 	out->numa_hit -= min_t(uint64_t, out->numa_miss, out->numa_hit);
+}
+
+void zone_ended_read(int node, struct zone_ended *out)
+{
+	*out = (struct zone_ended){
+		.pgalloc = ended[node].pgalloc,
+		.pgfree = ended[node].pgfree,
+		.numa_hit = ended[node].numa_hit,
+		.numa_miss = ended[node].numa_miss,
+		.numa_foreign = ended[node].numa_foreign,
+	};
 }
 
 void zone_validate(struct zone *zone, struct validation *v)

@@ -196,6 +196,13 @@ struct zone_snapshot {
 };
 void zone_snapshot(struct zone *zone, struct zone_snapshot *out);
 
+/* Of all zones of a node that have ended, so that sums don't go back when a pool goes. */
+struct zone_ended {
+	uint64_t pgalloc, pgfree;                   /* frames */
+	uint64_t numa_hit, numa_miss, numa_foreign; /* blocks */
+};
+void zone_ended_read(int node, struct zone_ended *out);
+
 /* Z1 to Z4, with buddy_validate and pcp_validate. Quiescent callers only. */
 void zone_validate(struct zone *zone, struct validation *v);
 
