@@ -153,10 +153,11 @@ int64_t present_next(int fd, uint64_t from)
 bool present_not_all(int fd, uint64_t offset, uint64_t length)
 {
 	int64_t  nr = count_present(fd, offset, length);
-	uint64_t page = is_hugetlb(fd) ? PAGEBLOCK_SIZE : PAGE_SIZE;
+	uint64_t page;
 
 	if (nr >= 0)
 		return (uint64_t)nr < length >> PAGE_SHIFT;
+	page = is_hugetlb(fd) ? PAGEBLOCK_SIZE : PAGE_SIZE;
 	for (uint64_t at = offset; at < offset + length; at += page) {
 		int64_t found = next_within(fd, at, offset + length);
 

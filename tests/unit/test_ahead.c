@@ -152,6 +152,23 @@ static void a_few_random_faults_between_dont_end_a_streak(void)
 	end();
 }
 
+/* What is broken at once for a clone's origin is less than what is mapped at once. */
+static void a_streak_goes_on_where_less_was_done(void)
+{
+	enum { DONE = 64 };
+	struct mm_target target;
+	struct mm_hint hint = { 0 };
+
+	begin();
+	for (uint64_t page = BLOCK; page < 8 * BLOCK; page += min_t(uint64_t, hint.around, DONE)) {
+		EXPECT(mm_find(mm, page_address(page), &target, &hint));
+		region_put(target.region);
+		if (page >= 2 * BLOCK)
+			EXPECT_EQ(hint.around, BLOCK - page % BLOCK);
+	}
+	end();
+}
+
 static void advice_decides_at_once(void)
 {
 	begin();
@@ -453,6 +470,8 @@ static const struct test_case cases[] = {
 	{ "several streams are told apart", several_streams_are_told_apart },
 	{ "a few random faults in between don't end a streak",
 	  a_few_random_faults_between_dont_end_a_streak },
+	{ "a streak goes on where less was done than it asked for",
+	  a_streak_goes_on_where_less_was_done },
 	{ "SEQUENTIAL and RANDOM decide at once", advice_decides_at_once },
 	{ "a window that shows a part is not left", a_window_of_a_part_is_not_left },
 	{ "a streak is made ahead, mapped but for each block's first page (A1)",

@@ -224,6 +224,32 @@ static int share_page(struct region *parent, struct region *clone, uint64_t page
 	return 1;
 }
 
+/* The same for pages that nobody else is at work on, from the run's start on; how many. The counts
+ * are never less than what there is. */
+static uint64_t share_run(struct region *parent, struct region *clone, struct page_range run)
+{
+	uint64_t inherit = word_inherit(parent->section->id);
+	uint64_t nr = 0, nr_inherited = 0, nr_shared = 0;
+
+	atomic_fetch_add(&clone->nr_inherit, run.nr);
+	atomic_fetch_add(&parent->nr_shared, run.nr);
+	for (; nr < run.nr; nr++) {
+		_Atomic uint64_t *word = &parent->words[run.first + nr];
+		uint64_t none = PAGE_NONE, seen = word_load(word);
+
+		if (word_state(seen) != PAGE_PRESENT || seen & (WORD_BUSY | WORD_LOCKED) ||
+		    !word_replace(&clone->words[run.first + nr], &none, inherit))
+			break;
+		nr_inherited++;
+		if (!word_replace(word, &seen, seen | WORD_SHARED))
+			break;
+		nr_shared += !(seen & WORD_SHARED);
+	}
+	atomic_fetch_sub(&clone->nr_inherit, run.nr - nr_inherited);
+	atomic_fetch_sub(&parent->nr_shared, run.nr - nr_shared);
+	return nr;
+}
+
 /* With BUSY held over the parent's: its owner gives copies to both or to none. */
 static int pass_on(struct region *parent, struct region *clone, uint64_t page)
 {
@@ -315,17 +341,22 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 static int arm_batch(const struct clone_pair *p, struct page_range batch)
 {
 	struct page_range shared = { batch.first, 0 };
+	uint64_t at = batch.first, end = batch.first + batch.nr;
 	int r = 0;
 
-	for (uint64_t at = batch.first; at < batch.first + batch.nr && r >= 0;) {
-		r = arm_page(p->parent, p->clone, at);
-		if (r <= 0)
-			continue;
-		if (word_load(&p->parent->words[at]) & WORD_SHARED) {
-			shared.first = shared.nr ? shared.first : at;
-			shared.nr = at + 1 - shared.first;
+	while (at < end && r >= 0) {
+		uint64_t nr = share_run(p->parent, p->clone, (struct page_range){ at, end - at });
+
+		if (!nr) {
+			r = arm_page(p->parent, p->clone, at);
+			if (r <= 0)
+				continue;
 		}
-		at++;
+		if (nr || word_load(&p->parent->words[at]) & WORD_SHARED) {
+			shared.first = shared.nr ? shared.first : at;
+			shared.nr = at + max_t(uint64_t, nr, 1) - shared.first;
+		}
+		at += max_t(uint64_t, nr, 1);
 	}
 	return r < 0 ? r : region_protect(p->parent, shared);
 }

@@ -30,7 +30,8 @@ enum window_advice { WINDOW_NORMAL, WINDOW_SEQUENTIAL, WINDOW_RANDOM };
 
 /* One thread that touches page after page. */
 struct streak {
-	uint64_t next_page; /* where it goes on */
+	uint64_t page;      /* of its last fault */
+	uint64_t next_page; /* where it goes on if all around that was done */
 	uint64_t ahead;     /* pages before this one are made, or being made, in the background */
 	uint32_t steps;     /* 0: one fault so far */
 	uint32_t used;      /* the window's clock at its last step */

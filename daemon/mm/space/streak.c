@@ -104,8 +104,15 @@ static void plan_ahead(struct window *w, struct streak *k, const struct mm_targe
 	k->ahead = until;
 }
 
-/* The streak that this fault continues, or the one not used for longest, begun anew. A streak goes
- * on where its last run ended, or inside what was made ahead of it. */
+/* A streak goes on where its last run was to end, inside of that run if not all of it was done, or
+ * inside what was made ahead. */
+static bool goes_on(const struct streak *k, uint64_t page)
+{
+	return page == k->next_page ||
+	       (page > k->page && page < max_t(uint64_t, k->next_page, k->ahead));
+}
+
+/* The streak that this fault continues, or the one not used for longest, begun anew. */
 static struct streak *find_streak(struct window *w, uint64_t page)
 {
 	struct streak *oldest = &w->streaks[0];
@@ -113,7 +120,7 @@ static struct streak *find_streak(struct window *w, uint64_t page)
 	for (int i = 0; i < NR_STREAKS; i++) {
 		struct streak *k = &w->streaks[i];
 
-		if (page == k->next_page || (page > k->next_page && page < k->ahead)) {
+		if (goes_on(k, page)) {
 			k->steps++;
 			settle_wish(w, k, page);
 			return k;
@@ -135,6 +142,7 @@ static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hi
 	hint->around = min_t(uint64_t, around_pages(w, k->steps), block - t->page % block);
 	hint->in_ahead = t->page < k->ahead;
 	plan_ahead(w, k, t, hint);
+	k->page = t->page;
 	k->next_page = t->page + hint->around;
 	k->used = ++w->streak_clock;
 	if (hint->around > 1 && is_swapped(w->region, t->page)) {
