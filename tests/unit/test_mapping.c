@@ -11,6 +11,7 @@
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
+#include "mm/obj/slab.h"
 
 enum { NR = 8 };
 static const uint64_t at = 0x100000000;
@@ -117,26 +118,78 @@ static void sync_waits_for_what_began_before(void)
 	end();
 }
 
+static bool is_noted(const struct touched *touched, uint64_t from, uint64_t first, uint64_t nr)
+{
+	struct page_range run = touched_next(touched, region, from);
+
+	return run.first == first && run.nr == nr;
+}
+
+static bool nothing_noted(const struct touched *touched, uint64_t from)
+{
+	return touched_next(touched, region, from).nr == 0;
+}
+
 static void what_becomes_writable_is_noted(void)
 {
-	static struct touched touched;
+	struct touched *touched;
 	uint64_t done;
 
 	begin();
-	touched = (struct touched){ 0 };
-	atomic_store(&region->touched, &touched);
+	touched = touched_new(region);
+	EXPECT(touched);
+	atomic_store(&region->touched, touched);
 	atomic_fetch_or(&region->words[2], WORD_CLEAN);
+	EXPECT(nothing_noted(touched, 0));
 	EXPECT_EQ(map_run(mm, &target, (struct page_range){ 0, 3 }, &done), 0);
-	EXPECT_EQ(atomic_load(&touched.nr), 1); /* and not the third, which is protected */
-	EXPECT_EQ(touched.runs[0].nr, 2);
+	EXPECT(is_noted(touched, 0, 0, 2)); /* and not the third, which is protected */
 	atomic_fetch_and(&region->words[2], ~(uint64_t)WORD_CLEAN);
 	EXPECT_EQ(map_unprotect(mm, &target, (struct page_range){ 2, 1 }), 0);
-	EXPECT_EQ(atomic_load(&touched.nr), 2);
-	EXPECT_EQ(touched.runs[1].first, 2);
-	for (int i = 0; i < 2 * TOUCHED_MAX; i++)
-		region_note_touched(region, (struct page_range){ 0, 1 });
-	EXPECT_EQ(atomic_load(&touched.nr), TOUCHED_MAX + 1); /* says that it isn't all */
+	EXPECT_EQ(atomic_load(&touched->nr_runs), 2);
+	EXPECT(is_noted(touched, 2, 2, 1));
+	touched_clear(touched);
+	EXPECT_EQ(atomic_load(&touched->nr_runs), 0);
+	EXPECT(nothing_noted(touched, 0));
 	atomic_store(&region->touched, NULL);
+	kfree(touched);
+	end();
+}
+
+/* Of a region with more pages than bits, too, and to its last page. */
+static void expect_runs(uint64_t nr_pages, uint64_t grain)
+{
+	const struct page_range runs[] = { { 0, 1 }, { 63 * grain, 2 }, { 100 * grain, 300 },
+					   { nr_pages - 1, 1 } };
+	uint64_t real = region->nr_pages, from = 0;
+	struct touched *touched;
+
+	region->nr_pages = nr_pages;
+	touched = touched_new(region);
+	EXPECT(touched);
+	atomic_store(&region->touched, touched);
+	for (unsigned int i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
+		region_note_touched(region, runs[i]);
+	for (unsigned int i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+		uint64_t first = round_down(runs[i].first, grain);
+		uint64_t end = round_up(runs[i].first + runs[i].nr, grain);
+		struct page_range run = touched_next(touched, region, from);
+
+		EXPECT_EQ(run.first, first);
+		EXPECT_EQ(run.nr, min_t(uint64_t, end, nr_pages) - first);
+		from = run.first + run.nr;
+	}
+	EXPECT(nothing_noted(touched, from));
+	atomic_store(&region->touched, NULL);
+	region->nr_pages = real;
+	kfree(touched);
+}
+
+static void notes_of_large_regions_are_coarse(void)
+{
+	begin();
+	expect_runs(1000, 1);
+	expect_runs(TOUCHED_BITS_MAX, 1);
+	expect_runs(4 * TOUCHED_BITS_MAX - 1, 4);
 	end();
 }
 
@@ -146,6 +199,7 @@ static const struct test_case cases[] = {
 	  protection_ends_only_where_the_word_says_so },
 	{ "a frozen region maps nothing", a_frozen_region_maps_nothing },
 	{ "what becomes writable is noted", what_becomes_writable_is_noted },
+	{ "notes of large regions are coarse, and complete", notes_of_large_regions_are_coarse },
 	{ "sync waits for what began before", sync_waits_for_what_began_before },
 };
 

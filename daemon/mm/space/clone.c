@@ -446,8 +446,8 @@ static int watch(struct parents *p)
 	int r = 0;
 
 	for (unsigned int i = 0; i < p->nr && !r; i++) {
-		p->touched[i] = kzalloc(sizeof(*p->touched[i]), GFP_KERNEL);
-		p->before[i] = kzalloc(sizeof(*p->before[i]), GFP_KERNEL);
+		p->touched[i] = touched_new(p->list[i]);
+		p->before[i] = touched_new(p->list[i]);
 		r = p->touched[i] && p->before[i] ? 0 : -ENOMEM;
 	}
 	for (unsigned int i = 0; i < p->nr && !r; i++) {
@@ -476,31 +476,35 @@ static void turn_page(struct parents *p)
 
 		p->touched[i] = p->before[i];
 		p->before[i] = noted;
-		atomic_store(&p->touched[i]->nr, 0);
+		touched_clear(p->touched[i]);
 		atomic_store(&p->list[i]->touched, p->touched[i]);
 	}
 	for (unsigned int i = 0; i < p->nr; i++)
 		region_map_sync(p->list[i]);
 }
 
-static unsigned int nr_touched(const struct parents *p)
+static uint64_t nr_touched(const struct parents *p)
 {
-	unsigned int nr = 0;
+	uint64_t nr = 0;
 
 	for (unsigned int i = 0; i < p->nr; i++)
-		nr += atomic_load(&p->touched[i]->nr);
+		nr += atomic_load(&p->touched[i]->nr_runs);
 	return nr;
 }
 
 static int arm_noted(const struct clone_pair *pair, const struct touched *noted, bool moved)
 {
-	uint32_t nr = atomic_load(&noted->nr);
+	struct page_range run;
 	int r = 0;
 
-	if (nr > TOUCHED_MAX || moved) /* a window may have left while it was being protected */
+	if (moved) /* a window may have left while it was being protected */
 		return arm(pair, (struct page_range){ 0, pair->parent->nr_pages });
-	for (uint32_t i = 0; i < nr && !r; i++)
-		r = arm(pair, noted->runs[i]);
+	for (uint64_t at = 0; !r; at = run.first + run.nr) {
+		run = touched_next(noted, pair->parent, at);
+		if (!run.nr)
+			break;
+		r = arm(pair, run);
+	}
 	return r;
 }
 

@@ -8,10 +8,11 @@
 #include <sched.h>
 #include <time.h>
 
+#include "mm/obj/slab.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
 
-enum { SYNC_SPINS = 64, TRY_SYNC_NS = 1000 * 1000 };
+enum { SYNC_SPINS = 64, TRY_SYNC_NS = 1000 * 1000, WORD_BITS = 64 };
 static _Atomic bool cannot_protect; /* the kernel has said so */
 static const struct timespec sync_pause = { .tv_nsec = 20 * 1000 };
 
@@ -78,18 +79,84 @@ bool region_map_try_sync(struct region *region)
 	return ended;
 }
 
+/* ---- what became writable ---- */
+
+struct touched *touched_new(const struct region *region)
+{
+	struct touched *t = NULL;
+	unsigned int shift = 0;
+
+	while (region->nr_pages >> shift > TOUCHED_BITS_MAX)
+		shift++;
+	for (uint64_t left = region->nr_pages >> shift; !t; left /= 2, shift++) {
+		uint64_t nr_words = left / WORD_BITS + 1;
+
+		t = kzalloc(sizeof(*t) + nr_words * sizeof(t->bits[0]), GFP_KERNEL);
+		if (t) {
+			t->shift = shift;
+			t->nr_words = nr_words;
+		} else if (nr_words == 1) {
+			return NULL;
+		}
+	}
+	return t;
+}
+
+void touched_clear(struct touched *touched)
+{
+	if (!atomic_exchange(&touched->nr_runs, 0))
+		return;
+	for (uint64_t i = 0; i < touched->nr_words; i++)
+		atomic_store_explicit(&touched->bits[i], 0, memory_order_relaxed);
+}
+
+/* Of bits from `from` to the end of its word. */
+static uint64_t bits_from(uint64_t from)
+{
+	return UINT64_MAX << from % WORD_BITS;
+}
+
+/* The first bit from `from` on that differs from those in `flip`. */
+static uint64_t next_bit(const struct touched *t, uint64_t from, uint64_t flip)
+{
+	for (uint64_t i = from / WORD_BITS; i < t->nr_words; i++) {
+		uint64_t word = atomic_load_explicit(&t->bits[i], memory_order_relaxed) ^ flip;
+
+		if (i == from / WORD_BITS)
+			word &= bits_from(from);
+		if (word)
+			return i * WORD_BITS + (uint64_t)__builtin_ctzll(word);
+	}
+	return t->nr_words * WORD_BITS;
+}
+
+struct page_range touched_next(const struct touched *touched, const struct region *region,
+			       uint64_t from)
+{
+	uint64_t first = next_bit(touched, from >> touched->shift, 0);
+	uint64_t end = next_bit(touched, first, UINT64_MAX);
+
+	first = max_t(uint64_t, from, first << touched->shift);
+	end = min_t(uint64_t, region->nr_pages, end << touched->shift);
+	return (struct page_range){ first, end > first ? end - first : 0 };
+}
+
 void region_note_touched(struct region *region, struct page_range run)
 {
 	struct touched *touched = atomic_load(&region->touched);
-	uint32_t i;
+	uint64_t bit, last;
 
 	if (likely(!touched) || !run.nr)
 		return;
-	i = atomic_load(&touched->nr);
-	while (i <= TOUCHED_MAX && !atomic_compare_exchange_weak(&touched->nr, &i, i + 1))
-		;
-	if (i < TOUCHED_MAX)
-		touched->runs[i] = run;
+	last = (run.first + run.nr - 1) >> touched->shift;
+	for (bit = run.first >> touched->shift; bit <= last; bit = (bit | (WORD_BITS - 1)) + 1) {
+		uint64_t mask = bits_from(bit);
+
+		if (last / WORD_BITS == bit / WORD_BITS)
+			mask &= UINT64_MAX >> (WORD_BITS - 1 - last % WORD_BITS);
+		atomic_fetch_or(&touched->bits[bit / WORD_BITS], mask);
+	}
+	atomic_fetch_add(&touched->nr_runs, 1);
 }
 
 bool region_map_idle(struct region *region)

@@ -31,12 +31,22 @@ bool region_map_try_sync(struct region *region);
 bool region_map_idle(struct region *region);
 bool region_map_settle(struct region *region);
 
-/* Pages that became writable since a region's `touched` was set, each perhaps several times. */
-enum { TOUCHED_MAX = 1024 };
+/* Pages that became writable since a region's `touched` was set: one bit for each, or for as many
+ * as it takes to have TOUCHED_BITS_MAX at most. */
+enum { TOUCHED_BITS_MAX = 1 << 20 };
+/* c: fixed   a: atomic */
 struct touched {
-	_Atomic uint32_t nr; /* more than TOUCHED_MAX: there were others, too */
-	struct page_range runs[TOUCHED_MAX];
+	unsigned int shift;       /* (c) pages of a bit */
+	uint64_t nr_words;        /* (c) */
+	_Atomic uint64_t nr_runs; /* (a) noted, each perhaps several times */
+	_Atomic uint64_t bits[];  /* (a) */
 };
+/* kfree() ends it. NULL: no memory. */
+struct touched *touched_new(const struct region *region);
+void touched_clear(struct touched *touched);
+/* The first run noted from page `from` on; of 0 pages: there is none. */
+struct page_range touched_next(const struct touched *touched, const struct region *region,
+			       uint64_t from);
 /* Between region_map_enter() and region_map_leave(): whoever syncs after that finds it noted. */
 void region_note_touched(struct region *region, struct page_range run);
 
