@@ -5,6 +5,9 @@
  * The client heap against a list of live objects, each stamped from end to end. Several members
  * share the area, each with several heaps, all driven from here. Members die without a word; the
  * others adopt. A dead member loses what its heaps had gathered for others, and no more.
+ *
+ * 1,000 seeds of 400 operations for one process and for three; ten times as many with MMB_LONG=1,
+ * 20,000 in all, in two minutes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +16,7 @@
 #include "lib/heap_area.h"
 #include "lib/test.h"
 
-enum { MEMBERS = 3, HEAPS = 3, LIVE = 400, STEPS = 400, BULK = 50, LONG = 50 };
+enum { MEMBERS = 3, HEAPS = 3, LIVE = 400, STEPS = 400, BULK = 50, LONG = 10 };
 #if defined(__SANITIZE_ADDRESS__) || defined(MMB_ASYM_PLAIN)
 enum { SEEDS = 150 }; /* the same, slower */
 #else
