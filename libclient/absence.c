@@ -128,14 +128,18 @@ void absence_end(struct mmb *mmb)
 {
 	struct pollfd p = { .fd = mmb->uffd.fd, .events = POLLIN };
 	char reason[ERROR_BYTES];
+	bool told = false;
 
 	snprintf(reason, sizeof(reason), "the broker is gone for %llu ms (daemon_timeout_ms): this "
 		 "session is over, memory that isn't mapped raises SIGBUS from now on",
 		 (unsigned long long)mmb->daemon_timeout_ms);
 	fprintf(stderr, "libmmbroker: %s\n", reason);
-	channel_break(&mmb->channel, -ENOTCONN, reason);
+	channel_break(mmb, -ENOTCONN, reason);
 	wake_all(mmb);
-	while (!pager_is_stopped(&mmb->pager))
+	while (!pager_is_stopped(&mmb->pager)) {
+		/* Who works in a heap may wait for the answer to a fault. */
+		told = told || pager_tell(mmb);
 		if (poll(&p, 1, REST_MS) > 0)
 			answer_faults(mmb);
+	}
 }

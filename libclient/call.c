@@ -55,6 +55,7 @@ void channel_init(struct channel *ch, int sock)
 	LIST_INIT(&ch->free);
 }
 
+/* C6 */
 static void break_locked(struct channel *ch, int error, const char *reason)
 {
 	struct call *c;
@@ -66,13 +67,40 @@ static void break_locked(struct channel *ch, int error, const char *reason)
 	LIST_FOREACH(c, &ch->pending, link)
 		pthread_cond_signal(&c->wake);
 	/* Wakes a reader that sleeps in poll, and tells the daemon. */
-	shutdown(ch->sock, SHUT_RDWR);
+	shutdown(ch->sock, ch->held ? SHUT_RD : SHUT_RDWR);
 }
 
-void channel_break(struct channel *ch, int error, const char *reason)
+void channel_break(struct mmb *mmb, int error, const char *reason)
+{
+	pthread_mutex_lock(&mmb->channel.lock);
+	break_locked(&mmb->channel, error, reason);
+	pthread_mutex_unlock(&mmb->channel.lock);
+	pager_kick(mmb, true);
+}
+
+void channel_hold(struct channel *ch)
 {
 	pthread_mutex_lock(&ch->lock);
-	break_locked(ch, error, reason);
+	ch->held = true;
+	pthread_mutex_unlock(&ch->lock);
+}
+
+bool channel_is_broken(struct channel *ch)
+{
+	bool broken;
+
+	pthread_mutex_lock(&ch->lock);
+	broken = ch->error;
+	pthread_mutex_unlock(&ch->lock);
+	return broken;
+}
+
+void channel_release(struct channel *ch)
+{
+	pthread_mutex_lock(&ch->lock);
+	ch->held = false;
+	if (ch->error)
+		shutdown(ch->sock, SHUT_RDWR);
 	pthread_mutex_unlock(&ch->lock);
 }
 
@@ -101,7 +129,7 @@ int call_protocol_error(struct mmb *mmb, const char *what)
 
 	snprintf(reason, sizeof(reason), "the broker broke the protocol: %s; the session is "
 		 "closed, check that daemon and library are of one release", what);
-	channel_break(&mmb->channel, -EPROTO, reason);
+	channel_break(mmb, -EPROTO, reason);
 	return fail(-EPROTO, "%s", reason);
 }
 
@@ -230,7 +258,7 @@ int call_gone(struct mmb *mmb)
 	snprintf(reason, sizeof(reason), "the broker closed the connection%s%s; this session "
 		 "is over, close it with mmb_close() and open another", last_words[0] ? ": " : "",
 		 last_words);
-	channel_break(&mmb->channel, -ENOTCONN, reason);
+	channel_break(mmb, -ENOTCONN, reason);
 	return -ENOTCONN;
 }
 

@@ -15,6 +15,9 @@
  *             C5  Ids grow in the order of sending. After RESUMED, a broker that was restarted says
  *                 which was the first request it has read: those before it are lost, and are sent
  *                 once more, or count as done if doing them twice could do harm.
+ *             C6  Where there is a pager the daemon isn't told that a channel broke before nobody
+ *                 works in the heaps any more (P7 of pager.h): others of a shared pool take over
+ *                 its slabs then.
  * Locking     channel.lock, innermost. Nothing blocks under it.
  */
 #ifndef MMB_LIBCLIENT_CALL_H
@@ -71,13 +74,19 @@ struct channel {
 	uint64_t         next_id;    /* (l) */
 	uint32_t         nr_orphans; /* (l) */
 	bool             reading;    /* (l) C2 */
+	bool             held;       /* (l) C6 */
 	int              error;      /* (l) C4; 0: alive */
 	char             reason[ERROR_BYTES]; /* (l) the sentence for error */
 };
 
 void channel_init(struct channel *ch, int sock);
 /* Ends the connection for everybody, with this sentence. The socket is shut down, not closed. */
-void channel_break(struct channel *ch, int error, const char *reason);
+void channel_break(struct mmb *mmb, int error, const char *reason);
+/* From now on C6 holds; whoever broke the channel before has told the daemon. */
+void channel_hold(struct channel *ch);
+bool channel_is_broken(struct channel *ch);
+/* C6 doesn't hold any more: the daemon is told now, if the channel is broken. */
+void channel_release(struct channel *ch);
 /* Nobody calls any more: frees all calls. */
 void channel_fini(struct channel *ch);
 

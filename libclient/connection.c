@@ -401,8 +401,9 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	}
 	close_heaps(mmb);
 	atomic_store(&mmb->closing, true); /* before the daemon may give its addresses to others */
-	channel_break(&mmb->channel, -ENOTCONN, "the connection was closed by mmb_close()");
+	channel_break(mmb, -ENOTCONN, "the connection was closed by mmb_close()");
 	pager_stop(&mmb->pager);
+	channel_release(&mmb->channel);
 	shrink_stop(&mmb->shrinkers);
 	close_handles(mmb);
 	if (mmb->entry)

@@ -30,7 +30,12 @@ enum { ACKNOWLEDGED_LATER = 1 };
 /* Many kicks in a row aren't one that means now. */
 #define KICK_NOW (1ull << 32)
 
-enum { TICK_MS = 125, PAGER_STACK_BYTES = 256 * 1024, GOODBYE_SCRATCH_BYTES = 1024 };
+enum {
+	TICK_MS = 125,
+	LEAVE_REST_MS = 5,
+	PAGER_STACK_BYTES = 256 * 1024,
+	GOODBYE_SCRATCH_BYTES = 1024,
+};
 
 /* One upcall as received; lives on the pager's stack. */
 struct upcall {
@@ -231,6 +236,31 @@ static int next_tick_ms(struct mmb *mmb, uint64_t *due)
 	return *due ? TICK_MS : -1;
 }
 
+/* ---- the end of the session ---- */
+
+static bool is_inside(struct mmb_pool *pool)
+{
+	return !pool_heap_leave(pool);
+}
+
+bool pager_tell(struct mmb *mmb)
+{
+	if (connection_each_pool(mmb, is_inside))
+		return false;
+	channel_release(&mmb->channel);
+	shutdown(mmb->pager.sock, SHUT_RDWR);
+	return true;
+}
+
+/* mmb_close() tells it itself. */
+static void leave(struct mmb *mmb)
+{
+	const struct timespec rest = { .tv_nsec = LEAVE_REST_MS * 1000 * 1000 };
+
+	while (!pager_is_stopped(&mmb->pager) && !pager_tell(mmb))
+		nanosleep(&rest, NULL);
+}
+
 /* ---- the thread ---- */
 
 bool pager_is_stopped(struct pager *pager)
@@ -292,10 +322,13 @@ static void *pager_main(void *arg)
 			continue;
 		if (p[1].revents)
 			take_kicks(mmb, &tick_due);
+		if (channel_is_broken(&mmb->channel))
+			leave(mmb);
 		error = receive_upcall(p[0].fd, &up);
 		if (!error)
 			serve(mmb, &up);
 		if (error && error != -EAGAIN) {
+			leave(mmb);
 			remapper_end(mmb);
 			/* Nobody keeps the socket for another broker, or mmb_close() is here. */
 			if (absence_wait(mmb))
@@ -390,6 +423,7 @@ static int start_locked(struct mmb *mmb)
 		return fail(error, "can't start the pager thread (errno %d); look at RLIMIT_NPROC",
 			    -error);
 	pager->started = true;
+	channel_hold(&mmb->channel);
 	return 0;
 }
 

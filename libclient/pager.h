@@ -15,6 +15,9 @@
  *                 somebody serves (absence.h).
  *             P6  After a GOODBYE the heaps get no ticks: what the broker destroys at its end
  *                 raises SIGBUS, and this thread has no handler for it.
+ *             P7  When the session is over, by this side or by a daemon that has cut it or has
+ *                 gone, this thread closes the heaps for ever and waits until nobody is inside.
+ *                 Then it shuts both sockets down, and the daemon lets others have the slabs.
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
  *             channel's. pager.starting is held while the daemon is asked for the socket;
  *             outermost.
@@ -51,6 +54,8 @@ bool pager_hear(struct pager *pager, const struct wire_packet *packet);
 /* Heaps have something to do, in a while or now. Any thread; costs one system call. */
 void pager_kick(struct mmb *mmb, bool now);
 bool pager_is_stopped(struct pager *pager);
+/* P7. False: somebody is inside still; ask again. The pager's thread only. */
+bool pager_tell(struct mmb *mmb);
 /* An upcall that wasn't acknowledged where it was received. Any thread. */
 void pager_acknowledge(struct pager *pager, uint32_t method, uint64_t id, int code);
 /* Ends and joins it; the descriptor stays open. */

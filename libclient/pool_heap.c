@@ -323,6 +323,9 @@ struct heap *pool_heap_enter(struct mmb_pool *pool)
 		pthread_mutex_lock(&h->pool->lock);
 		pthread_mutex_unlock(&h->pool->lock);
 		error = pool_check(pool);
+		if (!error && heap_pool_is_left(h->pool))
+			error = fail(-ENOTCONN, "the session with the broker is over; close it "
+				     "with mmb_close() and open another");
 		if (error)
 			return fail_null(error);
 	}
@@ -389,6 +392,11 @@ void pool_heap_stop(struct mmb_pool *pool)
 		heap_pool_close(heap_of(pool));
 }
 
+bool pool_heap_leave(struct mmb_pool *pool)
+{
+	return !heap_of(pool) || heap_pool_leave(heap_of(pool));
+}
+
 void pool_heap_close(struct mmb_pool *pool)
 {
 	range_close(pool);
@@ -401,8 +409,11 @@ void pool_heap_drain(struct mmb_pool *pool)
 {
 	sample_end(pool);
 	/* A private pool's units go with its handle. */
-	if (heap_of(pool) && !pool->is_private)
+	if (heap_of(pool) && !pool->is_private) {
 		heap_pool_drain(heap_of(pool));
+		/* Of a thread that is just ending. */
+		heap_pool_leave(heap_of(pool));
+	}
 }
 
 void pool_heap_fini(struct mmb_pool *pool)

@@ -43,6 +43,9 @@ void pool_heap_orphans(struct mmb_pool *pool, uint32_t member);
 void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache);
 /* No more ticks, and every hit misses; waits for the tick that is just at work. */
 void pool_heap_stop(struct mmb_pool *pool);
+/* The session is over: stopped, and what the heaps own is left to others. False: somebody is inside
+ * still; ask again. */
+bool pool_heap_leave(struct mmb_pool *pool);
 /* The handle or its connection is being closed: the same, and its objects are no longer found. */
 void pool_heap_close(struct mmb_pool *pool);
 /* After that, and after all heaps were retired, while the daemon still knows the handle: what isn't

@@ -103,7 +103,7 @@ static void hear(struct mmb *mmb, struct call *me, const struct wire_packet *pac
 		return;
 	}
 	snprintf(reason, sizeof(reason), "%.*s", (int)packet->error_bytes, packet->error);
-	channel_break(&mmb->channel, packet->code, reason);
+	channel_break(mmb, packet->code, reason);
 }
 
 /* Waits for one packet and delivers it. The channel's lock is held on entry and on return. */

@@ -23,7 +23,9 @@ static _Atomic uint32_t nr_outlived;
 
 static void end_outlived(struct members *members, struct member *m)
 {
-	os->close(m->life);
+	os->close(m->life.pidfd);
+	if (m->life.upcalls >= 0)
+		os->close(m->life.upcalls);
 	atomic_fetch_sub(&nr_outlived, 1);
 	member_free(members, m);
 }
@@ -284,27 +286,36 @@ static struct member *find_locked(struct pool_handle *ph, uint32_t handle)
 	return NULL;
 }
 
-/* False: it isn't worth waiting for, or can't be waited for. */
-static bool outlive(struct members *members, struct member *m, int life)
+/* Nobody of it works in slabs any more. */
+static bool is_out(const struct member_life *life)
 {
-	bool waits = life >= 0 && !process_has_ended(life);
+	return process_has_ended(life->pidfd) ||
+	       (life->upcalls >= 0 && socket_is_shut(life->upcalls));
+}
+
+/* False: it isn't worth waiting for, or can't be waited for. */
+static bool outlive(struct members *members, struct member *m, const struct member_life *life)
+{
+	bool waits = life && life->pidfd >= 0 && !is_out(life);
 
 	if (waits && atomic_fetch_add(&nr_outlived, 1) >= MEMBERS_OUTLIVED_MAX) {
 		atomic_fetch_sub(&nr_outlived, 1);
 		waits = false;
 	}
-	m->life = waits ? os->dup(life) : -1;
-	if (waits && m->life < 0)
+	m->life.pidfd = waits ? os->dup(life->pidfd) : -1;
+	if (waits && m->life.pidfd < 0)
 		atomic_fetch_sub(&nr_outlived, 1);
-	if (m->life < 0)
+	if (m->life.pidfd < 0)
 		return false;
+	/* Without it the process's end is waited for. */
+	m->life.upcalls = life->upcalls >= 0 ? os->dup(life->upcalls) : -1;
 	mutex_lock(&members->lock);
 	list_add_tail(&m->link, &members->outlived);
 	mutex_unlock(&members->lock);
 	return true;
 }
 
-void member_end(struct pool_handle *ph, uint32_t handle, int life)
+void member_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life)
 {
 	struct pool *pool = ph->pool;
 	struct members *members = &pool->members;
@@ -348,7 +359,7 @@ static struct member *take_ended(struct members *members)
 
 	mutex_lock(&members->lock);
 	list_for_each_entry(m, &members->outlived, link)
-		if (!ended && process_has_ended(m->life))
+		if (!ended && is_out(&m->life))
 			ended = m;
 	if (ended)
 		list_del(&ended->link);

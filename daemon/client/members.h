@@ -6,8 +6,9 @@
  *             are given in a circle, so that one comes again only after all others; those of live
  *             handles are skipped. When a handle ends while units are leased in a shared pool, all
  *             others are told its number (ORPHANS): they take over what it has left. Where the
- *             daemon has cut a session whose process lives, that waits until the process has
- *             ended: its threads may still work in the slabs.
+ *             daemon has cut a session whose process lives, that waits until the process has shut
+ *             its upcall socket, or has ended: until then its threads may work in the slabs. Who
+ *             never does either keeps what it leased, at its pool's charge.
  * Invariants  B1  the numbers with their bit set are those of members that exist.
  *             B2  a member is listed from when its handle is valid until the handle has ended, and
  *                 then, with its number still taken, among the outlived until others are told.
@@ -21,9 +22,15 @@
 #include "base/lock.h"
 #include "client/verbs.h"
 
-/* In all pools: a descriptor each. Beyond it others are told at once. */
-enum { MEMBERS_OUTLIVED_MAX = 256 };
+/* In all pools: two descriptors each. Beyond it others are told at once. */
+enum { MEMBERS_OUTLIVED_MAX = 128 };
 enum { MEMBER_BITS = 18, MEMBERS_MAX = (1 << MEMBER_BITS) - 1, MEMBER_MISSED_MAX = 64 };
+
+/* Of a process whose session was cut. */
+struct member_life {
+	int pidfd;
+	int upcalls; /* its upcall socket, of which this side is shut down; -1: none */
+};
 
 struct pool;
 struct pool_handle;
@@ -37,7 +44,7 @@ struct member {
 	uint32_t number, handle; /* (c) handle 0: a walker's place in the list */
 	bool (*orphans)(void *context, uint32_t handle, uint32_t member); /* (c) NULL: nobody */
 	void *context;                                                   /* (c) */
-	int life;                /* (l) a pidfd; of those outlived only */
+	struct member_life life; /* (l) of those outlived only */
 	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
 	uint32_t missed[MEMBER_MISSED_MAX]; /* (l) */
 };
@@ -70,12 +77,12 @@ void member_free(struct members *members, struct member *m);
 void member_commit(struct member *m, const struct pool_handle *ph, uint64_t request);
 /* With the session's lock held. */
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
-/* The handle has ended, and its number is free again. The others are told if need be: when the
- * process that `life` is a pidfd of has ended, or, with -1, at once. */
-void member_end(struct pool_handle *ph, uint32_t handle, int life);
+/* The handle has ended, and its number is free again. The others are told if need be: when its
+ * process is out of the slabs, or, without `life`, at once. */
+void member_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life);
 /* The number behind a handle of the session; 0: it has been closed. */
 uint32_t member_number(struct pool_handle *ph, uint32_t handle);
-/* A tick: tells again those who couldn't be told, and of those outlived whose process has ended. */
+/* A tick: tells again those who couldn't be told, and of those outlived who are out. */
 void members_tick(struct members *members);
 
 #endif

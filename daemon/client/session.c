@@ -96,7 +96,7 @@ static uint32_t slot_of(const struct session *s)
 static void init_session(struct session *s, const struct peer *peer)
 {
 	s->peer = *peer;
-	s->life = -1;
+	s->life = s->upcalls_end = -1;
 	atomic_store(&s->refs, 2); /* the caller's, and one that session_end() drops */
 	mutex_init(&s->lock, RANK_SESSION, "session");
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
@@ -231,6 +231,8 @@ void session_put(struct session *s)
 	CHECK(s->ended);
 	if (s->life >= 0)
 		os->close(s->life);
+	if (s->upcalls_end >= 0)
+		os->close(s->upcalls_end);
 	if (s->fault_log.map)
 		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
@@ -596,7 +598,7 @@ struct region_handle *session_region(struct session *s, uint32_t handle, struct 
 static void finish_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	pool_handle_free_runs(ph);
-	member_end(ph, handle, s->life);
+	member_end(ph, handle, &(struct member_life){ s->life, s->upcalls_end });
 	pool_handle_put(ph);
 }
 
@@ -626,9 +628,10 @@ static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t 
 	workqueue_add(&end_queue, &e->work);
 }
 
-void session_cut(struct session *s, int pidfd)
+void session_cut(struct session *s, int pidfd, int upcalls)
 {
 	s->life = os->dup(pidfd);
+	s->upcalls_end = upcalls;
 }
 
 void session_end(struct session *s, const char *reason)

@@ -204,7 +204,7 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 		pool_handle_free_runs(ph);
 		pool_caches_close_all(ph);
 	}
-	member_end(ph, handle, -1);
+	member_end(ph, handle, NULL);
 	pool_handle_put(ph);
 	return 0;
 }

@@ -202,12 +202,12 @@ void connection_end(struct connection *c, int code, const char *reason)
 	if (again)
 		return;
 	delete_events(c);
+	if (c->session && code && c->pidfd >= 0)
+		session_cut(c->session, c->pidfd, upcall_hang_up(c));
 	upcall_close(c);
 	if (code == -EPROTO)
 		atomic_fetch_add_explicit(&c->server->nr_bad_messages, 1, memory_order_relaxed);
 	log_end(c, code, reason);
-	if (c->session && code && c->pidfd >= 0)
-		session_cut(c->session, c->pidfd);
 	if (c->session)
 		session_end(c->session, reason);
 	atomic_fetch_sub_explicit(&c->worker->nr_connections, 1, memory_order_relaxed);

@@ -206,7 +206,7 @@ bool upcall_is_open(struct connection *c)
 	return open;
 }
 
-void upcall_close(struct connection *c)
+int upcall_hang_up(struct connection *c)
 {
 	struct upcall_channel *u = &c->upcalls;
 	int                    sock;
@@ -217,10 +217,19 @@ void upcall_close(struct connection *c)
 	u->nr_pending = 0;
 	mutex_unlock(&c->lock);
 	if (sock < 0)
-		return;
+		return -1;
 	event_del(&u->ev_ack);
 	event_del(&u->ev_deadline);
-	close(sock);
+	shutdown(sock, SHUT_WR);
+	return sock;
+}
+
+void upcall_close(struct connection *c)
+{
+	int sock = upcall_hang_up(c);
+
+	if (sock >= 0)
+		close(sock);
 }
 
 static int send_locked(struct connection *c, enum mmb_upcall number, const ProtobufCMessage *body)

@@ -55,6 +55,9 @@ void upcall_listen(struct connection *c);
 void upcall_resumed(struct connection *c);
 /* On the worker: stops listening and closes. */
 void upcall_close(struct connection *c);
+/* The same, but the socket stays: this side says nothing any more, and the other one shuts it when
+ * it is out of its heaps. -1: there is none. */
+int upcall_hang_up(struct connection *c);
 /* Any thread; gives up rather than wait. -ENOTCONN without a channel, -EAGAIN when dropped. */
 int upcall_send(struct connection *c, enum mmb_upcall number, const ProtobufCMessage *body);
 /* Any thread: tells the client that the daemon is about to go; without a channel on the session's

@@ -59,3 +59,10 @@ bool process_has_ended(int pidfd)
 
 	return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
 }
+
+bool socket_is_shut(int sock)
+{
+	struct pollfd p = { .fd = sock };
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}

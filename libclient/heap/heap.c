@@ -627,7 +627,9 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	h->id = take_id_locked(hp);
 	if (h->id) {
 		LIST_INSERT_HEAD(&hp->heaps, h, link);
-		heap_open(h); /* with the lock: who visits it now has it closed until it is done */
+		/* With the lock: who visits it now has it closed until it is done. */
+		if (!hp->left)
+			heap_open(h);
 	}
 	pthread_mutex_unlock(&hp->lock);
 	if (!h->id) {
@@ -682,7 +684,8 @@ void heap_retire(struct heap *h)
 	uint32_t number = h->id % HEAP_THREADS;
 
 	pthread_mutex_lock(&hp->lock);
-	heap_tidy(h, true);
+	if (!hp->left)
+		heap_tidy(h, true);
 	LIST_REMOVE(h, link);
 	heap_add_counts(&hp->counts, &h->counts);
 	hp->ids[number / 64] &= ~(1ull << number % 64);

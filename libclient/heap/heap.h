@@ -128,6 +128,7 @@ struct heap_pool {
 	pthread_mutex_t     lock;
 	atomic_bool         can_visit; /* (a) the process is registered for asym_heavy() */
 	bool                closed;    /* (l) and visiting */
+	bool                left;      /* (l) heap_pool_leave() */
 	LIST_HEAD(, heap)   heaps;     /* (l) */
 	uint64_t            ids[HEAP_THREADS / 64]; /* (l) taken numbers */
 	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
@@ -170,6 +171,10 @@ struct heap_pool_spec {
 struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec);
 /* Every heap misses from now on, and nobody visits any more. */
 void heap_pool_close(struct heap_pool *hp);
+/* Closed, and nothing of what its heaps own is touched from now on, not even when their threads
+ * end: others may have it. False: somebody is inside still, or it isn't known; ask again. */
+bool heap_pool_leave(struct heap_pool *hp);
+bool heap_pool_is_left(struct heap_pool *hp);
 /* Every heap has been retired: what is empty goes back to the source. */
 void heap_pool_drain(struct heap_pool *hp);
 /* Every heap has been retired or abandoned. */

@@ -231,10 +231,15 @@ static void end_visit(struct heap_pool *hp)
 
 void heap_pool_drain(struct heap_pool *hp)
 {
+	bool left;
+
 	pthread_mutex_lock(&hp->lock);
-	tidy_shelf_locked(hp);
+	left = hp->left;
+	if (!left)
+		tidy_shelf_locked(hp);
 	pthread_mutex_unlock(&hp->lock);
-	stock_flush(&hp->stock);
+	if (!left)
+		stock_flush(&hp->stock);
 }
 
 /* In a process with threads this takes milliseconds: not before it is needed. */
@@ -242,6 +247,32 @@ static void prepare_visits(struct heap_pool *hp)
 {
 	if (!atomic_load_explicit(&hp->can_visit, memory_order_relaxed))
 		atomic_store_explicit(&hp->can_visit, asym_register(), memory_order_relaxed);
+}
+
+bool heap_pool_leave(struct heap_pool *hp)
+{
+	bool outside;
+	struct heap *h;
+
+	heap_pool_close(hp);
+	prepare_visits(hp);
+	pthread_mutex_lock(&hp->lock);
+	hp->left = true;
+	outside = hp->can_visit && asym_heavy();
+	LIST_FOREACH(h, &hp->heaps, link)
+		outside = outside && !atomic_load_explicit(&h->busy, memory_order_acquire);
+	pthread_mutex_unlock(&hp->lock);
+	return outside;
+}
+
+bool heap_pool_is_left(struct heap_pool *hp)
+{
+	bool left;
+
+	pthread_mutex_lock(&hp->lock);
+	left = hp->left;
+	pthread_mutex_unlock(&hp->lock);
+	return left;
 }
 
 bool heap_pool_tick(struct heap_pool *hp)

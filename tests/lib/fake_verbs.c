@@ -126,10 +126,12 @@ uint64_t session_id(const struct session *s)
 	return s->id;
 }
 
-void session_cut(struct session *s, int pidfd)
+void session_cut(struct session *s, int pidfd, int upcalls)
 {
 	(void)s;
 	(void)pidfd;
+	if (upcalls >= 0)
+		close(upcalls);
 }
 
 void session_end(struct session *s, const char *reason)

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proto/slab_map.h"
@@ -177,6 +178,47 @@ ATTACK(who_is_cut_is_told_of_when_it_ends)
 	CLIENT_EXPECT_EQ(leased(&a->r), 0);
 }
 
+/* The process lives, and says that it is out of its slabs: it shuts its upcall socket. */
+static void lease_be_cut_and_leave(struct client_process *self, void *arg)
+{
+	struct attack *a = arg;
+	uint64_t       units[UNITS];
+
+	join(a);
+	CLIENT_EXPECT_EQ(raw_lease(&a->r, 1, UNITS, units), UNITS);
+	CLIENT_EXPECT_EQ(raw_send(&a->r, "nonsense", 8), 0);
+	CLIENT_EXPECT(raw_ends(&a->r));
+	CLIENT_EXPECT(client_tell(self, &a->r.member, sizeof(a->r.member)));
+	CLIENT_EXPECT(client_tell(self, units, sizeof(units)));
+	CLIENT_EXPECT(client_hear_step(self, 1));
+	CLIENT_EXPECT_EQ(shutdown(a->r.upcall, SHUT_RDWR), 0);
+	pause();
+}
+
+ATTACK(who_is_cut_is_told_of_when_it_is_out)
+{
+	static struct attack  victim;
+	struct client_process process;
+	struct pollfd         p = { .events = POLLIN };
+	uint32_t              member, pool;
+	uint64_t              units[UNITS];
+
+	join(a);
+	raw_init(&victim.r);
+	victim.socket = a->socket;
+	client_fork(&process, lease_be_cut_and_leave, &victim);
+	CLIENT_EXPECT(client_hear(&process, &member, sizeof(member)));
+	CLIENT_EXPECT(client_hear(&process, units, sizeof(units)));
+	p.fd = a->r.upcall;
+	CLIENT_EXPECT_EQ(poll(&p, 1, SEVERAL_TICKS_MS / 2), 0);
+	CLIENT_EXPECT(client_tell_step(&process, 1));
+	CLIENT_EXPECT_EQ(read_orphans(&a->r, &pool), member);
+	CLIENT_EXPECT(!client_has_ended(&process));
+	CLIENT_EXPECT_EQ(raw_return_units(&a->r, units, UNITS), 0);
+	CLIENT_EXPECT_EQ(leased(&a->r), 0);
+	client_signal(&process, SIGKILL);
+}
+
 ATTACK(a_closed_handle_is_told_of)
 {
 	struct raw *second = join_second(a);
@@ -312,6 +354,8 @@ static const struct test_case cases[] = {
 	  units_outlive_who_was_killed },
 	{ "a session that is cut while its process lives is told of when that has ended",
 	  who_is_cut_is_told_of_when_it_ends },
+	{ "a session that is cut while its process lives is told of when that has left",
+	  who_is_cut_is_told_of_when_it_is_out },
 	{ "a closed handle is told of", a_closed_handle_is_told_of },
 	{ "who leaves nothing is not told of", who_leaves_nothing_is_not_told_of },
 	{ "units and caches go with the last handle, named region or not",

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +36,9 @@ enum {
 	ADOPT_MS = 300,
 	VERIFY_SECONDS = 20,
 	LOST_BYTES = 4 << 20, /* 64 slabs, most of them of one unit */
+	CUTS = 4,
+	CUT_SECONDS = 30,
+	HOARD = 200, /* LARGE objects */
 	OBJECT = 96,
 };
 
@@ -43,6 +48,8 @@ struct table {
 	_Atomic uint64_t own[WORKERS][MINE]; /* of a place: who follows a killed one has them */
 	_Atomic uint64_t done[WORKERS]; /* operations */
 	_Atomic uint64_t refused;
+	atomic_bool      cut[WORKERS];  /* is to be cut by the daemon */
+	_Atomic uint32_t nr_out;        /* of those, who has found it out */
 	_Atomic uint32_t nr_broken;     /* stamps */
 	_Atomic uint32_t nr_lost;       /* lives that ended without saying so */
 	atomic_bool      finish;
@@ -70,6 +77,7 @@ struct worker {
 	struct mmb_cache *cache;
 	unsigned int place;
 	uint64_t random;
+	bool is_cut, is_out;
 };
 
 /* Its own address at both ends, and how long it is. */
@@ -107,9 +115,11 @@ static uint64_t *take(struct worker *w)
 
 	if (!p && errno == ENOMEM)
 		atomic_fetch_add(&table->refused, 1);
+	else if (!p && w->is_cut)
+		w->is_out = true;
 	else if (!p)
 		printf("  %zu bytes: %s\n", words * 8, mmb_error());
-	CLIENT_EXPECT(p || errno == ENOMEM);
+	CLIENT_EXPECT(p || errno == ENOMEM || (w->is_cut && errno == ENOTCONN));
 	if (p)
 		sign(p, words);
 	return p;
@@ -167,6 +177,39 @@ static void one_step(struct worker *w)
 	}
 }
 
+/* Says nonsense on the connection's socket, the last one to the broker: the test's were there
+ * before. It was bound under a longer name. */
+static void get_cut(void)
+{
+	struct sockaddr_un name;
+	size_t common = strlen(broker->socket);
+	int last = -1;
+
+	for (int fd = 3; fd < 256; fd++) {
+		socklen_t length = sizeof(name);
+
+		memset(&name, 0, sizeof(name));
+		if (!getpeername(fd, (struct sockaddr *)&name, &length) &&
+		    !strncmp(name.sun_path, broker->socket, common))
+			last = fd;
+	}
+	CLIENT_EXPECT_EQ(send(last, "nonsense", 8, MSG_NOSIGNAL), 8);
+}
+
+/* Works on until nothing can be allocated any more, and lives on with what it has. */
+static void work_until_out(struct worker *w)
+{
+	w->is_cut = true;
+	get_cut();
+	while (!w->is_out)
+		one_step(w);
+	for (int i = 0; i < MINE; i++)
+		give(w, slot_take(&table->own[w->place][i]));
+	atomic_fetch_add(&table->nr_lost, 1);
+	atomic_fetch_add(&table->nr_out, 1);
+	pause();
+}
+
 static void work(struct client_process *self, void *arg)
 {
 	static struct worker w;
@@ -179,6 +222,8 @@ static void work(struct client_process *self, void *arg)
 	while (!atomic_load(&table->finish)) {
 		one_step(&w);
 		atomic_fetch_add(&table->done[w.place], 1);
+		if (atomic_load(&table->cut[w.place]))
+			work_until_out(&w);
 	}
 	for (int i = 0; i < MINE; i++)
 		give(&w, slot_take(&table->own[w.place][i]));
@@ -331,6 +376,91 @@ static void stops(void)
 	end(WORKERS);
 }
 
+/* ---- cuts ---- */
+
+static bool are_out(void *arg)
+{
+	return atomic_load(&table->nr_out) == *(const unsigned int *)arg;
+}
+
+/* Those cut live on, beside others that take over what they had. */
+static void cuts(void)
+{
+	begin(WORKERS);
+	for (unsigned int i = 0; i < CUTS; i++) {
+		unsigned int out = i + 1;
+
+		sleep_ms(KILL_MS);
+		atomic_store(&table->cut[i], true);
+		EXPECT(test_wait(are_out, &out, CUT_SECONDS));
+		nobody_ended(WORKERS);
+	}
+	sleep_ms(STOP_MS);
+	for (unsigned int i = 0; i < CUTS; i++)
+		client_signal(&workers[i], SIGKILL);
+	for (unsigned int i = 0; i < CUTS; i++)
+		atomic_store(&table->cut[i], false);
+	for (unsigned int i = 0; i < CUTS; i++)
+		hire(i);
+	end(WORKERS);
+}
+
+static void hoard(struct client_process *self, void *arg)
+{
+	static struct worker w;
+	void *objects[HOARD];
+
+	w.a.socket = broker->socket;
+	act_common_pool(&w.a);
+	for (int i = 0; i < HOARD; i++)
+		CLIENT_EXPECT((objects[i] = mmb_malloc(w.a.pool, LARGE)));
+	/* Its own next tick would return them: it comes later. */
+	for (int i = 1; i < HOARD; i++)
+		mmb_free(objects[i]);
+	get_cut();
+	errno = 0;
+	while (mmb_malloc(w.a.pool, 64))
+		;
+	CLIENT_EXPECT_EQ(errno, ENOTCONN);
+	client_tell_step(self, 1);
+	pause();
+}
+
+static bool is_returned(void *arg)
+{
+	const char *json;
+
+	EXPECT_EQ(mmb_trim(((struct worker *)arg)->a.pool), 0);
+	json = mmbctl(broker->socket, "pools --json");
+	return json && json_number(json, "{", "leased") <= LOST_BYTES;
+}
+
+static void take_over(struct client_process *self, void *arg)
+{
+	static struct worker w;
+
+	w.a.socket = broker->socket;
+	act_common_pool(&w.a);
+	CLIENT_EXPECT(mmb_malloc(w.a.pool, 64));
+	client_tell_step(self, 1);
+	CLIENT_EXPECT(client_hear_step(self, 2));
+	CLIENT_EXPECT(test_wait(is_returned, &w, CUT_SECONDS));
+}
+
+static void the_cut_give_back(void)
+{
+	broker = stage_begin();
+	client_fork(&workers[0], take_over, NULL);
+	EXPECT(client_hear_step(&workers[0], 1));
+	client_fork(&workers[1], hoard, NULL);
+	EXPECT(client_hear_step(&workers[1], 1));
+	EXPECT(client_tell_step(&workers[0], 2));
+	EXPECT_EQ(client_wait(&workers[0]), 0);
+	EXPECT(!client_has_ended(&workers[1]));
+	client_signal(&workers[1], SIGKILL);
+	stage_end();
+}
+
 /* ---- scribbles ---- */
 
 /* Pages that a client has put into holes of the slab map go by and by. */
@@ -443,6 +573,8 @@ static const struct test_case cases[] = {
 	{ "two, then eight processes are killed at random: no object is hurt, all comes back",
 	  kills },
 	{ "a stopped process delays nobody", stops },
+	{ "processes that the daemon cuts go on for a while: no object is hurt", cuts },
+	{ "what a cut process had comes back while it lives", the_cut_give_back },
 	{ "who scribbles over headers and objects hurts its own pool only", scribbles },
 	STAGE_STOPS,
 };
