@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_clone_model - random trees of clones against plain arrays: cow.c, clone.c, lineage.c,
- *             rollback.c
+ *             rollback.c, heirs.c, rejoin.c
  *
  * Purpose     One value a page and member. Members are written, read, dropped, locked, rolled back,
- *             cloned, and closed in any order; what a member holds is
+ *             evicted, cloned, and closed in any order; what a member holds is
  *             compared page by page. Every other clone's window shows an ancestor's memory at
  *             first, and its client maps parts anew when it likes to.
  */
@@ -18,6 +18,8 @@
 #include "mm/space/clone.h"
 #include "mm/space/cow.h"
 #include "mm/space/lineage.h"
+#include "mm/space/reclaim.h"
+#include "mm/space/swapper.h"
 
 enum {
 	NR_SEEDS = 120 / TEST_SLOWER,
@@ -25,6 +27,7 @@ enum {
 	NR_STEPS = 400,
 	NR_MEMBERS = 6,
 	NR_PAGES = 20,
+	SWAP_MIB = 1,
 	NR_DEAD_MAX = 8, /* of a family; a tree has one here */
 };
 
@@ -234,6 +237,12 @@ static void roll_back(struct member *m, struct member *to)
 		m->value[i] = to->value[i];
 }
 
+/* The slots that clones share with their ancestors are found again in the homes of those. */
+static void evict(struct member *m, struct page_range range)
+{
+	reclaim_range(m->region, range);
+}
+
 static struct member *any_member(uint64_t *random, bool used)
 {
 	struct member *m = &all[test_below(random, NR_MEMBERS)];
@@ -250,8 +259,10 @@ static void step(uint64_t *random)
 		return;
 	if (what < 45) {
 		write_page(m, test_below(random, NR_PAGES));
-	} else if (what < 75) {
+	} else if (what < 71) {
 		read_page(m, test_below(random, NR_PAGES));
+	} else if (what < 75) {
+		evict(m, any_range(random));
 	} else if (what < 85) {
 		other = any_member(random, false);
 		if (other)
@@ -317,7 +328,11 @@ static void run_seed(uint64_t seed)
 
 	nr_asked = 0;
 	mood = seed + 1;
-	space_begin(&(struct space_options){ .config = &config });
+	/* Every other one, through threads: it is rings that take long to end. */
+	swap_io_set_engine(DISK_THREADS);
+	space_begin(&(struct space_options){ .config = &config,
+					     .swap_mib = seed % 2 ? SWAP_MIB : 0 });
+	swapper_keep(true);
 	mm = space_mm();
 	all[0] = (struct member){ .region = new_region() };
 	add_window(&all[0]);
@@ -329,7 +344,11 @@ static void run_seed(uint64_t seed)
 			close_member(m);
 	space_close_mm(mm);
 	space_settle();
-	space_end();
+	swapper_keep(false);
+	if (seed % 2)
+		space_end_swap();
+	else
+		space_end();
 }
 
 static void random_trees_hold_what_was_written(void)

@@ -105,9 +105,49 @@ static void frames_that_others_show_go(void)
 	PLAY(ROLE(page_out), ROLE(look_on));
 }
 
+/* ---- pages that are read ---- */
+
+static int64_t frames_read(const struct actor *a)
+{
+	return swap_scene_count(a->socket, "pswpin");
+}
+
+static void read_by_all(struct actor *a)
+{
+	enum { FRAMES = BYTES / PAGE };
+	struct mmb_region *region, *clones[2];
+	int64_t before;
+
+	act_common_pool(a);
+	region = act_region(a, BYTES, 0);
+	write_pages(act_at(region), BYTES, 8);
+	for (int i = 0; i < 2; i++)
+		clones[i] = act_clone(region, NULL, 0);
+	swap_scene_out(region);
+	before = frames_read(a);
+	CLIENT_EXPECT(are(act_at(clones[0]), BYTES, 8));
+	CLIENT_EXPECT_EQ(frames_read(a) - before, FRAMES);
+	CLIENT_EXPECT_EQ(act_stat(clones[0]).shared, BYTES);
+	CLIENT_EXPECT_EQ(act_stat(clones[0]).own, 0);
+	CLIENT_EXPECT_EQ(act_stat(region).resident, BYTES);
+	CLIENT_EXPECT(are(act_at(clones[1]), BYTES, 8));
+	CLIENT_EXPECT(are(act_at(region), BYTES, 8));
+	CLIENT_EXPECT_EQ(frames_read(a) - before, FRAMES);
+	CLIENT_EXPECT_EQ(act_stat(clones[1]).shared, BYTES);
+	for (int i = 0; i < 2; i++)
+		mmb_region_close(clones[i]);
+	mmb_region_close(region);
+}
+
+static void a_shared_page_is_read_once(void)
+{
+	PLAY(ROLE(read_by_all));
+}
+
 static const struct test_case cases[] = {
 	{ "a snapshot pins no memory under a limit", a_snapshot_pins_no_memory },
 	{ "frames that another process shows go, and come back", frames_that_others_show_go },
+	{ "a shared page that is out is read once, and shared again", a_shared_page_is_read_once },
 	STAGE_STOPS,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_heirs - mm/space/heirs.c: shared pages are evicted with all who inherit them
+ * test_heirs - mm/space/heirs.c: shared pages are evicted with all who inherit them; and
+ *              mm/space/rejoin.c: they are read once, and shared again
  */
 #include "mm/space/heirs.h"
 
@@ -12,6 +13,7 @@
 #include "mm/space/evict.h"
 #include "mm/space/lineage.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/rejoin.h"
 
 enum { NR = 200, MEMBERS = 3, SWAP_MIB = 16 };
 
@@ -39,15 +41,20 @@ static void put(unsigned int member, uint64_t page, uint64_t value)
 	EXPECT_EQ(os->write(members[member]->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
 }
 
-static uint64_t get(unsigned int member, uint64_t page)
+static uint64_t value_in(const struct region *home, uint64_t page)
 {
 	uint64_t words[PAGE_SIZE / sizeof(uint64_t)];
 
+	EXPECT_EQ(os->read(home->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	return words[0];
+}
+
+static uint64_t get(unsigned int member, uint64_t page)
+{
 	if (!fake_uffd_mapped(mm->uffd, address(member, page)))
 		space_fault(mm, address(member, page), 0);
 	EXPECT(fake_uffd_mapped(mm->uffd, address(member, page)));
-	EXPECT_EQ(os->read(members[member]->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
-	return words[0];
+	return value_in(members[member], page);
 }
 
 static void begin(void)
@@ -71,13 +78,18 @@ static void begin(void)
 	}
 }
 
-static void end(void)
+static void end_but_swap(void)
 {
 	for (unsigned int i = 0; i < MEMBERS; i++)
 		space_expect_valid(members[i], i ? NULL : mm);
 	space_close_mm(mm);
 	for (unsigned int i = MEMBERS; i-- > 0;)
 		space_drop_region(members[i]);
+}
+
+static void end(void)
+{
+	end_but_swap();
 	space_end_swap();
 }
 
@@ -236,6 +248,157 @@ static void what_is_out_of_windows_while_it_is_copied_stays(void)
 	end();
 }
 
+/* ---- read once ---- */
+
+enum { IN_SLOTS = NR - NR / 8 /* the others repeat a value */ };
+
+static uint64_t pages_read(void)
+{
+	return atomic_load(&swap_io_stat.pages_in);
+}
+
+/* What the member's window shows of the page, which is to come to be mapped. */
+static uint64_t look(unsigned int member, uint64_t page)
+{
+	uint64_t word;
+
+	space_fault(mm, address(member, page), 0);
+	EXPECT(fake_uffd_mapped(mm->uffd, address(member, page)));
+	word = word_load(region_word(members[member], page));
+	return value_in(word_state(word) == PAGE_INHERIT ? cow_owner(word) : members[member], page);
+}
+
+static void look_at_slots(unsigned int member)
+{
+	for (uint64_t page = 0; page < NR; page++)
+		if (value_of(page))
+			EXPECT_EQ(look(member, page), value_of(page));
+}
+
+static void whoever_looks_reads_it_for_all(void)
+{
+	uint64_t before;
+
+	begin();
+	show_ancestor();
+	EXPECT_EQ(evict_all(), NR);
+	before = pages_read();
+	look_at_slots(1);
+	EXPECT_EQ(pages_read() - before, IN_SLOTS);
+	EXPECT_EQ(atomic_load(&members[1]->nr_inherit), IN_SLOTS);
+	EXPECT_EQ(atomic_load(&members[0]->nr_shared), IN_SLOTS);
+	EXPECT_EQ(space_present(0, STOCK_BASE), IN_SLOTS);
+	EXPECT_EQ(swap_count(word_slot(word_load(region_word(members[0], 9)))), 2);
+	look_at_slots(0);
+	look_at_slots(2); /* its window shows its own memory */
+	EXPECT_EQ(pages_read() - before, IN_SLOTS);
+	EXPECT_EQ(space_present(0, STOCK_BASE), IN_SLOTS * 2);
+	for (unsigned int i = 0; i < MEMBERS; i++)
+		space_expect_valid(members[i], NULL);
+	/* What was written afterwards is its writer's alone. */
+	put(0, 9, 99);
+	EXPECT_EQ(space_state(members[1], 9), PAGE_PRESENT);
+	EXPECT_EQ(value_in(members[1], 9), value_of(9));
+	EXPECT_EQ(evict_all(), IN_SLOTS);
+	EXPECT_EQ(get(0, 9), 99);
+	mm_show_own(mm, 2);
+	end();
+}
+
+static void who_writes_it_reads_it_alone(void)
+{
+	uint64_t before;
+
+	begin();
+	EXPECT_EQ(evict_all(), NR);
+	before = pages_read();
+	put(1, 9, 7);
+	put(0, 10, 8);
+	EXPECT_EQ(space_state(members[0], 9), PAGE_SWAPPED);
+	EXPECT_EQ(space_state(members[1], 10), PAGE_SWAPPED);
+	EXPECT_EQ(pages_read() - before, 2);
+	EXPECT_EQ(look(2, 9), value_of(9));
+	EXPECT_EQ(look(0, 9), value_of(9));
+	EXPECT_EQ(look(2, 10), value_of(10)); /* into the home of 1 */
+	EXPECT_EQ(look(1, 10), value_of(10));
+	EXPECT_EQ(pages_read() - before, 4);
+	EXPECT_EQ(look(1, 9), 7);
+	EXPECT_EQ(look(0, 10), 8);
+	/* What is in memory needn't be read to be written. */
+	EXPECT_EQ(look(0, 11), value_of(11));
+	put(2, 11, 12);
+	EXPECT_EQ(pages_read() - before, 5);
+	EXPECT_EQ(look(1, 11), value_of(11));
+	EXPECT_EQ(pages_read() - before, 5);
+	end();
+}
+
+static void nobody_inherits_from_who_has_closed(void)
+{
+	begin();
+	EXPECT_EQ(evict_all(), NR);
+	region_kin(members[0])->closed = true;
+	EXPECT_EQ(look(1, 9), value_of(9));
+	EXPECT_EQ(space_state(members[0], 9), PAGE_SWAPPED);
+	EXPECT_EQ(space_state(members[1], 9), PAGE_PRESENT);
+	EXPECT_EQ(rejoin_run(members[2], (struct page_range){ 9, 1 }), 1); /* from 1 */
+	EXPECT_EQ(word_high(word_load(region_word(members[2], 9))), members[1]->section->id);
+	region_kin(members[0])->closed = false;
+	end();
+}
+
+static void while_pages_are_locked_or_dropped_nobody_inherits(void)
+{
+	begin();
+	EXPECT_EQ(evict_all(), NR);
+	EXPECT_EQ(look(0, 9), value_of(9));
+	EXPECT_EQ(look(0, 10), value_of(10));
+	mutex_lock(&members[0]->change_lock);
+	EXPECT_EQ(look(1, 9), value_of(9));
+	mutex_unlock(&members[0]->change_lock);
+	EXPECT_EQ(space_state(members[1], 9), PAGE_PRESENT);
+	EXPECT_EQ(region_lock_pages(members[0], (struct page_range){ 10, 1 }), 0);
+	EXPECT_EQ(rejoin_run(members[1], (struct page_range){ 10, 1 }), 0);
+	region_unlock_pages(members[0], (struct page_range){ 10, 1 });
+	EXPECT_EQ(rejoin_run(members[1], (struct page_range){ 10, 1 }), 1);
+	EXPECT_EQ(region_lock_pages(members[0], (struct page_range){ 10, 1 }), 0);
+	EXPECT_EQ(space_state(members[1], 10), PAGE_PRESENT);
+	region_unlock_pages(members[0], (struct page_range){ 10, 1 });
+	end();
+}
+
+static void what_a_client_took_away_is_read_again(void)
+{
+	begin();
+	EXPECT_EQ(evict_all(), NR);
+	EXPECT_EQ(look(0, 9), value_of(9));
+	EXPECT_EQ(os->punch(members[0]->section->fd, 9 << PAGE_SHIFT, PAGE_SIZE), 0);
+	EXPECT_EQ(look(1, 9), value_of(9));
+	EXPECT_EQ(space_state(members[1], 9), PAGE_PRESENT);
+	space_fault(mm, address(0, 9), 0);
+	EXPECT_EQ(space_state(members[0], 9), PAGE_POISONED);
+	end();
+}
+
+static void what_comes_back_for_swapoff_is_shared(void)
+{
+	uint64_t before;
+
+	begin();
+	EXPECT_EQ(evict_all(), NR);
+	before = pages_read();
+	EXPECT_EQ(space_swap_off(), 0);
+	EXPECT_EQ(pages_read() - before, IN_SLOTS);
+	EXPECT_EQ(space_present(0, STOCK_BASE), IN_SLOTS);
+	EXPECT_EQ(atomic_load(&members[2]->nr_inherit), IN_SLOTS);
+	for (unsigned int i = 0; i < MEMBERS; i++)
+		for (uint64_t page = 0; page < NR; page++)
+			EXPECT_EQ(look(i, page), value_of(page));
+	end_but_swap();
+	swapper_keep(false);
+	space_end();
+}
+
 static const struct test_case cases[] = {
 	{ "all who inherit a page get its slot", all_who_inherit_get_the_slot },
 	{ "who has diverged keeps its own", who_has_diverged_keeps_its_own },
@@ -245,5 +408,12 @@ static const struct test_case cases[] = {
 	{ "frames leave the windows that show them", frames_leave_the_windows_that_show_them },
 	{ "what is out of windows while it is copied stays",
 	  what_is_out_of_windows_while_it_is_copied_stays },
+	{ "whoever looks at it reads it for all", whoever_looks_reads_it_for_all },
+	{ "who writes it reads it alone", who_writes_it_reads_it_alone },
+	{ "nobody inherits from who has closed", nobody_inherits_from_who_has_closed },
+	{ "while pages are locked or dropped nobody inherits",
+	  while_pages_are_locked_or_dropped_nobody_inherits },
+	{ "what a client took away is read again", what_a_client_took_away_is_read_again },
+	{ "what comes back for swapoff is shared", what_comes_back_for_swapoff_is_shared },
 };
 TEST_MAIN(cases)

@@ -299,7 +299,7 @@ static int arm_absent(struct region *parent, struct region *clone, uint64_t page
 	if (word_end_busy(&parent->words[page], old))
 		region_wake(parent, (struct page_range){ page, 1 });
 	/* No room for one more user of the slot: then the parent has it in memory, and shares. */
-	return r ? region_populate(parent, (struct page_range){ page, 1 }) : 1;
+	return r ? region_populate_locked(parent, (struct page_range){ page, 1 }) : 1;
 }
 
 static int arm_empty(struct region *clone, uint64_t page, uint64_t value)

@@ -11,6 +11,7 @@
 #include "mm/space/fault.h"
 #include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
+#include "mm/space/rejoin.h"
 #include "mm/space/takeout.h"
 
 enum {
@@ -667,6 +668,10 @@ static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t f
 	bool shows = word_state(seen) == PAGE_INHERIT && word_high(seen) == t->shown;
 	int r = COW_GO_ON;
 
+	if (seen & WORD_BUSY && word_state(seen) == PAGE_SWAPPED) /* it may come to inherit */
+		return word_wait(word) ? COW_SETTLED : COW_AGAIN;
+	if (!(flags & (OS_FAULT_WRITE | OS_FAULT_WP)) && rejoin_has_source(t->region, t->page))
+		return -ENODATA; /* it comes to where the window shows it */
 	if (word_state(seen) != PAGE_INHERIT)
 		return ask(mm, t);
 	if (seen & WORD_BUSY)
@@ -687,8 +692,12 @@ static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t f
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around)
 {
+	struct page_range range = { target->page,
+				    min_t(uint64_t, around, target->end - target->page) };
 	uint64_t word = word_load(&target->region->words[target->page]);
 
+	if (word_state(word) == PAGE_SWAPPED && rejoin_run(target->region, range))
+		word = word_load(&target->region->words[target->page]);
 	if (target->shown != target->region->section->id)
 		return fault_on_foreign(mm, target, event->flags, around);
 	if (word_state(word) == PAGE_INHERIT)

@@ -8,7 +8,7 @@
  *             into the homes of those who still need it (break), and goes on in place.
  * Invariants  C1  a frame that some member INHERITs doesn't change, and isn't taken from its home:
  *                 its word is PRESENT with SHARED, so it is write-protected wherever it is mapped.
- *                 Evicted, it is nobody's any more (heirs.h).
+ *                 Evicted, it is nobody's any more (heirs.h) until it is read (rejoin.h).
  *             C2  an owner holds BUSY of its page and the family's lock while it makes the copies
  *                 of others; a clone holds BUSY of its own page alone. So an owner waits for
  *                 clones that are copying, never for a client, and clones wait for nobody.

@@ -10,6 +10,7 @@
 #include "mm/balance/swap_area.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/rejoin.h"
 #include "mm/space/residency.h"
 #include "mm/space/swapin.h"
 
@@ -21,6 +22,7 @@ static const struct timespec walk_pause = { .tv_nsec = 1000 * 1000 };
 struct evacuation {
 	uint32_t area;
 	struct swapper *swapper;
+	uint64_t end; /* of what this walk has brought back of the region */
 	int error;
 };
 
@@ -32,7 +34,9 @@ static bool is_in(uint64_t word, uint32_t area)
 /* As many pages from here on as are in the area; the caller looks at what is left again. */
 static int bring_back(struct evacuation *e, struct region *region, uint64_t page)
 {
-	struct swap_in_request want = { .region = region, .range = { page, 1 }, .write = true };
+	/* Who uses the same slot can inherit the page later in this walk: the next one frees it. */
+	struct swap_in_request want = { .region = region, .range = { page, 1 },
+					.write = !region_kin(region) };
 	struct page_range run;
 	int r;
 
@@ -43,7 +47,11 @@ static int bring_back(struct evacuation *e, struct region *region, uint64_t page
 			break;
 		want.range.nr++;
 	}
+	if (rejoin_run(region, want.range))
+		return 0;
 	r = region_swap_in(e->swapper, &want, &run);
+	if (!r)
+		e->end = run.first + run.nr;
 	if (r == -ENOMEM && reclaim_for(region))
 		r = -EAGAIN;
 	/* A page that can't be read is poisoned, and keeps its slot until the next look. */
@@ -67,10 +75,10 @@ static int settle_page(struct evacuation *e, struct region *region, uint64_t pag
 {
 	if (word_state(word) == PAGE_SWAPPED)
 		return bring_back(e, region, page);
-	if (word_state(word) == PAGE_PRESENT)
-		region_dirty_page(region, page);
-	else
+	if (word_state(word) != PAGE_PRESENT)
 		forget_poisoned(region, page);
+	else if (page >= e->end)
+		region_dirty_page(region, page);
 	return 0;
 }
 
@@ -78,6 +86,7 @@ static void evacuate_region(struct region *region, void *arg)
 {
 	struct evacuation *e = arg;
 
+	e->end = 0;
 	for (uint64_t i = 0; i < region->nr_pages && !e->error; i++) {
 		uint64_t word = word_load(region_word(region, i));
 

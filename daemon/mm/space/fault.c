@@ -16,6 +16,7 @@
 #include "mm/space/mapping.h"
 #include "mm/space/reader.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/rejoin.h"
 #include "mm/space/swapin.h"
 #include "mm/space/waiter.h"
 
@@ -443,11 +444,14 @@ static int swap_in(const struct waiting_fault *f)
 		.write = f->event.flags & OS_FAULT_WRITE,
 	};
 	struct page_range run;
-	int r;
+	int r = -ENOENT;
 
 	if (!s)
 		return -ENOMEM;
-	r = region_swap_in(s, &want, &run);
+	if (!want.write)
+		r = rejoin_swap_in(s, &want, &run);
+	if (r == -ENOENT)
+		r = region_swap_in(s, &want, &run);
 	swapper_put(s);
 	if (!r)
 		swap_ahead_count(run.nr - 1);

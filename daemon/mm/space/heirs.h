@@ -4,8 +4,8 @@
  *
  * Purpose     The frames of a page that others inherit go like any other's, once none of them needs
  *             the frame: each is given what its owner's word is about to say, a slot of which all
- *             are users, or the value that the page repeats. Whoever reads the page later has a
- *             frame of its own.
+ *             are users, or the value that the page repeats. When the page is read, it is shared
+ *             again (rejoin.h).
  * Invariants  I1  all who inherit a page get the slot, or none does.
  *             I2  when the frame goes no entry for it is on its way into a window of theirs; those
  *                 that are there leave with the punch.

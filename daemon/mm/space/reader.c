@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
-#include "mm/space/swapin.h"
+#include "mm/space/rejoin.h"
 #include "os/disk.h"
 #include "os/os.h"
 
@@ -106,6 +106,13 @@ static bool take_part(struct mm *mm)
 	return false;
 }
 
+/* It comes to another home, and is shown or copied from there. */
+static bool is_for_ancestor(const struct waiting_fault *fault)
+{
+	return !(fault->event.flags & OS_FAULT_WRITE) &&
+	       rejoin_has_source(fault->target.region, fault->target.page);
+}
+
 bool reader_add(const struct waiting_fault *fault)
 {
 	struct region *region = fault->target.region;
@@ -113,7 +120,7 @@ bool reader_add(const struct waiting_fault *fault)
 	struct reading *reading;
 
 	if (!r || fault->hint.around > 1 || region->page_shift != PAGE_SHIFT ||
-	    list_empty(&r->free) || !take_part(fault->mm))
+	    list_empty(&r->free) || is_for_ancestor(fault) || !take_part(fault->mm))
 		return false;
 	reading = list_first_entry(&r->free, struct reading, link);
 	if (region_swap_claim(region, fault->target.page, &reading->claim, &reading->page)) {

@@ -204,6 +204,8 @@ int region_copy_in(struct region *region, struct page_range run, struct region *
 		   uint64_t *copied);
 /* Every page of the range, waiting for busy ones; 0 or the first error. */
 int region_populate(struct region *region, struct page_range range);
+/* With change_lock held. */
+int region_populate_locked(struct region *region, struct page_range range);
 /* The range reads zero afterwards, for everybody. Locked pages are left: -EBUSY if any was. */
 int region_drop(struct region *region, struct page_range range);
 /* With change_lock held. */

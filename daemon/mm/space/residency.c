@@ -19,6 +19,7 @@
 #include "mm/space/cow.h"
 #include "mm/space/lineage.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/rejoin.h"
 #include "mm/space/residency.h"
 #include "mm/space/swapin.h"
 #include "os/os.h"
@@ -367,19 +368,28 @@ int region_make_present(struct region *region, struct page_range range, uint64_t
 	return make_block_present(region, range, want, FOR_A_FAULT, run);
 }
 
-static int swap_in_range(struct region *region, struct page_range range)
+static int swap_in_range(struct region *region, struct page_range range, bool shared)
 {
 	struct swap_in_request want = { .region = region, .range = range };
-	struct swapper *s = swapper_get(SWAPPER_READER);
+	struct swapper *s;
 	struct page_range run;
-	int r = s ? region_swap_in(s, &want, &run) : -ENOMEM;
+	int r = -ENOENT;
 
-	if (s)
-		swapper_put(s);
+	if (shared && rejoin_run(region, range))
+		return 0;
+	s = swapper_get(SWAPPER_READER);
+	if (!s)
+		return -ENOMEM;
+	if (shared)
+		r = rejoin_swap_in(s, &want, &run);
+	if (r == -ENOENT)
+		r = region_swap_in(s, &want, &run);
+	swapper_put(s);
 	return r == -EAGAIN ? 0 : r;
 }
 
-int region_populate(struct region *region, struct page_range range)
+/* shared: what an ancestor can have in memory for the region, too, comes to there. */
+static int populate(struct region *region, struct page_range range, bool shared)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
@@ -395,7 +405,7 @@ int region_populate(struct region *region, struct page_range range)
 		} else if (!r)
 			at = run.first + run.nr;
 		if (r == -ENODATA)
-			r = swap_in_range(region, rest);
+			r = swap_in_range(region, rest, shared);
 		if (r == -ENOMEM && reclaim_for(region))
 			r = 0;
 		if (r == -EBUSY)
@@ -404,6 +414,16 @@ int region_populate(struct region *region, struct page_range range)
 			return r;
 	}
 	return 0;
+}
+
+int region_populate(struct region *region, struct page_range range)
+{
+	return populate(region, range, true);
+}
+
+int region_populate_locked(struct region *region, struct page_range range)
+{
+	return populate(region, range, false);
 }
 
 /* Of which a run to be dropped is alike: what is charged for it, and where. */
@@ -583,7 +603,7 @@ static int lock_range(struct region *region, struct page_range range)
 	for (unsigned int tries = 0; at < end; tries++) {
 		struct page_range part = { at, min_t(uint64_t, end - at, LOCK_PAGES) };
 
-		r = tries < LOCK_TRIES ? region_populate(region, part) : -EBUSY;
+		r = tries < LOCK_TRIES ? region_populate_locked(region, part) : -EBUSY;
 		while (!r && at < part.first + part.nr) {
 			r = lock_page(region, at);
 			if (!r) {

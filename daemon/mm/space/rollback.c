@@ -65,7 +65,8 @@ static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 			   word_state(*word) == PAGE_POISONED) {
 			return 0;
 		} else {
-			int r = region_populate(snapshot, (struct page_range){ page, 1 });
+			int r = region_populate_locked(snapshot,
+						       (struct page_range){ page, 1 });
 
 			if (r)
 				return r;
