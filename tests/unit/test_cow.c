@@ -79,6 +79,7 @@ static void begin(void)
 
 static void end(void)
 {
+	regions_flush(); /* what a closed member kept is freed elsewhere, and is counted here */
 	space_expect_valid(parent, mm);
 	space_expect_valid(child, NULL);
 	space_close_mm(mm);
