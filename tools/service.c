@@ -16,6 +16,19 @@
 
 enum { DRAIN_DEFAULT_S = 30, DRAIN_S_MAX = 24 * 3600, DRAIN_GRACE_MS = 15000 };
 
+static void print_level(const struct invocation *in, const char *level)
+{
+	struct json j;
+
+	if (!in->json) {
+		puts(level);
+		return;
+	}
+	json_begin(&j, stdout);
+	json_string(&j, "level", level);
+	json_end(&j);
+}
+
 int run_log_level(const struct invocation *in)
 {
 	Mmb__Wire__LogLevelRequest request = MMB__WIRE__LOG_LEVEL_REQUEST__INIT;
@@ -26,7 +39,7 @@ int run_log_level(const struct invocation *in)
 	request.level = (char *)(uintptr_t)(in->operand ? in->operand : "");
 	code = rpc_ask(&r, in, &request.base, &reply);
 	if (code == CTL_DONE)
-		puts(((const Mmb__Wire__LogLevelReply *)reply)->level);
+		print_level(in, ((const Mmb__Wire__LogLevelReply *)reply)->level);
 	return code;
 }
 
@@ -92,6 +105,20 @@ static void put_lines(FILE *out, char *text)
 	}
 }
 
+static void report_json(const Mmb__Wire__ReloadReply *answer)
+{
+	struct json j;
+	char       *rest, *line = strtok_r(answer->report, "\n", &rest);
+
+	json_begin(&j, stdout);
+	json_bool(&j, "refused", answer->refused);
+	json_open(&j, "report", '[');
+	for (; line; line = strtok_r(NULL, "\n", &rest))
+		json_string(&j, NULL, line);
+	json_close(&j, ']');
+	json_end(&j);
+}
+
 int run_reload(const struct invocation *in)
 {
 	Mmb__Wire__Empty              request = MMB__WIRE__EMPTY__INIT;
@@ -103,7 +130,10 @@ int run_reload(const struct invocation *in)
 	if (code != CTL_DONE)
 		return code;
 	answer = (const Mmb__Wire__ReloadReply *)reply;
-	put_lines(answer->refused ? stderr : stdout, answer->report);
+	if (in->json)
+		report_json(answer);
+	else
+		put_lines(answer->refused ? stderr : stdout, answer->report);
 	if (!answer->refused)
 		return CTL_DONE;
 	fprintf(stderr, "mmbctl: %s: the configuration stays as it was\n", in->verb->name);

@@ -7,6 +7,7 @@ Purpose     A daemon with a notification socket, a journal's socket and a config
 Usage       service.py BUILD; exit status as tests/lib.
 """
 import concurrent.futures
+import json
 import os
 import re
 import shutil
@@ -124,6 +125,10 @@ class Daemon:
                f"{done.returncode}, {done.stdout}{done.stderr}")
         return done.stdout if status == 0 else done.stderr
 
+    def watermark(self):
+        """The low mark of the first zone, pages."""
+        return int(re.search(r"^ +low +(\d+)$", self.ctl("zoneinfo"), re.M).group(1))
+
     def client(self, *arguments):
         client = Client(self, *arguments)
         self.clients.append(client)
@@ -192,17 +197,23 @@ def reload_takes_what_it_can(build):
         daemon.wait_notified("RELOADING=1")
         expect(int(daemon.wait_notified("MONOTONIC_USEC=").split("=")[1]) > 0, "with the time")
         daemon.wait_notified("READY=1")
-        daemon.write_config("reserve_mode = account\n[log]\nlevel = debug\n"
-                            "[limits]\nsessions = 1\n[control]\nworkers = 3\n")
+        low = daemon.watermark()
+        daemon.write_config("reserve_mode = account\nwatermark_scale_factor = 2000\n"
+                            "[log]\nlevel = debug\n[limits]\nsessions = 1\n"
+                            "[control]\nworkers = 3\n")
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_notified("RELOADING=1")
         daemon.wait_notified("READY=1")
         daemon.wait_log("reload: control.workers: 2 -> 3, which takes effect at the next start")
         daemon.wait_log("reload: limits.sessions: 3 -> 1")
         expect(daemon.ctl("log-level").strip() == "debug", "the new level")
+        expect(daemon.watermark() > 10 * low, f"the zones' watermarks: {daemon.watermark()}")
         expect(daemon.client("4").first == "ready", "one session is allowed")
         expect("limits.sessions" in daemon.client("4").first, "a second one isn't")
         expect(daemon.ctl("reload") == "control.workers: 2 -> 3, at the next start\n", "again")
+        expect(json.loads(daemon.ctl("reload", "--json")) ==
+               {"schema": 1, "refused": False,
+                "report": ["control.workers: 2 -> 3, at the next start"]}, "the same as JSON")
         daemon.write_config("[limits]\nsessions = 9\nfrobs = 1\n[log]\nlevel = loud\n")
         said = daemon.ctl("reload", status=1)
         expect("frobs" in said and "loud" in said, f"both mistakes are told: {said}")
@@ -218,6 +229,8 @@ def log_level_changes(build):
     try:
         expect(daemon.ctl("log-level").strip() == "info", "the default")
         expect(daemon.ctl("log-level", "error").strip() == "error", "it is set")
+        expect(json.loads(daemon.ctl("log-level", "--json")) == {"schema": 1, "level": "error"},
+               "the same as JSON")
         daemon.ctl("log-level", "loud", status=1)
         daemon.ctl("reload")
         expect(daemon.ctl("log-level").strip() == "error", "it stays")
