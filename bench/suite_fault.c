@@ -91,6 +91,8 @@ static void small_random(struct bench *b, uint32_t pages)
 		[FLOOR2] = FLOOR("uffd fallocate, CONTINUE", FLOOR_FALLOCATE, two),
 		[COPY2] = FLOOR("uffd COPY", FLOOR_COPY, two),
 	};
+	static const char one_floor[] = "4K random first touch, fallocate, CONTINUE";
+	static const char one_copy[] = "4K random first touch, COPY";
 	static const char two_threads[] = "4K random first touch, 2 threads";
 	static const char two_floor[] = "4K random first touch, 2 threads of fallocate, CONTINUE";
 	static const char two_copy[] = "4K random first touch, 2 threads of COPY";
@@ -98,6 +100,8 @@ static void small_random(struct bench *b, uint32_t pages)
 		P50(NULL, OURS1, FLOOR1, GOAL_FLOOR),
 		P50(NULL, OURS1, COPY1, GOAL_FLOOR),
 		P99(NULL, OURS1),
+		SPREAD(one_floor, FLOOR1),
+		SPREAD(one_copy, COPY1),
 		P50(two_threads, OURS2, FLOOR2, GOAL_FLOOR),
 		P50(two_threads, OURS2, COPY2, GOAL_FLOOR),
 		P99(two_threads, OURS2),

@@ -54,13 +54,13 @@ static_assert(sizeof(struct pcp_class) == 128, "indexed by a shift on every hit"
 #define PCP_UNUSED UINT32_MAX /* no zone's id */
 
 struct pcp {
+	struct pcp_class classes[PCP_CLASSES]; /* first: an order leads to its class by a shift */
 	_Atomic uint32_t busy;    /* owner writes */
 	_Atomic uint32_t blocked; /* (v) visitor writes */
 	_Atomic uint32_t zone_id; /* the zone's, PCP_UNUSED if it has none (P4) */
 	struct zone     *zone;    /* (c) while it has one */
 	struct pcp      *next;    /* pcp.c: of those without a zone */
 	_Atomic uint64_t nr_refills, nr_overflows; /* (s) */
-	struct pcp_class classes[PCP_CLASSES];
 };
 
 /* o: the slot's thread */
@@ -98,11 +98,16 @@ static inline void pcp_leave(struct pcp *pcp)
 	atomic_store_explicit(&pcp->busy, 0, memory_order_release);
 }
 
-/* One writer at a time: no locked instruction is needed to add. */
+/* One writer at a time: no locked instruction is needed to add. Compilers make three of this where
+ * the machine has one. */
 static inline void pcp_add_events(_Atomic uint64_t *counter, uint64_t nr)
 {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+	__asm__("addq %1, %0" : "+m"(*counter) : "er"(nr));
+#else
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + nr,
 			      memory_order_relaxed);
+#endif
 }
 
 static inline uint32_t pcp_count(const struct pcp_class *class)
@@ -259,19 +264,22 @@ pcp_hot bool pcp_push(struct pcp_class *class, struct page *page)
 pcp_hot bool pcp_free_hit(struct page *page, unsigned int order, uint32_t word)
 {
 	struct pcp       *pcp = pcp_slots[cpu_index()].last;
-	int               index = pcp_class_of(order);
+	uint64_t          index = order; /* of its class: 64 bits, to be extended once */
 	struct pcp_class *class;
 	struct page      *below;
 	bool              room = true;
 
-	if (unlikely(index < 0))
-		return false;
+	if (unlikely(order > PCP_ORDER_MAX_SMALL)) {
+		if (order != PAGEBLOCK_ORDER)
+			return false;
+		index = PCP_ORDER_MAX_SMALL + 1;
+	}
 	if (unlikely(atomic_load_explicit(&pcp->zone_id, memory_order_relaxed) != page->zone_id))
 		return false;
 	word = pcp_free_word(pcp->zone, page, word);
 	if (unlikely(!word || !pcp_enter(pcp)))
 		return false;
-	class = (struct pcp_class *)((char *)pcp + pcp_class_offset((unsigned int)index));
+	class = &pcp->classes[index];
 	below = pcp_top(class);
 	if (unlikely(below))
 		room = pcp_push(class, below);
