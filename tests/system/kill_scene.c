@@ -18,10 +18,20 @@
 #include "system/stage.h"
 
 enum { REST_US = 20000, REST_MORE_US = 200000, NUMBER_MS = 60000, DEATH_MS = 60000,
-       EARLY_ONE_IN = 4 };
+       EARLY_ONE_IN = 4, LONG_US = 400000, LONG_MAX = 40 };
+
+/* The names are literals: at one address in all who were forked. */
+struct long_wait {
+	const char *what;
+	unsigned int place;
+	uint32_t us, kills; /* how many came meanwhile */
+};
 
 static struct waits {
 	_Atomic uint32_t kills;
+	_Atomic uint64_t kill_ns[KILLS_MAX + 1];
+	struct long_wait longs[LONG_MAX];
+	_Atomic uint32_t nr_longs;
 	_Atomic uint64_t done[KILL_CLIENTS]; /* touches and calls */
 	_Atomic uint32_t us[KILL_CLIENTS][KILLS_MAX + 1];
 } *waits;
@@ -74,6 +84,14 @@ static void wait_for_clients(void)
 			rest_us(1000);
 }
 
+static void note_kill(void)
+{
+	uint32_t nr = atomic_load(&waits->kills) + 1;
+
+	atomic_store(&waits->kill_ns[nr], clock_ns());
+	atomic_store(&waits->kills, nr);
+}
+
 /* Some kills come before the next daemon serves; most only when all clients are served again, since
  * otherwise a slow machine would never have one that serves. */
 unsigned int kill_often(pid_t supervisor, unsigned int kills)
@@ -93,17 +111,31 @@ unsigned int kill_often(pid_t supervisor, unsigned int kills)
 		if (worker <= 0)
 			continue;
 		if (waits && atomic_load(&waits->kills) < KILLS_MAX)
-			atomic_fetch_add(&waits->kills, 1);
+			note_kill();
 		done += !kill(worker, SIGKILL);
 	}
 	return done;
 }
 
-void waited(unsigned int place, uint64_t began_ns)
+static void note_long(unsigned int place, const char *what, uint64_t began_ns, uint32_t us)
+{
+	uint32_t at = atomic_fetch_add(&waits->nr_longs, 1);
+	uint32_t last = atomic_load(&waits->kills), kills = 0;
+
+	if (at >= LONG_MAX)
+		return;
+	while (kills < last && atomic_load(&waits->kill_ns[last - kills]) > began_ns)
+		kills++;
+	waits->longs[at] = (struct long_wait){ what, place, us, kills };
+}
+
+void waited(unsigned int place, const char *what, uint64_t began_ns)
 {
 	uint32_t us = (uint32_t)((clock_ns() - began_ns) / 1000);
 	_Atomic uint32_t *longest = &waits->us[place][atomic_load(&waits->kills)];
 
+	if (us > LONG_US)
+		note_long(place, what, began_ns, us);
 	if (us > atomic_load(longest))
 		atomic_store(longest, us);
 	atomic_fetch_add(&waits->done[place], 1);
@@ -126,6 +158,21 @@ static uint32_t longest_of(unsigned int place, uint32_t kills)
 	return longest;
 }
 
+/* All clients have ended. */
+static void print_longs(void)
+{
+	uint32_t nr = atomic_load(&waits->nr_longs);
+
+	for (uint32_t i = 0; i < nr && i < LONG_MAX; i++) {
+		const struct long_wait *wait = &waits->longs[i];
+
+		printf("# client %u waited %u ms in %s, with %u kills meanwhile\n", wait->place,
+		       wait->us / 1000, wait->what, wait->kills);
+	}
+	if (nr > LONG_MAX)
+		printf("# and %u more of that length\n", nr - LONG_MAX);
+}
+
 void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 {
 	uint32_t kills = atomic_load(&waits->kills);
@@ -143,6 +190,7 @@ void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 	puts(" us");
 	*p99 = all[nr - 1 - nr / 100];
 	*worst = all[nr - 1];
+	print_longs();
 	printf("# %u kills, %u clients; longest wait after a kill: half %u us, p99 %llu us, "
 	       "worst %llu us\n", kills, clients, all[nr / 2], (unsigned long long)*p99,
 	       (unsigned long long)*worst);

@@ -29,9 +29,10 @@ void waits_begin(void);
 /* SIGKILL `kills` times: a quarter of them 20 to 220 ms after the last one, whether the next daemon
  * serves or not, the others so long after all clients have got on again. How many were sent. */
 unsigned int kill_often(pid_t supervisor, unsigned int kills);
-/* In a client: a touch or a call that began then is over. */
-void waited(unsigned int place, uint64_t began_ns);
-/* Prints the 99th percentile and the longest of all waits; *p99 and *worst in microseconds. */
+/* In a client: what began then is over. */
+void waited(unsigned int place, const char *what, uint64_t began_ns);
+/* Prints the 99th percentile and the longest of all waits, and each that was long, with what it was
+ * for; *p99 and *worst in microseconds. */
 void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst);
 
 #endif

@@ -83,7 +83,7 @@ static void touch_one(struct load *l)
 	l->generation[page]++;
 	pattern_fill(page_at(l, l->region, page), PAGE, pattern_key(l->object, page),
 		     l->generation[page]);
-	waited(l->a->place, began);
+	waited(l->a->place, "a touch", began);
 }
 
 static void drop_some(struct load *l, uint64_t nr)
@@ -93,7 +93,7 @@ static void drop_some(struct load *l, uint64_t nr)
 	CLIENT_EXPECT_EQ(mmb_region_advise(l->region, first * l->page_bytes, nr * l->page_bytes,
 					   MMB_ADVISE_DONTNEED), 0);
 	memset(&l->generation[first], 0, nr * sizeof(l->generation[0]));
-	waited(l->a->place, began);
+	waited(l->a->place, "DONTNEED", began);
 }
 
 /* ---- one kind of load each, between touches ---- */
@@ -106,7 +106,7 @@ static void make_and_close(struct load *l)
 	CLIENT_EXPECT(is_zero(act_at(other), PAGE));
 	memset(act_at(other), 0x5a, PAGE);
 	mmb_region_close(other);
-	waited(l->a->place, began);
+	waited(l->a->place, "a region made and closed", began);
 	drop_some(l, DROPPED_PAGES);
 }
 
@@ -129,7 +129,7 @@ static void begin_clone(struct load *clone, const struct load *of)
 	if (error)
 		printf("  clone: %s\n", mmb_error());
 	CLIENT_EXPECT_EQ(error, 0);
-	waited(of->a->place, began);
+	waited(of->a->place, "a clone", began);
 	clone->generation = malloc(of->pages * sizeof(clone->generation[0]));
 	CLIENT_EXPECT(clone->generation);
 	memcpy(clone->generation, of->generation, of->pages * sizeof(clone->generation[0]));
@@ -140,7 +140,7 @@ static void end_clone(struct load *clone)
 	uint64_t began = clock_ns();
 
 	mmb_region_close(clone->region);
-	waited(clone->a->place, began);
+	waited(clone->a->place, "closing a clone", began);
 	free(clone->generation);
 }
 
@@ -162,7 +162,7 @@ static void roll_back(struct load *l, const struct load *to)
 		printf("  rollback: %s\n", mmb_error());
 	CLIENT_EXPECT_EQ(error, 0);
 	memcpy(l->generation, to->generation, l->pages * sizeof(l->generation[0]));
-	waited(l->a->place, began);
+	waited(l->a->place, "a rollback", began);
 }
 
 static void clone_and_compare(struct load *l)
@@ -192,14 +192,14 @@ static void use_arena(struct load *l)
 		printf("  run: %s\n", mmb_error());
 	CLIENT_EXPECT(run && is_zero(run, PAGE << ORDER));
 	stamp(run, PAGE << ORDER, began);
-	waited(l->a->place, began);
+	waited(l->a->place, "a page run", began);
 	for (uint64_t i = 0; i < NR; i++) {
 		uint64_t at = clock_ns();
 
 		objects[i] = mmb_malloc(l->a->pool, BYTES * (i + 1));
 		CLIENT_EXPECT(objects[i]);
 		stamp(objects[i], BYTES * (i + 1) & ~7ull, began + i);
-		waited(l->a->place, at);
+		waited(l->a->place, "mmb_malloc", at);
 	}
 	for (uint64_t i = 0; i < NR; i++) {
 		CLIENT_EXPECT(is_stamped(objects[i], BYTES * (i + 1) & ~7ull, began + i));
@@ -209,7 +209,7 @@ static void use_arena(struct load *l)
 	began = clock_ns();
 	mmb_free_pages(l->a->pool, run, ORDER);
 	mmb_trim(l->a->pool);
-	waited(l->a->place, began);
+	waited(l->a->place, "giving back", began);
 }
 
 enum { COMMON = 1 };
