@@ -220,11 +220,21 @@ struct os_range_result fake_uffd_continue_protected(int uffd, uint64_t address, 
 	return continue_range(uffd, address, length, true);
 }
 
+/* By windows: the range may be everything. */
+static void wake_pages(struct client *c, uint64_t address, uint64_t length)
+{
+	struct window *w;
+
+	list_for_each_entry(w, &c->windows, link)
+		for (uint64_t at = w->address; at < w->address + w->length; at += w->file->page)
+			if (at + w->file->page > address && at < address + length)
+				w->pages[(at - w->address) / w->file->page].nr_wakes++;
+}
+
 int fake_uffd_wake(int uffd, uint64_t address, uint64_t length)
 {
-	struct page_state *p;
-	struct client     *c;
-	int                error = INJECT(UFFD_WAKE);
+	struct client *c;
+	int            error = INJECT(UFFD_WAKE);
 
 	if (error)
 		return error;
@@ -232,11 +242,8 @@ int fake_uffd_wake(int uffd, uint64_t address, uint64_t length)
 	fake_calls.uffd_wake++;
 	c = client_of(uffd);
 	error = c && c->error == -ESRCH ? 0 : serve(c, address, length); /* as the kernel */
-	for (uint64_t at = address; !error && at < address + length; at += PAGE_SIZE) {
-		p = state_at(c, at);
-		if (p)
-			p->nr_wakes++;
-	}
+	if (!error)
+		wake_pages(c, address, length);
 	pthread_mutex_unlock(&fake_lock);
 	return error;
 }

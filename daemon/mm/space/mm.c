@@ -18,7 +18,7 @@
 enum { NR_CLOSERS = 2 };
 
 /* Client addresses are below 2^47. */
-static const uint64_t address_end = 1ull << 47;
+static const uint64_t address_begin = 1ull << 22, address_end = 1ull << 47;
 
 /* The slots' objects are type-stable: allocated once, never freed. t: lock   a: atomic */
 static struct {
@@ -409,8 +409,12 @@ int mm_resume_window(struct mm *mm, struct region *region, struct window_record 
 	return 0;
 }
 
+/* A fault where no window is waits as well: at an address of an arena that was never granted, or
+ * where a window was. The kernel takes any range that a process can have. */
 void mm_wake_all(struct mm *mm)
 {
+	if (!os->uffd_wake(mm->uffd, address_begin, address_end - PAGE_SIZE - address_begin))
+		return;
 	mutex_lock(&mm->lock);
 	for (struct range *r = range_find_from(&mm->windows, 0); r; r = range_next(r))
 		os->uffd_wake(mm->uffd, r->start, r->length);

@@ -136,7 +136,7 @@ struct window_request {
 /* A window as a predecessor has recorded it. What another one shows already goes, also from the
  * record. -ENOMEM. */
 int mm_resume_window(struct mm *mm, struct region *region, struct window_record *record);
-/* Whoever waits in any window of it faults again. */
+/* Whoever waits for anything of it faults again. */
 void mm_wake_all(struct mm *mm);
 /* -EEXIST if something is there. */
 int mm_add_window(struct mm *mm, const struct window_request *request);
