@@ -365,7 +365,7 @@ int call_repeat(struct mmb *mmb, struct call *c)
 	struct wire_packet old;
 	int error;
 
-	c->lost = false;
+	c->lost = c->done = false;
 	if (c->method == MMB_METHOD_HELLO)
 		return call_gone(mmb); /* nobody knows this session: another one is opened */
 	if (counts_as_done(c->method)) {
@@ -469,5 +469,5 @@ void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet)
 			repeat_orphan(mmb, orphan);
 	} while (orphan);
 	if (!reply->attached)
-		connection_attach(mmb);
+		connection_attach(mmb, packet->id);
 }

@@ -18,6 +18,9 @@
  *             C6  Where there is a pager the daemon isn't told that a channel broke before nobody
  *                 works in the heaps any more (P7 of pager.h): others of a shared pool take over
  *                 its slabs then.
+ *             C7  ATTACH has no reply, so that its loss shows in a refusal of what needs it. Then
+ *                 it is sent once more, unless it has been since that request, and the request
+ *                 behind it.
  * Locking     channel.lock, innermost. Nothing blocks under it.
  */
 #ifndef MMB_LIBCLIENT_CALL_H
@@ -72,6 +75,7 @@ struct channel {
 	struct call_list pending;    /* (l) */
 	struct call_list free;       /* (l) */
 	uint64_t         next_id;    /* (l) */
+	uint64_t         attach_id;  /* (l) ATTACH was sent last before the request with this id */
 	uint32_t         nr_orphans; /* (l) */
 	bool             reading;    /* (l) C2 */
 	bool             held;       /* (l) C6 */

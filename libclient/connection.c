@@ -12,9 +12,11 @@
 #include "connection.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,11 +116,31 @@ void connection_wake_window(struct mmb *mmb, const struct window *w)
 
 /* ---- opening ---- */
 
+/* C7 of call.h. True: it is on its way already, in front of whatever is sent from now on. */
+static bool send_attach(struct mmb *mmb, const uint8_t *packet, size_t length, uint64_t missed_by,
+			int *error)
+{
+	struct channel *ch = &mmb->channel;
+	bool sent;
+
+	pthread_mutex_lock(&ch->lock);
+	sent = missed_by && missed_by < ch->attach_id;
+	*error = sent ? 0
+		      : wire_send(ch->sock, packet, length,
+				  (struct wire_fds){ .fds = &mmb->uffd.fd, .nr = 1 }, MSG_DONTWAIT);
+	if (!*error)
+		ch->attach_id = ch->next_id;
+	pthread_mutex_unlock(&ch->lock);
+	return *error != -EAGAIN;
+}
+
 /* Nobody waits for it: with id 0 it is answered only if it is refused, and whoever reads that ends
  * the connection with the broker's words (reply.c). It can't be sent to a broker that has gone,
  * which the next call says, after what the broker said before. */
-int connection_attach(struct mmb *mmb)
+int connection_attach(struct mmb *mmb, uint64_t missed_by)
 {
+	struct pollfd p = { .fd = mmb->channel.sock, .events = POLLOUT };
+	uint64_t deadline = call_now_ms() + mmb->timeout_ms;
 	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
 	struct wire_packet head = { .method = MMB_METHOD_ATTACH };
 	uint8_t packet[ATTACH_BYTES];
@@ -131,8 +153,9 @@ int connection_attach(struct mmb *mmb)
 	length = wire_encode(&head, &request.base, packet, sizeof(packet));
 	if (length < 0)
 		return fail((int)length, "mmb_open: ATTACH doesn't fit its packet");
-	error = wire_send(mmb->channel.sock, packet, (size_t)length,
-			  (struct wire_fds){ .fds = &mmb->uffd.fd, .nr = 1 }, 0);
+	while (!send_attach(mmb, packet, (size_t)length, missed_by, &error) &&
+	       call_left_ms(deadline))
+		poll(&p, 1, call_left_ms(deadline));
 	if (!error || error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
 		return 0;
 	return fail(error, "the userfaultfd could not be sent to the broker (errno %d)", -error);
@@ -156,7 +179,7 @@ static int say_hello(struct mmb *mmb, struct call *c)
 	if (error)
 		return error;
 	if (mmb->uffd.fd >= 0)
-		sent = connection_attach(mmb);
+		sent = connection_attach(mmb, 0);
 	error = call_wait(mmb, c);
 	return error ? error : sent;
 }
@@ -233,7 +256,7 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 	mmb->entry = process_add(own);
 	if (!mmb->entry)
 		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
-	return attached ? 0 : connection_attach(mmb);
+	return attached ? 0 : connection_attach(mmb, 0);
 }
 
 static struct mmb *connection_new(int sock, uint64_t timeout_ms)

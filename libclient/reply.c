@@ -217,6 +217,19 @@ static int unpack(struct mmb *mmb, struct call *c)
 	return 0;
 }
 
+/* C7. -ERESTART: it is to be sent once more; 0: its reply counts. */
+static int attach_again(struct mmb *mmb, const struct call *c, uint64_t deadline)
+{
+	struct wire_packet packet;
+	int error;
+
+	wire_decode(c->bytes, c->message.length, &packet);
+	if (packet.code != -EUNATCH || !call_left_ms(deadline))
+		return 0;
+	error = connection_attach(mmb, c->id);
+	return error ? error : -ERESTART;
+}
+
 int call_wait(struct mmb *mmb, struct call *c)
 {
 	uint64_t deadline = call_now_ms() + c->timeout_ms;
@@ -224,6 +237,8 @@ int call_wait(struct mmb *mmb, struct call *c)
 
 	do {
 		error = await_bytes(mmb, c, deadline);
+		if (!error)
+			error = attach_again(mmb, c, deadline);
 		if (error == -ERESTART)
 			error = call_repeat(mmb, c);
 		else

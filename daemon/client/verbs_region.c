@@ -203,7 +203,7 @@ int region_publish(struct session *s, struct region_handle *rh,
 	if (s->ended)
 		r = refuse(why, -ENOTCONN, "the session has ended");
 	else if (!s->mm)
-		r = refuse(why, -EPROTO, "ATTACH a userfaultfd first");
+		r = refuse(why, -EUNATCH, "ATTACH a userfaultfd first");
 	else if (s->regions.nr_used >= limits_get()->regions_per_session)
 		r = refuse(why, -EDQUOT,
 			   "this session has %u regions, which is the limit; close some, or "

@@ -122,6 +122,34 @@ static void a_refused_attach_surfaces_at_the_next_call(void)
 	broker_stop(client.broker);
 }
 
+static void *create_region(void *out)
+{
+	struct mmb_region **region = out;
+
+	return (void *)(intptr_t)mmb_region_create(client.pool, REGION_BYTES, NULL, region);
+}
+
+/* As when the broker died after it had read ATTACH. */
+static void a_lost_attach_is_sent_again(void)
+{
+	struct mmb_region *region = NULL;
+	pthread_t thread;
+	void *result;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_ATTACH), 1);
+	broker_refuse(client.broker, MMB_METHOD_REGION_CREATE, -EUNATCH, "ATTACH first");
+	pthread_create(&thread, NULL, create_region, &region);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_ATTACH, 2));
+	broker_refuse(client.broker, MMB_METHOD_REGION_CREATE, 0, "");
+	pthread_join(thread, &result);
+	EXPECT_EQ((intptr_t)result, 0);
+	EXPECT(broker_count(client.broker, MMB_METHOD_REGION_CREATE) >= 2);
+	EXPECT_EQ((uintptr_t)mmb_region_address(region), broker_region_address(client.broker));
+	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
 static void *lock_region(void *region)
 {
 	return (void *)(intptr_t)mmb_region_lock(region, 0, REGION_BYTES);
@@ -358,6 +386,8 @@ static const struct test_case cases[] = {
 	{ "a refused upcall socket is said", a_refused_upcall_socket_is_said },
 	{ "a refused HELLO is said though ATTACH was sent",
 	  a_refused_hello_is_said_though_attach_was_sent },
+	{ "an ATTACH that got lost is sent again, and what needs it behind it",
+	  a_lost_attach_is_sent_again },
 	{ "a refused ATTACH surfaces at the next call",
 	  a_refused_attach_surfaces_at_the_next_call },
 	{ "a slow call delays no other thread", a_slow_call_delays_no_other_thread },

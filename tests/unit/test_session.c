@@ -108,7 +108,7 @@ static void memory_needs_an_attached_userfaultfd(void)
 	client_count(&before);
 	s = client_connect(UID, &client_why, &error);
 	args.pool = client_pool(s, "p", MMB_POOL_CREATE);
-	EXPECT_REFUSED(verb_region_open(s, &args, &opened, &client_why), -EPROTO, "ATTACH");
+	EXPECT_REFUSED(verb_region_open(s, &args, &opened, &client_why), -EUNATCH, "ATTACH");
 	client_leave(s);
 	client_settle();
 	client_expect_counts(&before);
