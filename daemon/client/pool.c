@@ -359,13 +359,32 @@ static void fill_pool(struct pool *pool, const struct pool_request *request)
 static_assert((int)NR_MEMCG_LIMITS <= (int)RECORD_LIMITS, "a pool's record has room for them");
 
 /* A limit's word is 0 for none, else the frames and 1. */
+static uint64_t recorded_limit(const struct pool *pool, int kind)
+{
+	uint64_t word;
+
+	record_word_get(&pool->record->limits[kind], &word);
+	return word ? word - 1 : MEMCG_NO_LIMIT;
+}
+
+static bool binds_less(int kind, uint64_t frames, uint64_t than)
+{
+	return kind == MEMCG_MIN || kind == MEMCG_LOW ? frames < than : frames > than;
+}
+
+/* Crash    what binds less is written first: each mixture of old and new ones rises from min to
+ *          max, and has room for what has been promised under the old or under the new ones. */
 void pool_record_limits(struct pool *pool)
 {
-	for (int i = 0; i < NR_MEMCG_LIMITS; i++) {
-		uint64_t frames = memcg_limit(&pool->memcg, (enum memcg_limit)i);
+	for (int turn = 0; turn < 2; turn++) {
+		for (int i = 0; i < NR_MEMCG_LIMITS; i++) {
+			uint64_t frames = memcg_limit(&pool->memcg, (enum memcg_limit)i);
 
-		record_word_set(&pool->record->limits[i],
-				frames >= META_SPAN_FRAMES ? 0 : frames + 1);
+			if (binds_less(i, frames, recorded_limit(pool, i)) == (turn == 0))
+				record_word_set(&pool->record->limits[i],
+						frames >= META_SPAN_FRAMES ? 0 : frames + 1);
+		}
+		INJECT_TURN(LIMITS_HALF);
 	}
 }
 
@@ -373,10 +392,8 @@ static void restore_limits(struct pool *pool)
 {
 	uint64_t frames[NR_MEMCG_LIMITS], word;
 
-	for (int i = 0; i < NR_MEMCG_LIMITS; i++) {
-		record_word_get(&pool->record->limits[i], &word);
-		frames[i] = word ? word - 1 : MEMCG_NO_LIMIT;
-	}
+	for (int i = 0; i < NR_MEMCG_LIMITS; i++)
+		frames[i] = recorded_limit(pool, i);
 	record_word_get(&pool->record->operated, &word);
 	pool_limits_resume(pool, frames, word);
 }

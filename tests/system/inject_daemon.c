@@ -4,7 +4,9 @@
  *
  * Purpose     Linked into mmbrokerd-inject, which is mmbrokerd otherwise, is built for tests and
  *             never installed. $MMB_INJECT is POINT:NTH:ACTION; ACTION is fail, hang or kill.
- *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start.
+ *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start. With a value the
+ *             signal says which pass of which point kills: the point, and in the low bits, how many
+ *             INJECT_NTH_BITS says, the pass.
  *             $MMB_HIDE=6.6 makes it do without what Linux 6.6 brought to userfaultfd: poison, and
  *             entries that are made write-protected.
  * Releases    A copy of it whose file ends with "next" is of a release whose state is of the next
@@ -17,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/inject.h"
+#include "tests/system/inject_order.h"
 #include "mm/phys/meta.h"
 #include "os/uffd_features.h"
 #include "proto/uffd_compat.h"
@@ -25,9 +27,24 @@
 static enum inject_point point = NR_INJECT_POINTS;
 static unsigned long nth = 1;
 
-static void arm(int unused)
+static void arm(int unused, siginfo_t *info, void *context)
 {
-	inject_arm(point, nth, -EIO);
+	unsigned int value = info && info->si_code == SI_QUEUE ? (unsigned int)info->si_int : 0;
+
+	if (value) {
+		inject_act(INJECT_KILL);
+		inject_arm((enum inject_point)(value >> INJECT_NTH_BITS),
+			   value & ((1u << INJECT_NTH_BITS) - 1), -EIO);
+	} else if (point != NR_INJECT_POINTS) {
+		inject_arm(point, nth, -EIO);
+	}
+}
+
+__attribute__((constructor)) static void hear(void)
+{
+	struct sigaction action = { .sa_sigaction = arm, .sa_flags = SA_SIGINFO | SA_RESTART };
+
+	sigaction(SIGRTMIN + 1, &action, NULL);
 }
 
 static void choose_action(const char *name)
@@ -74,7 +91,6 @@ __attribute__((constructor)) static void read_order(void)
 		exit(2);
 	}
 	choose_action(action);
-	signal(SIGRTMIN + 1, arm);
 	if (getenv("MMB_INJECT_NOW"))
-		arm(0);
+		arm(0, NULL, NULL);
 }

@@ -52,11 +52,24 @@ void wait_for_number(unsigned int which, uint64_t at_least)
 	EXPECT(atomic_load(&board->number[which]) >= at_least);
 }
 
+static void note_kill(void)
+{
+	uint32_t nr = atomic_load(&waits->kills) + 1;
+
+	if (nr > KILLS_MAX)
+		return;
+	atomic_store(&waits->kill_ns[nr], clock_ns());
+	atomic_store(&waits->kills, nr);
+}
+
 bool worker_dies(pid_t supervisor, pid_t worker)
 {
 	for (int i = 0; i < DEATH_MS && !stage_failed(); i++) {
-		if (worker_of(supervisor) != worker)
+		if (worker_of(supervisor) != worker) {
+			if (waits)
+				note_kill();
 			return true;
+		}
 		rest_us(1000);
 	}
 	return false;
@@ -84,14 +97,6 @@ static void wait_for_clients(void)
 			rest_us(1000);
 }
 
-static void note_kill(void)
-{
-	uint32_t nr = atomic_load(&waits->kills) + 1;
-
-	atomic_store(&waits->kill_ns[nr], clock_ns());
-	atomic_store(&waits->kills, nr);
-}
-
 /* Some kills come before the next daemon serves; most only when all clients are served again, since
  * otherwise a slow machine would never have one that serves. */
 unsigned int kill_often(pid_t supervisor, unsigned int kills)
@@ -110,7 +115,7 @@ unsigned int kill_often(pid_t supervisor, unsigned int kills)
 		worker = worker_of(supervisor);
 		if (worker <= 0)
 			continue;
-		if (waits && atomic_load(&waits->kills) < KILLS_MAX)
+		if (waits)
 			note_kill();
 		done += !kill(worker, SIGKILL);
 	}

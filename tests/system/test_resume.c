@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_resume - a supervised daemon that dies at named points, and who dies meanwhile
+ * test_resume - a supervised daemon that dies in the middle of requests, and who dies meanwhile
  *
- * Purpose     What clients see of a daemon's death is a pause: no wrong byte, no unexpected zero,
- *             no thread that waits for ever, no call that fails; and afterwards the next daemon
- *             counts what the dead one counted. MMB_LONG=1: ten deaths at each point.
- * Not here    Deaths at random moments (test_kills.c).
+ * Purpose     What a request has done when the daemon dies is done once, whoever dies at what
+ *             moment. MMB_LONG=1: ten deaths at each point.
+ * Not here    Deaths at random moments (test_kills.c) and at all other points (test_points.c).
  */
 #include <errno.h>
 #include <signal.h>
@@ -21,69 +20,12 @@
 enum {
 	REGION_BYTES = 16 * MIB,
 	REGION_PAGES = REGION_BYTES / PAGE,
-	DROPPED_PAGES = 16,
 	STEP_STARTED = 1,
 	STEP_OVER,
 };
 
 static const char *const flags[] = { "--supervise", NULL };
 static const struct setting setting = { .flags = flags };
-
-/* ---- a client that verifies ---- */
-
-struct load {
-	struct actor *a;
-	struct mmb_region *region;
-	uint64_t *at;
-	uint32_t *generation; /* by page; 0: reads zero */
-	unsigned int seed;
-};
-
-static uint64_t stamp_of(const struct load *l, uint64_t page)
-{
-	return l->generation[page] ? page << 32 | l->generation[page] : 0;
-}
-
-static void check_page(struct load *l, uint64_t page)
-{
-	CLIENT_EXPECT_EQ(l->at[page * (PAGE / 8)], stamp_of(l, page));
-	CLIENT_EXPECT_EQ(l->at[page * (PAGE / 8) + PAGE / 8 - 1], stamp_of(l, page));
-}
-
-static void touch_one(struct load *l)
-{
-	uint64_t page = (uint64_t)rand_r(&l->seed) % REGION_PAGES;
-
-	check_page(l, page);
-	l->generation[page]++;
-	l->at[page * (PAGE / 8)] = stamp_of(l, page);
-	l->at[page * (PAGE / 8) + PAGE / 8 - 1] = stamp_of(l, page);
-}
-
-/* Requests of each kind: one that makes something, one that changes pages, one that ends it. */
-static void call_some(struct load *l)
-{
-	uint64_t first = (uint64_t)rand_r(&l->seed) % (REGION_PAGES - DROPPED_PAGES);
-	struct mmb_region *other = act_region(l->a, MIB, 0);
-
-	CLIENT_EXPECT(is_zero(act_at(other), PAGE));
-	memset(act_at(other), 0x5a, PAGE);
-	CLIENT_EXPECT_EQ(mmb_region_advise(l->region, first * PAGE, DROPPED_PAGES * PAGE,
-					   MMB_ADVISE_DONTNEED), 0);
-	memset(&l->generation[first], 0, DROPPED_PAGES * sizeof(l->generation[0]));
-	mmb_region_close(other);
-}
-
-static void begin_load(struct load *l)
-{
-	act_open(l->a);
-	act_pool(l->a, 0);
-	l->region = act_region(l->a, REGION_BYTES, 0);
-	l->at = (uint64_t *)(void *)act_at(l->region);
-	l->generation = calloc(REGION_PAGES, sizeof(l->generation[0]));
-	CLIENT_EXPECT(l->generation);
-	atomic_fetch_add(&board->number[0], 1);
-}
 
 /* ---- clones ---- */
 
@@ -232,10 +174,6 @@ static void deadline_ends_the_wait(void)
 /* ---- a daemon that dies at a named point ---- */
 
 /* One a point, since settings are told apart by address. */
-#define CRASH_POINTS(X)                                                                   \
-	X(MEMFD_NEW) X(POPULATE) X(PUNCH) X(META_POPULATE) X(PFN_RANGE) X(SECTION_ADD)     \
-	X(REGION_NEW) X(WINDOW_ADD) X(COMMIT) X(ALLOC_PAGES) X(ZONE_GROW) X(UFFD_CONTINUE)        \
-	X(UFFD_WAKE)
 /* Met by who clones three regions at once: before the second is a member, before any is armed,
  * between the first two handles, before the answer. */
 #define CLONE_POINTS(X) X(CLONE_JOIN) X(CLONE_ARM) X(CLONE_PUBLISH) X(CLONE_DONE)
@@ -247,7 +185,6 @@ static void deadline_ends_the_wait(void)
 #define X(name)                                                                              \
 	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
 	static const struct setting setting_##name = { flags, environment_##name };
-CRASH_POINTS(X)
 CLONE_POINTS(X)
 GRANT_POINTS(X)
 #undef X
@@ -257,42 +194,11 @@ struct point {
 	const struct setting *setting;
 };
 #define X(name) { #name, &setting_##name },
-static const struct point points[] = { CRASH_POINTS(X) };
 static const struct point clone_points[] = { CLONE_POINTS(X) };
 static const struct point grant_points[] = { GRANT_POINTS(X) };
 #undef X
 
 enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 60000 };
-
-static void use_arena(struct load *l)
-{
-	void *run = mmb_alloc_pages(l->a->pool, 3, MMB_GFP_ZERO);
-	char *object = mmb_malloc(l->a->pool, 100000);
-
-	CLIENT_EXPECT(run && object);
-	CLIENT_EXPECT(is_zero(run, 8 * PAGE));
-	memset(object, 1, 100000);
-	mmb_free(object);
-	mmb_free_pages(l->a->pool, run, 3);
-	mmb_trim(l->a->pool);
-}
-
-static void verify_everything(struct actor *a)
-{
-	struct load l = { .a = a, .seed = (unsigned int)getpid() };
-
-	begin_load(&l);
-	while (atomic_load(&board->reached) < STEP_OVER) {
-		for (int i = 0; i < 50; i++)
-			touch_one(&l);
-		call_some(&l);
-		use_arena(&l);
-	}
-	for (uint64_t page = 0; page < REGION_PAGES; page++)
-		check_page(&l, page);
-	mmb_region_close(l.region);
-	free(l.generation);
-}
 
 static unsigned int die_at(const struct point *point, act_fn act, unsigned int times)
 {
@@ -332,11 +238,6 @@ static void die_at_each(const struct point *at, size_t nr, act_fn act)
 		printf("# %s: %u deaths\n", at[i].name, deaths);
 		EXPECT_EQ(deaths, times);
 	}
-}
-
-static void points_cost_a_pause(void)
-{
-	die_at_each(points, sizeof(points) / sizeof(points[0]), verify_everything);
 }
 
 /* ---- the daemon dies while it clones ---- */
@@ -521,7 +422,6 @@ static void who_dies_meanwhile_is_cleaned_up(void)
 static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
-	{ "a daemon that dies at a named point costs a pause", points_cost_a_pause },
 	{ "clones that are asked for when the daemon dies are made once", clones_are_made_once },
 	{ "grants and returns whose answer is lost are made once",
 	  grants_are_neither_lost_nor_doubled },

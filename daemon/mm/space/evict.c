@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "base/inject.h"
 #include "mm/map/lru.h"
 #include "mm/space/heirs.h"
 #include "mm/space/mapping.h"
@@ -538,6 +539,7 @@ static uint64_t finish_run(struct region *region, struct swap_item *items, uint3
 	for (uint32_t i = 0; i < nr; i++)
 		word_commit_busy(region_word(region, items[i].page), word_after(region, &items[i]));
 	r = region_punch(region, run);
+	INJECT_TURN(PUNCHED_OUT);
 	if (heirs) /* while the owner's words are BUSY: nothing of theirs comes back before */
 		heirs_end(heirs, !r);
 	if (heirs && !r)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/heartbeat.h"
+#include "base/inject.h"
 #include "mm/space/cow.h"
 #include "mm/space/residency.h"
 
@@ -151,6 +152,7 @@ static void adopt(struct kin *child)
 		region_get(above);
 	if (region->adopted && !(child->closed && list_empty(&child->children)))
 		region->adopted(region->owner, above ? above->owner : NULL);
+	INJECT_TURN(ADOPTED);
 }
 
 /* The children's references to it go, and with the last one it does. */

@@ -270,6 +270,7 @@ int region_copy_in(struct region *region, struct page_range run, struct region *
 		}
 		hold_copied(region, part, word_fresh(region, node) | WORD_BUSY | mark, from);
 		*copied += part.nr;
+		INJECT_TURN(COPIED_IN);
 	}
 	return 0;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "base/inject.h"
 #include "base/log.h"
 #include "mm/balance/swap_frame.h"
 #include "mm/phys/node.h"
@@ -152,6 +153,7 @@ static bool publish(struct region *region, const struct swap_item *item, int nod
 {
 	bool waiters;
 
+	INJECT_TURN(SWAPPED_IN);
 	region_count_state(region, word_state(item->word), -1);
 	waiters = word_end_busy(region_word(region, item->page),
 				word_back(region, item, node, write));

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/inject.h"
 #include "base/log.h"
 #include "mm/map/pageword.h"
 #include "mm/phys/meta.h"
@@ -79,6 +80,7 @@ int takeout_page(struct taken_record *note, struct section *section, uint64_t pa
 		return -ENODATA;
 	record_commit(RECORD_TAKEN, note); /* O1 */
 	os->punch(section->fd, offset, PAGE_SIZE);
+	INJECT_TURN(TAKEN_OUT);
 	r = put_back(note, section);
 	record_end(note);
 	return r;

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kill_load - one kind of load a client, between touches of pages that are known
+ *
+ * Locking     none: each client is a process.
+ */
+#include "system/kill_load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/lib/clock.h"
+#include "bench/lib/pattern.h"
+#include "system/kill_scene.h"
+
+enum { OPS_A_CALL = 300, DROPPED_PAGES = 16 };
+
+/* ---- a region whose every page is known ---- */
+
+struct load {
+	struct actor *a;
+	struct mmb_region *region;
+	uint32_t *generation; /* by page; 0: reads zero */
+	uint64_t pages, page_bytes, object, random;
+};
+
+static char *page_at(const struct load *l, struct mmb_region *region, uint64_t page)
+{
+	return act_at(region) + page * l->page_bytes;
+}
+
+static void check_page(const struct load *l, struct mmb_region *region, uint64_t page,
+		       uint32_t generation)
+{
+	ptrdiff_t wrong = pattern_check(page_at(l, region, page), PAGE,
+					pattern_key(l->object, page), generation);
+
+	if (wrong >= 0)
+		printf("  client %u, page %llu of generation %u: wrong at byte %td\n", l->a->place,
+		       (unsigned long long)page, generation, wrong);
+	CLIENT_EXPECT(wrong < 0);
+}
+
+static void check_all(const struct load *l)
+{
+	for (uint64_t page = 0; page < l->pages; page++)
+		check_page(l, l->region, page, l->generation[page]);
+}
+
+/* Of a 2 MiB page the first 4 KiB are looked at: the rest comes and goes with them. */
+static void touch_one(struct load *l)
+{
+	uint64_t page = test_below(&l->random, l->pages), began = clock_ns();
+
+	check_page(l, l->region, page, l->generation[page]);
+	l->generation[page]++;
+	pattern_fill(page_at(l, l->region, page), PAGE, pattern_key(l->object, page),
+		     l->generation[page]);
+	waited(l->a->place, "a touch", began);
+}
+
+static void drop_some(struct load *l, uint64_t nr)
+{
+	uint64_t first = test_below(&l->random, l->pages - nr + 1), began = clock_ns();
+
+	CLIENT_EXPECT_EQ(mmb_region_advise(l->region, first * l->page_bytes, nr * l->page_bytes,
+					   MMB_ADVISE_DONTNEED), 0);
+	memset(&l->generation[first], 0, nr * sizeof(l->generation[0]));
+	waited(l->a->place, "DONTNEED", began);
+}
+
+/* ---- one kind of load each, between touches ---- */
+
+static void make_and_close(struct load *l)
+{
+	uint64_t began = clock_ns();
+	struct mmb_region *other = act_region(l->a, MIB, 0);
+
+	CLIENT_EXPECT(is_zero(act_at(other), PAGE));
+	memset(act_at(other), 0x5a, PAGE);
+	mmb_region_close(other);
+	waited(l->a->place, "a region made and closed", began);
+	drop_some(l, DROPPED_PAGES);
+}
+
+static void drop_a_few(struct load *l)
+{
+	drop_some(l, DROPPED_PAGES);
+}
+
+static void drop_one(struct load *l)
+{
+	drop_some(l, 1);
+}
+
+/* A clone keeps what there was, while its origin goes on, and is written to itself. */
+static void begin_clone(struct load *clone, const struct load *of)
+{
+	uint64_t began = clock_ns();
+	int error = mmb_region_clone(of->region, NULL, &clone->region);
+
+	if (error)
+		printf("  clone: %s\n", mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+	waited(of->a->place, "a clone", began);
+	clone->generation = malloc(of->pages * sizeof(clone->generation[0]));
+	CLIENT_EXPECT(clone->generation);
+	memcpy(clone->generation, of->generation, of->pages * sizeof(clone->generation[0]));
+}
+
+static void end_clone(struct load *clone)
+{
+	uint64_t began = clock_ns();
+
+	mmb_region_close(clone->region);
+	waited(clone->a->place, "closing a clone", began);
+	free(clone->generation);
+}
+
+static void touch_both(struct load *one, struct load *other, int times)
+{
+	for (int i = 0; i < times; i++) {
+		touch_one(one);
+		touch_one(other);
+	}
+}
+
+/* What is written beyond the snapshot is forgotten. */
+static void roll_back(struct load *l, const struct load *to)
+{
+	uint64_t began = clock_ns();
+	int error = mmb_region_rollback(l->region, to->region);
+
+	if (error)
+		printf("  rollback: %s\n", mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+	memcpy(l->generation, to->generation, l->pages * sizeof(l->generation[0]));
+	waited(l->a->place, "a rollback", began);
+}
+
+static void clone_and_compare(struct load *l)
+{
+	struct load clone = *l, snapshot = *l;
+
+	begin_clone(&clone, l);
+	touch_both(l, &clone, 40);
+	begin_clone(&snapshot, &clone);
+	touch_both(l, &clone, 40);
+	if (test_below(&l->random, 2))
+		roll_back(&clone, &snapshot);
+	check_all(&clone);
+	end_clone(&clone);
+	touch_both(l, &snapshot, 40);
+	check_all(&snapshot);
+	end_clone(&snapshot);
+}
+
+static void use_arena(struct load *l)
+{
+	enum { ORDER = 3, NR = 20, BYTES = 3000 };
+	uint64_t began = clock_ns();
+	char *run = mmb_alloc_pages(l->a->pool, ORDER, MMB_GFP_ZERO), *objects[NR];
+
+	if (!run)
+		printf("  run: %s\n", mmb_error());
+	CLIENT_EXPECT(run && is_zero(run, PAGE << ORDER));
+	stamp(run, PAGE << ORDER, began);
+	waited(l->a->place, "a page run", began);
+	for (uint64_t i = 0; i < NR; i++) {
+		uint64_t at = clock_ns();
+
+		objects[i] = mmb_malloc(l->a->pool, BYTES * (i + 1));
+		CLIENT_EXPECT(objects[i]);
+		stamp(objects[i], BYTES * (i + 1) & ~7ull, began + i);
+		waited(l->a->place, "mmb_malloc", at);
+	}
+	for (uint64_t i = 0; i < NR; i++) {
+		CLIENT_EXPECT(is_stamped(objects[i], BYTES * (i + 1) & ~7ull, began + i));
+		mmb_free(objects[i]);
+	}
+	CLIENT_EXPECT(is_stamped(run, PAGE << ORDER, began));
+	began = clock_ns();
+	mmb_free_pages(l->a->pool, run, ORDER);
+	mmb_trim(l->a->pool);
+	waited(l->a->place, "giving back", began);
+}
+
+enum { COMMON = 1 };
+
+static const struct kind {
+	const char *name;
+	void (*call)(struct load *l);
+	uint64_t max, swap_max; /* MiB, of the pool */
+	unsigned int pool_flags;
+	unsigned int common;
+	unsigned int mib;
+	uint32_t page_bytes;
+	uint32_t node_policy;
+} kinds[KILL_CLIENTS] = {
+	{ "plain", make_and_close, .mib = 16 },
+	{ "limited", drop_a_few, .max = 6, .swap_max = 64, .mib = 20 },
+	{ "limited too", make_and_close, .max = 8, .swap_max = 64, .mib = 16 },
+	{ "cloned", clone_and_compare, .mib = 4 },
+	{ "huge", drop_one, .mib = 16, .page_bytes = HUGE_PAGE },
+	{ "arena", use_arena, .mib = 4 },
+	{ "interleaved", use_arena, .common = COMMON, .mib = 8,
+	  .node_policy = MMB_NODE_INTERLEAVE },
+	{ "overcommitted", make_and_close, .pool_flags = MMB_POOL_OVERCOMMIT, .mib = 12 },
+};
+
+static void open_pool(struct actor *a, const struct kind *kind)
+{
+	struct mmb_pool_options options = { .size = sizeof(options), .max = kind->max * MIB,
+					    .swap_max = kind->swap_max * MIB };
+	int error;
+
+	if (kind->common) {
+		act_common_pool(a);
+		return;
+	}
+	error = mmb_pool_open(a->mmb, NULL, MMB_POOL_CREATE | MMB_POOL_PRIVATE | kind->pool_flags,
+			      &options, &a->pool);
+	if (error)
+		printf("  pool: %s\n", mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+}
+
+static void begin_load(struct load *l, const struct kind *kind)
+{
+	struct mmb_region_options options = { .size = sizeof(options),
+					      .page_size = kind->page_bytes,
+					      .node_policy = kind->node_policy };
+	int error;
+
+	act_open(l->a);
+	open_pool(l->a, kind);
+	l->page_bytes = kind->page_bytes ? kind->page_bytes : PAGE;
+	l->pages = (uint64_t)kind->mib * MIB / l->page_bytes;
+	l->object = l->a->place + 1;
+	error = mmb_region_create(l->a->pool, (size_t)kind->mib * MIB, &options, &l->region);
+	if (error)
+		printf("  %s: %s\n", kind->name, mmb_error());
+	CLIENT_EXPECT_EQ(error, 0);
+	l->generation = calloc(l->pages, sizeof(l->generation[0]));
+	CLIENT_EXPECT(l->generation);
+	atomic_fetch_add(&board->number[0], 1);
+}
+
+void verify_under_kills(struct actor *a)
+{
+	const struct kind *kind = &kinds[a->place];
+	struct load l = { .a = a, .random = test_seed() + a->place };
+	uint64_t ops = 0;
+
+	begin_load(&l, kind);
+	while (atomic_load(&board->reached) < STEP_OVER) {
+		touch_one(&l);
+		if (++ops % OPS_A_CALL == 0)
+			kind->call(&l);
+	}
+	check_all(&l);
+	mmb_region_close(l.region);
+	free(l.generation);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kill_load - what clients do while their daemon is killed, verified byte by byte
+ *
+ * Purpose     Eight kinds of load on a daemon with two nodes and a swap file: plain regions, pools
+ *             at their limits, clones and rollbacks, 2 MiB pages, page runs and objects, a pool
+ *             that promises more than there is. Each page's contents are known at any moment, and
+ *             whatever wait a client has is noted (kill_scene.h).
+ * Not here    Killing (kill_scene.h).
+ */
+#ifndef MMB_TESTS_SYSTEM_KILL_LOAD_H
+#define MMB_TESTS_SYSTEM_KILL_LOAD_H
+
+#include "system/stage.h"
+
+enum { KILL_RESERVE_MIB = 256, KILL_SWAP_MIB = 256, KILL_HUGE_PAGES = 32, STEP_OVER = 1 };
+
+/* An actor of the kind that its place says, below KILL_CLIENTS, until STEP_OVER is cued. Adds 1 to
+ * board->number[0] when it has begun. */
+void verify_under_kills(struct actor *a);
+
+#endif
