@@ -283,13 +283,14 @@ static void compare_sums(const struct piece *piece)
 
 /* ---- frames ---- */
 
-/* A hole reads as zeros, which must not become the page. */
+/* A hole reads as zeros, which must not become the page. Whether a huge page is there takes ten
+ * calls of the kernel: it is asked for when the last of it has been read. */
 static bool has_gone(const struct section *section, uint64_t offset, uint64_t bytes)
 {
 	uint64_t step = section->kind == STOCK_HUGE ? PAGEBLOCK_SIZE : PAGE_SIZE;
-	uint64_t start = round_down(offset, step);
+	uint64_t start = round_down(offset, step), end = round_down(offset + bytes, step);
 
-	return os->has_hole(section->fd, start, round_up(offset + bytes, step) - start);
+	return start < end && os->has_hole(section->fd, start, end - start);
 }
 
 static void find_gone(const struct piece *piece)
