@@ -442,6 +442,7 @@ static bool fake_has_hole(int fd, uint64_t offset, uint64_t length)
 	bool              hole = false;
 
 	pthread_mutex_lock(&fake_lock);
+	fake_calls.has_hole++;
 	file = fake_file_of(fd);
 	for (uint64_t at = offset; file && at < offset + length; at += file->page)
 		hole |= at / file->page >= file->high || !file->node[at / file->page];

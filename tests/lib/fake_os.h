@@ -51,7 +51,7 @@ void fake_os_count(struct fake_os_counts *out);
 
 /* Calls of each kind since install; for tests that bound system calls. */
 struct fake_os_calls {
-	uint64_t memfd_new, punch, copy, map, unmap;
+	uint64_t memfd_new, punch, copy, map, unmap, has_hole;
 	uint64_t populate, populate_huge, populate_mapped, populate_cleared;
 	uint64_t uffd_continue, uffd_wake, uffd_poison, uffd_protect, uffd_unprotect, uffd_read;
 };

@@ -167,6 +167,29 @@ static void a_huge_page_comes_back(void)
 	stop();
 }
 
+/* Asking costs ten calls of the kernel: once a page, not for each piece that is copied. */
+static void a_huge_page_that_has_gone_is_not_written(void)
+{
+	struct fake_os_calls before, after;
+	struct swap_page page;
+
+	cursor = (struct swap_cursor){ 0 };
+	swap_start(engine, true);
+	page = swap_page_of(512, swap_alloc_huge(&cursor), 512);
+	swap_fill(512, 1);
+	fake_os_calls(&before);
+	EXPECT_EQ(swap_write(swap_test_queue, &page, 1), 1);
+	fake_os_calls(&after);
+	EXPECT_EQ(after.has_hole - before.has_hole, 1);
+	fake_os_client_punch(swap_test_section->fd, page.offset, PAGEBLOCK_SIZE);
+	EXPECT_EQ(swap_write(swap_test_queue, &page, 1), 0);
+	EXPECT_EQ(page.error, -EFAULT);
+	EXPECT_EQ(swap_count(page.slot), 1);
+	EXPECT_EQ(os->populate(swap_test_section->fd, page.offset, PAGEBLOCK_SIZE, 0), 0);
+	swap_free(page.slot, 512);
+	stop();
+}
+
 static void a_flipped_bit_is_caught(void)
 {
 	char bytes[PAGE_SIZE];
@@ -484,6 +507,7 @@ static const struct test_case cases[] = {
 	{ "adjoining pages are one request", adjoining_pages_are_one_request },
 	{ "scattered slots come back together", scattered_slots_come_back_together },
 	{ "a huge page comes back", a_huge_page_comes_back },
+	{ "a huge page that has gone isn't written", a_huge_page_that_has_gone_is_not_written },
 	{ "a flipped bit is caught", a_flipped_bit_is_caught },
 	{ "a torn block is caught", a_torn_block_is_caught },
 	{ "a stale block is caught", a_stale_block_is_caught },
