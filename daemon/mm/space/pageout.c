@@ -39,6 +39,7 @@ static struct {
 	pthread_cond_t wanted, left;
 	struct turns *offered; /* (l) NULL: nobody needs help */
 	struct turns *inside;  /* (l) what the helper works on */
+	uint32_t nr_ranges;    /* (l) that may need it: while there are any it keeps its buffers */
 	bool stopping;         /* (l) */
 	bool running;          /* (c) */
 	pthread_t thread;      /* (c) */
@@ -92,6 +93,21 @@ static void help(struct turns *t)
 	swapper_put(s);
 }
 
+static void wait_for_offer(void)
+{
+	if (!helper.nr_ranges) {
+		mutex_unlock(&helper.lock);
+		swapper_keep(false);
+		mutex_lock(&helper.lock);
+	}
+	if (!helper.offered && !helper.stopping) {
+		heartbeat_idle();
+		mutex_wait(&helper.lock, &helper.wanted);
+		heartbeat_touch();
+	}
+	swapper_keep(true);
+}
+
 static void *helper_main(void *unused)
 {
 	struct heartbeat hb;
@@ -103,9 +119,7 @@ static void *helper_main(void *unused)
 		struct turns *t = helper.offered;
 
 		if (!t) {
-			heartbeat_idle();
-			mutex_wait(&helper.lock, &helper.wanted);
-			heartbeat_touch();
+			wait_for_offer();
 			continue;
 		}
 		helper.offered = NULL;
@@ -117,6 +131,7 @@ static void *helper_main(void *unused)
 		pthread_cond_broadcast(&helper.left);
 	}
 	mutex_unlock(&helper.lock);
+	swapper_keep(false);
 	heartbeat_unregister(&hb);
 	cpu_slot_unregister();
 	return NULL;
@@ -170,12 +185,31 @@ void pageout_stop(void)
 	helper.running = false;
 }
 
+static bool worth_sharing(const struct region *region, struct page_range range)
+{
+	return helper.running && range.nr > TURN_BLOCKS * evict_block_pages(region);
+}
+
+static void begin_range(void)
+{
+	mutex_lock(&helper.lock);
+	helper.nr_ranges++;
+	mutex_unlock(&helper.lock);
+}
+
+static void end_range(void)
+{
+	mutex_lock(&helper.lock);
+	if (!--helper.nr_ranges)
+		pthread_cond_signal(&helper.wanted);
+	mutex_unlock(&helper.lock);
+}
+
 static void do_round(struct swapper *s, struct turns *t)
 {
 	struct evict_result nothing = { 0 };
-	bool shared = helper.running &&
-		      t->end - atomic_load(&t->next) >
-			      TURN_BLOCKS * evict_block_pages(t->region);
+	uint64_t next = atomic_load(&t->next);
+	bool shared = worth_sharing(t->region, (struct page_range){ next, t->end - next });
 
 	while (!evict_begin(s, t->region))
 		nanosleep(&busy_pause, NULL);
@@ -195,7 +229,10 @@ uint64_t reclaim_range(struct region *region, struct page_range range)
 	uint64_t pages = ROUND_BLOCKS * evict_block_pages(region);
 	uint64_t end = range.first + range.nr;
 	uint64_t freed = 0;
+	bool shared = worth_sharing(region, range);
 
+	if (shared)
+		begin_range();
 	for (uint64_t at = range.first; s && at < end;) {
 		uint64_t next = min_t(uint64_t, end, round_down(at + pages, pages));
 		struct turns t = { .region = region, .next = at, .end = next };
@@ -204,6 +241,8 @@ uint64_t reclaim_range(struct region *region, struct page_range range)
 		freed += t.freed;
 		at = next;
 	}
+	if (shared)
+		end_range();
 	if (s)
 		swapper_put(s);
 	return freed;
