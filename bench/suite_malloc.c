@@ -25,6 +25,7 @@ enum { NAME = 80, CHASE_ROUNDS = 2, HELD_ROUNDS = 1 };
 #define MIB     1048576.0
 #define MILLION 1e6
 #define TINY    0.01 /* stands for 0 where a ratio is wanted */
+#define REFILL_NS 500
 
 enum reference { NOBODY, FASTEST, GLIBC, JEMALLOC, ARENA };
 
@@ -193,6 +194,21 @@ static void steady_case(struct bench *b, const struct field *f)
 	}
 }
 
+static void refill_case(struct bench *b, const struct field *f)
+{
+	const struct contest c = { "refill-64", "refill, p50", NOBODY, 0, 0 };
+	struct comparison how = { .metric = c.metric, .unit = "ns" };
+	struct table t;
+
+	if (!measure(b, &c, f, false, &t))
+		return;
+	emit_peers(b, c.workload, &how, &t, 0);
+	how.peer_name = "limit";
+	how.goal = 1.0;
+	if (f->has_ours)
+		bench_emit(b, c.workload, &how, t.medians[0][0], REFILL_NS);
+}
+
 static void start_case(struct bench *b)
 {
 	const struct side side = { "programs", start_side, NULL };
@@ -318,6 +334,7 @@ void suite_malloc(struct bench *b)
 	for (unsigned int i = 0; i < NR(shared_contests); i++)
 		time_case(b, &shared_contests[i], &shared);
 	steady_case(b, &field);
+	refill_case(b, &field);
 	memory_cases(b, &field);
 	if (field.has_ours)
 		start_case(b);

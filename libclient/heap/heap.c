@@ -191,6 +191,7 @@ static void flush_one(struct heap *h, struct heap_pending *p)
 	if (!v.slab)
 		return;
 	p->slab.slab = NULL;
+	h->pending_set &= ~(1ull << (p - h->pending));
 	h->counts.flushed++;
 	PROBE(foreign_flush, v.start, p->chain.nr);
 	if (slab_push_foreign(&v, &p->chain, h->id) == h->id && v.slab->state == SLAB_ON_NONE)
@@ -208,6 +209,7 @@ static void free_foreign(struct heap *h, const struct slab_view *v, uint64_t obj
 		flush_one(h, p);
 		p->slab = *v;
 		p->chain.nr = 0;
+		h->pending_set |= 1ull << (p - h->pending);
 		/* The thread may do nothing more. */
 		stock_kick(&h->pool->stock);
 	}
@@ -270,8 +272,9 @@ void heap_flush_magazine(struct heap *h, unsigned int bin)
 
 void heap_flush_pending(struct heap *h)
 {
-	for (int i = 0; i < HEAP_PENDING; i++)
-		flush_one(h, &h->pending[i]);
+	static_assert(HEAP_PENDING == 64, "a word has a bit for each");
+	while (h->pending_set)
+		flush_one(h, &h->pending[__builtin_ctzll(h->pending_set)]);
 }
 
 void heap_free_more(struct heap *h, struct slab_header *s)

@@ -100,6 +100,7 @@ struct heap {
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
 	LIST_ENTRY(heap)           link;        /* (v) */
 	struct slab_header        *bins[SLAB_BINS]; /* (h) */
+	uint64_t                   pending_set;           /* (h) bits of those with a slab */
 	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
 	struct heap_run            runs[HEAP_RUNS];       /* (h) */
 	struct heap_counts         counts;      /* (h) */

@@ -10,7 +10,14 @@
 
 #include "error.h"
 
-enum { CARVE_BYTES = 4096, SLAB_OBJECTS_LIMIT = SLAB_UNIT_BYTES / 8 };
+/* As many objects as a magazine takes at once. The first ones of a slab are few: nobody has touched
+ * its memory, and who waits for the first object waits for each line. */
+enum {
+	CARVE_BYTES = 4096,
+	CARVE_OBJECTS = 32,
+	CARVE_FIRST = 8,
+	SLAB_OBJECTS_LIMIT = SLAB_UNIT_BYTES / 8,
+};
 
 _Noreturn void slab_die(const struct slab_header *s, uint64_t object, const char *what)
 {
@@ -64,22 +71,24 @@ bool slab_carve(const struct slab_view *v)
 {
 	struct slab_header *s = v->slab;
 	uint64_t nr = s->size < CARVE_BYTES ? CARVE_BYTES / s->size : 1;
-	uint64_t handed = (s->fresh - v->start) / s->size, first, object;
+	uint64_t handed = (s->fresh - v->start) / s->size, first, last, object;
 	uint64_t at = (handed + s->first) % s->total;
+	uint64_t most = handed ? CARVE_OBJECTS : CARVE_FIRST;
 
 	if (handed >= s->total)
 		return false;
+	nr = nr < most ? nr : most;
 	nr = nr < s->total - handed ? nr : s->total - handed;
 	nr = nr < s->total - at ? nr : s->total - at;
 	s->fresh += nr * s->size;
 	atomic_signal_fence(memory_order_release);
 	first = v->start + at * s->size;
-	/* From the last one down, so that the lowest address comes first. */
-	for (object = first + (nr - 1) * s->size;; object -= s->size) {
-		slab_push(s, object, v->key);
-		if (object == first)
-			break;
-	}
+	last = first + (nr - 1) * s->size;
+	for (object = first; object < last; object += s->size)
+		*slab_word(object) = (object + s->size) ^ object ^ v->key;
+	*slab_word(last) = s->free ^ last ^ v->key;
+	atomic_signal_fence(memory_order_release);
+	s->free = first;
 	return true;
 }
 
