@@ -36,19 +36,30 @@ static void mistake(struct reader *r, const char *what)
 /* inih asks a handler about keys only: an unknown section without any would pass. */
 static void check_section(struct reader *r, const char *text)
 {
-	char   name[128], what[256];
-	size_t nr = strcspn(text + 1, "]");
+	char        name[128], what[512];
+	size_t      nr = strcspn(text + 1, "]");
+	const char *after = text + 1 + nr, *before = "";
+	int         at;
 
-	if (text[1 + nr] != ']' || nr >= sizeof(name)) {
+	if (*after != ']' || nr >= sizeof(name)) {
 		mistake(r, "a section is written [name]");
 		return;
 	}
+	after += 1 + strspn(after + 1, " \t\r\n");
+	if (*after && !strchr("#;", *after))
+		mistake(r, "expected nothing behind [section]; its keys stand in lines of their own");
 	snprintf(name, sizeof(name), "%.*s", (int)nr, text + 1);
+	at = snprintf(what, sizeof(what), "there is no section [%s]; the sections are ", name);
 	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
-		if (strcmp(config_keys[i].section, name) == 0)
+		const char *section = config_keys[i].section;
+
+		if (strcmp(section, name) == 0)
 			return;
+		if (i > 0 && strcmp(section, config_keys[i - 1].section) == 0)
+			continue;
+		at += snprintf(what + at, sizeof(what) - (size_t)at, "%s%s", before, section);
+		before = ", ";
 	}
-	snprintf(what, sizeof(what), "there is no section [%s]", name);
 	mistake(r, what);
 }
 
