@@ -25,7 +25,7 @@ def human(value, unit):
 
 
 def is_floor(r):
-    return re.search(r", (\d threads of|fallocate|COPY)", r["case"]) is not None
+    return re.search(r", (\d threads of|fallocate|COPY|touch and)", r["case"]) is not None
 
 
 def row(r):

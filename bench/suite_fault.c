@@ -167,7 +167,10 @@ static void huge_random(struct bench *b, uint32_t pages)
 {
 	const struct touch one = random_huge(pages, 1, b->seed);
 	const struct touch two = random_huge(pages, 2, b->seed);
-	enum { READY1, FLOOR1, READY2, FLOOR2, FRESH1, KERNEL1, FRESH2, KERNEL2, NR_SIDES };
+	enum { READY1, FLOOR1, READY2, FLOOR2, FRESH1, KERNEL1, FRESH2, KERNEL2, BARE1, BARE2,
+	       NR_SIDES };
+	static const char bare[] = "2M random first touch, touch and CONTINUE";
+	static const char bare2[] = "2M random first touch, 2 threads of touch and CONTINUE";
 	const struct side sides[NR_SIDES] = {
 		[READY1] = OURS(REGION_POPULATED, one),
 		[FLOOR1] = FLOOR("uffd CONTINUE", FLOOR_CONTINUE, one),
@@ -177,13 +180,17 @@ static void huge_random(struct bench *b, uint32_t pages)
 		[KERNEL1] = KERNEL("kernel hugetlb", one),
 		[FRESH2] = OURS(REGION_FRESH, two),
 		[KERNEL2] = KERNEL("kernel hugetlb", two),
+		[BARE1] = FLOOR("uffd touch, CONTINUE", FLOOR_TOUCH, one),
+		[BARE2] = FLOOR("uffd touch, CONTINUE", FLOOR_TOUCH, two),
 	};
 	const struct comparison comparisons[] = {
 		P50("2M random, resident", READY1, FLOOR1, GOAL_FLOOR),
 		P50("2M random, resident, 2 threads", READY2, FLOOR2, GOAL_FLOOR),
 		P50("2M random first touch", FRESH1, KERNEL1, GOAL_HUGE_RANDOM),
+		P50(bare, BARE1, KERNEL1, 0),
 		P99("2M random first touch", FRESH1),
 		P50("2M random first touch, 2 threads", FRESH2, KERNEL2, GOAL_HUGE_RANDOM),
+		P50(bare2, BARE2, KERNEL2, 0),
 		RATE("2M random first touch, 2 threads", FRESH2, FRESH1, "its one thread", 0),
 	};
 

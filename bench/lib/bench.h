@@ -20,7 +20,7 @@
 
 enum {
 	BENCH_VALUES = 8,  /* figures one run of a side gives */
-	BENCH_SIDES = 8,   /* sides of one case */
+	BENCH_SIDES = 10,  /* sides of one case */
 	BENCH_ROUNDS = 64, /* most rounds */
 	BENCH_SKIP = 1,    /* from a side: can't run here, and bench_because() said why */
 };
