@@ -47,7 +47,8 @@ static void check_section(struct reader *r, const char *text)
 	}
 	after += 1 + strspn(after + 1, " \t\r\n");
 	if (*after && !strchr("#;", *after))
-		mistake(r, "expected nothing behind [section]; its keys stand in lines of their own");
+		mistake(r, "expected nothing behind [section]; its keys stand in lines of their "
+			   "own");
 	snprintf(name, sizeof(name), "%.*s", (int)nr, text + 1);
 	at = snprintf(what, sizeof(what), "there is no section [%s]; the sections are ", name);
 	for (int i = 0; i < NR_CONFIG_KEYS; i++) {
