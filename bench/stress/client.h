@@ -161,6 +161,8 @@ int stress_region_unmap(struct stress_client *c);
 
 int stress_clone(struct stress_client *c);
 int stress_clone_snapshot(struct stress_client *c);
+int stress_clone_many(struct stress_client *c);
+int stress_clone_rollback(struct stress_client *c);
 
 int stress_shared_toggle(struct stress_client *c);
 int stress_shared_write(struct stress_client *c);
@@ -176,11 +178,13 @@ int stress_object_private(struct stress_client *c);
 int stress_object_resize(struct stress_client *c);
 int stress_object_pass(struct stress_client *c);
 int stress_object_bulk(struct stress_client *c);
+int stress_object_cached(struct stress_client *c);
 int stress_object_mempool(struct stress_client *c);
 int stress_object_trim(struct stress_client *c);
 
 int stress_reconnect(struct stress_client *c);
 int stress_pool_private(struct stress_client *c);
+int stress_shrinker(struct stress_client *c);
 int stress_pool_stat(struct stress_client *c);
 int stress_mistakes(struct stress_client *c);
 int stress_greed(struct stress_client *c);

@@ -4,8 +4,10 @@
  *
  * Purpose     A clone takes a free place among the regions, and from then on everything that is
  *             done to regions is done to it; what each of its pages must hold is what the page of
- *             its original held. Also clones that are looked at once and closed, whole.
+ *             its original held. Also clones that are looked at once and closed, whole: of one
+ *             region, of two at one instant, and such that a region goes back to.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,23 +29,49 @@ static struct stress_region *place(struct stress_client *c, bool used)
 	return NULL;
 }
 
-static int clone_of(struct stress_client *c, const struct stress_region *of,
-		    struct stress_region *out)
+/* Makes *out of what was cloned from *of. */
+static int keep_clone(struct stress_client *c, const struct stress_region *of,
+		      struct mmb_region *region, struct stress_region *out)
 {
 	struct stress_region made = *of;
-	int code = mmb_region_clone(of->region, NULL, &made.region), failed;
+	int failed;
 
+	made.region = region;
 	made.locked = false;
 	made.locked_pages = 0;
 	made.generations = NULL;
-	if (code != 0)
-		return stress_accept(c, code, "mmb_region_clone");
 	failed = stress_region_keep(c, &made, 0);
 	if (failed == 0)
 		memcpy(made.generations, of->generations,
 		       of->own_pages * sizeof(*made.generations));
 	*out = made;
 	return failed;
+}
+
+static int clone_of(struct stress_client *c, const struct stress_region *of,
+		    struct stress_region *out)
+{
+	struct mmb_region *region;
+	int code = mmb_region_clone(of->region, NULL, &region);
+
+	return code != 0 ? stress_accept(c, code, "mmb_region_clone")
+			 : keep_clone(c, of, region, out);
+}
+
+static bool is_small(const struct stress_region *r)
+{
+	return r != NULL && (size_t)r->pages * r->page_size <= WHOLE_MAX;
+}
+
+static int check_whole(struct stress_client *c, struct stress_region *r)
+{
+	return stress_range_check(c, r, (struct stress_range){ 0, r->pages });
+}
+
+static void end_clone(struct stress_region *r)
+{
+	mmb_region_close(r->region);
+	stress_region_drop(r);
 }
 
 int stress_clone(struct stress_client *c)
@@ -59,14 +87,67 @@ int stress_clone_snapshot(struct stress_client *c)
 	struct stress_region *of = place(c, true), snapshot = { 0 };
 	int failed;
 
-	if (of == NULL || (size_t)of->pages * of->page_size > WHOLE_MAX)
+	if (!is_small(of))
 		return 0;
 	failed = clone_of(c, of, &snapshot);
 	if (failed != 0 || snapshot.region == NULL)
 		return failed;
 	stress_range_write(of, stress_range_pick(c, of, of->pages));
-	failed = stress_range_check(c, &snapshot, (struct stress_range){ 0, snapshot.pages });
-	mmb_region_close(snapshot.region);
-	stress_region_drop(&snapshot);
+	failed = check_whole(c, &snapshot);
+	end_clone(&snapshot);
+	return failed;
+}
+
+/* Both originals are written before either clone is looked at. */
+int stress_clone_many(struct stress_client *c)
+{
+	struct stress_region *of[2] = { place(c, true), place(c, true) }, made[2] = { 0 };
+	struct mmb_region *regions[2], *clones[2];
+	size_t nr = of[0] == of[1] ? 1 : 2;
+	int failed = 0, code;
+
+	if (!is_small(of[0]) || !is_small(of[1]))
+		return 0;
+	for (size_t i = 0; i < nr; i++)
+		regions[i] = of[i]->region;
+	code = mmb_region_clone_many(nr, regions, NULL, clones);
+	if (code != 0)
+		return stress_accept(c, code, "mmb_region_clone_many");
+	for (size_t i = 0; i < nr && failed == 0; i++)
+		failed = keep_clone(c, of[i], clones[i], &made[i]);
+	for (size_t i = 0; i < nr && failed == 0; i++)
+		stress_range_write(of[i], stress_range_pick(c, of[i], of[i]->pages));
+	for (size_t i = 0; i < nr && failed == 0; i++)
+		failed = check_whole(c, &made[i]);
+	for (size_t i = 0; i < nr && failed == 0; i++)
+		end_clone(&made[i]);
+	return failed;
+}
+
+/* Back to what a clone has kept. With a locked page in the way, or without memory, nothing has
+ * changed. */
+int stress_clone_rollback(struct stress_client *c)
+{
+	struct stress_region *of = place(c, true), snapshot = { 0 };
+	int failed, code;
+
+	if (!is_small(of))
+		return 0;
+	failed = clone_of(c, of, &snapshot);
+	if (failed != 0 || snapshot.region == NULL)
+		return failed;
+	stress_range_write(of, stress_range_pick(c, of, of->pages));
+	stress_range_write(of, stress_range_pick(c, of, of->pages));
+	code = mmb_region_rollback(of->region, snapshot.region);
+	if (code != -EBUSY || !(of->locked || of->locked_pages != 0))
+		failed = stress_accept(c, code, "mmb_region_rollback");
+	if (code == 0)
+		memcpy(of->generations, snapshot.generations,
+		       of->own_pages * sizeof(*of->generations));
+	if (failed == 0)
+		failed = check_whole(c, of);
+	if (failed == 0)
+		failed = check_whole(c, &snapshot);
+	end_clone(&snapshot);
 	return failed;
 }

@@ -191,6 +191,20 @@ int stress_object_bulk(struct stress_client *c)
 	return failed;
 }
 
+int stress_object_cached(struct stress_client *c)
+{
+	uint64_t *p = mmb_cache_alloc(c->cache);
+	int failed;
+
+	if (p == NULL)
+		return stress_accept(c, -errno, "mmb_cache_alloc");
+	fill(p, CACHED, stress_object(c));
+	failed = check(c, p);
+	if (failed == 0)
+		mmb_cache_free(c->cache, p);
+	return failed;
+}
+
 /* Its minimum is there, whatever the pool has. */
 int stress_object_mempool(struct stress_client *c)
 {

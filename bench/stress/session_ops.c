@@ -2,8 +2,9 @@
 /*
  * session_ops - what the stress suite does with connections, pools and mistakes
  *
- * Purpose     Reconnecting with everything still open, a private pool that comes and goes, forked
- *             children, arguments that can never be right, requests that can never be met.
+ * Purpose     Reconnecting with everything still open, a private pool that comes and goes,
+ *             shrinkers, forked children, arguments that can never be right, requests that can
+ *             never be met.
  */
 #include <errno.h>
 #include <string.h>
@@ -43,6 +44,32 @@ int stress_pool_private(struct stress_client *c)
 	mmb_pool_close(c->own);
 	return stress_expect(c, mmb_pool_open(c->mmb, "mine", MMB_POOL_PRIVATE, NULL, &c->own), 0,
 			     "mmb_pool_open");
+}
+
+/* It has nothing to give. */
+static size_t shrink_nothing(void *arg, size_t wanted)
+{
+	(void)arg;
+	(void)wanted;
+	return 0;
+}
+
+int stress_shrinker(struct stress_client *c)
+{
+	struct mmb_pool *pool = stress_pick(c, 2) ? c->pool : c->own;
+	int failed = stress_expect(c, mmb_shrinker_register(pool, shrink_nothing, c), 0,
+				   "mmb_shrinker_register");
+
+	if (failed == 0)
+		failed = stress_expect(c, mmb_shrinker_register(pool, shrink_nothing, c), -EEXIST,
+				       "mmb_shrinker_register again");
+	if (failed == 0)
+		failed = stress_expect(c, mmb_shrinker_unregister(pool, shrink_nothing, c), 0,
+				       "mmb_shrinker_unregister");
+	if (failed == 0)
+		failed = stress_expect(c, mmb_shrinker_unregister(pool, shrink_nothing, c),
+				       -ENOENT, "mmb_shrinker_unregister again");
+	return failed;
 }
 
 int stress_pool_stat(struct stress_client *c)
