@@ -160,6 +160,30 @@ static void nothing_goes_while_a_clone_is_made(void)
 	end();
 }
 
+/* Whoever has it cloned afterwards wants it again: the clone may. */
+static void what_was_freed_lazily_before_goes_to_slots(void)
+{
+	struct clone_pair pair;
+
+	begin();
+	pair = (struct clone_pair){ space_region(NR, PAGE_SHIFT), NULL };
+	pair.clone = space_region(NR, PAGE_SHIFT);
+	space_window(mm, pair.parent, 9ull << 32, 9);
+	EXPECT_EQ(region_populate(pair.parent, (struct page_range){ 0, NR }), 0);
+	evict_lazily(pair.parent, (struct page_range){ 0, NR });
+	EXPECT_EQ(clone_join(&pair), 0);
+	EXPECT_EQ(clone_arm(&pair, 1), 0);
+	EXPECT_EQ(atomic_load(&pair.parent->nr_shared), NR);
+	evict_lazily(pair.parent, (struct page_range){ 0, NR });
+	EXPECT(!(word_load(region_word(pair.parent, 9)) & WORD_LAZYFREE));
+	EXPECT_EQ(reclaim_range(pair.parent, (struct page_range){ 0, NR }), NR);
+	EXPECT_EQ(space_state(pair.clone, 9), PAGE_SAME_FILLED);
+	mm_remove_handle(mm, 9);
+	space_drop_region(pair.clone);
+	space_drop_region(pair.parent);
+	end();
+}
+
 static void nobody_waits_for_the_family(void)
 {
 	struct mutex *lock;
@@ -403,6 +427,8 @@ static const struct test_case cases[] = {
 	{ "all who inherit a page get its slot", all_who_inherit_get_the_slot },
 	{ "who has diverged keeps its own", who_has_diverged_keeps_its_own },
 	{ "nothing goes while a clone is made", nothing_goes_while_a_clone_is_made },
+	{ "what was freed lazily before goes to slots",
+	  what_was_freed_lazily_before_goes_to_slots },
 	{ "nobody waits for the family", nobody_waits_for_the_family },
 	{ "without room for one all stay", without_room_for_one_all_stay },
 	{ "frames leave the windows that show them", frames_leave_the_windows_that_show_them },

@@ -14,7 +14,7 @@
  *             W4  a PRESENT page with a slot is CLEAN: the copy in the slot is what the page
  *                 holds, because nobody can write it without an event that clears both.
  *             W5  a SHARED page is write-protected wherever it is mapped, and may be shown by other
- *                 regions of its family.
+ *                 regions of its family. It isn't LAZYFREE.
  * Locking     none; BUSY is the page's lock and is only ever tried.
  * Not here    Frames (homes are linear: page i is frame i of the section), charging (space).
  */

@@ -206,6 +206,12 @@ static void inherit_page(struct region *clone, uint64_t page, uint32_t section)
 	atomic_fetch_add_explicit(&clone->nr_inherit, 1, memory_order_relaxed);
 }
 
+/* What the parent doesn't want any more the clone may. */
+static uint64_t word_shared(uint64_t seen)
+{
+	return (seen | WORD_SHARED) & ~(uint64_t)WORD_LAZYFREE;
+}
+
 /* C1 begins here: the clone's word first, so that a shared page always has its sharer. */
 static int share_page(struct region *parent, struct region *clone, uint64_t page, uint64_t seen)
 {
@@ -217,7 +223,7 @@ static int share_page(struct region *parent, struct region *clone, uint64_t page
 		if (!r)
 			inherit_page(clone, page, section);
 	}
-	if (r || !word_replace(&parent->words[page], &seen, seen | WORD_SHARED))
+	if (r || !word_replace(&parent->words[page], &seen, word_shared(seen)))
 		return r;
 	if (!(seen & WORD_SHARED))
 		atomic_fetch_add(&parent->nr_shared, 1);
@@ -241,7 +247,7 @@ static uint64_t share_run(struct region *parent, struct region *clone, struct pa
 		    !word_replace(&clone->words[run.first + nr], &none, inherit))
 			break;
 		nr_inherited++;
-		if (!word_replace(word, &seen, seen | WORD_SHARED))
+		if (!word_replace(word, &seen, word_shared(seen)))
 			break;
 		nr_shared += !(seen & WORD_SHARED);
 	}

@@ -22,8 +22,6 @@ static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
 {
 	if (word_state(word) != PAGE_PRESENT || word & (WORD_BUSY | WORD_LOCKED))
 		return false;
-	if (word & WORD_SHARED && word & WORD_LAZYFREE) /* who inherits it may want it */
-		return false;
 	return filter->node < 0 || word_node(word) == filter->node;
 }
 
