@@ -6,7 +6,8 @@
  * Purpose     One value a page and member. Members are written, read, dropped, locked, rolled back,
  *             evicted, cloned, and closed in any order; what a member holds is
  *             compared page by page. Every other clone's window shows an ancestor's memory at
- *             first, and its client maps parts anew when it likes to.
+ *             first, and its client maps parts anew when it likes to. One seed in sixteen has
+ *             pages of 2 MiB, of which the first 4 KiB are looked at, and fewer of them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,7 +28,10 @@ enum {
 	NR_STEPS = 400,
 	NR_MEMBERS = 6,
 	NR_PAGES = 20,
+	NR_HUGE = 5,
+	HUGE_MIB = 96,
 	SWAP_MIB = 1,
+	HUGE_SWAP_MIB = 64,
 	NR_DEAD_MAX = 8, /* of a family; a tree has one here */
 };
 
@@ -41,6 +45,8 @@ struct member {
 
 static struct member all[NR_MEMBERS];
 static struct mm *mm;
+static unsigned int shift; /* of a page */
+static uint64_t nr_pages;
 static uint64_t last_value;
 static struct remap asked[REMAPS_MAX]; /* of the client, and not done yet */
 static unsigned int nr_asked;
@@ -54,23 +60,23 @@ static void ask_client(void *owner, const struct remap *remap)
 
 static uint64_t address(const struct member *m, uint64_t page)
 {
-	return ((uint64_t)(m - all) + 1) << 32 | page << m->region->page_shift;
+	return ((uint64_t)(m - all) + 1) << 32 | page << shift;
 }
 
 /* The client's kernel has one page of a file there. */
 static void map_page(const struct member *m, uint64_t page, int fd)
 {
-	fake_uffd_unmap(mm->uffd, address(m, page), PAGE_SIZE);
-	fake_uffd_window(mm->uffd, address(m, page), PAGE_SIZE, fd, page << PAGE_SHIFT);
+	fake_uffd_unmap(mm->uffd, address(m, page), 1ull << shift);
+	fake_uffd_window(mm->uffd, address(m, page), 1ull << shift, fd, page << shift);
 }
 
 static void do_remap(const struct remap *r)
 {
 	const uint64_t elsewhere = 1ull << 40;
 	struct member *m = &all[r->handle - 1];
-	uint64_t first = r->offset >> PAGE_SHIFT, end = first + (r->length >> PAGE_SHIFT);
+	uint64_t first = r->offset >> shift, end = first + (r->length >> shift);
 
-	if (!m->region || r->address != address(m, first) || end > NR_PAGES)
+	if (!m->region || r->address != address(m, first) || end > nr_pages)
 		return;
 	for (uint64_t page = first; page < end; page++) {
 		map_page(m, page, m->region->section->fd);
@@ -92,7 +98,7 @@ static void maybe_remap(bool now)
 /* The first owner that it inherits from; NULL: it doesn't. */
 static struct section *base_of(const struct region *region)
 {
-	for (uint64_t i = 0; i < NR_PAGES; i++)
+	for (uint64_t i = 0; i < nr_pages; i++)
 		if (word_state(word_load(&region->words[i])) == PAGE_INHERIT)
 			return section_by_id(word_high(word_load(&region->words[i])));
 	return NULL;
@@ -100,18 +106,20 @@ static struct section *base_of(const struct region *region)
 
 static void add_window(struct member *m)
 {
-	struct section *base = test_below(&mood, 2) ? base_of(m->region) : NULL;
+	struct section *base = NULL;
 	struct window_request want = {
 		.region = m->region,
 		.start = address(m, 0),
-		.length = NR_PAGES << PAGE_SHIFT,
+		.length = nr_pages << shift,
 		.handle = (uint32_t)(m - all) + 1,
-		.shown = base ? base->id : 0,
 	};
 
+	if (shift == PAGE_SHIFT && test_below(&mood, 2))
+		base = base_of(m->region);
+	want.shown = base ? base->id : 0;
 	m->base_fd = base ? base->fd : -1;
 	EXPECT_EQ(mm_add_window(mm, &want), 0);
-	for (uint64_t page = 0; page < NR_PAGES; page++) {
+	for (uint64_t page = 0; page < nr_pages; page++) {
 		m->own[page] = !base;
 		map_page(m, page, base ? base->fd : m->region->section->fd);
 	}
@@ -147,7 +155,7 @@ static void write_page(struct member *m, uint64_t page)
 	if (!touch(m, page, OS_FAULT_WRITE))
 		return;
 	EXPECT(m->own[page]);
-	EXPECT_EQ(os->write(m->region->section->fd, page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	EXPECT_EQ(os->write(m->region->section->fd, page << shift, words, PAGE_SIZE), 0);
 	m->value[page] = last_value;
 }
 
@@ -157,23 +165,23 @@ static void read_page(const struct member *m, uint64_t page)
 
 	if (!touch(m, page, 0))
 		return;
-	EXPECT_EQ(os->read(shown_fd(m, page), page << PAGE_SHIFT, words, PAGE_SIZE), 0);
+	EXPECT_EQ(os->read(shown_fd(m, page), page << shift, words, PAGE_SIZE), 0);
 	EXPECT_EQ(words[0], m->value[page]);
 }
 
 static struct page_range any_range(uint64_t *random)
 {
-	struct page_range range = { .first = test_below(random, NR_PAGES) };
+	struct page_range range = { .first = test_below(random, nr_pages) };
 
-	range.nr = 1 + test_below(random, NR_PAGES - range.first);
+	range.nr = 1 + test_below(random, nr_pages - range.first);
 	return range;
 }
 
 static struct region *new_region(void)
 {
 	struct region_request want = { .name = "model",
-				       .nr_pages = NR_PAGES,
-				       .page_shift = PAGE_SHIFT };
+				       .nr_pages = nr_pages,
+				       .page_shift = shift };
 	struct region_refusal why;
 	struct region *region = NULL;
 
@@ -191,7 +199,7 @@ static void clone_member(struct member *of, struct member *to)
 		return;
 	}
 	*to = (struct member){ .region = pair.clone };
-	for (int i = 0; i < NR_PAGES; i++)
+	for (uint64_t i = 0; i < nr_pages; i++)
 		to->value[i] = of->value[i];
 	add_window(to);
 }
@@ -200,7 +208,7 @@ static void close_member(struct member *m)
 {
 	mm_remove_handle(mm, (uint32_t)(m - all) + 1);
 	clone_close(m->region);
-	fake_uffd_unmap(mm->uffd, address(m, 0), NR_PAGES << PAGE_SHIFT);
+	fake_uffd_unmap(mm->uffd, address(m, 0), nr_pages << shift);
 	region_put(m->region);
 	m->region = NULL;
 }
@@ -224,8 +232,8 @@ static void lock(struct member *m, struct page_range range)
 
 static void unlock_all(struct member *m)
 {
-	region_unlock_pages(m->region, (struct page_range){ 0, NR_PAGES });
-	for (int i = 0; i < NR_PAGES; i++)
+	region_unlock_pages(m->region, (struct page_range){ 0, nr_pages });
+	for (uint64_t i = 0; i < nr_pages; i++)
 		m->locked[i] = false;
 }
 
@@ -233,7 +241,7 @@ static void roll_back(struct member *m, struct member *to)
 {
 	unlock_all(m);
 	EXPECT_EQ(region_rollback(m->region, to->region), 0);
-	for (int i = 0; i < NR_PAGES; i++)
+	for (uint64_t i = 0; i < nr_pages; i++)
 		m->value[i] = to->value[i];
 }
 
@@ -258,9 +266,9 @@ static void step(uint64_t *random)
 	if (!m)
 		return;
 	if (what < 45) {
-		write_page(m, test_below(random, NR_PAGES));
+		write_page(m, test_below(random, nr_pages));
 	} else if (what < 71) {
-		read_page(m, test_below(random, NR_PAGES));
+		read_page(m, test_below(random, nr_pages));
 	} else if (what < 75) {
 		evict(m, any_range(random));
 	} else if (what < 85) {
@@ -305,11 +313,11 @@ static void expect_all(void)
 	for (struct member *m = all; m < all + NR_MEMBERS; m++)
 		living += m->region != NULL;
 	for (struct member *m = all; m < all + NR_MEMBERS; m++)
-		for (uint64_t i = 0; m->region && i < NR_PAGES; i++)
+		for (uint64_t i = 0; m->region && i < nr_pages; i++)
 			read_page(m, i);
-	/* Reading diverges, too, and has closed members settled: what is counted has nothing
-	 * on its way back. */
-	regions_flush();
+	/* Reading diverges, too, and has closed members settled, or pages made ahead: what is
+	 * counted has nothing on its way. */
+	space_settle();
 	for (struct member *m = all; m < all + NR_MEMBERS; m++) {
 		if (!m->region)
 			continue;
@@ -318,20 +326,32 @@ static void expect_all(void)
 	}
 }
 
+/* Every other one, and every other one of 2 MiB pages. */
+static bool swaps(uint64_t seed)
+{
+	return (seed / 16 + seed) % 2;
+}
+
 static void run_seed(uint64_t seed)
 {
 	const struct fault_config config = {
 		.deadline_ns = 1000000000, .can_poison = true, .can_share = true,
 		.ask_remap = ask_client,
 	};
+	struct space_options options = { .config = &config };
 	uint64_t random = seed;
 
 	nr_asked = 0;
 	mood = seed + 1;
-	/* Every other one, through threads: it is rings that take long to end. */
+	shift = seed % 16 ? PAGE_SHIFT : PAGEBLOCK_SHIFT;
+	nr_pages = seed % 16 ? NR_PAGES : NR_HUGE;
+	options.huge_mib = seed % 16 ? 0 : HUGE_MIB;
+	options.swap_mib = seed % 16 ? SWAP_MIB : HUGE_SWAP_MIB;
+	if (!swaps(seed))
+		options.swap_mib = 0;
+	/* Through threads: it is rings that take long to end. */
 	swap_io_set_engine(DISK_THREADS);
-	space_begin(&(struct space_options){ .config = &config,
-					     .swap_mib = seed % 2 ? SWAP_MIB : 0 });
+	space_begin(&options);
 	swapper_keep(true);
 	mm = space_mm();
 	all[0] = (struct member){ .region = new_region() };
@@ -345,7 +365,7 @@ static void run_seed(uint64_t seed)
 	space_close_mm(mm);
 	space_settle();
 	swapper_keep(false);
-	if (seed % 2)
+	if (swaps(seed))
 		space_end_swap();
 	else
 		space_end();

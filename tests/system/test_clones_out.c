@@ -139,6 +139,92 @@ static void read_by_all(struct actor *a)
 	mmb_region_close(region);
 }
 
+/* Pages of 2 MiB are copied from where they were read. */
+static void read_huge_by_all(struct actor *a)
+{
+	enum { FRAMES = 3 * HUGE_PAGE / PAGE };
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct mmb_region *region, *clone;
+	int64_t before;
+
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, 3 * HUGE_PAGE, &options, &region), 0);
+	write_pages(act_at(region), 3 * HUGE_PAGE, 8);
+	clone = act_clone(region, NULL, 0);
+	swap_scene_out(region);
+	before = frames_read(a);
+	CLIENT_EXPECT(are(act_at(clone), 3 * HUGE_PAGE, 8));
+	CLIENT_EXPECT_EQ(act_stat(region).resident, 3 * HUGE_PAGE);
+	CLIENT_EXPECT(are(act_at(region), 3 * HUGE_PAGE, 8));
+	CLIENT_EXPECT_EQ(frames_read(a) - before, FRAMES);
+	write_pages(act_at(region), HUGE_PAGE, 9);
+	swap_scene_out(region);
+	swap_scene_out(clone);
+	CLIENT_EXPECT(are(act_at(clone), 3 * HUGE_PAGE, 8));
+	CLIENT_EXPECT(are(act_at(region), HUGE_PAGE, 9));
+	mmb_region_close(region);
+	CLIENT_EXPECT(are(act_at(clone), 3 * HUGE_PAGE, 8));
+	mmb_region_close(clone);
+}
+
+/* ---- while it goes out ---- */
+
+enum { ROUNDS = 30 };
+
+static void push_out(struct actor *a)
+{
+	struct mmb_region *region = NULL;
+
+	act_common_pool(a);
+	await(1);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "pushed", 0, 0, NULL, &region), 0);
+	while (!atomic_load(&board->number[0]))
+		CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, BYTES, MMB_ADVISE_PAGEOUT), 0);
+	mmb_region_close(region);
+	cue(2);
+}
+
+static void clone_and_look(struct actor *a)
+{
+	struct mmb_region *region, *clone, *last;
+
+	act_common_pool(a);
+	region = act_named(a, "pushed", BYTES);
+	for (size_t i = 0; i < BYTES / MIB; i += 2) /* the rest is never touched */
+		write_pages(act_at(region) + i * MIB, MIB, 3);
+	cue(1);
+	for (int round = 0; round < ROUNDS; round++) {
+		char *at = act_at(region);
+
+		clone = act_clone(region, NULL, 0);
+		last = act_clone(clone, NULL, 0);
+		write_pages(at, PAGE, round);
+		CLIENT_EXPECT(are(act_at(last), PAGE, round ? round - 1 : 3));
+		CLIENT_EXPECT(are(act_at(last) + PAGE, MIB - PAGE, 3));
+		write_pages(act_at(clone) + 2 * MIB, MIB / 2, 1000 + round);
+		mmb_region_close(clone);
+		CLIENT_EXPECT(are(act_at(last) + 2 * MIB, MIB, 3));
+		CLIENT_EXPECT(are(at + 2 * MIB, MIB, 3));
+		CLIENT_EXPECT_EQ(act_at(last)[MIB], 0);
+		mmb_region_close(last);
+	}
+	atomic_store(&board->number[0], 1);
+	await(2);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "pushed"), 0);
+	mmb_region_close(region);
+}
+
+static void cloned_while_it_goes_out(void)
+{
+	PLAY(ROLE(clone_and_look), ROLE(push_out));
+}
+
+static void a_huge_page_is_read_once(void)
+{
+	PLAY(ROLE(read_huge_by_all));
+}
+
 static void a_shared_page_is_read_once(void)
 {
 	PLAY(ROLE(read_by_all));
@@ -148,6 +234,8 @@ static const struct test_case cases[] = {
 	{ "a snapshot pins no memory under a limit", a_snapshot_pins_no_memory },
 	{ "frames that another process shows go, and come back", frames_that_others_show_go },
 	{ "a shared page that is out is read once, and shared again", a_shared_page_is_read_once },
+	{ "a page of 2 MiB that is out is read once", a_huge_page_is_read_once },
+	{ "a region is cloned while it is paged out", cloned_while_it_goes_out },
 	STAGE_STOPS,
 };
 

@@ -128,6 +128,40 @@ static void each_is_counted_for_what_it_shows(void)
 	end();
 }
 
+/* What `verify` asks of a family. */
+static uint64_t differences(const struct region *region)
+{
+	struct validation v = { 0 };
+
+	lineage_validate(region_kin(region)->family, &v);
+	return v.nr_differences;
+}
+
+static void a_family_that_is_wrong_is_found(void)
+{
+	struct region *parent = begin(), *clone = clone_of(parent), *last = clone_of(clone);
+	uint64_t word = word_load(region_word(parent, 1));
+
+	EXPECT_EQ(differences(last), 0);
+	/* The frame isn't protected; is nowhere; is a sibling's. */
+	atomic_store(region_word(parent, 1), word & ~(uint64_t)WORD_SHARED);
+	EXPECT_EQ(differences(last), 2);
+	atomic_store(region_word(parent, 1), PAGE_NONE);
+	EXPECT_EQ(differences(last), 2);
+	atomic_store(region_word(parent, 1), word);
+	atomic_store(region_word(clone, 1), word_inherit(last->section->id));
+	EXPECT_EQ(differences(last), 1);
+	atomic_store(region_word(clone, 1), word_inherit(parent->section->id));
+	region_kin(last)->depth++;
+	EXPECT_EQ(differences(last), 1);
+	region_kin(last)->depth--;
+	EXPECT_EQ(differences(last), 0);
+	close_region(last);
+	close_region(clone);
+	close_region(parent);
+	end();
+}
+
 static void a_closed_parent_keeps_what_is_inherited_alone(void)
 {
 	struct region *parent = begin(), *clone = clone_of(parent);
@@ -214,6 +248,7 @@ static void a_chain_of_the_dead_stays_short(void)
 
 static const struct test_case cases[] = {
 	{ "each member is counted for what it shows", each_is_counted_for_what_it_shows },
+	{ "a family that is wrong is found", a_family_that_is_wrong_is_found },
 	{ "a closed parent keeps what is inherited, and is promised no more",
 	  a_closed_parent_keeps_what_is_inherited_alone },
 	{ "the oldest living member is charged for what is shared",
