@@ -162,6 +162,25 @@ static void a_family_that_is_wrong_is_found(void)
 	end();
 }
 
+/* Who has still a reference to a closed one, and counts, finds nobody it inherits from. */
+static void a_closed_one_is_counted_no_more(void)
+{
+	struct region *parent = begin(), *clone = clone_of(parent);
+	struct lineage_count count;
+
+	region_get(clone);
+	close_region(clone);
+	close_region(parent); /* and goes */
+	EXPECT_EQ(space_nr_regions(), 1);
+	EXPECT_EQ(atomic_load(&clone->nr_inherit), WRITTEN);
+	lineage_count(clone, &count);
+	EXPECT_EQ(count.shared + count.own, 0);
+	region_put(clone);
+	regions_flush();
+	EXPECT_EQ(space_nr_regions(), 0);
+	end();
+}
+
 static void a_closed_parent_keeps_what_is_inherited_alone(void)
 {
 	struct region *parent = begin(), *clone = clone_of(parent);
@@ -249,6 +268,7 @@ static void a_chain_of_the_dead_stays_short(void)
 static const struct test_case cases[] = {
 	{ "each member is counted for what it shows", each_is_counted_for_what_it_shows },
 	{ "a family that is wrong is found", a_family_that_is_wrong_is_found },
+	{ "a closed one is counted no more", a_closed_one_is_counted_no_more },
 	{ "a closed parent keeps what is inherited, and is promised no more",
 	  a_closed_parent_keeps_what_is_inherited_alone },
 	{ "the oldest living member is charged for what is shared",

@@ -297,6 +297,7 @@ void clone_leave(struct region *region)
 
 /* ---- counting ---- */
 
+/* Of a living one: whom a closed one inherits from may have gone. */
 static void count_page(struct region *region, uint64_t page, struct lineage_count *out)
 {
 	uint64_t word = word_load(&region->words[page]);
@@ -327,7 +328,7 @@ void lineage_count(struct region *region, struct lineage_count *out)
 		uint64_t end = min_t(uint64_t, at + BATCH_PAGES, region->nr_pages);
 
 		mutex_lock(&kin->family->lock);
-		for (uint64_t i = at; i < end; i++)
+		for (uint64_t i = at; i < end && !kin->closed; i++)
 			count_page(region, i, out);
 		mutex_unlock(&kin->family->lock);
 	}

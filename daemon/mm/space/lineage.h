@@ -39,7 +39,7 @@ struct lineage_count {
 	uint64_t shared; /* pages whose frame another living member shows, too */
 	uint64_t own;    /* pages whose frames go when the region goes */
 };
-/* Looks at each page. */
+/* Looks at each page. Of a closed one, what was looked at before it was closed. */
 void lineage_count(struct region *region, struct lineage_count *out);
 /* The tree, and that whatever a living member inherits is there: PRESENT and SHARED, or busy, in
  * the home that its word names, above it. */
