@@ -300,6 +300,24 @@ static bool fits(const void *p, size_t usable, size_t size)
 	return size > usable / 2 || usable <= 64;
 }
 
+/* A run where units beside it are free; NULL: it has to go elsewhere. */
+static void *grow_run(struct mmb_pool *pool, uint64_t object, size_t size)
+{
+	static const struct object_rule rule = { .function = "mmb_realloc", .bin = OBJECT_ANY };
+	struct slab_view v;
+	struct heap *h;
+
+	if (!pool || !pool->is_private || conf_no_hits() || pool_heap_find(object) != pool)
+		return NULL;
+	h = pool_heap_enter(pool);
+	if (!h)
+		return NULL;
+	v = object_check(h->pool, heap_view_of(h->pool, object), object, &rule);
+	object = slab_kind(v.slab) == SLAB_RUN ? run_grow(h, v.slab, object, size) : 0;
+	heap_leave(h);
+	return (void *)(uintptr_t)object;
+}
+
 PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 {
 	size_t usable;
@@ -313,6 +331,11 @@ PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 			   "nothing is allocated there");
 	if (fits(p, usable, size))
 		return p;
+	if (usable > SIZE_SLAB_MAX && size > usable && size <= RUN_BYTES_MAX) {
+		other = grow_run(pool, (uintptr_t)p, size);
+		if (other)
+			return other;
+	}
 	other = mmb_malloc(pool, size);
 	if (!other)
 		return NULL;

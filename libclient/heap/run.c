@@ -6,6 +6,8 @@
  */
 #include "heap/run.h"
 
+#include <string.h>
+
 #include "error.h"
 #include "probe.h"
 
@@ -115,16 +117,23 @@ static bool take_over(struct heap *h, struct slab_header *s, uint64_t address, u
 	return nr == units;
 }
 
-void run_free(struct heap *h, struct slab_header *s, uint64_t address)
+/* U1 */
+static void end_run(struct slab_header *s, uint64_t address)
 {
-	uint32_t units = s->units, owner = slab_owner(s);
 	uint8_t kind = SLAB_RUN;
-	struct heap_run *oldest;
 
-	if (!units || units > SLAB_UNITS_MAX ||
+	if (!s->units || s->units > SLAB_UNITS_MAX ||
 	    !atomic_compare_exchange_strong(&s->kind, &kind, SLAB_NONE))
 		die("libmmbroker: freeing %#llx: it has been freed already (double free)",
 		    (unsigned long long)address);
+}
+
+void run_free(struct heap *h, struct slab_header *s, uint64_t address)
+{
+	uint32_t units = s->units, owner = slab_owner(s);
+	struct heap_run *oldest;
+
+	end_run(s, address);
 	if (!take_over(h, s, address, owner))
 		return;
 	for (int i = 0; i < HEAP_RUNS; i++) {
@@ -139,12 +148,48 @@ void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 	*oldest = (struct heap_run){ address, units };
 }
 
-bool run_resize(struct slab_header *s, size_t size)
+static uint64_t bytes_of(uint32_t units)
 {
-	uint64_t room = (uint64_t)s->units * SLAB_UNIT_BYTES;
+	return (uint64_t)units * SLAB_UNIT_BYTES;
+}
 
-	if (size > room || size < room - room / 8)
-		return false;
-	s->bytes = size;
-	return true;
+/* `before` units before it have been taken: there it begins from now on. What it doesn't need at
+ * its old end is free. */
+static uint64_t move_down(struct heap *h, struct slab_header *s, uint64_t address,
+			  uint32_t before, uint32_t need)
+{
+	uint32_t have = s->units;
+	uint64_t to = address - bytes_of(before);
+
+	end_run(s, address);
+	memmove((void *)(uintptr_t)to, (void *)(uintptr_t)address, bytes_of(have));
+	make_run(s - before, need);
+	if (before + have > need)
+		stock_put(&h->pool->stock, to + bytes_of(need), before + have - need);
+	return to;
+}
+
+uint64_t run_grow(struct heap *h, struct slab_header *s, uint64_t address, size_t size)
+{
+	const struct heap_view *view = heap_view_of(h->pool, address);
+	uint32_t have = s->units, need = units_of(size), most = need, before;
+	uint64_t behind = view->base + view->length - address;
+
+	if (!h->pool->is_private || !have || have >= need || need > SLAB_UNITS_MAX)
+		return 0;
+	run_drop_kept(h);
+	if (bytes_of(need) <= behind &&
+	    stock_take_at(&h->pool->stock, address + bytes_of(have), need - have)) {
+		make_run(s, need);
+		s->bytes = size;
+		return address;
+	}
+	if (bytes_of(most) > address - view->base)
+		most = (uint32_t)((address - view->base) >> SLAB_UNIT_SHIFT);
+	before = stock_take_before(&h->pool->stock, address, need - have, most);
+	if (!before)
+		return 0;
+	address = move_down(h, s, address, before, need);
+	begin_run(s - before, address, size);
+	return address;
 }

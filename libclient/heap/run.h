@@ -27,7 +27,9 @@ uint64_t run_alloc(struct heap *h, size_t size, size_t align);
 void run_drop_kept(struct heap *h);
 /* Of any process of the pool. s is the header of its first unit. */
 void run_free(struct heap *h, struct slab_header *s, uint64_t address);
-/* In place, if its units allow. */
-bool run_resize(struct slab_header *s, size_t size);
+/* To more units, in a private pool: with units of the stock behind it, or with such before it, and
+ * its contents moved down. So vectors that grow in turns don't leave holes too small for the next.
+ * The address; 0: neither is free, and nothing is changed. */
+uint64_t run_grow(struct heap *h, struct slab_header *s, uint64_t address, size_t size);
 
 #endif

@@ -278,6 +278,53 @@ static uint64_t take_locked(struct stock *stock, const struct stock_want *want)
 	return span || !want->may_cross ? span : take_across_locked(stock, want);
 }
 
+/* ---- neighbours ---- */
+
+static uint64_t unit_bytes(uint32_t units)
+{
+	return (uint64_t)units * SLAB_UNIT_BYTES;
+}
+
+/* Takes the unit, or, with `look`, only looks. False: it isn't in stock. */
+static bool take_unit_locked(struct stock *stock, uint64_t address, bool look)
+{
+	uint64_t base = address & ~(uint64_t)(STOCK_BLOCK_BYTES - 1);
+	uint32_t bit = 1u << ((address - base) >> SLAB_UNIT_SHIFT), i = find_locked(stock, base);
+
+	if (!is_block_at(stock, i, base) || !(stock->blocks[i].free & bit))
+		return false;
+	if (!look)
+		take_bits_locked(stock, i, bit);
+	return true;
+}
+
+uint32_t stock_take_before(struct stock *stock, uint64_t address, uint32_t least, uint32_t most)
+{
+	uint32_t nr = 0;
+
+	pthread_mutex_lock(&stock->lock);
+	while (nr < most && take_unit_locked(stock, address - unit_bytes(nr + 1), true))
+		nr++;
+	nr = nr < least ? 0 : nr;
+	for (uint32_t i = 1; i <= nr; i++)
+		take_unit_locked(stock, address - unit_bytes(i), false);
+	pthread_mutex_unlock(&stock->lock);
+	return nr;
+}
+
+bool stock_take_at(struct stock *stock, uint64_t address, uint32_t units)
+{
+	uint32_t nr = 0;
+
+	pthread_mutex_lock(&stock->lock);
+	while (nr < units && take_unit_locked(stock, address + unit_bytes(nr), true))
+		nr++;
+	for (uint32_t i = 0; i < units && nr == units; i++)
+		take_unit_locked(stock, address + unit_bytes(i), false);
+	pthread_mutex_unlock(&stock->lock);
+	return nr == units;
+}
+
 /* ---- leases ---- */
 
 /* What the next lease asks for. Spans are aligned to the power of two that holds them. What isn't a
@@ -289,13 +336,13 @@ static struct stock_lease plan_locked(struct stock *stock, uint32_t units)
 
 	if (is_power && stock->batch > want.units)
 		want.count = stock->batch / want.units;
+	if (!is_power && want.units < STOCK_BLOCK_UNITS && stock->batch == STOCK_BATCH_UNITS)
+		want.units = STOCK_BLOCK_UNITS;
 	/* The keeper is about to lease many. */
 	if (stock->topping) {
 		want.count = want.count < LEASE_MEANWHILE ? want.count : LEASE_MEANWHILE;
 		return want;
 	}
-	if (!is_power && want.units < STOCK_BLOCK_UNITS && stock->batch == STOCK_BATCH_UNITS)
-		want.units = STOCK_BLOCK_UNITS;
 	stock->batch = stock->batch * 2 < STOCK_BATCH_UNITS ? stock->batch * 2 : STOCK_BATCH_UNITS;
 	return want;
 }

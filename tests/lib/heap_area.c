@@ -251,6 +251,14 @@ uint64_t heap_area_run(struct heap *h, size_t size, size_t align)
 	return object;
 }
 
+uint64_t heap_area_grow(struct heap *h, uint64_t object, size_t size)
+{
+	enter(h);
+	object = run_grow(h, heap_header(heap_view_of(h->pool, object), object), object, size);
+	heap_leave(h);
+	return object;
+}
+
 size_t heap_area_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 {
 	size_t got;

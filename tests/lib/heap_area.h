@@ -57,6 +57,7 @@ void heap_area_retire(struct heap *h);
 uint64_t heap_area_alloc(struct heap *h, unsigned int bin);
 void heap_area_free(struct heap *h, uint64_t object);
 uint64_t heap_area_run(struct heap *h, size_t size, size_t align);
+uint64_t heap_area_grow(struct heap *h, uint64_t object, size_t size);
 size_t heap_area_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
 void heap_area_free_bulk(struct heap *h, void **objects, size_t nr);
 

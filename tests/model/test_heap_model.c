@@ -35,7 +35,7 @@ static struct member members[MEMBERS];
 static struct live live[LIVE];
 static unsigned int nr_live, nr_members;
 static bool is_private;
-static uint64_t state, stamps, lost;
+static uint64_t state, stamps, lost, nr_grown;
 static uint32_t next_member;
 
 /* ---- the reference ---- */
@@ -190,6 +190,31 @@ static void step_run(void)
 		add_live(at, bytes & ~7ull);
 }
 
+/* Where it moved to, it says what it said where it was. */
+static void step_grow(void)
+{
+	struct live *l = nr_live ? &live[test_below(&state, nr_live)] : NULL;
+	struct heap *h = any_heap();
+	uint64_t bytes, at;
+	struct live moved;
+
+	if (!l || !is_private || slab_kind(heap_slab_of(h->pool, l->at).slab) != SLAB_RUN)
+		return;
+	bytes = (l->bytes + l->bytes / 2) & ~7ull;
+	if (bytes > RUN_BYTES_MAX)
+		return;
+	EXPECT(is_right(l));
+	at = heap_area_grow(h, l->at, bytes);
+	if (!at)
+		return;
+	nr_grown++;
+	moved = *l;
+	for (uint64_t i = 0; i + 8 <= moved.bytes; i += step_of(&moved))
+		EXPECT_EQ(*(uint64_t *)(uintptr_t)(at + i), word_of(&moved, moved.at + i));
+	*l = live[--nr_live];
+	add_live(at, bytes);
+}
+
 static void step_free(void)
 {
 	if (nr_live)
@@ -267,6 +292,7 @@ static const struct {
 	void (*run)(void);
 } steps[] = {
 	{ 300, step_alloc }, { 20, step_run },	       { 300, step_free },
+	{ 20, step_grow },
 	{ 20, step_bulk },   { 20, step_free_bulk },   { 30, step_visit },
 	{ 8, step_thread_ends }, { 6, step_member },
 };
@@ -348,7 +374,9 @@ static void run_seeds(unsigned int members_now)
 
 static void private(void)
 {
+	nr_grown = 0;
 	run_seeds(1);
+	EXPECT(nr_grown > 0);
 }
 
 static void shared(void)

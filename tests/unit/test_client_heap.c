@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_client_heap - heaps over plain memory: lists, owners, magazines, runs, stock, visits
+ * test_client_heap - heaps over plain memory: lists, owners, magazines, stock, visits
  *
- * Not here    One slab (test_client_slab.c), random operations (tests/model/test_heap_model.c),
- *             threads (test_client_heap_threads.c), deaths anywhere
- *             (tests/system/test_object_kills.c).
+ * Not here    One slab (test_client_slab.c), runs (test_client_run.c), random operations
+ *             (tests/model/test_heap_model.c), threads (test_client_heap_threads.c), deaths
+ *             anywhere (tests/system/test_object_kills.c).
  */
 #include <string.h>
 
@@ -480,57 +480,6 @@ static void busy_is_left(void)
 	end();
 }
 
-/* ---- runs ---- */
-
-static void runs(void)
-{
-	uint64_t run, again;
-
-	begin();
-	for (size_t size = SIZE_SLAB_MAX + 1; size <= RUN_BYTES_MAX; size += 123456) {
-		for (size_t align = 1; align <= 2 << 20; align <<= 7) {
-			run = heap_area_run(h, size, align);
-			EXPECT(run && !(run & (align - 1)) && !(run % SLAB_UNIT_BYTES));
-			memset((void *)(uintptr_t)run, 1, size);
-			heap_area_free(h, run);
-		}
-		heap_pool_trim(pool);
-	}
-	run = heap_area_run(h, LARGE, 1);
-	heap_area_free(h, run);
-	again = heap_area_run(h, LARGE, 1);
-	EXPECT_EQ(again, run);
-	heap_area_free(h, again);
-	tick(pool);
-	EXPECT_EQ(heap_area.nr_leased, 0);
-	end();
-}
-
-static void kept_runs_are_few(void)
-{
-	begin();
-	for (int i = 0; i < 20; i++)
-		objects[i] = heap_area_run(h, LARGE, 1);
-	for (int i = 0; i < 20; i++)
-		heap_area_free(h, objects[i]);
-	EXPECT_EQ(atomic_load(&pool->stock.nr_units), heap_area.nr_leased - HEAP_RUNS * 5);
-	end();
-}
-
-static void resize(void)
-{
-	struct slab_header *s;
-
-	begin();
-	objects[0] = heap_area_run(h, 10 * SLAB_UNIT_BYTES - 5, 1);
-	s = slab_at(0);
-	EXPECT(run_resize(s, 10 * SLAB_UNIT_BYTES) && s->bytes == 10 * SLAB_UNIT_BYTES);
-	EXPECT(!run_resize(s, 10 * SLAB_UNIT_BYTES + 1));
-	EXPECT(run_resize(s, 9 * SLAB_UNIT_BYTES) && !run_resize(s, 8 * SLAB_UNIT_BYTES));
-	heap_area_free(h, objects[0]);
-	end();
-}
-
 /* ---- stock ---- */
 
 static uint64_t take_units(uint32_t units, uint32_t align, bool may_cross)
@@ -780,9 +729,6 @@ static const struct test_case cases[] = {
 	{ "what is in use stays, and nothing beside it", in_use_stays },
 	{ "a trim gives back at once what any heap has", trim },
 	{ "a heap whose thread is inside is left alone", busy_is_left },
-	{ "runs are aligned, and a pair takes the same again", runs },
-	{ "a heap keeps four runs", kept_runs_are_few },
-	{ "a run is resized where its units allow", resize },
 	{ "leases double to 32 units, and begin small after quiet", batches },
 	{ "a stock that runs low is topped up by the keeper", topping },
 	{ "a keeper that ticks before the kick returns is kicked again", a_keeper_that_is_quick },
