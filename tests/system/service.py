@@ -66,13 +66,16 @@ class Daemon:
             st = os.fstat(self.stderr.fileno())
             env |= {"JOURNAL_STREAM": f"{st.st_dev}:{st.st_ino}",
                     "MMB_JOURNAL_SOCKET": self.folder + "/journal"}
-        self.process = subprocess.Popen(self.command(program), env=env, stderr=self.stderr)
+        self.process = self.start(self.command(program), env)
         self.clients = []
         try:
             self.wait_ready()
         except AssertionError:
             self.end()
             raise
+
+    def start(self, command, env):
+        return subprocess.Popen(command, env=env, stderr=self.stderr)
 
     def environment(self, more):
         env = {name: value for name, value in os.environ.items() if not name.startswith("MMB_")}
