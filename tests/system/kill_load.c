@@ -14,7 +14,7 @@
 #include "bench/lib/pattern.h"
 #include "system/kill_scene.h"
 
-enum { OPS_A_CALL = 300, DROPPED_PAGES = 16 };
+enum { OPS_A_CALL = 300, DROPPED_PAGES = 16, REST_SECONDS = 60 };
 
 /* ---- a region whose every page is known ---- */
 
@@ -244,7 +244,35 @@ static void begin_load(struct load *l, const struct kind *kind)
 	CLIENT_EXPECT_EQ(error, 0);
 	l->generation = calloc(l->pages, sizeof(l->generation[0]));
 	CLIENT_EXPECT(l->generation);
-	atomic_fetch_add(&board->number[0], 1);
+	atomic_fetch_add(&board->number[LOADS_BEGUN], 1);
+}
+
+/* ---- rests ---- */
+
+static bool all_rest(void *unused)
+{
+	return stage_failed() || atomic_load(&board->number[LOADS_RESTING]) >= KILL_CLIENTS;
+}
+
+bool loads_rest(void)
+{
+	atomic_store(&board->number[LOADS_TO_REST], 1);
+	return test_wait(all_rest, NULL, REST_SECONDS) && !stage_failed();
+}
+
+void loads_go_on(void)
+{
+	atomic_store(&board->number[LOADS_TO_REST], 0);
+}
+
+static void rest_if_asked(void)
+{
+	if (!atomic_load(&board->number[LOADS_TO_REST]))
+		return;
+	atomic_fetch_add(&board->number[LOADS_RESTING], 1);
+	while (atomic_load(&board->number[LOADS_TO_REST]))
+		rest_us(200);
+	atomic_fetch_sub(&board->number[LOADS_RESTING], 1);
 }
 
 void verify_under_kills(struct actor *a)
@@ -258,6 +286,7 @@ void verify_under_kills(struct actor *a)
 		touch_one(&l);
 		if (++ops % OPS_A_CALL == 0)
 			kind->call(&l);
+		rest_if_asked();
 	}
 	check_all(&l);
 	mmb_region_close(l.region);

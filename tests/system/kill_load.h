@@ -13,10 +13,16 @@
 
 #include "system/stage.h"
 
+/* Numbers of the board. */
+enum { LOADS_BEGUN, LOADS_TO_REST, LOADS_RESTING };
 enum { KILL_RESERVE_MIB = 256, KILL_SWAP_MIB = 256, KILL_HUGE_PAGES = 32, STEP_OVER = 1 };
 
 /* An actor of the kind that its place says, below KILL_CLIENTS, until STEP_OVER is cued. Adds 1 to
- * board->number[0] when it has begun. */
+ * board->number[LOADS_BEGUN] when it has begun. */
 void verify_under_kills(struct actor *a);
+/* In the test: all of them rest between two touches, where they wait for nobody; false: one doesn't
+ * come to it. Until they go on. */
+bool loads_rest(void);
+void loads_go_on(void);
 
 #endif

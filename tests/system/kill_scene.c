@@ -99,18 +99,19 @@ static void wait_for_clients(void)
 
 /* Some kills come before the next daemon serves; most only when all clients are served again, since
  * otherwise a slow machine would never have one that serves. */
-unsigned int kill_often(pid_t supervisor, unsigned int kills)
+unsigned int kill_often(pid_t supervisor, unsigned int kills, bool (*is_well)(void *arg), void *arg)
 {
 	uint64_t random = test_seed();
 	unsigned int done = 0;
 
 	for (unsigned int tries = 0; done < kills && tries < 20 * kills; tries++) {
+		bool early = !test_below(&random, EARLY_ONE_IN);
 		pid_t worker;
 
-		if (stage_failed())
-			break;
-		if (test_below(&random, EARLY_ONE_IN))
+		if (!early)
 			wait_for_clients();
+		if (stage_failed() || (!early && is_well && !is_well(arg)))
+			break;
 		rest_us(REST_US + (unsigned int)test_below(&random, REST_MORE_US));
 		worker = worker_of(supervisor);
 		if (worker <= 0)

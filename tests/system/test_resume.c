@@ -110,7 +110,7 @@ static void clones_stay_what_they_are(void)
 	f = stage_begin();
 	CAST(ROLE(clones_under_kills));
 	wait_for_number(0, 1);
-	EXPECT_EQ(kill_often(f->pid, nr_clone_kills()), nr_clone_kills());
+	EXPECT_EQ(kill_often(f->pid, nr_clone_kills(), NULL, NULL), nr_clone_kills());
 	cue(STEP_OVER);
 	EXPECT(stage_ended(0));
 	fixture_reconnect(f);
@@ -372,7 +372,7 @@ static void what_is_held_stays_held(void)
 	f = stage_begin();
 	before = held(f);
 	EXPECT(before > 32 * MIB);
-	EXPECT_EQ(kill_often(f->pid, 1), 1);
+	EXPECT_EQ(kill_often(f->pid, 1, NULL, NULL), 1);
 	fixture_reconnect(f);
 	after = held(f);
 	printf("# %lld of %lld MiB are held as soon as the next daemon answers\n",
