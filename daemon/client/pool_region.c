@@ -186,7 +186,16 @@ static void set_name(struct pool_region *pr, const char *name)
 	atomic_store(&pr->is_named, pr->name[0] != 0);
 }
 
-static void commit_record(struct pool_region *pr, bool named)
+/* What a region's record says of the name that it has. Pending: whoever makes it has no handle yet,
+ * and nobody else has opened it; the next daemon would end it. */
+enum { NAME_NONE, NAME_GIVEN, NAME_PENDING };
+
+static void record_name(struct pool_region *pr, uint64_t state)
+{
+	record_word_set(&pr->record->named, state);
+}
+
+static void commit_record(struct pool_region *pr)
 {
 	struct region_record *record = pr->record;
 	struct region *region = pr->region;
@@ -212,7 +221,7 @@ static void commit_record(struct pool_region *pr, bool named)
 	record->mode = pr->mode;
 	record->overcommit = region->overcommit;
 	memcpy(record->name, pr->name, sizeof(record->name));
-	record_word_set(&record->named, named);
+	record_name(pr, pr->name[0] ? NAME_PENDING : NAME_NONE);
 	record_word_set(&record->huge, region->huge);
 	record_word_set(&record->parent, atomic_load(&pr->parent));
 	record_word_set(&record->closed, 0);
@@ -380,7 +389,7 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 	pr->record = record;
 	record_word_get(&record->parent, &parent);
 	atomic_store(&pr->parent, parent);
-	if (record_word_get(&record->named, &named) && named)
+	if (record_word_get(&record->named, &named) && named == NAME_GIVEN)
 		set_name(pr, record->name);
 	r = account_recharge(pr->uid, ACCOUNT_REGIONS);
 	if (!r)
@@ -459,8 +468,10 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		pr = find_name(pool, args->name);
 	if (pr) {
 		r = check_existing(pr, request, why);
-		if (!r)
+		if (!r) {
 			pr->nr_handles++;
+			record_name(pr, NAME_GIVEN);
+		}
 	} else if (args->name[0] && args->flags & MMB_REGION_CREATE && !args->length) {
 		r = refuse(why, -EINVAL, "region '%s' doesn't exist, and making it needs a length",
 			   args->name);
@@ -485,7 +496,7 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		return pool_region_open(request, out, created, why);
 	}
 	list_add_tail(&pr->link, &pool->regions);
-	commit_record(pr, pr->name[0] != 0);
+	commit_record(pr);
 	mutex_unlock(&pool->lock);
 	*created = true;
 	*out = pr;
@@ -502,29 +513,44 @@ int pool_region_list(struct pool_region *pr, struct refusal *why)
 		r = refuse(why, -EEXIST, "region '%s' exists already", pr->name);
 	if (!r) {
 		list_add_tail(&pr->link, &pool->regions);
-		commit_record(pr, false);
+		commit_record(pr);
 	}
 	mutex_unlock(&pool->lock);
 	return r;
 }
 
+static int name_locked(struct pool_region *pr, const char *name, struct refusal *why)
+{
+	struct pool_region *other = find_name(pr->pool, name);
+
+	if (other && other != pr)
+		return refuse(why, -EEXIST, "region '%s' exists already", name);
+	set_name(pr, name);
+	record_name(pr, NAME_GIVEN);
+	return 0;
+}
+
 int pool_region_name(struct pool_region *pr, const char *name, struct refusal *why)
 {
-	struct pool *pool = pr->pool;
-	struct pool_region *other;
-	int r = 0;
+	int r;
 
 	if (!name[0])
 		return 0;
-	mutex_lock(&pool->lock);
-	other = find_name(pool, name);
-	if (other && other != pr)
-		r = refuse(why, -EEXIST, "region '%s' exists already", name);
-	if (!r) {
-		set_name(pr, name);
-		record_word_set(&pr->record->named, 1);
-	}
-	mutex_unlock(&pool->lock);
+	mutex_lock(&pr->pool->lock);
+	r = name_locked(pr, name, why);
+	mutex_unlock(&pr->pool->lock);
+	return r;
+}
+
+int pool_region_settle_name(struct pool_region *pr, const char *name, struct refusal *why)
+{
+	uint64_t state;
+	int r = 0;
+
+	mutex_lock(&pr->pool->lock);
+	if (record_word_get(&pr->record->named, &state) && state == NAME_PENDING)
+		r = name_locked(pr, name, why);
+	mutex_unlock(&pr->pool->lock);
 	return r;
 }
 
@@ -533,7 +559,7 @@ void pool_region_abandon(struct pool_region *pr)
 	mutex_lock(&pr->pool->lock);
 	if (pr->nr_handles == 1) {
 		set_name(pr, "");
-		record_word_set(&pr->record->named, 0);
+		record_name(pr, NAME_NONE);
 	}
 	mutex_unlock(&pr->pool->lock);
 }
@@ -579,7 +605,7 @@ int pool_region_unlink(struct pool *pool, const char *name, const struct peer *p
 			   name, pool->name);
 	} else {
 		set_name(pr, "");
-		record_word_set(&pr->record->named, 0);
+		record_name(pr, NAME_NONE);
 		ended = !pr->nr_handles;
 		if (ended)
 			end_locked(pr);

@@ -9,6 +9,12 @@
  *             G2  charge of the pool, address, account of the uid: from making until its memory
  *                 is really back (region's released callback).
  *             G3  its record exists while it is on the list.
+ * Crash       what has a record has all that it is made of; without a handle or a name it ends when
+ *             the next daemon has found out who is left. Its name is pending in the record while
+ *             its maker has no handle: so that a request to make it by name that is repeated finds
+ *             either nothing, or its own. One that ends for its clones says "closed" before
+ *             anything of it goes; any other loses its record first, and then its section is
+ *             nobody's.
  * Locking     pool->lock for the list, handles and names.
  */
 #ifndef MMB_CLIENT_POOL_REGION_H
@@ -48,7 +54,8 @@ struct pool_region_request {
 };
 
 void pool_regions_init(void);
-/* Opens by name or makes; one handle is counted. *created tells which. */
+/* Opens by name or makes; one handle is counted. *created tells which. The next daemon knows what was
+ * made without its name until pool_region_settle_name(), or until somebody else has opened it. */
 int pool_region_open(const struct pool_region_request *request, struct pool_region **out,
 		     bool *created, struct refusal *why);
 /* Makes one that nobody can find yet: it is listed next, or ended by region_put(pr->region). */
@@ -58,6 +65,9 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 int pool_region_list(struct pool_region *pr, struct refusal *why);
 /* From now on it lives without handles, too, unless it is "". -EEXIST: the name has been taken. */
 int pool_region_name(struct pool_region *pr, const char *name, struct refusal *why);
+/* Its maker has a handle of it: it is named so for good, unless it was unlinked meanwhile. -EEXIST:
+ * after a restart somebody was faster. */
+int pool_region_settle_name(struct pool_region *pr, const char *name, struct refusal *why);
 /* It was made, and its maker can't have it: unless somebody else has opened it meanwhile, it ends
  * with the maker's handle. */
 void pool_region_abandon(struct pool_region *pr);

@@ -282,7 +282,9 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 	r = region_publish(s, rh, args, &handle, why);
 	if (!r) {
 		out->handle = handle;
-		r = region_populate_whole(rh, args->flags, why);
+		r = out->created ? pool_region_settle_name(rh->pr, args->name, why) : 0;
+		if (!r)
+			r = region_populate_whole(rh, args->flags, why);
 		if (!r) {
 			r = region_describe(rh, args->flags, out);
 			if (r)
@@ -321,8 +323,10 @@ struct region_handle *region_find_again(struct session *s, uint64_t request, uin
 static int reply_again(struct session *s, const struct region_open_args *args,
 		       struct region_handle *rh, struct region_opened *out, struct refusal *why)
 {
-	int r = region_populate_whole(rh, args->flags, why);
+	int r = pool_region_settle_name(rh->pr, args->name, why);
 
+	if (!r)
+		r = region_populate_whole(rh, args->flags, why);
 	if (!r) {
 		r = region_describe_again(s, rh, args->flags, out);
 		if (r)

@@ -182,11 +182,15 @@ static void deadline_ends_the_wait(void)
 #define GRANT_POINTS(X) \
 	X(PAGES_DONE) X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE)
 
+/* A region made by name: it is made, but for its handle; nobody knows it yet. */
+#define NAME_POINTS(X) X(WINDOW_ADD) X(REGION_NEW)
+
 #define X(name)                                                                              \
 	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
 	static const struct setting setting_##name = { flags, environment_##name };
 CLONE_POINTS(X)
 GRANT_POINTS(X)
+NAME_POINTS(X)
 #undef X
 
 struct point {
@@ -196,6 +200,7 @@ struct point {
 #define X(name) { #name, &setting_##name },
 static const struct point clone_points[] = { CLONE_POINTS(X) };
 static const struct point grant_points[] = { GRANT_POINTS(X) };
+static const struct point name_points[] = { NAME_POINTS(X) };
 #undef X
 
 enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 60000 };
@@ -238,6 +243,37 @@ static void die_at_each(const struct point *at, size_t nr, act_fn act)
 		printf("# %s: %u deaths\n", at[i].name, deaths);
 		EXPECT_EQ(deaths, times);
 	}
+}
+
+/* ---- the daemon dies while it makes a region by name ---- */
+
+static void make_by_name(struct actor *a)
+{
+	struct mmb_region_options options = { .size = sizeof(options), .mode = 0666 };
+	char name[32];
+
+	act_open(a);
+	act_common_pool(a);
+	snprintf(name, sizeof(name), "exclusive-%u", a->place);
+	atomic_fetch_add(&board->number[0], 1);
+	while (atomic_load(&board->reached) < STEP_OVER) {
+		struct mmb_region *region = NULL;
+		int error = mmb_region_open(a->pool, name, MIB, MMB_REGION_CREATE | MMB_REGION_EXCL,
+					    &options, &region);
+
+		if (error)
+			printf("  %s\n", mmb_error());
+		CLIENT_EXPECT_EQ(error, 0);
+		CLIENT_EXPECT(is_zero(act_at(region), PAGE));
+		memset(act_at(region), 1, PAGE);
+		CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, name), 0);
+		mmb_region_close(region);
+	}
+}
+
+static void names_are_made_once(void)
+{
+	die_at_each(name_points, sizeof(name_points) / sizeof(name_points[0]), make_by_name);
 }
 
 /* ---- the daemon dies while it clones ---- */
@@ -423,6 +459,7 @@ static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
 	{ "clones that are asked for when the daemon dies are made once", clones_are_made_once },
+	{ "a region that is made exclusively by name is made once", names_are_made_once },
 	{ "grants and returns whose answer is lost are made once",
 	  grants_are_neither_lost_nor_doubled },
 	{ "what is held stays held while there is no daemon", what_is_held_stays_held },
