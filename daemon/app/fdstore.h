@@ -5,6 +5,8 @@
  * Purpose     One way to both keepers: the daemon's own supervisor (app/supervisor.h), over a
  *             socket pair, or the service manager's descriptor store. With neither, nothing is
  *             kept (os/keep.h).
+ * Crash       a descriptor is kept before the record that names it is sealed, and dropped when that
+ *             has ended: what is kept and named by nobody is dropped by the next daemon.
  * Locking     none: sending is one system call a descriptor, from any thread.
  */
 #ifndef MMB_APP_FDSTORE_H

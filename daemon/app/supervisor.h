@@ -13,6 +13,8 @@
  *                 of its is still running.
  *             W3  a child that dies before it serves is followed by the next more and more slowly;
  *                 after some the supervisor gives up.
+ * Crash       of the supervisor: its child stops as planned. While no child runs it holds all that
+ *             the next one needs; of both at once clients see a connection that closes.
  * Locking     one thread.
  * Not here    What the descriptors are.
  */

@@ -10,6 +10,9 @@
  *             E2  units on `units` are owned by `owner`, those on `ended` by earlier ones. When a
  *                 pool loses its last handle all its units end, and what is leased after that has
  *                 another owner, so that nobody can return what is on its way back already.
+ * Crash       a unit is leased when its owner is set, with the request in its struct page: the next
+ *             daemon gives a repeated request the runs that are whole, and frees the halves. What
+ *             is returned loses its owner unit by unit, and the rest is returned by the repetition.
  * Locking     leases.lock (RANK_LEASES); a handle's lock, outside it, for what the handle leased.
  * Not here    Slab maps (slab_map.h), verbs (verbs_leases.c).
  */

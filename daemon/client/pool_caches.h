@@ -7,6 +7,8 @@
  *             cache stays until the pool's last handle closes, whatever is closed before.
  * Invariants  C1  cache n is caches[n - 1]; names are unique.
  *             C2  nr_opens of a cache is the sum over the pool's live handles.
+ * Crash       a cache whose record isn't sealed doesn't exist, and its number is given out again:
+ *             no client has heard it. nr_opens counts anew with the handles that are resumed.
  * Locking     pool_caches.lock (RANK_LEASES), for the handles' counts too.
  * Not here    The objects (clients' own).
  */

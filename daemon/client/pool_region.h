@@ -54,8 +54,8 @@ struct pool_region_request {
 };
 
 void pool_regions_init(void);
-/* Opens by name or makes; one handle is counted. *created tells which. The next daemon knows what was
- * made without its name until pool_region_settle_name(), or until somebody else has opened it. */
+/* Opens by name or makes; one handle is counted. *created tells which. The next daemon knows what
+ * was made without its name until pool_region_settle_name(), or until somebody else opens it. */
 int pool_region_open(const struct pool_region_request *request, struct pool_region **out,
 		     bool *created, struct refusal *why);
 /* Makes one that nobody can find yet: it is listed next, or ended by region_put(pr->region). */

@@ -6,10 +6,10 @@
  *             resume_objects(): pools, arenas, regions; then for each session that still has a
  *             client resume_session(); resume_handles(): what those sessions have; resume_serve()
  *             of each; resume_end(): what nobody has any more goes.
- * Invariants  Q1  a crash at any point of it leaves records that the next resume understands: a
+ * Crash       Q1  a crash at any point of it leaves records that the next resume understands: a
  *                 record goes before what it stands for, and nothing new is made but what has no
  *                 record.
- *             Q2  a record that can't be believed, or belongs to nothing, is freed and counted.
+ * Invariants  Q2  a record that can't be believed, or belongs to nothing, is freed and counted.
  * Locking     one thread; nobody is served before resume_serve().
  * Not here    Sockets (ipc/adopt.h), who kept the descriptors (app/fdstore.h).
  */

@@ -6,6 +6,10 @@
  *             end, which undoes all of it whatever state the client died in.
  * Invariants  S1  what a session holds is reachable from its handles: ending walks them once.
  *             S2  after session_end has begun no verb adds anything (`ended`, under lock).
+ * Crash       its descriptors are kept, then its record is sealed, then HELLO is answered: a
+ *             session that isn't sealed is nobody's, and its client opens another. A userfaultfd is
+ *             kept before the record says so; one that was read and not kept is sent again. Ending
+ *             begins with the record, and the next daemon ends the rest.
  * Locking     session->lock (RANK_SESSION) for handles, mm and ended. It is not held while a verb
  *             populates, punches or frees: objects are pinned by counts.
  * Not here    The connection (ipc).

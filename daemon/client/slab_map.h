@@ -11,6 +11,8 @@
  *             N3  nothing in the map decides anything: the bits are the daemon's own.
  *             N4  what is known of blocks is an object a GiB of the arena, made with the first
  *                 lease there: a pool that leases little costs little.
+ * Crash       a unit is leased by its struct page alone (leases.h). Pages of headers that are there
+ *             count as populated, and those that nobody needs go with the next ticks.
  * Locking     the pool's leases.lock for everything but new, free and section.
  * Not here    Whose a unit is (leases.h), what headers say (proto/slab_map.h).
  */

@@ -5,6 +5,9 @@
  * Why         A client keeps its own descriptor of the userfaultfd, so that a daemon that dies
  *             doesn't feed it zeros. After a planned stop nobody will answer, and a thread that
  *             touches a page would wait for ever.
+ * Crash       the session's record has ended before: nobody resumes it, and a client that is left
+ *             with a part of its memory has a connection that closes. What others share with it is
+ *             resumed, and a page that was punched already is found lost there (settle.c).
  */
 #include "client/stop.h"
 

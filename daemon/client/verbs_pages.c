@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * verbs_pages - page runs: taken for a session, listed on its handle, given back
+ *
+ * Crash       a run is granted from the moment that its owner is set, and given back from the
+ *             moment that it is claimed, each by itself: the next daemon frees what has no owner
+ *             and what is claimed. A request that is repeated is answered with the runs that it was
+ *             granted, and takes back those that it had named and that are older than itself.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * verbs_pool - open, close and describe pools, and hand out their arenas' windows
+ *
+ * Crash       a pool that was made and has no handle yet ends with the resume; a handle is there
+ *             when its record is sealed, and is found by the request that made it. Closing ends the
+ *             record first.
  */
 #include <errno.h>
 #include <string.h>

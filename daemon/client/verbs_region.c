@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * verbs_region - open, close, unlink regions; where they are mapped; advice and locks on ranges
+ *
+ * Crash       window, then the handle's record, then the name (pool_region.h): a window without
+ *             handle is forgotten, a handle is found by the request that made it, which is done
+ *             once more from there. Closing ends the record first. Advice and locks on ranges are
+ *             done page by page, and repeated from the first.
  */
 #include <errno.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 /*
  * verbs_swap - swapon and swapoff
  *
+ * Crash       see mm/balance/swap_area.c and mm/space/evacuate.h.
  * Not here    Who may ask for it (ipc), what a file must be like (os/disk_file.c).
  */
 #include <errno.h>

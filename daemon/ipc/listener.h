@@ -8,6 +8,9 @@
  * Invariants  L1  the lock file PATH.lock is held, exclusively, from open to close.
  *             L2  out of descriptors, the listener rests for a moment instead of spinning; the
  *                 client at the head of the queue is turned away by means of a reserve.
+ * Crash       kept once its name is in place, and inherited with the lock file beside it, which
+ *             ends with the process; a name that was left alone is replaced. Connections that
+ *             nobody has accepted wait in it.
  * Locking     opened and closed by the server's owner; accepts on worker 0.
  */
 #ifndef MMB_IPC_LISTENER_H

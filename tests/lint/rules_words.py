@@ -64,6 +64,28 @@ def head_comment(tree):
             yield Problem(path, 1, "has no head comment `name - what it is` after the SPDX line")
 
 
+# By such calls changes what outlives the daemon; and the files that they stand in.
+LASTING = re.compile(r"\b(?:record_(?:commit|free|end|word_set)|word_commit_busy|keep_fd|"
+                     r"keep_drop|page_set_owner|section_add)\(")
+PRIMITIVE = {"daemon/mm/phys/record", "daemon/os/keep", "daemon/mm/map/pageword"}
+EPHEMERAL = {"daemon/mm/obj/own"}  # the daemon's own memory
+
+
+@rule("who changes what outlives the daemon says what a crash leaves")
+def crash(tree):
+    for path in tree.paths(".c"):
+        base = path[:-2]
+        if not path.startswith("daemon/") or base in PRIMITIVE | EPHEMERAL:
+            continue
+        if not LASTING.search(tree.source(path).code):
+            continue
+        yield CHECKED
+        said = tree.files[path] + tree.files.get(base + ".h", "")
+        if not re.search(r"\bCrash\b", said):
+            yield Problem(path, 1, "changes what outlives the daemon; neither it nor its header "
+                          "says what a crash leaves")
+
+
 @rule("no file has a name that could hold anything")
 def vague_names(tree):
     for path in tree.c_paths():

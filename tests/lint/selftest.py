@@ -28,7 +28,7 @@ BUDDY = ('#include "mm/phys/buddy.h"\n#include "base/list.h"\n\n/* buddy_merge()
 KEYS = '#define KEYS(X) \\\n\tX(memory, reserve, RESERVE, "25%", "", RESTART, "how much")\n'
 CLEAN = {
     "include/mmbroker.h": c("mmbroker", "#include <stddef.h>\nint mmb_open(void);\n"),
-    "daemon/meson.build": "lib = ['base/list.c', 'mm/phys/buddy.c', 'os/ring.c']\n",
+    "daemon/meson.build": "lib = ['base/list.c', 'mm/phys/buddy.c', 'os/ring.c', 'os/kept.c']\n",
     "daemon/base/list.h": c("list", "int list_length(int n);\n"),
     "daemon/base/list.c": c("list", '#include "base/list.h"\n\nint list_length(int n)\n'
                                     "{\n\treturn n;\n}\n"),
@@ -37,6 +37,8 @@ CLEAN = {
                                 "int buddy_split(int order);\nint buddy_merge(int order);\n"),
     "daemon/mm/phys/buddy.c": c("buddy", BUDDY),
     "daemon/os/ring.c": c("ring", "#include <liburing.h>\n"),
+    "daemon/os/kept.c": SPDX + "/*\n * kept - a planted file\n * Crash       nothing\n */\n"
+                        "void kept(void)\n{\n\tkeep_drop(1);\n}\n",
     "libclient/meson.build": "lib = ['heap.c']\n",
     "libclient/heap.c": c("heap", '#include "mmbroker.h"\n'),
     "daemon/app/config_keys.h": c("config_keys", KEYS),
@@ -110,6 +112,8 @@ PLANTED = {
         ({"daemon/base/list.h": "int x;\n"}, "no SPDX"),
         ({"daemon/base/list.h": SPDX + "int x;\n"}, "no head comment"),
     ],
+    "crash": [({"daemon/os/ring.c": c("ring", "int f(int fd)\n{\n\treturn keep_fd(1, fd);\n}\n")},
+               "says what a crash leaves")],
     "vague-names": [({"daemon/base/common.h": c("common", "")}, "says nothing")],
     "banners": [({"daemon/base/list.h": c("list", "/* ------------ lists */\n")}, "banner")],
     "named-functions": [

@@ -27,8 +27,8 @@ bool worker_dies(pid_t supervisor, pid_t worker);
 /* Before clients are cast: waits are kept from now on, of none yet. */
 void waits_begin(void);
 /* SIGKILL `kills` times: a quarter of them 20 to 220 ms after the last one, whether the next daemon
- * serves or not, the others so long after all clients have got on again, and is_well(arg), unless it
- * is NULL, has found nothing. How many were sent. */
+ * serves or not, the others so long after all clients have got on again, and is_well(arg), unless
+ * it is NULL, has found nothing. How many were sent. */
 unsigned int kill_often(pid_t supervisor, unsigned int kills, bool (*is_well)(void *arg),
 			void *arg);
 /* In a client: what began then is over. */

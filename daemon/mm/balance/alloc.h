@@ -9,6 +9,7 @@
  * Invariants  L1  the hook "I am low" and everything that may wait run with no lock held.
  *             L2  NOWAIT and ATOMIC never grow a zone, never wait, never make a system call.
  *             L3  a frame is granted once: PG_ALLOCATED is left only by a checked free.
+ * Crash       a block that has no owner is free, however far it had come (mm/phys/zone_resume.c).
  * Locking     none of its own.
  * Not here    Which zones a pool has, limits of pools and sessions (client).
  */

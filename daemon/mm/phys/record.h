@@ -80,7 +80,7 @@ struct region_record {
 	uint32_t uid, gid, mode, overcommit;
 	char name[NAME_MAX_BYTES + 1];
 	/* changing: */
-	struct record_word named; /* 0: unlinked, or never had a name; 1: has it; see client/pool_region.c */
+	struct record_word named; /* whether it has its name: client/pool_region.c */
 	struct record_word huge;
 	struct record_word parent; /* id of what it is a clone of; 0: none */
 	struct record_word closed; /* 1: it stays for its clones, and is promised what it has */

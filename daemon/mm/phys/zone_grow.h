@@ -5,6 +5,9 @@
  * Purpose     Growing charges the pool, commits and takes from the stock, populates vmemmap and the
  *             file, and frees the new frames into the buddy. Shrinking does the reverse to whole
  *             free pageblocks, highest first.
+ * Crash       a pageblock is in the zone while it says BLOCK_PRESENT, which is set last and cleared
+ *             first: frames and struct pages of others are punched by zone_resume(), which charges
+ *             what is left anew.
  * Locking     zone->grow inside; the zone lock only for moments. May wait for the host. The caller
  *             holds nothing of rank PCP or inner.
  */

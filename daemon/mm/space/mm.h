@@ -9,6 +9,10 @@
  *             M4  the records of a session's windows cover at every moment what its windows show;
  *                 where they overlap they agree.
  *             M3  every window is on its region's list and holds a reference to the region.
+ * Crash       M4: of a window that is moved, cut or joined the record that shows more comes first;
+ *             what two records show is taken from one. What a client has unmapped and no daemon has
+ *             recorded does no harm. A move that was read and not recorded is lost: pages that
+ *             weren't mapped then raise SIGBUS at the new address.
  * Locking     mm->lock (RANK_MAP) guards the tree; region->lock is taken outside it.
  *             mm objects are type-stable: a lane may look at one that has ended, and sees that
  *             refs is 0 or the generation differs.

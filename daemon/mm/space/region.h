@@ -14,6 +14,8 @@
  *                 charged for every slot that a word names, whatever its state.
  *             R4  the memcg is charged for the frames of nr_resident and of nr_locked.
  *             R6  nr_inherit = number of words in state INHERIT; nr_shared = with SHARED set.
+ * Crash       a region is its section and its words: one whose owner has no record (client) is
+ *             given back, of others the words tell (settle.c).
  * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
  * Not here    Names, permission and pools (client); which address a fault means (mm.h).
  */
