@@ -6,8 +6,9 @@
  *                 mix.
  *             L2  what isn't taken is dropped and counted; the next line that is taken says how
  *                 many. Only the first of them was waited for, LOG_WAIT_MS.
- *             L3  a pipe on stderr is written through a description of our own that doesn't block;
- *                 others who have the same pipe aren't changed.
+ *             L3  a pipe or a terminal on stderr is written through a description of our own that
+ *                 doesn't block; others who have the same one aren't changed. A file takes as long
+ *                 as its file system does.
  * Locking     `out` orders writers. It is held for LOG_WAIT_MS at most, and calls nothing of ours.
  */
 #include "base/log.h"
@@ -109,9 +110,9 @@ static void inspect_stderr(void)
 	/* MMB_JOURNAL_SOCKET: another place than the system's, for a journal in a namespace. */
 	if (logger.journal)
 		log_journal_open(getenv("MMB_JOURNAL_SOCKET"));
-	if (!S_ISFIFO(st.st_mode))
+	if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
 		return;
-	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0)
 		logger.fd = fd;
 }
@@ -124,7 +125,7 @@ static bool write_line(const char *line, size_t length, int wait_ms)
 
 	if (poll(&ready, 1, wait_ms) <= 0 || !(ready.revents & POLLOUT))
 		return false;
-	/* A pipe that polls writable has room for PIPE_BUF bytes, a socket may not. */
+	/* A pipe that polls writable has room for PIPE_BUF bytes, others may not. */
 	if (logger.socket)
 		written = send(logger.fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	else

@@ -275,6 +275,29 @@ static void full_pipe_never_blocks(void)
 	EXPECT(strlen(said) > 0 && strlen(said) <= 4096);
 }
 
+/* As one that was stopped with ^S. */
+static void unread_terminal_never_blocks(void)
+{
+	int   terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), end, status;
+	pid_t child;
+
+	EXPECT(terminal >= 0);
+	EXPECT_EQ(grantpt(terminal), 0);
+	EXPECT_EQ(unlockpt(terminal), 0);
+	end = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	EXPECT(end >= 0);
+	child = fork();
+	if (child == 0) {
+		alarm(20);
+		dup2(end, STDERR_FILENO);
+		flood();
+	}
+	waitpid(child, &status, 0);
+	EXPECT_EQ(status, 0);
+	close(end);
+	close(terminal);
+}
+
 static void say_limited(void)
 {
 	for (int i = 0; i < 50; i++)
@@ -317,6 +340,7 @@ static const struct test_case cases[] = {
 	{ "a stderr that isn't the journal's gets level names", another_stream_gets_names },
 	{ "control bytes and long sentences can't forge or mix lines", bytes_are_escaped },
 	{ "a full pipe delays nobody", full_pipe_never_blocks },
+	{ "a terminal that isn't read delays nobody", unread_terminal_never_blocks },
 	{ "one call site writes few lines a second", repeated_lines_are_limited },
 	{ "level names parse", names_parse },
 };
