@@ -362,14 +362,14 @@ static uint64_t passing_ns(void)
 
 static void who_keeps_an_owner_waiting_is_ended(void)
 {
-	unsigned int turn;
+	int place;
 
 	begin_shown(3);
 	os_before = os;
 	os_hostile = *os;
 	os_hostile.now_ns = passing_ns;
 	os = &os_hostile;
-	turn = region_map_enter(child); /* a call that doesn't come back */
+	place = region_show_begin(child, (struct page_range){ 0, 4 }); /* it doesn't come back */
 	atomic_store(&mm->nr_showing, 1);
 	atomic_store(&mm->showing_ns, os->now_ns());
 	space_fault(mm, base + (3 << PAGE_SHIFT), OS_FAULT_WRITE | OS_FAULT_WP);
@@ -381,7 +381,7 @@ static void who_keeps_an_owner_waiting_is_ended(void)
 	EXPECT_EQ(space_told.nr_ended, 1);
 	EXPECT_EQ(atomic_load(&nr_too_slow), 0);
 	atomic_store(&mm->nr_showing, 0);
-	region_map_leave(child, turn);
+	region_show_end(child, place);
 	fault_retry_parked(~0ull >> 1);
 	EXPECT_EQ(space_state(child, 3), PAGE_PRESENT);
 	EXPECT_EQ(read_page(parent, base, 3), 103);

@@ -193,6 +193,44 @@ static void notes_of_large_regions_are_coarse(void)
 	end();
 }
 
+/* Waiting ends. */
+static uint64_t passing_ns(void)
+{
+	static uint64_t now_ns = 10000000000ull;
+
+	return now_ns += 10000;
+}
+
+static void who_waits_for_shown_pages_waits_for_those(void)
+{
+	const struct page_range low = { 0, 4 }, high = { 4, 4 }, all = { 0, NR };
+	unsigned int turn;
+	int places[SHOWING_MAX], more;
+	struct os_ops os_passing;
+
+	begin();
+	os_passing = *os;
+	os_passing.now_ns = passing_ns;
+	os = &os_passing;
+	turn = region_map_enter(region);
+	EXPECT(region_show_wait(region, all));
+	for (int i = 0; i < SHOWING_MAX; i++)
+		places[i] = region_show_begin(region, low);
+	EXPECT(region_show_wait(region, high));
+	EXPECT(!region_show_wait(region, low));
+	EXPECT(!region_show_wait(region, (struct page_range){ 3, 1 }));
+	more = region_show_begin(region, low); /* nobody knows where: as if it were everywhere */
+	EXPECT(!region_show_wait(region, high));
+	region_show_end(region, more);
+	EXPECT(region_show_wait(region, high));
+	for (int i = 0; i < SHOWING_MAX; i++)
+		region_show_end(region, places[i]);
+	EXPECT(region_show_wait(region, all));
+	region_map_leave(region, turn);
+	os = &os_fake;
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "protected pages are mapped so", protected_pages_are_mapped_so },
 	{ "protection ends only where the word says so",
@@ -200,6 +238,8 @@ static const struct test_case cases[] = {
 	{ "a frozen region maps nothing", a_frozen_region_maps_nothing },
 	{ "what becomes writable is noted", what_becomes_writable_is_noted },
 	{ "notes of large regions are coarse, and complete", notes_of_large_regions_are_coarse },
+	{ "who waits for shown pages waits for calls about those",
+	  who_waits_for_shown_pages_waits_for_those },
 	{ "sync waits for what began before", sync_waits_for_what_began_before },
 };
 

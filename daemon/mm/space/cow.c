@@ -173,7 +173,7 @@ static bool hold_member(struct region *member, struct breaking *w)
 	if (seen && !w->note)
 		w->note = takeout_begin();
 	for (unsigned int i = 0; seen && w->note && i < SYNC_TRIES; i++)
-		if (region_map_try_sync(member))
+		if (region_show_wait(member, w->run))
 			return true;
 	return !seen;
 }
@@ -546,6 +546,7 @@ static int show_inherited(struct mm *mm, const struct mm_target *t, uint64_t aro
 	struct page_range range = { t->page, min_t(uint64_t, around, t->end - t->page) };
 	unsigned int turn = region_map_enter(region);
 	struct os_range_result r = { .error = -EFAULT };
+	int place = region_show_begin(region, range);
 
 	range.nr = mark_seen(region, range, t->shown);
 	if (range.nr) {
@@ -557,6 +558,7 @@ static int show_inherited(struct mm *mm, const struct mm_target *t, uint64_t aro
 		atomic_fetch_sub(&mm->nr_showing, 1);
 		note_shown(region, range, t->shown);
 	}
+	region_show_end(region, place);
 	region_map_leave(region, turn);
 	return r.done ? 0 : r.error;
 }

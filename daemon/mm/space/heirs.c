@@ -25,7 +25,7 @@ static bool hold_all(const struct bequest *b)
 			continue;
 		for (uint64_t i = b->run.first; i < b->run.first + b->run.nr; i++)
 			seen |= cow_hold_page(member, i, b->owner);
-		for (unsigned int i = 0; seen && !region_map_try_sync(member); i++)
+		for (unsigned int i = 0; seen && !region_show_wait(member, b->run); i++)
 			if (i == SYNC_TRIES)
 				return false;
 	}

@@ -13,6 +13,8 @@
 #include "os/os.h"
 
 enum { SYNC_SPINS = 64, TRY_SYNC_NS = 1000 * 1000, WORD_BITS = 64 };
+/* A word of `showing`: the first page above, how many below. */
+enum { SHOWING_SHIFT = 16, SHOWING_PAGES_MAX = (1 << SHOWING_SHIFT) - 1 };
 static _Atomic bool cannot_protect; /* the kernel has said so */
 static const struct timespec sync_pause = { .tv_nsec = 20 * 1000 };
 
@@ -77,6 +79,64 @@ bool region_map_try_sync(struct region *region)
 	ended = end_turn(region, until_ns);
 	mutex_unlock(&region->sync_lock);
 	return ended;
+}
+
+/* ---- inherited pages on their way into windows ---- */
+
+static uint64_t packed(struct page_range run)
+{
+	return run.first << SHOWING_SHIFT | min_t(uint64_t, run.nr, SHOWING_PAGES_MAX);
+}
+
+int region_show_begin(struct region *region, struct page_range run)
+{
+	int place;
+
+	CHECK(run.nr && run.nr <= SHOWING_PAGES_MAX);
+	for (place = 0; place < SHOWING_MAX; place++) {
+		uint64_t none = 0;
+
+		if (atomic_compare_exchange_strong(&region->showing[place], &none, packed(run)))
+			break;
+	}
+	if (place == SHOWING_MAX)
+		atomic_fetch_add(&region->nr_showing_more, 1);
+	atomic_thread_fence(memory_order_seq_cst); /* before the words are read */
+	return place;
+}
+
+void region_show_end(struct region *region, int place)
+{
+	if (place < SHOWING_MAX)
+		atomic_store(&region->showing[place], 0);
+	else
+		atomic_fetch_sub(&region->nr_showing_more, 1);
+}
+
+static bool shows(struct region *region, unsigned int place, struct page_range run)
+{
+	uint64_t word = atomic_load(&region->showing[place]);
+	uint64_t first = word >> SHOWING_SHIFT, nr = word & SHOWING_PAGES_MAX;
+
+	return first < run.first + run.nr && run.first < first + nr;
+}
+
+bool region_show_wait(struct region *region, struct page_range run)
+{
+	uint64_t until_ns = os->now_ns() + TRY_SYNC_NS;
+
+	atomic_thread_fence(memory_order_seq_cst); /* after the words were made busy */
+	for (unsigned int place = 0; place < SHOWING_MAX; place++) {
+		for (unsigned int i = 0; shows(region, place, run); i++) {
+			if (i < SYNC_SPINS)
+				sched_yield();
+			else if (os->now_ns() > until_ns)
+				return false;
+			else
+				nanosleep(&sync_pause, NULL);
+		}
+	}
+	return !atomic_load(&region->nr_showing_more) || region_map_try_sync(region);
 }
 
 /* ---- what became writable ---- */

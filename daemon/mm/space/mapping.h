@@ -31,6 +31,13 @@ bool region_map_try_sync(struct region *region);
 bool region_map_idle(struct region *region);
 bool region_map_settle(struct region *region);
 
+/* Around each call that maps inherited pages into a window, before their words are read; the
+ * result is for region_show_end(). Who has made such words busy waits for the calls that may not
+ * have seen it, and not for those about other pages. False after a millisecond. */
+int region_show_begin(struct region *region, struct page_range run);
+void region_show_end(struct region *region, int place);
+bool region_show_wait(struct region *region, struct page_range run);
+
 /* Pages that became writable since a region's `touched` was set: one bit for each, or for as many
  * as it takes to have TOUCHED_BITS_MAX at most. */
 enum { TOUCHED_BITS_MAX = 1 << 20 };

@@ -40,6 +40,7 @@ struct mm;
 
 /* The node policy of a region, numbered as in the public interface. */
 enum region_policy { POLICY_LOCAL, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE };
+enum { SHOWING_MAX = 8 }; /* calls about inherited pages that are told apart */
 
 struct region_request {
 	const char *name; /* of the memfd; "" for unnamed regions */
@@ -87,6 +88,8 @@ struct region {
 	_Atomic(const char *) poison_cause;       /* (a) of the last one */
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
 	_Atomic uint32_t map_turn, nr_mapping[2];    /* (a) see mapping.h */
+	_Atomic uint64_t showing[SHOWING_MAX];       /* (a) see mapping.h; 0: free */
+	_Atomic uint32_t nr_showing_more;            /* (a) for which none was free */
 	struct mutex sync_lock;        /* one region_map_sync() at a time */
 	_Atomic(struct kin *) kin;                   /* (a) set once; NULL: never cloned */
 	_Atomic uint64_t nr_inherit, nr_shared;      /* (a) R6 */
