@@ -544,6 +544,13 @@ static int fake_memory_lock(void *address, uint64_t length)
 	return 0;
 }
 
+uint64_t fake_os_passing_ns(void)
+{
+	static _Atomic uint64_t now_ns = 10000000000ull;
+
+	return atomic_fetch_add(&now_ns, 10000);
+}
+
 static uint64_t fake_now_ns(void)
 {
 	return atomic_load(&host.now);

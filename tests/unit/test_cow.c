@@ -352,14 +352,6 @@ static void what_its_owner_lost_is_lost_for_the_clone(void)
 	expect_lost_by_all();
 }
 
-/* Waiting ends. */
-static uint64_t passing_ns(void)
-{
-	static uint64_t now_ns = 10000000000ull;
-
-	return now_ns += 10000;
-}
-
 static void who_keeps_an_owner_waiting_is_ended(void)
 {
 	int place;
@@ -367,7 +359,7 @@ static void who_keeps_an_owner_waiting_is_ended(void)
 	begin_shown(3);
 	os_before = os;
 	os_hostile = *os;
-	os_hostile.now_ns = passing_ns;
+	os_hostile.now_ns = fake_os_passing_ns;
 	os = &os_hostile;
 	place = region_show_begin(child, (struct page_range){ 0, 4 }); /* it doesn't come back */
 	atomic_store(&mm->nr_showing, 1);

@@ -193,14 +193,6 @@ static void notes_of_large_regions_are_coarse(void)
 	end();
 }
 
-/* Waiting ends. */
-static uint64_t passing_ns(void)
-{
-	static uint64_t now_ns = 10000000000ull;
-
-	return now_ns += 10000;
-}
-
 static void who_waits_for_shown_pages_waits_for_those(void)
 {
 	const struct page_range low = { 0, 4 }, high = { 4, 4 }, all = { 0, NR };
@@ -210,7 +202,7 @@ static void who_waits_for_shown_pages_waits_for_those(void)
 
 	begin();
 	os_passing = *os;
-	os_passing.now_ns = passing_ns;
+	os_passing.now_ns = fake_os_passing_ns;
 	os = &os_passing;
 	turn = region_map_enter(region);
 	EXPECT(region_show_wait(region, all));
