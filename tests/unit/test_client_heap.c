@@ -465,6 +465,33 @@ static void trim(void)
 	end();
 }
 
+/* Others may have what it owned: not even its end touches a header. */
+static void a_pool_is_left(void)
+{
+	struct slab_header before;
+	struct heap *late;
+
+	begin();
+	take(0, PER_SLAB + 1);
+	give_to(h, 0, PER_SLAB / 2);
+	heap_enter(h);
+	EXPECT(!heap_pool_leave(pool));
+	heap_leave(h);
+	EXPECT(heap_pool_leave(pool) && heap_pool_is_left(pool));
+	EXPECT_EQ(atomic_load(&h->open_pool), HEAP_CLOSED);
+	EXPECT_EQ(atomic_load(&h->open_length), 0);
+	before = *slab_at(0);
+	EXPECT(!heap_pool_tick(pool));
+	heap_pool_trim(pool);
+	heap_area_retire(h);
+	heap_pool_drain(pool);
+	EXPECT(!memcmp(&before, slab_at(0), sizeof(before)));
+	EXPECT(heap_area.nr_leased >= 2);
+	late = new_heap(pool);
+	EXPECT_EQ(atomic_load(&late->open_pool), HEAP_CLOSED);
+	heap_area_kill(pool);
+}
+
 static void busy_is_left(void)
 {
 	begin();
@@ -729,6 +756,7 @@ static const struct test_case cases[] = {
 	{ "what is in use stays, and nothing beside it", in_use_stays },
 	{ "a trim gives back at once what any heap has", trim },
 	{ "a heap whose thread is inside is left alone", busy_is_left },
+	{ "a pool that is left gives nothing, and touches nothing any more", a_pool_is_left },
 	{ "leases double to 32 units, and begin small after quiet", batches },
 	{ "a stock that runs low is topped up by the keeper", topping },
 	{ "a keeper that ticks before the kick returns is kicked again", a_keeper_that_is_quick },
