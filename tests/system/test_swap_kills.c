@@ -4,8 +4,9 @@
  *
  * Writers stamp pages with generations, four times what their pool may hold, and check them; a
  * reader maps what they share. Writers are killed and stopped at random, the limit moves up and
- * down, ranges are advised, locked and passed through system calls meanwhile. No byte may be wrong
- * and no page unexpectedly zero. Seconds, or minutes with MMB_LONG.
+ * down, ranges are advised, locked and passed through system calls meanwhile. Each writer clones
+ * its region now and then, and goes on with both. No byte may be wrong and no page unexpectedly
+ * zero. Seconds, or minutes with MMB_LONG.
  *
  * A word of a page holds the last generation that was written completely (done), or the one that
  * was being written when its writer died (intent), and nothing else.
@@ -36,12 +37,13 @@ enum {
 	SECONDS_LONG = 150,
 	TICK_MS = 40,
 	STOP_MS = 300,
+	IN_CLONE = 0x800000, /* generations that only a clone has */
 };
 
 /* Shared by all processes. Of a writer's page: see the head. */
 struct table {
 	_Atomic uint32_t done[WRITERS][PAGES], intent[WRITERS][PAGES];
-	_Atomic uint64_t steps[WRITERS + 1];
+	_Atomic uint64_t steps[WRITERS + 1], clones;
 	_Atomic uint32_t life[WRITERS];
 	atomic_bool      finish;
 };
@@ -69,6 +71,9 @@ struct writer {
 	struct mmb_region *region;
 	char *at;
 	int pipe[2];
+	struct mmb_region *clone; /* NULL: none now */
+	char *clone_at;
+	uint32_t clone_done[PAGES], clone_intent[PAGES]; /* a clone doesn't outlive its writer */
 };
 
 static uint64_t key_of(uint64_t object, uint64_t page)
@@ -99,12 +104,16 @@ static void complain(const char *who, unsigned int place, uint32_t page, const c
 	       table->intent[place][page]);
 }
 
+static bool is_right(const char *at, uint64_t key, uint32_t done, uint32_t intent)
+{
+	return done == intent ? pattern_check(at, PAGE, key, done) < 0 :
+				holds(at, key, done, intent);
+}
+
 static void check_page(struct writer *w, uint32_t page, const char *at)
 {
-	uint32_t done = table->done[w->place][page], intent = table->intent[w->place][page];
-	uint64_t key = key_of(w->object, page);
-	bool right = done == intent ? pattern_check(at, PAGE, key, done) < 0 :
-				      holds(at, key, done, intent);
+	bool right = is_right(at, key_of(w->object, page), table->done[w->place][page],
+			      table->intent[w->place][page]);
 
 	if (!right)
 		complain("check", w->place, page, at);
@@ -147,16 +156,20 @@ static void advise(struct writer *w)
 	CLIENT_EXPECT_EQ(error, 0);
 }
 
-/* Only where nobody else looks: the reader expects generations that grow. */
+/* Only where nobody else looks: the reader expects generations that grow. At the limit there may be
+ * no room for what a clone inherits; then nothing has happened. */
 static void forget_run(struct writer *w)
 {
 	struct run r = any_run(w, RUN_MAX);
+	int error;
 
 	if (is_named(w->place))
 		return;
-	CLIENT_EXPECT_EQ(mmb_region_advise(w->region, (size_t)r.first * PAGE, (size_t)r.nr * PAGE,
-					   MMB_ADVISE_DONTNEED),
-			 0);
+	error = mmb_region_advise(w->region, (size_t)r.first * PAGE, (size_t)r.nr * PAGE,
+				  MMB_ADVISE_DONTNEED);
+	if (error == -ENOMEM)
+		return;
+	CLIENT_EXPECT_EQ(error, 0);
 	for (uint32_t i = r.first; i < r.first + r.nr; i++)
 		table->done[w->place][i] = table->intent[w->place][i] = 0;
 }
@@ -187,9 +200,79 @@ static void through_pipe(struct writer *w)
 	check_page(w, page, copy);
 }
 
-static void step(struct writer *w)
+/* ---- its clone ---- */
+
+/* At the limit there may be no room for copies of what a dead writer had locked. */
+static void make_clone(struct writer *w)
+{
+	int error = mmb_region_clone(w->region, NULL, &w->clone);
+
+	if (error == -ENOMEM) {
+		w->clone = NULL;
+		return;
+	}
+	CLIENT_EXPECT_EQ(error, 0);
+	w->clone_at = act_at(w->clone);
+	for (uint32_t i = 0; i < PAGES; i++) {
+		w->clone_done[i] = table->done[w->place][i];
+		w->clone_intent[i] = table->intent[w->place][i];
+	}
+	atomic_fetch_add(&table->clones, 1);
+}
+
+static void write_clone(struct writer *w, uint32_t page)
+{
+	uint32_t next = (w->clone_intent[page] | IN_CLONE) + 1;
+
+	pattern_fill(w->clone_at + (size_t)page * PAGE, PAGE, key_of(w->object, page), next);
+	w->clone_done[page] = w->clone_intent[page] = next;
+}
+
+static void check_clone(struct writer *w, uint32_t page)
+{
+	const char *at = w->clone_at + (size_t)page * PAGE;
+	bool right = is_right(at, key_of(w->object, page), w->clone_done[page],
+			      w->clone_intent[page]);
+
+	if (!right)
+		complain("clone", w->place, page, at);
+	CLIENT_EXPECT(right);
+}
+
+static void check_whole_clone(struct writer *w)
+{
+	for (uint32_t i = 0; i < PAGES; i++)
+		check_clone(w, i);
+	mmb_region_close(w->clone);
+	w->clone = NULL;
+}
+
+static void clone_step(struct writer *w, struct run r)
 {
 	uint64_t what = test_below(&w->random, 100);
+
+	if (!w->clone) {
+		make_clone(w);
+	} else if (what < 60) {
+		for (uint32_t i = r.first; i < r.first + r.nr; i++)
+			check_clone(w, i);
+	} else if (what < 85) {
+		for (uint32_t i = r.first; i < r.first + r.nr; i++)
+			write_clone(w, i);
+	} else if (what < 97) {
+		CLIENT_EXPECT_EQ(mmb_region_advise(w->clone, (size_t)r.first * PAGE,
+						   (size_t)r.nr * PAGE, MMB_ADVISE_PAGEOUT),
+				 0);
+	} else {
+		check_whole_clone(w);
+	}
+}
+
+/* ---- what it does ---- */
+
+static void step(struct writer *w)
+{
+	uint64_t what = test_below(&w->random, 110);
 	struct run r = any_run(w, RUN_MAX);
 
 	if (what < 45) {
@@ -204,8 +287,10 @@ static void step(struct writer *w)
 		through_pipe(w);
 	} else if (what < 98) {
 		forget_run(w);
-	} else {
+	} else if (what < 100) {
 		lock_run(w);
+	} else {
+		clone_step(w, r);
 	}
 }
 
@@ -241,6 +326,8 @@ static void write_and_check(struct client_process *self, void *arg)
 	}
 	for (uint32_t i = 0; i < PAGES; i++)
 		check_page(&w, i, w.at + (size_t)i * PAGE);
+	if (w.clone)
+		check_whole_clone(&w);
 	mmb_close(w.a.mmb);
 }
 
@@ -416,8 +503,9 @@ static void verify(struct disturbance d)
 	}
 	for (unsigned int i = 0; i <= WRITERS; i++)
 		steps += atomic_load(&table->steps[i]);
-	printf("  %llu steps, %llu kills, %llu stops, %llu limits, %llu trims\n",
-	       (unsigned long long)steps, (unsigned long long)d.kills,
+	printf("  %llu steps, %llu clones, %llu kills, %llu stops, %llu limits, %llu trims\n",
+	       (unsigned long long)steps, (unsigned long long)atomic_load(&table->clones),
+	       (unsigned long long)d.kills,
 	       (unsigned long long)d.stops, (unsigned long long)d.limits,
 	       (unsigned long long)d.trims);
 	end();
