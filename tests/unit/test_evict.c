@@ -325,6 +325,20 @@ static void unwanted_pages_are_dropped(void)
 	stop();
 }
 
+/* What is written to it where it lies next would be no event. */
+static void a_window_that_may_be_moving_frees_nothing_lazily(void)
+{
+	start(NR);
+	mutex_lock(&mm->events_lock);
+	evict_lazily(region, (struct page_range){ 0, 8 });
+	mutex_unlock(&mm->events_lock);
+	EXPECT_EQ(evict(0, 8), 8);
+	EXPECT_EQ(space_state(region, 1), PAGE_SWAPPED);
+	space_fault(mm, address(1), 0);
+	EXPECT(holds(1, 1ull << 32));
+	stop();
+}
+
 static void pages_come_in_together(void)
 {
 	struct page_range run;
@@ -446,6 +460,8 @@ static const struct test_case cases[] = {
 	{ "without free slots pages stay", without_slots_pages_stay },
 	{ "pages that are free to go are dropped, unless they were written to",
 	  unwanted_pages_are_dropped },
+	{ "a window that may be moving frees nothing lazily",
+	  a_window_that_may_be_moving_frees_nothing_lazily },
 	{ "swapoff brings everything back (V1)", swapoff_brings_all_back },
 	{ "a page that can't be read is poisoned alone, and keeps its slot (I1)",
 	  a_lost_page_is_poisoned_alone },

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/inject.h"
+#include "base/cpu.h"
 #include "mm/map/lru.h"
 #include "mm/space/heirs.h"
 #include "mm/space/mapping.h"
@@ -14,7 +15,10 @@
 #include "mm/space/residency.h"
 #include "os/os.h"
 
-enum { BETWEEN_MAX = 32 /* pages; holding them takes less than another punch */ };
+enum {
+	BETWEEN_MAX = 32, /* pages; holding them takes less than another punch */
+	READ_TRIES = 64,  /* pauses while a lane deals with what it has read */
+};
 
 /* ---- which pages ---- */
 
@@ -692,11 +696,40 @@ static uint64_t mark_lazy(struct region *region, struct page_range range)
 	return marked;
 }
 
+static void await_events(struct mm *mm, uint64_t address, uint64_t length, void *arg)
+{
+	bool *dealt_with = arg;
+
+	(void)address;
+	(void)length;
+	for (int i = 0; i < READ_TRIES; i++) {
+		if (mutex_trylock(&mm->events_lock)) {
+			mutex_unlock(&mm->events_lock);
+			return;
+		}
+		cpu_relax();
+	}
+	*dealt_with = false;
+}
+
+/* In each window, wherever it is: while a client moves one its entries can't be protected, until
+ * that has been read; and what has been read is dealt with, or nothing is certain. */
+static bool protect_for_good(struct region *region, struct page_range range)
+{
+	uint64_t moves = atomic_load(&region->nr_moves);
+	bool dealt_with = true;
+
+	if (!region_map_try_sync(region) || !protect(region, range))
+		return false;
+	region_for_each_mapping(region, range, await_events, &dealt_with);
+	return dealt_with && atomic_load(&region->nr_moves) == moves;
+}
+
 void evict_lazily(struct region *region, struct page_range range)
 {
 	reclaim_count(&reclaim_stats.pglazyfree,
 		      mark_lazy(region, range) * region_frames_per_page(region));
-	if (region_map_try_sync(region) && protect(region, range))
+	if (protect_for_good(region, range))
 		return;
 	for (uint64_t i = range.first; i < range.first + range.nr; i++)
 		region_dirty_page(region, i);
