@@ -5,6 +5,8 @@
  * Purpose     See disk.h. A ring is made by the thread that uses it first, so that the kernel runs
  *             its completions there (DEFER_TASKRUN) and interrupts nobody. The threads are
  *             everybody's, and begin with the first queue that needs them.
+ * Heartbeat   who waits for the disk is idle: one that answers nothing for a while is no thread
+ *             that hangs, and another daemon would wait for it as well.
  */
 #include "os/disk.h"
 
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/lock.h"
 
@@ -122,6 +125,7 @@ void disk_run(struct disk_io *io)
 	int64_t done = io->write ? INJECT(DISK_WRITE) : INJECT(DISK_READ);
 
 	if (!done) {
+		heartbeat_idle();
 		do {
 			if (io->write)
 				done = pwrite(io->fd, io->memory, io->bytes, (off_t)io->offset);
@@ -130,6 +134,7 @@ void disk_run(struct disk_io *io)
 		} while (done < 0 && errno == EINTR);
 		if (done < 0)
 			done = -errno;
+		heartbeat_touch();
 	}
 	io->result = done;
 }
@@ -168,8 +173,11 @@ static bool is_passing(int error)
 static void submit(struct disk_queue *queue, unsigned int wait)
 {
 	for (;;) {
-		int r = io_uring_submit_and_wait(&queue->ring, wait);
+		int r;
 
+		heartbeat_idle();
+		r = io_uring_submit_and_wait(&queue->ring, wait);
+		heartbeat_touch();
 		if (r >= 0 && !io_uring_sq_ready(&queue->ring))
 			return;
 		CHECK(r >= 0 || is_passing(r));
@@ -247,9 +255,11 @@ static struct disk_io *wait_for_threads(struct disk_queue *queue)
 {
 	struct disk_io *io;
 
+	heartbeat_idle();
 	mutex_lock(&queue->lock);
 	while (list_empty(&queue->done))
 		mutex_wait(&queue->lock, &queue->some);
+	heartbeat_touch();
 	io = list_first_entry(&queue->done, struct disk_io, link);
 	list_del(&io->link);
 	mutex_unlock(&queue->lock);

@@ -5,9 +5,11 @@
 #include "mm/space/reader.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
@@ -162,7 +164,59 @@ static void what_it_cant_read_is_left_to_others(void)
 	EXPECT(!reader_add(&fault)); /* this thread isn't a reader any more */
 }
 
+/* ---- a disk that answers nothing ---- */
+
+struct slow_disk {
+	int pipe[2];
+	struct heartbeat hb;
+	_Atomic bool begun;
+};
+
+static void *wait_for_disk(void *arg)
+{
+	struct slow_disk *slow = arg;
+	struct disk_io reads[2];
+	char bytes[2];
+	struct disk_queue *queue;
+
+	heartbeat_register(&slow->hb, "waits");
+	EXPECT_EQ(disk_queue_new(DISK_URING, 2, &queue), 0);
+	for (int i = 0; i < 2; i++) {
+		reads[i] = (struct disk_io){ .fd = slow->pipe[0], .memory = &bytes[i],
+					     .bytes = 1 };
+		disk_add(queue, &reads[i]);
+	}
+	atomic_store(&slow->begun, true);
+	while (disk_wait(queue))
+		;
+	EXPECT(!(atomic_load(&slow->hb.beats) & 1));
+	disk_queue_free(queue);
+	heartbeat_unregister(&slow->hb);
+	return NULL;
+}
+
+static void who_waits_for_a_disk_does_not_hang(void)
+{
+	struct slow_disk slow = { .begun = false };
+	char name[HEARTBEAT_NAME_BYTES];
+	pthread_t thread;
+
+	if (disk_uring_probe())
+		SKIP("there is no io_uring");
+	EXPECT_EQ(pipe(slow.pipe), 0);
+	EXPECT_EQ(pthread_create(&thread, NULL, wait_for_disk, &slow), 0);
+	while (!atomic_load(&slow.begun) || !(atomic_load(&slow.hb.beats) & 1))
+		usleep(1000);
+	heartbeat_oldest(1000, UINT64_MAX, name);
+	EXPECT_EQ(heartbeat_oldest(100ull * 1000 * 1000 * 1000, UINT64_MAX, name), 0);
+	EXPECT_EQ(write(slow.pipe[1], "ab", 2), 2);
+	EXPECT_EQ(pthread_join(thread, NULL), 0);
+	close(slow.pipe[0]);
+	close(slow.pipe[1]);
+}
+
 static const struct test_case cases[] = {
+	{ "who waits for a disk does not hang", who_waits_for_a_disk_does_not_hang },
 	{ "pages come back while the thread does other things", pages_come_back_by_and_by },
 	{ "who touches a page that is being read is woken with it", who_comes_second_is_woken },
 	{ "a page that can't be read is poisoned alone", a_lost_page_is_poisoned_alone },
