@@ -64,17 +64,24 @@ static bool at_bounds_locked(const struct connection *c)
 	       c->outbox.nr_bytes >= OUTBOX_BYTES_MAX || c->outbox.nr_packets >= OUTBOX_PACKETS_MAX;
 }
 
-static int queue_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+static int arm_writing_locked(struct connection *c, bool unhurried)
 {
 	struct timeval deadline = timeval_of_ms(c->server->options.limits.unread_deadline_ms);
-	int            error = outbox_push(&c->outbox, bytes, nr, fds);
 
-	if (error)
-		return error;
-	if (!c->write_armed && event_add(&c->ev_write, &deadline))
+	if (c->write_armed && (unhurried || !c->unhurried))
+		return 0;
+	if (event_add(&c->ev_write, unhurried ? NULL : &deadline))
 		return -ENOMEM;
 	c->write_armed = true;
+	c->unhurried = unhurried;
 	return 0;
+}
+
+static int queue_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+{
+	int error = outbox_push(&c->outbox, bytes, nr, fds);
+
+	return error ? error : arm_writing_locked(c, false);
 }
 
 static int send_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
@@ -99,6 +106,26 @@ int connection_send(struct connection *c, const void *bytes, size_t nr, struct w
 	error = send_locked(c, bytes, nr, fds);
 	mutex_unlock(&c->lock);
 	return error;
+}
+
+/* Daemons may die more often than a client that only uses its memory reads: its socket is full of
+ * this then. */
+int connection_send_unasked(struct connection *c, const void *bytes, size_t nr)
+{
+	struct wire_fds none = { 0 };
+	int             error = -EAGAIN;
+
+	mutex_lock(&c->lock);
+	if (c->ended)
+		error = 0;
+	else if (!c->outbox.nr_packets)
+		error = wire_send(c->sock, bytes, nr, none, MSG_DONTWAIT);
+	if (error == -EAGAIN)
+		error = outbox_push(&c->outbox, bytes, nr, none);
+	if (!error && c->outbox.nr_packets)
+		error = arm_writing_locked(c, true);
+	mutex_unlock(&c->lock);
+	return error == -EPIPE || error == -ECONNRESET ? 0 : error;
 }
 
 static void wake_locked(struct connection *c)

@@ -71,6 +71,7 @@ struct connection {
 	bool                  ended;        /* (l) */
 	bool                  paused;       /* (l) C3 */
 	bool                  write_armed;  /* (l) */
+	bool                  unhurried;    /* (l) what waits to be sent may wait for ever */
 	uint32_t              nr_in_flight; /* (l) */
 	int                   kill_code;    /* (l) wanted end; 0: none */
 	struct refusal        kill_reason;  /* (l) */
@@ -101,6 +102,8 @@ void connection_put(struct connection *c);
 /* Any thread. Sends now or queues; descriptors stay the caller's. 0, or the error of a packet
  * that can't be sent as it is. A connection that has ended swallows it. */
 int connection_send(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds);
+/* The same for what the client hasn't asked for: it isn't ended for leaving it unread. */
+int connection_send_unasked(struct connection *c, const void *bytes, size_t nr);
 /* Any thread: the worker ends the connection soon. code: as for connection_end. */
 void connection_kill(struct connection *c, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

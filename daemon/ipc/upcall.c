@@ -191,7 +191,7 @@ void upcall_resumed(struct connection *c)
 	uint8_t            packet[128];
 	ssize_t            nr = wire_encode(&head, NULL, packet, sizeof(packet));
 
-	if (nr > 0 && connection_send(c, packet, (size_t)nr, (struct wire_fds){ 0 }))
+	if (nr > 0 && connection_send_unasked(c, packet, (size_t)nr))
 		log_emit(LOG_DEBUG, "not_told", "process %d could not be told of the restart",
 			 c->peer.pid);
 }

@@ -116,8 +116,8 @@ class Kept(Daemon):
         self.wait_ready()
 
     def end(self):
-        super().end()
         self.store.end()
+        super().end()
         self.listener.close()
 
 

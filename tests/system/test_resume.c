@@ -11,9 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/sockios.h>
+
+#include "lib/raw_client.h"
+#include "proto/methods.h"
 #include "system/kill_scene.h"
 #include "system/stage.h"
 
@@ -419,6 +425,53 @@ static void what_is_held_stays_held(void)
 
 /* ---- clients that end while there is no daemon ---- */
 
+/* ---- who reads nothing ---- */
+
+enum { PINGS = 300, UNREAD_US = 6 * 1000 * 1000 /* replies may be left so for 5 s */ };
+
+static bool all_is_heard(void *r)
+{
+	int unheard = 1;
+
+	return !ioctl(((struct raw *)r)->sock, SIOCOUTQ, &unheard) && !unheard;
+}
+
+/* Its socket is full when the daemon dies, as after some hundred deaths it is of whoever asks for
+ * nothing meanwhile. */
+static void who_reads_nothing_is_resumed(void)
+{
+	static struct raw r;
+	struct raw_region region;
+	struct fixture *f;
+	bool told = false;
+	pid_t worker;
+
+	stage_set(&setting);
+	f = stage_begin();
+	raw_init(&r);
+	EXPECT_EQ(raw_session(&r, f->socket, "silent"), 0);
+	EXPECT_EQ(raw_pool(&r, NULL, 0), 0);
+	EXPECT_EQ(raw_region(&r, MIB, &region), 0);
+	memset(region.at, 0x11, PAGE);
+	for (int i = 0; i < PINGS; i++)
+		EXPECT_EQ(raw_request(&r, MMB_METHOD_PING, NULL), 0);
+	EXPECT(test_wait(all_is_heard, &r, 20));
+	worker = worker_of(f->pid);
+	EXPECT(worker > 0 && !kill(worker, SIGKILL) && worker_dies(f->pid, worker));
+	fixture_reconnect(f);
+	rest_us(UNREAD_US);
+	for (size_t at = PAGE; at < MIB; at += PAGE)
+		EXPECT(!region.at[at]);
+	EXPECT_EQ(region.at[0], 0x11);
+	for (int i = 0; i <= PINGS && !told; i++)
+		told = !raw_recv(&r) && r.reply.method == MMB_UPCALL_RESUMED;
+	EXPECT(told);
+	raw_close(&r);
+	close(region.fd);
+	munmap(region.at, MIB);
+	stage_end();
+}
+
 static void hold_and_wait(struct actor *a)
 {
 	struct mmb_region *region;
@@ -463,6 +516,7 @@ static const struct test_case cases[] = {
 	{ "grants and returns whose answer is lost are made once",
 	  grants_are_neither_lost_nor_doubled },
 	{ "what is held stays held while there is no daemon", what_is_held_stays_held },
+	{ "a client that leaves all unread is resumed as any other", who_reads_nothing_is_resumed },
 	{ "a client that dies while there is no daemon leaves nothing",
 	  who_dies_meanwhile_is_cleaned_up },
 	{ "a client's deadline ends its wait while a keeper holds its socket",
