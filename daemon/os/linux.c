@@ -492,6 +492,7 @@ const struct os_ops os_linux = {
 	.uffd_continue = linux_uffd_continue,
 	.uffd_wake = linux_uffd_wake,
 	.uffd_poison = linux_uffd_poison,
+	.uffd_poison_absent = linux_uffd_poison_absent,
 	.uffd_continue_protected = linux_uffd_continue_protected,
 	.uffd_protect = linux_uffd_protect,
 	.uffd_unprotect = linux_uffd_unprotect,

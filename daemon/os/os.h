@@ -84,8 +84,12 @@ struct os_ops {
 	 * -EAGAIN: the client's map is changing, try again later. */
 	struct os_range_result (*uffd_continue)(int uffd, uint64_t address, uint64_t length);
 	int (*uffd_wake)(int uffd, uint64_t address, uint64_t length);
-	/* Poisons absent pages; -EOPNOTSUPP before Linux 6.6. */
+	/* Poisons absent pages; -EOPNOTSUPP before Linux 6.6. What is mapped protected may not be
+	 * afterwards. */
 	int (*uffd_poison)(int uffd, uint64_t address, uint64_t length);
+	/* The same, and what is mapped stays as it is: whoever waits there is woken. So is who
+	 * waits for a page that was punched while it was protected: that isn't poisoned. */
+	int (*uffd_poison_absent)(int uffd, uint64_t address, uint64_t length);
 	/* The same, but a write to them is an event. -EOPNOTSUPP before Linux 6.6. */
 	struct os_range_result (*uffd_continue_protected)(int uffd, uint64_t address,
 							  uint64_t length);

@@ -176,6 +176,15 @@ int linux_uffd_poison(int uffd, uint64_t address, uint64_t length)
 				  : -EOPNOTSUPP;
 }
 
+int linux_uffd_poison_absent(int uffd, uint64_t address, uint64_t length)
+{
+	int error = INJECT(UFFD_POISON);
+
+	if (error)
+		return error;
+	return features()->poison ? fill_range(uffd, address, length, poison).error : -EOPNOTSUPP;
+}
+
 struct os_range_result linux_uffd_continue_protected(int uffd, uint64_t address, uint64_t length)
 {
 	int error = INJECT(UFFD_CONTINUE);

@@ -12,6 +12,7 @@
 struct os_range_result linux_uffd_continue(int uffd, uint64_t address, uint64_t length);
 int linux_uffd_wake(int uffd, uint64_t address, uint64_t length);
 int linux_uffd_poison(int uffd, uint64_t address, uint64_t length);
+int linux_uffd_poison_absent(int uffd, uint64_t address, uint64_t length);
 struct os_range_result linux_uffd_continue_protected(int uffd, uint64_t address, uint64_t length);
 int linux_uffd_protect(int uffd, uint64_t address, uint64_t length);
 int linux_uffd_unprotect(int uffd, uint64_t address, uint64_t length);

@@ -579,6 +579,7 @@ const struct os_ops os_fake = {
 	.uffd_continue = fake_uffd_continue,
 	.uffd_wake = fake_uffd_wake,
 	.uffd_poison = fake_uffd_poison,
+	.uffd_poison_absent = fake_uffd_poison_absent,
 	.uffd_continue_protected = fake_uffd_continue_protected,
 	.uffd_protect = fake_uffd_protect,
 	.uffd_unprotect = fake_uffd_unprotect,

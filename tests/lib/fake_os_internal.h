@@ -42,6 +42,7 @@ void fake_uffd_forget_file(const struct fake_file *file);
 struct os_range_result fake_uffd_continue(int uffd, uint64_t address, uint64_t length);
 int fake_uffd_wake(int uffd, uint64_t address, uint64_t length);
 int fake_uffd_poison(int uffd, uint64_t address, uint64_t length);
+int fake_uffd_poison_absent(int uffd, uint64_t address, uint64_t length);
 struct os_range_result fake_uffd_continue_protected(int uffd, uint64_t address, uint64_t length);
 int fake_uffd_protect(int uffd, uint64_t address, uint64_t length);
 int fake_uffd_unprotect(int uffd, uint64_t address, uint64_t length);

@@ -248,7 +248,7 @@ int fake_uffd_wake(int uffd, uint64_t address, uint64_t length)
 	return error;
 }
 
-int fake_uffd_poison(int uffd, uint64_t address, uint64_t length)
+static int poison(int uffd, uint64_t address, uint64_t length, bool lift)
 {
 	struct page_state *p;
 	struct client     *c;
@@ -266,11 +266,22 @@ int fake_uffd_poison(int uffd, uint64_t address, uint64_t length)
 			error = -ENOENT;
 			break;
 		}
-		p->poisoned = p->poisoned || !p->mapped;
+		p->poisoned = p->poisoned || (!p->mapped && (lift || !p->protected));
+		p->protected = p->protected && !lift;
 		p->nr_wakes++;
 	}
 	pthread_mutex_unlock(&fake_lock);
 	return error;
+}
+
+int fake_uffd_poison(int uffd, uint64_t address, uint64_t length)
+{
+	return poison(uffd, address, length, true);
+}
+
+int fake_uffd_poison_absent(int uffd, uint64_t address, uint64_t length)
+{
+	return poison(uffd, address, length, false);
 }
 
 /* Entries that aren't there stay so; the kernel remembers them as protected until they are made. */

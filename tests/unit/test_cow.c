@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_cow - mm/space/cow.c, clone.c, rollback.c, takeout.c: what a clone holds when its family has
- *            gone on
+ * test_cow - mm/space/cow.c, ask.c, clone.c, rollback.c, takeout.c: what a clone holds when its
+ *            family has gone on
  */
 #include "mm/space/cow.h"
 
@@ -228,6 +228,27 @@ static void a_copy_that_fails_is_tried_again(void)
 	end();
 }
 
+/* And never into a frame that others still show. */
+static void in_the_end_a_write_goes_on_and_the_clone_has_lost_the_page(void)
+{
+	begin();
+	fault_set_deadline(0);
+	fake_os_set_limit(0, 0, 0);
+	EXPECT(!cow_force(parent, 1, COW_POOL_PATIENCE)); /* it is of the same pool */
+	EXPECT_EQ(space_state(child, 1), PAGE_INHERIT);
+	space_fault(mm, base, OS_FAULT_WRITE | OS_FAULT_WP);
+	EXPECT_EQ(space_state(child, 0), PAGE_POISONED);
+	EXPECT(!(word_load(&parent->words[0]) & WORD_SHARED));
+	EXPECT_EQ(space_told.nr_records + space_told.nr_ended, 0);
+	fake_os_set_limit(0, 1ull << 40, 0);
+	fault_set_deadline(1000 * 1000 * 1000);
+	write_page(parent, base, 0, 9);
+	EXPECT_EQ(read_page(child, clone_base, 1), 101);
+	space_fault(mm, clone_base, 0);
+	EXPECT(fake_uffd_poisoned(mm->uffd, clone_base));
+	end();
+}
+
 static void a_late_fault_of_a_closed_clone_copies_nothing(void)
 {
 	uint64_t resident;
@@ -435,6 +456,8 @@ static const struct test_case cases[] = {
 	  what_its_owner_lost_is_lost_for_the_clone },
 	{ "a page punched by a client is lost for the clone, not zero",
 	  a_page_punched_by_a_client_is_lost_for_the_clone },
+	{ "in the end a write goes on, and the clone has lost the page",
+	  in_the_end_a_write_goes_on_and_the_clone_has_lost_the_page },
 	{ "a late fault of a closed clone copies nothing",
 	  a_late_fault_of_a_closed_clone_copies_nothing },
 	{ "rollback takes back what was written", rollback_takes_back_what_was_written },

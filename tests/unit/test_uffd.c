@@ -192,6 +192,39 @@ static void poison_replaces_markers_of_protection(void)
 	close_window();
 }
 
+static void *write_to(void *address)
+{
+	*(volatile char *)address = 'y';
+	return NULL;
+}
+
+/* A write to what is mapped protected is an event afterwards, too. */
+static void poison_of_what_is_absent_lifts_nothing(void)
+{
+	struct os_uffd_event events[OS_UFFD_EVENTS];
+	pthread_t thread;
+
+	open_window();
+	if (!kernel.poison) {
+		close_window();
+		SKIP("this kernel can't poison");
+	}
+	EXPECT_EQ(os->populate(file, 0, PAGE_SIZE, OS_NODE_ANY), 0);
+	EXPECT_EQ(os->uffd_continue(uffd, page(0), PAGE_SIZE).error, 0);
+	EXPECT_EQ(os->uffd_protect(uffd, page(0), PAGE_SIZE), 0);
+	EXPECT_EQ(os->uffd_poison_absent(uffd, page(0), 2 * PAGE_SIZE), 0);
+	EXPECT(touch_raises_sigbus(window + PAGE_SIZE));
+	EXPECT_EQ(pthread_create(&thread, NULL, write_to, window), 0);
+	EXPECT(test_wait(has_event, NULL, 10));
+	EXPECT_EQ(os->uffd_read(uffd, events, OS_UFFD_EVENTS), 1);
+	EXPECT(events[0].flags & OS_FAULT_WP);
+	EXPECT_EQ(window[0], 0);
+	EXPECT_EQ(os->uffd_unprotect(uffd, page(0), PAGE_SIZE), 0);
+	EXPECT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(window[0], 'y');
+	close_window();
+}
+
 static void old_kernel_has_no_poison(void)
 {
 	struct uffd_features old;
@@ -350,6 +383,7 @@ static const struct test_case cases[] = {
 	  poison_spares_mapped_pages },
 	{ "poison takes the place of what a punch leaves of a protected page",
 	  poison_replaces_markers_of_protection },
+	{ "poison of what is absent lifts nothing", poison_of_what_is_absent_lifts_nothing },
 	{ "an older kernel, played by hiding the feature, doesn't poison",
 	  old_kernel_has_no_poison },
 	{ "unprotecting lets writers go on", unprotect_lets_writers_go },

@@ -11,6 +11,7 @@
 #include "mm/space/fault.h"
 #include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
+#include "mm/space/reclaim.h"
 #include "mm/space/rejoin.h"
 #include "mm/space/takeout.h"
 
@@ -18,16 +19,13 @@ enum {
 	BREAK_BYTES_MAX = 256 << 10, /* at once, of small pages: what a thread waits for */
 	COPY_SPINS = 256,
 	SYNC_TRIES = 3,
-	BLOCK_PAGES = 512,
-	DIVERGED_FEW = 8, /* pages of a block that move one by one */
-	PIECES_MAX = 2 * DIVERGED_FEW + 1,
-	PIECES_OF_WINDOW = 32768,
-	WINDOWS_OF_SESSION = 24576, /* from here on whole blocks move */
+	ROOM_TRIES = 100,
 };
 /* A client that makes others wait so long for its map does so on purpose. */
 static const uint64_t showing_ns_max = 1000ull * 1000 * 1000;
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 static const char lost[] = "the page was punched out of the file of the region it is cloned from";
+static const char no_copy[] = "there was no memory for a copy when what it is cloned from changed";
 static const char not_put_back[] = "no memory to put the page back that clones had mapped";
 
 struct region *cow_owner(uint64_t word)
@@ -69,6 +67,8 @@ struct breaking {
 	struct region *owner;
 	struct page_range run;
 	struct region *only; /* who gets copies; NULL: everybody who still needs the pages */
+	enum cow_patience patience;
+	bool losing;         /* who has got no copy has lost the page */
 	uint64_t taken;      /* by page of the run: leaves the windows of clones */
 	uint64_t lost;       /* by page of the run: a client has taken it out of the file */
 	struct taken_record *note;
@@ -144,9 +144,9 @@ bool cow_let_go(struct region *member, uint64_t page)
 }
 
 /* The member's page is BUSY, and `old` an inherited one. */
-static void lose_heir(struct region *member, uint64_t page, uint64_t old)
+static void lose_heir(struct region *member, uint64_t page, uint64_t old, const char *cause)
 {
-	region_poison_busy(member, page, word_ended(old, WORD_BREAKING), lost);
+	region_poison_busy(member, page, word_ended(old, WORD_BREAKING), cause);
 	lineage_diverged(word_high(old), 1);
 }
 
@@ -157,7 +157,8 @@ void cow_lose(struct region *owner, uint64_t page)
 	for (kin = family_below(root, root); kin; kin = family_below(root, kin)) {
 		cow_hold_page(kin->region, page, owner);
 		if (cow_is_held(kin->region, page))
-			lose_heir(kin->region, page, word_load(region_word(kin->region, page)));
+			lose_heir(kin->region, page, word_load(region_word(kin->region, page)),
+				  lost);
 	}
 }
 
@@ -224,7 +225,13 @@ static void note_lost(struct breaking *w)
 			w->lost |= 1ull << i;
 }
 
-/* What the member has a copy of now, and may have mapped from its owner. */
+/* Of pages that are held: it has a copy, or has lost it. */
+static bool is_parted(const struct breaking *w, uint64_t word)
+{
+	return word_state(word) == PAGE_PRESENT || w->losing;
+}
+
+/* What the member doesn't inherit any more, and may have mapped from its owner. */
 static void take_out(const struct region *member, struct breaking *w)
 {
 	for (uint64_t i = 0; i < w->run.nr; i++) {
@@ -233,7 +240,7 @@ static void take_out(const struct region *member, struct breaking *w)
 		int r;
 
 		if (!word_has_mark(word, WORD_BREAKING) || !word_has_mark(word, WORD_SEEN) ||
-		    word_state(word) != PAGE_PRESENT || (w->taken | w->lost) & bit)
+		    !is_parted(w, word) || (w->taken | w->lost) & bit)
 			continue;
 		r = takeout_page(w->note, w->owner->section, page,
 				 word_node(word_load(&w->owner->words[page])));
@@ -256,12 +263,39 @@ static void finish_member(struct region *member, const struct breaking *w)
 			continue;
 		if (w->lost & ~w->taken & bit && word_state(word) == PAGE_PRESENT)
 			region_poison_busy(member, page, word_ended(word, WORD_BREAKING), lost);
+		else if (w->losing && word_state(word) == PAGE_INHERIT)
+			lose_heir(member, page, word, no_copy);
 		else
 			waiters |= end_page(member, page,
 					    WORD_BREAKING | (w->taken & bit ? WORD_SEEN : 0));
 	}
 	if (waiters)
 		region_wake(member, w->run);
+}
+
+/* Without a copy the member has lost its pages, rather than that its owner waits. */
+static bool may_lose(const struct breaking *w, const struct region *member)
+{
+	return w->patience == COW_NO_PATIENCE ||
+	       (w->patience == COW_POOL_PATIENCE && member->memcg != w->owner->memcg);
+}
+
+static int give_all(struct breaking *w)
+{
+	struct kin *root = region_kin(w->owner), *kin;
+	bool lose = false;
+
+	for (kin = family_below(root, root); kin; kin = family_below(root, kin)) {
+		int r = 0;
+
+		if (!w->only || w->only == kin->region)
+			r = give_copies(kin->region, w);
+		if (r && !may_lose(w, kin->region))
+			return r;
+		lose = lose || r;
+	}
+	w->losing = lose;
+	return 0;
 }
 
 /* -EAGAIN: a client is slow; nothing has happened. */
@@ -276,9 +310,8 @@ static int work_on_run(struct breaking *w)
 			region_for_each_window(kin->region, w->run, find_slow, &now_ns);
 			r = -EAGAIN;
 		}
-	for (kin = family_below(root, root); kin && !r; kin = family_below(root, kin))
-		if (!w->only || w->only == kin->region)
-			r = give_copies(kin->region, w);
+	if (!r)
+		r = give_all(w);
 	if (r != -EAGAIN)
 		note_lost(w);
 	for (kin = family_below(root, root); kin; kin = family_below(root, kin))
@@ -329,6 +362,27 @@ static int break_locked(struct region *owner, struct page_range range, uint64_t 
 	if (!r)
 		*broken = w.run.nr;
 	return r;
+}
+
+bool cow_force(struct region *owner, uint64_t page, enum cow_patience patience)
+{
+	struct breaking w = { .owner = owner, .run = { page, 1 }, .patience = patience };
+	struct kin *kin = region_kin(owner);
+	unsigned int turn;
+	bool done = false;
+
+	if (!kin)
+		return false;
+	mutex_lock(&kin->family->lock);
+	turn = region_map_enter(owner);
+	if (!atomic_load(&owner->frozen) && claim_shared(owner, w.run)) {
+		done = !work_on_run(&w);
+		finish_owner(&w, done ? WORD_SHARED : 0);
+		region_note_touched(owner, w.run); /* a clone that is being made looks again */
+	}
+	region_map_leave(owner, turn);
+	mutex_unlock(&kin->family->lock);
+	return done;
 }
 
 static int break_shared(struct region *owner, struct page_range range, uint64_t *broken)
@@ -416,7 +470,7 @@ static int diverge_seen(struct region *region, struct page_range range)
 	if (!r && !w.run.nr && w.owner &&
 	    word_state(word_load(&w.owner->words[range.first])) == PAGE_POISONED &&
 	    word_try_busy(&region->words[range.first], PAGE_INHERIT, &word))
-		lose_heir(region, range.first, word);
+		lose_heir(region, range.first, word, lost);
 	mutex_unlock(&family->lock);
 	if (!r && !w.run.nr && is_seen(word)) /* the owner's page is busy */
 		nanosleep(&busy_pause, NULL);
@@ -584,83 +638,6 @@ static int read_foreign(struct mm *mm, const struct mm_target *t, uint64_t aroun
 	return COW_SETTLED;
 }
 
-/* Around the page, what isn't inherited in the window that it is in. */
-static struct page_range own_run(const struct mm_target *t, struct page_range within)
-{
-	const struct region *region = t->region;
-	uint64_t low = max_t(uint64_t, t->first, within.first), first = t->page;
-	uint64_t high = min_t(uint64_t, t->end, within.first + within.nr), end = t->page + 1;
-
-	while (first > low && word_state(word_load(&region->words[first - 1])) != PAGE_INHERIT)
-		first--;
-	while (end < high && word_state(word_load(&region->words[end])) != PAGE_INHERIT)
-		end++;
-	return (struct page_range){ first, end - first };
-}
-
-/* How many mappings of the client the windows over one block may be. Over all blocks that is at
- * most PIECES_OF_WINDOW, or one a block. */
-static uint64_t pieces_max(const struct region *region)
-{
-	uint64_t nr_blocks = (region->nr_pages + BLOCK_PAGES - 1) / BLOCK_PAGES;
-	uint64_t most = PIECES_OF_WINDOW / nr_blocks;
-
-	return min_t(uint64_t, PIECES_MAX, max_t(uint64_t, most, 1));
-}
-
-/* Asking page by page costs more than to copy what of the rest is touched later. */
-static bool has_diverged_much(const struct region *region, struct page_range block)
-{
-	unsigned int nr = 0;
-
-	for (uint64_t i = block.first; i < block.first + block.nr && nr <= DIVERGED_FEW; i++) {
-		enum page_state state = word_state(word_load(&region->words[i]));
-
-		nr += state != PAGE_INHERIT && state != PAGE_NONE;
-	}
-	return nr > DIVERGED_FEW;
-}
-
-/* What the window is to show of the clone's own around the page. Where that is a whole block, what
- * it still inherits is copied when it is touched there. */
-static struct page_range run_to_move(const struct mm_target *t, const struct mm_remap *around)
-{
-	if (around->nr_pieces + 2 > pieces_max(t->region) ||
-	    around->nr_windows > WINDOWS_OF_SESSION ||
-	    has_diverged_much(t->region, around->extent))
-		return around->extent;
-	return own_run(t, around->extent);
-}
-
-/* The client maps the page from the clone's own memory; its faults wait for that alone. */
-static int ask(struct mm *mm, const struct mm_target *t)
-{
-	struct page_range block = { round_down(t->page, BLOCK_PAGES), BLOCK_PAGES }, run;
-	struct remap want = { .handle = t->handle, .since_ns = os->now_ns() };
-	unsigned int shift = t->region->page_shift;
-	struct mm_remap around;
-
-	if (mm_remap_look(mm, t, block, &around))
-		return COW_AGAIN;
-	run = run_to_move(t, &around);
-	want.address = t->base + (run.first << shift);
-	want.length = run.nr << shift;
-	want.offset = run.first << shift;
-	want.sent_ns = want.since_ns;
-	switch (mm_remap_begin(mm, t, &want)) {
-	case REMAP_BEGUN:
-		fault_ask_remap(mm, &want);
-		return COW_SETTLED;
-	case REMAP_PENDING:
-		return COW_SETTLED;
-	case REMAP_IS_DONE:
-		wake_page(mm, t);
-		return COW_SETTLED;
-	default:
-		return -EAGAIN;
-	}
-}
-
 /* Never COW_GO_ON: nothing of the clone's own may be installed there. */
 static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t flags,
 			    uint64_t around)
@@ -675,7 +652,7 @@ static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t f
 	if (!(flags & (OS_FAULT_WRITE | OS_FAULT_WP)) && rejoin_has_source(t->region, t->page))
 		return -ENODATA; /* it comes to where the window shows it */
 	if (word_state(seen) != PAGE_INHERIT)
-		return ask(mm, t);
+		return cow_ask(mm, t);
 	if (seen & WORD_BUSY)
 		return word_wait(word) ? COW_SETTLED : COW_AGAIN;
 	if (shows && !(flags & (OS_FAULT_WRITE | OS_FAULT_WP)))
@@ -687,7 +664,7 @@ static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t f
 		r = fault_on_inherited(shows ? &one : t, around);
 	}
 	if (r == COW_GO_ON && word_state(word_load(word)) != PAGE_INHERIT)
-		return ask(mm, t);
+		return cow_ask(mm, t);
 	return r == COW_GO_ON ? COW_AGAIN : r;
 }
 
@@ -730,14 +707,26 @@ static int unshare_step(struct region *region, struct page_range rest, uint64_t 
 	return 0;
 }
 
+/* No room for a copy. True: there may be now, or it isn't needed any more. */
+static bool find_room(struct region *region, uint64_t page, unsigned int *tries)
+{
+	if (++*tries >= ROOM_TRIES)
+		return false;
+	return reclaim_for(region) || cow_force(region, page, COW_POOL_PATIENCE);
+}
+
 int cow_unshare(struct region *region, struct page_range range)
 {
+	unsigned int tries = 0;
+
 	while (range.nr && region_kin(region)) {
 		uint64_t done;
 		int r = unshare_step(region, range, &done);
 
 		if (r == -EAGAIN)
 			nanosleep(&busy_pause, NULL);
+		else if (r == -ENOMEM && find_room(region, range.first, &tries))
+			continue;
 		else if (r && r != -EBUSY)
 			return r;
 		range.first += done;
@@ -749,6 +738,7 @@ int cow_unshare(struct region *region, struct page_range range)
 static int forget_inherited(struct region *region, struct page_range range)
 {
 	uint64_t end = range.first + range.nr, old;
+	unsigned int tries = 0;
 	int r;
 
 	for (uint64_t i = range.first; i < end; i++) {
@@ -761,6 +751,8 @@ static int forget_inherited(struct region *region, struct page_range range)
 				if (word_end_busy(&region->words[i], old))
 					region_wake(region, (struct page_range){ i, 1 });
 				r = diverge_seen(region, (struct page_range){ i, end - i });
+				if (r == -ENOMEM && find_room(region, i, &tries))
+					continue;
 				if (r && r != -EAGAIN && r != -ESTALE)
 					return r;
 				continue;

@@ -39,6 +39,17 @@ enum cow_outcome {
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around);
 
+/* The client is to map the page, and what has diverged around it, from the clone's own memory: its
+ * faults wait for that alone. COW_SETTLED, COW_AGAIN, or -EAGAIN: too much is asked for already. */
+int cow_ask(struct mm *mm, const struct mm_target *target);
+
+/* What a write to a shared page waits for: copies for all; for a while only for those of its own
+ * pool, whose limits are what it lives with, too; in the end for nobody. */
+enum cow_patience { COW_PATIENCE, COW_POOL_PATIENCE, COW_NO_PATIENCE };
+/* Who can't get a copy has lost the page, and the owner's isn't shared any more. False: it wasn't,
+ * or something else is in the way. */
+bool cow_force(struct region *owner, uint64_t page, enum cow_patience patience);
+
 /* The owner's page is lost: so it is for who inherits it. The family's lock is held. */
 void cow_lose(struct region *owner, uint64_t page);
 /* For who works on an owner's pages, BUSY, under the family's lock. Holds the page of a member that

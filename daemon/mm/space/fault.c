@@ -26,6 +26,7 @@ enum {
 	ROUNDS_MAX = 8, /* a page punched under us this often is left to the next fault */
 	CIRCLES_MAX = 64, /* such faults of a session between two ticks; later ones wait */
 	OOM_PATIENCE_NS = 200 * 1000 * 1000, /* clients have been asked, and may give back */
+	POOL_PATIENCE_NS = 1000 * 1000 * 1000, /* with pools of clones that have no room */
 	PARKED_MAX = 1024, /* of one session: a thread that gets signals faults again and again */
 };
 
@@ -135,18 +136,43 @@ static int poison_lost(struct mm *mm, const struct mm_target *target,
 	return r;
 }
 
+/* A page that isn't lost may be mapped meanwhile, and what is mapped protected must stay so: others
+ * count on that. It isn't where the word, held, says that nobody can have mapped it. */
+static int poison_unserved(struct mm *mm, const struct mm_target *target,
+			   const struct fault_record *record)
+{
+	_Atomic uint64_t *word = target ? &target->region->words[target->page] : NULL;
+	enum page_state state = word ? word_state(word_load(word)) : PAGE_PRESENT;
+	uint64_t old;
+	int r;
+
+	if (state == PAGE_PRESENT || state == PAGE_INHERIT || !word_try_busy(word, state, &old))
+		return os->uffd_poison_absent(mm->uffd, record->address, record->length);
+	r = poison_range(mm, record);
+	if (word_end_busy(word, old))
+		region_wake(target->region, (struct page_range){ target->page, 1 });
+	return r;
+}
+
+enum poison_why {
+	POISON_STRAY,    /* no page of a region can be there */
+	POISON_LOST,     /* the target's page */
+	POISON_UNSERVED, /* the target's page, or a range (NULL), isn't to be had */
+};
+
 /* SIGBUS at this page of this client, with a cause it can read: the record comes first, since the
- * client may be in its signal handler before this returns. lost: whose page it is; NULL: whatever
- * may be there is no page of a region, or isn't to be had. */
-static void poison_window(struct mm *mm, const struct mm_target *lost,
-			  const struct fault_record *record)
+ * client may be in its signal handler before this returns. */
+static void poison_window(struct mm *mm, const struct mm_target *target,
+			  const struct fault_record *record, enum poison_why why)
 {
 	int r = -EOPNOTSUPP;
 
 	if (config.log_fault)
 		config.log_fault(mm->owner, record);
 	if (config.can_poison)
-		r = lost ? poison_lost(mm, lost, record) : poison_range(mm, record);
+		r = why == POISON_LOST	     ? poison_lost(mm, target, record)
+		    : why == POISON_UNSERVED ? poison_unserved(mm, target, record)
+					     : poison_range(mm, record);
 	if (!r)
 		count(&fault_stats.nr_poisoned);
 	/* Mapped, moved or unmapped meanwhile: it may look again. The kernel wakes nobody there. */
@@ -157,7 +183,7 @@ static void poison_window(struct mm *mm, const struct mm_target *lost,
 }
 
 static void poison_target(struct mm *mm, const struct mm_target *target, const char *cause,
-			  bool lost)
+			  enum poison_why why)
 {
 	uint64_t bytes = region_page_bytes(target->region);
 	struct fault_record record = {
@@ -169,7 +195,7 @@ static void poison_target(struct mm *mm, const struct mm_target *target, const c
 		.cause = cause,
 	};
 
-	poison_window(mm, lost ? target : NULL, &record);
+	poison_window(mm, target, &record, why);
 }
 
 /* An address in our userfaultfd that no window of ours covers: an arena page that was never
@@ -186,7 +212,7 @@ static void poison_stray(struct mm *mm, uint64_t address)
 
 	count(&fault_stats.nr_strays);
 	atomic_fetch_add_explicit(&mm->nr_strays, 1, memory_order_relaxed);
-	poison_window(mm, NULL, &record);
+	poison_window(mm, NULL, &record, POISON_STRAY);
 }
 
 /* delay_ns: it is tried again then; error 0: nothing is wrong, but its pool is above high. */
@@ -305,7 +331,8 @@ static int fault_round(struct mm *mm, const struct mm_target *target,
 		return 1;
 	}
 	if (r == -EIO) {
-		poison_target(mm, target, atomic_load(&target->region->poison_cause), true);
+		poison_target(mm, target, atomic_load(&target->region->poison_cause),
+			      POISON_LOST);
 		return 1;
 	}
 	if (r)
@@ -499,17 +526,32 @@ static int end_fault(const struct waiting_fault *f, int r)
 	return r < 0 ? r : 0;
 }
 
+/* A write to a shared page goes on although some who share it get no copy: their pages are lost. */
+static bool write_on(const struct waiting_fault *f, enum cow_patience patience)
+{
+	const struct mm_target *t = &f->target;
+
+	if (!t->region || !(f->event.flags & (OS_FAULT_WRITE | OS_FAULT_WP)) ||
+	    patience == COW_PATIENCE || !cow_force(t->region, t->page, patience))
+		return false;
+	os->uffd_wake(f->mm->uffd, t->base + t->page * region_page_bytes(t->region),
+		      region_page_bytes(t->region));
+	return true;
+}
+
 static void give_up(const struct waiting_fault *f, const char *cause)
 {
 	struct mm_target target;
 	struct mm_hint hint;
 
+	if (write_on(f, COW_NO_PATIENCE))
+		return;
 	log_emit_limited(LOG_ERR, "fault_deadline", "pid %d: %s", f->mm->pid, cause);
 	if (!mm_find(f->mm, f->event.address, &target, &hint))
 		return;
 	/* The page itself isn't lost, but DONTNEED must know that clients have poison to drop. */
 	atomic_fetch_add(&target.region->nr_poisoned, 1);
-	poison_target(f->mm, &target, cause, false);
+	poison_target(f->mm, &target, cause, POISON_UNSERVED);
 	region_put(target.region);
 }
 
@@ -530,9 +572,14 @@ static bool is_out_of_memory(const struct waiting_fault *f, int error)
 /* It can't be served now. */
 static void put_off(const struct waiting_fault *f, int error)
 {
+	uint64_t age = os->now_ns() - f->first_ns;
+
+	if (error == -ENOMEM &&
+	    write_on(f, age < POOL_PATIENCE_NS ? COW_PATIENCE : COW_POOL_PATIENCE))
+		return;
 	if (is_out_of_memory(f, error))
 		give_up(f, "out of memory: the pool has promised more than there is");
-	else if (os->now_ns() - f->first_ns >= config.deadline_ns)
+	else if (age >= config.deadline_ns)
 		give_up(f, "no memory for the page within fault_deadline");
 	else
 		park(f, error == -EDQUOT ? 0 : error, PARK_RETRY_NS);
@@ -683,7 +730,7 @@ static void retry_remaps(struct mm *mm, void *arg)
 			fault_ask_remap(mm, &remap);
 			continue;
 		}
-		poison_window(mm, NULL, &record);
+		poison_window(mm, NULL, &record, POISON_UNSERVED);
 		mm_forget_remaps(mm, remap.address, remap.length);
 	}
 }

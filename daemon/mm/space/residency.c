@@ -117,8 +117,10 @@ static int charge_by(int (*take)(int node, enum stock_kind kind, uint64_t nr),
 	uint64_t frames = nr * region_frames_per_page(region);
 	int r = memcg_charge(region->memcg, MEMCG_REGION, frames);
 
-	if (r)
+	if (r) { /* who waits for it may look for room elsewhere: it may be a clone's pool */
+		reclaim_poke(region, node);
 		return r;
+	}
 	r = take(node, region->kind, frames);
 	if (r) {
 		memcg_uncharge(region->memcg, MEMCG_REGION, frames);
