@@ -369,13 +369,15 @@ static void balance_stock(struct kswapd *k, enum stock_kind kind)
 /* See the head. Where it may not run there, it runs where it is. */
 static void move_to(int cpu)
 {
+	static _Thread_local int last = -1;
 	cpu_set_t set;
 
-	if (cpu < 0 || cpu >= CPU_SETSIZE)
+	if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == last)
 		return;
 	CPU_ZERO(&set);
 	CPU_SET((unsigned int)cpu, &set);
-	pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+	if (!pthread_setaffinity_np(pthread_self(), sizeof(set), &set))
+		last = cpu;
 }
 
 /* A batch for each pool that is short. True: some are still. */
