@@ -148,9 +148,12 @@ static void advise(struct writer *w)
 	static const int advices[] = { MMB_ADVISE_PAGEOUT, MMB_ADVISE_PAGEOUT, MMB_ADVISE_COLD,
 				       MMB_ADVISE_WILLNEED };
 	struct run r = any_run(w, ADVISED_MAX);
+	int advice = advices[test_below(&w->random, 4)];
 	int error = mmb_region_advise(w->region, (size_t)r.first * PAGE, (size_t)r.nr * PAGE,
-				      advices[test_below(&w->random, 4)]);
+				      advice);
 
+	if (error == -ENOMEM && advice == MMB_ADVISE_WILLNEED) /* the others were quicker */
+		return;
 	if (error)
 		printf("  advise: %s\n", mmb_error());
 	CLIENT_EXPECT_EQ(error, 0);
