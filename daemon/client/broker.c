@@ -423,6 +423,8 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 			return r;
 	}
 	if (!r)
+		stock_keep_credit();
+	if (!r)
 		r = ahead_init(min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
 	if (!r)
 		r = waiters_start(fault_wait);

@@ -17,10 +17,12 @@
 #include "client/account.h"
 #include "client/address.h"
 #include "client/pool_limits.h"
+#include "mm/map/swap.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/phys/stock.h"
 #include "mm/phys/zone_resume.h"
+#include "mm/space/reclaim.h"
 
 static struct mutex pools_lock;
 static struct list_head pools = LIST_HEAD_INIT(pools); /* pools_lock */
@@ -72,7 +74,22 @@ static void uncharge_frames(void *arg, uint64_t frames)
 	pool_uncharge(pool, frames << PAGE_SHIFT);
 }
 
-static const struct zone_charge arena_charge = { charge_frames, uncharge_frames };
+/* Only where that can help: not where commit or what is pinned has reached its limit. */
+static uint64_t reclaim_frames(void *arg, uint64_t frames)
+{
+	struct pool *pool = arg;
+	struct memcg *memcg = &pool->memcg;
+	uint64_t max = memcg_limit(memcg, MEMCG_MAX);
+	uint64_t stays = atomic_load(&memcg->pinned) + memcg_kept(memcg, max);
+
+	frames = min_t(uint64_t, frames, stays < max ? max - stays : 0);
+	if (!swap_capacity() ||
+	    atomic_load(&pool->committed) + (frames << PAGE_SHIFT) > pool_commit_limit(pool))
+		return 0;
+	return reclaim_margin(memcg, frames);
+}
+
+static const struct zone_charge arena_charge = { charge_frames, uncharge_frames, reclaim_frames };
 
 /* Arenas are hugepage-backed where the node has such a stock. */
 static bool arena_stock(int node, struct stock_snapshot *stock, enum stock_kind *kind)

@@ -189,7 +189,7 @@ void pool_limits_get(const struct pool *pool, struct pool_limits *out)
 /* In frames; without a max there is none. */
 static uint64_t commit_limit_of(uint64_t max, uint64_t swap_max)
 {
-	uint64_t limit = max + min_t(uint64_t, swap_max, swap_capacity());
+	uint64_t limit = max + swap_promisable(min_t(uint64_t, swap_max, swap_capacity()));
 
 	return max == MEMCG_NO_LIMIT ? UINT64_MAX : limit << PAGE_SHIFT;
 }

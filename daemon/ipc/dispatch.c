@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/memalloc.h"
 #include "ipc/server_state.h"
 #include "mm/obj/slab.h"
 #include "mmbroker.h"
@@ -267,7 +268,9 @@ static int run(struct request *r)
 	if (r->session && !r->again)
 		session_count_request(r->session);
 	r->again = false;
+	memalloc_set(r->connection->peer.control && r->connection->peer.admin);
 	code = handlers[r->packet.method](r);
+	memalloc_set(false);
 	return r->again ? 0 : finish(r, code);
 }
 

@@ -11,7 +11,7 @@
 
 #include "system/swap_scene.h"
 
-enum { BYTES = 8 * MIB, LIMIT = 6 * MIB, RESERVE_MIB = 128, SWAP_MIB = 96 };
+enum { BYTES = 8 * MIB, LIMIT = 6 * MIB, RESERVE_MIB = 128, SWAP_MIB = 128 };
 
 /* Page by page, so that any part of it can be looked at. */
 static void write_pages(char *at, size_t bytes, uint64_t seed)

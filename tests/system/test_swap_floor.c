@@ -5,14 +5,14 @@
  * A region is promised more than there is, since swap has room for the rest, and page runs or
  * locked pages take all they can get: before it, after it, and both. Every page of the region must
  * still have a frame when it is touched, or the region be refused; by the stock and by a pool's
- * max.
+ * max. And where frames and slots are promised to the last one, pages still come and go.
  */
 #include <stdio.h>
 
 #include "system/stage.h"
 #include "system/swap_scene.h"
 
-enum { RESERVE_MIB = 96, HUGE_MIB = 32, SWAP_MIB = 192, MAX_MIB = 24, RUN_ORDER = 9,
+enum { RESERVE_MIB = 64, HUGE_MIB = 32, SWAP_MIB = 96, MAX_MIB = 24, RUN_ORDER = 9,
        RUNS_MAX = 64, TOUCHERS = 2 };
 enum { READY = 1, TAKEN = READY + TOUCHERS };
 
@@ -154,11 +154,174 @@ static void several_share_what_is_left(void)
 	PLAY(ROLE(touch), ROLE(touch), ROLE(take));
 }
 
+/* ---- everything is promised ---- */
+
+static struct mmb_region *most(struct actor *a, size_t *bytes)
+{
+	struct mmb_region_options options = { .size = sizeof(options) };
+	struct mmb_region *region = NULL;
+
+	for (*bytes = (size_t)(RESERVE_MIB + SWAP_MIB) * MIB; *bytes; *bytes -= 64 * PAGE)
+		if (!mmb_region_create(a->pool, *bytes, &options, &region))
+			return region;
+	return NULL;
+}
+
+static void use_all(struct actor *a)
+{
+	struct mmb_region *region;
+	const char *text;
+	size_t bytes;
+
+	open_pool(a);
+	scene.page_size = PAGE;
+	region = most(a, &bytes);
+	CLIENT_EXPECT(region && bytes > (size_t)SWAP_MIB * MIB);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		stamp(act_at(region) + i, PAGE, i);
+	/* Pages must come and go for that, and an operator can see it. */
+	text = mmbctl(a->socket, "meminfo");
+	CLIENT_EXPECT(text && line_number(text, "SwapFree:") >= 0);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(region) + i, PAGE, i));
+}
+
+static void what_is_promised_can_all_be_used(void)
+{
+	scene.max = 0;
+	PLAY(ROLE(use_all));
+}
+
+/* A page that is locked needs no slot: those are promised to others. */
+static void lock_and_use_all(struct actor *a)
+{
+	const size_t locked = (size_t)RESERVE_MIB / 2 * MIB;
+	struct mmb_region *first, *rest;
+	size_t bytes;
+
+	open_pool(a);
+	first = act_region(a, locked, 0);
+	for (size_t i = 0; i < locked; i += PAGE)
+		stamp(act_at(first) + i, PAGE, i);
+	CLIENT_EXPECT_EQ(mmb_region_advise(first, 0, locked, MMB_ADVISE_PAGEOUT), 0);
+	for (size_t i = 0; i < locked; i += PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(first) + i, PAGE, i));
+	CLIENT_EXPECT_EQ(mmb_region_lock(first, 0, locked), 0);
+	rest = most(a, &bytes);
+	CLIENT_EXPECT(rest);
+	scene.page_size = PAGE;
+	touch_all(act_at(rest), bytes);
+	for (size_t i = 0; i < locked; i += PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(first) + i, PAGE, i));
+}
+
+static void locked_pages_hold_no_slots(void)
+{
+	scene.max = 0;
+	PLAY(ROLE(lock_and_use_all));
+}
+
+/* min keeps memory from others, but not what they were promised. */
+static void use_beside_min(struct actor *a)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options),
+						  .min = (uint64_t)(RESERVE_MIB - 8) * MIB };
+	const size_t bytes = (size_t)(RESERVE_MIB - 16) * MIB;
+	struct mmb_region *first, *rest;
+	struct mmb_pool *guarded;
+	size_t more;
+
+	open_pool(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "guarded", MMB_POOL_CREATE, &options, &guarded), 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(guarded, bytes, NULL, &first), 0);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		stamp(act_at(first) + i, PAGE, i);
+	rest = most(a, &more);
+	CLIENT_EXPECT(rest);
+	scene.page_size = PAGE;
+	touch_all(act_at(rest), more);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(first) + i, PAGE, i));
+	mmb_region_close(first);
+}
+
+static void min_keeps_nobody_from_a_page(void)
+{
+	scene.max = 0;
+	PLAY(ROLE(use_beside_min));
+}
+
+/* An arena grows where pages of the pool can go. */
+static void grow(struct actor *a)
+{
+	unsigned int nr;
+	struct mmb_region *region;
+
+	open_pool(a);
+	region = act_region(a, scene.max * 3 / 2, 0);
+	for (size_t i = 0; i < scene.max * 3 / 2; i += PAGE)
+		stamp(act_at(region) + i, PAGE, i);
+	nr = take_runs(a);
+	if (nr < scene.max / HUGE_PAGE / 2)
+		printf("  %u runs: %s\n", nr, mmb_error());
+	CLIENT_EXPECT(nr >= scene.max / HUGE_PAGE / 2);
+	for (size_t i = 0; i < scene.max * 3 / 2; i += PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(region) + i, PAGE, i));
+}
+
+static void a_full_pool_makes_room_for_its_runs(void)
+{
+	scene.max = (uint64_t)MAX_MIB * MIB;
+	PLAY(ROLE(grow));
+}
+
+/* Slots of small pages lie scattered over all clusters; huge pages need whole ones. */
+static void scatter(struct actor *a)
+{
+	const size_t bytes = (size_t)(SWAP_MIB - 16) * MIB;
+	struct mmb_region *small, *huge;
+	size_t granted;
+
+	open_pool(a);
+	small = act_region(a, bytes, 0);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		stamp(act_at(small) + i, PAGE, i);
+	CLIENT_EXPECT_EQ(mmb_region_advise(small, 0, bytes, MMB_ADVISE_PAGEOUT), 0);
+	for (size_t i = 0; i < bytes; i += 16 * PAGE)
+		CLIENT_EXPECT_EQ(mmb_region_advise(small, i + PAGE, 15 * PAGE,
+						   MMB_ADVISE_DONTNEED), 0);
+	CLIENT_EXPECT_EQ(mmb_region_advise(small, 0, bytes, MMB_ADVISE_PAGEOUT), 0);
+	huge = promised(a, &granted);
+	CLIENT_EXPECT(huge);
+	touch_all(act_at(huge), granted);
+	for (size_t i = 0; i < bytes; i += 16 * PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(small) + i, PAGE, i));
+}
+
+static void huge_pages_are_promised_whole_clusters(void)
+{
+	if (!has_huge())
+		SKIP("32 MiB of free huge pages: vm.nr_hugepages is too low, and raising it needs "
+		     "root");
+	scene.page_size = HUGE_PAGE;
+	scene.max = 0;
+	scene.bytes = (size_t)SWAP_MIB * MIB;
+	PLAY(ROLE(scatter));
+}
+
 static const struct test_case cases[] = {
 	{ "page runs leave frames for a region that is promised more than there is",
 	  the_stock_leaves_frames },
 	{ "and so they do within a pool's max", a_pool_leaves_frames },
 	{ "several that share what is left all go on", several_share_what_is_left },
+	{ "everything that is granted can be used, and the daemon still answers",
+	  what_is_promised_can_all_be_used },
+	{ "locked pages hold no slots that others were promised", locked_pages_hold_no_slots },
+	{ "a pool's min keeps nobody from a page that was granted", min_keeps_nobody_from_a_page },
+	{ "a pool full of pages that can go makes room for its runs",
+	  a_full_pool_makes_room_for_its_runs },
+	{ "huge pages are promised whole clusters, or refused",
+	  huge_pages_are_promised_whole_clusters },
 	STAGE_STOPS,
 };
 

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "base/inject.h"
+#include "base/memalloc.h"
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
@@ -376,7 +377,38 @@ static void buffers_are_charged_while_there_is_room(void)
 	phys_stop();
 }
 
+/* What is kept for emergencies is nobody else's, and comes back first. */
+static void the_daemon_keeps_a_credit(void)
+{
+	uint64_t rest;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	rest = stock_available(0, STOCK_BASE);
+	stock_keep_credit();
+	EXPECT_EQ(stock_available(0, STOCK_BASE), rest - 2 * PAGEBLOCK_PAGES);
+	stock_keep_credit(); /* it is there */
+	rest -= 2 * PAGEBLOCK_PAGES;
+	EXPECT_EQ(stock_available(0, STOCK_BASE), rest);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, rest), 0);
+	EXPECT_EQ(stock_commit_own(0, STOCK_BASE, 1), -ENOMEM);
+	memalloc_set(true);
+	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
+	EXPECT_EQ(stock_commit_own(0, STOCK_BASE, 2 * PAGEBLOCK_PAGES + 1), -ENOMEM);
+	EXPECT_EQ(stock_commit_own(0, STOCK_BASE, PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(stock_commit_own(0, STOCK_BASE, PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(stock_commit_own(0, STOCK_BASE, 1), -ENOMEM);
+	memalloc_set(false);
+	phys_expect_valid();
+	stock_uncommit(0, STOCK_BASE, 2 * PAGEBLOCK_PAGES);
+	stock_keep_credit();
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	stock_uncommit(0, STOCK_BASE, rest);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), rest);
+	phys_stop();
+}
+
 static const struct test_case cases[] = {
+	{ "the daemon keeps a credit for emergencies", the_daemon_keeps_a_credit },
 	{ "commit is refused at the limit", commit_is_refused_at_the_limit },
 	{ "a node without a stock admits nothing", a_node_without_a_stock_admits_nothing },
 	{ "a reserve above the host is refused", a_reserve_above_the_host_is_refused },

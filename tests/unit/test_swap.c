@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_swap - swap.c: slots, clusters, counts
+ * test_swap - swap.c and swap_validate.c: slots, clusters, counts
  */
 #include "mm/map/swap.h"
 
@@ -9,6 +9,7 @@
 #include "base/inject.h"
 #include "lib/phys_fixture.h"
 #include "lib/test.h"
+#include "mm/phys/stock.h"
 
 enum { CLUSTERS = 20, SLOTS = CLUSTERS * CLUSTER_SLOTS };
 
@@ -367,6 +368,53 @@ static void claims_restore_counts(void)
 	stop();
 }
 
+static uint64_t swap_frames(void)
+{
+	return swap_promisable(swap_capacity());
+}
+
+/* So many clusters as huge pages were promised stay whole, and no more are promised than there
+ * are. */
+static void clusters_are_kept_for_huge_pages(void)
+{
+	static const struct stock_swap swap = { swap_frames, swap_promisable_huge };
+	struct phys_setup setup = { .base_mib = 64, .huge_mib = 16 };
+	uint64_t fits, kept = 5;
+	uint32_t got, slot, nr = 0;
+
+	phys_start(&setup);
+	cursor = (struct swap_cursor){ 0 };
+	start_area(SLOTS, 0);
+	stock_set_swap(&swap);
+	/* Without the header's. */
+	EXPECT_EQ(swap_promisable_huge(), (CLUSTERS - 1 - 2) * CLUSTER_SLOTS);
+	fits = stock_limit(0, STOCK_HUGE);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_HUGE, fits + kept * CLUSTER_SLOTS), 0);
+	EXPECT_EQ(stock_promised_beyond_huge(), kept * CLUSTER_SLOTS);
+	while (swap_alloc(&cursor, 1, SLOT_NONE, &got))
+		nr++;
+	EXPECT_EQ(nr, SLOTS - 1 - (kept + 2) * CLUSTER_SLOTS);
+	/* All that is left is promised already. */
+	EXPECT_EQ(swap_promisable_huge(), kept * CLUSTER_SLOTS);
+	EXPECT_EQ(stock_commit_evictable(0, STOCK_HUGE, CLUSTER_SLOTS), -ENOMEM);
+	for (uint64_t i = 0; i < kept + 2; i++) {
+		slot = swap_alloc_huge(&cursor);
+		EXPECT(slot);
+		EXPECT_EQ(swap_promisable_huge(), kept * CLUSTER_SLOTS);
+	}
+	EXPECT_EQ(swap_alloc_huge(&cursor), SLOT_NONE);
+	stock_uncommit_evictable(0, STOCK_HUGE, fits + kept * CLUSTER_SLOTS);
+	EXPECT_EQ(stock_promised_beyond_huge(), 0);
+	swap_free(slot, CLUSTER_SLOTS);
+	EXPECT(swap_alloc(&cursor, 1, SLOT_NONE, &got)); /* nobody is promised it any more */
+	stock_set_swap(NULL);
+	phys_expect_valid();
+	for (uint32_t i = 1; i < SLOTS; i++)
+		if (swap_count(slot_make(0, i)))
+			swap_free(slot_make(0, i), 1);
+	stop();
+}
+
 static void an_area_that_can_not_be_leaves_nothing(void)
 {
 	struct swap_area_request request = { .nr_slots = 1 };
@@ -400,6 +448,7 @@ static const struct test_case cases[] = {
 	{ "two cursors stay apart", two_cursors_stay_apart },
 	{ "what another cursor holds is the last resort",
 	  what_another_cursor_holds_is_the_last_resort },
+	{ "clusters are kept for huge pages that are promised", clusters_are_kept_for_huge_pages },
 	{ "a huge page gets a whole cluster", a_huge_page_gets_a_whole_cluster },
 	{ "small pages leave empty clusters for huge ones",
 	  small_pages_leave_empty_clusters_for_huge_ones },

@@ -125,7 +125,7 @@ static void purse_uncharge(void *arg, uint64_t frames)
 	((struct purse *)arg)->used -= frames;
 }
 
-static const struct zone_charge purse_ops = { purse_charge, purse_uncharge };
+static const struct zone_charge purse_ops = { purse_charge, purse_uncharge, NULL };
 
 static void the_pool_pays_first(void)
 {

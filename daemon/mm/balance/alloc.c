@@ -220,12 +220,17 @@ void balance_set_reclaim_hook(balance_reclaim_fn hook)
 	atomic_store(&reclaim_hook, hook);
 }
 
-/* The stock has promised the frames, and is full of pages that can be evicted. */
+/* The stock has promised the frames, and it or the pool is full of pages that can be evicted. */
 static uint64_t reclaim(struct alloc_context *ac)
 {
 	balance_reclaim_fn hook = atomic_load(&reclaim_hook);
 	struct zone *zone = ac->nr_zones ? ac->zones[0] : NULL;
+	/* The zone grows by pageblocks, and past its mark. */
+	uint64_t frames = max_t(uint64_t, 1ull << ac->request->order, PAGEBLOCK_PAGES) +
+			  PAGEBLOCK_PAGES;
 
+	if (zone && ac->why == GROW_POOL && zone->charge && zone->charge->reclaim)
+		return zone->charge->reclaim(zone->charge_arg, frames);
 	if (!hook || !zone || !zone->pool || ac->why != GROW_COMMIT)
 		return 0;
 	return hook(zone->node, zone->section->kind, PAGEBLOCK_PAGES);

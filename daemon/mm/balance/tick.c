@@ -81,6 +81,7 @@ uint64_t balance_tick(void)
 	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))
 		if (zone->type == ZONE_NORMAL)
 			frames += tick_zone(zone);
+	stock_keep_credit();
 	return frames;
 }
 

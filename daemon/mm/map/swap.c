@@ -14,48 +14,26 @@
 #include <string.h>
 
 #include "base/inject.h"
+#include "mm/map/swap_area_table.h"
+#include "mm/phys/stock.h"
 
-enum { EMPTY_SHARE = 8 }; /* of all clusters: below, cursors take others first */
-
-/* c: fixed from add to remove   l: lock   a: atomic */
-struct swap_area {
-	struct mutex     lock;
-	bool             exists;    /* (l) */
-	_Atomic bool     accepting; /* (a) changes under lock */
-	uint32_t         serial;    /* (l) grows when an area of this number goes */
-	uint32_t         number;    /* (c) */
-	int16_t          priority;  /* (c) */
-	uint64_t         nr_slots;  /* (c) */
-	uint64_t         nr_clusters;            /* (c) */
-	uint64_t         nr_empty;               /* (l) on the list */
-	_Atomic uint64_t nr_used, nr_bad;        /* (a) change under lock */
-	struct list_head empty, owned;           /* (l) of clusters */
-	struct list_head partial[SWAP_CLASSES];  /* (l) */
+enum {
+	EMPTY_SHARE = 8, /* of all clusters: below, cursors take others first */
+	EXCHANGE_SHARE = 32,
+	EXCHANGE_SLOTS_MIN = 4 * CLUSTER_SLOTS,
+	HUGE_EXCHANGE = 2, /* clusters, likewise */
 };
 
-static struct swap_area areas[SWAP_AREAS_MAX];
+struct swap_area swap_areas[SWAP_AREAS_MAX];
 static struct mutex     order_lock; /* outside the areas' */
 static uint32_t         order[SWAP_AREAS_MAX]; /* order_lock: numbers, first to be filled first */
 static uint32_t         nr_order;              /* order_lock */
-
-static const uint16_t class_free[SWAP_CLASSES] = { CLUSTER_SLOTS / 2, CLUSTER_SLOTS / 8,
-						   CLUSTER_SLOTS / 64, 1 };
 
 /* ---- tables ---- */
 
 uint64_t swap_slots_max(void)
 {
 	return meta_swap_slots();
-}
-
-static struct swap_cluster *cluster_at(const struct swap_area *area, uint64_t i)
-{
-	return &swap_clusters[area->number * meta_swap_clusters() + i];
-}
-
-static uint64_t index_of(const struct swap_area *area, const struct swap_cluster *cluster)
-{
-	return (uint64_t)(cluster - cluster_at(area, 0));
 }
 
 struct slot_record *swap_record(uint32_t slot)
@@ -95,23 +73,6 @@ static void release_tables(const struct swap_area *area)
 
 /* ---- lists of clusters ---- */
 
-static uint32_t nr_free(const struct swap_cluster *cluster)
-{
-	return CLUSTER_SLOTS - cluster->nr_taken;
-}
-
-static struct list_head *list_for(struct swap_area *area, const struct swap_cluster *cluster)
-{
-	if (cluster->owned)
-		return &area->owned;
-	if (!cluster->nr_taken)
-		return &area->empty;
-	for (int i = 0; i < SWAP_CLASSES; i++)
-		if (nr_free(cluster) >= class_free[i])
-			return &area->partial[i];
-	return NULL;
-}
-
 /* `was` is its list before the change. Order on a list is by age, so that little moves; but of the
  * empty ones those come first that were written last: a file system has decided everything about
  * them, which takes as long as the writing where they never were. */
@@ -138,11 +99,6 @@ static void set_owned(struct swap_area *area, struct swap_cluster *cluster, bool
 
 	cluster->owned = owned;
 	relist(area, cluster, was);
-}
-
-static bool is_taken(const struct swap_cluster *cluster, uint32_t at)
-{
-	return cluster->taken[at / 64] >> at % 64 & 1;
 }
 
 static void set_taken(struct swap_cluster *cluster, uint32_t at, bool taken)
@@ -209,9 +165,43 @@ static uint32_t take_run(struct swap_area *area, struct swap_cluster *cluster, u
 	return slot;
 }
 
+static void set_huge(struct swap_area *area, struct swap_cluster *cluster, bool huge)
+{
+	if (huge && !cluster->huge)
+		atomic_fetch_add(&area->nr_huge, 1);
+	else if (!huge && cluster->huge)
+		atomic_fetch_sub(&area->nr_huge, 1);
+	cluster->huge = huge;
+}
+
+static uint64_t huge_clusters(uint64_t *empty)
+{
+	uint64_t huge = 0;
+
+	*empty = 0;
+	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
+		if (!atomic_load_explicit(&swap_areas[i].accepting, memory_order_relaxed))
+			continue;
+		*empty += atomic_load_explicit(&swap_areas[i].nr_empty, memory_order_relaxed);
+		huge += atomic_load_explicit(&swap_areas[i].nr_huge, memory_order_relaxed);
+	}
+	return huge;
+}
+
+/* Are there more empty clusters than huge pages have been promised? */
+static bool empty_to_spare(void)
+{
+	uint64_t promised = stock_promised_beyond_huge() / CLUSTER_SLOTS, empty, huge;
+
+	if (!promised)
+		return true;
+	huge = huge_clusters(&empty);
+	return huge + empty > promised + HUGE_EXCHANGE;
+}
+
 static uint32_t take_hint(uint32_t hint, uint32_t nr, uint32_t *got)
 {
-	struct swap_area *area = &areas[slot_area(hint)];
+	struct swap_area *area = &swap_areas[slot_area(hint)];
 	uint32_t          at = slot_index(hint) % CLUSTER_SLOTS;
 	uint32_t          slot = SLOT_NONE;
 
@@ -220,7 +210,8 @@ static uint32_t take_hint(uint32_t hint, uint32_t nr, uint32_t *got)
 		struct swap_cluster *cluster =
 			cluster_at(area, slot_index(hint) / CLUSTER_SLOTS);
 
-		*got = min_t(uint32_t, nr, next_slot(cluster, at, true) - at);
+		if (cluster->nr_taken || empty_to_spare())
+			*got = min_t(uint32_t, nr, next_slot(cluster, at, true) - at);
 		if (*got)
 			slot = take_run(area, cluster, at, *got);
 	}
@@ -257,7 +248,8 @@ static struct swap_cluster *next_cluster(struct swap_area *area)
 {
 	struct swap_cluster *partial = first_partial(area);
 
-	if (area->nr_empty && (!partial || area->nr_empty > area->nr_clusters / EMPTY_SHARE))
+	if (area->nr_empty && empty_to_spare() &&
+	    (!partial || area->nr_empty > area->nr_clusters / EMPTY_SHARE))
 		return list_first_entry(&area->empty, struct swap_cluster, link);
 	return partial;
 }
@@ -323,7 +315,7 @@ uint32_t swap_alloc(struct swap_cursor *cursor, uint32_t nr, uint32_t hint, uint
 	if (slot_index(hint))
 		slot = take_hint(hint, nr, got);
 	for (uint32_t i = 0; i < nr_areas && !slot; i++) {
-		struct swap_area    *area = &areas[in_order[i]];
+		struct swap_area    *area = &swap_areas[in_order[i]];
 		struct swap_cluster *cluster = NULL;
 
 		if (!atomic_load(&area->accepting))
@@ -361,14 +353,16 @@ uint32_t swap_alloc_huge(struct swap_cursor *cursor)
 	if (INJECT(SWAP_ALLOC))
 		return SLOT_NONE;
 	for (uint32_t i = 0; i < nr_areas && !slot; i++) {
-		struct swap_area    *area = &areas[in_order[i]];
+		struct swap_area    *area = &swap_areas[in_order[i]];
 		struct swap_cluster *cluster = NULL;
 
 		mutex_lock(&area->lock);
 		if (area->exists && area->accepting)
 			cluster = empty_cluster(area, cursor);
-		if (cluster)
+		if (cluster) {
 			slot = take_run(area, cluster, 0, CLUSTER_SLOTS);
+			set_huge(area, cluster, true);
+		}
 		mutex_unlock(&area->lock);
 	}
 	return slot;
@@ -376,7 +370,7 @@ uint32_t swap_alloc_huge(struct swap_cursor *cursor)
 
 void swap_cursor_put(struct swap_cursor *cursor)
 {
-	struct swap_area *area = &areas[cursor->area];
+	struct swap_area *area = &swap_areas[cursor->area];
 
 	if (!cursor->holds)
 		return;
@@ -389,7 +383,7 @@ void swap_cursor_put(struct swap_cursor *cursor)
 
 static struct swap_area *lock_area_of(uint32_t slot, uint32_t nr)
 {
-	struct swap_area *area = &areas[slot_area(slot)];
+	struct swap_area *area = &swap_areas[slot_area(slot)];
 
 	mutex_lock(&area->lock);
 	CHECK(area->exists && slot_index(slot) && slot_index(slot) + nr <= area->nr_slots);
@@ -431,6 +425,7 @@ static bool put_slot(struct swap_area *area, uint32_t slot, bool retire)
 	} else {
 		set_taken(cluster, slot_index(slot) % CLUSTER_SLOTS, false);
 	}
+	set_huge(area, cluster, false);
 	relist(area, cluster, was);
 	return retire;
 }
@@ -458,7 +453,7 @@ uint32_t swap_retire(uint32_t slot, uint32_t nr)
 
 uint32_t swap_count(uint32_t slot)
 {
-	struct swap_area *area = &areas[slot_area(slot)];
+	struct swap_area *area = &swap_areas[slot_area(slot)];
 	uint32_t          count = 0;
 
 	mutex_lock(&area->lock);
@@ -494,7 +489,7 @@ void swap_forget(uint32_t area)
 
 int swap_claim(uint32_t slot, uint32_t nr)
 {
-	struct swap_area *area = &areas[slot_area(slot)];
+	struct swap_area *area = &swap_areas[slot_area(slot)];
 	int               r = -EINVAL;
 
 	mutex_lock(&area->lock);
@@ -503,6 +498,8 @@ int swap_claim(uint32_t slot, uint32_t nr)
 		r = 0;
 		for (uint32_t i = 0; i < nr && !r; i++)
 			r = claim_one(area, slot + i);
+		if (!r && nr == CLUSTER_SLOTS)
+			set_huge(area, cluster_at(area, slot_index(slot) / CLUSTER_SLOTS), true);
 	}
 	mutex_unlock(&area->lock);
 	return r;
@@ -515,8 +512,8 @@ void swap_init(void)
 	mutex_init(&order_lock, RANK_SWAP_AREAS, "swap areas");
 	nr_order = 0;
 	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
-		areas[i] = (struct swap_area){ .number = i };
-		mutex_init(&areas[i].lock, RANK_SWAP, "swap slots");
+		swap_areas[i] = (struct swap_area){ .number = i };
+		mutex_init(&swap_areas[i].lock, RANK_SWAP, "swap slots");
 	}
 }
 
@@ -524,7 +521,7 @@ void swap_fini(void)
 {
 	CHECK(!nr_order);
 	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++)
-		mutex_fini(&areas[i].lock);
+		mutex_fini(&swap_areas[i].lock);
 	mutex_fini(&order_lock);
 }
 
@@ -533,7 +530,7 @@ static void order_insert_locked(const struct swap_area *area)
 	uint32_t at = nr_order++;
 
 	for (; at; at--) {
-		const struct swap_area *before = &areas[order[at - 1]];
+		const struct swap_area *before = &swap_areas[order[at - 1]];
 
 		if (before->priority > area->priority ||
 		    (before->priority == area->priority && before->number < area->number))
@@ -583,6 +580,7 @@ static void setup_area(struct swap_area *area, const struct swap_area_request *r
 	area->nr_clusters = (request->nr_slots + CLUSTER_SLOTS - 1) / CLUSTER_SLOTS;
 	area->accepting = false;
 	area->nr_empty = 0;
+	area->nr_huge = 0;
 	area->nr_used = 0;
 	area->nr_bad = 0;
 	list_init(&area->empty);
@@ -594,10 +592,10 @@ static void setup_area(struct swap_area *area, const struct swap_area_request *r
 static struct swap_area *free_area(const struct swap_area_request *request)
 {
 	if (request->resumed)
-		return areas[request->number].exists ? NULL : &areas[request->number];
+		return swap_areas[request->number].exists ? NULL : &swap_areas[request->number];
 	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++)
-		if (!areas[i].exists)
-			return &areas[i];
+		if (!swap_areas[i].exists)
+			return &swap_areas[i];
 	return NULL;
 }
 
@@ -631,7 +629,7 @@ int swap_area_add(const struct swap_area_request *request, uint32_t *number)
 
 void swap_area_remove(uint32_t number)
 {
-	struct swap_area *area = &areas[number];
+	struct swap_area *area = &swap_areas[number];
 	uint32_t          at = 0;
 
 	mutex_lock(&order_lock);
@@ -650,7 +648,7 @@ void swap_area_remove(uint32_t number)
 
 void swap_area_accept(uint32_t number, bool accept)
 {
-	struct swap_area *area = &areas[number];
+	struct swap_area *area = &swap_areas[number];
 
 	mutex_lock(&area->lock);
 	CHECK(area->exists);
@@ -665,7 +663,7 @@ bool swap_area_stat(uint32_t number, struct swap_area_stat *out)
 
 	if (number >= SWAP_AREAS_MAX)
 		return false;
-	area = &areas[number];
+	area = &swap_areas[number];
 	mutex_lock(&area->lock);
 	exists = area->exists;
 	*out = (struct swap_area_stat){
@@ -690,8 +688,22 @@ uint64_t swap_capacity(void)
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++)
-		sum += usable(&areas[i]);
+		sum += usable(&swap_areas[i]);
 	return sum;
+}
+
+uint64_t swap_promisable(uint64_t slots)
+{
+	uint64_t kept = max_t(uint64_t, slots / EXCHANGE_SHARE, EXCHANGE_SLOTS_MIN);
+
+	return slots - min_t(uint64_t, kept, slots / 4);
+}
+
+uint64_t swap_promisable_huge(void)
+{
+	uint64_t empty, clusters = huge_clusters(&empty) + empty;
+
+	return (clusters - min_t(uint64_t, clusters, HUGE_EXCHANGE)) * CLUSTER_SLOTS;
 }
 
 uint64_t swap_free_slots(void)
@@ -699,89 +711,9 @@ uint64_t swap_free_slots(void)
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
-		uint64_t has = usable(&areas[i]);
+		uint64_t has = usable(&swap_areas[i]);
 
-		sum += has - min_t(uint64_t, has, atomic_load(&areas[i].nr_used));
+		sum += has - min_t(uint64_t, has, atomic_load(&swap_areas[i].nr_used));
 	}
 	return sum;
-}
-
-/* ---- validation ---- */
-
-struct tally {
-	uint64_t nr_used, nr_bad, nr_listed_empty;
-};
-
-static void validate_cluster(struct swap_area *area, uint64_t i, struct tally *tally,
-			     struct validation *v)
-{
-	const struct swap_cluster *cluster = cluster_at(area, i);
-	uint32_t                   nr_used = 0, nr_taken = 0;
-
-	for (uint32_t at = 0; at < CLUSTER_SLOTS; at++) {
-		uint64_t index = i * CLUSTER_SLOTS + at;
-		uint32_t count = 0;
-
-		if (index && index < area->nr_slots)
-			count = swap_record(slot_make(area->number, (uint32_t)index))->count;
-		nr_used += count && count != SLOT_BAD;
-		tally->nr_bad += count == SLOT_BAD;
-		nr_taken += is_taken(cluster, at);
-		if (is_taken(cluster, at) != (count || !index || index >= area->nr_slots))
-			validation_expect(v, 0, "swap area %u: slot %llu is free as its count says",
-					  area->number, (unsigned long long)index);
-	}
-	validation_compare(v, nr_used, cluster->nr_used, "swap area %u: used in cluster %llu",
-			   area->number, (unsigned long long)i);
-	validation_compare(v, nr_taken, cluster->nr_taken, "swap area %u: taken in cluster %llu",
-			   area->number, (unsigned long long)i);
-	tally->nr_used += nr_used;
-	tally->nr_listed_empty += !cluster->owned && !cluster->nr_taken;
-}
-
-static uint64_t validate_list(struct swap_area *area, struct list_head *list,
-			      struct validation *v)
-{
-	struct swap_cluster *cluster;
-	uint64_t             nr = 0;
-
-	list_for_each_entry(cluster, list, link) {
-		validation_expect(v, list_for(area, cluster) == list,
-				  "swap area %u: cluster %llu is on its list", area->number,
-				  (unsigned long long)index_of(area, cluster));
-		nr++;
-	}
-	return nr;
-}
-
-static void validate_area(struct swap_area *area, struct validation *v)
-{
-	struct tally tally = { 0 };
-	uint64_t     listed = 0, expected = 0;
-
-	for (uint64_t i = 0; i < area->nr_clusters; i++) {
-		validate_cluster(area, i, &tally, v);
-		expected += list_for(area, cluster_at(area, i)) != NULL;
-	}
-	listed += validate_list(area, &area->empty, v);
-	validation_compare(v, tally.nr_listed_empty, area->nr_empty,
-			   "swap area %u: empty clusters", area->number);
-	listed += validate_list(area, &area->owned, v);
-	for (int i = 0; i < SWAP_CLASSES; i++)
-		listed += validate_list(area, &area->partial[i], v);
-	validation_compare(v, expected, listed, "swap area %u: clusters on lists", area->number);
-	validation_compare(v, tally.nr_used, area->nr_used, "swap area %u: slots used",
-			   area->number);
-	validation_compare(v, tally.nr_bad, area->nr_bad, "swap area %u: slots retired",
-			   area->number);
-}
-
-void swap_validate(struct validation *v)
-{
-	for (uint32_t i = 0; i < SWAP_AREAS_MAX; i++) {
-		mutex_lock(&areas[i].lock);
-		if (areas[i].exists)
-			validate_area(&areas[i], v);
-		mutex_unlock(&areas[i].lock);
-	}
 }

@@ -76,7 +76,8 @@ struct swap_cluster {
 	uint16_t         nr_taken;             /* (l) bits: used, retired, header, past end */
 	bool             owned;                /* (l) a cursor's, and on no list */
 	bool             written;              /* (l) some of it was given away since the start */
-	uint8_t          padding[128 - CLUSTER_SLOTS / 8 - 22];
+	bool             huge;                 /* (l) one page has all of it */
+	uint8_t          padding[128 - CLUSTER_SLOTS / 8 - 23];
 };
 
 static_assert(sizeof(struct swap_cluster) == SWAP_CLUSTER_BYTES, "clusters don't straddle pages");
@@ -122,6 +123,13 @@ bool swap_area_stat(uint32_t area, struct swap_area_stat *out);
 /* Slots of accepting areas that aren't retired, and those of them that are free. Any time. */
 uint64_t swap_capacity(void);
 uint64_t swap_free_slots(void);
+/* How many of `slots` may be promised. When every frame and every slot is in use, no page can come
+ * in: it needs a frame, whose page needs a slot. A 32nd is kept for that, and 8 MiB at least where
+ * that isn't more than a quarter. */
+uint64_t swap_promisable(uint64_t slots);
+/* The same for pages of 2 MiB: in clusters that are empty, or theirs already. So many of them are
+ * kept from small pages as stocks have promised. */
+uint64_t swap_promisable_huge(void);
 
 /* Up to `nr` adjoining free slots, each with count 1: at `hint` if that one is free (SLOT_NONE: no
  * wish), else where the cursor is, else where most is free. Returns the first and sets *got, or

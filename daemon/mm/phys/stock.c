@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/inject.h"
+#include "base/memalloc.h"
 #include "mm/phys/stock_hold.h"
 #include "os/os.h"
 
@@ -25,19 +26,29 @@ enum {
 	FLOOR_FRAMES_MIN_BASE = PAGEBLOCK_PAGES,
 	FLOOR_FRAMES_MIN_HUGE = 4 * PAGEBLOCK_PAGES,
 	FLOOR_FRAMES_MAX = (64 << 20) >> PAGE_SHIFT,
+	CREDIT_DIVISOR = 32,
+	CREDIT_DIVISOR_MIN = 8,
+	CREDIT_FRAMES_MIN = 2 * PAGEBLOCK_PAGES,
+	CREDIT_FRAMES_MAX = 16 * PAGEBLOCK_PAGES,
 };
 
 static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
 static int          metadata_node = -1;
 
-static uint64_t (*_Atomic swap_frames)(void); /* NULL: no swap */
+static _Atomic(const struct stock_swap *) swap_ops; /* NULL: no swap */
 static _Atomic uint64_t buffers;              /* frames charged for the daemon's own buffers */
 static _Atomic uint64_t promised_beyond;      /* sum of beyond(committed) over the stocks */
+static _Atomic uint64_t promised_beyond_huge; /* and over those of huge pages */
 
 struct stock *stock_of(int node, enum stock_kind kind)
 {
 	DCHECK(node >= 0 && node < MAX_NUMNODES);
 	return &stocks[node][kind];
+}
+
+static uint64_t left_of(uint64_t of, uint64_t taken)
+{
+	return taken < of ? of - taken : 0;
 }
 
 static uint64_t margin_of(uint64_t reserve)
@@ -115,9 +126,9 @@ static bool add_up_to(_Atomic uint64_t *counter, uint64_t nr, uint64_t limit)
 
 /* ---- promises ---- */
 
-void stock_set_swap(uint64_t (*capacity)(void))
+void stock_set_swap(const struct stock_swap *swap)
 {
-	atomic_store(&swap_frames, capacity);
+	atomic_store(&swap_ops, swap);
 }
 
 uint64_t stock_promised_beyond(void)
@@ -125,11 +136,23 @@ uint64_t stock_promised_beyond(void)
 	return atomic_load(&promised_beyond);
 }
 
-static uint64_t swap_capacity_now(void)
+uint64_t stock_promised_beyond_huge(void)
 {
-	uint64_t (*capacity)(void) = atomic_load(&swap_frames);
+	return atomic_load(&promised_beyond_huge);
+}
 
-	return capacity ? capacity() : 0;
+static uint64_t swap_now(void)
+{
+	const struct stock_swap *swap = atomic_load(&swap_ops);
+
+	return swap ? swap->frames() : 0;
+}
+
+static uint64_t huge_swap_now(void)
+{
+	const struct stock_swap *swap = atomic_load(&swap_ops);
+
+	return swap ? swap->huge_frames() : 0;
 }
 
 /* The part of what is committed that doesn't fit into memory. */
@@ -138,7 +161,28 @@ static uint64_t beyond(const struct stock *s, uint64_t committed)
 	return committed > s->limit ? committed - s->limit : 0;
 }
 
-static bool promise(struct stock *s, uint64_t nr)
+static void unpromise_beyond(const struct stock *s, uint64_t nr)
+{
+	atomic_fetch_sub(&promised_beyond, nr);
+	if (s->kind == STOCK_HUGE)
+		atomic_fetch_sub(&promised_beyond_huge, nr);
+}
+
+static bool promise_beyond(const struct stock *s, uint64_t nr, bool again)
+{
+	if (!nr)
+		return true;
+	if (!add_up_to(&promised_beyond, nr, again ? UINT64_MAX : swap_now()))
+		return false;
+	if (s->kind != STOCK_HUGE ||
+	    add_up_to(&promised_beyond_huge, nr, again ? UINT64_MAX : huge_swap_now()))
+		return true;
+	atomic_fetch_sub(&promised_beyond, nr);
+	return false;
+}
+
+/* again: it was promised before a restart, and nobody asks whether it fits. */
+static bool promise(struct stock *s, uint64_t nr, bool again)
 {
 	uint64_t old = atomic_load_explicit(&s->committed, memory_order_relaxed);
 	uint64_t more;
@@ -147,11 +191,11 @@ static bool promise(struct stock *s, uint64_t nr)
 		if (!s->reserve || nr > UINT64_MAX - old)
 			return false;
 		more = beyond(s, old + nr) - beyond(s, old);
-		if (more && !add_up_to(&promised_beyond, more, swap_capacity_now()))
+		if (!promise_beyond(s, more, again))
 			return false;
 		if (atomic_compare_exchange_weak(&s->committed, &old, old + nr))
 			return true;
-		atomic_fetch_sub(&promised_beyond, more);
+		unpromise_beyond(s, more);
 	}
 }
 
@@ -162,7 +206,7 @@ static void unpromise(struct stock *s, uint64_t nr)
 	do {
 		CHECK(old >= nr);
 	} while (!atomic_compare_exchange_weak(&s->committed, &old, old - nr));
-	atomic_fetch_sub(&promised_beyond, beyond(s, old) - beyond(s, old - nr));
+	unpromise_beyond(s, beyond(s, old) - beyond(s, old - nr));
 }
 
 /* ---- what is evictable, and its floor ---- */
@@ -216,10 +260,10 @@ static bool fix(struct stock *s, uint64_t nr, uint64_t limit)
 	}
 }
 
-static int commit_evictable(struct stock *s, uint64_t nr, uint64_t limit)
+static int commit_evictable(struct stock *s, uint64_t nr, bool again)
 {
-	if (promise(s, nr)) {
-		if (add_evictable(s, nr, limit))
+	if (promise(s, nr, again)) {
+		if (add_evictable(s, nr, again ? UINT64_MAX : s->limit))
 			return 0;
 		unpromise(s, nr);
 	}
@@ -232,12 +276,12 @@ int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr)
 	struct stock *s = stock_of(node, kind);
 	int           r = INJECT(COMMIT);
 
-	return r ? r : commit_evictable(s, nr, s->limit);
+	return r ? r : commit_evictable(s, nr, false);
 }
 
 int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr)
 {
-	return commit_evictable(stock_of(node, kind), nr, UINT64_MAX);
+	return commit_evictable(stock_of(node, kind), nr, true);
 }
 
 void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
@@ -273,6 +317,24 @@ void stock_unfix(int node, enum stock_kind kind, uint64_t nr)
 	atomic_fetch_sub(&s->spoken, nr - (kept(s, old + nr) - kept(s, old)));
 }
 
+static bool commit(struct stock *s, uint64_t nr)
+{
+	if (!add_up_to(&s->spoken, nr, s->limit))
+		return false;
+	if (promise(s, nr, false))
+		return true;
+	atomic_fetch_sub(&s->spoken, nr);
+	return false;
+}
+
+static void uncommit(struct stock *s, uint64_t nr)
+{
+	uint64_t old = atomic_fetch_sub(&s->spoken, nr);
+
+	CHECK(old >= nr);
+	unpromise(s, nr);
+}
+
 int stock_commit(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
@@ -280,40 +342,79 @@ int stock_commit(int node, enum stock_kind kind, uint64_t nr)
 
 	if (r)
 		return r;
-	if (add_up_to(&s->spoken, nr, s->limit)) {
-		if (promise(s, nr))
-			return 0;
-		atomic_fetch_sub(&s->spoken, nr);
-	}
+	if (commit(s, nr))
+		return 0;
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
 }
 
 void stock_uncommit(int node, enum stock_kind kind, uint64_t nr)
 {
-	struct stock *s = stock_of(node, kind);
-	uint64_t      old = atomic_fetch_sub(&s->spoken, nr);
+	uncommit(stock_of(node, kind), nr);
+}
 
-	CHECK(old >= nr);
-	unpromise(s, nr);
+/* ---- credit ---- */
+
+static uint64_t credit_of(const struct stock *s)
+{
+	uint64_t frames = max_t(uint64_t, s->limit / CREDIT_DIVISOR, CREDIT_FRAMES_MIN);
+
+	return min_t(uint64_t, min_t(uint64_t, frames, CREDIT_FRAMES_MAX),
+		     s->limit / CREDIT_DIVISOR_MIN);
+}
+
+static bool take_credit(struct stock *s, uint64_t nr)
+{
+	uint64_t old = atomic_load(&s->credit);
+
+	do {
+		if (old < nr)
+			return false;
+	} while (!atomic_compare_exchange_weak(&s->credit, &old, old - nr));
+	return true;
+}
+
+int stock_commit_own(int node, enum stock_kind kind, uint64_t nr)
+{
+	int r = stock_commit(node, kind, nr);
+
+	return r && memalloc_now() && take_credit(stock_of(node, kind), nr) ? 0 : r;
+}
+
+void stock_keep_credit(void)
+{
+	struct stock *s = metadata_node < 0 ? NULL : stock_of(metadata_node, STOCK_BASE);
+	uint64_t      wanted = s ? left_of(credit_of(s), s->credit) : 0;
+
+	for (; wanted; wanted /= 2) {
+		if (!commit(s, wanted))
+			continue;
+		atomic_fetch_add(&s->credit, wanted);
+		return;
+	}
+}
+
+static void drop_credit(struct stock *s)
+{
+	uncommit(s, atomic_exchange(&s->credit, 0));
 }
 
 /* How many more frames can be promised, fixed or not. */
 static uint64_t promisable(const struct stock *s)
 {
 	uint64_t committed = s->committed;
-	uint64_t swap = swap_capacity_now(), used = promised_beyond;
+	uint64_t swap = left_of(swap_now(), promised_beyond);
 
 	if (!s->reserve)
 		return 0;
-	return (committed < s->limit ? s->limit - committed : 0) + (used < swap ? swap - used : 0);
+	if (s->kind == STOCK_HUGE)
+		swap = min_t(uint64_t, swap, left_of(huge_swap_now(), promised_beyond_huge));
+	return left_of(s->limit, committed) + swap;
 }
 
 static uint64_t unspoken(const struct stock *s)
 {
-	uint64_t spoken = s->spoken;
-
-	return spoken < s->limit ? s->limit - spoken : 0;
+	return left_of(s->limit, s->spoken);
 }
 
 uint64_t stock_available_evictable(int node, enum stock_kind kind)
@@ -372,8 +473,7 @@ uint64_t stock_free_evictable(int node, enum stock_kind kind)
 	/* In this order: what moves from held to present meanwhile is seen in both. */
 	present = s->used;
 	held = s->held;
-	present -= min_t(uint64_t, held, present);
-	return present < s->limit ? s->limit - present : 0;
+	return left_of(s->limit, left_of(present, held));
 }
 
 uint64_t stock_limit(int node, enum stock_kind kind)
@@ -458,9 +558,9 @@ bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out)
 
 /* ---- metadata ---- */
 
-static int charge_metadata(uint64_t frames)
+static int charge_by(int (*commit_by)(int, enum stock_kind, uint64_t), uint64_t frames)
 {
-	int r = stock_commit(metadata_node, STOCK_BASE, frames);
+	int r = commit_by(metadata_node, STOCK_BASE, frames);
 
 	if (r)
 		return r;
@@ -468,6 +568,11 @@ static int charge_metadata(uint64_t frames)
 	if (r)
 		stock_uncommit(metadata_node, STOCK_BASE, frames);
 	return r;
+}
+
+static int charge_metadata(uint64_t frames)
+{
+	return charge_by(stock_commit_own, frames);
 }
 
 static void uncharge_metadata(uint64_t frames)
@@ -483,7 +588,7 @@ static bool relieve_metadata(void)
 
 bool stock_charge_buffers(uint64_t frames)
 {
-	if (metadata_node < 0 || charge_metadata(frames))
+	if (metadata_node < 0 || charge_by(stock_commit, frames))
 		return false;
 	atomic_fetch_add(&buffers, frames);
 	return true;
@@ -502,6 +607,8 @@ int stock_charge_metadata(int node)
 
 	if (node < 0) {
 		r = meta_set_charger(NULL);
+		if (metadata_node >= 0)
+			drop_credit(stock_of(metadata_node, STOCK_BASE));
 		metadata_node = -1;
 		return r;
 	}
@@ -545,7 +652,7 @@ static void validate_stock(struct stock *s, struct validation *v)
 void stock_validate(struct validation *v)
 {
 	uint64_t present[NR_STOCK_KINDS] = { 0 };
-	uint64_t past = 0;
+	uint64_t past = 0, past_huge = 0;
 
 	section_for_each(add_section, present);
 	if (metadata_node >= 0)
@@ -560,10 +667,14 @@ void stock_validate(struct validation *v)
 				continue;
 			recorded += s->used - s->held;
 			past += beyond(s, s->committed);
+			if (kind == STOCK_HUGE)
+				past_huge += beyond(s, s->committed);
 			validate_stock(s, v);
 		}
 		validation_compare(v, present[kind], recorded, "frames present in %s stocks",
 				   kind == STOCK_HUGE ? "huge" : "base");
 	}
 	validation_compare(v, past, promised_beyond, "frames promised beyond the stocks' limits");
+	validation_compare(v, past_huge, promised_beyond_huge,
+			   "frames promised beyond the huge stocks' limits");
 }

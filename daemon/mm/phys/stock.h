@@ -12,6 +12,9 @@
  *             one, evictable memory keeps the last frames of the limit (as many as it has, at most
  *             floor): what is fixed is refused there, and so is what is evictable where they are
  *             fixed already.
+ * Credit      The base stock that metadata is charged to keeps a 32nd of its limit (4 to 32 MiB, an
+ *             eighth at most) committed to nobody: the broker must bring pages in when all else
+ *             has been promised, and that takes memory.
  * Invariants  K1  held + present <= reserve, at every moment.
  *             K2  committed is what is fixed and what is evictable; spoken = fixed + min(evictable,
  *                 floor) <= limit = reserve - margin when it is promised, and present <= committed;
@@ -55,6 +58,7 @@ struct stock {
 	_Atomic uint64_t committed; /* (a) K2: fixed and evictable */
 	_Atomic uint64_t evictable; /* (a) K2 */
 	_Atomic uint64_t spoken;    /* (a) K2 */
+	_Atomic uint64_t credit;    /* (a) of committed and spoken: for emergencies */
 	_Atomic uint64_t used;      /* (a) K1: held + present */
 	_Atomic uint64_t held;      /* (l) changes; readable any time */
 	struct mutex     lock;
@@ -91,10 +95,17 @@ void stock_fini(int node, enum stock_kind kind);
 uint64_t stock_hold_blocks(int node, enum stock_kind kind);
 int stock_hold_populate(int node, enum stock_kind kind, uint64_t first_block, uint64_t nr);
 
-/* Tells how many frames of swap there are, at any time and without a lock. NULL: none. */
-void stock_set_swap(uint64_t (*capacity)(void));
-/* Frames promised beyond the limits of all stocks. */
+/* How many frames of swap may be promised, and how many of them in whole pageblocks, for pages of
+ * the huge stock. Asked at any time and without a lock. */
+struct stock_swap {
+	uint64_t (*frames)(void);
+	uint64_t (*huge_frames)(void);
+};
+/* NULL: there is none. */
+void stock_set_swap(const struct stock_swap *swap);
+/* Frames promised beyond the limits of all stocks, and beyond those of huge ones. */
 uint64_t stock_promised_beyond(void);
+uint64_t stock_promised_beyond_huge(void);
 
 /* Admission of nr frames that can't be evicted. -ENOMEM: the limit is reached. */
 int stock_commit(int node, enum stock_kind kind, uint64_t nr);
@@ -108,7 +119,8 @@ uint64_t stock_available_evictable(int node, enum stock_kind kind);
 /* nr frames committed as evictable are fixed from now on. -ENOMEM: no more can be. */
 int stock_fix(int node, enum stock_kind kind, uint64_t nr);
 void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
-/* After a restart: what was granted before stays so, though metadata may have taken the floor. */
+/* After a restart: what was granted before stays so, though metadata may have taken the floor, and
+ * slots that were retired are fewer. */
 int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr);
 void stock_refix(int node, enum stock_kind kind, uint64_t nr);
 
@@ -159,6 +171,14 @@ struct stock_snapshot {
 };
 /* False if the node has no such stock. */
 bool stock_snapshot(int node, enum stock_kind kind, struct stock_snapshot *out);
+
+/* The same for memory of the daemon's own. A node's base stock keeps some for emergencies
+ * (stock_keep_credit()): threads marked by memalloc_set() have it when the stock is full of
+ * promises to clients. */
+int stock_commit_own(int node, enum stock_kind kind, uint64_t nr);
+/* Brings what is kept on the node that metadata is charged to where it should be, as far as there
+ * is room: at the start, and from time to time. */
+void stock_keep_credit(void);
 
 /* Charges metadata to node's base stock from now on, what exists included; -1: to nobody again. */
 int stock_charge_metadata(int node);

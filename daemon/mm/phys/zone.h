@@ -34,6 +34,9 @@ struct pcp;
 struct zone_charge {
 	int (*charge)(void *arg, uint64_t frames);
 	void (*uncharge)(void *arg, uint64_t frames);
+	/* NULL, or: charge() has refused, and the caller may wait. Returns how many frames of what
+	 * the payer has were evicted. */
+	uint64_t (*reclaim)(void *arg, uint64_t frames);
 };
 
 /* All under zone->lock; the counters are atomic so that watermark checks may look at any time. */

@@ -49,7 +49,7 @@ static int charge_frames(struct zone *zone, uint64_t frames, enum grow_failure *
 	if (r)
 		return r;
 	*why = GROW_COMMIT;
-	r = stock_commit(zone->node, kind, frames);
+	r = (zone->pool ? stock_commit : stock_commit_own)(zone->node, kind, frames);
 	if (r)
 		goto out_charge;
 	r = stock_take(zone->node, kind, frames);

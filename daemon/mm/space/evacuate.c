@@ -115,7 +115,10 @@ static int evacuate_area(uint32_t area)
 
 static int may_have(uint64_t slots)
 {
-	return stock_promised_beyond() > slots ? -ENOMEM : 0;
+	return stock_promised_beyond() > swap_promisable(slots) ||
+			       stock_promised_beyond_huge() > swap_promisable_huge()
+		       ? -ENOMEM
+		       : 0;
 }
 
 void evacuate_init(void)

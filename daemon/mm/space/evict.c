@@ -291,6 +291,13 @@ static uint32_t slot_hint(struct swapper *s, struct region *region, uint32_t ind
 								   : SLOT_NONE;
 }
 
+static _Atomic bool slots_missing; /* somebody has found no slot since it was asked */
+
+bool evict_missed_slots(void)
+{
+	return atomic_load(&slots_missing) && atomic_exchange(&slots_missing, false);
+}
+
 static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t first, uint32_t nr,
 			  uint32_t *got)
 {
@@ -303,6 +310,8 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 	slot = frames > 1 ? swap_alloc_huge(&s->cursor)
 			  : swap_alloc(&s->cursor, nr, slot_hint(s, region, first), got);
 	memcg_uncharge(region->memcg, MEMCG_SWAP, (slot ? nr - *got : nr) * frames);
+	if (!slot)
+		atomic_store(&slots_missing, true);
 	return slot;
 }
 

@@ -53,6 +53,8 @@ void evict_block(struct swapper *s, struct region *region, struct page_range blo
 /* The blocks so far are settled. Also for a thread that helps who has begun. */
 void evict_flush(struct swapper *s, struct region *region, struct evict_result *result);
 void evict_end(struct swapper *s, struct region *region, struct evict_result *result);
+/* Has any thread found no slot for a page since this was called last? */
+bool evict_missed_slots(void);
 /* Write-protects the range and lets its pages be dropped instead of written, until they are written
  * to. Best effort. */
 void evict_lazily(struct region *region, struct page_range range);

@@ -21,6 +21,7 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/log.h"
+#include "base/memalloc.h"
 #include "mm/space/fault.h"
 #include "mm/space/lane_watch.h"
 #include "mm/space/reader.h"
@@ -215,6 +216,7 @@ static void *lane_main(void *argument)
 	struct heartbeat hb;
 
 	heartbeat_register(&hb, lane->slow ? "slow fault thread" : "fault thread");
+	memalloc_set(true);
 	cpu_slot_register(0);
 	if (lane->cpu >= 0)
 		pin_to(lane->cpu);

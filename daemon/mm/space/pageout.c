@@ -17,6 +17,7 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "base/memalloc.h"
 #include "mm/space/evict.h"
 #include "mm/space/reclaim.h"
 #include "os/os.h"
@@ -114,6 +115,7 @@ static void *helper_main(void *unused)
 
 	cpu_slot_register(0);
 	heartbeat_register(&hb, "pageout");
+	memalloc_set(true);
 	mutex_lock(&helper.lock);
 	while (!helper.stopping) {
 		struct turns *t = helper.offered;

@@ -16,10 +16,12 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "base/memalloc.h"
 #include "mm/balance/alloc.h"
 #include "mm/map/lru.h"
 #include "mm/phys/node.h"
 #include "mm/space/evict.h"
+#include "mm/space/mapping.h"
 #include "mm/space/mm.h"
 #include "os/os.h"
 
@@ -30,6 +32,7 @@ enum {
 	MARK_FRAMES_MAX = 8192,
 	DIRECT_FRAMES = 256,
 	KSWAPD_BATCH = 2048,
+	SLOTS_BACK = 4 * PAGEBLOCK_PAGES,
 	SWEEPS_MAX = LRU_GENERATIONS + 2, /* walks over everything before giving up */
 	OTHER_PAUSES = 1000, /* a tenth of a second */
 	REST_NS = 50 * 1000 * 1000,
@@ -56,6 +59,8 @@ struct scan {
 	int node;            /* only its frames; -1: any */
 	int kind;            /* only of this stock; -1: any */
 	bool low_too;        /* B2: within low, too */
+	bool may_break_min;  /* somebody waits for a page that was promised */
+	bool min_too;        /* nothing else can go: within min, too */
 	bool met_other;      /* another thread evicts where this one would */
 	uint64_t wanted, freed, scanned;
 };
@@ -68,7 +73,7 @@ static bool spared(const struct scan *scan, const struct region *region)
 		return true;
 	if (scan->memcg)
 		return region->memcg != scan->memcg;
-	return !memcg_scan_share(region->memcg, resident, scan->low_too);
+	return !scan->min_too && !memcg_scan_share(region->memcg, resident, scan->low_too);
 }
 
 /* After about as many pages as there are have been looked at, all are a generation older. */
@@ -158,6 +163,36 @@ static void sweep(struct scan *scan)
 	atomic_store(&last, serial);
 }
 
+static uint64_t dirty_clean_pages(struct region *region, uint64_t wanted)
+{
+	uint64_t frames = region_frames_per_page(region), freed = 0;
+
+	for (uint64_t page = 0; page < region->nr_pages && freed < wanted; page++) {
+		uint64_t word = word_load(region_word(region, page));
+
+		if (word_state(word) == PAGE_PRESENT && word & WORD_CLEAN && word_high(word) &&
+		    region_dirty_page(region, page))
+			freed += frames;
+	}
+	return freed;
+}
+
+/* No slot is left for a page: pages in memory do without the slots of their copies, which may be
+ * promised to others. What can be evicted is rather dropped and keeps its copy, but some of it may
+ * be protected, or of another stock. */
+static void take_slots_back(void)
+{
+	struct region *region;
+	uint64_t freed = 0;
+
+	for (uint64_t serial = 0; freed < SLOTS_BACK && (region = region_next(serial));) {
+		serial = region->serial;
+		freed += dirty_clean_pages(region, SLOTS_BACK - freed);
+		heartbeat_touch();
+		region_put(region);
+	}
+}
+
 static uint64_t shrink(struct scan *scan)
 {
 	scan->swapper = swapper_get(SWAPPER_WRITER);
@@ -173,6 +208,9 @@ static uint64_t shrink(struct scan *scan)
 			break;
 		/* Not because somebody else has what could go. */
 		scan->low_too |= i >= SWEEPS_MAX / 2 && !scan->met_other;
+		scan->min_too |= i + 2 >= SWEEPS_MAX && scan->may_break_min && !scan->met_other;
+		if (evict_missed_slots())
+			take_slots_back();
 	}
 	swapper_put(scan->swapper);
 	return scan->freed;
@@ -194,6 +232,20 @@ uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames)
 	return shrink_direct(&scan);
 }
 
+uint64_t reclaim_margin(struct memcg *memcg, uint64_t frames)
+{
+	struct scan scan = { .memcg = memcg, .node = -1, .kind = -1 };
+	uint64_t margin = memcg_margin(memcg);
+
+	if (margin >= frames)
+		return 0;
+	scan.wanted = frames - margin;
+	shrink_direct(&scan);
+	for (int i = 0; i < OTHER_PAUSES && scan.met_other && memcg_margin(memcg) < frames; i++)
+		nanosleep(&busy_pause, NULL);
+	return scan.freed + scan.met_other;
+}
+
 /* Charging a page would succeed now. */
 static bool has_room(const struct region *region)
 {
@@ -211,7 +263,8 @@ static bool has_room(const struct region *region)
 bool reclaim_for(struct region *region)
 {
 	uint64_t frames = max_t(uint64_t, DIRECT_FRAMES, region_frames_per_page(region));
-	struct scan scan = { .node = -1, .kind = (int)region->kind, .wanted = frames };
+	struct scan scan = { .node = -1, .kind = (int)region->kind, .wanted = frames,
+			     .may_break_min = true };
 
 	if (!swap_capacity())
 		return false;
@@ -438,6 +491,7 @@ static void *kswapd_main(void *argument)
 
 	cpu_slot_register(0);
 	heartbeat_register(&hb, "kswapd");
+	memalloc_set(true);
 	mutex_lock(&k->lock);
 	while (!k->stopping) {
 		if (!atomic_load(&k->called)) {
@@ -523,10 +577,17 @@ static uint64_t reclaim_stock(int node, enum stock_kind kind, uint64_t frames)
 	return swap_capacity() ? shrink_direct(&scan) : 0;
 }
 
+static uint64_t promisable(void)
+{
+	return swap_promisable(swap_capacity());
+}
+
 void reclaim_init(const struct reclaim_config *request)
 {
+	static const struct stock_swap swap_for_stocks = { promisable, swap_promisable_huge };
+
 	config = *request;
-	stock_set_swap(swap_capacity);
+	stock_set_swap(&swap_for_stocks);
 	balance_set_reclaim_hook(reclaim_stock);
 }
 

@@ -174,6 +174,18 @@ bool region_promise(struct region *region, int node, uint64_t pages)
 	return got;
 }
 
+int region_promise_again(struct region *region, int node, uint64_t pages)
+{
+	uint64_t frames = pages * region_frames_per_page(region);
+	int r = stock_recommit_evictable(node, region->kind, frames);
+
+	if (r)
+		return r;
+	atomic_fetch_add(&region->committed[node], pages);
+	atomic_fetch_add(&region->quota[node], (int64_t)pages);
+	return 0;
+}
+
 void region_return_promises(struct region *region)
 {
 	for (int node = 0; node < nr_nodes && region->overcommit; node++) {

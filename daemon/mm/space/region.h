@@ -172,6 +172,9 @@ struct region *region_next(uint64_t serial);
  * had; and gives back what it doesn't use any more. */
 bool region_promise(struct region *region, int node, uint64_t pages);
 void region_return_promises(struct region *region);
+/* The same after a restart, of what is there: nobody asks whether it fits. -ENOMEM: the node has no
+ * such stock. */
+int region_promise_again(struct region *region, int node, uint64_t pages);
 /* Of a closed region: keeps what its words need, and returns how many pages that are. */
 uint64_t region_return_commit(struct region *region);
 /* On the thread that frees regions: lineage_settle(). */

@@ -582,15 +582,24 @@ static int charge_locked(struct region *region, int node)
 /* Locks one page that may be present. -EAGAIN: it isn't, or is busy; -ENOMEM: the pool's limit. */
 static int lock_page(struct region *region, uint64_t page)
 {
-	uint64_t old;
+	uint64_t old, value;
+	uint32_t slot = 0;
 	int r = 0;
 
 	if (!word_try_busy(region_word(region, page), PAGE_PRESENT, &old))
 		return -EAGAIN;
 	if (!(old & WORD_LOCKED))
 		r = charge_locked(region, word_node(old));
-	if (word_end_busy(region_word(region, page), r ? old : old | WORD_LOCKED))
+	value = r ? old : old | WORD_LOCKED;
+	/* What can't be evicted needs no copy, whose slot may be promised to others. */
+	if (!r && value & (WORD_CLEAN | WORD_LAZYFREE)) {
+		slot = word_high(value);
+		value = word_with_high(value & ~(uint64_t)(WORD_CLEAN | WORD_LAZYFREE), 0);
+	}
+	if (word_end_busy(region_word(region, page), value))
 		region_wake(region, (struct page_range){ page, 1 });
+	if (slot)
+		region_free_slot(region, slot);
 	return r;
 }
 

@@ -108,10 +108,10 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 {
 	uint64_t pages = t->present[node], locked = t->locked[node];
 	uint64_t frames = locked * region_frames_per_page(region);
-	int r;
+	int r = pages && region->overcommit ? region_promise_again(region, node, pages) : 0;
 
-	if (pages && region->overcommit)
-		region_promise(region, node, pages);
+	if (r)
+		return r;
 	if ((int64_t)pages > atomic_load(&region->quota[node]))
 		return -EUCLEAN;
 	r = pages ? region_recharge(region, node, pages) : 0;

@@ -14,6 +14,7 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "base/memalloc.h"
 #include "mm/obj/slab.h"
 #include "mm/space/swapper.h"
 #include "os/os.h"
@@ -120,6 +121,7 @@ static void *waiter_main(void *argument)
 
 	cpu_slot_register(0);
 	heartbeat_register(&hb, "waiter");
+	memalloc_set(true);
 	CPU_ZERO(&set);
 	CPU_SET((unsigned int)w->cpu, &set);
 	/* Elsewhere it works as well, only slower. */
