@@ -75,3 +75,20 @@ uint64_t heartbeat_oldest(uint64_t now_ns, uint64_t late_ns, char name[HEARTBEAT
 	pthread_mutex_unlock(&hearts.lock);
 	return oldest;
 }
+
+void heartbeat_sleep(const struct timespec *pause)
+{
+	const uint64_t patience_ns = 60ull * 1000 * 1000 * 1000;
+	struct heartbeat *hb = this_heartbeat;
+
+	nanosleep(pause, NULL);
+	if (!hb)
+		return;
+	if (atomic_load_explicit(&hb->beats, memory_order_relaxed) != hb->slept_at)
+		hb->slept_ns = 0;
+	hb->slept_ns += (uint64_t)pause->tv_nsec;
+	if (hb->slept_ns >= patience_ns)
+		return;
+	heartbeat_touch();
+	hb->slept_at = atomic_load_explicit(&hb->beats, memory_order_relaxed);
+}

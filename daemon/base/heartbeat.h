@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/list.h"
 
@@ -31,6 +32,7 @@ struct heartbeat {
 	_Atomic uint64_t beats;               /* (a) odd: idle */
 	uint64_t seen;                        /* (l) beats at the last look */
 	uint64_t since_ns;                    /* (l) when they were first seen so */
+	uint64_t slept_at, slept_ns;          /* its thread's: heartbeat_sleep() */
 };
 
 extern _Thread_local struct heartbeat *this_heartbeat;
@@ -50,6 +52,10 @@ static inline void heartbeat_touch(void)
 	beats = atomic_load_explicit(&hb->beats, memory_order_relaxed);
 	atomic_store_explicit(&hb->beats, (beats | 1) + 1, memory_order_relaxed);
 }
+
+/* A short pause of somebody who waits for another thread's step, again and again: no hang, up to a
+ * minute in which nothing else was done. Any thread. */
+void heartbeat_sleep(const struct timespec *pause);
 
 /* About to wait for work, for as long as it takes. Any thread. */
 static inline void heartbeat_idle(void)

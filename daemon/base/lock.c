@@ -6,7 +6,11 @@
  */
 #include "base/lock.h"
 
+#include <errno.h>
+#include <time.h>
+
 #include "base/check.h"
+#include "base/heartbeat.h"
 #include "base/log.h"
 #include "base/types.h"
 
@@ -126,6 +130,32 @@ void mutex_lock(struct mutex *m)
 void mutex_lock_nested(struct mutex *m)
 {
 	acquire(m, 1);
+}
+
+static void acquire_long(struct mutex *m, int nested)
+{
+	struct timespec until;
+	int r;
+
+	check_order(m, nested);
+	do {
+		heartbeat_touch();
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 1;
+		r = pthread_mutex_timedlock(&m->lock, &until);
+		CHECK(!r || r == ETIMEDOUT);
+	} while (r);
+	push_held(m);
+}
+
+void mutex_lock_long(struct mutex *m)
+{
+	acquire_long(m, 0);
+}
+
+void mutex_lock_long_nested(struct mutex *m)
+{
+	acquire_long(m, 1);
 }
 
 int mutex_trylock(struct mutex *m)

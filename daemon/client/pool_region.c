@@ -629,6 +629,7 @@ static bool unlink_one(struct pool *pool, struct pool_region **ended)
 			continue;
 		found = true;
 		set_name(pr, "");
+		record_name(pr, NAME_NONE);
 		if (!pr->nr_handles) {
 			end_locked(pr);
 			*ended = pr;

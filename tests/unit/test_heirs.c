@@ -200,10 +200,10 @@ static void nobody_waits_for_the_family(void)
 }
 
 /* The slots of the owner are there, and none for the others. */
-static void without_room_for_one_all_stay(void)
+static void without_room_all_stay(void)
 {
 	begin();
-	memcg_set_limit(members[0]->memcg, MEMCG_SWAP_MAX, NR + NR / 2);
+	memcg_set_limit(members[0]->memcg, MEMCG_SWAP_MAX, NR / 2);
 	evict_all();
 	EXPECT_EQ(atomic_load(&members[1]->nr_inherit), atomic_load(&members[2]->nr_inherit));
 	EXPECT_EQ(atomic_load(&members[0]->nr_shared), atomic_load(&members[1]->nr_inherit));
@@ -435,7 +435,7 @@ static const struct test_case cases[] = {
 	{ "what was freed lazily before goes to slots",
 	  what_was_freed_lazily_before_goes_to_slots },
 	{ "nobody waits for the family", nobody_waits_for_the_family },
-	{ "without room for one all stay", without_room_for_one_all_stay },
+	{ "without room for its owner a page stays", without_room_all_stay },
 	{ "frames leave the windows that show them", frames_leave_the_windows_that_show_them },
 	{ "what is out of windows while it is copied stays",
 	  what_is_out_of_windows_while_it_is_copied_stays },

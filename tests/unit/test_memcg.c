@@ -66,6 +66,11 @@ static void a_refused_charge_changes_nothing(void)
 	EXPECT_EQ(memcg_charge(&a, MEMCG_ARENA, 2), -ENOMEM); /* within usage, not within pinned */
 	expect_counts((uint64_t[NR_MEMCG_KINDS]){ [MEMCG_LOCKED] = 9 });
 	memcg_uncharge(&a, MEMCG_LOCKED, 9);
+	memcg_set_limit(&a, MEMCG_SWAP_MAX, 3);
+	memcg_charge_shared_swap(&a, 5); /* others share them with it */
+	EXPECT_EQ(memcg_charge(&a, MEMCG_SWAP, 1), -ENOSPC);
+	expect_counts((uint64_t[NR_MEMCG_KINDS]){ [MEMCG_SWAP] = 5 });
+	memcg_uncharge(&a, MEMCG_SWAP, 5);
 	memcg_fini(&a);
 }
 

@@ -179,6 +179,11 @@ static int charge_swap(struct memcg *m, uint64_t frames)
 	return -ENOSPC;
 }
 
+void memcg_charge_shared_swap(struct memcg *m, uint64_t frames)
+{
+	atomic_fetch_add(&m->count[MEMCG_SWAP], frames);
+}
+
 static int refuse_max(struct memcg *m, uint64_t frames)
 {
 	memcg_event(m, MEMCG_EVENT_MAX);

@@ -42,7 +42,7 @@ enum memcg_limit {
 	MEMCG_LOW,      /* not while others have more than theirs */
 	MEMCG_HIGH,     /* above it, reclaim and delays */
 	MEMCG_MAX,      /* usage never exceeds it */
-	MEMCG_SWAP_MAX, /* nor SWAP this */
+	MEMCG_SWAP_MAX, /* nor SWAP this, but for slots that others share with it */
 	NR_MEMCG_LIMITS
 };
 
@@ -93,6 +93,9 @@ struct memcg *memcg_root(void);
 
 /* 0, or -ENOMEM (max), for SWAP -ENOSPC (swap_max). */
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
+/* Slots whose first user is charged already, to whomever: swap_max refuses none of these, or a pool
+ * could keep another's pages in memory by inheriting them. */
+void memcg_charge_shared_swap(struct memcg *m, uint64_t frames);
 void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
 
 /* frames are promised to a region. -ENOMEM: what is pinned leaves too few frames below max for it;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "mm/obj/slab.h"
 #include "mm/space/cow.h"
@@ -32,7 +33,7 @@ int clone_join(const struct clone_pair *pair)
 
 	if (r)
 		return r;
-	mutex_lock(&pair->parent->change_lock);
+	mutex_lock_long(&pair->parent->change_lock);
 	parent = region_kin(pair->parent);
 	if (!parent) {
 		parent = family_new(pair->parent);
@@ -168,7 +169,7 @@ int region_protect(struct region *region, struct page_range range)
 
 	for (unsigned int i = 0; range.nr && error == -EAGAIN && i < PROTECT_TRIES; i++) {
 		if (i)
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 		error = 0;
 		region_for_each_mapping(region, range, protect_mapping, &error);
 	}
@@ -191,7 +192,7 @@ static void hold_hole(struct region *clone, uint64_t page)
 	uint64_t old;
 
 	while (!word_try_busy(&clone->words[page], PAGE_NONE, &old))
-		nanosleep(&busy_pause, NULL);
+		heartbeat_sleep(&busy_pause);
 }
 
 static void fill_hole(struct region *clone, uint64_t page, uint64_t value)
@@ -323,7 +324,7 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 	uint64_t seen = word_load(&parent->words[page]);
 
 	if (seen & WORD_BUSY) {
-		nanosleep(&busy_pause, NULL);
+		heartbeat_sleep(&busy_pause);
 		return 0;
 	}
 	switch (word_state(seen)) {
@@ -405,9 +406,9 @@ static void lock_changes(struct region *const *regions, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		if (i)
-			mutex_lock_nested(&regions[i]->change_lock);
+			mutex_lock_long_nested(&regions[i]->change_lock);
 		else
-			mutex_lock(&regions[i]->change_lock);
+			mutex_lock_long(&regions[i]->change_lock);
 	}
 }
 

@@ -47,7 +47,7 @@ static bool share_slot(const struct bequest *b, uint64_t page, uint32_t slot)
 {
 	struct kin *kin = family_below(b->root, b->root);
 
-	while (kin && (!cow_is_held(kin->region, page) || !region_share_slot(kin->region, slot)))
+	while (kin && (!cow_is_held(kin->region, page) || !region_inherit_slot(kin->region, slot)))
 		kin = family_below(b->root, kin);
 	if (kin)
 		free_users(b, page, slot, kin);

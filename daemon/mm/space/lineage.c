@@ -169,14 +169,14 @@ static void settle(struct region *region, bool flat)
 {
 	uint64_t kept;
 
-	mutex_lock(&region->change_lock);
+	mutex_lock_long(&region->change_lock);
 	forget_inherited(region);
 	if (atomic_load(&region->nr_locked))
 		region_unlock_pages(region, (struct page_range){ 0, region->nr_pages });
 	if (flat || has_heirs_elsewhere(region))
 		region_drop_locked(region, (struct page_range){ 0, region->nr_pages });
 	for (int i = 0; i < SETTLE_TRIES && !drop_unneeded(region); i++)
-		nanosleep(&busy_pause, NULL);
+		heartbeat_sleep(&busy_pause);
 	kept = region_return_commit(region);
 	if (is_empty(region))
 		leave_tree(region);

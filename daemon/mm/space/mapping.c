@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "mm/obj/slab.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
@@ -43,7 +44,7 @@ static bool wait_for_turn(struct region *region, unsigned int turn, uint64_t unt
 		else if (os->now_ns() > until_ns)
 			return false;
 		else
-			nanosleep(&sync_pause, NULL);
+			heartbeat_sleep(&sync_pause);
 	}
 	return true;
 }
@@ -133,7 +134,7 @@ bool region_show_wait(struct region *region, struct page_range run)
 			else if (os->now_ns() > until_ns)
 				return false;
 			else
-				nanosleep(&sync_pause, NULL);
+				heartbeat_sleep(&sync_pause);
 		}
 	}
 	return !atomic_load(&region->nr_showing_more) || region_map_try_sync(region);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
 
@@ -186,7 +187,7 @@ static void wait_while_read(struct region *source, uint64_t page)
 
 		if (word_state(word) != PAGE_SWAPPED || !(word & WORD_BUSY))
 			return;
-		nanosleep(&busy_pause, NULL);
+		heartbeat_sleep(&busy_pause);
 	}
 }
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/log.h"
 #include "mm/phys/node.h"
@@ -159,17 +160,27 @@ void region_free_slot(struct region *region, uint32_t slot)
 	memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
 }
 
-int region_share_slot(struct region *region, uint32_t slot)
+static int share_slot(struct region *region, uint32_t slot)
 {
 	uint64_t frames = region_frames_per_page(region);
-	int r = memcg_charge(region->memcg, MEMCG_SWAP, frames);
+	int r = swap_dup(slot, (uint32_t)frames);
 
-	if (r)
-		return r;
-	r = swap_dup(slot, (uint32_t)frames);
 	if (r)
 		memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
 	return r;
+}
+
+int region_share_slot(struct region *region, uint32_t slot)
+{
+	int r = memcg_charge(region->memcg, MEMCG_SWAP, region_frames_per_page(region));
+
+	return r ? r : share_slot(region, slot);
+}
+
+int region_inherit_slot(struct region *region, uint32_t slot)
+{
+	memcg_charge_shared_swap(region->memcg, region_frames_per_page(region));
+	return share_slot(region, slot);
 }
 
 void region_count_state(struct region *region, enum page_state state, int64_t pages)
@@ -391,11 +402,28 @@ static int swap_in_range(struct region *region, struct page_range range, bool sh
 	return r == -EAGAIN ? 0 : r;
 }
 
+/* What was promised comes, as for a fault: others may take what is freed for it, and not for ever.
+ * since_ns: 0, or when nothing could be freed any more. */
+static bool may_try_again(struct region *region, uint64_t *since_ns)
+{
+	const uint64_t patience_ns = 10ull * 1000 * 1000 * 1000;
+
+	if (reclaim_for(region))
+		return true;
+	if (region->overcommit || !swap_capacity())
+		return false;
+	if (!*since_ns)
+		*since_ns = os->now_ns();
+	heartbeat_sleep(&busy_pause);
+	return os->now_ns() - *since_ns < patience_ns;
+}
+
 /* shared: what an ancestor can have in memory for the region, too, comes to there. */
 static int populate(struct region *region, struct page_range range, bool shared)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
+	uint64_t short_since_ns = 0;
 
 	while (at < end) {
 		struct page_range rest = { at, end - at };
@@ -409,10 +437,10 @@ static int populate(struct region *region, struct page_range range, bool shared)
 			at = run.first + run.nr;
 		if (r == -ENODATA)
 			r = swap_in_range(region, rest, shared);
-		if (r == -ENOMEM && reclaim_for(region))
+		if (r == -ENOMEM && may_try_again(region, &short_since_ns))
 			r = 0;
 		if (r == -EBUSY)
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 		else if (r)
 			return r;
 	}
@@ -531,7 +559,7 @@ int region_drop_locked(struct region *region, struct page_range range)
 		}
 		word = word_load(region_word(region, at));
 		if (word & WORD_BUSY) {
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 		} else {
 			if (word & WORD_LOCKED)
 				result = -EBUSY;
@@ -545,7 +573,7 @@ int region_drop(struct region *region, struct page_range range)
 {
 	int r;
 
-	mutex_lock(&region->change_lock);
+	mutex_lock_long(&region->change_lock);
 	r = region_drop_locked(region, range);
 	mutex_unlock(&region->change_lock);
 	return r;
@@ -633,7 +661,7 @@ int region_lock_pages(struct region *region, struct page_range range)
 {
 	int r;
 
-	mutex_lock(&region->change_lock);
+	mutex_lock_long(&region->change_lock);
 	r = lock_range(region, range);
 	mutex_unlock(&region->change_lock);
 	return r;
@@ -649,7 +677,7 @@ void region_unlock_pages(struct region *region, struct page_range range)
 		if (!(seen & WORD_LOCKED))
 			continue;
 		while (!word_try_busy(word, word_state(seen), &old)) {
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 			seen = word_load(word);
 		}
 		if (old & WORD_LOCKED)

@@ -32,6 +32,8 @@ int region_punch(struct region *region, struct page_range run);
 void region_free_slot(struct region *region, uint32_t slot);
 /* Becomes one more user of it. 0, or why it can't. */
 int region_share_slot(struct region *region, uint32_t slot);
+/* The same where the slot is another region's, whom the pool's swap_max mustn't hold up. */
+int region_inherit_slot(struct region *region, uint32_t slot);
 /* Words of the region in states that are neither present nor empty: +1, -1. */
 void region_count_state(struct region *region, enum page_state state, int64_t pages);
 

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "mm/space/clone.h"
 #include "mm/space/cow.h"
 #include "mm/space/reclaim.h"
@@ -60,7 +61,7 @@ static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 	for (;;) {
 		*word = word_load(&snapshot->words[page]);
 		if (*word & WORD_BUSY) {
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 		} else if (home_of(snapshot, *word) || word_state(*word) == PAGE_NONE ||
 			   word_state(*word) == PAGE_POISONED) {
 			return 0;
@@ -137,8 +138,10 @@ int region_rollback(struct region *region, struct region *snapshot)
 	r = any_locked(region, snapshot) ? -EBUSY : 0;
 	if (!r)
 		r = region_protect(snapshot, (struct page_range){ 0, snapshot->nr_pages });
-	for (uint64_t page = 0; page < region->nr_pages && !r; page++)
+	for (uint64_t page = 0; page < region->nr_pages && !r; page++) {
 		r = roll_page(region, snapshot, page);
+		heartbeat_touch();
+	}
 	regions_thaw(both, 2);
 	return r;
 }
