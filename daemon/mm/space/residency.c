@@ -26,7 +26,7 @@
 #include "os/os.h"
 
 /* Longest run that one punch or populate covers, so that a claim is short: 16 MiB. */
-enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000 };
+enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000, SHORT_TRIES = 20 };
 
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
@@ -402,20 +402,16 @@ static int swap_in_range(struct region *region, struct page_range range, bool sh
 	return r == -EAGAIN ? 0 : r;
 }
 
-/* What was promised comes, as for a fault: others may take what is freed for it, and not for ever.
- * since_ns: 0, or when nothing could be freed any more. */
-static bool may_try_again(struct region *region, uint64_t *since_ns)
+/* What was promised comes, as for a fault: others may take what is freed for it, but not for ever.
+ * tries: how often nothing could be freed. */
+static bool may_try_again(struct region *region, unsigned int *tries)
 {
-	const uint64_t patience_ns = 10ull * 1000 * 1000 * 1000;
-
 	if (reclaim_for(region))
 		return true;
-	if (region->overcommit || !swap_capacity())
+	if (region->overcommit || !swap_capacity() || ++*tries > SHORT_TRIES)
 		return false;
-	if (!*since_ns)
-		*since_ns = os->now_ns();
 	heartbeat_sleep(&busy_pause);
-	return os->now_ns() - *since_ns < patience_ns;
+	return true;
 }
 
 /* shared: what an ancestor can have in memory for the region, too, comes to there. */
@@ -423,7 +419,7 @@ static int populate(struct region *region, struct page_range range, bool shared)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
-	uint64_t short_since_ns = 0;
+	unsigned int tries = 0;
 
 	while (at < end) {
 		struct page_range rest = { at, end - at };
@@ -437,7 +433,7 @@ static int populate(struct region *region, struct page_range range, bool shared)
 			at = run.first + run.nr;
 		if (r == -ENODATA)
 			r = swap_in_range(region, rest, shared);
-		if (r == -ENOMEM && may_try_again(region, &short_since_ns))
+		if (r == -ENOMEM && may_try_again(region, &tries))
 			r = 0;
 		if (r == -EBUSY)
 			heartbeat_sleep(&busy_pause);
