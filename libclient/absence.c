@@ -19,7 +19,15 @@
 #include "connection.h"
 #include "proto/uffd_compat.h"
 
-enum { ROUNDS = 4, LOOK_MAX_MS = 10000, REST_MS = 20, EVENTS = 16, SMALL_PAGE = 4096 };
+enum {
+	ROUNDS = 4,
+	LOOK_MAX_MS = 10000,
+	REST_MS = 20,
+	WAKE_MS = 1000,
+	EVENTS = 16,
+	SMALL_PAGE = 4096,
+	ARENA_PAGE = 2 << 20,
+};
 
 static uint64_t round_ms(const struct mmb *mmb)
 {
@@ -96,6 +104,11 @@ static void refuse_page(struct mmb *mmb, uint64_t address, bool protected)
 	if (w && protected)
 		window_drop(w, start - w->address, page); /* what is mapped can't be poisoned */
 	error = uffd_poison(&mmb->uffd, start, page, page);
+	if (error == -EINVAL && !w) { /* an arena of huge pages */
+		page = ARENA_PAGE;
+		start = address & ~(page - 1);
+		error = uffd_poison(&mmb->uffd, start, page, page);
+	}
 	uffd_wake(&mmb->uffd, start, page);
 	pthread_mutex_unlock(&mmb->lock);
 	if (error == -EINVAL)
@@ -128,6 +141,7 @@ void absence_end(struct mmb *mmb)
 {
 	struct pollfd p = { .fd = mmb->uffd.fd, .events = POLLIN };
 	char reason[ERROR_BYTES];
+	uint64_t again;
 	bool told = false;
 
 	snprintf(reason, sizeof(reason), "the broker is gone for %llu ms (daemon_timeout_ms): this "
@@ -136,7 +150,13 @@ void absence_end(struct mmb *mmb)
 	fprintf(stderr, "libmmbroker: %s\n", reason);
 	channel_break(mmb, -ENOTCONN, reason);
 	wake_all(mmb);
+	again = call_now_ms() + WAKE_MS;
 	while (!pager_is_stopped(&mmb->pager)) {
+		/* A broker that dies as it comes takes along what it has read. */
+		if (!call_left_ms(again)) {
+			wake_all(mmb);
+			again = call_now_ms() + WAKE_MS;
+		}
 		/* Who works in a heap may wait for the answer to a fault. */
 		told = told || pager_tell(mmb);
 		if (poll(&p, 1, REST_MS) > 0)

@@ -168,6 +168,8 @@ static void what_is_evictable_keeps_a_floor(void)
 	stock_refix(0, STOCK_BASE, 1);
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
+	EXPECT_EQ(stock_recommit(0, STOCK_BASE, 3), 0);
+	stock_uncommit(0, STOCK_BASE, 3);
 	stock_unfix(0, STOCK_BASE, 1);
 	stock_uncommit_evictable(0, STOCK_BASE, all - fits - 1);
 	stock_uncommit(0, STOCK_BASE, fits + 1);

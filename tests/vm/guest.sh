@@ -47,7 +47,7 @@ another() { local now; now=$(pid); [[ $now != 0 && $now != "$1" ]]; }
 other_than() { local now; now=$(pid); [[ $now != 0 && $now != "$1" ]] && active && answers; }
 
 # Clients: client_start NAME USER PAGES [REGION] and its first line in $greeting; ask NAME WORD
-declare -A to from
+declare -A to from process
 client_start() {
 	local name=$1 user=$2
 	shift 2
@@ -55,12 +55,22 @@ client_start() {
 	setpriv --reuid "$user" --regid "$user" --init-groups \
 		/opt/service_client "$socket" "$@" <"/tmp/$name.in" >"/tmp/$name.out" \
 		2>"/tmp/$name.err" &
+	process[$name]=$!
 	exec {to[$name]}>"/tmp/$name.in" {from[$name]}<"/tmp/$name.out"
 	rm "/tmp/$name.in" "/tmp/$name.out"
 	greeting=$(answer "$name")
 }
 answer() { local line; IFS= read -r -t "$patience" -u "${from[$1]}" line; echo "$line"; }
-ask() { echo "$2" >&"${to[$1]}"; answer "$1"; }
+ask() {
+	if kill -0 "${process[$1]}" 2>/dev/null; then
+		echo "$2" >&"${to[$1]}"
+		answer "$1"
+	else
+		wait "${process[$1]}" # a child of the shell that asks; else 127
+		echo "the client has ended (status $?): $(tail -n 2 "/tmp/$1.err")"
+		dmesg | grep -i 'killed process\|segfault\|traps:' | tail -n 2
+	fi
+}
 client_end() { exec {to[$1]}>&- {from[$1]}<&-; }
 
 starts() {

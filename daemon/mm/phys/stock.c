@@ -279,6 +279,16 @@ int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr)
 	return r ? r : commit_evictable(s, nr, false);
 }
 
+int stock_recommit(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+
+	if (!promise(s, nr, true))
+		return -ENOMEM;
+	atomic_fetch_add(&s->spoken, nr);
+	return 0;
+}
+
 int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr)
 {
 	return commit_evictable(stock_of(node, kind), nr, true);

@@ -121,6 +121,7 @@ int stock_fix(int node, enum stock_kind kind, uint64_t nr);
 void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
 /* After a restart: what was granted before stays so, though metadata may have taken the floor, and
  * slots that were retired are fewer. */
+int stock_recommit(int node, enum stock_kind kind, uint64_t nr);
 int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr);
 void stock_refix(int node, enum stock_kind kind, uint64_t nr);
 
