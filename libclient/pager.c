@@ -96,11 +96,24 @@ static int remap(struct mmb *mmb, const struct upcall *up)
 	return error ? error : ACKNOWLEDGED_LATER;
 }
 
-/* The pool with the daemon's number, referenced; NULL: closed meanwhile. */
+/* P6 */
+static bool is_told_of_end(struct pager *pager)
+{
+	bool told;
+
+	pthread_mutex_lock(&pager->lock);
+	told = pager->goodbye[0];
+	pthread_mutex_unlock(&pager->lock);
+	return told;
+}
+
+/* The pool with the daemon's number, referenced; NULL: closed meanwhile, or P6. */
 static struct mmb_pool *get_pool(struct mmb *mmb, uint32_t handle)
 {
 	struct mmb_pool *pool;
 
+	if (is_told_of_end(&mmb->pager))
+		return NULL;
 	pthread_mutex_lock(&mmb->lock);
 	LIST_FOREACH(pool, &mmb->pools, link)
 		if (pool->handle == handle)
@@ -212,17 +225,6 @@ static void serve(struct mmb *mmb, const struct upcall *up)
 			code = handlers[i].run(mmb, up);
 	if (code != ACKNOWLEDGED_LATER)
 		pager_acknowledge(&mmb->pager, up->packet.method, up->packet.id, code);
-}
-
-/* P6 */
-static bool is_told_of_end(struct pager *pager)
-{
-	bool told;
-
-	pthread_mutex_lock(&pager->lock);
-	told = pager->goodbye[0];
-	pthread_mutex_unlock(&pager->lock);
-	return told;
 }
 
 /* When the heaps want their next tick: in milliseconds, -1: not before they say so. */
