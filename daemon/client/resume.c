@@ -130,6 +130,7 @@ static void resume_cache(void *r, void *unused)
  * lets no process go before. */
 static int resume_swap(struct refusal *why)
 {
+	struct swap_report report;
 	char text[SWAP_WHY_BYTES];
 
 	for (uint32_t area = 0; area < SWAP_AREAS_MAX; area++) {
@@ -138,10 +139,10 @@ static int resume_swap(struct refusal *why)
 
 		if (r)
 			return refuse(why, r, "%s", text);
-		if (fd >= 0)
-			swap_area_accept(area, true);
-		else
+		if (fd < 0)
 			swap_forget(area);
+		else if (swap_area_report(area, &report) && report.state != SWAP_DEAD)
+			swap_area_accept(area, true);
 	}
 	return 0;
 }

@@ -302,7 +302,35 @@ static void a_resumed_area_has_what_words_claim(void)
 	swap_shutdown();
 }
 
+/* A disk that can't be read any more takes nobody along who has nothing there. */
+static void an_area_without_a_header_is_dead(void)
+{
+	const char        *path = swap_test_path("area");
+	struct swap_cursor cursor = { 0 };
+	struct swap_report report;
+	uint32_t           got;
+	int                fd;
+
+	swap_boot();
+	EXPECT_EQ(on(path, 4 * MIB), 0);
+	fd = dup(swap_area_fd(0));
+	EXPECT_EQ(swap_off(path, why), 0);
+	inject_arm(INJECT_DISK_READ, 1, -EIO);
+	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_DEAD);
+	EXPECT(!strcmp(report.path, path));
+	EXPECT_EQ(swap_claim(slot_make(0, 5), 2), 0);
+	EXPECT_EQ(swap_alloc(&cursor, 1, SLOT_NONE, &got), SLOT_NONE);
+	EXPECT_EQ(swap_capacity(), 0);
+	swap_free(slot_make(0, 5), 2);
+	EXPECT_EQ(swap_off(path, why), 0);
+	unlink(path);
+	swap_shutdown();
+}
+
 static const struct test_case cases[] = {
+	{ "an area whose header can't be read is taken up dead", an_area_without_a_header_is_dead },
 	{ "a new file is private and has its blocks", a_new_file_is_private_and_has_its_blocks },
 	{ "an empty file will do", an_empty_file_will_do },
 	{ "what isn't ours is refused", what_is_not_ours_is_refused },

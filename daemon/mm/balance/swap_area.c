@@ -267,13 +267,36 @@ int swap_on(const struct swap_on_request *request, char why[SWAP_WHY_BYTES])
 	return r;
 }
 
+/* What the kernel says of an area whose header can't be read. Too many slots do no harm: none is
+ * given away any more. */
+static int guess_header(int fd, uint32_t area, struct swap_header *header)
+{
+	off_t       end = lseek(fd, 0, SEEK_END);
+	struct stat st;
+	char        link[48];
+	ssize_t     got;
+
+	if (end < 2 * PAGE_SIZE || fstat(fd, &st))
+		return -EIO;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	got = readlink(link, header->path, SWAP_PATH_BYTES - 1);
+	header->path[got < 0 ? 0 : got] = '\0';
+	header->nr_slots = min_t(uint64_t, (uint64_t)end >> PAGE_SHIFT, swap_slots_max());
+	header->area = area;
+	header->is_device = S_ISBLK(st.st_mode);
+	return 0;
+}
+
 int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES])
 {
 	struct swap_header      *header = new_header();
 	struct disk_file         file = { .fd = fd };
 	struct swap_area_request want = { .resumed = true, .number = area };
 	int                      r = header ? read_header(fd, header) : -ENOMEM;
+	int                      lost = r == -EILSEQ || r == -ENOMEM ? 0 : r;
 
+	if (lost)
+		r = guess_header(fd, area, header);
 	if (!r && header->area != area)
 		r = -EILSEQ;
 	if (!r) {
@@ -285,6 +308,12 @@ int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES])
 		file.bytes = header->nr_slots << PAGE_SHIFT;
 		file.is_device = header->is_device;
 		fill_entry(area, header->path, &file, header->priority);
+	}
+	/* Who has nothing there lives on; pages that can't be read are lost one by one. */
+	if (!r && lost) {
+		atomic_store(&table[area].state, SWAP_DEAD);
+		log_emit(LOG_ERR, "swap_dead", "%s: its header can't be read (%s); nothing more is "
+			 "written there", table[area].path, strerror(-lost));
 	}
 	free(header);
 	return r ? refuse_swap(why, r, "swap area %u can't be taken up again: %s", area,
