@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "mm/balance/swap_area.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
@@ -15,7 +16,7 @@
 #include "mm/space/swapin.h"
 
 /* Evictions that had slots before the area stopped giving any are over long before that. */
-enum { WALKS_MAX = 10000 };
+enum { WALKS_MAX = 10000, SHORT_TRIES = 100 };
 
 static const struct timespec walk_pause = { .tv_nsec = 1000 * 1000 };
 
@@ -23,6 +24,7 @@ struct evacuation {
 	uint32_t area;
 	struct swapper *swapper;
 	uint64_t end; /* of what this walk has brought back of the region */
+	uint32_t nr_short; /* how often nothing could be freed for a page */
 	int error;
 };
 
@@ -52,8 +54,12 @@ static int bring_back(struct evacuation *e, struct region *region, uint64_t page
 	r = region_swap_in(e->swapper, &want, &run);
 	if (!r)
 		e->end = run.first + run.nr;
-	if (r == -ENOMEM && reclaim_for(region))
+	if (r == -ENOMEM && reclaim_for(region)) {
 		r = -EAGAIN;
+	} else if (r == -ENOMEM && e->nr_short++ < SHORT_TRIES) {
+		heartbeat_sleep(&walk_pause); /* others have taken what was freed */
+		r = -EAGAIN;
+	}
 	/* A page that can't be read is poisoned, and keeps its slot until the next look. */
 	return r == -EAGAIN || r == -EIO ? 0 : r;
 }
