@@ -201,11 +201,9 @@ static bool promise(struct stock *s, uint64_t nr, bool again)
 
 static void unpromise(struct stock *s, uint64_t nr)
 {
-	uint64_t old = atomic_load_explicit(&s->committed, memory_order_relaxed);
+	uint64_t old = atomic_fetch_sub(&s->committed, nr);
 
-	do {
-		CHECK(old >= nr);
-	} while (!atomic_compare_exchange_weak(&s->committed, &old, old - nr));
+	CHECK(old >= nr);
 	unpromise_beyond(s, beyond(s, old) - beyond(s, old - nr));
 }
 
@@ -217,53 +215,33 @@ static uint64_t kept(const struct stock *s, uint64_t evictable)
 	return min_t(uint64_t, evictable, s->floor);
 }
 
-/* nr more frames are evictable; they need room up to `limit` as far as the floor isn't kept yet. */
-static bool add_evictable(struct stock *s, uint64_t nr, uint64_t limit)
+/* So many more frames are evictable, and fixed; fewer, where negative. False: what they need beside
+ * the floor isn't to be had up to `limit`. Who needs no more is never refused. */
+static bool shift(struct stock *s, int64_t evictable, int64_t fixed, uint64_t limit)
 {
-	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
-	uint64_t more;
+	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed), now;
+	int64_t  more;
 
 	for (;;) {
-		more = kept(s, old + nr) - kept(s, old);
-		if (more && !add_up_to(&s->spoken, more, limit))
+		now = old + (uint64_t)evictable;
+		CHECK(evictable >= 0 || now < old);
+		more = fixed + (int64_t)kept(s, now) - (int64_t)kept(s, old);
+		if (more > 0 && !add_up_to(&s->spoken, (uint64_t)more, limit))
 			return false;
-		if (atomic_compare_exchange_weak(&s->evictable, &old, old + nr))
-			return true;
-		atomic_fetch_sub(&s->spoken, more);
+		if (atomic_compare_exchange_weak(&s->evictable, &old, now))
+			break;
+		if (more > 0)
+			atomic_fetch_sub(&s->spoken, (uint64_t)more);
 	}
-}
-
-static void drop_evictable(struct stock *s, uint64_t nr)
-{
-	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
-
-	do {
-		CHECK(old >= nr);
-	} while (!atomic_compare_exchange_weak(&s->evictable, &old, old - nr));
-	atomic_fetch_sub(&s->spoken, kept(s, old) - kept(s, old - nr));
-}
-
-/* nr evictable frames become fixed, if there is room up to `limit`. */
-static bool fix(struct stock *s, uint64_t nr, uint64_t limit)
-{
-	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
-	uint64_t more;
-
-	for (;;) {
-		CHECK(old >= nr);
-		more = nr - (kept(s, old) - kept(s, old - nr));
-		if (more && !add_up_to(&s->spoken, more, limit))
-			return false;
-		if (atomic_compare_exchange_weak(&s->evictable, &old, old - nr))
-			return true;
-		atomic_fetch_sub(&s->spoken, more);
-	}
+	if (more < 0)
+		atomic_fetch_sub(&s->spoken, (uint64_t)-more);
+	return true;
 }
 
 static int commit_evictable(struct stock *s, uint64_t nr, bool again)
 {
 	if (promise(s, nr, again)) {
-		if (add_evictable(s, nr, again ? UINT64_MAX : s->limit))
+		if (shift(s, (int64_t)nr, 0, again ? UINT64_MAX : s->limit))
 			return 0;
 		unpromise(s, nr);
 	}
@@ -298,7 +276,7 @@ void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
 
-	drop_evictable(s, nr);
+	shift(s, -(int64_t)nr, 0, s->limit);
 	unpromise(s, nr);
 }
 
@@ -306,7 +284,7 @@ int stock_fix(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
 
-	if (fix(s, nr, s->limit))
+	if (shift(s, -(int64_t)nr, (int64_t)nr, s->limit))
 		return 0;
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
@@ -314,17 +292,14 @@ int stock_fix(int node, enum stock_kind kind, uint64_t nr)
 
 void stock_refix(int node, enum stock_kind kind, uint64_t nr)
 {
-	(void)fix(stock_of(node, kind), nr, UINT64_MAX);
+	shift(stock_of(node, kind), -(int64_t)nr, (int64_t)nr, UINT64_MAX);
 }
 
 void stock_unfix(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
-	uint64_t      old = atomic_load_explicit(&s->evictable, memory_order_relaxed);
 
-	while (!atomic_compare_exchange_weak(&s->evictable, &old, old + nr))
-		;
-	atomic_fetch_sub(&s->spoken, nr - (kept(s, old + nr) - kept(s, old)));
+	shift(s, (int64_t)nr, -(int64_t)nr, s->limit);
 }
 
 static bool commit(struct stock *s, uint64_t nr)
