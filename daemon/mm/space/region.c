@@ -426,12 +426,9 @@ static int commit_again(struct region *region, const struct region_resume_reques
 		if (!pages)
 			continue;
 		if (node < nr_nodes)
-			r = stock_recommit_evictable(node, region->kind,
-						     pages * region_frames_per_page(region));
+			r = region_promise_again(region, node, pages);
 		if (r)
 			return r;
-		atomic_store(&region->committed[node], pages);
-		atomic_store(&region->quota[node], (int64_t)pages);
 	}
 	return 0;
 }
