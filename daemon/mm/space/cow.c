@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "mm/space/fault.h"
 #include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
@@ -123,7 +124,7 @@ static void hold_page(struct region *member, uint64_t page, uint32_t owner)
 		if (i < COPY_SPINS)
 			sched_yield();
 		else
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 	}
 }
 
@@ -473,7 +474,7 @@ static int diverge_seen(struct region *region, struct page_range range)
 		lose_heir(region, range.first, word, lost);
 	mutex_unlock(&family->lock);
 	if (!r && !w.run.nr && is_seen(word)) /* the owner's page is busy */
-		nanosleep(&busy_pause, NULL);
+		heartbeat_sleep(&busy_pause);
 	return r;
 }
 
@@ -697,7 +698,7 @@ static int unshare_step(struct region *region, struct page_range rest, uint64_t 
 	*done = 0;
 	rest.nr = at_once(region, rest.nr);
 	if (word & WORD_BUSY)
-		nanosleep(&busy_pause, NULL);
+		heartbeat_sleep(&busy_pause);
 	else if (word_state(word) == PAGE_INHERIT)
 		return diverge(region, rest);
 	else if (word & WORD_SHARED)
@@ -724,7 +725,7 @@ int cow_unshare(struct region *region, struct page_range range)
 		int r = unshare_step(region, range, &done);
 
 		if (r == -EAGAIN)
-			nanosleep(&busy_pause, NULL);
+			heartbeat_sleep(&busy_pause);
 		else if (r == -ENOMEM && find_room(region, range.first, &tries))
 			continue;
 		else if (r && r != -EBUSY)
@@ -744,7 +745,7 @@ static int forget_inherited(struct region *region, struct page_range range)
 	for (uint64_t i = range.first; i < end; i++) {
 		while (word_state(word_load(&region->words[i])) == PAGE_INHERIT) {
 			if (!word_try_busy(&region->words[i], PAGE_INHERIT, &old)) {
-				nanosleep(&busy_pause, NULL);
+				heartbeat_sleep(&busy_pause);
 				continue;
 			}
 			if (old & WORD_SEEN && !atomic_load(&region->closed)) { /* not while BUSY */

@@ -36,16 +36,23 @@ void region_map_leave(struct region *region, unsigned int turn)
 	atomic_fetch_sub(&region->nr_mapping[turn], 1);
 }
 
+/* The i-th pause of one who waits for calls that take microseconds. False: not any longer. */
+static bool rest_a_moment(unsigned int i, uint64_t until_ns)
+{
+	if (i < SYNC_SPINS)
+		sched_yield();
+	else if (os->now_ns() > until_ns)
+		return false;
+	else
+		heartbeat_sleep(&sync_pause);
+	return true;
+}
+
 static bool wait_for_turn(struct region *region, unsigned int turn, uint64_t until_ns)
 {
-	for (unsigned int i = 0; atomic_load(&region->nr_mapping[turn]); i++) {
-		if (i < SYNC_SPINS)
-			sched_yield();
-		else if (os->now_ns() > until_ns)
+	for (unsigned int i = 0; atomic_load(&region->nr_mapping[turn]); i++)
+		if (!rest_a_moment(i, until_ns))
 			return false;
-		else
-			heartbeat_sleep(&sync_pause);
-	}
 	return true;
 }
 
@@ -128,14 +135,9 @@ bool region_show_wait(struct region *region, struct page_range run)
 
 	atomic_thread_fence(memory_order_seq_cst); /* after the words were made busy */
 	for (unsigned int place = 0; place < SHOWING_MAX; place++) {
-		for (unsigned int i = 0; shows(region, place, run); i++) {
-			if (i < SYNC_SPINS)
-				sched_yield();
-			else if (os->now_ns() > until_ns)
+		for (unsigned int i = 0; shows(region, place, run); i++)
+			if (!rest_a_moment(i, until_ns))
 				return false;
-			else
-				heartbeat_sleep(&sync_pause);
-		}
 	}
 	return !atomic_load(&region->nr_showing_more) || region_map_try_sync(region);
 }

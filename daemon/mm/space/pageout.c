@@ -213,10 +213,8 @@ static void do_round(struct swapper *s, struct turns *t)
 	uint64_t next = atomic_load(&t->next);
 	bool shared = worth_sharing(t->region, (struct page_range){ next, t->end - next });
 
-	while (!evict_begin(s, t->region)) {
-		nanosleep(&busy_pause, NULL);
-		heartbeat_touch();
-	}
+	while (!evict_begin(s, t->region))
+		heartbeat_sleep(&busy_pause);
 	if (shared)
 		offer(t);
 	work_off(s, t);
