@@ -55,10 +55,10 @@ void mutex_init(struct mutex *m, enum lock_rank rank, const char *name);
 void mutex_fini(struct mutex *m);
 void mutex_lock(struct mutex *m);
 void mutex_lock_nested(struct mutex *m);
-/* 1: acquired. Never checked for order, since it can't wait. */
 /* For locks that are held for as long as a request takes: to wait for them is no hang. */
 void mutex_lock_long(struct mutex *m);
 void mutex_lock_long_nested(struct mutex *m);
+/* 1: acquired. Never checked for order, since it can't wait. */
 int mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 /* Waits on a condition with m held; m must be the innermost lock held. */

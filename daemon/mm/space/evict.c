@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-#include "base/inject.h"
 #include "base/cpu.h"
+#include "base/inject.h"
 #include "mm/map/lru.h"
 #include "mm/space/heirs.h"
 #include "mm/space/mapping.h"
