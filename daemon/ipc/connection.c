@@ -77,14 +77,8 @@ static int arm_writing_locked(struct connection *c, bool unhurried)
 	return 0;
 }
 
-static int queue_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
-{
-	int error = outbox_push(&c->outbox, bytes, nr, fds);
-
-	return error ? error : arm_writing_locked(c, false);
-}
-
-static int send_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+static int send_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds,
+		       bool unhurried)
 {
 	int error = -EAGAIN;
 
@@ -92,8 +86,11 @@ static int send_locked(struct connection *c, const void *bytes, size_t nr, struc
 		return 0;
 	if (!c->outbox.nr_packets)
 		error = wire_send(c->sock, bytes, nr, fds, MSG_DONTWAIT);
-	if (error == -EAGAIN)
-		error = queue_locked(c, bytes, nr, fds);
+	if (error == -EAGAIN) {
+		error = outbox_push(&c->outbox, bytes, nr, fds);
+		if (!error)
+			error = arm_writing_locked(c, unhurried);
+	}
 	/* The peer has gone: reading will say so. */
 	return error == -EPIPE || error == -ECONNRESET ? 0 : error;
 }
@@ -103,7 +100,7 @@ int connection_send(struct connection *c, const void *bytes, size_t nr, struct w
 	int error;
 
 	mutex_lock(&c->lock);
-	error = send_locked(c, bytes, nr, fds);
+	error = send_locked(c, bytes, nr, fds, false);
 	mutex_unlock(&c->lock);
 	return error;
 }
@@ -112,20 +109,12 @@ int connection_send(struct connection *c, const void *bytes, size_t nr, struct w
  * this then. */
 int connection_send_unasked(struct connection *c, const void *bytes, size_t nr)
 {
-	struct wire_fds none = { 0 };
-	int             error = -EAGAIN;
+	int error;
 
 	mutex_lock(&c->lock);
-	if (c->ended)
-		error = 0;
-	else if (!c->outbox.nr_packets)
-		error = wire_send(c->sock, bytes, nr, none, MSG_DONTWAIT);
-	if (error == -EAGAIN)
-		error = outbox_push(&c->outbox, bytes, nr, none);
-	if (!error && c->outbox.nr_packets)
-		error = arm_writing_locked(c, true);
+	error = send_locked(c, bytes, nr, (struct wire_fds){ 0 }, true);
 	mutex_unlock(&c->lock);
-	return error == -EPIPE || error == -ECONNRESET ? 0 : error;
+	return error;
 }
 
 static void wake_locked(struct connection *c)
