@@ -21,11 +21,17 @@ static struct kmem_cache *member_cache; /* fixed after init */
 
 static _Atomic uint32_t nr_outlived;
 
+void member_life_close(const struct member_life *life)
+{
+	if (life->pidfd >= 0)
+		os->close(life->pidfd);
+	if (life->upcalls >= 0)
+		os->close(life->upcalls);
+}
+
 static void end_outlived(struct members *members, struct member *m)
 {
-	os->close(m->life.pidfd);
-	if (m->life.upcalls >= 0)
-		os->close(m->life.upcalls);
+	member_life_close(&m->life);
 	atomic_fetch_sub(&nr_outlived, 1);
 	member_free(members, m);
 }

@@ -28,9 +28,11 @@ enum { MEMBER_BITS = 18, MEMBERS_MAX = (1 << MEMBER_BITS) - 1, MEMBER_MISSED_MAX
 
 /* Of a process whose session was cut. */
 struct member_life {
-	int pidfd;
+	int pidfd;   /* -1: it lives no more */
 	int upcalls; /* its upcall socket, of which this side is shut down; -1: none */
 };
+
+void member_life_close(const struct member_life *life);
 
 struct pool;
 struct pool_handle;

@@ -96,7 +96,7 @@ static uint32_t slot_of(const struct session *s)
 static void init_session(struct session *s, const struct peer *peer)
 {
 	s->peer = *peer;
-	s->life = s->upcalls_end = -1;
+	s->life = (struct member_life){ -1, -1 };
 	atomic_store(&s->refs, 2); /* the caller's, and one that session_end() drops */
 	mutex_init(&s->lock, RANK_SESSION, "session");
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
@@ -229,10 +229,7 @@ void session_put(struct session *s)
 	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	CHECK(s->ended);
-	if (s->life >= 0)
-		os->close(s->life);
-	if (s->upcalls_end >= 0)
-		os->close(s->upcalls_end);
+	member_life_close(&s->life);
 	if (s->fault_log.map)
 		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
@@ -598,7 +595,7 @@ struct region_handle *session_region(struct session *s, uint32_t handle, struct 
 static void finish_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	pool_handle_free_runs(ph);
-	member_end(ph, handle, &(struct member_life){ s->life, s->upcalls_end });
+	member_end(ph, handle, &s->life);
 	pool_handle_put(ph);
 }
 
@@ -630,8 +627,7 @@ static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t 
 
 void session_cut(struct session *s, int pidfd, int upcalls)
 {
-	s->life = os->dup(pidfd);
-	s->upcalls_end = upcalls;
+	s->life = (struct member_life){ os->dup(pidfd), upcalls };
 }
 
 void session_end(struct session *s, const char *reason)

@@ -77,9 +77,7 @@ struct session {
 	uint64_t nr_fault_records;    /* fault_log_lock */
 	_Atomic uint64_t nr_requests; /* (a) */
 	struct session_record *record; /* (c) NULL: a tool's, that needn't outlive the daemon */
-	/* Once ending, of a process that may live on: (c) */
-	int life;   /* a pidfd; -1: it doesn't */
-	int upcalls_end; /* of its upcall socket, closed when nobody is in its heaps; -1: none */
+	struct member_life life;       /* (c) once ending, of a process that may live on */
 	struct list_head resume_link;  /* the resuming thread only */
 };
 
