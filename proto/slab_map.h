@@ -33,6 +33,11 @@ enum {
 	SLAB_MEMBER_SHIFT = 14,
 };
 
+static inline uint64_t slab_unit_bytes(uint32_t units)
+{
+	return (uint64_t)units * SLAB_UNIT_BYTES;
+}
+
 enum slab_kind {
 	SLAB_NONE,    /* not in use by a heap */
 	SLAB_OBJECTS, /* first unit of a slab */

@@ -113,7 +113,7 @@ static bool take_over(struct heap *h, struct slab_header *s, uint64_t address, u
 	}
 	for (uint32_t i = 0; i < units && nr < units; i++)
 		if (taken[i])
-			stock_put(&h->pool->stock, address + (uint64_t)i * SLAB_UNIT_BYTES, 1);
+			stock_put(&h->pool->stock, address + slab_unit_bytes(i), 1);
 	return nr == units;
 }
 
@@ -148,24 +148,19 @@ void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 	*oldest = (struct heap_run){ address, units };
 }
 
-static uint64_t bytes_of(uint32_t units)
-{
-	return (uint64_t)units * SLAB_UNIT_BYTES;
-}
-
 /* `before` units before it have been taken: there it begins from now on. What it doesn't need at
  * its old end is free. */
 static uint64_t move_down(struct heap *h, struct slab_header *s, uint64_t address,
 			  uint32_t before, uint32_t need)
 {
 	uint32_t have = s->units;
-	uint64_t to = address - bytes_of(before);
+	uint64_t to = address - slab_unit_bytes(before);
 
 	end_run(s, address);
-	memmove((void *)(uintptr_t)to, (void *)(uintptr_t)address, bytes_of(have));
+	memmove((void *)(uintptr_t)to, (void *)(uintptr_t)address, slab_unit_bytes(have));
 	make_run(s - before, need);
 	if (before + have > need)
-		stock_put(&h->pool->stock, to + bytes_of(need), before + have - need);
+		stock_put(&h->pool->stock, to + slab_unit_bytes(need), before + have - need);
 	return to;
 }
 
@@ -178,13 +173,13 @@ uint64_t run_grow(struct heap *h, struct slab_header *s, uint64_t address, size_
 	if (!h->pool->is_private || !have || have >= need || need > SLAB_UNITS_MAX)
 		return 0;
 	run_drop_kept(h);
-	if (bytes_of(need) <= behind &&
-	    stock_take_at(&h->pool->stock, address + bytes_of(have), need - have)) {
+	if (slab_unit_bytes(need) <= behind &&
+	    stock_take_at(&h->pool->stock, address + slab_unit_bytes(have), need - have)) {
 		make_run(s, need);
 		s->bytes = size;
 		return address;
 	}
-	if (bytes_of(most) > address - view->base)
+	if (slab_unit_bytes(most) > address - view->base)
 		most = (uint32_t)((address - view->base) >> SLAB_UNIT_SHIFT);
 	before = stock_take_before(&h->pool->stock, address, need - have, most);
 	if (!before)

@@ -171,7 +171,7 @@ static void take_bits_locked(struct stock *stock, uint32_t i, uint32_t bits)
 static bool put_locked(struct stock *stock, const struct stock_span *span, uint32_t *done)
 {
 	for (*done = 0; *done < span->units;) {
-		uint64_t address = span->address + (uint64_t)*done * SLAB_UNIT_BYTES;
+		uint64_t address = span->address + slab_unit_bytes(*done);
 		uint64_t base = address & ~(uint64_t)(STOCK_BLOCK_BYTES - 1);
 		uint32_t at = (uint32_t)((address - base) >> SLAB_UNIT_SHIFT);
 		uint32_t nr = span->units - *done, i = find_locked(stock, base);
@@ -202,7 +202,7 @@ static uint64_t take_inside_locked(struct stock *stock, const struct stock_want 
 			continue;
 		at = (uint32_t)__builtin_ctz(runs);
 		take_bits_locked(stock, i, bits_of(at, want->units));
-		return base + (uint64_t)at * SLAB_UNIT_BYTES;
+		return base + slab_unit_bytes(at);
 	}
 	return 0;
 }
@@ -249,7 +249,7 @@ static uint64_t take_across_locked(struct stock *stock, const struct stock_want 
 	for (uint32_t i = 0; i + 1 < stock->nr_blocks; i++) {
 		const struct stock_block *b = &stock->blocks[i];
 		uint32_t at = end_begins(b->free, want->align), here = STOCK_BLOCK_UNITS - at;
-		uint64_t span = b->base + (uint64_t)at * SLAB_UNIT_BYTES;
+		uint64_t span = b->base + slab_unit_bytes(at);
 		uint32_t rest = want->units - here;
 		uint32_t last = i + (rest + STOCK_BLOCK_UNITS - 1) / STOCK_BLOCK_UNITS;
 
@@ -280,11 +280,6 @@ static uint64_t take_locked(struct stock *stock, const struct stock_want *want)
 
 /* ---- neighbours ---- */
 
-static uint64_t unit_bytes(uint32_t units)
-{
-	return (uint64_t)units * SLAB_UNIT_BYTES;
-}
-
 /* Takes the unit, or, with `look`, only looks. False: it isn't in stock. */
 static bool take_unit_locked(struct stock *stock, uint64_t address, bool look)
 {
@@ -303,11 +298,11 @@ uint32_t stock_take_before(struct stock *stock, uint64_t address, uint32_t least
 	uint32_t nr = 0;
 
 	pthread_mutex_lock(&stock->lock);
-	while (nr < most && take_unit_locked(stock, address - unit_bytes(nr + 1), true))
+	while (nr < most && take_unit_locked(stock, address - slab_unit_bytes(nr + 1), true))
 		nr++;
 	nr = nr < least ? 0 : nr;
 	for (uint32_t i = 1; i <= nr; i++)
-		take_unit_locked(stock, address - unit_bytes(i), false);
+		take_unit_locked(stock, address - slab_unit_bytes(i), false);
 	pthread_mutex_unlock(&stock->lock);
 	return nr;
 }
@@ -317,10 +312,10 @@ bool stock_take_at(struct stock *stock, uint64_t address, uint32_t units)
 	uint32_t nr = 0;
 
 	pthread_mutex_lock(&stock->lock);
-	while (nr < units && take_unit_locked(stock, address + unit_bytes(nr), true))
+	while (nr < units && take_unit_locked(stock, address + slab_unit_bytes(nr), true))
 		nr++;
 	for (uint32_t i = 0; i < units && nr == units; i++)
-		take_unit_locked(stock, address + unit_bytes(i), false);
+		take_unit_locked(stock, address + slab_unit_bytes(i), false);
 	pthread_mutex_unlock(&stock->lock);
 	return nr == units;
 }
@@ -369,7 +364,7 @@ int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint3
 	if (i == nr)
 		return nr ? 0 : fail(-ENOMEM, "no units were leased");
 	for (uint32_t back = i; back < nr; back++, done = 0)
-		give(stock, &(struct stock_span){ spans[back] + (uint64_t)done * SLAB_UNIT_BYTES,
+		give(stock, &(struct stock_span){ spans[back] + slab_unit_bytes(done),
 						  units - done }, 1);
 	return i ? 0 : fail(-ENOMEM, "no memory to keep leased units in mind");
 }
@@ -438,7 +433,7 @@ void stock_put(struct stock *stock, uint64_t address, uint32_t units)
 	kept = put_locked(stock, &span, &done);
 	pthread_mutex_unlock(&stock->lock);
 	if (!kept) {
-		span.address += (uint64_t)done * SLAB_UNIT_BYTES;
+		span.address += slab_unit_bytes(done);
 		span.units -= done;
 		give(stock, &span, 1);
 	}
@@ -472,7 +467,7 @@ static bool shed_block_locked(struct stock *stock, uint32_t i, struct shedding *
 		uint32_t units = length_of((uint64_t)bits >> at);
 
 		s->spans[s->nr++] = (struct stock_span){
-			base + (uint64_t)at * SLAB_UNIT_BYTES, units };
+			base + slab_unit_bytes(at), units };
 		out |= bits_of(at, units);
 		bits &= ~out;
 	}
