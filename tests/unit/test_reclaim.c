@@ -320,6 +320,7 @@ static void one_that_is_busy_holds_up_nobody(void)
 	start();
 	other = space_region(1024, PAGE_SHIFT);
 	space_window(mm, other, 2 * BASE, 2);
+	EXPECT_EQ(mm_set_advice(mm, 2, (struct page_range){ 0, 1024 }, WINDOW_RANDOM), 0);
 	for (uint64_t i = 0; i < 1024; i++) {
 		put(i);
 		space_fault(mm, 2 * BASE + (i << PAGE_SHIFT), OS_FAULT_WRITE);
