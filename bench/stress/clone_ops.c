@@ -81,18 +81,26 @@ int stress_clone(struct stress_client *c)
 	return of == NULL || to == NULL ? 0 : clone_of(c, of, to);
 }
 
+/* A clone of a region that can be looked at whole, which is written after that. None: *out stays
+ * empty. */
+static int clone_then_write(struct stress_client *c, struct stress_region *of,
+			    struct stress_region *out)
+{
+	int failed = is_small(of) ? clone_of(c, of, out) : 0;
+
+	if (failed == 0 && out->region != NULL)
+		stress_range_write(of, stress_range_pick(c, of, of->pages));
+	return failed;
+}
+
 /* The original is written before the clone is looked at. */
 int stress_clone_snapshot(struct stress_client *c)
 {
 	struct stress_region *of = place(c, true), snapshot = { 0 };
-	int failed;
+	int failed = clone_then_write(c, of, &snapshot);
 
-	if (!is_small(of))
-		return 0;
-	failed = clone_of(c, of, &snapshot);
 	if (failed != 0 || snapshot.region == NULL)
 		return failed;
-	stress_range_write(of, stress_range_pick(c, of, of->pages));
 	failed = check_whole(c, &snapshot);
 	end_clone(&snapshot);
 	return failed;
@@ -129,14 +137,10 @@ int stress_clone_many(struct stress_client *c)
 int stress_clone_rollback(struct stress_client *c)
 {
 	struct stress_region *of = place(c, true), snapshot = { 0 };
-	int failed, code;
+	int failed = clone_then_write(c, of, &snapshot), code;
 
-	if (!is_small(of))
-		return 0;
-	failed = clone_of(c, of, &snapshot);
 	if (failed != 0 || snapshot.region == NULL)
 		return failed;
-	stress_range_write(of, stress_range_pick(c, of, of->pages));
 	stress_range_write(of, stress_range_pick(c, of, of->pages));
 	code = mmb_region_rollback(of->region, snapshot.region);
 	if (code != -EBUSY || !(of->locked || of->locked_pages != 0))

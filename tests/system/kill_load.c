@@ -13,7 +13,9 @@
 #include "bench/lib/clock.h"
 #include "bench/lib/pattern.h"
 #include "system/kill_scene.h"
+#include "system/swap_scene.h"
 
+enum { STAGE_RESERVE_MIB = 256, STAGE_SWAP_MIB = 256, STAGE_HUGE_PAGES = 32 };
 enum { OPS_A_CALL = 300, DROPPED_PAGES = 16, REST_SECONDS = 60 };
 
 /* ---- a region whose every page is known ---- */
@@ -273,6 +275,20 @@ static void rest_if_asked(void)
 	while (atomic_load(&board->number[LOADS_TO_REST]))
 		rest_us(200);
 	atomic_fetch_sub(&board->number[LOADS_RESTING], 1);
+}
+
+struct fixture *loads_stage(void)
+{
+	static const char *const huge[] = { "--supervise", "--memory.reserve_huge=64M", NULL };
+	static const char *const without[] = { "--supervise", NULL };
+	struct fixture *f;
+
+	setenv("HWLOC_SYNTHETIC", "node:2 pu:1", 1);
+	swap_scene_set(STAGE_RESERVE_MIB, STAGE_SWAP_MIB,
+		       hugepages_get(STAGE_HUGE_PAGES) ? huge : without);
+	f = stage_begin();
+	waits_begin();
+	return f;
 }
 
 void verify_under_kills(struct actor *a)

@@ -15,8 +15,11 @@
 
 /* Numbers of the board. */
 enum { LOADS_BEGUN, LOADS_TO_REST, LOADS_RESTING };
-enum { KILL_RESERVE_MIB = 256, KILL_SWAP_MIB = 256, KILL_HUGE_PAGES = 32, STEP_OVER = 1 };
+enum { STEP_OVER = 1 };
 
+/* The daemon that the loads are for, supervised, with huge pages where the host has some; waits are
+ * kept from now on. */
+struct fixture *loads_stage(void);
 /* An actor of the kind that its place says, below KILL_CLIENTS, until STEP_OVER is cued. Adds 1 to
  * board->number[LOADS_BEGUN] when it has begun. */
 void verify_under_kills(struct actor *a);

@@ -34,9 +34,6 @@ static unsigned int nr_kills(void)
 
 /* ---- the case ---- */
 
-static const char *const more_flags[] = { "--supervise", "--memory.reserve_huge=64M", NULL };
-static const char *const flags_without_huge[] = { "--supervise", NULL };
-
 static bool counts_are_right(void *socket)
 {
 	bool right = loads_rest() && mmbctl(socket, "-t 60 verify");
@@ -48,15 +45,11 @@ static bool counts_are_right(void *socket)
 static void kills_cost_a_pause(void)
 {
 	struct role roles[KILL_CLIENTS];
-	bool huge = hugepages_get(KILL_HUGE_PAGES);
 	unsigned int killed;
 	uint64_t p99, worst;
 	struct fixture *f;
 
-	setenv("HWLOC_SYNTHETIC", "node:2 pu:1", 1);
-	swap_scene_set(KILL_RESERVE_MIB, KILL_SWAP_MIB, huge ? more_flags : flags_without_huge);
-	f = stage_begin();
-	waits_begin();
+	f = loads_stage();
 	for (int i = 0; i < KILL_CLIENTS; i++)
 		roles[i] = (struct role)ROLE(verify_under_kills);
 	stage_cast(roles, KILL_CLIENTS);

@@ -117,19 +117,35 @@ static void lease_and_wait(struct client_process *self, void *arg)
 	pause();
 }
 
+static void begin_victim(struct attack *a, struct client_process *process,
+			 void (*run)(struct client_process *self, void *arg))
+{
+	static struct attack victim;
+
+	raw_init(&victim.r);
+	victim.socket = a->socket;
+	client_fork(process, run, &victim);
+}
+
+/* Who it is, and what it has leased. */
+static uint32_t hear_leased(struct client_process *process, uint64_t units[UNITS])
+{
+	uint32_t member;
+
+	CLIENT_EXPECT(client_hear(process, &member, sizeof(member)));
+	CLIENT_EXPECT(client_hear(process, units, UNITS * sizeof(units[0])));
+	return member;
+}
+
 ATTACK(units_outlive_who_was_killed)
 {
-	static struct attack  victim;
 	struct client_process process;
 	uint32_t              member, pool;
 	uint64_t              units[UNITS];
 
 	join(a);
-	raw_init(&victim.r);
-	victim.socket = a->socket;
-	client_fork(&process, lease_and_wait, &victim);
-	CLIENT_EXPECT(client_hear(&process, &member, sizeof(member)));
-	CLIENT_EXPECT(client_hear(&process, units, sizeof(units)));
+	begin_victim(a, &process, lease_and_wait);
+	member = hear_leased(&process, units);
 	client_signal(&process, SIGKILL);
 	CLIENT_EXPECT_EQ(read_orphans(&a->r, &pool), member);
 	CLIENT_EXPECT_EQ(pool, a->r.pool);
@@ -138,11 +154,10 @@ ATTACK(units_outlive_who_was_killed)
 	CLIENT_EXPECT_EQ(leased(&a->r), 0);
 }
 
-/* Says nonsense, and goes on working. */
-static void lease_and_be_cut(struct client_process *self, void *arg)
+/* Says nonsense with leased units. */
+static void lease_and_get_cut(struct client_process *self, struct attack *a)
 {
-	struct attack *a = arg;
-	uint64_t       units[UNITS];
+	uint64_t units[UNITS];
 
 	join(a);
 	CLIENT_EXPECT_EQ(raw_lease(&a->r, 1, UNITS, units), UNITS);
@@ -150,24 +165,26 @@ static void lease_and_be_cut(struct client_process *self, void *arg)
 	CLIENT_EXPECT(raw_ends(&a->r));
 	CLIENT_EXPECT(client_tell(self, &a->r.member, sizeof(a->r.member)));
 	CLIENT_EXPECT(client_tell(self, units, sizeof(units)));
+}
+
+/* And goes on working. */
+static void lease_and_be_cut(struct client_process *self, void *arg)
+{
+	lease_and_get_cut(self, arg);
 	pause();
 }
 
 /* Nobody takes over what its threads may still write to. */
 ATTACK(who_is_cut_is_told_of_when_it_ends)
 {
-	static struct attack  victim;
 	struct client_process process;
 	struct pollfd         p = { .events = POLLIN };
 	uint32_t              member, pool;
 	uint64_t              units[UNITS];
 
 	join(a);
-	raw_init(&victim.r);
-	victim.socket = a->socket;
-	client_fork(&process, lease_and_be_cut, &victim);
-	CLIENT_EXPECT(client_hear(&process, &member, sizeof(member)));
-	CLIENT_EXPECT(client_hear(&process, units, sizeof(units)));
+	begin_victim(a, &process, lease_and_be_cut);
+	member = hear_leased(&process, units);
 	p.fd = a->r.upcall;
 	CLIENT_EXPECT_EQ(poll(&p, 1, SEVERAL_TICKS_MS), 0);
 	CLIENT_EXPECT_EQ(leased(&a->r), UNITS);
@@ -182,14 +199,8 @@ ATTACK(who_is_cut_is_told_of_when_it_ends)
 static void lease_be_cut_and_leave(struct client_process *self, void *arg)
 {
 	struct attack *a = arg;
-	uint64_t       units[UNITS];
 
-	join(a);
-	CLIENT_EXPECT_EQ(raw_lease(&a->r, 1, UNITS, units), UNITS);
-	CLIENT_EXPECT_EQ(raw_send(&a->r, "nonsense", 8), 0);
-	CLIENT_EXPECT(raw_ends(&a->r));
-	CLIENT_EXPECT(client_tell(self, &a->r.member, sizeof(a->r.member)));
-	CLIENT_EXPECT(client_tell(self, units, sizeof(units)));
+	lease_and_get_cut(self, a);
 	CLIENT_EXPECT(client_hear_step(self, 1));
 	CLIENT_EXPECT_EQ(shutdown(a->r.upcall, SHUT_RDWR), 0);
 	pause();
@@ -197,18 +208,14 @@ static void lease_be_cut_and_leave(struct client_process *self, void *arg)
 
 ATTACK(who_is_cut_is_told_of_when_it_is_out)
 {
-	static struct attack  victim;
 	struct client_process process;
 	struct pollfd         p = { .events = POLLIN };
 	uint32_t              member, pool;
 	uint64_t              units[UNITS];
 
 	join(a);
-	raw_init(&victim.r);
-	victim.socket = a->socket;
-	client_fork(&process, lease_be_cut_and_leave, &victim);
-	CLIENT_EXPECT(client_hear(&process, &member, sizeof(member)));
-	CLIENT_EXPECT(client_hear(&process, units, sizeof(units)));
+	begin_victim(a, &process, lease_be_cut_and_leave);
+	member = hear_leased(&process, units);
 	p.fd = a->r.upcall;
 	CLIENT_EXPECT_EQ(poll(&p, 1, SEVERAL_TICKS_MS / 2), 0);
 	CLIENT_EXPECT(client_tell_step(&process, 1));
@@ -326,12 +333,9 @@ ATTACK(killed_while_leasing)
 	uint64_t left = 1;
 
 	for (int i = 0; i < 20; i++) {
-		static struct attack  victim;
 		struct client_process process;
 
-		raw_init(&victim.r);
-		victim.socket = a->socket;
-		client_fork(&process, lease_without_end, &victim);
+		begin_victim(a, &process, lease_without_end);
 		CLIENT_EXPECT(client_hear_step(&process, 'r'));
 		usleep(1000 + 777 * (useconds_t)i);
 		client_signal(&process, SIGKILL);

@@ -196,9 +196,6 @@ static void operator(struct actor *a)
 
 /* ---- the case ---- */
 
-static const char *const more_flags[] = { "--supervise", "--memory.reserve_huge=64M", NULL };
-static const char *const flags_without_huge[] = { "--supervise", NULL };
-
 static bool dies_at(const struct fixture *f, enum inject_point point, unsigned int nth)
 {
 	pid_t worker = worker_of(f->pid);
@@ -234,15 +231,11 @@ static void deaths_cost_a_pause(void)
 {
 	static const act_fn others[] = { come_and_go, read_only, operator };
 	enum { OTHERS = sizeof(others) / sizeof(others[0]), ALL = KILL_CLIENTS + OTHERS };
-	bool huge = hugepages_get(KILL_HUGE_PAGES);
 	struct role roles[ALL];
 	uint64_t p99, worst;
 	struct fixture *f;
 
-	setenv("HWLOC_SYNTHETIC", "node:2 pu:1", 1);
-	swap_scene_set(KILL_RESERVE_MIB, KILL_SWAP_MIB, huge ? more_flags : flags_without_huge);
-	f = stage_begin();
-	waits_begin();
+	f = loads_stage();
 	for (int i = 0; i < ALL; i++)
 		roles[i] = (struct role)ROLE(i < KILL_CLIENTS ? verify_under_kills
 							      : others[i - KILL_CLIENTS]);

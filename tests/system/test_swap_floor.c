@@ -47,13 +47,23 @@ static struct mmb_region *promised(struct actor *a, size_t *bytes)
 	return NULL;
 }
 
+static void stamp_each(char *at, size_t bytes, size_t step, size_t seed)
+{
+	for (size_t i = 0; i < bytes; i += step)
+		stamp(at + i, PAGE, seed + i);
+}
+
+static void expect_each(const char *at, size_t bytes, size_t step, size_t seed)
+{
+	for (size_t i = 0; i < bytes; i += step)
+		CLIENT_EXPECT(is_stamped(at + i, PAGE, seed + i));
+}
+
 static void touch_all(char *at, size_t bytes)
 {
 	for (unsigned int round = 0; round < 2; round++) {
-		for (size_t i = 0; i < bytes; i += scene.page_size)
-			stamp(at + i, PAGE, round + i);
-		for (size_t i = 0; i < bytes; i += scene.page_size)
-			CLIENT_EXPECT(is_stamped(at + i, PAGE, round + i));
+		stamp_each(at, bytes, scene.page_size, round);
+		expect_each(at, bytes, scene.page_size, round);
 	}
 }
 
@@ -177,13 +187,11 @@ static void use_all(struct actor *a)
 	scene.page_size = PAGE;
 	region = most(a, &bytes);
 	CLIENT_EXPECT(region && bytes > (size_t)SWAP_MIB * MIB);
-	for (size_t i = 0; i < bytes; i += PAGE)
-		stamp(act_at(region) + i, PAGE, i);
+	stamp_each(act_at(region), bytes, PAGE, 0);
 	/* Pages must come and go for that, and an operator can see it. */
 	text = mmbctl(a->socket, "meminfo");
 	CLIENT_EXPECT(text && line_number(text, "SwapFree:") >= 0);
-	for (size_t i = 0; i < bytes; i += PAGE)
-		CLIENT_EXPECT(is_stamped(act_at(region) + i, PAGE, i));
+	expect_each(act_at(region), bytes, PAGE, 0);
 }
 
 static void what_is_promised_can_all_be_used(void)
@@ -201,18 +209,15 @@ static void lock_and_use_all(struct actor *a)
 
 	open_pool(a);
 	first = act_region(a, locked, 0);
-	for (size_t i = 0; i < locked; i += PAGE)
-		stamp(act_at(first) + i, PAGE, i);
+	stamp_each(act_at(first), locked, PAGE, 0);
 	CLIENT_EXPECT_EQ(mmb_region_advise(first, 0, locked, MMB_ADVISE_PAGEOUT), 0);
-	for (size_t i = 0; i < locked; i += PAGE)
-		CLIENT_EXPECT(is_stamped(act_at(first) + i, PAGE, i));
+	expect_each(act_at(first), locked, PAGE, 0);
 	CLIENT_EXPECT_EQ(mmb_region_lock(first, 0, locked), 0);
 	rest = most(a, &bytes);
 	CLIENT_EXPECT(rest);
 	scene.page_size = PAGE;
 	touch_all(act_at(rest), bytes);
-	for (size_t i = 0; i < locked; i += PAGE)
-		CLIENT_EXPECT(is_stamped(act_at(first) + i, PAGE, i));
+	expect_each(act_at(first), locked, PAGE, 0);
 }
 
 static void locked_pages_hold_no_slots(void)
@@ -234,14 +239,12 @@ static void use_beside_min(struct actor *a)
 	open_pool(a);
 	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "guarded", MMB_POOL_CREATE, &options, &guarded), 0);
 	CLIENT_EXPECT_EQ(mmb_region_create(guarded, bytes, NULL, &first), 0);
-	for (size_t i = 0; i < bytes; i += PAGE)
-		stamp(act_at(first) + i, PAGE, i);
+	stamp_each(act_at(first), bytes, PAGE, 0);
 	rest = most(a, &more);
 	CLIENT_EXPECT(rest);
 	scene.page_size = PAGE;
 	touch_all(act_at(rest), more);
-	for (size_t i = 0; i < bytes; i += PAGE)
-		CLIENT_EXPECT(is_stamped(act_at(first) + i, PAGE, i));
+	expect_each(act_at(first), bytes, PAGE, 0);
 	mmb_region_close(first);
 }
 
@@ -259,14 +262,12 @@ static void grow(struct actor *a)
 
 	open_pool(a);
 	region = act_region(a, scene.max * 3 / 2, 0);
-	for (size_t i = 0; i < scene.max * 3 / 2; i += PAGE)
-		stamp(act_at(region) + i, PAGE, i);
+	stamp_each(act_at(region), scene.max * 3 / 2, PAGE, 0);
 	nr = take_runs(a);
 	if (nr < scene.max / HUGE_PAGE / 2)
 		printf("  %u runs: %s\n", nr, mmb_error());
 	CLIENT_EXPECT(nr >= scene.max / HUGE_PAGE / 2);
-	for (size_t i = 0; i < scene.max * 3 / 2; i += PAGE)
-		CLIENT_EXPECT(is_stamped(act_at(region) + i, PAGE, i));
+	expect_each(act_at(region), scene.max * 3 / 2, PAGE, 0);
 }
 
 static void a_full_pool_makes_room_for_its_runs(void)
@@ -284,8 +285,7 @@ static void scatter(struct actor *a)
 
 	open_pool(a);
 	small = act_region(a, bytes, 0);
-	for (size_t i = 0; i < bytes; i += PAGE)
-		stamp(act_at(small) + i, PAGE, i);
+	stamp_each(act_at(small), bytes, PAGE, 0);
 	CLIENT_EXPECT_EQ(mmb_region_advise(small, 0, bytes, MMB_ADVISE_PAGEOUT), 0);
 	for (size_t i = 0; i < bytes; i += 16 * PAGE)
 		CLIENT_EXPECT_EQ(mmb_region_advise(small, i + PAGE, 15 * PAGE,
@@ -294,8 +294,7 @@ static void scatter(struct actor *a)
 	huge = promised(a, &granted);
 	CLIENT_EXPECT(huge);
 	touch_all(act_at(huge), granted);
-	for (size_t i = 0; i < bytes; i += 16 * PAGE)
-		CLIENT_EXPECT(is_stamped(act_at(small) + i, PAGE, i));
+	expect_each(act_at(small), bytes, 16 * PAGE, 0);
 }
 
 static void huge_pages_are_promised_whole_clusters(void)

@@ -275,18 +275,26 @@ static void without_an_evacuator_used_slots_hold_the_area(void)
 	swap_shutdown();
 }
 
+/* The descriptor of an area as a daemon that died leaves it. */
+static int area_left_behind(const char *path)
+{
+	int fd;
+
+	swap_boot();
+	EXPECT_EQ(on(path, 4 * MIB), 0);
+	fd = dup(swap_area_fd(0));
+	EXPECT_EQ(swap_off(path, why), 0);
+	return fd;
+}
+
 static void a_resumed_area_has_what_words_claim(void)
 {
 	const char        *path = swap_test_path("area");
 	struct swap_cursor cursor = { 0 };
 	struct swap_report report;
 	uint32_t           got;
-	int                fd;
+	int                fd = area_left_behind(path);
 
-	swap_boot();
-	EXPECT_EQ(on(path, 4 * MIB), 0);
-	fd = dup(swap_area_fd(0));
-	EXPECT_EQ(swap_off(path, why), 0);
 	EXPECT_EQ(swap_on_resumed(3, fd, why), -EILSEQ); /* its header names another */
 	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
 	EXPECT_EQ(swap_claim(slot_make(0, 5), 2), 0);
@@ -309,12 +317,8 @@ static void an_area_without_a_header_is_dead(void)
 	struct swap_cursor cursor = { 0 };
 	struct swap_report report;
 	uint32_t           got;
-	int                fd;
+	int                fd = area_left_behind(path);
 
-	swap_boot();
-	EXPECT_EQ(on(path, 4 * MIB), 0);
-	fd = dup(swap_area_fd(0));
-	EXPECT_EQ(swap_off(path, why), 0);
 	inject_arm(INJECT_DISK_READ, 1, -EIO);
 	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
 	EXPECT(swap_area_report(0, &report));
