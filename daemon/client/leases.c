@@ -54,6 +54,7 @@ void leases_fini(struct leases *leases)
 	mutex_fini(&leases->lock);
 }
 
+/* Crash: of the maps that a predecessor has made some may be there: no client has them yet. */
 int leases_make_maps(struct pool *pool, struct refusal *why)
 {
 	struct leases *leases = &pool->leases;
@@ -61,7 +62,7 @@ int leases_make_maps(struct pool *pool, struct refusal *why)
 
 	mutex_lock(&leases->lock);
 	for (int node = 0; node < nr_nodes && !leases->has_maps && !r; node++)
-		if (pool->sections[node])
+		if (pool->sections[node] && !leases->maps[node])
 			r = slab_map_new(pool->sections[node], pool->id, &leases->maps[node]);
 	if (r)
 		free_maps(leases);

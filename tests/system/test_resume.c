@@ -20,6 +20,7 @@
 
 #include "lib/raw_client.h"
 #include "proto/methods.h"
+#include "system/inject_order.h"
 #include "system/kill_scene.h"
 #include "system/stage.h"
 
@@ -395,6 +396,93 @@ static void grants_are_neither_lost_nor_doubled(void)
 	die_at_each(grant_points, sizeof(grant_points) / sizeof(grant_points[0]), keep_nothing);
 }
 
+/* ---- the daemon dies while it makes an arena and its slab maps ---- */
+
+/* Two nodes: two sections of an arena, and two slab maps. */
+enum { ARENA_SECTIONS = 4, ARENAS = 64, OBJECTS = 40, OBJECT_BYTES = 3000,
+       STEP_LEASED = STEP_OVER + 3, STEP_SECOND_DEATH };
+
+static const char *const two_nodes[] = { "HWLOC_SYNTHETIC=node:2 pu:1", NULL };
+static const struct setting two_nodes_setting = { flags, two_nodes };
+
+struct arena_user {
+	struct actor actor; /* of a pool of its own */
+	char *objects[OBJECTS];
+};
+
+static void use_new_arena(const struct actor *a, struct arena_user *u)
+{
+	u->actor = *a;
+	act_pool(&u->actor, 0);
+	for (size_t i = 0; i < OBJECTS; i++) {
+		u->objects[i] = mmb_malloc(u->actor.pool, OBJECT_BYTES);
+		CLIENT_EXPECT(u->objects[i]);
+		stamp(u->objects[i], OBJECT_BYTES & ~7, i);
+	}
+}
+
+static void leave_arena(struct arena_user *u)
+{
+	for (size_t i = 0; i < OBJECTS; i++) {
+		CLIENT_EXPECT(is_stamped(u->objects[i], OBJECT_BYTES & ~7, i));
+		mmb_free(u->objects[i]);
+	}
+	mmb_pool_close(u->actor.pool);
+}
+
+static void leave_arenas(struct arena_user *users, unsigned int *nr)
+{
+	while (*nr)
+		leave_arena(&users[--*nr]);
+}
+
+static void use_arenas(struct actor *a)
+{
+	static struct arena_user users[ARENAS];
+	unsigned int nr = 0;
+
+	act_open(a);
+	cue(STEP_STARTED);
+	while (atomic_load(&board->reached) < STEP_OVER) {
+		if (nr == ARENAS)
+			leave_arenas(users, &nr);
+		use_new_arena(a, &users[nr++]);
+		rest_us(2000);
+	}
+	cue(STEP_LEASED);
+	await(STEP_SECOND_DEATH);
+	leave_arenas(users, &nr);
+}
+
+/* The second death shows which maps the daemon goes on with. */
+static void die_at_section(unsigned int nth)
+{
+	union sigval value = { .sival_int = inject_order(INJECT_SECTION_ADD, nth) };
+	struct fixture *f;
+	pid_t worker;
+
+	stage_set(&two_nodes_setting);
+	f = stage_begin();
+	CAST(ROLE(use_arenas));
+	EXPECT(cue_comes(STEP_STARTED));
+	worker = worker_of(f->pid);
+	EXPECT(worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value));
+	EXPECT(worker_dies(f->pid, worker));
+	cue(STEP_OVER);
+	EXPECT(cue_comes(STEP_LEASED));
+	EXPECT_EQ(kill_often(f->pid, 1, NULL, NULL), 1);
+	fixture_reconnect(f);
+	cue(STEP_SECOND_DEATH);
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+
+static void arenas_are_made_once(void)
+{
+	for (unsigned int nth = 1; nth <= ARENA_SECTIONS; nth++)
+		die_at_section(nth);
+}
+
 /* ---- what is held ---- */
 
 static const char *const hold_flags[] = { "--supervise", "--memory.reserve=64M",
@@ -516,6 +604,7 @@ static const struct test_case cases[] = {
 	{ "a region that is made exclusively by name is made once", names_are_made_once },
 	{ "grants and returns whose answer is lost are made once",
 	  grants_are_neither_lost_nor_doubled },
+	{ "an arena and its slab maps that are half made are completed", arenas_are_made_once },
 	{ "what is held stays held while there is no daemon", what_is_held_stays_held },
 	{ "a client that leaves all unread is resumed as any other", who_reads_nothing_is_resumed },
 	{ "a client that dies while there is no daemon leaves nothing",
