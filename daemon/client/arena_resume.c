@@ -66,17 +66,24 @@ int resume_arenas(struct refusal *why)
 struct walk {
 	struct pool *pool;
 	struct pool_handle *(*find_share)(uint64_t id);
+	int error;
 };
 
 static void sort_page(struct page *page, void *arg)
 {
-	const struct walk *walk = arg;
+	struct walk *walk = arg;
 	uint64_t owner = page_session(page);
 	struct pool_handle *ph = NULL;
 	bool kept;
+	int r;
 
 	if (owner & PAGE_UNIT) {
-		kept = leases_resume_unit(walk->pool, page);
+		r = leases_resume_unit(walk->pool, page);
+		if (r && r != -EUCLEAN) {
+			walk->error = r; /* objects may be in it: the daemon doesn't start */
+			return;
+		}
+		kept = !r;
 		ph = kept ? walk->find_share(page[1].grant.request) : NULL;
 		if (ph && ph->pool == walk->pool)
 			ph->nr_leased++;
@@ -94,19 +101,23 @@ static void sort_page(struct page *page, void *arg)
 	}
 }
 
-static void sort_pool(struct pool *pool, struct pool_handle *(*find_share)(uint64_t id))
+static int sort_pool(struct pool *pool, struct pool_handle *(*find_share)(uint64_t id))
 {
-	struct walk walk = { pool, find_share };
+	struct walk walk = { pool, find_share, 0 };
 
 	for (int node = 0; node < nr_nodes; node++)
 		if (pool->zones.normal[node])
 			zone_for_each_granted(pool->zones.normal[node], sort_page, &walk);
+	leases_resumed(&pool->leases);
+	return walk.error;
 }
 
-void resume_grants(struct pool_handle *(*find_share)(uint64_t id))
+int resume_grants(struct pool_handle *(*find_share)(uint64_t id))
 {
 	struct pool *pool;
+	int r = 0;
 
-	for (uint64_t after = 0; (pool = pool_next(after)); after = pool->id)
-		sort_pool(pool, find_share);
+	for (uint64_t after = 0; !r && (pool = pool_next(after)); after = pool->id)
+		r = sort_pool(pool, find_share);
+	return r;
 }

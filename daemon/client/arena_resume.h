@@ -16,6 +16,6 @@ struct pool_handle;
 /* Sections, zones, addresses, slab maps. */
 int resume_arenas(struct refusal *why);
 /* Page runs go to their shares, units to their pools; what nobody has any more is freed. */
-void resume_grants(struct pool_handle *(*find_share)(uint64_t id));
+int resume_grants(struct pool_handle *(*find_share)(uint64_t id));
 
 #endif

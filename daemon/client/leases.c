@@ -101,22 +101,31 @@ int leases_resume_map(struct pool *pool, struct section *section)
 	return r;
 }
 
-bool leases_resume_unit(struct pool *pool, struct page *page)
+int leases_resume_unit(struct pool *pool, struct page *page)
 {
 	struct leases *leases = &pool->leases;
 	struct slab_map *map = map_of(leases, page);
+	int r;
 
 	if (!map || page_session(page) != leases->owner || pg_order(page) != UNIT_ORDER)
-		return false;
+		return -EUCLEAN;
 	mutex_lock(&leases->lock);
-	if (slab_map_lease(map, page_to_pfn(page), 1)) {
-		mutex_unlock(&leases->lock);
-		return false;
+	r = slab_map_resume_unit(map, page_to_pfn(page));
+	if (!r) {
+		list_add_tail(&page->lru, &leases->units);
+		leases->nr_units++;
 	}
-	list_add_tail(&page->lru, &leases->units);
-	leases->nr_units++;
 	mutex_unlock(&leases->lock);
-	return true;
+	return r;
+}
+
+void leases_resumed(struct leases *leases)
+{
+	mutex_lock(&leases->lock);
+	for (int node = 0; node < MAX_NUMNODES; node++)
+		if (leases->maps[node])
+			slab_map_audit(leases->maps[node]);
+	mutex_unlock(&leases->lock);
 }
 
 /* ---- leasing ---- */

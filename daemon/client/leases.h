@@ -44,11 +44,12 @@ void leases_init(struct leases *leases);
 void leases_fini(struct leases *leases);
 /* What is behind PAGE_UNIT in the owner of its units. */
 uint64_t leases_owner(const struct leases *leases);
-/* The same as a predecessor's pool had; its maps; and a unit of its: false if that isn't one of the
- * pool's, and shall be freed. */
+/* The same as a predecessor's pool had; its maps; a unit of its, -EUCLEAN: that isn't one of the
+ * pool's, and shall be freed; -ENOMEM; and all of them have been seen. */
 void leases_resume(struct leases *leases, uint64_t owner);
 int leases_resume_map(struct pool *pool, struct section *section);
-bool leases_resume_unit(struct pool *pool, struct page *page);
+int leases_resume_unit(struct pool *pool, struct page *page);
+void leases_resumed(struct leases *leases);
 /* The slab maps of the arena, which exists, if there are none yet. */
 int leases_make_maps(struct pool *pool, struct refusal *why);
 

@@ -17,6 +17,10 @@
 
 enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32 };
 
+/* B3. No page number of an address is as large: what an older daemon left there means nothing. */
+#define HANDLE_ENDED    (1ull << 38 | 1)
+#define HANDLE_OUTLIVED (1ull << 38 | 2) /* and its process, cut, was alive */
+
 static struct kmem_cache *member_cache; /* fixed after init */
 
 static _Atomic uint32_t nr_outlived;
@@ -29,11 +33,18 @@ void member_life_close(const struct member_life *life)
 		os->close(life->upcalls);
 }
 
+static void free_told(struct members *members, struct member *m)
+{
+	record_free(RECORD_HANDLE, m->record);
+	member_free(members, m);
+}
+
 static void end_outlived(struct members *members, struct member *m)
 {
+	if (m->life.pidfd >= 0)
+		atomic_fetch_sub(&nr_outlived, 1);
 	member_life_close(&m->life);
-	atomic_fetch_sub(&nr_outlived, 1);
-	member_free(members, m);
+	free_told(members, m);
 }
 
 void members_global_init(void)
@@ -192,6 +203,7 @@ void member_commit(struct member *m, const struct pool_handle *ph, uint64_t requ
 	record->handle = m->handle;
 	record->what = HANDLE_OF_POOL;
 	record->member = m->number;
+	record_word_set(&record->start, 0);
 	record_commit(RECORD_HANDLE, record);
 }
 
@@ -292,8 +304,57 @@ static struct member *find_locked(struct pool_handle *ph, uint32_t handle)
 	return NULL;
 }
 
+/* ---- ends ---- */
+
+void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life)
+{
+	struct members *members = &ph->pool->members;
+	struct member *m;
+
+	mutex_lock(&members->lock);
+	m = find_locked(ph, handle);
+	CHECK(m);
+	if (m->record)
+		record_word_set(&m->record->start,
+				life && life->pidfd >= 0 ? HANDLE_OUTLIVED : HANDLE_ENDED);
+	mutex_unlock(&members->lock);
+}
+
+static uint64_t mark_of(const struct handle_record *record)
+{
+	uint64_t mark;
+
+	if (!record_word_get(&record->start, &mark))
+		return 0;
+	return mark == HANDLE_ENDED || mark == HANDLE_OUTLIVED ? mark : 0;
+}
+
+bool member_is_marked(const struct handle_record *record)
+{
+	return mark_of(record) != 0;
+}
+
+int member_resume_ended(struct pool *pool, struct handle_record *record)
+{
+	struct members *members = &pool->members;
+	struct member *m;
+
+	if (pool->is_private)
+		return -EUCLEAN;
+	m = member_restore(members, record->member);
+	if (!m)
+		return -EUCLEAN;
+	m->record = record;
+	m->life = (struct member_life){ -1, -1 };
+	m->is_out = mark_of(record) != HANDLE_OUTLIVED;
+	mutex_lock(&members->lock);
+	list_add_tail(&m->link, &members->outlived);
+	mutex_unlock(&members->lock);
+	return 0;
+}
+
 /* Nobody of it works in slabs any more. */
-static bool is_out(const struct member_life *life)
+static bool life_is_out(const struct member_life *life)
 {
 	return process_has_ended(life->pidfd) ||
 	       (life->upcalls >= 0 && socket_is_shut(life->upcalls));
@@ -302,7 +363,7 @@ static bool is_out(const struct member_life *life)
 /* False: it isn't worth waiting for, or can't be waited for. */
 static bool outlive(struct members *members, struct member *m, const struct member_life *life)
 {
-	bool waits = life && life->pidfd >= 0 && !is_out(life);
+	bool waits = life && life->pidfd >= 0 && !life_is_out(life);
 
 	if (waits && atomic_fetch_add(&nr_outlived, 1) >= MEMBERS_OUTLIVED_MAX) {
 		atomic_fetch_sub(&nr_outlived, 1);
@@ -330,7 +391,6 @@ void member_end(struct pool_handle *ph, uint32_t handle, const struct member_lif
 	mutex_lock(&members->lock);
 	m = find_locked(ph, handle);
 	CHECK(m);
-	record_free(RECORD_HANDLE, m->record);
 	list_del(&m->link);
 	list_del(&m->of_ph);
 	members->nr_missing -= m->nr_missed != 0;
@@ -340,7 +400,7 @@ void member_end(struct pool_handle *ph, uint32_t handle, const struct member_lif
 			return;
 		tell_others(members, m->number);
 	}
-	member_free(members, m);
+	free_told(members, m);
 }
 
 /* Who is told something again this time; its number, or 0: nobody is left. */
@@ -365,7 +425,7 @@ static struct member *take_ended(struct members *members)
 
 	mutex_lock(&members->lock);
 	list_for_each_entry(m, &members->outlived, link)
-		if (!ended && is_out(&m->life))
+		if (!ended && (m->is_out || life_is_out(&m->life)))
 			ended = m;
 	if (ended)
 		list_del(&ended->link);

@@ -12,7 +12,11 @@
  * Invariants  B1  the numbers with their bit set are those of members that exist.
  *             B2  a member is listed from when its handle is valid until the handle has ended, and
  *                 then, with its number still taken, among the outlived until others are told.
- * Crash       Those outlived are forgotten: what they left is in use until the pool ends.
+ *             B3  the record of a handle whose session has ended, or that is being closed, says so.
+ * Crash       A handle's record stays until the others have been told of its end, marked (B3),
+ *             since its session's slot may be another's by then: the next daemon tells them. Of an
+ *             outlived one it can't know any more when it is out: the number stays taken, and what
+ *             it left is in use until the pool ends.
  * Locking     members.lock (RANK_LEASES). Upcalls are made without it; nobody waits for them.
  */
 #ifndef MMB_CLIENT_MEMBERS_H
@@ -28,7 +32,7 @@ enum { MEMBER_BITS = 18, MEMBERS_MAX = (1 << MEMBER_BITS) - 1, MEMBER_MISSED_MAX
 
 /* Of a process whose session was cut. */
 struct member_life {
-	int pidfd;   /* -1: it lives no more */
+	int pidfd;   /* -1: it lives no more, or nobody knows */
 	int upcalls; /* its upcall socket, of which this side is shut down; -1: none */
 };
 
@@ -47,6 +51,7 @@ struct member {
 	bool (*orphans)(void *context, uint32_t handle, uint32_t member); /* (c) NULL: nobody */
 	void *context;                                                   /* (c) */
 	struct member_life life; /* (l) of those outlived only */
+	bool is_out;             /* (l) its process ended with the last daemon */
 	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
 	uint32_t missed[MEMBER_MISSED_MAX]; /* (l) */
 };
@@ -79,6 +84,13 @@ void member_free(struct members *members, struct member *m);
 void member_commit(struct member *m, const struct pool_handle *ph, uint64_t request);
 /* With the session's lock held. */
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
+/* B3. Before the record of its session is freed. */
+void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life);
+/* Whether the record says so. */
+bool member_is_marked(const struct handle_record *record);
+/* Of a handle that has ended with the last daemon or before: the others will be told. -EUCLEAN:
+ * there are no others, or its number is another's. */
+int member_resume_ended(struct pool *pool, struct handle_record *record);
 /* The handle has ended, and its number is free again. The others are told if need be: when its
  * process is out of the slabs, or, without `life`, at once. */
 void member_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life);

@@ -279,6 +279,16 @@ static struct session *session_of_slot(uint32_t slot)
 	return slot < record_most(RECORD_SESSION) ? found.sessions[slot] : NULL;
 }
 
+static int resume_pool_handle(struct session *s, struct handle_record *record)
+{
+	struct pool *pool = pool_by_id(record->object);
+
+	if (!pool)
+		return -EUCLEAN;
+	return s && !member_is_marked(record) ? session_resume_pool(s, pool, record)
+					      : member_resume_ended(pool, record);
+}
+
 static void resume_handle(void *r, void *unused)
 {
 	struct handle_record *record = r;
@@ -287,8 +297,8 @@ static void resume_handle(void *r, void *unused)
 	int error = -EUCLEAN;
 
 	(void)unused;
-	if (s && (record->what & 0xff) == HANDLE_OF_POOL)
-		error = session_resume_pool(s, pool_by_id(record->object), record);
+	if ((record->what & 0xff) == HANDLE_OF_POOL)
+		error = resume_pool_handle(s, record);
 	pr = s && (record->what & 0xff) == HANDLE_OF_REGION ? find_region(record->object) : NULL;
 	if (pr)
 		error = session_resume_region(s, pr, record);
@@ -315,7 +325,8 @@ int resume_handles(struct refusal *why)
 {
 	record_for_each(RECORD_HANDLE, resume_handle, NULL);
 	record_for_each(RECORD_WINDOW, resume_window, NULL);
-	resume_grants(find_share);
+	if (!found.error)
+		found.error = resume_grants(find_share);
 	for (uint32_t i = 0; i < record_most(RECORD_SESSION); i++)
 		if (found.sessions[i])
 			session_resumed(found.sessions[i], (uint32_t)meta_header->nr_resumed * 64);

@@ -608,11 +608,20 @@ static void run_ending(struct work *work)
 	kmem_cache_free(ending_cache, e);
 }
 
+/* A request at work may keep it for long, and its session's slot be another's by then. */
+static void end_region_handle(struct region_handle *rh)
+{
+	if (rh->record)
+		record_end(rh->record);
+	region_handle_put(rh);
+}
+
 /* Millions of runs may have to go back: not on the caller's time. */
 static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	struct ending *e = kmem_cache_zalloc(ending_cache, GFP_KERNEL);
 
+	member_mark_end(ph, handle, &s->life);
 	if (!e) {
 		finish_pool_handle(s, ph, handle);
 		return;
@@ -635,7 +644,6 @@ void session_end(struct session *s, const char *reason)
 	struct log_subject about;
 	struct mm *mm;
 	uint32_t cursor = 0, handle;
-	void *object;
 	bool was_ended;
 
 	mutex_lock(&s->lock);
@@ -657,10 +665,10 @@ void session_end(struct session *s, const char *reason)
 			session_poison(s, mm);
 		mm_remove_all(mm);
 	}
-	while ((object = handles_next(&s->regions, &cursor, &handle)))
-		region_handle_put(handles_del(&s->regions, handle));
+	while (handles_next(&s->regions, &cursor, &handle))
+		end_region_handle(handles_del(&s->regions, handle));
 	cursor = 0;
-	while ((object = handles_next(&s->pools, &cursor, &handle)))
+	while (handles_next(&s->pools, &cursor, &handle))
 		end_pool_handle(s, handles_del(&s->pools, handle), handle);
 	free_record(s);
 	account_uncharge(s->peer.uid, session_account(&s->peer));

@@ -151,31 +151,6 @@ static int populate(struct slab_map *map, uint32_t i)
 	return 0;
 }
 
-/* What is present counts as populated: what nobody needs goes with the next ticks. */
-static int adopt_pages(struct slab_map *map)
-{
-	int64_t at = 0;
-	int r = 0;
-
-	for (; !r && (at = os->next_present(map->section->fd, (uint64_t)at)) >= 0;
-	     at += PAGE_SIZE) {
-		struct slab_block *block;
-
-		if ((uint64_t)at >> PAGE_SHIFT >= map->nr_blocks)
-			break;
-		block = make_block(map, (uint32_t)((uint64_t)at >> PAGE_SHIFT));
-		if (!block)
-			return -ENOMEM;
-		/* Clients can have made more than there were: nobody asks whether they fit. */
-		r = stock_recommit(map->node, STOCK_BASE, 1);
-		if (!r)
-			r = stock_take(map->node, STOCK_BASE, 1);
-		block->populated = true;
-		map->nr_populated++;
-	}
-	return r;
-}
-
 int slab_map_resume(const struct section *arena, struct section *section, struct slab_map **out)
 {
 	struct slab_map *map = make_map(arena);
@@ -185,7 +160,7 @@ int slab_map_resume(const struct section *arena, struct section *section, struct
 	map->section = section;
 	section->owner = map;
 	*out = map;
-	return adopt_pages(map);
+	return 0;
 }
 
 /* Number of the unit in its window. */
@@ -218,6 +193,29 @@ int slab_map_lease(struct slab_map *map, uint32_t pfn, uint32_t units)
 		block->idle = false;
 	}
 	return 0;
+}
+
+/* It was promised before: nobody asks whether it fits. */
+static int adopt_page(struct slab_map *map, uint32_t i)
+{
+	struct slab_block *block = make_block(map, i);
+	int r = block ? stock_recommit(map->node, STOCK_BASE, 1) : -ENOMEM;
+
+	if (!r)
+		r = stock_take(map->node, STOCK_BASE, 1);
+	if (r)
+		return r;
+	block->populated = true;
+	map->nr_populated++;
+	return 0;
+}
+
+int slab_map_resume_unit(struct slab_map *map, uint32_t pfn)
+{
+	uint32_t block = unit_of(map, pfn) / UNITS_PER_BLOCK;
+	int r = is_populated(map, block) ? 0 : adopt_page(map, block);
+
+	return r ? r : slab_map_lease(map, pfn, 1);
 }
 
 void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, uint32_t member)

@@ -54,8 +54,11 @@ struct slab_map {
 uint32_t slab_map_leased(const struct slab_map *map, uint32_t block);
 
 int slab_map_new(const struct section *arena, uint64_t pool, struct slab_map **out);
-/* A predecessor's, whose section has no owner yet; nothing in it is leased yet. */
+/* A predecessor's, whose section has no owner yet. Its pages are counted with the leased units that
+ * follow, whether they are there or a client has punched them; slab_map_audit() settles the others.
+ * -ENOMEM. */
 int slab_map_resume(const struct section *arena, struct section *section, struct slab_map **out);
+int slab_map_resume_unit(struct slab_map *map, uint32_t pfn);
 void slab_map_free(struct slab_map *map);
 
 /* The units from the frame on, all free and contiguous: 0, or -ENOMEM and nothing is leased. */

@@ -3,8 +3,8 @@
  * verbs_pool - open, close and describe pools, and hand out their arenas' windows
  *
  * Crash       a pool that was made and has no handle yet ends with the resume; a handle is there
- *             when its record is sealed, and is found by the request that made it. Closing ends the
- *             record first.
+ *             when its record is sealed, and is found by the request that made it. Closing marks
+ *             the record first.
  */
 #include <errno.h>
 #include <string.h>
@@ -204,6 +204,7 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 	mutex_unlock(&s->lock);
 	if (!ph)
 		return refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
+	member_mark_end(ph, handle, NULL);
 	if (last) {
 		pool_handle_free_runs(ph);
 		pool_caches_close_all(ph);

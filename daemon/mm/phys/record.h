@@ -98,7 +98,8 @@ struct handle_record {
 	uint32_t what;   /* HANDLE_* */
 	uint32_t member; /* POOL: the number in the pool; REGION: the place in the request */
 	/* changing: */
-	struct record_word start; /* REGION: where the client has it, >> PAGE_SHIFT */
+	struct record_word start; /* REGION: where the client has it, >> PAGE_SHIFT; POOL: whether
+				   * it has ended, see client/members.h */
 };
 
 struct window_record {

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_resume_handles - whose a dead client's handles are after a daemon's death: nobody's
+ *
+ * Purpose     A session's record has a slot that the next session takes while requests of the one
+ *             before are still at work; and a client may die together with the daemon.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lib/client_process.h"
+#include "lib/raw_client.h"
+#include "proto/methods.h"
+#include "system/kill_scene.h"
+#include "system/stage.h"
+
+enum { LOCKED_BYTES = 1 << 30, UNITS = 8, PATIENCE_S = 30, ROUNDS = 3, RUN_REQUESTS = 200,
+       SOON_US = 8000 };
+
+static const char *const flags[] = { "--supervise", "--memory.reserve=1200M", NULL };
+static const struct setting setting = { .flags = flags };
+
+static void kill_worker(struct fixture *f)
+{
+	pid_t worker = worker_of(f->pid);
+
+	EXPECT(worker > 0 && !kill(worker, SIGKILL) && worker_dies(f->pid, worker));
+	fixture_reconnect(f);
+}
+
+/* ---- a region's handle ---- */
+
+/* Asks for what takes long, and is gone. */
+static uint32_t leave_a_request(const char *socket)
+{
+	static struct raw r;
+	struct raw_region region;
+	Mmb__Wire__RegionRangeRequest request = MMB__WIRE__REGION_RANGE_REQUEST__INIT;
+
+	raw_init(&r);
+	EXPECT_EQ(raw_session(&r, socket, "gone"), 0);
+	EXPECT_EQ(raw_pool(&r, NULL, 0), 0);
+	EXPECT_EQ(raw_region(&r, LOCKED_BYTES, &region), 0);
+	request.region = region.handle;
+	request.length = LOCKED_BYTES;
+	request.advice = MMB_ADVISE_WILLNEED;
+	EXPECT_EQ(raw_request(&r, MMB_METHOD_REGION_ADVISE, &request), 0);
+	rest_us(20000);
+	raw_close(&r);
+	close(region.fd);
+	munmap(region.at, LOCKED_BYTES);
+	return region.handle;
+}
+
+static void ask_for_region(struct raw *r, uint32_t handle)
+{
+	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
+
+	request.region = handle;
+	EXPECT_EQ(raw_call(r, MMB_METHOD_REGION_MAP, &request), -EBADF);
+	EXPECT_EQ(r->nr_fds, 0);
+}
+
+static void slots_next_session_has_nothing_of_the_last(void)
+{
+	static struct raw r;
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	for (int i = 0; i < ROUNDS; i++) {
+		uint32_t handle = leave_a_request(f->socket);
+
+		raw_init(&r);
+		rest_us(20000);
+		EXPECT_EQ(raw_session(&r, f->socket, "next"), 0);
+		kill_worker(f);
+		while (!raw_recv(&r) && r.reply.method != MMB_UPCALL_RESUMED)
+			;
+		ask_for_region(&r, handle);
+		raw_close(&r);
+	}
+	stage_end();
+}
+
+/* ---- a pool's handle ---- */
+
+static void lease_and_wait(struct client_process *self, void *socket)
+{
+	static struct raw r;
+	uint64_t units[UNITS], runs[MMB_PAGES_BATCH];
+
+	raw_init(&r);
+	CLIENT_EXPECT_EQ(raw_session(&r, socket, "victim"), 0);
+	CLIENT_EXPECT_EQ(raw_pool(&r, "common", 0), 0);
+	CLIENT_EXPECT_EQ(raw_lease(&r, 1, UNITS, units), UNITS);
+	for (int i = 0; i < RUN_REQUESTS; i++)
+		CLIENT_EXPECT_EQ(raw_pages(&r, 0, 0, MMB_PAGES_BATCH, runs), MMB_PAGES_BATCH);
+	CLIENT_EXPECT(client_tell(self, &r.member, sizeof(r.member)));
+	CLIENT_EXPECT(client_tell(self, units, sizeof(units)));
+	pause();
+}
+
+/* The member that the next ORPHANS tells of; 0: none comes. */
+static uint32_t hear_orphans(struct raw *r)
+{
+	struct pollfd p = { .fd = r->upcall, .events = POLLIN };
+	uint8_t bytes[512];
+	struct wire_message m = { .bytes = bytes, .capacity = sizeof(bytes) };
+	struct wire_packet packet;
+	Mmb__Wire__OrphansRequest *body;
+	uint32_t member = 0;
+
+	while (!member && poll(&p, 1, PATIENCE_S * 1000) == 1) {
+		if (wire_recv(r->upcall, &m, 0) <= 0 || wire_decode(m.bytes, m.length, &packet))
+			return 0;
+		if (packet.method != MMB_UPCALL_ORPHANS)
+			continue;
+		body = mmb__wire__orphans_request__unpack(NULL, packet.body_bytes, packet.body);
+		member = body ? body->member : 0;
+		mmb__wire__orphans_request__free_unpacked(body, NULL);
+	}
+	return member;
+}
+
+enum order { DAEMON_FIRST, CLIENT_FIRST, WHILE_RUNS_GO_BACK, NR_ORDERS };
+
+static void die_both(struct fixture *f, struct client_process *victim, enum order order)
+{
+	pid_t worker = worker_of(f->pid);
+
+	EXPECT(worker > 0 && stop_process(f->pid)); /* nobody restarts it yet */
+	if (order == CLIENT_FIRST)
+		EXPECT(stop_process(worker));
+	else if (order == DAEMON_FIRST)
+		kill(worker, SIGKILL);
+	client_signal(victim, SIGKILL);
+	if (order == WHILE_RUNS_GO_BACK)
+		rest_us(SOON_US);
+	kill(worker, SIGKILL);
+	kill(f->pid, SIGCONT);
+	EXPECT(worker_dies(f->pid, worker));
+	fixture_reconnect(f);
+}
+
+static void others_are_told_of_who_died_with_the_daemon(void)
+{
+	static struct raw r, next;
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	for (int i = 0; i < NR_ORDERS; i++) {
+		struct client_process victim;
+		uint32_t member = 0;
+		uint64_t units[UNITS];
+
+		raw_init(&r);
+		EXPECT_EQ(raw_session(&r, f->socket, "survivor"), 0);
+		EXPECT_EQ(raw_pool(&r, "common", 0), 0);
+		client_fork(&victim, lease_and_wait, f->socket);
+		EXPECT(client_hear(&victim, &member, sizeof(member)));
+		EXPECT(client_hear(&victim, units, sizeof(units)));
+		die_both(f, &victim, (enum order)i);
+		raw_init(&next);
+		EXPECT_EQ(raw_session(&next, f->socket, "next"), 0);
+		EXPECT_EQ(raw_pool(&next, "common", 0), 0);
+		/* It has units in use: the number can't be anybody's until all others know. */
+		EXPECT(next.member != r.member);
+		EXPECT_EQ(hear_orphans(&r), member);
+		EXPECT_EQ(raw_return_units(&next, units, UNITS), 0);
+		raw_close(&next);
+		raw_close(&r);
+	}
+	stage_end();
+}
+
+static const struct test_case cases[] = {
+	{ "who gets the slot of a session that has ended has none of its handles",
+	  slots_next_session_has_nothing_of_the_last },
+	{ "the others of a pool are told of who died with the daemon",
+	  others_are_told_of_who_died_with_the_daemon },
+	STAGE_STOPS,
+};
+TEST_MAIN(cases)
