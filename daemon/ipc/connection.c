@@ -421,7 +421,7 @@ int connection_adopt(struct worker *worker, int sock, const struct peer_identity
 	atomic_init(&c->refs, 2);
 	mutex_init(&c->lock, RANK_CONNECTION, "connection");
 	outbox_init(&c->outbox);
-	job_queue_init(&c->jobs);
+	job_queue_init(&c->jobs, c->peer.uid);
 	upcall_init(c);
 	assign_events(c);
 	error = registry_add(c);

@@ -18,8 +18,10 @@
 #include "mmbroker.h"
 #include "os/os.h"
 
-/* Where a method runs. A verb that may populate, punch or walk everything isn't for a worker. */
-enum pace { QUICK, SLOW, SLOW_IF_LARGE };
+/* Where a method runs. A verb that may populate, punch or walk everything isn't for a worker. One
+ * that goes on for as long as what it is asked for is big, or as a pool or a disk has it wait, is
+ * not for the threads that are kept for short ones. */
+enum pace { QUICK, SLOW, LENGTHY, BY_SIZE };
 
 typedef int (*handler_fn)(struct request *r);
 
@@ -31,35 +33,35 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_POOL_CLOSE] = SLOW, /* gives back what may be millions of runs */
 	[MMB_METHOD_PAGES_ALLOC] = SLOW,
 	[MMB_METHOD_SLAB_LEASE] = SLOW,
-	[MMB_METHOD_SLAB_RETURN] = SLOW_IF_LARGE,
-	[MMB_METHOD_REGION_CREATE] = SLOW_IF_LARGE,
-	[MMB_METHOD_REGION_OPEN] = SLOW_IF_LARGE,
-	[MMB_METHOD_REGION_CLONE] = SLOW,
-	[MMB_METHOD_REGION_ROLLBACK] = SLOW,
-	[MMB_METHOD_REGION_STAT] = SLOW_IF_LARGE,
+	[MMB_METHOD_SLAB_RETURN] = BY_SIZE,
+	[MMB_METHOD_REGION_CREATE] = BY_SIZE,
+	[MMB_METHOD_REGION_OPEN] = BY_SIZE,
+	[MMB_METHOD_REGION_CLONE] = LENGTHY,
+	[MMB_METHOD_REGION_ROLLBACK] = LENGTHY,
+	[MMB_METHOD_REGION_STAT] = BY_SIZE,
 	[MMB_METHOD_REGIONS] = SLOW,
-	[MMB_METHOD_NAMED_CLONE] = SLOW,
-	[MMB_METHOD_NAMED_ROLLBACK] = SLOW,
-	[MMB_METHOD_REGION_ADVISE] = SLOW,
-	[MMB_METHOD_REGION_LOCK] = SLOW,
-	[MMB_METHOD_REGION_UNLOCK] = SLOW,
+	[MMB_METHOD_NAMED_CLONE] = LENGTHY,
+	[MMB_METHOD_NAMED_ROLLBACK] = LENGTHY,
+	[MMB_METHOD_REGION_ADVISE] = BY_SIZE,
+	[MMB_METHOD_REGION_LOCK] = BY_SIZE,
+	[MMB_METHOD_REGION_UNLOCK] = BY_SIZE,
 	[MMB_METHOD_MEMINFO] = SLOW,
 	[MMB_METHOD_BUDDYINFO] = SLOW,
 	[MMB_METHOD_ZONEINFO] = SLOW,
 	[MMB_METHOD_PAGETYPEINFO] = SLOW,
 	[MMB_METHOD_VMSTAT] = SLOW,
 	[MMB_METHOD_MAPS] = SLOW,
-	[MMB_METHOD_VERIFY] = SLOW,
+	[MMB_METHOD_VERIFY] = LENGTHY,
 	[MMB_METHOD_SLABINFO] = SLOW,
-	[MMB_METHOD_SWAPON] = SLOW,
-	[MMB_METHOD_SWAPOFF] = SLOW,
-	[MMB_METHOD_DRAIN] = SLOW,
+	[MMB_METHOD_SWAPON] = LENGTHY,
+	[MMB_METHOD_SWAPOFF] = LENGTHY,
+	[MMB_METHOD_DRAIN] = LENGTHY,
 	[MMB_METHOD_RELOAD] = SLOW,
 	[MMB_METHOD_PRESSURE] = SLOW,
 	[MMB_METHOD_LATENCY] = SLOW,
-	[MMB_METHOD_POOL_SET] = SLOW,
-	[MMB_METHOD_TRIM] = SLOW,
-	[MMB_METHOD_POOL_RM] = SLOW,
+	[MMB_METHOD_POOL_SET] = LENGTHY,
+	[MMB_METHOD_TRIM] = LENGTHY,
+	[MMB_METHOD_POOL_RM] = LENGTHY,
 };
 
 /* ---- replies ---- */
@@ -319,6 +321,7 @@ static void release_slow(struct job *job)
 	struct connection   *c = slow->connection;
 
 	if (slow->again) {
+		job->lengthy = true; /* who waits that its memory comes back has had its turn */
 		workpool_submit(c->server->pool, &c->jobs, job);
 		return;
 	}
@@ -326,7 +329,7 @@ static void release_slow(struct job *job)
 	kfree(slow);
 }
 
-static int submit_slow(struct request *r)
+static int submit_slow(struct request *r, bool lengthy)
 {
 	struct slow_request *slow = kmalloc(sizeof(*slow) + r->packet.body_bytes, GFP_KERNEL);
 
@@ -334,6 +337,7 @@ static int submit_slow(struct request *r)
 		return finish(r, refuse(&r->why, -ENOMEM, "the daemon is out of memory"));
 	slow->job.run = run_slow;
 	slow->job.release = release_slow;
+	slow->job.lengthy = lengthy;
 	slow->connection = r->connection;
 	slow->started_ns = r->started_ns;
 	slow->again = false;
@@ -349,15 +353,27 @@ static int submit_slow(struct request *r)
 	return 0;
 }
 
-enum { RETURN_QUICK_UNITS = 512 };
+enum {
+	RETURN_QUICK_UNITS = 512,
+	SHORT_RANGE = 2 << 20, /* bytes whose pages are produced or given up in a short time */
+};
 
 /* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once, or might be refused for
- * memory that is on its way back. */
-static bool wants_pages(const struct request *r)
+ * memory that is on its way back. Who opens needn't say how long the region is. */
+static enum pace pace_of_open(const struct request *r)
 {
 	const Mmb__Wire__RegionOpenRequest *open = r->message;
 
-	return open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED) || regions_settling();
+	if (open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED))
+		return open->length && open->length <= SHORT_RANGE ? SLOW : LENGTHY;
+	return regions_settling() ? SLOW : QUICK;
+}
+
+static enum pace pace_of_range(const struct request *r)
+{
+	const Mmb__Wire__RegionRangeRequest *range = r->message;
+
+	return range->length <= SHORT_RANGE ? SLOW : LENGTHY;
 }
 
 /* SLAB_RETURN takes up to 32768 units. */
@@ -371,17 +387,21 @@ static bool returns_many(const struct request *r)
 	return units > RETURN_QUICK_UNITS;
 }
 
-static bool is_large(const struct request *r)
+static enum pace pace_by_size(const struct request *r)
 {
 	const Mmb__Wire__RegionRequest *stat = r->message;
 
 	switch (r->packet.method) {
 	case MMB_METHOD_SLAB_RETURN:
-		return returns_many(r);
+		return returns_many(r) ? SLOW : QUICK;
 	case MMB_METHOD_REGION_STAT:
-		return region_stat_is_slow(r->session, stat->region);
+		return region_stat_is_slow(r->session, stat->region) ? SLOW : QUICK;
+	case MMB_METHOD_REGION_ADVISE:
+	case MMB_METHOD_REGION_LOCK:
+	case MMB_METHOD_REGION_UNLOCK:
+		return pace_of_range(r);
 	default:
-		return wants_pages(r);
+		return pace_of_open(r);
 	}
 }
 
@@ -392,13 +412,15 @@ static int dispatch_known(struct request *r)
 
 	if (!code)
 		code = check_fds(r, r->received->nr_fds);
-	if (!code && pace == SLOW)
-		return submit_slow(r);
+	if (!code && (pace == SLOW || pace == LENGTHY))
+		return submit_slow(r, pace == LENGTHY);
 	if (!code)
 		code = unpack(r);
 	if (code)
 		return finish(r, code);
-	return pace == SLOW_IF_LARGE && is_large(r) ? submit_slow(r) : run(r);
+	if (pace == BY_SIZE)
+		pace = pace_by_size(r);
+	return pace == QUICK ? run(r) : submit_slow(r, pace == LENGTHY);
 }
 
 int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, struct refusal *why)

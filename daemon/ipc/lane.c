@@ -8,16 +8,14 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 
 #include "base/cpu.h"
 #include "base/log.h"
-#include "mm/obj/slab.h"
-
-static_assert(sizeof(struct lane) > KMALLOC_MAX_CACHE_SIZE, "whole frames: aligned by far");
 
 struct lane *lane_new(void)
 {
-	struct lane *lane = kmalloc(sizeof(*lane), GFP_KERNEL);
+	struct lane *lane = aligned_alloc(alignof(struct lane), sizeof(*lane));
 
 	if (lane)
 		histogram_init(&lane->latency);
@@ -26,7 +24,7 @@ struct lane *lane_new(void)
 
 void lane_free(struct lane *lane)
 {
-	kfree(lane);
+	free(lane);
 }
 
 int lane_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)

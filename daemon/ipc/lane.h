@@ -5,6 +5,8 @@
  * Purpose     Receiving, unpacking, encoding and measuring a request without malloc and without
  *             sharing a cache line: each control worker and each work thread owns one lane.
  * Invariants  N1  a lane's buffers hold at most one request's packet, message and reply.
+ *             They are like the thread's stack, no metadata: of those of a thread that has nothing
+ *             to do no page is there.
  * Locking     none: the owning thread only, but for the histogram, which anybody may read.
  */
 #ifndef MMB_IPC_LANE_H

@@ -44,7 +44,7 @@ void server_options_init(struct server_options *options)
 		.gid = GID_NONE,
 		.admin_gid = GID_NONE,
 		.nr_workers = 2,
-		.nr_work_threads = 2,
+		.nr_work_threads = 12,
 		.limits = {
 			.sessions = 1024,
 			.sessions_per_uid = 256,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * workpool - threads that take one job from each queue in turn
+ * workpool - jobs are given to threads when one comes, and when one ends
  *
- * Locking     the pool's lock guards the ready list and all queues; jobs run without it.
+ * Locking     the pool's lock guards the ready list, all queues and who does what; jobs run without
+ *             it.
  */
 #include "ipc/workpool.h"
 
@@ -14,64 +15,139 @@
 #include "base/inject.h"
 #include "base/lock.h"
 
-/* c: fixed after init   p: lock */
+/* c: fixed after init   o: the thread itself   p: the pool's lock */
 struct work_thread {
-	struct workpool *pool;    /* (c) */
-	struct lane     *lane;    /* (c) */
-	pthread_t        thread;  /* (c) */
-	uint32_t         index;   /* (c) */
+	struct workpool  *pool;    /* (c) */
+	struct lane      *lane;    /* (c) */
+	pthread_t         thread;  /* (c) */
+	uint32_t          index;   /* (c) */
+	bool              entered; /* (o) it has had a job: it has a CPU slot */
+	struct list_head  idle;    /* (p) in the pool's list, while it sleeps */
+	pthread_cond_t    wanted;  /* (c) */
+	struct job_queue *queue;   /* (p) whose job it has; NULL: none */
+	struct job       *job;     /* (p) */
+	bool              lengthy; /* (p) that job */
 };
 
 struct workpool {
 	struct mutex           lock;
-	pthread_cond_t         wanted;
-	struct list_head       ready;      /* (p) queues, in turn */
-	bool                   stopping;   /* (p) */
-	const struct topology *topology;   /* (c) */
-	uint32_t               share;      /* (c) O2 */
-	uint32_t               nr_threads; /* (c) */
-	struct work_thread     threads[];  /* (c) */
+	struct list_head       ready;       /* (p) queues, in turn */
+	struct list_head       idle;        /* (p) threads; who slept last is first */
+	bool                   stopping;    /* (p) */
+	const struct topology *topology;    /* (c) */
+	uint32_t               lengthy_max; /* (c) O2 */
+	uint32_t               user_max;    /* (c) O3: lengthy ones of one user */
+	uint32_t               nr_threads;  /* (c) */
+	struct work_thread     threads[];   /* (c) but what is said there */
 };
 
-void job_queue_init(struct job_queue *queue)
+/* ---- what may begin ---- */
+
+void job_queue_init(struct job_queue *queue, uid_t user)
 {
 	list_init(&queue->ready);
 	list_init(&queue->jobs);
-	queue->nr_running = 0;
+	queue->user = user;
+	queue->running = false;
 }
 
-/* Restores O1 after the queue gained or lost a job; true: a thread is wanted, to be woken best when
- * the lock is free. */
-static bool queue_settle_locked(struct workpool *pool, struct job_queue *queue)
+/* Restores O1 after the queue gained or lost a job. */
+static void queue_settle_locked(struct workpool *pool, struct job_queue *queue)
 {
-	bool wants = !list_empty(&queue->jobs) && queue->nr_running < pool->share;
-
 	mutex_assert_held(&pool->lock);
-	if (!wants) {
+	if (list_empty(&queue->jobs) || queue->running)
 		list_del(&queue->ready);
-		return false;
-	}
-	if (!list_empty(&queue->ready))
-		return false;
-	list_add_tail(&queue->ready, &pool->ready);
-	return true;
+	else if (list_empty(&queue->ready))
+		list_add_tail(&queue->ready, &pool->ready);
 }
 
-/* The next queue in turn, with one job taken off it; NULL when there is none. */
-static struct job_queue *take_job_locked(struct workpool *pool, struct job **out)
+/* O2, O3. */
+static bool may_begin_locked(const struct workpool *pool, const struct job_queue *queue)
+{
+	const struct job *job = list_first_entry(&queue->jobs, struct job, link);
+	uint32_t          free = 0, own = 0, lengthy = 0, own_lengthy = 0;
+
+	for (uint32_t i = 0; i < pool->nr_threads; i++) {
+		const struct work_thread *t = &pool->threads[i];
+		bool                      is_own = t->queue && t->queue->user == queue->user;
+
+		free += !t->queue;
+		own += is_own;
+		lengthy += t->queue && t->lengthy;
+		own_lengthy += is_own && t->lengthy;
+	}
+	if (own >= free)
+		return false;
+	return !job->lengthy ||
+	       (lengthy + own_lengthy < pool->lengthy_max && own_lengthy < pool->user_max);
+}
+
+/* Gives the thread the next job in turn; false: there is none for it. */
+static bool give_job_locked(struct workpool *pool, struct work_thread *t)
 {
 	struct job_queue *queue;
 
-	if (list_empty(&pool->ready))
+	list_for_each_entry(queue, &pool->ready, ready) {
+		if (!may_begin_locked(pool, queue))
+			continue;
+		t->job = list_first_entry(&queue->jobs, struct job, link);
+		t->queue = queue;
+		t->lengthy = t->job->lengthy;
+		list_del(&t->job->link);
+		queue->running = true;
+		queue_settle_locked(pool, queue);
+		return true;
+	}
+	return false;
+}
+
+/* O4: the thread to be woken for a job, best when the lock is free; NULL: none. */
+static struct work_thread *give_to_idle_locked(struct workpool *pool)
+{
+	struct work_thread *t;
+
+	if (list_empty(&pool->idle))
 		return NULL;
-	queue = list_first_entry(&pool->ready, struct job_queue, ready);
-	*out = list_first_entry(&queue->jobs, struct job, link);
-	list_del(&(*out)->link);
-	queue->nr_running++;
-	list_del(&queue->ready);
-	if (queue_settle_locked(pool, queue))
-		pthread_cond_signal(&pool->wanted);
-	return queue;
+	t = list_first_entry(&pool->idle, struct work_thread, idle);
+	if (!give_job_locked(pool, t))
+		return NULL;
+	list_del(&t->idle);
+	return t;
+}
+
+/* ---- the threads ---- */
+
+/* A job's end may let more than one begin. */
+static void go_on_locked(struct workpool *pool, struct work_thread *self)
+{
+	struct work_thread *t;
+
+	give_job_locked(pool, self);
+	while ((t = give_to_idle_locked(pool)))
+		pthread_cond_signal(&t->wanted);
+}
+
+static void run_job_locked(struct workpool *pool, struct work_thread *self, const char *name)
+{
+	struct job_queue *queue = self->queue;
+	struct job       *job = self->job;
+
+	mutex_unlock(&pool->lock);
+	heartbeat_touch();
+	if (!self->entered)
+		lane_thread_enter(name, pool->topology);
+	self->entered = true;
+	INJECT_TURN(WORK_TURN);
+	job->run(job, self->lane);
+	mutex_lock(&pool->lock);
+	queue->running = false;
+	self->queue = NULL;
+	self->job = NULL;
+	queue_settle_locked(pool, queue);
+	go_on_locked(pool, self);
+	mutex_unlock(&pool->lock);
+	job->release(job);
+	mutex_lock(&pool->lock);
 }
 
 static void *work_thread_run(void *arg)
@@ -83,34 +159,25 @@ static void *work_thread_run(void *arg)
 
 	snprintf(name, sizeof(name), "mmb-work%u", self->index);
 	heartbeat_register(&hb, name);
-	lane_thread_enter(name, pool->topology);
 	mutex_lock(&pool->lock);
 	for (;;) {
-		struct job       *job;
-		struct job_queue *queue = take_job_locked(pool, &job);
-
-		if (queue) {
-			mutex_unlock(&pool->lock);
-			heartbeat_touch();
-			INJECT_TURN(WORK_TURN);
-			job->run(job, self->lane);
-			mutex_lock(&pool->lock);
-			queue->nr_running--;
-			if (queue_settle_locked(pool, queue))
-				pthread_cond_signal(&pool->wanted);
-			mutex_unlock(&pool->lock);
-			job->release(job);
-			mutex_lock(&pool->lock);
+		if (!self->job)
+			go_on_locked(pool, self);
+		if (self->job) {
+			run_job_locked(pool, self, name);
 		} else if (pool->stopping) {
 			break;
 		} else {
 			heartbeat_idle();
-			pthread_cond_wait(&pool->wanted, &pool->lock.lock);
+			list_add(&self->idle, &pool->idle);
+			mutex_wait(&pool->lock, &self->wanted);
+			list_del(&self->idle);
 			heartbeat_touch();
 		}
 	}
 	mutex_unlock(&pool->lock);
-	lane_thread_leave();
+	if (self->entered)
+		lane_thread_leave();
 	heartbeat_unregister(&hb);
 	return NULL;
 }
@@ -122,13 +189,22 @@ static int work_thread_start(struct workpool *pool, uint32_t index)
 
 	t->pool = pool;
 	t->index = index;
+	list_init(&t->idle);
 	t->lane = lane_new();
 	if (!t->lane)
 		return -ENOMEM;
+	pthread_cond_init(&t->wanted, NULL);
 	error = lane_thread_start(&t->thread, work_thread_run, t);
-	if (error)
+	if (error) {
+		pthread_cond_destroy(&t->wanted);
 		lane_free(t->lane);
+	}
 	return error;
+}
+
+static uint32_t nr_cpus_of(const struct topology *topology)
+{
+	return topology && topology->nr_cpus ? topology->nr_cpus : 1;
 }
 
 int workpool_new(uint32_t nr_threads, const struct topology *topology, struct workpool **out)
@@ -140,15 +216,18 @@ int workpool_new(uint32_t nr_threads, const struct topology *topology, struct wo
 	if (!pool)
 		return -ENOMEM;
 	mutex_init(&pool->lock, RANK_LEAF, "workpool");
-	pthread_cond_init(&pool->wanted, NULL);
 	list_init(&pool->ready);
+	list_init(&pool->idle);
 	pool->topology = topology;
-	pool->share = max_t(uint32_t, 1, nr_threads / 2);
+	pool->lengthy_max = max_t(uint32_t, 1, nr_threads - nr_threads / 3);
+	pool->user_max = max_t(uint32_t, 2, nr_cpus_of(topology));
+	mutex_lock(&pool->lock);
 	while (pool->nr_threads < nr_threads && !error) {
 		error = work_thread_start(pool, pool->nr_threads);
 		if (!error)
 			pool->nr_threads++;
 	}
+	mutex_unlock(&pool->lock);
 	if (error) {
 		workpool_free(pool);
 		return error;
@@ -163,27 +242,29 @@ void workpool_free(struct workpool *pool)
 		return;
 	mutex_lock(&pool->lock);
 	pool->stopping = true;
-	pthread_cond_broadcast(&pool->wanted);
+	for (uint32_t i = 0; i < pool->nr_threads; i++)
+		pthread_cond_signal(&pool->threads[i].wanted);
 	mutex_unlock(&pool->lock);
 	for (uint32_t i = 0; i < pool->nr_threads; i++) {
 		pthread_join(pool->threads[i].thread, NULL);
+		pthread_cond_destroy(&pool->threads[i].wanted);
 		lane_free(pool->threads[i].lane);
 	}
-	pthread_cond_destroy(&pool->wanted);
 	mutex_fini(&pool->lock);
 	free(pool);
 }
 
 void workpool_submit(struct workpool *pool, struct job_queue *queue, struct job *job)
 {
-	bool wanted;
+	struct work_thread *t;
 
 	mutex_lock(&pool->lock);
 	list_add_tail(&job->link, &queue->jobs);
-	wanted = queue_settle_locked(pool, queue);
+	queue_settle_locked(pool, queue);
+	t = give_to_idle_locked(pool);
 	mutex_unlock(&pool->lock);
-	if (wanted)
-		pthread_cond_signal(&pool->wanted);
+	if (t)
+		pthread_cond_signal(&t->wanted);
 }
 
 void workpool_latency(const struct workpool *pool, struct histogram *into)

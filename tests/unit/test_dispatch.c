@@ -648,7 +648,7 @@ static void sessions_take_turns(void)
 	struct wire_client greedy, modest;
 
 	ipc_fixture_init(&f);
-	f.options.nr_work_threads = 2;
+	f.options.nr_work_threads = 3;
 	ipc_fixture_start(&f);
 	ipc_fixture_session(&f, &greedy);
 	ipc_fixture_session(&f, &modest);
@@ -657,7 +657,7 @@ static void sessions_take_turns(void)
 		send_slow(&greedy);
 	EXPECT(ipc_wait_count(&fake_counts.slow, 1));
 	send_slow(&modest);
-	/* Half the threads are the most that one session has. */
+	/* A session has one thread at a time. */
 	EXPECT(ipc_wait_count(&fake_counts.slow, 2));
 	fake_gate(false);
 	EXPECT_EQ(wire_client_recv(&modest, WIRE_CLIENT_WAIT_MS), 1);
