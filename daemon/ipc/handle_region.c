@@ -33,6 +33,15 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	return error;
 }
 
+/* What has just been closed counts, too. Only a work thread waits for that. */
+static bool comes_back(const struct request *r)
+{
+	if (r->received || !regions_settling())
+		return false;
+	regions_settle();
+	return true;
+}
+
 static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 {
 	struct region_opened       opened = { .fd = -1, .base_fd = -1 };
@@ -50,11 +59,8 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 	};
 	int error = verb_region_open(r->session, &args, &opened, &r->why);
 
-	/* On a work thread: what has just been closed counts, too. */
-	if (error == -ENOMEM && !r->received && regions_settling()) {
-		regions_settle();
+	if (error == -ENOMEM && comes_back(r))
 		error = verb_region_open(r->session, &args, &opened, &r->why);
-	}
 	return error ? error : reply_opened(r, &opened);
 }
 
@@ -122,6 +128,8 @@ int handle_REGION_CLONE(struct request *r)
 		error = check_name(r, "region name", args[i].name);
 	}
 	if (!error)
+		error = verb_region_clone(r->session, &want, handles, &r->why);
+	if (error == -ENOMEM && comes_back(r))
 		error = verb_region_clone(r->session, &want, handles, &r->why);
 	if (error)
 		return error;

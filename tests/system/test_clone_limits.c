@@ -305,6 +305,31 @@ static void a_clone_that_answers_nothing_delays_nobody(void)
 	stage_end();
 }
 
+/* ---- where one clone fits, and not two ---- */
+
+enum { LARGE = 36 * MIB, CLONES_IN_TURN = 100 };
+
+/* A closed clone's promise comes back on another thread. */
+static void clone_in_turn(struct actor *a)
+{
+	struct mmb_region *region, *clones[1];
+
+	act_pool(a, 0);
+	region = act_region(a, LARGE, 0);
+	stamp(act_at(region), LARGE, 1);
+	for (unsigned int i = 0; i < CLONES_IN_TURN; i++) {
+		CLIENT_EXPECT_EQ(mmb_region_clone_many(1, &region, NULL, clones), 0);
+		CLIENT_EXPECT(is_stamped(act_at(clones[0]), PAGE, 1));
+		mmb_region_close(clones[0]);
+	}
+	mmb_region_close(region);
+}
+
+static void clones_come_one_after_the_other(void)
+{
+	PLAY(ROLE(clone_in_turn));
+}
+
 /* ---- two nodes ---- */
 
 /* What is taken out of the clone's window is populated anew, on its node. */
@@ -347,6 +372,7 @@ static const struct test_case cases[] = {
 	{ "a core has all of a clone", a_core_has_all_of_a_clone },
 	{ "a clone that answers nothing delays nobody",
 	  a_clone_that_answers_nothing_delays_nobody },
+	{ "clones come one after the other where one fits", clones_come_one_after_the_other },
 	{ "clones on two nodes", clones_on_two_nodes },
 	STAGE_STOPS,
 };

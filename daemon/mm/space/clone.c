@@ -12,6 +12,7 @@
 #include "mm/obj/slab.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
+#include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
 
@@ -21,6 +22,7 @@ enum {
 	ROUNDS_MAX = 16,
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	PROTECT_TRIES = 2000,
+	ROOM_TRIES = 100,
 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
@@ -343,12 +345,19 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 	}
 }
 
+/* A copy, or what has to be in memory first, finds no room. True: there may be now. */
+static bool find_room(const struct clone_pair *p, unsigned int *tries)
+{
+	return ++*tries < ROOM_TRIES && reclaim_for(p->clone);
+}
+
 /* What is shared in a batch is protected by one call; holes between are protected too, which does
  * nothing to them. */
 static int arm_batch(const struct clone_pair *p, struct page_range batch)
 {
 	struct page_range shared = { batch.first, 0 };
 	uint64_t at = batch.first, end = batch.first + batch.nr;
+	unsigned int tries = 0;
 	int r = 0;
 
 	while (at < end && r >= 0) {
@@ -356,6 +365,8 @@ static int arm_batch(const struct clone_pair *p, struct page_range batch)
 
 		if (!nr) {
 			r = arm_page(p->parent, p->clone, at);
+			if (r == -ENOMEM && find_room(p, &tries))
+				r = 0;
 			if (r <= 0)
 				continue;
 		}
