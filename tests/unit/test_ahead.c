@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_ahead - streaks of faults: how far around they reach, and what is made ahead of them
+ * test_ahead - streaks of faults: how far around they reach, and what is made ahead of them, also
+ *              in windows of clones (shown.c)
  */
 #include "mm/space/ahead.h"
 
@@ -11,6 +12,8 @@
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
+#include "mm/space/clone.h"
+#include "mm/space/cow.h"
 
 enum {
 	PAGES = 16384, /* 64 MiB */
@@ -461,7 +464,123 @@ static void above_high_nothing_is_made_ahead(void)
 	end();
 }
 
+/* ---- clones ---- */
+
+enum { CLONE_PAGES = 3 * BLOCK, BREAK_AHEAD = BREAK_AHEAD_BYTES >> PAGE_SHIFT };
+static const uint64_t clone_base = 1ull << 36;
+static struct region *parent, *child;
+
+/* The child's window shows the parent's memory. */
+static void begin_clone(void)
+{
+	struct clone_pair pair;
+	struct window_request want = { .start = clone_base, .handle = 3,
+				       .length = CLONE_PAGES << PAGE_SHIFT };
+
+	begin();
+	parent = space_region(CLONE_PAGES, PAGE_SHIFT);
+	space_window(mm, parent, base << 1, 2);
+	EXPECT_EQ(region_populate(parent, (struct page_range){ 0, CLONE_PAGES }), 0);
+	for (uint64_t page = 0; page < CLONE_PAGES; page++)
+		space_fault(mm, (base << 1) + (page << PAGE_SHIFT), OS_FAULT_MINOR);
+	child = space_region(CLONE_PAGES, PAGE_SHIFT);
+	pair = (struct clone_pair){ parent, child };
+	EXPECT_EQ(clone_join(&pair), 0);
+	EXPECT_EQ(clone_arm(&pair, 1), 0);
+	want.region = child;
+	want.shown = parent->section->id;
+	EXPECT_EQ(mm_add_window(mm, &want), 0);
+	fake_uffd_window(mm->uffd, clone_base, want.length, parent->section->fd, 0);
+	for (uint32_t handle = 2; handle <= 3; handle++)
+		EXPECT_EQ(mm_set_advice(mm, handle, (struct page_range){ 0, CLONE_PAGES },
+					WINDOW_SEQUENTIAL),
+			  0);
+}
+
+static void end_clone(void)
+{
+	space_settle();
+	space_expect_valid(parent, NULL);
+	space_expect_valid(child, NULL);
+	mm_remove_handle(mm, 3);
+	mm_remove_handle(mm, 2);
+	space_drop_region(child);
+	space_drop_region(parent);
+	end();
+}
+
+static uint64_t nr_in_state(uint64_t from, uint64_t to, enum page_state state)
+{
+	uint64_t nr = 0;
+
+	for (uint64_t page = from; page < to; page++)
+		nr += space_state(child, page) == state;
+	return nr;
+}
+
+static void write_shared(uint64_t page)
+{
+	space_fault(mm, (base << 1) + (page << PAGE_SHIFT), OS_FAULT_WRITE | OS_FAULT_WP);
+	space_settle();
+}
+
+static void what_clones_share_is_broken_ahead(void)
+{
+	begin_clone();
+	write_shared(5);
+	EXPECT_EQ(nr_in_state(5, 5 + BREAK_AHEAD, PAGE_PRESENT), BREAK_AHEAD);
+	EXPECT_EQ(atomic_load(&child->nr_resident), BREAK_AHEAD);
+	write_shared(5 + 100);
+	EXPECT_EQ(nr_in_state(5, 5 + 100 + BREAK_AHEAD, PAGE_PRESENT), 100 + BREAK_AHEAD);
+	EXPECT_EQ(atomic_load(&child->nr_resident), 100 + BREAK_AHEAD);
+	EXPECT(!fake_uffd_protected(mm->uffd, (base << 1) + (105ull << PAGE_SHIFT)));
+	EXPECT_EQ(mm_set_advice(mm, 2, (struct page_range){ 0, CLONE_PAGES }, WINDOW_RANDOM), 0);
+	write_shared(2 * BLOCK);
+	EXPECT_EQ(atomic_load(&child->nr_resident), 100 + BREAK_AHEAD + 1);
+	end_clone();
+}
+
+/* A clone that is being made gets nothing of what is broken meanwhile. */
+static void nothing_is_broken_of_what_is_frozen(void)
+{
+	begin_clone();
+	regions_freeze(&parent, 1);
+	EXPECT_EQ(cow_break_ahead(parent, (struct page_range){ 5, BREAK_AHEAD }), 0);
+	regions_thaw(&parent, 1);
+	EXPECT_EQ(atomic_load(&child->nr_resident), 0);
+	EXPECT(cow_break_ahead(parent, (struct page_range){ 5, BREAK_AHEAD }) > 0);
+	end_clone();
+}
+
+static void a_reader_of_a_clone_finds_it_mapped(void)
+{
+	uint64_t nr = 0;
+
+	begin_clone();
+	write_shared(BLOCK + 300); /* and what is broken ahead of it */
+	space_fault(mm, clone_base + (5ull << PAGE_SHIFT), OS_FAULT_MINOR);
+	space_settle();
+	for (uint64_t page = 0; page < CLONE_PAGES; page++) {
+		bool mapped = fake_uffd_mapped(mm->uffd, clone_base + (page << PAGE_SHIFT));
+		bool inherits = space_state(child, page) == PAGE_INHERIT;
+
+		EXPECT(!mapped || inherits);
+		if (page > BLOCK && page < 2 * BLOCK)
+			EXPECT_EQ(mapped, inherits);
+		nr += mapped;
+	}
+	EXPECT(!fake_uffd_mapped(mm->uffd, clone_base + ((uint64_t)BLOCK << PAGE_SHIFT)));
+	EXPECT(nr > BLOCK);
+	EXPECT_EQ(nr_in_state(0, BLOCK + 300, PAGE_INHERIT), BLOCK + 300);
+	end_clone();
+}
+
 static const struct test_case cases[] = {
+	{ "what clones share is broken ahead of a streak of writes (A8)",
+	  what_clones_share_is_broken_ahead },
+	{ "nothing is broken of what is frozen", nothing_is_broken_of_what_is_frozen },
+	{ "a reader of a clone finds its ancestor's pages mapped, but for what has diverged",
+	  a_reader_of_a_clone_finds_it_mapped },
 	{ "for a pool above its high nothing is made ahead (A7)",
 	  above_high_nothing_is_made_ahead },
 	{ "sequential faults reach farther and farther",

@@ -8,9 +8,12 @@
 
 #include <errno.h>
 
+#include "base/heartbeat.h"
 #include "base/workqueue.h"
+#include "mm/space/cow.h"
 #include "mm/space/fault.h"
 #include "mm/space/mapping.h"
+#include "mm/space/shown.h"
 #include "mm/space/waiter.h"
 #include "os/os.h"
 
@@ -174,16 +177,59 @@ static void map_block(struct job *job)
 	}
 }
 
+/* The same of what is an ancestor's. */
+static void show_block(struct job *job)
+{
+	struct page_range rest = { job->range.first + 1, job->range.nr - 1 };
+
+	shown_ahead(job->mm, &job->target, rest);
+}
+
 static void run_job(struct work *work)
 {
 	struct job *job = container_of(work, struct job, work);
 
-	if (begin(job)) {
+	if (!begin(job)) {
+		end_job(job);
+		return;
+	}
+	if (job->target.shown != job->target.region->section->id) {
+		show_block(job);
+	} else {
 		atomic_fetch_add_explicit(&fault_stats.nr_ahead, produce_block(job),
 					  memory_order_relaxed);
 		map_block(job);
 	}
 	end_job(job);
+}
+
+static void run_break(struct work *work)
+{
+	struct region *region = container_of(work, struct region, break_work);
+	uint64_t at = region->break_from, until, done = 1;
+
+	while (done && may_go_on(region) && at < (until = atomic_load(&region->break_until))) {
+		heartbeat_touch();
+		done = cow_break_ahead(region, (struct page_range){ at, until - at });
+		at += done;
+	}
+	atomic_store(&region->breaking, false);
+	region_put(region);
+}
+
+void ahead_break(struct region *region, struct page_range range)
+{
+	uint64_t end = range.first + range.nr, at = range.first;
+
+	atomic_store(&region->break_until, end);
+	while (at < end && !(word_load(&region->words[at]) & WORD_SHARED))
+		at++;
+	if (at == end || atomic_exchange(&region->breaking, true))
+		return;
+	region_get(region);
+	region->break_from = at;
+	work_init(&region->break_work, run_break);
+	workqueue_add(&queue, &region->break_work);
 }
 
 int ahead_init(unsigned int nr_threads)

@@ -15,6 +15,8 @@
  *             A5  blocks of odd number are for jobs, those of even number for faults.
  *             A7  nothing is made ahead for a pool above its high, where each page waits its turn,
  *                 nor out of the last of a pool that promises more than there is.
+ *             A8  of a region whose pages clones share, one job at a time gives copies to these
+ *                 ahead of a streak of writes, at most BREAK_AHEAD_BYTES before it.
  * Locking     one leaf mutex for the state of jobs; nothing is held over a system call.
  */
 #ifndef MMB_SPACE_AHEAD_H
@@ -26,6 +28,8 @@ enum {
 	AHEAD_BLOCK_BYTES = 2 << 20, /* one job of 4 KiB pages */
 	AHEAD_BLOCK_HUGE = 4,        /* one job of 2 MiB pages */
 	AHEAD_JOBS = 256,
+	BREAK_AHEAD_BYTES = 1 << 20,
+	BREAK_AHEAD_FROM = 64, /* pages that the streak is believed for */
 };
 
 static inline uint64_t ahead_block_pages(const struct region *region)
@@ -47,6 +51,8 @@ void ahead_fini(void);
 /* The jobs among the blocks of [first, first + nr) of the target's region, as seen through its
  * window. */
 void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range);
+/* A8: of the shared pages from the range's start on. */
+void ahead_break(struct region *region, struct page_range range);
 enum ahead_state {
 	AHEAD_NONE,  /* no job has this page: it is done, or there was no room for it */
 	AHEAD_BEGUN, /* the job will wake whoever waits for a page of it */

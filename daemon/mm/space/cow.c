@@ -14,6 +14,7 @@
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/rejoin.h"
+#include "mm/space/shown.h"
 #include "mm/space/takeout.h"
 
 enum {
@@ -42,6 +43,11 @@ static uint64_t at_once(const struct region *region, uint64_t nr)
 	uint64_t most = BREAK_BYTES_MAX >> region->page_shift;
 
 	return min_t(uint64_t, nr, most ? most : 1);
+}
+
+static bool is_broken(uint64_t word)
+{
+	return word_state(word) == PAGE_PRESENT && !(word & (WORD_BUSY | WORD_SHARED));
 }
 
 /* The bits of a word that its BUSY had, and the ancestor's section if it was named there, go. */
@@ -510,7 +516,7 @@ static int diverge(struct region *region, struct page_range range)
 
 /* ---- faults ---- */
 
-static int fault_on_inherited(const struct mm_target *t, uint64_t around)
+int cow_fault_on_inherited(const struct mm_target *t, uint64_t around)
 {
 	struct page_range range = { t->page,
 				    at_once(t->region, min_t(uint64_t, around, t->end - t->page)) };
@@ -522,27 +528,49 @@ static int fault_on_inherited(const struct mm_target *t, uint64_t around)
 	return COW_SETTLED;
 }
 
-/* The write that is an event: with the break it can go on, in the neighbourhood too. The family's
- * lock comes before the turn: who holds it may wait for turns to end. */
+/* What somebody is about to write. -EBUSY: the region is frozen. The family's lock comes before the
+ * turn: who holds it may wait for turns to end. */
+static int break_for_write(struct region *owner, struct page_range *range, bool *taken)
+{
+	struct family *family = region_kin(owner)->family;
+	unsigned int turn;
+	int r = -EBUSY;
+
+	mutex_lock(&family->lock);
+	turn = region_map_enter(owner);
+	if (!atomic_load(&owner->frozen)) {
+		r = break_locked(owner, *range, &range->nr, taken);
+		region_note_touched(owner, *range);
+	}
+	region_map_leave(owner, turn);
+	mutex_unlock(&family->lock);
+	return r;
+}
+
+uint64_t cow_break_ahead(struct region *owner, struct page_range range)
+{
+	uint64_t end = range.first + range.nr, at = range.first;
+	struct page_range run;
+	bool taken;
+
+	while (at < end && is_broken(word_load(&owner->words[at])))
+		at++;
+	run = (struct page_range){ at, at_once(owner, end - at) };
+	if (!run.nr || break_for_write(owner, &run, &taken))
+		run.nr = 0;
+	return at + run.nr - range.first;
+}
+
+/* The write that is an event: with the break it can go on, in the neighbourhood too. */
 static int fault_on_shared(struct mm *mm, const struct mm_target *t, uint32_t flags,
 			   uint64_t around)
 {
 	struct page_range range = { t->page,
 				    at_once(t->region, min_t(uint64_t, around, t->end - t->page)) };
-	struct family *family = region_kin(t->region)->family;
-	unsigned int turn;
-	bool frozen, taken = false;
-	int r;
+	bool taken = false;
+	int r = break_for_write(t->region, &range, &taken);
 
-	mutex_lock(&family->lock);
-	turn = region_map_enter(t->region);
-	frozen = atomic_load(&t->region->frozen);
-	r = frozen ? 0 : break_locked(t->region, range, &range.nr, &taken);
-	if (!frozen)
-		region_note_touched(t->region, range);
-	region_map_leave(t->region, turn);
-	mutex_unlock(&family->lock);
-	if (frozen) /* the thaw wakes */
+	if (r == -EBUSY) /* the thaw wakes */
 		return COW_SETTLED;
 	if (!r && !range.nr && word_wait(&t->region->words[t->page]))
 		return COW_SETTLED;
@@ -558,117 +586,6 @@ static int fault_on_shared(struct mm *mm, const struct mm_target *t, uint32_t fl
 	return !r || r == -EBUSY ? COW_SETTLED : COW_GO_ON;
 }
 
-/* ---- faults in windows that show an ancestor's memory ---- */
-
-/* Marks what may be shown from the page on; how many. */
-static uint64_t mark_seen(struct region *region, struct page_range range, uint32_t section)
-{
-	uint64_t i;
-
-	for (i = range.first; i < range.first + range.nr; i++) {
-		uint64_t seen = word_load(&region->words[i]);
-
-		if (word_state(seen) != PAGE_INHERIT || seen & WORD_BUSY ||
-		    word_high(seen) != section)
-			break;
-		if (!(seen & WORD_SEEN) &&
-		    !word_replace(&region->words[i], &seen, seen | WORD_SEEN))
-			break;
-	}
-	return i - range.first;
-}
-
-/* Reclaim goes by the owner's words, which have the age of the youngest look at the page. */
-static void note_shown(const struct region *region, struct page_range range, uint32_t section)
-{
-	const struct section *home = section_by_id(section);
-
-	for (uint64_t i = range.first; home && i < range.first + range.nr; i++) {
-		_Atomic uint64_t *word = &page_words[home->pfn + i];
-		uint64_t seen = word_load(word);
-		const struct lruvec *lru = region_lru(region, word_node(seen));
-		uint64_t value = word_with_age(seen, lru_age_now(lru));
-
-		if (word_state(seen) == PAGE_PRESENT && !(seen & WORD_BUSY) && value != seen)
-			word_replace(word, &seen, value);
-	}
-}
-
-/* The ancestor's frames from the page on, protected. 0, or the errno for which none was mapped. */
-static int show_inherited(struct mm *mm, const struct mm_target *t, uint64_t around)
-{
-	struct region *region = t->region;
-	struct page_range range = { t->page, min_t(uint64_t, around, t->end - t->page) };
-	unsigned int turn = region_map_enter(region);
-	struct os_range_result r = { .error = -EFAULT };
-	int place = region_show_begin(region, range);
-
-	range.nr = mark_seen(region, range, t->shown);
-	if (range.nr) {
-		atomic_store(&mm->showing_ns, os->now_ns());
-		atomic_fetch_add(&mm->nr_showing, 1);
-		r = os->uffd_continue_protected(mm->uffd,
-						t->base + (t->page << region->page_shift),
-						range.nr << region->page_shift);
-		atomic_fetch_sub(&mm->nr_showing, 1);
-		note_shown(region, range, t->shown);
-	}
-	region_show_end(region, place);
-	region_map_leave(region, turn);
-	return r.done ? 0 : r.error;
-}
-
-static void wake_page(struct mm *mm, const struct mm_target *t)
-{
-	uint64_t bytes = region_page_bytes(t->region);
-
-	os->uffd_wake(mm->uffd, t->base + t->page * bytes, bytes);
-}
-
-static int read_foreign(struct mm *mm, const struct mm_target *t, uint64_t around)
-{
-	int r = show_inherited(mm, t, around);
-
-	if (r == -ENOENT && around > 1) /* the client has cut its window */
-		r = show_inherited(mm, t, 1);
-	if (!r)
-		return COW_SETTLED;
-	if (r == -EFAULT) /* it diverged meanwhile, or a client took it out of the owner's file */
-		return COW_GO_ON;
-	wake_page(mm, t);
-	return COW_SETTLED;
-}
-
-/* Never COW_GO_ON: nothing of the clone's own may be installed there. */
-static int fault_on_foreign(struct mm *mm, const struct mm_target *t, uint32_t flags,
-			    uint64_t around)
-{
-	_Atomic uint64_t *word = &t->region->words[t->page];
-	uint64_t seen = word_load(word);
-	bool shows = word_state(seen) == PAGE_INHERIT && word_high(seen) == t->shown;
-	int r = COW_GO_ON;
-
-	if (seen & WORD_BUSY && word_state(seen) == PAGE_SWAPPED) /* it may come to inherit */
-		return word_wait(word) ? COW_SETTLED : COW_AGAIN;
-	if (!(flags & (OS_FAULT_WRITE | OS_FAULT_WP)) && rejoin_has_source(t->region, t->page))
-		return -ENODATA; /* it comes to where the window shows it */
-	if (word_state(seen) != PAGE_INHERIT)
-		return cow_ask(mm, t);
-	if (seen & WORD_BUSY)
-		return word_wait(word) ? COW_SETTLED : COW_AGAIN;
-	if (shows && !(flags & (OS_FAULT_WRITE | OS_FAULT_WP)))
-		r = read_foreign(mm, t, around);
-	if (r == COW_GO_ON) {
-		struct mm_target one = *t;
-
-		one.end = t->page + 1; /* each page moves to its own home by itself */
-		r = fault_on_inherited(shows ? &one : t, around);
-	}
-	if (r == COW_GO_ON && word_state(word_load(word)) != PAGE_INHERIT)
-		return cow_ask(mm, t);
-	return r == COW_GO_ON ? COW_AGAIN : r;
-}
-
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around)
 {
@@ -679,9 +596,9 @@ int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uff
 	if (word_state(word) == PAGE_SWAPPED && rejoin_run(target->region, range))
 		word = word_load(&target->region->words[target->page]);
 	if (target->shown != target->region->section->id)
-		return fault_on_foreign(mm, target, event->flags, around);
+		return shown_fault(mm, target, event->flags, around);
 	if (word_state(word) == PAGE_INHERIT)
-		return fault_on_inherited(target, around);
+		return cow_fault_on_inherited(target, around);
 	if (word_state(word) == PAGE_PRESENT && word & WORD_SHARED &&
 	    (event->flags & (OS_FAULT_WRITE | OS_FAULT_WP) || !map_can_protect()))
 		return fault_on_shared(mm, target, event->flags, around);

@@ -39,6 +39,12 @@ enum cow_outcome {
 int cow_fault(struct mm *mm, const struct mm_target *target, const struct os_uffd_event *event,
 	      uint64_t around);
 
+/* Of that the part about a page that is inherited: it is copied, and some of its neighbours. */
+int cow_fault_on_inherited(const struct mm_target *target, uint64_t around);
+/* Somebody writes page after page, and isn't at the range yet: gives copies to all for the first of
+ * its pages that are shared. How many pages needn't be looked at again; 0: no more just now. */
+uint64_t cow_break_ahead(struct region *owner, struct page_range range);
+
 /* The client is to map the page, and what has diverged around it, from the clone's own memory: its
  * faults wait for that alone. COW_SETTLED, COW_AGAIN, or -EAGAIN: too much is asked for already. */
 int cow_ask(struct mm *mm, const struct mm_target *target);

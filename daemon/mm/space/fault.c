@@ -399,6 +399,17 @@ static void end_protection(struct mm *mm, const struct mm_target *target, uint64
 		os->uffd_wake(mm->uffd, target->base + target->page * bytes, bytes);
 }
 
+/* Who writes page after page finds the next ones broken already. */
+static void break_ahead(const struct waiting_fault *f)
+{
+	const struct mm_target *t = &f->target;
+	uint64_t nr = BREAK_AHEAD_BYTES >> t->region->page_shift;
+
+	if (f->hint.around >= BREAK_AHEAD_FROM && atomic_load(&t->region->nr_shared))
+		ahead_break(t->region,
+			    (struct page_range){ t->page, min_t(uint64_t, nr, t->end - t->page) });
+}
+
 /* Who shares the page gets a copy first. *waits: somebody else goes on with it. */
 static int settle_wp(const struct waiting_fault *f, bool *waits)
 {
@@ -410,6 +421,8 @@ static int settle_wp(const struct waiting_fault *f, bool *waits)
 		os->uffd_wake(f->mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
 	if (r == COW_GO_ON)
 		end_protection(f->mm, &f->target, f->hint.around);
+	if (r >= 0 && r != COW_AGAIN && region_kin(f->target.region))
+		break_ahead(f);
 	*waits = r == -ENOMEM && waiters_add(f);
 	return r < 0 && !*waits ? r : 0;
 }
@@ -659,7 +672,7 @@ static int resolve(struct waiting_fault *f, enum look look)
 	}
 	region = f->target.region;
 	count_fault(f->mm, region, f->event.flags);
-	if (region_kin(region))
+	if (region_kin(region) && f->target.shown == region->section->id)
 		f->hint.ahead_nr = 0;
 	if (f->event.flags & OS_FAULT_WP)
 		r = settle_wp(f, &waits);

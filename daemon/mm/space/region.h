@@ -110,6 +110,10 @@ struct region {
 	void *owner;                   /* (c) */
 	struct work free_work;         /* after the last put */
 	struct work settle_work;       /* lineage.h */
+	struct work break_work;        /* ahead.h */
+	_Atomic bool breaking;         /* (a) it is queued or runs */
+	uint64_t break_from;           /* the job's */
+	_Atomic uint64_t break_until;  /* (a) moves on with whom it is done for */
 	_Atomic bool closed;           /* (a) kin->closed, for who doesn't hold the lock */
 	_Atomic uint64_t nr_diverged;  /* (a) pages since it was settled, about */
 	struct list_head all_link;     /* the table's lock */
