@@ -4,6 +4,8 @@
  *
  * Purpose     Puts the floors together and waits for a signal. Exit statuses are those of
  *             sysexits.h; 78 says that this host can't run it or the configuration is wrong.
+ * Crash       A start that fails where clients wait leaves everything as a crash would: whoever
+ *             restarts this program tries again.
  */
 #include <errno.h>
 #include <signal.h>
@@ -16,6 +18,7 @@
 
 #include "app/activation.h"
 #include "app/config.h"
+#include "app/config_kept.h"
 #include "app/config_value.h"
 #include "app/fdstore.h"
 #include "app/notify.h"
@@ -77,6 +80,9 @@ static int start_broker(const struct config *config, char **argv)
 	log_emit(LOG_ERR, "start_failed", "%s%s", place, why.text);
 	if (r == -EPROTONOSUPPORT)
 		fdstore_give_back(argv);
+	/* A daemon was served from this very host: no memory then is a matter of the moment. */
+	if (r == -ENOMEM && broker.resumes)
+		return EX_OSERR;
 	return r == -ENOSYS || r == -EINVAL || r == -ENOMEM ? EX_CONFIG : EX_OSERR;
 }
 
@@ -127,12 +133,32 @@ static void ending(void *unused)
 	broker_stopping();
 }
 
-/* Nothing is tidied up: the next process finds what a crash would leave, and resumes from that. The
+/* Both tidy nothing up: the next process finds what a crash would leave, and resumes from that. The
  * supervisor takes exit status 0 for a planned stop. */
 _Noreturn static void hand_over(void)
 {
 	log_emit(LOG_NOTICE, "handed_over", "sessions and memory are left to the next process");
 	_exit(fdstore_has_supervisor() ? EX_TEMPFAIL : EX_OK);
+}
+
+_Noreturn static void leave_for_next(const struct config *config, int status)
+{
+	config_kept_refused(config);
+	log_emit(LOG_ERR, "not_resumed",
+		 "clients wait, and their memory stays: whoever starts this daemon tries again");
+	_exit(status);
+}
+
+static void keep_identity(const struct config *config)
+{
+	if (fdstore_keep_program())
+		log_emit(LOG_WARNING, "program_not_kept",
+			 "this program can't be kept: another release that can't take over its "
+			 "state will not find it");
+	if (config_kept_keep(config))
+		log_emit(LOG_WARNING, "config_not_kept",
+			 "this configuration can't be kept: a mistake in the next one will keep "
+			 "clients waiting");
 }
 
 static int serve(struct reload *reload, const sigset_t *signals)
@@ -162,10 +188,7 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	}
 	log_emit(LOG_INFO, "ready", "serving on %s", options.path);
 	reload->server = server;
-	if (fdstore_keep_program())
-		log_emit(LOG_WARNING, "program_not_kept",
-			 "this program can't be kept: another release that can't take over its "
-			 "state will not find it");
+	keep_identity(reload->config);
 	fdstore_ready();
 	signal_number = service_wait(signals, reload);
 	if (signal_number == SIGUSR2 && keep_is_on())
@@ -188,30 +211,38 @@ static int find_others(const struct config *config)
 	return EX_UNAVAILABLE;
 }
 
-static int run(struct reload *reload)
+/* status: config_load's. */
+static int run(struct reload *reload, int status)
 {
-	const struct config *config = reload->config;
+	struct config *config = reload->config;
+	bool resumes, started;
 	sigset_t signals;
 	int r;
 
 	reload_init(reload);
-	reload_log_level(config);
 	service_block_signals(&signals);
 	watchdog_init();
 	raise_descriptor_limit();
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())
 		return EX_OSERR;
-	r = find_others(config);
+	resumes = keep_has(KEEP_META);
+	r = config_kept_choose(config, status);
+	reload_log_level(config);
+	if (!r)
+		r = find_others(config);
 	resume_mark(RESUME_GIVEN, 0);
 	if (!r)
 		r = check_store(config);
 	if (!r)
 		r = start_broker(config, reload->argv);
-	if (r)
-		return r;
-	r = serve(reload, &signals);
-	broker_stop();
+	started = !r;
+	if (started)
+		r = serve(reload, &signals);
+	if (r && resumes)
+		leave_for_next(config, r);
+	if (started)
+		broker_stop();
 	return r;
 }
 
@@ -239,8 +270,10 @@ int main(int argc, char **argv)
 	resume_mark(RESUME_EXECUTED, 0);
 	r = config_load(argc, argv, &config, stderr);
 
-	if (r == EX_OK && config.action == CONFIG_RUN)
-		r = config.supervise ? supervisor_run(argc, argv) : run(&reload);
+	if (config.action == CONFIG_RUN && !config.supervise)
+		r = run(&reload, r);
+	else if (r == EX_OK && config.action == CONFIG_RUN)
+		r = supervisor_run(argc, argv);
 	else if (r == EX_OK && config.action == CONFIG_SHOW)
 		show(&config);
 	config_fini(&config);

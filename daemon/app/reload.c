@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "app/config_kept.h"
 #include "app/config_value.h"
 #include "app/fdstore.h"
 #include "app/notify.h"
@@ -102,6 +103,8 @@ static unsigned int take_over(struct reload *reload, struct config *fresh, FILE 
 	}
 	if (nr)
 		apply(reload, level_changed);
+	if (nr && config_kept_keep(reload->config))
+		fprintf(out, "the next daemon can't be told: it starts with the file alone\n");
 	if (!fdstore_holds(reload->config->limits_sessions, why)) {
 		fprintf(out, "%s\n", why);
 		log_emit(LOG_WARNING, "store_small", "%s", why);

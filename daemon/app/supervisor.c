@@ -25,12 +25,14 @@
 
 #include "app/fdstore.h"
 #include "base/log.h"
+#include "base/types.h"
 #include "os/keep.h"
 #include "os/os.h"
 
 enum {
 	TRIES = 10, /* children in a row that die before they serve */
 	PAUSE_MS = 10, /* before the second of them; doubled for each */
+	PAUSE_DOUBLED_MAX = 9, /* 5 s */
 	RESTART_STATUS = EX_TEMPFAIL, /* of a child that hands over to the next */
 	WATCHDOG_MS = 10000, /* unless $WATCHDOG_USEC says otherwise */
 	LOOKS_PER_PERIOD = 4,
@@ -233,6 +235,12 @@ static int start_child(void)
 	return 0;
 }
 
+/* Milliseconds before the next child. */
+static int pause_ms(void)
+{
+	return s.tries ? PAUSE_MS << min_t(unsigned int, s.tries, PAUSE_DOUBLED_MAX) : 0;
+}
+
 /* What the child's end means: the supervisor's exit status, or -1: start another. */
 static int judge(int status)
 {
@@ -241,7 +249,7 @@ static int judge(int status)
 
 	if (s.ending && !exited && WTERMSIG(status) != SIGKILL)
 		return EX_OK; /* the signal that asks for the end came before it was blocked */
-	if (s.ending || (exited && (code == EX_OK || code == EX_CONFIG || !s.was_ready)))
+	if (s.ending || (exited && (code == EX_OK || !s.was_ready)))
 		return code == RESTART_STATUS ? EX_OK : code;
 	if (exited && code == FDSTORE_REFUSED && s.kept[KEEP_PROGRAM] && !s.give_back) {
 		s.give_back = true;
@@ -259,6 +267,13 @@ static int judge(int status)
 	/* SIGKILL comes from outside and says nothing about the daemon; it only slows us down. */
 	if (!s.ready && s.was_ready && !exited && WTERMSIG(status) == SIGKILL) {
 		s.tries += !s.tries;
+		return -1;
+	}
+	/* W4 */
+	if (!s.ready && exited) {
+		s.tries++;
+		log_emit(LOG_WARNING, "start_again", "clients wait; another try in %d ms",
+			 pause_ms());
 		return -1;
 	}
 	if (!s.ready && (!s.was_ready || ++s.tries >= TRIES)) {
@@ -304,12 +319,6 @@ static int take_signals(void)
 			code = EX_OK;
 	}
 	return code;
-}
-
-/* Milliseconds before the next child. */
-static int pause_ms(void)
-{
-	return s.tries ? PAUSE_MS << s.tries : 0;
 }
 
 /* Looks are counted, and not time: this process may have been stopped as well. */

@@ -13,6 +13,9 @@
  *                 of its is still running.
  *             W3  a child that dies before it serves is followed by the next more and more slowly;
  *                 after some the supervisor gives up.
+ *             W4  once one has served, a child that says with an exit status that it can't is
+ *                 followed by the next for ever, every 5 s at last: giving up would end every
+ *                 client's memory, and what keeps it from serving can be mended.
  * Crash       of the supervisor: its child stops as planned. While no child runs it holds all that
  *             the next one needs; of both at once clients see a connection that closes.
  * Locking     one thread.

@@ -23,6 +23,7 @@
 	X(resumed, "d87537a094c144ecab81069808625924")                        \
 	X(handed_over, "6e451811fa5d4e4e8bc224b7d6681c24")                    \
 	X(state_refused, "b4e8572531f64b8887155ba29e61a035")                   \
+	X(config_kept, "3e922ad4f4b8428fb0e05d2d201b40d3")                     \
 	X(daemon_hung, "e0f36b43bbae4bb1b7d2ee9e63a83ab7")                     \
 	X(session_end, "74772ecdff024009a769389252749640")                    \
 	X(session_cut, "9acaf88a513943b281550f91e931041c")                    \

@@ -26,6 +26,8 @@ enum {
 	KEEP_META = 1 << 17,
 	KEEP_LISTENER,
 	KEEP_PROGRAM, /* of the daemon that served last */
+	KEEP_CONFIG, /* what that one went by */
+	KEEP_CONFIG_REFUSED, /* a start failed since, with another */
 	KEEP_SWAP = KEEP_META + 8, /* + area */
 	KEEP_KEYS = 1 << 18,
 };

@@ -109,9 +109,12 @@ class Kept(Daemon):
         return subprocess.Popen([sys.executable, "-c", LAUNCH, ",".join(map(str, fds)), *command],
                                 env=env, stderr=self.stderr, pass_fds=fds)
 
-    def another(self):
-        """The next process, when this one has ended."""
+    def another(self, failures=0):
+        """The next process, when this one has ended; after some that fail."""
         self.process.wait(DEADLINE)
+        for _ in range(failures):
+            failed = self.start(self.command("daemon/mmbrokerd"), self.environment({}))
+            expect(failed.wait(DEADLINE) != 0, "what can't serve ends")
         self.process = self.start(self.command("daemon/mmbrokerd"), self.environment({}))
         self.wait_ready()
 
@@ -170,7 +173,34 @@ def next_daemon_goes_on(build):
         daemon.end()
 
 
+def mistake_costs_nobody_memory(build):
+    """With a configuration that can't be the next daemon goes by the last one's"""
+    daemon = Kept(build)
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        daemon.write_config("[limits]\nsessions = many\n")
+        daemon.process.kill()
+        daemon.another()
+        lost_nothing(client)
+        daemon.write_config(f"[swap]\npath = {daemon.folder}/none/swap\nsize = 64M\n"
+                            "[limits]\nsessions = 20\n")
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.another(failures=1)
+        lost_nothing(client)
+        expect(daemon.log().count("config_kept") == 2, daemon.log())
+        daemon.write_config("[limits]\nsessions = 20\n")
+        daemon.process.kill()
+        daemon.another()
+        expect(daemon.log().count("config_kept") == 2, "the file that is mended")
+        lost_nothing(client)
+        daemon.ctl("verify")
+    finally:
+        daemon.end()
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    sys.exit(run_cases((first_client_is_served, next_daemon_goes_on), sys.argv[1]))
+    sys.exit(run_cases((first_client_is_served, next_daemon_goes_on, mistake_costs_nobody_memory),
+                       sys.argv[1]))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""supervise - who starts the next daemon: after a hang, after another release refused
+"""supervise - who starts the next daemon: after a hang, a refusal, a mistake
 
 Purpose     A daemon under its own supervisor whose threads hang or whose program is replaced, and
             one whose service manager doesn't read what it is told.
@@ -159,6 +159,77 @@ def release_that_refuses_changes_nothing(build):
         shutil.rmtree(folder)
 
 
+def end_worker(daemon, number):
+    """Ends the child by that signal, and waits until another one serves."""
+    served = daemon.times("ready: serving on")
+    os.kill(daemon.worker(), number)
+    daemon.wait_times("ready: serving on", served + 1)
+
+
+def mistake_costs_nobody_memory(build):
+    """With a configuration that can't be, at a death or a hand-over, the last one stays in force"""
+    daemon = Supervised(build, INJECT)
+    mistakes = (
+        ("a mistake", lambda: daemon.write_config("reserve_mode = borrow\n"),
+         ".conf:3: memory.reserve_mode can't be"),
+        ("what the host refuses", lambda: daemon.write_config(
+            f"[swap]\npath = {daemon.folder}/none/swap\nsize = 64M\n"), "swap.path"),
+        ("a group that isn't there", lambda: daemon.write_config("[socket]\ngroup = no-such\n"),
+         "no_group"),
+        ("no file", lambda: os.unlink(daemon.config), "can't be read"),
+    )
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        for fell_back, (what, make, told) in enumerate(mistakes, 1):
+            make()
+            for number in (signal.SIGKILL, signal.SIGUSR2):
+                end_worker(daemon, number)
+                lost_nothing(client)
+            expect(daemon.times("config_kept") == 2 * fell_back, f"{what}: {daemon.log()}")
+            expect(told in daemon.log(), f"{what}: {daemon.log()}")
+        daemon.write_config("[limits]\nsessions = 77\n")
+        expect("limits.sessions: 1024 -> 77" in daemon.ctl("reload"), "a reload takes the file")
+        os.unlink(daemon.config)
+        end_worker(daemon, signal.SIGKILL)
+        daemon.write_config("[limits]\nsessions = 77\n")
+        expect(daemon.ctl("reload") == "nothing has changed\n", "what a reload set is kept, too")
+        end_worker(daemon, signal.SIGKILL)
+        expect(daemon.times("config_kept") == 2 * len(mistakes) + 1, "the file that is mended")
+        lost_nothing(client)
+        daemon.ctl("verify")
+    finally:
+        daemon.end()
+
+
+def start_that_fails_is_tried_again(build):
+    """A program that can't serve now, whatever it says, is started until it can"""
+    folder = tempfile.mkdtemp(prefix="mmb-again-")
+    program = folder + "/mmbrokerd"
+    shutil.copy(os.path.join(build, INJECT), program)
+    daemon = Supervised(build, program)
+    try:
+        client = daemon.client("64")
+        client.ask("fill")
+        os.rename(program, program + ".good")
+        for tries, status in ((3, 78), (5, 71)):
+            with open(program + ".bad", "w", encoding="ascii") as bad:
+                bad.write(f"#!/bin/sh\nexit {status}\n")
+            os.chmod(program + ".bad", 0o755)
+            os.rename(program + ".bad", program)
+            if daemon.worker():
+                os.kill(daemon.worker(), signal.SIGKILL)
+            daemon.wait_times(f"ended with status {status} before it served", tries)
+        daemon.wait_log("start_again: clients wait; another try in 40 ms")
+        os.rename(program + ".good", program)
+        daemon.wait_times("ready: serving on", 2)
+        lost_nothing(client)
+        daemon.ctl("verify")
+    finally:
+        daemon.end()
+        shutil.rmtree(folder)
+
+
 class Reader(threading.Thread):
     """A manager that reads what it is told, while `on`."""
 
@@ -202,5 +273,6 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     sys.exit(run_cases((every_hang_is_ended, stopped_supervisor_judges_nobody,
-                        release_that_refuses_changes_nothing, manager_that_does_not_read),
+                        release_that_refuses_changes_nothing, mistake_costs_nobody_memory,
+                        start_that_fails_is_tried_again, manager_that_does_not_read),
                        sys.argv[1]))
