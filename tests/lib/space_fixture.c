@@ -150,6 +150,17 @@ struct region *space_region(uint64_t nr_pages, unsigned int page_shift)
 	return region;
 }
 
+struct region *space_region_of(struct memcg *memcg)
+{
+	struct region_request want = { .name = "", .nr_pages = 1, .page_shift = PAGE_SHIFT,
+				       .memcg = memcg };
+	struct region_refusal why;
+	struct region *region = NULL;
+
+	EXPECT_EQ(region_new(&want, &region, &why), 0);
+	return region;
+}
+
 void space_drop_region(struct region *region)
 {
 	region_put(region);

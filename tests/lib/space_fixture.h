@@ -35,6 +35,8 @@ int space_swap_off(void);
 void space_settle(void);
 
 struct region *space_region(uint64_t nr_pages, unsigned int page_shift);
+/* Of one page. */
+struct region *space_region_of(struct memcg *memcg);
 /* Puts the last reference and waits for the memory. */
 void space_drop_region(struct region *region);
 /* How many there are, also closed ones that stay for others. */

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/cpu.h"
+#include "base/heartbeat.h"
 #include "lib/fake_os.h"
 #include "lib/phys_fixture.h"
 #include "lib/space_fixture.h"
@@ -339,6 +340,49 @@ static void one_that_is_busy_holds_up_nobody(void)
 	end();
 }
 
+/* Steps of walks while as much is reclaimed, and how often the thread was heard of meanwhile. */
+static uint64_t steps_of(struct memcg *memcg, uint64_t *freed, uint64_t *beats)
+{
+	struct heartbeat hb;
+	uint64_t before = region_walk_steps();
+
+	heartbeat_register(&hb, "sweep");
+	*freed = reclaim_memcg(memcg, *freed);
+	*beats = atomic_load(&hb.beats) / 2;
+	heartbeat_unregister(&hb);
+	return region_walk_steps() - before;
+}
+
+/* Whoever has a great many regions makes nobody else's pages dearer; and a walk over them takes a
+ * step for each, and is heard of at each. */
+static void many_regions_of_others_cost_nothing(void)
+{
+	enum { OTHERS = 600, DEPTH = 24, ROUNDS = LRU_GENERATIONS + 2 };
+	static struct region *others[OTHERS];
+	static struct memcg foreign;
+	uint64_t freed = 8, nothing = 8, steps, beats;
+
+	start();
+	memcg_init(&foreign, 7);
+	for (int i = 0; i < OTHERS; i++)
+		others[i] = space_region_of(&foreign);
+	for (uint64_t i = 0; i < 1024; i++)
+		put(i);
+	steps = steps_of(region->memcg, &freed, &beats);
+	EXPECT(freed >= 8);
+	EXPECT(steps > 0 && steps < OTHERS);
+
+	steps = steps_of(&foreign, &nothing, &beats);
+	EXPECT_EQ(nothing, 0);
+	EXPECT(beats >= OTHERS);
+	EXPECT(steps >= OTHERS && steps <= ROUNDS * (OTHERS + DEPTH));
+	for (int i = 0; i < OTHERS; i++)
+		region_put(others[i]);
+	regions_flush();
+	memcg_fini(&foreign);
+	stop();
+}
+
 static void shadows_tell_soon_from_late(void)
 {
 	static struct lruvec lru;
@@ -368,6 +412,8 @@ static const struct test_case cases[] = {
 	{ "cold pages go first", cold_pages_go_first },
 	{ "a region that another thread evicts from doesn't hold up the others",
 	  one_that_is_busy_holds_up_nobody },
+	{ "many regions of others cost a pool's reclaim nothing",
+	  many_regions_of_others_cost_nothing },
 	{ "the shadow of a page tells how long ago it was evicted", shadows_tell_soon_from_late },
 };
 TEST_MAIN(cases)

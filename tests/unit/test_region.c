@@ -582,7 +582,7 @@ static void count_region(struct region *region, void *arg)
 
 static void every_region_is_visited_once(void)
 {
-	enum { MANY = 600 }; /* more than one batch */
+	enum { MANY = 600 };
 	static struct region *regions[MANY];
 	unsigned int nr = 0;
 
@@ -597,6 +597,48 @@ static void every_region_is_visited_once(void)
 	nr = 0;
 	region_for_each(count_region, &nr);
 	EXPECT_EQ(nr, 0);
+	space_end();
+}
+
+/* Walks go by age, also from the middle on; those that are gone are passed, and what a walk holds
+ * goes only when it has gone on. */
+static void walks_go_by_age_and_pool(void)
+{
+	enum { MANY = 90 };
+	struct region *regions[MANY], *at;
+	struct memcg pools[2];
+	uint64_t steps;
+
+	space_begin(&(struct space_options){ 0 });
+	memcg_init(&pools[0], 1);
+	memcg_init(&pools[1], 2);
+	for (int i = 0; i < MANY; i++)
+		regions[i] = space_region_of(&pools[i % 2]);
+	steps = region_walk_steps();
+	at = region_seek(NULL, regions[MANY / 3]->serial);
+	for (int i = MANY / 3; i < MANY; i++, at = region_next(NULL, at))
+		EXPECT(at == regions[i]);
+	EXPECT(!at);
+	EXPECT(region_walk_steps() - steps < 2 * MANY);
+
+	region_put(regions[5]);
+	at = region_seek(&pools[1], regions[2]->serial);
+	EXPECT(at == regions[3]);
+	region_put(regions[3]); /* the walk has the last reference */
+	at = region_next(&pools[1], at);
+	EXPECT(at == regions[7]);
+	region_put(at);
+	at = region_seek(&pools[1], regions[2]->serial);
+	EXPECT(at == regions[7]);
+	region_put(at);
+	EXPECT(!region_seek(&pools[0], regions[MANY - 1]->serial));
+	for (int i = 0; i < MANY; i++)
+		if (i != 3 && i != 5)
+			region_put(regions[i]);
+	EXPECT(!region_seek(NULL, 0));
+	regions_flush();
+	memcg_fini(&pools[0]);
+	memcg_fini(&pools[1]);
 	space_end();
 }
 
@@ -634,5 +676,6 @@ static const struct test_case cases[] = {
 	  the_owner_hears_when_the_memory_is_back },
 	{ "ZONE_MOVABLE counts resident frames", movable_zones_count_resident_frames },
 	{ "every region is visited once, with a reference", every_region_is_visited_once },
+	{ "walks go by age, over all regions or a pool's", walks_go_by_age_and_pool },
 };
 TEST_MAIN(cases)

@@ -25,6 +25,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/rbtree.h"
 #include "base/types.h"
 #include "mm/map/lru.h"
 #include "mm/map/psi.h"
@@ -65,7 +66,7 @@ enum memcg_level {
 
 #define MEMCG_NO_LIMIT (UINT64_MAX >> PAGE_SHIFT)
 
-/* a: atomic   t: the table's mutex   c: fixed after init */
+/* a: atomic   t: the table's mutex   r: the lock of space/region.c   c: fixed after init */
 struct memcg {
 	_Atomic uint64_t usage, pinned;           /* (a) C1 */
 	_Atomic uint64_t promised, promised_huge; /* (a) to regions; of them with huge pages */
@@ -79,6 +80,8 @@ struct memcg {
 	_Atomic int      short_on_cpu;            /* (a) where its limit was noticed last */
 	_Atomic bool     overcommit;              /* (a) promises more than there may be */
 	_Atomic bool     oom_kill;                /* (a) then a session ends, not a fault */
+	struct rb_root   regions;                 /* (r) of which it is the memcg, by serial */
+	_Atomic uint64_t swept;                   /* (a) of these, where reclaim goes on */
 	struct psi       psi;                     /* its own lock */
 	uint64_t         id;                      /* (c) of the pool; 0: the root */
 	struct list_head link;                    /* (t) */

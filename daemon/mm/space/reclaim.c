@@ -72,7 +72,7 @@ static bool spared(const struct scan *scan, const struct region *region)
 	if (!resident || (scan->kind >= 0 && (int)region->kind != scan->kind))
 		return true;
 	if (scan->memcg)
-		return region->memcg != scan->memcg;
+		return false;
 	return !scan->min_too && !memcg_scan_share(region->memcg, resident, scan->low_too);
 }
 
@@ -135,32 +135,33 @@ static void scan_region(struct scan *scan, struct region *region)
 		nr = scan_blocks(scan, region, blocks);
 }
 
-/* One walk over all regions, beginning with the one where the last ended. */
+static _Atomic uint64_t all_swept; /* like memcg->swept, of all regions */
+
+/* Those with serials in [first, end). */
+static void sweep_part(struct scan *scan, uint64_t first, uint64_t end)
+{
+	_Atomic uint64_t *swept = scan->memcg ? &scan->memcg->swept : &all_swept;
+	struct region *region = region_seek(scan->memcg, first);
+
+	while (region && region->serial < end && scan->freed < scan->wanted) {
+		scan_region(scan, region);
+		heartbeat_touch();
+		if (scan->freed >= scan->wanted)
+			atomic_store(swept, region->serial);
+		region = region_next(scan->memcg, region);
+	}
+	if (region)
+		region_put(region);
+}
+
+/* One walk over all regions that may have something, beginning with the one where the last ended:
+ * a pool's reclaim passes nobody else's. */
 static void sweep(struct scan *scan)
 {
-	static _Atomic uint64_t last;
-	uint64_t begin = atomic_load(&last);
-	uint64_t serial = begin ? begin - 1 : 0;
-	struct region *region;
-	bool wrapped = false;
+	uint64_t begin = atomic_load(scan->memcg ? &scan->memcg->swept : &all_swept);
 
-	while (scan->freed < scan->wanted) {
-		region = region_next(serial);
-		if (!region && !wrapped) {
-			wrapped = true;
-			serial = 0;
-			continue;
-		}
-		if (!region || (wrapped && region->serial >= begin)) {
-			if (region)
-				region_put(region);
-			return;
-		}
-		serial = region->serial;
-		scan_region(scan, region);
-		region_put(region);
-	}
-	atomic_store(&last, serial);
+	sweep_part(scan, begin, UINT64_MAX);
+	sweep_part(scan, 0, begin);
 }
 
 static uint64_t dirty_clean_pages(struct region *region, uint64_t wanted)
@@ -182,15 +183,16 @@ static uint64_t dirty_clean_pages(struct region *region, uint64_t wanted)
  * be protected, or of another stock. */
 static void take_slots_back(void)
 {
-	struct region *region;
+	struct region *region = region_seek(NULL, 0);
 	uint64_t freed = 0;
 
-	for (uint64_t serial = 0; freed < SLOTS_BACK && (region = region_next(serial));) {
-		serial = region->serial;
-		freed += dirty_clean_pages(region, SLOTS_BACK - freed);
+	for (; region && freed < SLOTS_BACK; region = region_next(NULL, region)) {
+		if (atomic_load(&region->nr_resident))
+			freed += dirty_clean_pages(region, SLOTS_BACK - freed);
 		heartbeat_touch();
-		region_put(region);
 	}
+	if (region)
+		region_put(region);
 }
 
 static uint64_t shrink(struct scan *scan)

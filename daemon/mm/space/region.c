@@ -20,7 +20,6 @@
 #include "os/os.h"
 
 enum {
-	FOR_EACH_BATCH = 256,
 	FLUSHES_MAX = 64,
 	/* Each takes two of the 65530 mappings that the daemon may have; the others populate more
 	 * slowly. */
@@ -31,15 +30,15 @@ static struct kmem_cache *region_cache; /* fixed after init */
 static struct workqueue free_queue;
 static _Atomic uint64_t nr_ending; /* regions on it */
 static _Atomic uint32_t nr_mapped; /* regions in the direct map */
-static struct mutex all_lock;
-static struct list_head all_regions = LIST_HEAD_INIT(all_regions); /* all_lock; by serial */
-static uint64_t next_serial = 1;                                   /* all_lock */
+static struct mutex all_lock;                   /* this, and memcg->regions */
+static struct rb_root all_regions = RB_ROOT;    /* all_lock; by serial */
+static uint64_t next_serial = 1, nr_walk_steps; /* all_lock */
 
 int regions_init(void)
 {
 	region_cache = KMEM_CACHE(region, 0);
 	families_init();
-	mutex_init(&all_lock, RANK_TABLE, "regions");
+	mutex_init(&all_lock, RANK_LEAF, "regions");
 	return workqueue_init(&free_queue, "mmb-free", 2);
 }
 
@@ -365,6 +364,15 @@ void region_settle_later(struct region *region)
 	atomic_fetch_sub(&nr_ending, 1);
 }
 
+/* The youngest. */
+static void add_last(struct rb_root *root, struct rb_node *node)
+{
+	struct rb_node *last = rb_last(root);
+
+	rb_link_node(node, last, last ? &last->right : &root->node);
+	rb_insert_color(node, root);
+}
+
 static void publish(struct region *region)
 {
 	mutex_init(&region->lock, RANK_REGION, "region");
@@ -373,7 +381,8 @@ static void publish(struct region *region)
 	work_init(&region->settle_work, settle);
 	mutex_lock(&all_lock);
 	region->serial = next_serial++;
-	list_add_tail(&region->all_link, &all_regions);
+	add_last(&all_regions, &region->all_node);
+	add_last(&region->memcg->regions, &region->memcg_node);
 	mutex_unlock(&all_lock);
 }
 
@@ -491,9 +500,6 @@ static void free_region(struct work *work)
 
 	CHECK(list_empty(&region->windows));
 	clone_leave(region);
-	mutex_lock(&all_lock);
-	list_del(&region->all_link);
-	mutex_unlock(&all_lock);
 	os->punch(section->fd, 0, section->nr_frames << PAGE_SHIFT);
 	put_slots_back(region);
 	put_frames_back(region);
@@ -517,6 +523,10 @@ void region_put(struct region *region)
 {
 	if (atomic_fetch_sub_explicit(&region->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	mutex_lock(&all_lock);
+	rb_erase(&region->all_node, &all_regions);
+	rb_erase(&region->memcg_node, &region->memcg->regions);
+	mutex_unlock(&all_lock);
 	atomic_fetch_add(&nr_ending, 1);
 	work_init(&region->free_work, free_region);
 	workqueue_add(&free_queue, &region->free_work);
@@ -532,51 +542,86 @@ static bool get_unless_gone(struct region *region)
 	return false;
 }
 
-static uint32_t next_batch(struct region *batch[FOR_EACH_BATCH], uint64_t *after)
-{
-	struct region *region;
-	uint32_t nr = 0;
+/* ---- walks: who holds a reference knows that its region is still in the trees ---- */
 
-	mutex_lock(&all_lock);
-	list_for_each_entry(region, &all_regions, all_link) {
-		if (nr == FOR_EACH_BATCH)
-			break;
-		if (region->serial <= *after || !get_unless_gone(region))
-			continue;
-		batch[nr++] = region;
-		*after = region->serial;
-	}
-	mutex_unlock(&all_lock);
-	return nr;
+static struct rb_root *tree_of(struct memcg *memcg)
+{
+	return memcg ? &memcg->regions : &all_regions;
 }
 
-struct region *region_next(uint64_t serial)
+static struct region *region_of(struct rb_node *node, const struct memcg *memcg)
 {
-	struct region *region, *found = NULL;
+	if (!node)
+		return NULL;
+	return memcg ? rb_entry(node, struct region, memcg_node)
+		     : rb_entry(node, struct region, all_node);
+}
+
+static struct region *after_locked(struct region *region, const struct memcg *memcg)
+{
+	nr_walk_steps++;
+	return region_of(rb_next(memcg ? &region->memcg_node : &region->all_node), memcg);
+}
+
+static struct region *seek_locked(struct memcg *memcg, uint64_t serial)
+{
+	struct rb_node *node = tree_of(memcg)->node;
+	struct region *found = NULL;
+
+	while (node) {
+		struct region *region = region_of(node, memcg);
+
+		nr_walk_steps++;
+		if (region->serial >= serial)
+			found = region;
+		node = region->serial >= serial ? node->left : node->right;
+	}
+	return found;
+}
+
+/* Those whose last reference is gone are about to leave the trees. */
+static struct region *get_first_of(struct region *region, const struct memcg *memcg)
+{
+	while (region && !get_unless_gone(region))
+		region = after_locked(region, memcg);
+	return region;
+}
+
+struct region *region_seek(struct memcg *memcg, uint64_t serial)
+{
+	struct region *found;
 
 	mutex_lock(&all_lock);
-	list_for_each_entry(region, &all_regions, all_link) {
-		if (region->serial <= serial || !get_unless_gone(region))
-			continue;
-		found = region;
-		break;
-	}
+	found = get_first_of(seek_locked(memcg, serial), memcg);
 	mutex_unlock(&all_lock);
 	return found;
 }
 
+struct region *region_next(struct memcg *memcg, struct region *previous)
+{
+	struct region *found;
+
+	mutex_lock(&all_lock);
+	found = get_first_of(after_locked(previous, memcg), memcg);
+	mutex_unlock(&all_lock);
+	region_put(previous);
+	return found;
+}
+
+uint64_t region_walk_steps(void)
+{
+	uint64_t steps;
+
+	mutex_lock(&all_lock);
+	steps = nr_walk_steps;
+	mutex_unlock(&all_lock);
+	return steps;
+}
+
 void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
 {
-	struct region *batch[FOR_EACH_BATCH];
-	uint64_t after = 0;
-	uint32_t nr;
-
-	while ((nr = next_batch(batch, &after))) {
-		for (uint32_t i = 0; i < nr; i++) {
-			fn(batch[i], arg);
-			region_put(batch[i]);
-		}
-	}
+	for (struct region *r = region_seek(NULL, 0); r; r = region_next(NULL, r))
+		fn(r, arg);
 }
 
 /* own: not where a clone's window shows an ancestor's memory. */

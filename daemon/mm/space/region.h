@@ -16,7 +16,8 @@
  *             R6  nr_inherit = number of words in state INHERIT; nr_shared = with SHARED set.
  * Crash       a region is its section and its words: one whose owner has no record (client) is
  *             given back, of others the words tell (settle.c).
- * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic.
+ * Locking     words by compare-and-swap (BUSY); region->lock for the window list; counters atomic;
+ *             a leaf mutex for the trees of regions.
  * Not here    Names, permission and pools (client); which address a fault means (mm.h).
  */
 #ifndef MMB_SPACE_REGION_H
@@ -27,6 +28,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/rbtree.h"
 #include "base/workqueue.h"
 #include "mm/map/family.h"
 #include "mm/map/lru.h"
@@ -116,7 +118,8 @@ struct region {
 	_Atomic uint64_t break_until;  /* (a) moves on with whom it is done for */
 	_Atomic bool closed;           /* (a) kin->closed, for who doesn't hold the lock */
 	_Atomic uint64_t nr_diverged;  /* (a) pages since it was settled, about */
-	struct list_head all_link;     /* the table's lock */
+	/* In the trees of all and of its memcg's, until the last put. */
+	struct rb_node all_node, memcg_node; /* the trees' lock */
 	uint64_t serial;               /* (c) order of creation */
 };
 
@@ -170,8 +173,13 @@ static inline struct lruvec *region_lru(const struct region *region, int node)
 	return &region->memcg->lruvec[node];
 }
 
-/* The oldest region that is younger than `serial`, with a reference; NULL: none. */
-struct region *region_next(uint64_t serial);
+/* Walks from the oldest to the youngest, over the regions of one memcg or (NULL) all: the oldest of
+ * that serial or a higher one, with a reference, and the next, which takes that of the previous one
+ * over. NULL: none. A step costs the same however many there are. */
+struct region *region_seek(struct memcg *memcg, uint64_t serial);
+struct region *region_next(struct memcg *memcg, struct region *previous);
+/* Regions that walks have looked at since start, also on their way to where they begin. */
+uint64_t region_walk_steps(void);
 /* One that overcommits: charges up to so many pages of the node now, false if there are none to be
  * had; and gives back what it doesn't use any more. */
 bool region_promise(struct region *region, int node, uint64_t pages);
