@@ -23,6 +23,7 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/types.h"
+#include "os/huge_copy.h"
 #include "os/hugepages.h"
 #include "os/os.h"
 #include "os/present.h"
@@ -53,6 +54,7 @@ static _Atomic(const struct topology *) bound_topology;
 void os_bind_nodes(const struct topology *t)
 {
 	atomic_store(&bound_topology, t);
+	huge_copy_begin();
 }
 
 static int failure(void)
@@ -408,7 +410,9 @@ static int linux_copy(int from, int to, uint64_t offset, uint64_t length, int no
 		return error;
 	/* hugetlb can't be written; only whole pageblocks of it are copied. */
 	if (length >= PAGEBLOCK_SIZE && is_hugetlb(to))
-		error = copy_by_mapping(from, to, offset, length);
+		error = huge_copy(from, to, offset, length) == 0
+				? 0
+				: copy_by_mapping(from, to, offset, length);
 	else
 		error = copy_by_writing(from, to, offset, length);
 	unbind_thread(&before);

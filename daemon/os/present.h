@@ -14,6 +14,9 @@
 
 /* First offset >= from that is present in the file; -ENXIO if none is. */
 int64_t present_next(int fd, uint64_t from);
+/* A userfaultfd for mappings of this process, which the kernel's own faults don't wait for; -1 with
+ * errno. */
+int scratch_uffd(void);
 /* Does the file consist of 2 MiB pages? */
 bool is_hugetlb(int fd);
 /* A page of the range is absent, for certain. */

@@ -16,6 +16,7 @@
 #include "base/inject.h"
 #include "base/types.h"
 #include "lib/test.h"
+#include "os/huge_copy.h"
 #include "os/os.h"
 #include "os/topology.h"
 
@@ -175,6 +176,51 @@ static void a_full_host_is_an_error_in_a_mapping_too(void)
 	os->close(fd);
 }
 
+static void expect_filled(int fd, uint64_t offset, char byte)
+{
+	char *page = mmap(NULL, 2 * MB, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
+
+	EXPECT(page != MAP_FAILED);
+	EXPECT(page[0] == byte && !memcmp(page, page + 1, 2 * MB - 1));
+	munmap(page, 2 * MB);
+}
+
+/* huge_copy.c, and the way without it; what is there already is overwritten, too. */
+static void huge_pages_are_copied(void)
+{
+	int   from = new_hugetlb(16 * MB), to = new_hugetlb(16 * MB);
+	char *map = mmap(NULL, 16 * MB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, from,
+			 0);
+	bool  enough = !os->populate(from, 4 * MB, 4 * MB, OS_NODE_ANY) &&
+		      !os->populate(to, 10 * MB, 6 * MB, OS_NODE_ANY);
+
+	EXPECT(map != MAP_FAILED);
+	if (!enough) {
+		os->close(from);
+		os->close(to);
+		munmap(map, 16 * MB);
+		SKIP("no free hugepages");
+	}
+	EXPECT_EQ(os->punch(to, 10 * MB, 6 * MB), 0);
+	memset(map + 4 * MB, 3, 2 * MB);
+	memset(map + 6 * MB, 4, 2 * MB);
+	for (int round = 0; round < 2; round++) {
+		huge_copy_begin();
+		EXPECT_EQ(huge_copy(from, to, 4 * MB, 2 * MB), round ? -EEXIST : 0);
+		EXPECT_EQ(os->copy(from, to, 4 * MB, 4 * MB, OS_NODE_ANY), 0);
+		EXPECT_EQ(os->allocated(to), 4 * MB);
+		expect_filled(to, 4 * MB, 3);
+		expect_filled(to, 6 * MB, 4);
+	}
+	EXPECT(huge_copy(from, to, 8 * MB, 2 * MB) < 0); /* Y1 */
+	EXPECT_EQ(os->copy(from, to, 8 * MB, 2 * MB, OS_NODE_ANY), 0);
+	expect_filled(to, 8 * MB, 0);
+	EXPECT_EQ(os->allocated(from), 4 * MB);
+	munmap(map, 16 * MB);
+	os->close(from);
+	os->close(to);
+}
+
 static void failed_hugetlb_populate_leaves_holes(void)
 {
 	int fd = new_hugetlb(1ULL << 40);
@@ -287,6 +333,7 @@ static const struct test_case cases[] = {
 	{ "hugetlb pages are populated through a mapping", populate_through_a_mapping },
 	{ "no hugetlb page left is an error there, too", a_full_host_is_an_error_in_a_mapping_too },
 	{ "a hugetlb file populates, finds and punches 2 MiB pages", hugetlb_file },
+	{ "2 MiB pages are copied, and who is read gets none", huge_pages_are_copied },
 	{ "a hugetlb range that doesn't fit leaves only holes",
 	  failed_hugetlb_populate_leaves_holes },
 	{ "a mapping replaces a reservation and gives it back", reserve_map_unmap },

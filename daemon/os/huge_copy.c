@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * huge_copy - a userfaultfd of the daemon's own
+ *
+ * Locking     none.
+ */
+#include "os/huge_copy.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "os/present.h"
+#include "proto/uffd_compat.h"
+
+static _Atomic int own_uffd = -1; /* set once */
+
+void huge_copy_begin(void)
+{
+	if (atomic_load(&own_uffd) < 0)
+		atomic_store(&own_uffd, scratch_uffd());
+}
+
+static int watch(int uffd, void *at, uint64_t length)
+{
+	struct uffdio_register arg = { .range = { (uintptr_t)at, length },
+				       .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	return ioctl(uffd, UFFDIO_REGISTER, &arg) ? -errno : 0;
+}
+
+/* The source's entries first: where the kernel finds none it copies twice. */
+static int fill(int uffd, void *to, void *from, uint64_t length)
+{
+	struct uffdio_copy arg = { .dst = (uintptr_t)to,
+				   .src = (uintptr_t)from,
+				   .len = length,
+				   .mode = UFFDIO_COPY_MODE_DONTWAKE };
+	int error = watch(uffd, from, length);
+
+	if (!error)
+		error = watch(uffd, to, length);
+	if (!error && madvise(from, length, MADV_POPULATE_READ))
+		error = -errno;
+	if (!error && ioctl(uffd, UFFDIO_COPY, &arg))
+		error = -errno;
+	return error;
+}
+
+int huge_copy(int from, int to, uint64_t offset, uint64_t length)
+{
+	int   uffd = atomic_load(&own_uffd), error = uffd < 0 ? -ENOSYS : -ENOMEM;
+	void *source, *target;
+
+	if (uffd < 0)
+		return error;
+	source = mmap(NULL, length, PROT_READ, MAP_SHARED | MAP_NORESERVE, from, (off_t)offset);
+	target = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, to,
+		      (off_t)offset);
+	if (source != MAP_FAILED && target != MAP_FAILED)
+		error = fill(uffd, target, source, length);
+	if (source != MAP_FAILED)
+		munmap(source, length);
+	if (target != MAP_FAILED)
+		munmap(target, length);
+	return error;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * huge_copy - 2 MiB pages of one hugetlb file, copied into holes of another
+ *
+ * Purpose     What is copied isn't cleared first: UFFDIO_COPY through a mapping that is there for
+ *             the call makes pages and fills them in one step.
+ * Invariants  Y1  the file that is read gets no page: what a client has punched is an error, since
+ *                 the kernel's own faults in a watched mapping are.
+ */
+#ifndef MMB_OS_HUGE_COPY_H
+#define MMB_OS_HUGE_COPY_H
+
+#include <stdint.h>
+
+/* Once, before the first copy; without it none is made. */
+void huge_copy_begin(void);
+/* Negative errno, and perhaps some of it was copied: it is to be done another way. */
+int huge_copy(int from, int to, uint64_t offset, uint64_t length);
+
+#endif
