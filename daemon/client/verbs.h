@@ -304,9 +304,12 @@ int verb_named_unlink(struct session *s, const char *pool, const char *region,
 struct region_range_args {
 	uint32_t region, advice;
 	uint64_t offset, length;
+	uint64_t *done; /* advise: bytes that earlier turns have done; NULL: all in one */
 };
+/* Slow. -EAGAIN and more done than before: to be called once more, after others have had their
+ * turn. */
 int verb_region_advise(struct session *s, const struct region_range_args *args,
-		       struct refusal *why); /* slow */
+		       struct refusal *why);
 int verb_region_lock(struct session *s, const struct region_range_args *args,
 		     struct refusal *why); /* slow */
 int verb_region_unlock(struct session *s, const struct region_range_args *args,

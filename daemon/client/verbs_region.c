@@ -30,6 +30,9 @@ enum {
 		       MMB_REGION_POPULATE | MMB_REGION_LOCKED,
 	LENGTH_MAX_SHIFT = 43, /* 8 TiB: half of the pfn space */
 	ZAP_RANGES = 64,
+	/* Of advice that takes long, before others have a turn: produced, given up. */
+	TURN_PRODUCED = 8 << 20,
+	TURN_GIVEN_UP = 32 << 20, /* written in clusters, several at a time */
 };
 
 /* ---- open ---- */
@@ -577,14 +580,34 @@ static int window_advice(struct session *s, uint32_t handle, struct page_range r
 	return r ? refuse(why, r, "the advice can't be kept: %s", strerror(-r)) : 0;
 }
 
-static int advise(struct session *s, struct region_handle *rh, const struct region_range_args *args,
-		  struct refusal *why)
+/* The part of the range that this turn is for: all, unless pages are produced, read or written. */
+static struct page_range part_of(const struct region_handle *rh,
+				 const struct region_range_args *args, struct page_range range)
 {
-	struct page_range range;
-	int r = range_of(rh, args, &range, why);
+	uint64_t bytes = region_page_bytes(rh->pr->region), before, most;
 
-	if (r)
-		return r;
+	if (!args->done)
+		return range;
+	before = *args->done / bytes;
+	switch (args->advice) {
+	case MMB_ADVISE_WILLNEED:
+		most = TURN_PRODUCED / bytes;
+		break;
+	case MMB_ADVISE_COLD:
+	case MMB_ADVISE_PAGEOUT:
+	case MMB_ADVISE_FREE:
+		most = TURN_GIVEN_UP / bytes;
+		break;
+	default:
+		return range;
+	}
+	return (struct page_range){ range.first + before,
+				    min_t(uint64_t, range.nr - before, most) };
+}
+
+static int advise(struct session *s, struct region_handle *rh, const struct region_range_args *args,
+		  struct page_range range, struct refusal *why)
+{
 	switch (args->advice) {
 	case MMB_ADVISE_NORMAL:
 	case MMB_ADVISE_SEQUENTIAL:
@@ -614,11 +637,20 @@ static int advise(struct session *s, struct region_handle *rh, const struct regi
 int verb_region_advise(struct session *s, const struct region_range_args *args, struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, args->region, why);
+	struct page_range range;
 	int r;
 
 	if (!rh)
 		return -EBADF;
-	r = advise(s, rh, args, why);
+	r = range_of(rh, args, &range, why);
+	if (!r) {
+		range = part_of(rh, args, range);
+		r = advise(s, rh, args, range, why);
+	}
+	if (!r && args->done) {
+		*args->done += range.nr * region_page_bytes(rh->pr->region);
+		r = *args->done < args->length ? -EAGAIN : 0;
+	}
 	region_handle_put(rh);
 	return r;
 }

@@ -252,6 +252,7 @@ static void request_init(struct request *r, struct connection *c, struct lane *l
 	r->fatal = false;
 	r->replied = false;
 	r->again = false;
+	r->done = 0;
 }
 
 /* D1. Returns what the session shall end with. */
@@ -283,6 +284,7 @@ struct slow_request {
 	struct wire_packet packet;
 	uint64_t           started_ns;
 	bool               again; /* it has been run, and waits for its next turn */
+	uint64_t           done;  /* then: as in struct request */
 	uint8_t            body[];
 };
 
@@ -302,12 +304,14 @@ static void run_slow(struct job *job, struct lane *lane)
 	} else {
 		request_init(&r, c, lane);
 		r.again = slow->again;
+		r.done = slow->done;
 		r.packet = slow->packet;
 		r.started_ns = slow->started_ns;
 		r.method = wire_method(r.packet.method);
 		code = unpack(&r);
 		code = code ? finish(&r, code) : run(&r);
 		slow->again = r.again;
+		slow->done = r.done;
 		if (code)
 			connection_kill(c, code, "%s", r.why.text);
 	}
@@ -321,7 +325,9 @@ static void release_slow(struct job *job)
 	struct connection   *c = slow->connection;
 
 	if (slow->again) {
-		job->lengthy = true; /* who waits that its memory comes back has had its turn */
+		/* What isn't at its end after a turn waits for memory, or is long. */
+		job->lengthy = true;
+		job->had_turn = true;
 		workpool_submit(c->server->pool, &c->jobs, job);
 		return;
 	}
@@ -338,9 +344,11 @@ static int submit_slow(struct request *r, bool lengthy)
 	slow->job.run = run_slow;
 	slow->job.release = release_slow;
 	slow->job.lengthy = lengthy;
+	slow->job.had_turn = false;
 	slow->connection = r->connection;
 	slow->started_ns = r->started_ns;
 	slow->again = false;
+	slow->done = 0;
 	slow->packet = r->packet;
 	slow->packet.body = slow->body;
 	slow->packet.error = "";

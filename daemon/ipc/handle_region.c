@@ -181,9 +181,12 @@ static int range(struct request *r, range_verb_fn verb)
 		.advice = m->advice,
 		.offset = m->offset,
 		.length = m->length,
+		.done = &r->done,
 	};
-	int error = verb(r->session, &args, &r->why);
+	uint64_t before = r->done;
+	int      error = verb(r->session, &args, &r->why);
 
+	r->again = error == -EAGAIN && r->done > before;
 	return error ? error : reply_empty(r);
 }
 

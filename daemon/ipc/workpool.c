@@ -31,7 +31,9 @@ struct work_thread {
 
 struct workpool {
 	struct mutex           lock;
-	struct list_head       ready;       /* (p) queues, in turn */
+	struct list_head       ready;       /* (p) queues, in turn, whose first job is new */
+	struct list_head       later;       /* (p) whose first job has had a turn */
+	bool                   turn_of_later; /* (p) O5 */
 	struct list_head       idle;        /* (p) threads; who slept last is first */
 	bool                   stopping;    /* (p) */
 	const struct topology *topology;    /* (c) */
@@ -54,11 +56,15 @@ void job_queue_init(struct job_queue *queue, uid_t user)
 /* Restores O1 after the queue gained or lost a job. */
 static void queue_settle_locked(struct workpool *pool, struct job_queue *queue)
 {
+	const struct job *first;
+
 	mutex_assert_held(&pool->lock);
-	if (list_empty(&queue->jobs) || queue->running)
+	if (list_empty(&queue->jobs) || queue->running) {
 		list_del(&queue->ready);
-	else if (list_empty(&queue->ready))
-		list_add_tail(&queue->ready, &pool->ready);
+	} else if (list_empty(&queue->ready)) {
+		first = list_first_entry(&queue->jobs, struct job, link);
+		list_add_tail(&queue->ready, first->had_turn ? &pool->later : &pool->ready);
+	}
 }
 
 /* O2, O3. */
@@ -82,23 +88,36 @@ static bool may_begin_locked(const struct workpool *pool, const struct job_queue
 	       (lengthy + own_lengthy < pool->lengthy_max && own_lengthy < pool->user_max);
 }
 
-/* Gives the thread the next job in turn; false: there is none for it. */
-static bool give_job_locked(struct workpool *pool, struct work_thread *t)
+static struct job_queue *next_queue_locked(const struct workpool *pool,
+					   const struct list_head *queues)
 {
 	struct job_queue *queue;
 
-	list_for_each_entry(queue, &pool->ready, ready) {
-		if (!may_begin_locked(pool, queue))
-			continue;
-		t->job = list_first_entry(&queue->jobs, struct job, link);
-		t->queue = queue;
-		t->lengthy = t->job->lengthy;
-		list_del(&t->job->link);
-		queue->running = true;
-		queue_settle_locked(pool, queue);
-		return true;
-	}
-	return false;
+	list_for_each_entry(queue, queues, ready)
+		if (may_begin_locked(pool, queue))
+			return queue;
+	return NULL;
+}
+
+/* Gives the thread the next job in turn; false: there is none for it. */
+static bool give_job_locked(struct workpool *pool, struct work_thread *t)
+{
+	struct list_head *first = pool->turn_of_later ? &pool->later : &pool->ready;
+	struct job_queue *queue = next_queue_locked(pool, first);
+
+	if (!queue)
+		queue = next_queue_locked(pool, pool->turn_of_later ? &pool->ready : &pool->later);
+	if (!queue)
+		return false;
+	t->job = list_first_entry(&queue->jobs, struct job, link);
+	t->queue = queue;
+	t->lengthy = t->job->lengthy;
+	if (t->lengthy)
+		pool->turn_of_later = !t->job->had_turn;
+	list_del(&t->job->link);
+	queue->running = true;
+	queue_settle_locked(pool, queue);
+	return true;
 }
 
 /* O4: the thread to be woken for a job, best when the lock is free; NULL: none. */
@@ -217,6 +236,7 @@ int workpool_new(uint32_t nr_threads, const struct topology *topology, struct wo
 		return -ENOMEM;
 	mutex_init(&pool->lock, RANK_LEAF, "workpool");
 	list_init(&pool->ready);
+	list_init(&pool->later);
 	list_init(&pool->idle);
 	pool->topology = topology;
 	pool->lengthy_max = max_t(uint32_t, 1, nr_threads - nr_threads / 3);

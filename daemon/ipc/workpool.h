@@ -14,6 +14,8 @@
  *                 than there are free ones; a lengthy one, besides, if its user has fewer lengthy
  *                 ones than may still begin, and than there are CPUs (at least two).
  *             O4  no job that may begin waits while a thread is idle.
+ *             O5  jobs that have had a turn stand behind those that have not, but for every second
+ *                 lengthy one.
  * Locking     one leaf mutex inside; jobs run with no lock held.
  * Not here    Which requests are lengthy (dispatch). The bound on a queue's length: a connection
  *             stops reading at its requests_in_flight. Background work without a client
@@ -30,7 +32,8 @@
 
 struct job {
 	struct list_head link; /* (p) */
-	bool lengthy; /* (c) while it is queued: it may take long */
+	bool lengthy;  /* (c) while it is queued: it may take long */
+	bool had_turn; /* (c) likewise: it has been run, and asked for another turn */
 	void (*run)(struct job *job, struct lane *lane);
 	/* Last: frees the job and lets go of what holds the queue. */
 	void (*release)(struct job *job);

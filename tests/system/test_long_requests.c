@@ -20,8 +20,8 @@
 enum {
 	RESERVE_MIB = 640,
 	SWAP_MIB = 512,
-	HOSTS = 10,
-	HOST_MIB = 48,
+	HOSTS = 6,
+	HOST_MIB = 96,
 	ROUNDS = 20,
 	SHORT_BYTES = MIB,
 	LONG_BYTES = 8 * MIB, /* more than is short work for the daemon */
@@ -257,6 +257,11 @@ static void short_ones_beside_disk_and_limits(void)
 	play((const act_fn[]){ goes_in_and_out, is_limited }, 2, &(struct role)ROLE(guest_shortly));
 }
 
+static void long_ones_of_the_same_user(void)
+{
+	play((const act_fn[]){ populates }, 1, &(struct role)ROLE(guest_at_length));
+}
+
 static void long_ones_of_another_user(void)
 {
 	need_root("to be another user");
@@ -268,6 +273,7 @@ static const struct test_case cases[] = {
 	{ "a user's long requests keep nobody's short ones in line", short_ones_of_the_same_user },
 	{ "nor do those that wait for a disk, or for a pool's limit",
 	  short_ones_beside_disk_and_limits },
+	{ "nor that user's own that are long, but less so", long_ones_of_the_same_user },
 	{ "nor other users' long ones", long_ones_of_another_user },
 	STAGE_STOPS,
 };

@@ -296,10 +296,48 @@ static void faults_are_counted(void)
 	end();
 }
 
+static void long_advice_takes_turns(void)
+{
+	struct region_range_args args;
+	struct region_opened     large;
+	struct region_stat       stat;
+	uint64_t                 done = 0, turns = 1, before_turn;
+	int                      error;
+
+	begin();
+	large = client_region(a, pool_a, "", 20 * MIB, 0);
+	args = (struct region_range_args){ .region = large.handle,
+					   .advice = MMB_ADVISE_WILLNEED,
+					   .offset = 2 * MIB,
+					   .length = 19 * MIB,
+					   .done = &done };
+	EXPECT_REFUSED(verb_region_advise(a, &args, &client_why), -EINVAL, "beyond");
+	EXPECT_EQ(done, 0);
+	args.length = 18 * MIB;
+	do {
+		before_turn = done;
+		error = verb_region_advise(a, &args, &client_why);
+		EXPECT(done > before_turn);
+		EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+		EXPECT_EQ(stat.resident, done);
+		turns += error == -EAGAIN;
+	} while (error == -EAGAIN);
+	EXPECT_EQ(error, 0);
+	EXPECT_EQ(done, 18 * MIB);
+	EXPECT(turns > 2);
+	/* What is dropped or hinted at needs no turns. */
+	done = 0;
+	args.advice = MMB_ADVISE_DONTNEED;
+	EXPECT_EQ(verb_region_advise(a, &args, &client_why), 0);
+	EXPECT_EQ(verb_region_close(a, large.handle, &client_why), 0);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "wrong ranges and advice are refused in words", wrong_ranges_are_refused_in_words },
 	{ "ranges are of the region's own pages", ranges_are_of_the_region_s_pages },
 	{ "WILLNEED makes resident, DONTNEED drops for all", willneed_makes_and_dontneed_drops },
+	{ "advice that takes long takes turns", long_advice_takes_turns },
 	{ "advice about order is the window's own", advice_about_order_stays_with_the_window },
 	{ "advice about order needs a window", advice_needs_a_window },
 	{ "FREE is kept without reclaim, HUGEPAGE comes by blocks",

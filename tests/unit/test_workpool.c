@@ -56,6 +56,7 @@ static void release(struct job *job)
 
 	if (c->again) {
 		c->again = false;
+		job->had_turn = true;
 		workpool_submit(pool, &c->queue, job);
 		return;
 	}
@@ -215,6 +216,27 @@ static void who_wants_another_turn_stands_behind_the_others(void)
 	end();
 }
 
+/* O5: neither kind waits for ever. */
+static void old_and_new_begin_in_turn(void)
+{
+	begin();
+	for (unsigned int user = 0; user < LENGTHY_MAX + 2; user++)
+		ask(user, 1, true); /* the last two wait */
+	for (unsigned int user = 0; user < LENGTHY_MAX; user++)
+		expect_count(&begun[user], 1);
+	clients[0].again = true;
+	clients[1].again = true;
+	let_client(&clients[0]);
+	expect_count(&begun[4], 1); /* nobody has had a turn when this is decided */
+	let_client(&clients[1]);
+	expect_count(&begun[0], 2);
+	let_client(&clients[2]);
+	expect_count(&begun[5], 1);
+	let_client(&clients[3]);
+	expect_count(&begun[1], 2);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "a queue has one job at a time", a_queue_has_one_job_at_a_time },
 	{ "lengthy jobs leave threads for short ones", lengthy_jobs_leave_threads_for_short_ones },
@@ -224,6 +246,7 @@ static const struct test_case cases[] = {
 	{ "an end lets the next begin", an_end_lets_the_next_begin },
 	{ "who wants another turn stands behind the others",
 	  who_wants_another_turn_stands_behind_the_others },
+	{ "old and new ones begin in turn", old_and_new_begin_in_turn },
 };
 
 TEST_MAIN(cases)
