@@ -140,9 +140,9 @@ static void acquire_long(struct mutex *m, int nested)
 	check_order(m, nested);
 	do {
 		heartbeat_touch();
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += 1;
-		r = pthread_mutex_timedlock(&m->lock, &until);
+		r = pthread_mutex_clocklock(&m->lock, CLOCK_MONOTONIC, &until);
 		CHECK(!r || r == ETIMEDOUT);
 	} while (r);
 	push_held(m);
