@@ -10,12 +10,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/heartbeat.h"
 #include "client/session.h"
 #include "mm/obj/slab.h"
 #include "os/os.h"
 #include "os/process.h"
 
-enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32 };
+enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024 };
 
 /* B3. No page number of an address is as large: what an older daemon left there means nothing. */
 #define HANDLE_ENDED    (1ull << 38 | 1)
@@ -57,6 +58,7 @@ void members_init(struct members *members)
 	mutex_init(&members->lock, RANK_LEASES, "members");
 	list_init(&members->list);
 	list_init(&members->outlived);
+	list_init(&members->missing);
 }
 
 void members_fini(struct members *members)
@@ -260,16 +262,32 @@ static uint32_t next_few_locked(struct members *members, struct member *place, s
 	return nr;
 }
 
-static void miss_locked(struct members *members, uint32_t number, uint32_t ended)
+/* It stands shortly before the place-holder, if it hasn't ended. */
+static void miss_locked(struct members *members, const struct member *place, uint32_t number,
+			uint32_t ended)
 {
-	struct member *m;
+	struct list_head *at = place->link.prev;
+	struct member *m = NULL;
 
-	list_for_each_entry(m, &members->list, link) {
-		if (!m->handle || m->number != number || m->nr_missed == MEMBER_MISSED_MAX)
-			continue;
-		members->nr_missing += !m->nr_missed;
-		m->missed[m->nr_missed++] = ended;
+	for (int i = 0; i < TOLD_AT_ONCE && at != &members->list && !m; i++, at = at->prev)
+		if (list_entry(at, struct member, link)->number == number)
+			m = list_entry(at, struct member, link);
+	if (!m || !m->handle || m->nr_missed == MEMBER_MISSED_MAX)
+		return;
+	if (!m->nr_missed) {
+		list_add_tail(&m->of_missing, &members->missing);
+		members->nr_missing++;
 	}
+	m->missed[m->nr_missed++] = ended;
+}
+
+static void miss_no_more_locked(struct members *members, struct member *m)
+{
+	if (!m->nr_missed)
+		return;
+	list_del(&m->of_missing);
+	members->nr_missing--;
+	m->nr_missed = 0;
 }
 
 static void tell_others(struct members *members, uint32_t ended)
@@ -283,12 +301,13 @@ static void tell_others(struct members *members, uint32_t ended)
 	do {
 		nr = next_few_locked(members, &place, few);
 		mutex_unlock(&members->lock);
+		heartbeat_touch();
 		for (uint32_t i = 0; i < nr; i++)
 			few[i].told = few[i].to.orphans(few[i].to.context, few[i].to.handle, ended);
 		mutex_lock(&members->lock);
 		for (uint32_t i = 0; i < nr; i++)
 			if (!few[i].told)
-				miss_locked(members, few[i].to.number, ended);
+				miss_locked(members, &place, few[i].to.number, ended);
 	} while (nr == TOLD_AT_ONCE);
 	list_del(&place.link);
 	mutex_unlock(&members->lock);
@@ -393,7 +412,7 @@ void member_end(struct pool_handle *ph, uint32_t handle, const struct member_lif
 	CHECK(m);
 	list_del(&m->link);
 	list_del(&m->of_ph);
-	members->nr_missing -= m->nr_missed != 0;
+	miss_no_more_locked(members, m);
 	mutex_unlock(&members->lock);
 	if (!pool->is_private && leases_bytes(&pool->leases)) {
 		if (outlive(members, m, life))
@@ -401,22 +420,6 @@ void member_end(struct pool_handle *ph, uint32_t handle, const struct member_lif
 		tell_others(members, m->number);
 	}
 	free_told(members, m);
-}
-
-/* Who is told something again this time; its number, or 0: nobody is left. */
-static uint32_t pick_missed_locked(struct members *members, uint32_t after, struct member *out)
-{
-	struct member *m, *found = NULL;
-
-	list_for_each_entry(m, &members->list, link)
-		if (m->nr_missed && m->number > after && (!found || m->number < found->number))
-			found = m;
-	if (!found)
-		return 0;
-	*out = *found;
-	found->nr_missed = 0;
-	members->nr_missing--;
-	return found->number;
 }
 
 static struct member *take_ended(struct members *members)
@@ -443,21 +446,57 @@ static void tick_outlived(struct members *members)
 	}
 }
 
+/* Near the end of the list, if it hasn't ended; else it is told once more. */
+static struct member *find_missing_locked(struct members *members, const struct member *copy)
+{
+	struct list_head *at = members->missing.prev;
+
+	for (int i = 0; i < TOLD_AT_ONCE && at != &members->missing; i++, at = at->prev) {
+		struct member *m = list_entry(at, struct member, of_missing);
+
+		if (m->number == copy->number && m->context == copy->context)
+			return m;
+	}
+	return NULL;
+}
+
+static void drop_missed_locked(struct members *members, struct member *m, uint32_t nr)
+{
+	if (nr >= m->nr_missed) {
+		miss_no_more_locked(members, m);
+		return;
+	}
+	m->nr_missed -= nr;
+	memmove(m->missed, m->missed + nr, m->nr_missed * sizeof(m->missed[0]));
+}
+
+/* The first one moves to the end of the list. */
+static void tell_first_again_locked(struct members *members)
+{
+	struct member *first = list_first_entry(&members->missing, struct member, of_missing);
+	struct member m = *first;
+	uint32_t told = 0;
+
+	list_del(&first->of_missing);
+	list_add_tail(&first->of_missing, &members->missing);
+	mutex_unlock(&members->lock);
+	while (told < m.nr_missed && m.orphans(m.context, m.handle, m.missed[told]))
+		told++;
+	heartbeat_touch();
+	mutex_lock(&members->lock);
+	first = find_missing_locked(members, &m);
+	if (first)
+		drop_missed_locked(members, first, told);
+}
+
 void members_tick(struct members *members)
 {
-	struct member m;
-	uint32_t after = 0, told;
+	uint32_t left;
 
 	tick_outlived(members);
 	mutex_lock(&members->lock);
-	while (members->nr_missing && (after = pick_missed_locked(members, after, &m))) {
-		mutex_unlock(&members->lock);
-		for (told = 0; told < m.nr_missed; told++)
-			if (!m.orphans(m.context, m.handle, m.missed[told]))
-				break;
-		mutex_lock(&members->lock);
-		for (; told < m.nr_missed; told++)
-			miss_locked(members, m.number, m.missed[told]);
-	}
+	left = min_t(uint32_t, members->nr_missing, TOLD_A_TICK);
+	for (; left && !list_empty(&members->missing); left--)
+		tell_first_again_locked(members);
 	mutex_unlock(&members->lock);
 }

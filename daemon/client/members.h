@@ -52,6 +52,7 @@ struct member {
 	void *context;                                                   /* (c) */
 	struct member_life life; /* (l) of those outlived only */
 	bool is_out;             /* (l) its process ended with the last daemon */
+	struct list_head of_missing;        /* (l) while nr_missed */
 	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
 	uint32_t missed[MEMBER_MISSED_MAX]; /* (l) */
 };
@@ -61,11 +62,12 @@ struct members {
 	struct mutex lock;
 	struct list_head list; /* (l) */
 	struct list_head outlived; /* (l) their handles have ended, and their processes haven't */
+	struct list_head missing;  /* (l) listed ones that haven't been told all */
 	uint64_t *bits;        /* (l) by number; grows as numbers do */
 	uint32_t nr_words;     /* (l) of bits */
 	uint32_t last;         /* (l) number given last */
 	uint32_t nr;           /* (l) members that exist */
-	uint32_t nr_missing;   /* (l) members with nr_missed */
+	uint32_t nr_missing;   /* (l) length of missing */
 };
 
 void members_global_init(void);

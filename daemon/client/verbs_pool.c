@@ -18,6 +18,7 @@
 #include "os/os.h"
 
 enum {
+	POOL_HANDLES_MAX = 1024, /* of a session */
 	POOL_FLAGS = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE | MMB_POOL_OVERCOMMIT |
 		     MMB_POOL_OOM_KILL
 };
@@ -123,6 +124,7 @@ static int add_share(struct session *s, struct pool *pool, uint64_t request,
 	void *record = NULL;
 	struct pool_handle *ph;
 	struct member *m;
+	bool has_room;
 
 	*out = (struct pool_opened){ .key = pool->key };
 	if (!fresh) {
@@ -135,8 +137,9 @@ static int add_share(struct session *s, struct pool *pool, uint64_t request,
 		m = NULL;
 	}
 	mutex_lock(&s->lock);
+	has_room = s->pools.nr_used < POOL_HANDLES_MAX;
 	ph = find_share(s, pool);
-	if (!s->ended && m)
+	if (!s->ended && m && has_room)
 		out->handle = handles_add(&s->pools, ph ? ph : fresh);
 	if (out->handle && ph)
 		atomic_fetch_add(&ph->refs, 1);
@@ -154,6 +157,8 @@ static int add_share(struct session *s, struct pool *pool, uint64_t request,
 		member_free(&pool->members, m);
 	if (!out->handle || ph)
 		pool_handle_put(fresh);
+	if (!has_room)
+		return -EDQUOT;
 	return out->handle ? 0 : -ENOMEM;
 }
 
@@ -161,11 +166,13 @@ static int add_share(struct session *s, struct pool *pool, uint64_t request,
 static bool find_again(struct session *s, uint64_t request, struct pool_opened *out)
 {
 	struct pool_handle *ph;
-	uint32_t cursor = 0, handle;
+	uint32_t cursor = 0;
 
 	*out = (struct pool_opened){ 0 };
 	mutex_lock(&s->lock);
-	while (!out->handle && (ph = handles_next(&s->pools, &cursor, &handle))) {
+	while ((ph = session_next_share(s, &cursor))) {
+		if (out->handle)
+			continue; /* each share's turn, for the next count */
 		out->handle = member_find_request(ph, request);
 		out->key = ph->pool->key;
 		if (out->handle)
@@ -189,6 +196,10 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, struct
 	if (r)
 		return r;
 	r = add_share(s, pool, args.request, out);
+	if (r == -EDQUOT)
+		return refuse(why, r,
+			      "this session has %d pool handles, which is the limit; close some",
+			      POOL_HANDLES_MAX);
 	return r ? refuse(why, r, "no memory for another pool handle") : 0;
 }
 
