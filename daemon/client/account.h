@@ -28,6 +28,7 @@ enum account_kind {
 	ACCOUNT_TOOLS,
 	ACCOUNT_REGIONS,
 	ACCOUNT_POOLS,
+	ACCOUNT_OUTLIVED, /* sessions cut while their processes live, watched by descriptors */
 	NR_ACCOUNT_KINDS
 };
 

@@ -24,16 +24,6 @@ enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024 };
 
 static struct kmem_cache *member_cache; /* fixed after init */
 
-static _Atomic uint32_t nr_outlived;
-
-void member_life_close(const struct member_life *life)
-{
-	if (life->pidfd >= 0)
-		os->close(life->pidfd);
-	if (life->upcalls >= 0)
-		os->close(life->upcalls);
-}
-
 static void free_told(struct members *members, struct member *m)
 {
 	record_free(RECORD_HANDLE, m->record);
@@ -42,9 +32,8 @@ static void free_told(struct members *members, struct member *m)
 
 static void end_outlived(struct members *members, struct member *m)
 {
-	if (m->life.pidfd >= 0)
-		atomic_fetch_sub(&nr_outlived, 1);
-	member_life_close(&m->life);
+	if (m->of)
+		session_put(m->of);
 	free_told(members, m);
 }
 
@@ -325,7 +314,7 @@ static struct member *find_locked(struct pool_handle *ph, uint32_t handle)
 
 /* ---- ends ---- */
 
-void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life)
+void member_mark_end(struct pool_handle *ph, uint32_t handle, bool alive)
 {
 	struct members *members = &ph->pool->members;
 	struct member *m;
@@ -334,8 +323,7 @@ void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct membe
 	m = find_locked(ph, handle);
 	CHECK(m);
 	if (m->record)
-		record_word_set(&m->record->start,
-				life && life->pidfd >= 0 ? HANDLE_OUTLIVED : HANDLE_ENDED);
+		record_word_set(&m->record->start, alive ? HANDLE_OUTLIVED : HANDLE_ENDED);
 	mutex_unlock(&members->lock);
 }
 
@@ -364,7 +352,6 @@ int member_resume_ended(struct pool *pool, struct handle_record *record)
 	if (!m)
 		return -EUCLEAN;
 	m->record = record;
-	m->life = (struct member_life){ -1, -1 };
 	m->is_out = mark_of(record) != HANDLE_OUTLIVED;
 	mutex_lock(&members->lock);
 	list_add_tail(&m->link, &members->outlived);
@@ -373,35 +360,25 @@ int member_resume_ended(struct pool *pool, struct handle_record *record)
 }
 
 /* Nobody of it works in slabs any more. */
-static bool life_is_out(const struct member_life *life)
+static bool is_out(const struct session *s)
 {
-	return process_has_ended(life->pidfd) ||
+	const struct member_life *life = &s->life;
+
+	return !life->alive || (life->pidfd >= 0 && process_has_ended(life->pidfd)) ||
 	       (life->upcalls >= 0 && socket_is_shut(life->upcalls));
 }
 
-/* False: it isn't worth waiting for, or can't be waited for. */
-static bool outlive(struct members *members, struct member *m, const struct member_life *life)
+/* Its number stays taken until the session is out. */
+static void outlive(struct members *members, struct member *m, struct session *cut)
 {
-	bool waits = life && life->pidfd >= 0 && !life_is_out(life);
-
-	if (waits && atomic_fetch_add(&nr_outlived, 1) >= MEMBERS_OUTLIVED_MAX) {
-		atomic_fetch_sub(&nr_outlived, 1);
-		waits = false;
-	}
-	m->life.pidfd = waits ? os->dup(life->pidfd) : -1;
-	if (waits && m->life.pidfd < 0)
-		atomic_fetch_sub(&nr_outlived, 1);
-	if (m->life.pidfd < 0)
-		return false;
-	/* Without it the process's end is waited for. */
-	m->life.upcalls = life->upcalls >= 0 ? os->dup(life->upcalls) : -1;
+	session_get(cut);
 	mutex_lock(&members->lock);
+	m->of = cut;
 	list_add_tail(&m->link, &members->outlived);
 	mutex_unlock(&members->lock);
-	return true;
 }
 
-void member_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life)
+void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut)
 {
 	struct pool *pool = ph->pool;
 	struct members *members = &pool->members;
@@ -415,8 +392,10 @@ void member_end(struct pool_handle *ph, uint32_t handle, const struct member_lif
 	miss_no_more_locked(members, m);
 	mutex_unlock(&members->lock);
 	if (!pool->is_private && leases_bytes(&pool->leases)) {
-		if (outlive(members, m, life))
+		if (cut && !is_out(cut)) {
+			outlive(members, m, cut);
 			return;
+		}
 		tell_others(members, m->number);
 	}
 	free_told(members, m);
@@ -428,7 +407,7 @@ static struct member *take_ended(struct members *members)
 
 	mutex_lock(&members->lock);
 	list_for_each_entry(m, &members->outlived, link)
-		if (!ended && (m->is_out || life_is_out(&m->life)))
+		if (!ended && (m->is_out || (m->of && is_out(m->of))))
 			ended = m;
 	if (ended)
 		list_del(&ended->link);

@@ -8,7 +8,8 @@
  *             others are told its number (ORPHANS): they take over what it has left. Where the
  *             daemon has cut a session whose process lives, that waits until the process has shut
  *             its upcall socket, or has ended: until then its threads may work in the slabs. Who
- *             never does either keeps what it leased, at its pool's charge.
+ *             never does either keeps what it leased, at its pool's charge, and so does who can't
+ *             be watched for want of descriptors: nobody is told of it, ever.
  * Invariants  B1  the numbers with their bit set are those of members that exist.
  *             B2  a member is listed from when its handle is valid until the handle has ended, and
  *                 then, with its number still taken, among the outlived until others are told.
@@ -26,17 +27,14 @@
 #include "base/lock.h"
 #include "client/verbs.h"
 
-/* In all pools: two descriptors each. Beyond it others are told at once. */
-enum { MEMBERS_OUTLIVED_MAX = 128 };
 enum { MEMBER_BITS = 18, MEMBERS_MAX = (1 << MEMBER_BITS) - 1, MEMBER_MISSED_MAX = 64 };
 
 /* Of a process whose session was cut. */
 struct member_life {
-	int pidfd;   /* -1: it lives no more, or nobody knows */
+	bool alive;  /* then; both -1: nobody can say when it is out */
+	int pidfd;   /* -1: none */
 	int upcalls; /* its upcall socket, of which this side is shut down; -1: none */
 };
-
-void member_life_close(const struct member_life *life);
 
 struct pool;
 struct pool_handle;
@@ -50,8 +48,8 @@ struct member {
 	uint32_t number, handle; /* (c) handle 0: a walker's place in the list */
 	bool (*orphans)(void *context, uint32_t handle, uint32_t member); /* (c) NULL: nobody */
 	void *context;                                                   /* (c) */
-	struct member_life life; /* (l) of those outlived only */
-	bool is_out;             /* (l) its process ended with the last daemon */
+	struct session *of; /* (l) of those outlived: whose life says when it is out; NULL: never */
+	bool is_out;        /* (l) its process ended with the last daemon */
 	struct list_head of_missing;        /* (l) while nr_missed */
 	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
 	uint32_t missed[MEMBER_MISSED_MAX]; /* (l) */
@@ -87,15 +85,15 @@ void member_commit(struct member *m, const struct pool_handle *ph, uint64_t requ
 /* With the session's lock held. */
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
 /* B3. Before the record of its session is freed. */
-void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life);
+void member_mark_end(struct pool_handle *ph, uint32_t handle, bool alive);
 /* Whether the record says so. */
 bool member_is_marked(const struct handle_record *record);
 /* Of a handle that has ended with the last daemon or before: the others will be told. -EUCLEAN:
  * there are no others, or its number is another's. */
 int member_resume_ended(struct pool *pool, struct handle_record *record);
-/* The handle has ended, and its number is free again. The others are told if need be: when its
- * process is out of the slabs, or, without `life`, at once. */
-void member_end(struct pool_handle *ph, uint32_t handle, const struct member_life *life);
+/* The handle has ended, and its number is free again. The others are told if need be: at once, or,
+ * with the session of a process that was cut, when that is out of the slabs. */
+void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut);
 /* The number behind a handle of the session; 0: it has been closed. */
 uint32_t member_number(struct pool_handle *ph, uint32_t handle);
 /* A tick: tells again those who couldn't be told, and of those outlived who are out. */

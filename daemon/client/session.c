@@ -96,7 +96,7 @@ static uint32_t slot_of(const struct session *s)
 static void init_session(struct session *s, const struct peer *peer)
 {
 	s->peer = *peer;
-	s->life = (struct member_life){ -1, -1 };
+	s->life = (struct member_life){ false, -1, -1 };
 	atomic_store(&s->refs, 2); /* the caller's, and one that session_end() drops */
 	mutex_init(&s->lock, RANK_SESSION, "session");
 	mutex_init(&s->fault_log_lock, RANK_LEAF, "fault log");
@@ -224,12 +224,22 @@ void session_get(struct session *s)
 	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
 }
 
+static void end_life(struct session *s)
+{
+	if (s->life.pidfd >= 0) {
+		os->close(s->life.pidfd);
+		account_uncharge(s->peer.uid, ACCOUNT_OUTLIVED);
+	}
+	if (s->life.upcalls >= 0)
+		os->close(s->life.upcalls);
+}
+
 void session_put(struct session *s)
 {
 	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	CHECK(s->ended);
-	member_life_close(&s->life);
+	end_life(s);
 	if (s->fault_log.map)
 		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
@@ -595,7 +605,7 @@ struct region_handle *session_region(struct session *s, uint32_t handle, struct 
 static void finish_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	pool_handle_free_runs(ph);
-	member_end(ph, handle, &s->life);
+	member_end(ph, handle, s);
 	pool_handle_put(ph);
 }
 
@@ -621,7 +631,7 @@ static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t 
 {
 	struct ending *e = kmem_cache_zalloc(ending_cache, GFP_KERNEL);
 
-	member_mark_end(ph, handle, &s->life);
+	member_mark_end(ph, handle, s->life.alive);
 	if (!e) {
 		finish_pool_handle(s, ph, handle);
 		return;
@@ -636,7 +646,18 @@ static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t 
 
 void session_cut(struct session *s, int pidfd, int upcalls)
 {
-	s->life = (struct member_life){ os->dup(pidfd), upcalls };
+	uint32_t limit;
+
+	s->life = (struct member_life){ true, -1, -1 };
+	if (pidfd >= 0 && !account_charge(s->peer.uid, ACCOUNT_OUTLIVED, &limit)) {
+		s->life.pidfd = os->dup(pidfd);
+		if (s->life.pidfd < 0)
+			account_uncharge(s->peer.uid, ACCOUNT_OUTLIVED);
+	}
+	if (s->life.pidfd >= 0)
+		s->life.upcalls = upcalls;
+	else if (upcalls >= 0)
+		os->close(upcalls);
 }
 
 void session_end(struct session *s, const char *reason)

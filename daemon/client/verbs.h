@@ -48,6 +48,7 @@ void session_get(struct session *s);
 void session_put(struct session *s);
 uint64_t session_id(const struct session *s);
 /* Before session_end(): the daemon ends it, and the process may not know yet. */
+/* Takes over upcalls. */
 void session_cut(struct session *s, int pidfd, int upcalls);
 /* The session is over: its bookkeeping is undone before this returns, its memory follows from a
  * work thread. Idempotent. `reason` is logged. */

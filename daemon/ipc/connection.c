@@ -218,7 +218,7 @@ void connection_end(struct connection *c, int code, const char *reason)
 	if (again)
 		return;
 	delete_events(c);
-	if (c->session && code && c->pidfd >= 0)
+	if (c->session && code)
 		session_cut(c->session, c->pidfd, upcall_hang_up(c));
 	upcall_close(c);
 	if (code == -EPROTO)

@@ -19,7 +19,8 @@
 
 const char *const hostile_flags[] = { NULL };
 
-enum { UNITS = 64, UNIT = SLAB_UNIT_BYTES, PATIENCE_MS = 20000, SEVERAL_TICKS_MS = 2500 };
+enum { UNITS = 64, UNIT = SLAB_UNIT_BYTES, PATIENCE_MS = 20000, SEVERAL_TICKS_MS = 2500,
+       WATCHED = 64, CROWD = WATCHED };
 
 static struct attack other;
 
@@ -195,6 +196,47 @@ ATTACK(who_is_cut_is_told_of_when_it_ends)
 	CLIENT_EXPECT_EQ(leased(&a->r), 0);
 }
 
+/* Keeps so many sessions' ends watched that there are no descriptors for another one's. */
+static void be_cut_often(struct client_process *self, void *arg)
+{
+	static struct raw crowd;
+	struct attack    *a = arg;
+
+	for (int i = 0; i < CROWD; i++) {
+		uint64_t unit;
+
+		raw_init(&crowd);
+		CLIENT_EXPECT_EQ(raw_session(&crowd, a->socket, "crowd"), 0);
+		CLIENT_EXPECT_EQ(raw_pool(&crowd, "common", 0), 0);
+		CLIENT_EXPECT_EQ(raw_lease(&crowd, 1, 1, &unit), 1);
+		CLIENT_EXPECT_EQ(raw_send(&crowd, "nonsense", 8), 0);
+		CLIENT_EXPECT(raw_ends(&crowd));
+		CLIENT_EXPECT(dup(crowd.upcall) >= 0); /* raw_close() would shut it */
+		raw_close(&crowd);
+	}
+	lease_and_get_cut(self, a);
+	pause();
+}
+
+/* Who can't be watched for want of descriptors is never told of: it may be at work. */
+ATTACK(who_cannot_be_watched_is_not_told_of)
+{
+	struct client_process process;
+	struct pollfd         p = { .events = POLLIN };
+	uint32_t              member, pool, told = 0;
+	uint64_t              units[UNITS];
+
+	join(a);
+	begin_victim(a, &process, be_cut_often);
+	member = hear_leased(&process, units);
+	p.fd = a->r.upcall;
+	CLIENT_EXPECT_EQ(poll(&p, 1, SEVERAL_TICKS_MS / 2), 0);
+	client_signal(&process, SIGKILL);
+	for (; poll(&p, 1, told < WATCHED ? PATIENCE_MS : SEVERAL_TICKS_MS / 2) == 1; told++)
+		CLIENT_EXPECT(read_orphans(&a->r, &pool) != member);
+	CLIENT_EXPECT_EQ(told, WATCHED);
+}
+
 /* The process lives, and says that it is out of its slabs: it shuts its upcall socket. */
 static void lease_be_cut_and_leave(struct client_process *self, void *arg)
 {
@@ -360,6 +402,8 @@ static const struct test_case cases[] = {
 	  who_is_cut_is_told_of_when_it_ends },
 	{ "a session that is cut while its process lives is told of when that has left",
 	  who_is_cut_is_told_of_when_it_is_out },
+	{ "a session that is cut and can't be watched is not told of",
+	  who_cannot_be_watched_is_not_told_of },
 	{ "a closed handle is told of", a_closed_handle_is_told_of },
 	{ "who leaves nothing is not told of", who_leaves_nothing_is_not_told_of },
 	{ "units and caches go with the last handle, named region or not",
