@@ -41,6 +41,7 @@ enum {
 	NODE_WORDS = KERNEL_NODES / 64,
 	/* One fallocate is interrupted by a signal and undone as a whole: so none is long. */
 	POPULATE_STEP = 32 << 20,
+	PUNCH_STEP = 256 << 20,
 	COPY_BYTES = 32 << 10,   /* on the stack, and small enough to stay in the cache */
 	ZEROS_BYTES = 256 << 10, /* at a time, and small enough to stay in the cache */
 };
@@ -200,7 +201,7 @@ static int64_t bytes_of(int fd)
 	return fstat(fd, &st) ? failure() : (int64_t)st.st_blocks * 512;
 }
 
-static int punch(int fd, uint64_t offset, uint64_t length)
+static int punch_step(int fd, uint64_t offset, uint64_t length)
 {
 	heartbeat_touch();
 	while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
@@ -208,6 +209,19 @@ static int punch(int fd, uint64_t offset, uint64_t length)
 		if (errno != EINTR)
 			return failure();
 	return 0;
+}
+
+/* In steps: of small pages a GiB takes up to a second. */
+static int punch(int fd, uint64_t offset, uint64_t length)
+{
+	uint64_t done, step;
+	int      error = 0;
+
+	for (done = 0; !error && done < length; done += step) {
+		step = min_t(uint64_t, PUNCH_STEP, length - done);
+		error = punch_step(fd, offset + done, step);
+	}
+	return error;
 }
 
 /*

@@ -604,15 +604,17 @@ ATTACK(headers_touched_after_return)
 
 ATTACK(handles_without_end)
 {
-	uint32_t first;
+	uint32_t first, nr = 1;
+	int      error;
 
 	attack_attach(a);
 	CLIENT_EXPECT_EQ(raw_pool(&a->r, "many", 0), 0);
 	first = a->r.member;
-	for (uint32_t i = 1; i <= 20000; i++) {
-		CLIENT_EXPECT_EQ(raw_pool(&a->r, "many", 0), 0);
-		CLIENT_EXPECT_EQ(a->r.member, first + i);
-	}
+	for (; !(error = raw_pool(&a->r, "many", 0)); nr++)
+		CLIENT_EXPECT_EQ(a->r.member, first + nr);
+	CLIENT_EXPECT_EQ(error, -EDQUOT);
+	CLIENT_EXPECT(raw_refused(&a->r, -EDQUOT));
+	CLIENT_EXPECT_EQ(nr, 1024);
 }
 
 ATTACK(caches_misused)

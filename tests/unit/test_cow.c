@@ -392,7 +392,7 @@ static void who_keeps_an_owner_waiting_is_ended(void)
 	space_fault(mm, base + (3 << PAGE_SHIFT), OS_FAULT_WRITE | OS_FAULT_WP);
 	fault_retry_parked(0);
 	EXPECT_EQ(space_told.nr_ended, 1);
-	EXPECT_EQ(atomic_load(&nr_too_slow), 0);
+	EXPECT_EQ(atomic_load(&nr_to_end), 0);
 	atomic_store(&mm->nr_showing, 0);
 	region_show_end(child, place);
 	fault_retry_parked(~0ull >> 1);

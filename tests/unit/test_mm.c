@@ -519,6 +519,30 @@ static void what_is_asked_goes_with_its_windows(void)
 	end();
 }
 
+/* mm_end.c */
+static void who_is_looked_for_in_vain_is_ended(void)
+{
+	enum { MANY = 32768 };
+	const uint64_t minute_ns = 60000000001;
+	uint32_t nr = 0;
+
+	begin();
+	for (int i = 0; i < MANY - 1; i++)
+		EXPECT(mm_count_vain(mm));
+	fake_os_advance_ns(minute_ns);
+	while (nr <= MANY && mm_count_vain(mm))
+		nr++;
+	EXPECT_EQ(nr, MANY); /* since the last minute began */
+	EXPECT(!mm_count_vain(mm));
+	EXPECT_EQ(atomic_load(&nr_to_end), 1);
+	EXPECT(mm_take_end(mm));
+	EXPECT(!mm_take_end(mm));
+	EXPECT_EQ(atomic_load(&nr_to_end), 0);
+	mm_end_later(mm, "it ends by itself before");
+	end();
+	EXPECT_EQ(atomic_load(&nr_to_end), 0);
+}
+
 static const struct test_case cases[] = {
 	{ "an address means the page of its window", an_address_means_the_page_of_its_window },
 	{ "a window may show a part of its region", a_window_may_show_a_part },
@@ -548,5 +572,7 @@ static const struct test_case cases[] = {
 	{ "threads may change a map at once", threads_may_change_a_map_at_once },
 	{ "what a handle's windows show is known", what_a_handle_shows_is_known },
 	{ "what is asked of a client goes with its windows", what_is_asked_goes_with_its_windows },
+	{ "a client is ended where nothing is registered too often",
+	  who_is_looked_for_in_vain_is_ended },
 };
 TEST_MAIN(cases)

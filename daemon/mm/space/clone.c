@@ -147,7 +147,7 @@ static int protect_parts(struct mm *mm, uint64_t address, uint64_t length)
 	if (r == -ENOENT || r == -EINVAL) {
 		uint64_t half = round_up(length / 2, PAGE_SIZE);
 
-		if (length <= PAGE_SIZE)
+		if (length <= PAGE_SIZE || !mm_count_vain(mm))
 			return 0;
 		r = protect_parts(mm, address, half);
 		return r ? r : protect_parts(mm, address + half, length - half);
@@ -159,6 +159,7 @@ static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, vo
 {
 	int *error = arg;
 
+	heartbeat_touch();
 	if (!*error)
 		*error = protect_parts(mm, address, length);
 }
@@ -385,8 +386,10 @@ static int arm(const struct clone_pair *p, struct page_range range)
 	uint64_t end = range.first + range.nr;
 	int r = INJECT(CLONE_ARM);
 
-	for (uint64_t at = range.first; at < end && !r; at += step)
+	for (uint64_t at = range.first; at < end && !r; at += step) {
+		heartbeat_touch();
 		r = arm_batch(p, (struct page_range){ at, min_t(uint64_t, step, end - at) });
+	}
 	return r;
 }
 

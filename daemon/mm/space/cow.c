@@ -195,9 +195,9 @@ static void find_slow(struct mm *mm, uint64_t address, uint64_t length, void *ar
 	(void)address;
 	(void)length;
 	if (atomic_load(&mm->nr_showing) &&
-	    atomic_load(&mm->showing_ns) + showing_ns_max < now_ns &&
-	    !atomic_exchange(&mm->too_slow, true))
-		atomic_fetch_add(&nr_too_slow, 1);
+	    atomic_load(&mm->showing_ns) + showing_ns_max < now_ns)
+		mm_end_later(mm, "it keeps its map busy while others wait for a page that its "
+				 "clone has mapped");
 }
 
 static int give_copies(struct region *member, const struct breaking *w)
@@ -641,6 +641,7 @@ int cow_unshare(struct region *region, struct page_range range)
 		uint64_t done;
 		int r = unshare_step(region, range, &done);
 
+		heartbeat_touch();
 		if (r == -EAGAIN)
 			heartbeat_sleep(&busy_pause);
 		else if (r == -ENOMEM && find_room(region, range.first, &tries))
@@ -661,6 +662,7 @@ static int forget_inherited(struct region *region, struct page_range range)
 
 	for (uint64_t i = range.first; i < end; i++) {
 		while (word_state(word_load(&region->words[i])) == PAGE_INHERIT) {
+			heartbeat_touch();
 			if (!word_try_busy(&region->words[i], PAGE_INHERIT, &old)) {
 				heartbeat_sleep(&busy_pause);
 				continue;

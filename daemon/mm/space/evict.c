@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/cpu.h"
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "mm/map/lru.h"
 #include "mm/space/heirs.h"
@@ -152,6 +153,8 @@ static int protect_pieces(struct mm *mm, uint64_t address, uint64_t length)
 
 	for (uint64_t at = 0; at < length && !r; at += PAGE_SIZE) {
 		r = os->uffd_protect(mm->uffd, address + at, PAGE_SIZE);
+		if (r == -ENOENT && !mm_count_vain(mm))
+			return 0;
 		if (r == -ENOENT)
 			r = 0;
 	}
@@ -163,6 +166,7 @@ static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, vo
 	int *error = arg;
 	int r = os->uffd_protect(mm->uffd, address, length);
 
+	heartbeat_touch();
 	if (r == -ENOENT)
 		r = protect_pieces(mm, address, length);
 	if (r && r != -ESRCH)

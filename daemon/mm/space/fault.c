@@ -749,15 +749,13 @@ static void retry_remaps(struct mm *mm, void *arg)
 }
 
 /* Without locks of those who wait for it. */
-static void end_slow(struct mm *mm, void *unused)
+static void end_client(struct mm *mm, void *unused)
 {
+	const char *reason = mm_take_end(mm);
+
 	(void)unused;
-	if (!atomic_exchange(&mm->too_slow, false))
-		return;
-	atomic_fetch_sub(&nr_too_slow, 1);
-	if (config.end_client)
-		config.end_client(mm->owner, "it keeps its map busy while others wait for a page "
-				  "that its clone has mapped");
+	if (reason && config.end_client)
+		config.end_client(mm->owner, reason);
 }
 
 uint64_t fault_retry_parked(uint64_t now_ns)
@@ -768,8 +766,8 @@ uint64_t fault_retry_parked(uint64_t now_ns)
 
 	if (atomic_load(&nr_remaps_pending))
 		mm_for_each(retry_remaps, &now_ns);
-	if (atomic_load(&nr_too_slow))
-		mm_for_each(end_slow, NULL);
+	if (atomic_load(&nr_to_end))
+		mm_for_each(end_client, NULL);
 	mutex_lock(&parked_lock);
 	list_for_each_entry_safe(p, next, &parked_list, link) {
 		if (p->due_ns > now_ns)

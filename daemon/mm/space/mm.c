@@ -100,7 +100,8 @@ int mm_new(const struct mm_request *request, struct mm **out)
 		atomic_store(&mm->threads[i], 0);
 	mm->ended = false;
 	atomic_store(&mm->nr_showing, 0);
-	atomic_store(&mm->too_slow, false);
+	atomic_store(&mm->nr_vain, 0);
+	atomic_store(&mm->ends_for, NULL);
 	atomic_store(&mm->refs, 1);
 	*out = mm;
 	return 0;

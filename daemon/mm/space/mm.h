@@ -93,7 +93,9 @@ struct mm {
 	uint32_t nr_slow_events;        /* (w) since the last tick */
 	_Atomic uint32_t nr_showing;    /* (a) calls under way that map ancestors' frames */
 	_Atomic uint64_t showing_ns;    /* (a) when the last of them began */
-	_Atomic bool too_slow;          /* (a) it keeps others waiting, and is to end */
+	_Atomic uint32_t nr_vain;       /* (a) since vain_since_ns, see mm_count_vain() */
+	_Atomic uint64_t vain_since_ns; /* (a) */
+	_Atomic(const char *) ends_for; /* (a) why its client is to end; NULL: it isn't */
 	_Atomic uint32_t nr_circles;    /* (a) faults that led to no page, since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
@@ -212,8 +214,15 @@ void mm_forget_remaps(struct mm *mm, uint64_t address, uint64_t length);
 void mm_forget_remaps_of(struct mm *mm, uint32_t handle);
 /* What is asked for, in all mms. */
 extern _Atomic uint64_t nr_remaps_pending;
-/* mms are to end that keep others waiting. */
-extern _Atomic uint64_t nr_too_slow;
+/* The client is ended soon, by who holds no locks. The reason is a literal. */
+void mm_end_later(struct mm *mm, const char *reason);
+/* The reason, once; NULL: there is none. */
+const char *mm_take_end(struct mm *mm);
+extern _Atomic uint64_t nr_to_end;
+/* A part of a window that can't be protected, since nothing is registered there: only moments lie
+ * between the client's munmap() and the daemon's hearing of it, unless it undoes registrations.
+ * False: that has been so too often within a minute, and the client is ended for it. */
+bool mm_count_vain(struct mm *mm);
 
 /* Calls fn for each window, lowest address first, with mm->lock held. */
 void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *arg), void *arg);

@@ -70,7 +70,7 @@ int mm_remap_look(struct mm *mm, const struct mm_target *t, struct page_range bl
 
 /* ---- asked and done ---- */
 
-_Atomic uint64_t nr_remaps_pending, nr_too_slow;
+_Atomic uint64_t nr_remaps_pending;
 
 static struct remap *find_remap(struct mm *mm, uint64_t address, uint64_t length)
 {
@@ -291,6 +291,5 @@ void mm_remap_forget_all(struct mm *mm)
 	atomic_fetch_sub(&nr_remaps_pending, mm->nr_remaps);
 	mm->nr_remaps = 0;
 	mutex_unlock(&mm->lock);
-	if (atomic_exchange(&mm->too_slow, false))
-		atomic_fetch_sub(&nr_too_slow, 1);
+	mm_take_end(mm);
 }

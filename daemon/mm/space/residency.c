@@ -639,6 +639,7 @@ static int lock_range(struct region *region, struct page_range range)
 	for (unsigned int tries = 0; at < end; tries++) {
 		struct page_range part = { at, min_t(uint64_t, end - at, LOCK_PAGES) };
 
+		heartbeat_touch();
 		r = tries < LOCK_TRIES ? region_populate_locked(region, part) : -EBUSY;
 		while (!r && at < part.first + part.nr) {
 			r = lock_page(region, at);
@@ -672,6 +673,7 @@ void region_unlock_pages(struct region *region, struct page_range range)
 
 		if (!(seen & WORD_LOCKED))
 			continue;
+		heartbeat_touch();
 		while (!word_try_busy(word, word_state(seen), &old)) {
 			heartbeat_sleep(&busy_pause);
 			seen = word_load(word);
