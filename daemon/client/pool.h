@@ -113,6 +113,8 @@ void pool_uncharge(struct pool *pool, uint64_t bytes);
 
 /* Makes the arena's sections and zones if they don't exist. */
 int pool_make_arena(struct pool *pool, struct refusal *why);
+/* Nobody uses it any more. */
+void pool_unmake_arena(struct pool *pool);
 uint64_t pool_arena_bytes(struct pool *pool);
 /* Client address of a frame of the arena, and back; 0 and UINT64_MAX: not of this arena. */
 uint64_t pool_pfn_to_address(struct pool *pool, uint64_t pfn);
