@@ -62,17 +62,33 @@ int address_take(struct range *r, uint64_t start, uint64_t length)
 	return error ? -EADDRNOTAVAIL : 0;
 }
 
+static struct range_alloc *table_of(uint64_t start)
+{
+	int i = 0;
+
+	while (start < bounds[i][0] || start >= bounds[i][1])
+		i++;
+	return &table[i];
+}
+
+void address_move(struct range *to, struct range *from)
+{
+	uint64_t start = from->start, length = from->length;
+	int error;
+
+	mutex_lock(&lock);
+	range_free(table_of(start), from);
+	error = range_alloc_at(table_of(start), to, start, length);
+	mutex_unlock(&lock);
+	CHECK(!error);
+}
+
 void address_free(struct range *r)
 {
 	if (!r->length)
 		return;
 	mutex_lock(&lock);
-	for (int i = 0; i < NR_BOUNDS; i++) {
-		if (r->start >= bounds[i][0] && r->start < bounds[i][1]) {
-			range_free(&table[i], r);
-			break;
-		}
-	}
+	range_free(table_of(r->start), r);
 	mutex_unlock(&lock);
 }
 

@@ -17,6 +17,8 @@ void addresses_init(void);
 int address_alloc(struct range *r, uint64_t length, uint64_t align);
 /* Exactly there, as it was before; -EADDRNOTAVAIL. */
 int address_take(struct range *r, uint64_t start, uint64_t length);
+/* An allocated range is another's from now on. */
+void address_move(struct range *to, struct range *from);
 void address_free(struct range *r);
 /* Where a session finds room of its own when the common address is taken. */
 extern const uint64_t address_private_bounds[2];

@@ -19,6 +19,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "client/address.h"
+#include "client/arena_ahead.h"
 #include "client/fault_log.h"
 #include "client/hugetlb_audit.h"
 #include "client/keeper.h"
@@ -294,7 +295,7 @@ static int boot_own_memory(void)
 
 uint64_t broker_metadata_bytes(void)
 {
-	return meta_bytes() + (own_present() << PAGE_SHIFT);
+	return meta_bytes() + (own_present() << PAGE_SHIFT) + arenas_ahead_bytes();
 }
 
 /* ---- assembly ---- */
@@ -424,6 +425,8 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	}
 	if (!r)
 		stock_keep_credit();
+	if (!r)
+		arenas_ahead_keep(true);
 	if (!r)
 		r = ahead_init(min_t(uint32_t, broker.nr_cpus, AHEAD_THREADS_MAX));
 	if (!r)

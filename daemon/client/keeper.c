@@ -15,6 +15,7 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/log.h"
+#include "client/arena_ahead.h"
 #include "client/gate.h"
 #include "client/hugetlb_audit.h"
 #include "client/pressure.h"
@@ -139,6 +140,7 @@ static void tick(void)
 	lanes_tick();
 	pressure_tick();
 	relief_run();
+	arenas_ahead_tick();
 	region_for_each(audit_region, NULL);
 	audit_zones();
 	pool_for_each(tick_pool, NULL);

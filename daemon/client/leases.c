@@ -75,6 +75,20 @@ int leases_make_maps(struct pool *pool, struct refusal *why)
 	return 0;
 }
 
+void leases_take_map(struct leases *leases, int node, struct slab_map *map)
+{
+	mutex_lock(&leases->lock);
+	leases->maps[node] = map;
+	mutex_unlock(&leases->lock);
+}
+
+void leases_drop_maps(struct leases *leases)
+{
+	mutex_lock(&leases->lock);
+	free_maps(leases);
+	mutex_unlock(&leases->lock);
+}
+
 static struct slab_map *map_of(const struct leases *leases, const struct page *page)
 {
 	return leases->maps[page_zone(page)->node];

@@ -52,6 +52,10 @@ int leases_resume_unit(struct pool *pool, struct page *page);
 void leases_resumed(struct leases *leases);
 /* The slab maps of the arena, which exists, if there are none yet. */
 int leases_make_maps(struct pool *pool, struct refusal *why);
+/* One that was made ahead with the arena's part on this node; and if the arena isn't made after
+ * all. */
+void leases_take_map(struct leases *leases, int node, struct slab_map *map);
+void leases_drop_maps(struct leases *leases);
 
 /* Leases runs of `units` units, whose parts are granted blocks without owner, to the handle.
  * How many of them, from the first on; or -ENOMEM: no slab map page, -ENOTCONN: closed handle. */

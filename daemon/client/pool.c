@@ -15,6 +15,7 @@
 #include "base/inject.h"
 #include "base/workqueue.h"
 #include "client/account.h"
+#include "client/arena_ahead.h"
 #include "client/pool_limits.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
@@ -30,8 +31,14 @@ int pools_init(void)
 	mutex_init(&pools_lock, RANK_POOLS, "pools");
 	pool_cache = KMEM_CACHE(pool, 0);
 	members_global_init();
+	arenas_ahead_init();
 	pool_limits_start();
 	return workqueue_init(&free_queue, "mmb-pool", 1);
+}
+
+void pools_work(struct work *work)
+{
+	workqueue_add(&free_queue, work);
 }
 
 void pools_flush(void)
@@ -42,6 +49,7 @@ void pools_flush(void)
 void pools_fini(void)
 {
 	workqueue_fini(&free_queue);
+	arenas_ahead_fini();
 	pool_limits_stop();
 	mutex_fini(&pools_lock);
 }

@@ -58,6 +58,7 @@ struct pool {
 	uint64_t oom_session, oom_ns, oom_seen_ns; /* (k) oom.h */
 	_Atomic uint32_t nr_tasks;              /* (a) threads of its sessions, being added up */
 	_Atomic uint32_t next_turn;             /* (a) INTERLEAVE: whose turn it is */
+	_Atomic int leased_on;                  /* (a) node of its first units + 1; then -1 */
 	struct work free_work;                  /* after P2 */
 	struct work lease_work;                 /* P4 */
 	uint64_t key;                           /* (c) random; for clients only */
@@ -78,6 +79,8 @@ struct pool_request {
 
 int pools_init(void);
 void pools_fini(void);
+/* On the thread that gives back what pools had. */
+void pools_work(struct work *work);
 /* Waits for what pools that have ended have to give back. */
 void pools_flush(void);
 /* Each open is closed once. */

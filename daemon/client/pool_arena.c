@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "client/address.h"
+#include "client/arena_ahead.h"
 #include "client/pool.h"
 #include "client/pool_limits.h"
 #include "mm/map/swap.h"
@@ -57,24 +58,6 @@ static uint64_t reclaim_frames(void *arg, uint64_t frames)
 
 static const struct zone_charge arena_charge = { charge_frames, uncharge_frames, reclaim_frames };
 
-/* Arenas are hugepage-backed where the node has such a stock. */
-static bool arena_stock(int node, struct stock_snapshot *stock, enum stock_kind *kind)
-{
-	*kind = STOCK_HUGE;
-	if (stock_snapshot(node, STOCK_HUGE, stock))
-		return true;
-	*kind = STOCK_BASE;
-	return stock_snapshot(node, STOCK_BASE, stock);
-}
-
-/* Address space for all the pool could ever take from this node. */
-static uint64_t arena_frames(const struct pool *pool, const struct stock_snapshot *stock)
-{
-	uint64_t frames = min_t(uint64_t, stock->reserve, memcg_limit(&pool->memcg, MEMCG_MAX));
-
-	return round_up(max_t(uint64_t, frames, 1), PAGEBLOCK_PAGES << 1);
-}
-
 static void unmake_arena_node(struct pool *pool, int node)
 {
 	if (pool->zones.normal[node])
@@ -86,41 +69,68 @@ static void unmake_arena_node(struct pool *pool, int node)
 	pool->sections[node] = NULL;
 }
 
-static int make_arena_node(struct pool *pool, int node)
+static int make_zone(struct pool *pool, int node, struct section *section, bool has_block)
 {
-	struct stock_snapshot stock;
-	enum stock_kind kind;
-	char name[SECTION_NAME_BYTES];
-	struct section_request want = { .name = name,
-					.type = SECTION_ARENA,
-					.node = node,
-					.map = true,
-					.owner = pool,
-					.owner_id = pool->id };
-	struct zone_request zone = { .type = ZONE_NORMAL,
+	struct zone_request want = { .type = ZONE_NORMAL,
 				     .node = node,
 				     .pool = (uint32_t)pool->id,
+				     .section = section,
+				     .huge = section->kind == STOCK_BASE,
+				     .has_block = has_block,
 				     .charge = &arena_charge,
 				     .charge_arg = pool,
 				     .owner = pool };
+
+	return zone_new(&want, &pool->zones.normal[node]);
+}
+
+static void note_window(struct pool *pool, int node)
+{
+	record_word_set(&pool->record->windows[node], pool->windows[node].start >> PAGE_SHIFT);
+}
+
+/* What was made ahead becomes the pool's. */
+static int adopt_arena_node(struct pool *pool, int node, struct arena_ahead *a)
+{
+	int r = make_zone(pool, node, a->section, true);
+
+	if (r) {
+		arena_ahead_discard(a);
+		return r;
+	}
+	address_move(&pool->windows[node], &a->window);
+	note_window(pool, node);
+	section_give(a->section, pool, pool->id);
+	section_give(a->map->section, a->map, pool->id);
+	pool->sections[node] = a->section;
+	leases_take_map(&pool->leases, node, a->map);
+	arena_ahead_taken(a);
+	return 0;
+}
+
+static int make_arena_node(struct pool *pool, int node)
+{
+	char name[SECTION_NAME_BYTES];
+	struct arena_plan plan;
+	struct arena_ahead *ahead;
 	int r;
 
-	if (!arena_stock(node, &stock, &kind))
+	if (!arena_plan(node, memcg_limit(&pool->memcg, MEMCG_MAX), &plan))
 		return 0;
+	ahead = arena_ahead_take(&plan);
+	if (ahead)
+		return adopt_arena_node(pool, node, ahead);
 	snprintf(name, sizeof(name), "arena-%llu-%d", (unsigned long long)pool->id, node);
-	want.kind = kind;
-	want.nr_frames = arena_frames(pool, &stock);
-	zone.huge = kind == STOCK_BASE;
-	r = address_alloc(&pool->windows[node], want.nr_frames << PAGE_SHIFT, PAGEBLOCK_SIZE << 1);
-	if (!r)
-		record_word_set(&pool->record->windows[node],
-				pool->windows[node].start >> PAGE_SHIFT);
-	if (!r)
-		r = section_add(&want, &pool->sections[node]);
+	r = arena_reserve(&plan, &pool->windows[node]);
 	if (!r) {
-		zone.section = pool->sections[node];
-		r = zone_new(&zone, &pool->zones.normal[node]);
+		note_window(pool, node);
+		r = arena_section(&plan,
+				  &(struct section_request){
+					  .name = name, .owner = pool, .owner_id = pool->id },
+				  &pool->sections[node]);
 	}
+	if (!r)
+		r = make_zone(pool, node, pool->sections[node], false);
 	if (r)
 		unmake_arena_node(pool, node);
 	return r;
@@ -136,14 +146,6 @@ void pool_unmake_arena(struct pool *pool)
 int pool_resume_arena(struct pool *pool, struct section *section)
 {
 	int node = section->node;
-	struct zone_request want = { .type = ZONE_NORMAL,
-				     .node = node,
-				     .pool = (uint32_t)pool->id,
-				     .section = section,
-				     .huge = section->kind == STOCK_BASE,
-				     .charge = &arena_charge,
-				     .charge_arg = pool,
-				     .owner = pool };
 	uint64_t start;
 	int r;
 
@@ -152,7 +154,7 @@ int pool_resume_arena(struct pool *pool, struct section *section)
 	r = address_take(&pool->windows[node], start << PAGE_SHIFT,
 			 section->nr_frames << PAGE_SHIFT);
 	if (!r)
-		r = zone_new(&want, &pool->zones.normal[node]);
+		r = make_zone(pool, node, section, false);
 	if (!r)
 		r = zone_resume(pool->zones.normal[node]);
 	if (r)
@@ -172,8 +174,10 @@ int pool_make_arena(struct pool *pool, struct refusal *why)
 		r = make_arena_node(pool, node);
 	if (r) {
 		pool_unmake_arena(pool);
+		leases_drop_maps(&pool->leases);
 	} else {
-		/* Crash: before this the sections are nobody's, and no client knows them. */
+		/* Crash: before this the sections are nobody's, and no client knows them; those
+		 * that were made ahead, too. */
 		if (!pool->has_arena)
 			record_word_set(&pool->record->has_arena, 1);
 		pool->has_arena = true;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "client/address.h"
+#include "client/arena_ahead.h"
 #include "client/gate.h"
 #include "client/report.h"
 #include "client/session.h"
@@ -92,6 +93,7 @@ static void walk(struct validation *v)
 	slab_validate(v);
 	pool_for_each(verify_pool, v);
 	session_for_each(verify_session, v);
+	arenas_ahead_validate(v);
 	stock_validate(v);
 	addresses_validate(v);
 	gate_open();

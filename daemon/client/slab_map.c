@@ -95,7 +95,11 @@ int slab_map_new(const struct section *arena, uint64_t pool, struct slab_map **o
 	if (!map)
 		return -ENOMEM;
 	want.nr_frames = round_up(map->nr_blocks, PAGEBLOCK_PAGES);
-	snprintf(name, sizeof(name), "slabs-%llu-%d", (unsigned long long)pool, arena->node);
+	if (pool)
+		snprintf(name, sizeof(name), "slabs-%llu-%d", (unsigned long long)pool,
+			 arena->node);
+	else
+		snprintf(name, sizeof(name), "slabs-ahead-%d", arena->node);
 	r = section_add(&want, &map->section);
 	if (r)
 		free_map(map);

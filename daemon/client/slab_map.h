@@ -53,6 +53,7 @@ struct slab_map {
 /* The leased units of a block, a bit each. */
 uint32_t slab_map_leased(const struct slab_map *map, uint32_t block);
 
+/* pool: its id; 0: nobody's yet. */
 int slab_map_new(const struct section *arena, uint64_t pool, struct slab_map **out);
 /* A predecessor's, whose section has no owner yet. Its pages are counted with the leased units that
  * follow, whether they are there or a client has punched them; slab_map_audit() settles the others.

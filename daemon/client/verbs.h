@@ -180,6 +180,7 @@ struct pages_args {
 	uint32_t nr;         /* wanted / given */
 	uint64_t *addresses; /* client addresses, equal in all clients */
 	uint64_t since_ns;   /* alloc: when it was first asked for */
+	bool at_once;        /* alloc: see struct lease_args */
 	struct request_past past;
 };
 /* slow. Fills up to nr addresses and sets *got (at least 1 on success). -EAGAIN: none yet, and
@@ -207,11 +208,14 @@ struct lease_args {
 	uint32_t nr;         /* leases wanted */
 	uint64_t *addresses;
 	uint64_t since_ns;   /* when it was first asked for */
+	bool at_once;        /* what is there: quick, if few units are asked for; or -EAGAIN */
 	struct request_past past;
 };
-/* slow. As verb_pages_alloc(). */
+/* Unless at_once, slow. As verb_pages_alloc(). */
 int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *got,
 		    struct refusal *why);
+/* Its answer is on its way: if it was the pool's first, there will be others like it. */
+void verb_slab_leased(struct session *s, uint32_t pool);
 
 struct slab_return_args {
 	uint32_t pool, nr;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/inject.h"
+#include "client/arena_ahead.h"
 #include "client/gate.h"
 #include "client/runs.h"
 #include "mm/balance/split.h"
@@ -130,7 +131,8 @@ static int lease(struct session *s, struct pool_handle *ph, const struct lease_a
 	struct pages_args want = { .order = order_of(args->units),
 				   .gfp = args->gfp,
 				   .nr = args->nr,
-				   .since_ns = args->since_ns };
+				   .since_ns = args->since_ns,
+				   .at_once = args->at_once };
 	uint32_t nr;
 	int r = runs_alloc(s, ph, &want, runs, &nr, why);
 
@@ -139,6 +141,8 @@ static int lease(struct session *s, struct pool_handle *ph, const struct lease_a
 	r = lease_runs(ph, runs, nr, args);
 	if (r == -ENOTCONN)
 		return refuse(why, r, "the pool handle has been closed");
+	if (r < 0 && args->at_once)
+		return -EAGAIN;
 	if (r < 0) {
 		atomic_fetch_add(&ph->pool->nr_refused, 1);
 		return refuse(why, r,
@@ -146,6 +150,8 @@ static int lease(struct session *s, struct pool_handle *ph, const struct lease_a
 			      "memory.reserve");
 	}
 	*got = (uint32_t)r;
+	if (!atomic_load(&ph->pool->leased_on))
+		atomic_store(&ph->pool->leased_on, page_zone(runs[0])->node + 1);
 	return 0;
 }
 
@@ -201,6 +207,8 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 		*got = lease_again(ph, args);
 	if (!r && !*got)
 		r = lease(s, ph, args, got, why);
+	if (r == -ENOMEM && args->at_once)
+		r = -EAGAIN;
 	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
 		regions_settle();
 		r = lease(s, ph, args, got, why);
@@ -208,6 +216,20 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 	INJECT_TURN(LEASE_DONE);
 	pool_handle_put(ph);
 	return r;
+}
+
+void verb_slab_leased(struct session *s, uint32_t handle)
+{
+	struct refusal unused;
+	struct pool_handle *ph = session_pool(s, handle, &unused);
+	int node;
+
+	if (!ph)
+		return;
+	node = atomic_load(&ph->pool->leased_on);
+	if (node > 0 && atomic_compare_exchange_strong(&ph->pool->leased_on, &node, -1))
+		arena_ahead_want(node - 1);
+	pool_handle_put(ph);
 }
 
 /* Each unit by itself: some may have been returned before the daemon died. One that another handle

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/inject.h"
+#include "client/arena_ahead.h"
 #include "client/gate.h"
 #include "client/runs.h"
 #include "mm/phys/node.h"
@@ -149,6 +150,7 @@ int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_arg
 		.order = args->order,
 		.pool = (uint32_t)ph->pool->id,
 		.deadline_ns = os->now_ns() + nofail_part_ns,
+		.at_once = args->at_once,
 		.failure = &failure,
 	};
 	int r;
@@ -160,6 +162,8 @@ int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_arg
 	else
 		r = alloc_pages_bulk(&want, args->nr, pages);
 	gate_leave();
+	if (r == -EAGAIN)
+		return r;
 	if (r == -ENOMEM && args->gfp & GFP_NOFAIL && os->now_ns() - args->since_ns < nofail_ns)
 		return -EAGAIN;
 	if (r < 0) {
@@ -195,7 +199,9 @@ int runs_check_gfp(uint32_t gfp, struct refusal *why)
 
 bool runs_may_settle(uint32_t gfp)
 {
-	return !(gfp & (GFP_NOWAIT | GFP_ATOMIC)) && regions_settling();
+	if (gfp & (GFP_NOWAIT | GFP_ATOMIC))
+		return false;
+	return arenas_ahead_drop() || regions_settling();
 }
 
 static int check_pages_args(const struct pages_args *args, struct refusal *why)

@@ -13,6 +13,7 @@
 #include "client/access.h"
 #include "client/account.h"
 #include "client/address.h"
+#include "client/arena_ahead.h"
 #include "client/pool_stat.h"
 #include "client/region_open.h"
 #include "client/session.h"
@@ -363,6 +364,8 @@ int verb_region_open(struct session *s, const struct region_open_args *given,
 	if (!ph)
 		return -EBADF;
 	r = open_in_pool(s, ph->pool, &args, out, why);
+	if (r == -ENOMEM && arenas_ahead_drop())
+		r = open_in_pool(s, ph->pool, &args, out, why);
 	pool_handle_put(ph);
 	return r;
 }

@@ -32,7 +32,7 @@ static const handler_fn handlers[] = { MMB_METHODS(X) };
 static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_POOL_CLOSE] = SLOW, /* gives back what may be millions of runs */
 	[MMB_METHOD_PAGES_ALLOC] = SLOW,
-	[MMB_METHOD_SLAB_LEASE] = SLOW,
+	[MMB_METHOD_SLAB_LEASE] = BY_SIZE,
 	[MMB_METHOD_SLAB_RETURN] = BY_SIZE,
 	[MMB_METHOD_REGION_CREATE] = BY_SIZE,
 	[MMB_METHOD_REGION_OPEN] = BY_SIZE,
@@ -347,8 +347,8 @@ static int submit_slow(struct request *r, bool lengthy)
 	slow->job.had_turn = false;
 	slow->connection = r->connection;
 	slow->started_ns = r->started_ns;
-	slow->again = false;
-	slow->done = 0;
+	slow->again = r->again;
+	slow->done = r->done;
 	slow->packet = r->packet;
 	slow->packet.body = slow->body;
 	slow->packet.error = "";
@@ -363,6 +363,7 @@ static int submit_slow(struct request *r, bool lengthy)
 
 enum {
 	RETURN_QUICK_UNITS = 512,
+	LEASE_QUICK_UNITS = 32,
 	SHORT_RANGE = 2 << 20, /* bytes whose pages are produced or given up in a short time */
 };
 
@@ -395,11 +396,22 @@ static bool returns_many(const struct request *r)
 	return units > RETURN_QUICK_UNITS;
 }
 
+/* Of few units those are quick that are free already; handle_SLAB_LEASE() looks. What may have been
+ * granted before is searched for. */
+static bool leases_many(const struct request *r)
+{
+	const Mmb__Wire__SlabLeaseRequest *m = r->message;
+
+	return r->packet.again || (uint64_t)m->units * m->count > LEASE_QUICK_UNITS;
+}
+
 static enum pace pace_by_size(const struct request *r)
 {
 	const Mmb__Wire__RegionRequest *stat = r->message;
 
 	switch (r->packet.method) {
+	case MMB_METHOD_SLAB_LEASE:
+		return leases_many(r) ? SLOW : QUICK;
 	case MMB_METHOD_SLAB_RETURN:
 		return returns_many(r) ? SLOW : QUICK;
 	case MMB_METHOD_REGION_STAT:
@@ -428,7 +440,10 @@ static int dispatch_known(struct request *r)
 		return finish(r, code);
 	if (pace == BY_SIZE)
 		pace = pace_by_size(r);
-	return pace == QUICK ? run(r) : submit_slow(r, pace == LENGTHY);
+	if (pace != QUICK)
+		return submit_slow(r, pace == LENGTHY);
+	code = run(r);
+	return r->again ? submit_slow(r, false) : code;
 }
 
 int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, struct refusal *why)

@@ -30,8 +30,8 @@ struct request {
 	struct refusal            why;   /* the sentence of a refusal */
 	bool                      fatal; /* a refusal that ends the session as well */
 	bool                      replied;
-	bool                      again; /* on a work thread: to be run once more, later */
-	uint64_t                  done;  /* there: what earlier turns have done, as the verb says */
+	bool                      again; /* to be run once more, on a work thread, later */
+	uint64_t                  done;  /* what earlier turns have done, as the verb says */
 };
 
 /* Worker only. 0, or a code for connection_end with `why` filled. Descriptors that nobody took

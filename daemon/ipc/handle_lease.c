@@ -49,6 +49,7 @@ int handle_SLAB_LEASE(struct request *r)
 		.nr = m->count,
 		.addresses = addresses,
 		.since_ns = r->started_ns,
+		.at_once = r->received != NULL,
 		.past = request_past(r),
 	};
 	uint32_t got = 0;
@@ -59,7 +60,9 @@ int handle_SLAB_LEASE(struct request *r)
 		return error;
 	reply.n_addresses = got;
 	reply.addresses = addresses;
-	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
+	error = request_reply(r, &reply.base, (struct wire_fds){ 0 });
+	verb_slab_leased(r->session, m->pool);
+	return error;
 }
 
 int handle_SLAB_RETURN(struct request *r)

@@ -271,14 +271,15 @@ static bool is_fresh_file(int folder, const char *name)
 	return !fstatat(folder, name, &st, 0) && st.st_size == 2 << 20 && !st.st_blocks;
 }
 
-/* Fault logs and files of regions are made ahead, some time after others were taken; each thread
- * makes its ring when it swaps for the first time, and keeps it. */
+/* Fault logs, arenas and files of regions are made ahead, some time after others were taken; each
+ * thread makes its ring when it swaps for the first time, and keeps it. */
 static bool is_kept(int folder, const char *name)
 {
 	char target[64] = "";
 
 	return readlinkat(folder, name, target, sizeof(target) - 1) > 0 &&
 	       (strstr(target, "mmb-fault-log") || strstr(target, "[io_uring]") ||
+		strstr(target, "-ahead-") ||
 		(strstr(target, "mmb-region") && is_fresh_file(folder, name)));
 }
 

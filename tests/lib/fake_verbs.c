@@ -330,7 +330,10 @@ int verb_slab_map(struct session *s, uint32_t handle, uint32_t first, struct sla
 int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *got,
 		    struct refusal *why)
 {
-	seen_slow(s);
+	if (args->at_once)
+		seen(s);
+	else
+		seen_slow(s);
 	if (!args->nr || args->nr > MMB_PAGES_BATCH)
 		return refuse(why, -EINVAL, "%u leases in one request", args->nr);
 	if (atomic_load(&nr_again)) {
@@ -340,6 +343,12 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 	for (*got = 0; *got < args->nr; (*got)++)
 		args->addresses[*got] = FAKE_ADDRESS + ((uint64_t)*got << 16) * args->units;
 	return check_handle(args->pool, FAKE_POOL, why);
+}
+
+void verb_slab_leased(struct session *s, uint32_t pool)
+{
+	(void)s;
+	(void)pool;
 }
 
 int verb_slab_return(struct session *s, const struct slab_return_args *args, struct refusal *why)

@@ -597,6 +597,54 @@ static void who_dies_meanwhile_is_cleaned_up(void)
 	stage_end();
 }
 
+/* ---- arenas made ahead ---- */
+
+/* Enough for one to be made ahead (client/arena_ahead.h). */
+static const char *const large_flags[] = { "--supervise", "--memory.reserve=512M", NULL };
+
+/* Each program's first object, in an arena that the daemon had ready, or had been about to. */
+static void programs_start(struct actor *a)
+{
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .daemon_timeout_ms = 60000 };
+
+	while (atomic_load(&board->reached) < STEP_OVER) {
+		struct mmb_pool *pool;
+		struct mmb *mmb;
+		char *at;
+
+		CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &mmb), 0);
+		CLIENT_EXPECT_EQ(mmb_pool_open(mmb, NULL, MMB_POOL_PRIVATE, NULL, &pool), 0);
+		at = mmb_malloc(pool, PAGE);
+		CLIENT_EXPECT(at);
+		memset(at, 0x5a, PAGE);
+		for (int i = 0; i < PAGE; i++)
+			CLIENT_EXPECT_EQ(at[i], 0x5a);
+		mmb_close(mmb);
+		atomic_fetch_add(&board->number[0], 1);
+	}
+}
+
+static void arenas_made_ahead_outlive_nobody(void)
+{
+	static const struct setting large = { .flags = large_flags };
+	struct fixture *f;
+
+	stage_set(&large);
+	f = stage_begin();
+	CAST(ROLE(programs_start), ROLE(programs_start));
+	wait_for_number(0, 20);
+	EXPECT_EQ(kill_often(f->pid, getenv("MMB_LONG") ? 100 : 8, NULL, NULL),
+		  getenv("MMB_LONG") ? 100 : 8);
+	wait_for_number(0, 40);
+	cue(STEP_OVER);
+	EXPECT(stage_ended(0));
+	EXPECT(stage_ended(1));
+	fixture_reconnect(f);
+	fixture_expect_verified(f);
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
@@ -605,6 +653,8 @@ static const struct test_case cases[] = {
 	{ "grants and returns whose answer is lost are made once",
 	  grants_are_neither_lost_nor_doubled },
 	{ "an arena and its slab maps that are half made are completed", arenas_are_made_once },
+	{ "arenas that are made ahead are nobody's after a death",
+	  arenas_made_ahead_outlive_nobody },
 	{ "what is held stays held while there is no daemon", what_is_held_stays_held },
 	{ "a client that leaves all unread is resumed as any other", who_reads_nothing_is_resumed },
 	{ "a client that dies while there is no daemon leaves nothing",

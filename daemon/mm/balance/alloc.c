@@ -312,7 +312,10 @@ static int alloc_one(struct alloc_context *ac, bool slow, struct page **out)
 	struct page *page = try_pageset(ac);
 
 	if (!page)
-		page = get_page_from_freelist(ac, WMARK_LOW, ac->may_wait);
+		page = get_page_from_freelist(ac, WMARK_LOW,
+					      ac->may_wait && !ac->request->at_once);
+	if (!page && ac->request->at_once)
+		return -EAGAIN;
 	if (!page && slow)
 		page = alloc_slow(ac);
 	if (!page)

@@ -266,6 +266,14 @@ out_free:
 	return r;
 }
 
+void section_give(struct section *section, void *owner, uint64_t owner_id)
+{
+	mutex_lock(&section_mutex);
+	section->owner = owner;
+	write_record(section, owner_id);
+	mutex_unlock(&section_mutex);
+}
+
 void section_remove(struct section *section)
 {
 	set_listed(section, false);

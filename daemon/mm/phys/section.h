@@ -83,6 +83,9 @@ struct section_request {
 
 /* -ENOMEM, -ENOSPC (no pfn range), -EMFILE (no id) or what making and mapping the file gave. */
 int section_add(const struct section_request *request, struct section **out);
+/* It was made ahead, and is somebody's from now on. Crash: it has no record for a moment, so that
+ * the owner must not rely on it yet. */
+void section_give(struct section *section, void *owner, uint64_t owner_id);
 /* Closes the file, which gives back what is in it: the caller has told the stock. */
 void section_remove(struct section *section);
 

@@ -15,6 +15,7 @@
 #include "mm/phys/pcp.h"
 #include "mm/phys/stock.h"
 #include "mm/phys/zone_census.h"
+#include "mm/phys/zone_grow.h"
 #include "os/os.h"
 
 enum {
@@ -133,7 +134,12 @@ int zone_new(const struct zone_request *request, struct zone **out)
 	mutex_init(&zone->lock, RANK_ZONE, "zone");
 	mutex_init(&zone->visit, RANK_PCP, "zone pagesets");
 	mutex_init(&zone->grow, RANK_PCP, "zone growth");
+	/* Walkers that audit find the pageblock in the zone. */
+	mutex_lock(&zone->grow);
 	r = add_to_table(zone);
+	if (!r && request->has_block)
+		zone_block_adopt(zone);
+	mutex_unlock(&zone->grow);
 	if (r)
 		phys_free(zone);
 	else

@@ -98,6 +98,7 @@ struct zone_request {
 	uint32_t       pool;
 	struct section *section; /* ARENA or META; its owner must be set by the caller */
 	bool           huge;
+	bool           has_block; /* zone_block_ahead() has made the section's first pageblock */
 	const struct zone_charge *charge;
 	void          *charge_arg;
 	void          *owner;

@@ -71,6 +71,25 @@ static void uncharge_frames(struct zone *zone, uint64_t frames)
 }
 
 /* Memory behind frames and their struct pages; nothing stays on failure. */
+static int populate(const struct stock_populate_request *request, enum grow_failure *why)
+{
+	uint64_t pfn = request->section->pfn + (request->offset >> PAGE_SHIFT);
+	uint64_t nr = request->length >> PAGE_SHIFT;
+	int      r;
+
+	*why = GROW_META;
+	r = meta_populate(META_VMEMMAP, pfn, nr);
+	if (r)
+		return r;
+	*why = GROW_HOST;
+	r = stock_populate(request);
+	if (!r)
+		return 0;
+	os->punch(request->section->fd, request->offset, request->length);
+	meta_release(META_VMEMMAP, pfn, nr);
+	return r;
+}
+
 static int populate_frames(struct zone *zone, uint32_t pfn, uint32_t nr, enum grow_failure *why)
 {
 	struct stock_populate_request request = {
@@ -80,19 +99,8 @@ static int populate_frames(struct zone *zone, uint32_t pfn, uint32_t nr, enum gr
 		.node = zone->node,
 		.huge = zone->huge,
 	};
-	int r;
 
-	*why = GROW_META;
-	r = meta_populate(META_VMEMMAP, pfn, nr);
-	if (r)
-		return r;
-	*why = GROW_HOST;
-	r = stock_populate(&request);
-	if (!r)
-		return 0;
-	os->punch(zone->section->fd, request.offset, request.length);
-	meta_release(META_VMEMMAP, pfn, nr);
-	return r;
+	return populate(&request, why);
 }
 
 static void add_blocks(struct zone *zone, uint32_t block, uint32_t nr)
@@ -163,6 +171,58 @@ int zone_grow_to(struct zone *zone, unsigned int order, enum zone_watermark mark
 	mutex_unlock(&zone->grow);
 	return r;
 }
+
+/* ---- the first pageblock of a section that has no zone yet ---- */
+
+static void uncommit_block(const struct section *section)
+{
+	stock_put(section->node, section->kind, PAGEBLOCK_PAGES);
+	stock_uncommit(section->node, section->kind, PAGEBLOCK_PAGES);
+}
+
+int zone_block_ahead(struct section *section, bool huge)
+{
+	struct stock_populate_request request = {
+		.section = section,
+		.length = PAGEBLOCK_SIZE,
+		.node = section->node,
+		.huge = huge,
+	};
+	enum grow_failure why;
+	int               r = stock_commit(section->node, section->kind, PAGEBLOCK_PAGES);
+
+	if (r)
+		return r;
+	r = stock_take(section->node, section->kind, PAGEBLOCK_PAGES);
+	if (r) {
+		stock_uncommit(section->node, section->kind, PAGEBLOCK_PAGES);
+		return r;
+	}
+	r = populate(&request, &why);
+	if (r)
+		uncommit_block(section);
+	return r;
+}
+
+void zone_block_drop(struct section *section)
+{
+	int r = os->punch(section->fd, 0, PAGEBLOCK_SIZE);
+
+	CHECK(!r);
+	meta_release(META_VMEMMAP, section->pfn, PAGEBLOCK_PAGES);
+	uncommit_block(section);
+}
+
+void zone_block_adopt(struct zone *zone)
+{
+	mutex_assert_held(&zone->grow);
+	if (zone->charge && zone->charge->charge(zone->charge_arg, PAGEBLOCK_PAGES))
+		zone_block_drop(zone->section);
+	else
+		add_blocks(zone, pfn_to_block(zone->start_pfn), 1);
+}
+
+/* ---- shrinking ---- */
 
 /* Takes the highest empty pageblock below *top out of the buddy; false if there is none. */
 static bool isolate_top_block(struct zone *zone, uint32_t *top)

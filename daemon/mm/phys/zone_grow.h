@@ -5,6 +5,8 @@
  * Purpose     Growing charges the pool, commits and takes from the stock, populates vmemmap and the
  *             file, and frees the new frames into the buddy. Shrinking does the reverse to whole
  *             free pageblocks, highest first.
+ * Ahead       the first pageblock of an arena may be there before its zone is: nobody's yet, but
+ *             committed and taken.
  * Crash       a pageblock is in the zone while it says BLOCK_PRESENT, which is set last and cleared
  *             first: frames and struct pages of others are punched by zone_resume(), which charges
  *             what is left anew.
@@ -33,6 +35,13 @@ int zone_grow(struct zone *zone, unsigned int order, enum grow_failure *why);
  * find a zone too small, one grows it. */
 int zone_grow_to(struct zone *zone, unsigned int order, enum zone_watermark mark,
 		 enum grow_failure *why);
+/* For a zone that is made later: the first pageblock of its section, which is all holes, committed,
+ * taken and populated. Negative errno: nothing stays. */
+int zone_block_ahead(struct section *section, bool huge);
+/* It isn't wanted after all. */
+void zone_block_drop(struct section *section);
+/* zone_new() calls it, with zone->grow held: charged to the pool, or dropped if that refuses. */
+void zone_block_adopt(struct zone *zone);
 /* Gives back whole free pageblocks but `keep` of them, at most `max`. Returns how many went. Frames
  * on pagesets are not looked for: drain first. */
 uint32_t zone_shrink(struct zone *zone, uint32_t keep, uint32_t max);
