@@ -279,16 +279,19 @@ static int copy_locked(struct region *parent, struct region *clone, uint64_t pag
 {
 	struct page_range one = { page, 1 };
 	uint64_t copied;
+	unsigned int tries = 0;
 	int r = reset_page(clone, page);
 
 	if (!r)
 		r = region_protect(parent, one);
 	if (r)
 		return r;
-	hold_hole(clone, page);
-	r = region_copy_in(clone, one, parent, 0, &copied);
-	word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
-					   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+	do {
+		hold_hole(clone, page);
+		r = region_copy_in(clone, one, parent, 0, &copied);
+		word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
+						   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+	} while (r == -ENOMEM && region_try_again(clone, &tries));
 	return r ? r : 1;
 }
 

@@ -12,8 +12,8 @@
 #include "mm/space/fault.h"
 #include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
-#include "mm/space/reclaim.h"
 #include "mm/space/rejoin.h"
+#include "mm/space/residency.h"
 #include "mm/space/shown.h"
 #include "mm/space/takeout.h"
 
@@ -21,7 +21,6 @@ enum {
 	BREAK_BYTES_MAX = 256 << 10, /* at once, of small pages: what a thread waits for */
 	COPY_SPINS = 256,
 	SYNC_TRIES = 3,
-	ROOM_TRIES = 100,
 };
 /* A client that makes others wait so long for its map does so on purpose. */
 static const uint64_t showing_ns_max = 1000ull * 1000 * 1000;
@@ -628,9 +627,7 @@ static int unshare_step(struct region *region, struct page_range rest, uint64_t 
 /* No room for a copy. True: there may be now, or it isn't needed any more. */
 static bool find_room(struct region *region, uint64_t page, unsigned int *tries)
 {
-	if (++*tries >= ROOM_TRIES)
-		return false;
-	return reclaim_for(region) || cow_force(region, page, COW_POOL_PATIENCE);
+	return region_try_again(region, tries) || cow_force(region, page, COW_POOL_PATIENCE);
 }
 
 int cow_unshare(struct region *region, struct page_range range)

@@ -26,7 +26,9 @@
 #include "os/os.h"
 
 /* Longest run that one punch or populate covers, so that a claim is short: 16 MiB. */
-enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000, SHORT_TRIES = 20 };
+enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000 };
+/* Longer each time, 1.3 s in all: a stopped client or a busy disk can keep a whole pool in memory. */
+enum { SHORT_TRIES = 60, SHORT_DOUBLINGS = 9, SHORT_NS = 50 * 1000 };
 
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
@@ -402,15 +404,16 @@ static int swap_in_range(struct region *region, struct page_range range, bool sh
 	return r == -EAGAIN ? 0 : r;
 }
 
-/* What was promised comes, as for a fault: others may take what is freed for it, but not for ever.
- * tries: how often nothing could be freed. */
-static bool may_try_again(struct region *region, unsigned int *tries)
+bool region_try_again(struct region *region, unsigned int *tries)
 {
+	struct timespec pause = { 0 };
+
 	if (reclaim_for(region))
 		return true;
 	if (region->overcommit || !swap_capacity() || ++*tries > SHORT_TRIES)
 		return false;
-	heartbeat_sleep(&busy_pause);
+	pause.tv_nsec = SHORT_NS << min_t(unsigned int, *tries, SHORT_DOUBLINGS);
+	heartbeat_sleep(&pause);
 	return true;
 }
 
@@ -433,7 +436,7 @@ static int populate(struct region *region, struct page_range range, bool shared)
 			at = run.first + run.nr;
 		if (r == -ENODATA)
 			r = swap_in_range(region, rest, shared);
-		if (r == -ENOMEM && may_try_again(region, &tries))
+		if (r == -ENOMEM && region_try_again(region, &tries))
 			r = 0;
 		if (r == -EBUSY)
 			heartbeat_sleep(&busy_pause);

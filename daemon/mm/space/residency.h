@@ -28,6 +28,10 @@ int region_populate_file(struct region *region, struct page_range run, int node,
 			 enum populate_purpose why);
 int region_punch(struct region *region, struct page_range run);
 
+/* Frames were refused for what was promised: as for a fault, others may take what is freed for it,
+ * but not for ever. True: try again. tries: how often nothing could be freed. */
+bool region_try_again(struct region *region, unsigned int *tries);
+
 /* A word doesn't name the slot of this region's page any more. */
 void region_free_slot(struct region *region, uint32_t slot);
 /* Becomes one more user of it. 0, or why it can't. */

@@ -20,7 +20,7 @@
 #include "base/heartbeat.h"
 #include "mm/space/clone.h"
 #include "mm/space/cow.h"
-#include "mm/space/reclaim.h"
+#include "mm/space/residency.h"
 
 enum { PAGE_TRIES = 1000 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
@@ -112,13 +112,14 @@ static int take_contents(struct region *region, struct region *snapshot, uint64_
 /* Dropped, the page waits for nothing but room for its copy. */
 static int roll_page(struct region *region, struct region *snapshot, uint64_t page)
 {
+	unsigned int tries = 0;
 	int r = -EAGAIN;
 
 	for (unsigned int i = 0; r == -EAGAIN && !is_same(region, snapshot, page); i++) {
 		r = region_drop_locked(region, (struct page_range){ page, 1 });
 		if (!r)
 			r = take_contents(region, snapshot, page);
-		if (r == -ENOMEM && i < PAGE_TRIES && reclaim_for(region))
+		if (r == -ENOMEM && i < PAGE_TRIES && region_try_again(region, &tries))
 			r = -EAGAIN;
 	}
 	return r == -EAGAIN ? 0 : r;
