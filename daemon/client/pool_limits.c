@@ -247,9 +247,22 @@ static int check_room(const struct pool *pool, const struct pool_limits *limits,
 	return 0;
 }
 
+/* L4 */
+static int keep_below_locked(struct pool *pool, const struct pool_limits *limits,
+			     struct refusal *why)
+{
+	if (!memcg_keep_below(&pool->memcg, frames_of(limits->max)))
+		return 0;
+	return refuse(why, -EBUSY,
+		      "a max of %llu bytes would keep more of pool '%s' on the disk than swap has "
+		      "room for beside what others were promised",
+		      (unsigned long long)limits->max, pool->name);
+}
+
 static int change_locked(struct pool *pool, const struct pool_limits *limits, uint64_t can_have,
 			 const struct peer *by, struct refusal *why)
 {
+	uint64_t before = memcg_limit(&pool->memcg, MEMCG_MAX);
 	int r = check_owner(pool, by, why);
 
 	if (!r)
@@ -257,9 +270,14 @@ static int change_locked(struct pool *pool, const struct pool_limits *limits, ui
 	if (!r)
 		r = check_room(pool, limits, why);
 	if (!r)
-		r = guarantee_locked(pool, limits->min, can_have, why);
+		r = keep_below_locked(pool, limits, why);
 	if (r)
 		return r;
+	r = guarantee_locked(pool, limits->min, can_have, why);
+	if (r) {
+		memcg_set_limit(&pool->memcg, MEMCG_MAX, before);
+		return r;
+	}
 	set_all(pool, limits);
 	pool_record_limits(pool);
 	pool->operated |= by->admin && by->uid != pool->uid;

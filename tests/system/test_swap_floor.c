@@ -5,7 +5,8 @@
  * A region is promised more than there is, since swap has room for the rest, and page runs or
  * locked pages take all they can get: before it, after it, and both. Every page of the region must
  * still have a frame when it is touched, or the region be refused; by the stock and by a pool's
- * max. And where frames and slots are promised to the last one, pages still come and go.
+ * max. And where frames and slots are promised to the last one, pages still come and go: whoever
+ * holds slots, by need or without.
  */
 #include <stdio.h>
 
@@ -226,11 +227,11 @@ static void locked_pages_hold_no_slots(void)
 	PLAY(ROLE(lock_and_use_all));
 }
 
-/* min keeps memory from others, but not what they were promised. */
+/* min keeps memory from others, all of the stock here, but not what they were promised. */
 static void use_beside_min(struct actor *a)
 {
 	const struct mmb_pool_options options = { .size = sizeof(options),
-						  .min = (uint64_t)(RESERVE_MIB - 8) * MIB };
+						  .min = (uint64_t)(RESERVE_MIB - 4) * MIB };
 	const size_t bytes = (size_t)(RESERVE_MIB - 16) * MIB;
 	struct mmb_region *first, *rest;
 	struct mmb_pool *guarded;
@@ -308,6 +309,75 @@ static void huge_pages_are_promised_whole_clusters(void)
 	PLAY(ROLE(scatter));
 }
 
+/* What a pool's max keeps on the disk takes slots though the stock has room. */
+static struct mmb_region *behind_max(struct actor *a, size_t bytes)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options),
+						  .max = (uint64_t)MAX_MIB / 3 * MIB };
+	struct mmb_region *region;
+	struct mmb_pool *limited;
+
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, &options, &limited), 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(limited, bytes, NULL, &region), 0);
+	return region;
+}
+
+static void use_beside_a_limited_pool(struct actor *a)
+{
+	const size_t bytes = (size_t)(RESERVE_MIB - 16) * MIB;
+	struct mmb_region *limited, *huge;
+	size_t granted;
+
+	open_pool(a);
+	limited = behind_max(a, bytes);
+	huge = promised(a, &granted);
+	CLIENT_EXPECT(huge);
+	board->number[0] = granted;
+	for (unsigned int round = 0; round < 2; round++) {
+		stamp_each(act_at(huge), granted, HUGE_PAGE, round);
+		stamp_each(act_at(limited), bytes, PAGE, round);
+		expect_each(act_at(huge), granted, HUGE_PAGE, round);
+		expect_each(act_at(limited), bytes, PAGE, round);
+	}
+}
+
+static void a_pools_max_leaves_slots_to_huge_pages(void)
+{
+	if (!has_huge())
+		SKIP("32 MiB of free huge pages: vm.nr_hugepages is too low, and raising it needs "
+		     "root");
+	scene.page_size = HUGE_PAGE;
+	scene.max = 0;
+	scene.bytes = (size_t)(HUGE_MIB + SWAP_MIB) * MIB;
+	PLAY(ROLE(use_beside_a_limited_pool));
+	EXPECT(board->number[0] >= (size_t)HUGE_MIB * MIB);
+}
+
+/* Slots that nobody needs, since there is room in memory, are taken from who needs some. */
+static void use_beside_what_was_paged_out(struct actor *a)
+{
+	const size_t bytes = (size_t)(RESERVE_MIB - 16) * MIB;
+	const size_t more = (size_t)(SWAP_MIB - 12) * MIB; /* so that not all is promised */
+	struct mmb_region *limited, *rest;
+
+	open_pool(a);
+	limited = behind_max(a, bytes);
+	rest = act_region(a, more, 0);
+	stamp_each(act_at(rest), more, PAGE, 0);
+	for (unsigned int round = 0; round < 2; round++) {
+		CLIENT_EXPECT_EQ(mmb_region_advise(rest, 0, more, MMB_ADVISE_PAGEOUT), 0);
+		stamp_each(act_at(limited), bytes, PAGE, round);
+		expect_each(act_at(limited), bytes, PAGE, round);
+	}
+	expect_each(act_at(rest), more, PAGE, 0);
+}
+
+static void what_was_paged_out_makes_way(void)
+{
+	scene.max = 0;
+	PLAY(ROLE(use_beside_what_was_paged_out));
+}
+
 static const struct test_case cases[] = {
 	{ "page runs leave frames for a region that is promised more than there is",
 	  the_stock_leaves_frames },
@@ -321,6 +391,10 @@ static const struct test_case cases[] = {
 	  a_full_pool_makes_room_for_its_runs },
 	{ "huge pages are promised whole clusters, or refused",
 	  huge_pages_are_promised_whole_clusters },
+	{ "what a pool's max keeps on the disk isn't promised to huge pages, too",
+	  a_pools_max_leaves_slots_to_huge_pages },
+	{ "who was paged out without need makes way for who needs the slots",
+	  what_was_paged_out_makes_way },
 	STAGE_STOPS,
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_reclaim - more memory than there is: reclaim.c, pageout.c, lru.h, the promises of stock.c
+ * test_reclaim - more memory than there is: reclaim.c, pageout.c, lru.h, promise.c, slots.c
  */
 #include "mm/space/reclaim.h"
 
@@ -20,6 +20,7 @@
 
 enum { BASE = 0x10000000, STOCK_MIB = 16, NR = 4096, SWAP_MIB = 32 };
 
+static const struct stock_place base = { .node = 0, .kind = STOCK_BASE };
 static struct region *region;
 static struct mm *mm;
 
@@ -92,9 +93,9 @@ static void swap_lets_more_be_promised(void)
 	uint64_t without, with;
 
 	begin(false);
-	without = stock_available_evictable(0, STOCK_BASE);
+	without = stock_available_evictable(&base);
 	swap_area_accept(0, true);
-	with = stock_available_evictable(0, STOCK_BASE);
+	with = stock_available_evictable(&base);
 	EXPECT_EQ(with, without + swap_promisable(swap_capacity()));
 	EXPECT(swap_promisable(swap_capacity()) < swap_capacity());
 	EXPECT_EQ(stock_available(0, STOCK_BASE), without);
@@ -104,16 +105,58 @@ static void swap_lets_more_be_promised(void)
 	want.nr_pages = with;
 	EXPECT_EQ(region_new(&want, &more, &why), 0);
 	EXPECT_EQ(stock_promised_beyond(), swap_promisable(swap_capacity()));
-	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), 0);
+	EXPECT_EQ(stock_available_evictable(&base), 0);
 	/* What is fixed is promised as well. */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
 	space_drop_region(more);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, without), 0);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
 	/* And what could be evicted would have no frame to be in while it is used. */
-	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), 0);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, 1), -ENOMEM);
+	EXPECT_EQ(stock_available_evictable(&base), 0);
+	EXPECT_EQ(stock_commit_evictable(&base, 1), -ENOMEM);
 	stock_uncommit(0, STOCK_BASE, without);
+	end();
+}
+
+/* What a pool's max keeps out of memory needs slots, whether the stock has room or not; of what
+ * doesn't fit into the stock it is a part. */
+static void a_pools_max_takes_its_part_of_swap(void)
+{
+	struct promise_share share = { .max = 1000 };
+	struct stock_place limited = { .kind = STOCK_BASE, .share = &share };
+	uint64_t limit, swap, rest;
+
+	begin(true);
+	limit = stock_limit(0, STOCK_BASE);
+	swap = swap_promisable(swap_capacity());
+	rest = stock_available_evictable(&base);
+	EXPECT_EQ(stock_available_evictable(&limited), swap + 1000);
+	EXPECT_EQ(stock_commit_evictable(&limited, 1500), 0);
+	EXPECT_EQ(stock_promised_beyond(), 500);
+	EXPECT_EQ(stock_available_evictable(&base), rest - 1500);
+	EXPECT_EQ(stock_commit_evictable(&base, rest - 1500), 0);
+	EXPECT_EQ(stock_promised_beyond(), swap);
+	/* Others are out anyway, so that its part of it may grow. */
+	EXPECT_EQ(promise_max(&share, 100), 0);
+	EXPECT_EQ(stock_promised_beyond(), swap);
+	stock_uncommit_evictable(&base, rest - 1500);
+	EXPECT_EQ(stock_promised_beyond(), 1400);
+	EXPECT_EQ(promise_arena(&share, 100), 0);
+	EXPECT_EQ(stock_promised_beyond(), 1500); /* no more than it has that can go */
+	EXPECT_EQ(promise_arena(&share, 100), 0);
+	EXPECT_EQ(stock_promised_beyond(), 1500);
+	unpromise_arena(&share, 200);
+	EXPECT_EQ(promise_max(&share, PROMISE_NO_MAX), 0);
+	EXPECT_EQ(stock_promised_beyond(), 0);
+	EXPECT_EQ(stock_available_evictable(&limited), rest - 1500);
+	/* A max that others' slots would be needed for is refused. */
+	EXPECT_EQ(stock_commit_evictable(&limited, limit - 1500), 0);
+	if (swap < limit)
+		EXPECT_EQ(promise_max(&share, limit - swap - 1), -ENOMEM);
+	EXPECT_EQ(promise_max(&share, limit - min_t(uint64_t, swap, limit)), 0);
+	EXPECT_EQ(stock_promised_beyond(), min_t(uint64_t, swap, limit));
+	phys_expect_valid();
+	stock_uncommit_evictable(&limited, limit);
 	end();
 }
 
@@ -136,43 +179,43 @@ static void what_is_evictable_keeps_a_floor(void)
 
 	begin(true);
 	limit = stock_limit(0, STOCK_BASE);
-	all = stock_available_evictable(0, STOCK_BASE);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, all), 0);
+	all = stock_available_evictable(&base);
+	EXPECT_EQ(stock_commit_evictable(&base, all), 0);
 	fits = stock_fixed_room(limit);
-	stock_uncommit_evictable(0, STOCK_BASE, all);
+	stock_uncommit_evictable(&base, all);
 	EXPECT(fits > 0 && fits < limit);
 
 	/* Fixed first: there is room for exactly as much, and for as much beyond as swap has. */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, fits), 0);
-	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), all - fits);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, all - fits), 0);
+	EXPECT_EQ(stock_available_evictable(&base), all - fits);
+	EXPECT_EQ(stock_commit_evictable(&base, all - fits), 0);
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
-	stock_uncommit_evictable(0, STOCK_BASE, 1); /* swap has room again, the floor is kept */
+	stock_uncommit_evictable(&base, 1); /* swap has room again, the floor is kept */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
 	EXPECT_EQ(stock_fix(0, STOCK_BASE, 1), -ENOMEM);
-	stock_uncommit_evictable(0, STOCK_BASE, all - fits - 1);
+	stock_uncommit_evictable(&base, all - fits - 1);
 
 	/* One more, and evictable memory may only be what there is. */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), 0);
-	EXPECT_EQ(stock_available_evictable(0, STOCK_BASE), limit - fits - 1);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, limit - fits), -ENOMEM);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_BASE, limit - fits - 1), 0);
+	EXPECT_EQ(stock_available_evictable(&base), limit - fits - 1);
+	EXPECT_EQ(stock_commit_evictable(&base, limit - fits), -ENOMEM);
+	EXPECT_EQ(stock_commit_evictable(&base, limit - fits - 1), 0);
 	EXPECT_EQ(stock_fix(0, STOCK_BASE, limit - fits - 1), 0); /* all of it: needs no floor */
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
 	stock_unfix(0, STOCK_BASE, limit - fits - 1);
-	stock_uncommit_evictable(0, STOCK_BASE, limit - fits - 1);
+	stock_uncommit_evictable(&base, limit - fits - 1);
 	stock_uncommit(0, STOCK_BASE, fits + 1);
 
 	/* A restart refuses nothing of it, even where metadata has grown. */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, fits + 1), 0);
-	EXPECT_EQ(stock_recommit_evictable(0, STOCK_BASE, all - fits - 1), 0);
+	EXPECT_EQ(stock_recommit_evictable(&base, all - fits - 1), 0);
 	stock_refix(0, STOCK_BASE, 1);
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
 	EXPECT_EQ(stock_recommit(0, STOCK_BASE, 3), 0);
 	stock_uncommit(0, STOCK_BASE, 3);
 	stock_unfix(0, STOCK_BASE, 1);
-	stock_uncommit_evictable(0, STOCK_BASE, all - fits - 1);
+	stock_uncommit_evictable(&base, all - fits - 1);
 	stock_uncommit(0, STOCK_BASE, fits + 1);
 	end();
 }
@@ -401,6 +444,8 @@ static void shadows_tell_soon_from_late(void)
 
 static const struct test_case cases[] = {
 	{ "swap lets more be promised, and no more than it holds", swap_lets_more_be_promised },
+	{ "what a pool's max keeps out of memory is promised slots (P1 to P3 of promise.h)",
+	  a_pools_max_takes_its_part_of_swap },
 	{ "what is evictable keeps frames that nothing fixed may take",
 	  what_is_evictable_keeps_a_floor },
 	{ "a region bigger than memory keeps what it holds", twice_the_memory_keeps_what_it_holds },

@@ -378,6 +378,7 @@ static uint64_t swap_frames(void)
 static void clusters_are_kept_for_huge_pages(void)
 {
 	static const struct stock_swap swap = { swap_frames, swap_promisable_huge };
+	const struct stock_place huge = { .kind = STOCK_HUGE, .whole = true };
 	struct phys_setup setup = { .base_mib = 64, .huge_mib = 16 };
 	uint64_t fits, kept = 5;
 	uint32_t got, slot, nr = 0;
@@ -389,21 +390,21 @@ static void clusters_are_kept_for_huge_pages(void)
 	/* Without the header's. */
 	EXPECT_EQ(swap_promisable_huge(), (CLUSTERS - 1 - 2) * CLUSTER_SLOTS);
 	fits = stock_limit(0, STOCK_HUGE);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_HUGE, fits + kept * CLUSTER_SLOTS), 0);
+	EXPECT_EQ(stock_commit_evictable(&huge, fits + kept * CLUSTER_SLOTS), 0);
 	EXPECT_EQ(stock_promised_beyond_huge(), kept * CLUSTER_SLOTS);
 	while (swap_alloc(&cursor, 1, SLOT_NONE, &got))
 		nr++;
 	EXPECT_EQ(nr, SLOTS - 1 - (kept + 2) * CLUSTER_SLOTS);
 	/* All that is left is promised already. */
 	EXPECT_EQ(swap_promisable_huge(), kept * CLUSTER_SLOTS);
-	EXPECT_EQ(stock_commit_evictable(0, STOCK_HUGE, CLUSTER_SLOTS), -ENOMEM);
+	EXPECT_EQ(stock_commit_evictable(&huge, CLUSTER_SLOTS), -ENOMEM);
 	for (uint64_t i = 0; i < kept + 2; i++) {
 		slot = swap_alloc_huge(&cursor);
 		EXPECT(slot);
 		EXPECT_EQ(swap_promisable_huge(), kept * CLUSTER_SLOTS);
 	}
 	EXPECT_EQ(swap_alloc_huge(&cursor), SLOT_NONE);
-	stock_uncommit_evictable(0, STOCK_HUGE, fits + kept * CLUSTER_SLOTS);
+	stock_uncommit_evictable(&huge, fits + kept * CLUSTER_SLOTS);
 	EXPECT_EQ(stock_promised_beyond_huge(), 0);
 	swap_free(slot, CLUSTER_SLOTS);
 	EXPECT(swap_alloc(&cursor, 1, SLOT_NONE, &got)); /* nobody is promised it any more */

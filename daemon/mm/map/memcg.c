@@ -31,7 +31,7 @@ static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 
 static void fill(struct memcg *m, uint64_t id)
 {
-	*m = (struct memcg){ .id = id };
+	*m = (struct memcg){ .id = id, .share.max = PROMISE_NO_MAX };
 	for (int i = MEMCG_HIGH; i < NR_MEMCG_LIMITS; i++)
 		atomic_store(&m->limit[i], MEMCG_NO_LIMIT);
 	psi_init(&m->psi, os->now_ns());
@@ -255,17 +255,28 @@ static bool pin(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 	return false;
 }
 
+static void unpromise_if_arena(struct memcg *m, enum memcg_kind kind, uint64_t frames)
+{
+	if (kind == MEMCG_ARENA)
+		unpromise_arena(&m->share, frames);
+}
+
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 {
 	const _Atomic uint64_t *max = &m->limit[MEMCG_MAX];
 
 	if (kind == MEMCG_SWAP)
 		return charge_swap(m, frames);
-	if (in_usage(kind) && !add_within(&m->usage, frames, max))
+	if (kind == MEMCG_ARENA && promise_arena(&m->share, frames))
+		return -ENOMEM;
+	if (in_usage(kind) && !add_within(&m->usage, frames, max)) {
+		unpromise_if_arena(m, kind, frames);
 		return refuse_max(m, frames);
+	}
 	if (in_pinned(kind) && !pin(m, kind, frames)) {
 		if (in_usage(kind))
 			take_away(&m->usage, frames);
+		unpromise_if_arena(m, kind, frames);
 		return refuse_max(m, frames);
 	}
 	atomic_fetch_add(&m->count[kind], frames);
@@ -281,15 +292,24 @@ void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 		take_away(&m->pinned, frames);
 	if (in_usage(kind))
 		take_away(&m->usage, frames);
+	unpromise_if_arena(m, kind, frames);
 }
 
 /* ---- limits ---- */
+
+int memcg_keep_below(struct memcg *m, uint64_t max)
+{
+	return promise_max(&m->share, max == MEMCG_NO_LIMIT ? PROMISE_NO_MAX : max);
+}
 
 void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames)
 {
 	if (which == MEMCG_MIN || which == MEMCG_LOW)
 		frames = frames == MEMCG_NO_LIMIT ? 0 : frames;
-	atomic_store(&m->limit[which], min_t(uint64_t, frames, MEMCG_NO_LIMIT));
+	frames = min_t(uint64_t, frames, MEMCG_NO_LIMIT);
+	atomic_store(&m->limit[which], frames);
+	if (which == MEMCG_MAX)
+		promise_max_again(&m->share, frames == MEMCG_NO_LIMIT ? PROMISE_NO_MAX : frames);
 }
 
 uint64_t memcg_excess(const struct memcg *m)

@@ -29,6 +29,7 @@
 #include "base/types.h"
 #include "mm/map/lru.h"
 #include "mm/map/psi.h"
+#include "mm/phys/promise.h"
 
 enum memcg_kind {
 	MEMCG_REGION, /* resident frames of regions */
@@ -82,6 +83,7 @@ struct memcg {
 	_Atomic bool     oom_kill;                /* (a) then a session ends, not a fault */
 	struct rb_root   regions;                 /* (r) of which it is the memcg, by serial */
 	_Atomic uint64_t swept;                   /* (a) of these, where reclaim goes on */
+	struct promise_share share;               /* its own lock: what it has of the stocks */
 	struct psi       psi;                     /* its own lock */
 	uint64_t         id;                      /* (c) of the pool; 0: the root */
 	struct list_head link;                    /* (t) */
@@ -123,8 +125,12 @@ static inline uint64_t memcg_limit(const struct memcg *m, enum memcg_limit which
 	return atomic_load_explicit(&m->limit[which], memory_order_relaxed);
 }
 
-/* MEMCG_NO_LIMIT: none; of min and low that is 0. What is charged already stays (C3). */
+/* MEMCG_NO_LIMIT: none; of min and low that is 0. What is charged already stays (C3). Whether swap
+ * has room for what a max keeps on the disk, memcg_keep_below() has asked before. */
 void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames);
+/* The max shall be this: slots are promised for what the pool has beyond it. -ENOMEM: there aren't
+ * so many. */
+int memcg_keep_below(struct memcg *m, uint64_t max);
 /* Frames above high, and frames that may still be charged below max. */
 uint64_t memcg_excess(const struct memcg *m);
 uint64_t memcg_margin(const struct memcg *m);

@@ -35,20 +35,12 @@ enum {
 static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
 static int          metadata_node = -1;
 
-static _Atomic(const struct stock_swap *) swap_ops; /* NULL: no swap */
-static _Atomic uint64_t buffers;              /* frames charged for the daemon's own buffers */
-static _Atomic uint64_t promised_beyond;      /* sum of beyond(committed) over the stocks */
-static _Atomic uint64_t promised_beyond_huge; /* and over those of huge pages */
+static _Atomic uint64_t buffers; /* frames charged for the daemon's own buffers */
 
 struct stock *stock_of(int node, enum stock_kind kind)
 {
 	DCHECK(node >= 0 && node < MAX_NUMNODES);
 	return &stocks[node][kind];
-}
-
-static uint64_t left_of(uint64_t of, uint64_t taken)
-{
-	return taken < of ? of - taken : 0;
 }
 
 static uint64_t margin_of(uint64_t reserve)
@@ -105,6 +97,7 @@ void stock_fini(int node, enum stock_kind kind)
 	if (!s->reserve)
 		return;
 	CHECK(s->committed == 0 && s->evictable == 0 && s->spoken == 0 && s->used == s->held);
+	CHECK(s->demand == 0 && s->whole == 0);
 	if (s->section)
 		stock_hold_fini(s);
 	mutex_fini(&s->lock);
@@ -122,89 +115,6 @@ static bool add_up_to(_Atomic uint64_t *counter, uint64_t nr, uint64_t limit)
 			return false;
 	} while (!atomic_compare_exchange_weak(counter, &old, old + nr));
 	return true;
-}
-
-/* ---- promises ---- */
-
-void stock_set_swap(const struct stock_swap *swap)
-{
-	atomic_store(&swap_ops, swap);
-}
-
-uint64_t stock_promised_beyond(void)
-{
-	return atomic_load(&promised_beyond);
-}
-
-uint64_t stock_promised_beyond_huge(void)
-{
-	return atomic_load(&promised_beyond_huge);
-}
-
-static uint64_t swap_now(void)
-{
-	const struct stock_swap *swap = atomic_load(&swap_ops);
-
-	return swap ? swap->frames() : 0;
-}
-
-static uint64_t huge_swap_now(void)
-{
-	const struct stock_swap *swap = atomic_load(&swap_ops);
-
-	return swap ? swap->huge_frames() : 0;
-}
-
-/* The part of what is committed that doesn't fit into memory. */
-static uint64_t beyond(const struct stock *s, uint64_t committed)
-{
-	return committed > s->limit ? committed - s->limit : 0;
-}
-
-static void unpromise_beyond(const struct stock *s, uint64_t nr)
-{
-	atomic_fetch_sub(&promised_beyond, nr);
-	if (s->kind == STOCK_HUGE)
-		atomic_fetch_sub(&promised_beyond_huge, nr);
-}
-
-static bool promise_beyond(const struct stock *s, uint64_t nr, bool again)
-{
-	if (!nr)
-		return true;
-	if (!add_up_to(&promised_beyond, nr, again ? UINT64_MAX : swap_now()))
-		return false;
-	if (s->kind != STOCK_HUGE ||
-	    add_up_to(&promised_beyond_huge, nr, again ? UINT64_MAX : huge_swap_now()))
-		return true;
-	atomic_fetch_sub(&promised_beyond, nr);
-	return false;
-}
-
-/* again: it was promised before a restart, and nobody asks whether it fits. */
-static bool promise(struct stock *s, uint64_t nr, bool again)
-{
-	uint64_t old = atomic_load_explicit(&s->committed, memory_order_relaxed);
-	uint64_t more;
-
-	for (;;) {
-		if (!s->reserve || nr > UINT64_MAX - old)
-			return false;
-		more = beyond(s, old + nr) - beyond(s, old);
-		if (!promise_beyond(s, more, again))
-			return false;
-		if (atomic_compare_exchange_weak(&s->committed, &old, old + nr))
-			return true;
-		unpromise_beyond(s, more);
-	}
-}
-
-static void unpromise(struct stock *s, uint64_t nr)
-{
-	uint64_t old = atomic_fetch_sub(&s->committed, nr);
-
-	CHECK(old >= nr);
-	unpromise_beyond(s, beyond(s, old) - beyond(s, old - nr));
 }
 
 /* ---- what is evictable, and its floor ---- */
@@ -238,46 +148,47 @@ static bool shift(struct stock *s, int64_t evictable, int64_t fixed, uint64_t li
 	return true;
 }
 
-static int commit_evictable(struct stock *s, uint64_t nr, bool again)
+static int commit_evictable(const struct stock_place *place, uint64_t nr, bool again)
 {
-	if (promise(s, nr, again)) {
+	struct stock *s = stock_of(place->node, place->kind);
+
+	if (promise_evictable(s, place, nr, again)) {
 		if (shift(s, (int64_t)nr, 0, again ? UINT64_MAX : s->limit))
 			return 0;
-		unpromise(s, nr);
+		unpromise_evictable(s, place, nr);
 	}
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
 }
 
-int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr)
+int stock_commit_evictable(const struct stock_place *place, uint64_t nr)
 {
-	struct stock *s = stock_of(node, kind);
-	int           r = INJECT(COMMIT);
+	int r = INJECT(COMMIT);
 
-	return r ? r : commit_evictable(s, nr, false);
+	return r ? r : commit_evictable(place, nr, false);
 }
 
 int stock_recommit(int node, enum stock_kind kind, uint64_t nr)
 {
 	struct stock *s = stock_of(node, kind);
 
-	if (!promise(s, nr, true))
+	if (!promise_fixed(s, nr, true))
 		return -ENOMEM;
 	atomic_fetch_add(&s->spoken, nr);
 	return 0;
 }
 
-int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr)
+int stock_recommit_evictable(const struct stock_place *place, uint64_t nr)
 {
-	return commit_evictable(stock_of(node, kind), nr, true);
+	return commit_evictable(place, nr, true);
 }
 
-void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr)
+void stock_uncommit_evictable(const struct stock_place *place, uint64_t nr)
 {
-	struct stock *s = stock_of(node, kind);
+	struct stock *s = stock_of(place->node, place->kind);
 
 	shift(s, -(int64_t)nr, 0, s->limit);
-	unpromise(s, nr);
+	unpromise_evictable(s, place, nr);
 }
 
 int stock_fix(int node, enum stock_kind kind, uint64_t nr)
@@ -306,7 +217,7 @@ static bool commit(struct stock *s, uint64_t nr)
 {
 	if (!add_up_to(&s->spoken, nr, s->limit))
 		return false;
-	if (promise(s, nr, false))
+	if (promise_fixed(s, nr, false))
 		return true;
 	atomic_fetch_sub(&s->spoken, nr);
 	return false;
@@ -317,7 +228,7 @@ static void uncommit(struct stock *s, uint64_t nr)
 	uint64_t old = atomic_fetch_sub(&s->spoken, nr);
 
 	CHECK(old >= nr);
-	unpromise(s, nr);
+	unpromise_fixed(s, nr);
 }
 
 int stock_commit(int node, enum stock_kind kind, uint64_t nr)
@@ -384,39 +295,26 @@ static void drop_credit(struct stock *s)
 	uncommit(s, atomic_exchange(&s->credit, 0));
 }
 
-/* How many more frames can be promised, fixed or not. */
-static uint64_t promisable(const struct stock *s)
-{
-	uint64_t committed = s->committed;
-	uint64_t swap = left_of(swap_now(), promised_beyond);
-
-	if (!s->reserve)
-		return 0;
-	if (s->kind == STOCK_HUGE)
-		swap = min_t(uint64_t, swap, left_of(huge_swap_now(), promised_beyond_huge));
-	return left_of(s->limit, committed) + swap;
-}
-
 static uint64_t unspoken(const struct stock *s)
 {
 	return left_of(s->limit, s->spoken);
 }
 
-uint64_t stock_available_evictable(int node, enum stock_kind kind)
+uint64_t stock_available_evictable(const struct stock_place *place)
 {
-	const struct stock *s = stock_of(node, kind);
-	uint64_t            evictable = s->evictable;
-	uint64_t            room = unspoken(s), free = promisable(s);
-	bool                floor_fits = evictable >= s->floor || room >= s->floor - evictable;
+	struct stock *s = stock_of(place->node, place->kind);
+	uint64_t      evictable = s->evictable;
+	uint64_t      room = unspoken(s), free = promise_room(s, place);
+	bool          floor_fits = evictable >= s->floor || room >= s->floor - evictable;
 
 	return floor_fits ? free : min_t(uint64_t, free, room);
 }
 
 uint64_t stock_available(int node, enum stock_kind kind)
 {
-	const struct stock *s = stock_of(node, kind);
+	struct stock *s = stock_of(node, kind);
 
-	return min_t(uint64_t, unspoken(s), promisable(s));
+	return min_t(uint64_t, unspoken(s), promise_room(s, NULL));
 }
 
 /* ---- memory that exists ---- */
@@ -637,7 +535,6 @@ static void validate_stock(struct stock *s, struct validation *v)
 void stock_validate(struct validation *v)
 {
 	uint64_t present[NR_STOCK_KINDS] = { 0 };
-	uint64_t past = 0, past_huge = 0;
 
 	section_for_each(add_section, present);
 	if (metadata_node >= 0)
@@ -651,15 +548,10 @@ void stock_validate(struct validation *v)
 			if (!s->reserve)
 				continue;
 			recorded += s->used - s->held;
-			past += beyond(s, s->committed);
-			if (kind == STOCK_HUGE)
-				past_huge += beyond(s, s->committed);
 			validate_stock(s, v);
 		}
 		validation_compare(v, present[kind], recorded, "frames present in %s stocks",
 				   kind == STOCK_HUGE ? "huge" : "base");
 	}
-	validation_compare(v, past, promised_beyond, "frames promised beyond the stocks' limits");
-	validation_compare(v, past_huge, promised_beyond_huge,
-			   "frames promised beyond the huge stocks' limits");
+	promise_validate(v);
 }

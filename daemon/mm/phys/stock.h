@@ -18,16 +18,16 @@
  * Invariants  K1  held + present <= reserve, at every moment.
  *             K2  committed is what is fixed and what is evictable; spoken = fixed + min(evictable,
  *                 floor) <= limit = reserve - margin when it is promised, and present <= committed;
- *                 over all stocks, committed beyond the limit is within the capacity of swap when
- *                 it is promised. Without swap taking what was committed never fails.
+ *                 what doesn't fit into memory has slots of swap (promise.h). Without swap taking
+ *                 what was committed never fails.
  *             K3  present is raised before a file is populated and lowered after it was punched.
  *             K4  held frames lie in the stock's reserve section, whole pageblocks.
  *             K5  slack <= margin: the part of the reserve the holder leaves free, so that a taker
  *                 populates first and the holder punches afterwards.
- * Locking     committed, evictable, spoken and used (held + present) are atomic and change by
- *             compare-and-swap: room is taken in spoken before evictable says so, and given back
- *             after, so that two can be refused at once where one had fitted, and never too much
- *             is granted;
+ * Locking     committed changes under the lock of promises; evictable, spoken and used (held +
+ *             present) are atomic and change by compare-and-swap: room is taken in spoken
+ *             before evictable says so, and given back after, so that two can be refused at once
+ *             where one had fitted, and never too much is granted;
  *             stock->lock (RANK_STOCK) for moving held. One atomic operation when slack suffices.
  * Not here    Limits of a pool (client), background threads (they call stock_refill_step).
  */
@@ -35,6 +35,7 @@
 #define MMB_MM_PHYS_STOCK_H
 
 #include "base/lock.h"
+#include "mm/phys/promise.h"
 #include "mm/phys/section.h"
 
 enum stock_mode { STOCK_ACCOUNT, STOCK_HOLD };
@@ -45,7 +46,7 @@ enum stock_block {
 	BLOCK_HELD
 };
 
-/* c: fixed after init   l: lock   a: atomic */
+/* c: fixed after init   l: lock   p: the promises' lock   a: atomic */
 struct stock {
 	uint64_t         reserve; /* (c) frames; 0: this node has no such stock */
 	uint64_t         limit;   /* (c) most that may be committed */
@@ -55,7 +56,11 @@ struct stock {
 	int              node;    /* (c) index */
 	enum stock_kind  kind;    /* (c) */
 	int              os_node; /* (c) for binding; OS_NODE_ANY: never bound */
-	_Atomic uint64_t committed; /* (a) K2: fixed and evictable */
+	_Atomic uint64_t committed; /* (p) changes; readable any time. K2: fixed and evictable */
+	uint64_t         out;       /* (p) most that pools' max may keep on the disk */
+	uint64_t         whole;     /* (p) of committed, pages of 2 MiB that are evictable */
+	uint64_t         demand;    /* (p) slots for it that must be there: promise.h */
+	uint64_t         whole_demand; /* (p) of them, for pages of 2 MiB */
 	_Atomic uint64_t evictable; /* (a) K2 */
 	_Atomic uint64_t spoken;    /* (a) K2 */
 	_Atomic uint64_t credit;    /* (a) of committed and spoken: for emergencies */
@@ -96,14 +101,14 @@ uint64_t stock_hold_blocks(int node, enum stock_kind kind);
 int stock_hold_populate(int node, enum stock_kind kind, uint64_t first_block, uint64_t nr);
 
 /* How many frames of swap may be promised, and how many of them in whole pageblocks, for pages of
- * the huge stock. Asked at any time and without a lock. */
+ * 2 MiB. Asked at any time and with any lock but leaves. */
 struct stock_swap {
 	uint64_t (*frames)(void);
 	uint64_t (*huge_frames)(void);
 };
 /* NULL: there is none. */
 void stock_set_swap(const struct stock_swap *swap);
-/* Frames promised beyond the limits of all stocks, and beyond those of huge ones. */
+/* Frames for which slots must be there, and of them those of pages of 2 MiB: promise.h. */
 uint64_t stock_promised_beyond(void);
 uint64_t stock_promised_beyond_huge(void);
 
@@ -113,16 +118,16 @@ void stock_uncommit(int node, enum stock_kind kind, uint64_t nr);
 /* Frames still admissible so. */
 uint64_t stock_available(int node, enum stock_kind kind);
 /* The same for frames that can be evicted. */
-int stock_commit_evictable(int node, enum stock_kind kind, uint64_t nr);
-void stock_uncommit_evictable(int node, enum stock_kind kind, uint64_t nr);
-uint64_t stock_available_evictable(int node, enum stock_kind kind);
+int stock_commit_evictable(const struct stock_place *place, uint64_t nr);
+void stock_uncommit_evictable(const struct stock_place *place, uint64_t nr);
+uint64_t stock_available_evictable(const struct stock_place *place);
 /* nr frames committed as evictable are fixed from now on. -ENOMEM: no more can be. */
 int stock_fix(int node, enum stock_kind kind, uint64_t nr);
 void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
 /* After a restart: what was granted before stays so, though metadata may have taken the floor, and
  * slots that were retired are fewer. */
 int stock_recommit(int node, enum stock_kind kind, uint64_t nr);
-int stock_recommit_evictable(int node, enum stock_kind kind, uint64_t nr);
+int stock_recommit_evictable(const struct stock_place *place, uint64_t nr);
 void stock_refix(int node, enum stock_kind kind, uint64_t nr);
 
 /* nr committed frames are about to be populated. Always 0 without swap; -ENOMEM then is a caller

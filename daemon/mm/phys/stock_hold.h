@@ -13,6 +13,11 @@
 
 struct stock *stock_of(int node, enum stock_kind kind);
 
+static inline uint64_t left_of(uint64_t of, uint64_t taken)
+{
+	return taken < of ? of - taken : 0;
+}
+
 int stock_hold_init(struct stock *s, uint64_t reserve);
 void stock_hold_fini(struct stock *s);
 /* One pageblock back to the host; false if none is held (or the host refused). */

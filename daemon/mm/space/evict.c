@@ -14,6 +14,7 @@
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
+#include "mm/space/slots.h"
 #include "os/os.h"
 
 enum {
@@ -309,6 +310,8 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 	uint32_t slot;
 
 	*got = 1;
+	if (!s->needed && slots_are_scarce())
+		return SLOT_NONE;
 	if (memcg_charge(region->memcg, MEMCG_SWAP, nr * frames))
 		return SLOT_NONE;
 	slot = frames > 1 ? swap_alloc_huge(&s->cursor)

@@ -23,6 +23,7 @@
 #include "mm/space/evict.h"
 #include "mm/space/mapping.h"
 #include "mm/space/mm.h"
+#include "mm/space/slots.h"
 #include "os/os.h"
 
 enum {
@@ -32,7 +33,6 @@ enum {
 	MARK_FRAMES_MAX = 8192,
 	DIRECT_FRAMES = 256,
 	KSWAPD_BATCH = 2048,
-	SLOTS_BACK = 4 * PAGEBLOCK_PAGES,
 	SWEEPS_MAX = LRU_GENERATIONS + 2, /* walks over everything before giving up */
 	OTHER_PAUSES = 1000, /* a tenth of a second */
 	REST_NS = 50 * 1000 * 1000,
@@ -60,6 +60,7 @@ struct scan {
 	int kind;            /* only of this stock; -1: any */
 	bool low_too;        /* B2: within low, too */
 	bool may_break_min;  /* somebody waits for a page that was promised */
+	bool needed;         /* somebody waits for frames, which were promised */
 	bool min_too;        /* nothing else can go: within min, too */
 	bool met_other;      /* another thread evicts where this one would */
 	uint64_t wanted, freed, scanned;
@@ -164,42 +165,12 @@ static void sweep(struct scan *scan)
 	sweep_part(scan, 0, begin);
 }
 
-static uint64_t dirty_clean_pages(struct region *region, uint64_t wanted)
-{
-	uint64_t frames = region_frames_per_page(region), freed = 0;
-
-	for (uint64_t page = 0; page < region->nr_pages && freed < wanted; page++) {
-		uint64_t word = word_load(region_word(region, page));
-
-		if (word_state(word) == PAGE_PRESENT && word & WORD_CLEAN && word_high(word) &&
-		    region_dirty_page(region, page))
-			freed += frames;
-	}
-	return freed;
-}
-
-/* No slot is left for a page: pages in memory do without the slots of their copies, which may be
- * promised to others. What can be evicted is rather dropped and keeps its copy, but some of it may
- * be protected, or of another stock. */
-static void take_slots_back(void)
-{
-	struct region *region = region_seek(NULL, 0);
-	uint64_t freed = 0;
-
-	for (; region && freed < SLOTS_BACK; region = region_next(NULL, region)) {
-		if (atomic_load(&region->nr_resident))
-			freed += dirty_clean_pages(region, SLOTS_BACK - freed);
-		heartbeat_touch();
-	}
-	if (region)
-		region_put(region);
-}
-
 static uint64_t shrink(struct scan *scan)
 {
 	scan->swapper = swapper_get(SWAPPER_WRITER);
 	if (!scan->swapper)
 		return 0;
+	scan->swapper->needed = scan->needed;
 	for (int i = 0; i < SWEEPS_MAX && scan->freed < scan->wanted; i++) {
 		uint64_t before = scan->freed;
 
@@ -211,8 +182,8 @@ static uint64_t shrink(struct scan *scan)
 		/* Not because somebody else has what could go. */
 		scan->low_too |= i >= SWEEPS_MAX / 2 && !scan->met_other;
 		scan->min_too |= i + 2 >= SWEEPS_MAX && scan->may_break_min && !scan->met_other;
-		if (evict_missed_slots())
-			take_slots_back();
+		if (evict_missed_slots() && !slots_take_back(scan->needed))
+			scan->met_other = true;
 	}
 	swapper_put(scan->swapper);
 	return scan->freed;
@@ -236,7 +207,7 @@ uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames)
 
 uint64_t reclaim_margin(struct memcg *memcg, uint64_t frames)
 {
-	struct scan scan = { .memcg = memcg, .node = -1, .kind = -1 };
+	struct scan scan = { .memcg = memcg, .node = -1, .kind = -1, .needed = true };
 	uint64_t margin = memcg_margin(memcg);
 
 	if (margin >= frames)
@@ -266,7 +237,7 @@ bool reclaim_for(struct region *region)
 {
 	uint64_t frames = max_t(uint64_t, DIRECT_FRAMES, region_frames_per_page(region));
 	struct scan scan = { .node = -1, .kind = (int)region->kind, .wanted = frames,
-			     .may_break_min = true };
+			     .may_break_min = true, .needed = true };
 
 	if (!swap_capacity())
 		return false;
@@ -574,7 +545,7 @@ void kswapd_stop(void)
 /* For frames that can't be evicted. */
 static uint64_t reclaim_stock(int node, enum stock_kind kind, uint64_t frames)
 {
-	struct scan scan = { .node = node, .kind = (int)kind, .wanted = frames };
+	struct scan scan = { .node = node, .kind = (int)kind, .wanted = frames, .needed = true };
 
 	return swap_capacity() ? shrink_direct(&scan) : 0;
 }

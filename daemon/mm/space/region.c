@@ -75,28 +75,41 @@ static int first_node(const struct region_request *request)
 	return __builtin_ctzll(request->node_mask);
 }
 
+static struct stock_place place_on(const struct region *region, int node)
+{
+	return (struct stock_place){
+		.node = node,
+		.kind = region->kind,
+		.whole = region->page_shift != PAGE_SHIFT,
+		.share = &region->memcg->share,
+	};
+}
+
+static void uncommit_on(struct region *region, int node, uint64_t pages)
+{
+	struct stock_place place = place_on(region, node);
+
+	if (pages)
+		stock_uncommit_evictable(&place, pages * region_frames_per_page(region));
+}
+
 static void uncommit_all(struct region *region)
 {
-	for (int node = 0; node < nr_nodes; node++) {
-		uint64_t pages = atomic_exchange(&region->committed[node], 0);
-
-		if (pages)
-			stock_uncommit_evictable(node, region->kind,
-						 pages * region_frames_per_page(region));
-	}
+	for (int node = 0; node < nr_nodes; node++)
+		uncommit_on(region, node, atomic_exchange(&region->committed[node], 0));
 }
 
 static uint64_t commit_on(struct region *region, int node, uint64_t pages)
 {
+	struct stock_place place = place_on(region, node);
 	uint64_t per_page = region_frames_per_page(region);
 	uint64_t fits;
 
 	for (;;) {
-		fits = min_t(uint64_t, pages,
-			     stock_available_evictable(node, region->kind) / per_page);
+		fits = min_t(uint64_t, pages, stock_available_evictable(&place) / per_page);
 		if (!fits)
 			return 0;
-		if (!stock_commit_evictable(node, region->kind, fits * per_page)) {
+		if (!stock_commit_evictable(&place, fits * per_page)) {
 			atomic_fetch_add(&region->committed[node], fits);
 			return fits;
 		}
@@ -137,10 +150,12 @@ static int check_room(struct region *region, const struct region_request *reques
 {
 	uint64_t pages = 0;
 
-	for (int node = 0; node < nr_nodes; node++)
+	for (int node = 0; node < nr_nodes; node++) {
+		struct stock_place place = place_on(region, node);
+
 		if (node_allowed(request, node))
-			pages += stock_available_evictable(node, region->kind) /
-				 region_frames_per_page(region);
+			pages += stock_available_evictable(&place) / region_frames_per_page(region);
+	}
 	return pages < request->nr_pages ? refuse_commit(region, request, pages, why) : 0;
 }
 
@@ -175,8 +190,8 @@ bool region_promise(struct region *region, int node, uint64_t pages)
 
 int region_promise_again(struct region *region, int node, uint64_t pages)
 {
-	uint64_t frames = pages * region_frames_per_page(region);
-	int r = stock_recommit_evictable(node, region->kind, frames);
+	struct stock_place place = place_on(region, node);
+	int r = stock_recommit_evictable(&place, pages * region_frames_per_page(region));
 
 	if (r)
 		return r;
@@ -191,9 +206,7 @@ void region_return_promises(struct region *region)
 		uint64_t pages = (uint64_t)atomic_exchange(&region->quota[node], 0);
 
 		atomic_fetch_sub(&region->committed[node], pages);
-		if (pages)
-			stock_uncommit_evictable(node, region->kind,
-						 pages * region_frames_per_page(region));
+		uncommit_on(region, node, pages);
 	}
 }
 
@@ -210,9 +223,7 @@ uint64_t region_return_commit(struct region *region)
 		pages -= kept;
 		atomic_fetch_add(&region->quota[node], (int64_t)kept);
 		atomic_fetch_sub(&region->committed[node], pages);
-		if (pages)
-			stock_uncommit_evictable(node, region->kind,
-						 pages * region_frames_per_page(region));
+		uncommit_on(region, node, pages);
 	}
 	return all;
 }

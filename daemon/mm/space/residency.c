@@ -27,7 +27,8 @@
 
 /* Longest run that one punch or populate covers, so that a claim is short: 16 MiB. */
 enum { RUN_BYTES_MAX = 16 << 20, LOCK_PAGES = 4096, LOCK_TRIES = 10000 };
-/* Longer each time, 1.3 s in all: a stopped client or a busy disk can keep a whole pool in memory. */
+/* Longer each time, 1.3 s in all: a stopped client or a busy disk can keep all of a pool in
+ * memory. */
 enum { SHORT_TRIES = 60, SHORT_DOUBLINGS = 9, SHORT_NS = 50 * 1000 };
 
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };

@@ -57,7 +57,13 @@ struct swapper *swapper_get(enum swapper_kind kind)
 		return NULL;
 	CHECK(!s->in_use);
 	s->in_use = true;
+	s->needed = false;
 	return s;
+}
+
+struct swapper *swapper_try_get(enum swapper_kind kind)
+{
+	return mine[kind] && mine[kind]->in_use ? NULL : swapper_get(kind);
 }
 
 struct swap_page swapper_page(const struct region *region, const struct swap_item *item)

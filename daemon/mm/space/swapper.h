@@ -51,6 +51,7 @@ struct swap_work {
 struct swapper {
 	enum swapper_kind kind;
 	bool in_use;
+	bool needed;               /* of a writer: somebody waits for what it frees */
 	struct swap_queue *queue;
 	struct swap_cursor cursor;
 	struct swap_work *w;       /* the one worked on */
@@ -62,6 +63,8 @@ struct swapper {
 void swapper_keep(bool keep);
 /* The calling thread's, until swapper_put(). NULL: no memory, or no descriptor for its ring. */
 struct swapper *swapper_get(enum swapper_kind kind);
+/* NULL, too, while the thread uses it. */
+struct swapper *swapper_try_get(enum swapper_kind kind);
 void swapper_put(struct swapper *s);
 /* The request that moves the item's page from or to its slot. */
 struct swap_page swapper_page(const struct region *region, const struct swap_item *item);
