@@ -540,6 +540,30 @@ static void what_clones_share_is_broken_ahead(void)
 	end_clone();
 }
 
+/* As the client's kernel tells it, a page has moved into place. */
+static void a_streak_goes_on_behind_what_was_mapped_anew(void)
+{
+	struct mm_target target;
+	struct mm_hint hint = { 0 };
+	uint64_t page, at;
+
+	begin_clone();
+	EXPECT_EQ(mm_set_advice(mm, 3, (struct page_range){ 0, CLONE_PAGES }, WINDOW_NORMAL), 0);
+	for (page = 0; hint.around <= 64; page += hint.around) {
+		EXPECT(mm_find(mm, clone_base + (page << PAGE_SHIFT), &target, &hint));
+		region_put(target.region);
+	}
+	at = clone_base + (page << PAGE_SHIFT);
+	EXPECT(mm_find(mm, at, &target, &hint));
+	region_put(target.region);
+	EXPECT(mm_remap_done(mm, 1ull << 40, at, PAGE_SIZE));
+	EXPECT(mm_find(mm, at + PAGE_SIZE, &target, &hint));
+	region_put(target.region);
+	EXPECT_EQ(target.first, page + 1);
+	EXPECT(hint.around > 64);
+	end_clone();
+}
+
 /* A clone that is being made gets nothing of what is broken meanwhile. */
 static void nothing_is_broken_of_what_is_frozen(void)
 {
@@ -578,6 +602,8 @@ static void a_reader_of_a_clone_finds_it_mapped(void)
 static const struct test_case cases[] = {
 	{ "what clones share is broken ahead of a streak of writes (A8)",
 	  what_clones_share_is_broken_ahead },
+	{ "a streak goes on behind a part that was mapped anew",
+	  a_streak_goes_on_behind_what_was_mapped_anew },
 	{ "nothing is broken of what is frozen", nothing_is_broken_of_what_is_frozen },
 	{ "a reader of a clone finds its ancestor's pages mapped, but for what has diverged",
 	  a_reader_of_a_clone_finds_it_mapped },

@@ -324,6 +324,7 @@ void window_split(struct mm *mm, struct window *w, uint64_t at, struct window *f
 	fresh->handle = w->handle;
 	fresh->readonly = w->readonly;
 	fresh->advice = w->advice;
+	window_copy_streaks(fresh, w);
 	fresh->page = w->page + ((at - w->range.start) >> w->region->page_shift);
 	commit_window(mm, fresh, at, end); /* M4 */
 	resize(mm, w, w->range.start, at);

@@ -43,6 +43,9 @@ void window_free(struct window *w);
 void window_record_state(struct window *w);
 /* Cuts w at `at`; the upper part becomes a window of its own, made from `fresh`. */
 void window_split(struct mm *mm, struct window *w, uint64_t at, struct window *fresh);
+/* A streak that has come to the end of `from` goes on in `to`, behind it: who reads a clone page
+ * after page has its window cut where parts are mapped anew. mm->lock is held. */
+void window_copy_streaks(struct window *to, const struct window *from);
 /* M2 around w; returns the window that covers it now. */
 struct window *window_merge(struct mm *mm, struct window *w);
 

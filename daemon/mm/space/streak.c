@@ -9,9 +9,11 @@
  *             believes in longer streaks only.
  * Locking     mm->lock over the look-up and the window's streaks.
  */
+#include <string.h>
+
 #include "mm/balance/swap_io.h"
 #include "mm/space/ahead.h"
-#include "mm/space/mm.h"
+#include "mm/space/mm_tree.h"
 
 enum {
 	STREAK_MIN = 2,       /* steps before a streak is believed */
@@ -149,6 +151,14 @@ static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hi
 		k->from = t->page + 1;
 		k->wish = hint->around - 1;
 	}
+}
+
+void window_copy_streaks(struct window *to, const struct window *from)
+{
+	memcpy(to->streaks, from->streaks, sizeof(to->streaks));
+	for (int i = 0; i < NR_STREAKS; i++)
+		to->streaks[i].wish = 0; /* won or lost once */
+	to->streak_clock = from->streak_clock;
 }
 
 bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hint *hint)
