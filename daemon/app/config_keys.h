@@ -58,6 +58,8 @@
 	  "regions that one client has open")                                                  \
 	X(limits, regions_per_uid, INT, "32768", "1..1048576", LIVE,                            \
 	  "regions that exist for one user")                                                   \
+	X(limits, span_per_uid, SIZE, "2T", "1G..16T", LIVE,                                   \
+	  "what one user's regions and arenas span together, resident or not")                 \
 	X(limits, requests_in_flight, INT, "64", "1..1024", LIVE,                              \
 	  "requests of one client that are being worked on")                                   \
 	X(limits, upcall_deadline, DURATION, "5s", "10ms..5m", LIVE,                           \

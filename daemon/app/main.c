@@ -66,6 +66,7 @@ static int start_broker(const struct config *config, char **argv)
 			.regions_per_session = config->limits_regions_per_session,
 			.regions_per_uid = config->limits_regions_per_uid,
 			.pools_per_uid = POOLS_PER_UID,
+			.span_per_uid = config->limits_span_per_uid,
 		},
 	};
 	char place[CONFIG_PLACE_BYTES];

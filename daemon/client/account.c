@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "mm/obj/slab.h"
+#include "mm/phys/node.h"
 
 enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64, OUTLIVED_PER_UID = 64 };
 
@@ -46,6 +47,7 @@ void accounts_set_limits(const struct limits *limits)
 	accounts.limits.regions_per_session = limits->regions_per_session;
 	accounts.limits.regions_per_uid = limits->regions_per_uid;
 	accounts.limits.pools_per_uid = limits->pools_per_uid;
+	accounts.limits.span_per_uid = limits->span_per_uid;
 }
 
 const struct limits *limits_get(void)
@@ -74,6 +76,9 @@ static uint32_t limit_of(enum account_kind kind)
 		return OUTLIVED_PER_UID;
 	case ACCOUNT_REGIONS:
 		return accounts.limits.regions_per_uid;
+	case ACCOUNT_SPAN:
+		return (uint32_t)min_t(uint64_t, accounts.limits.span_per_uid >> PAGEBLOCK_SHIFT,
+				       UINT32_MAX);
 	default:
 		return accounts.limits.pools_per_uid;
 	}
@@ -104,7 +109,7 @@ static void drop_if_empty(struct account *a)
 	kmem_cache_free(accounts.cache, a);
 }
 
-int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
+static int charge(uid_t uid, enum account_kind kind, uint64_t nr, uint32_t *limit)
 {
 	struct account *a;
 	int r = 0;
@@ -119,42 +124,90 @@ int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
 	a = find_or_new(uid);
 	if (!a) {
 		r = -ENOMEM;
-	} else if (a->nr[kind] >= *limit) {
+	} else if (a->nr[kind] >= *limit || nr > *limit - a->nr[kind]) {
 		r = -EDQUOT;
 		drop_if_empty(a); /* a limit of 0 */
 	} else {
-		a->nr[kind]++;
-		accounts.total[kind]++;
+		a->nr[kind] += (uint32_t)nr;
+		accounts.total[kind] += nr;
 	}
 	mutex_unlock(&accounts.lock);
 	return r;
 }
 
-int account_recharge(uid_t uid, enum account_kind kind)
+int account_charge(uid_t uid, enum account_kind kind, uint32_t *limit)
+{
+	return charge(uid, kind, 1, limit);
+}
+
+int account_charge_span(uid_t uid, uint64_t frames)
+{
+	uint32_t limit;
+
+	return charge(uid, ACCOUNT_SPAN, frames >> PAGEBLOCK_ORDER, &limit);
+}
+
+static int recharge(uid_t uid, enum account_kind kind, uint64_t nr)
 {
 	struct account *a;
 
 	mutex_lock(&accounts.lock);
 	a = find_or_new(uid);
 	if (a) {
-		a->nr[kind]++;
-		accounts.total[kind]++;
+		a->nr[kind] += (uint32_t)nr;
+		accounts.total[kind] += nr;
 	}
 	mutex_unlock(&accounts.lock);
 	return a ? 0 : -ENOMEM;
 }
 
-void account_uncharge(uid_t uid, enum account_kind kind)
+int account_recharge(uid_t uid, enum account_kind kind)
+{
+	return recharge(uid, kind, 1);
+}
+
+int account_recharge_span(uid_t uid, uint64_t frames)
+{
+	return recharge(uid, ACCOUNT_SPAN, frames >> PAGEBLOCK_ORDER);
+}
+
+static void uncharge(uid_t uid, enum account_kind kind, uint64_t nr)
 {
 	struct account *a;
 
 	mutex_lock(&accounts.lock);
 	a = find(uid);
-	CHECK(a && a->nr[kind]);
-	a->nr[kind]--;
-	accounts.total[kind]--;
+	CHECK(a && a->nr[kind] >= nr);
+	a->nr[kind] -= (uint32_t)nr;
+	accounts.total[kind] -= nr;
 	drop_if_empty(a);
 	mutex_unlock(&accounts.lock);
+}
+
+void account_uncharge(uid_t uid, enum account_kind kind)
+{
+	uncharge(uid, kind, 1);
+}
+
+void account_uncharge_span(uid_t uid, uint64_t frames)
+{
+	uncharge(uid, ACCOUNT_SPAN, frames >> PAGEBLOCK_ORDER);
+}
+
+uint64_t account_arena_frames(uid_t uid, uint64_t frames)
+{
+	uint64_t half = accounts.limits.span_per_uid >> PAGE_SHIFT >> 1;
+	uint64_t pools = max_t(uint64_t, accounts.limits.pools_per_uid, 1);
+	uint64_t piece = half / pools / (uint64_t)nr_nodes;
+	const struct account *a;
+	uint64_t used;
+
+	mutex_lock(&accounts.lock);
+	a = find(uid);
+	used = a ? (uint64_t)a->nr[ACCOUNT_SPAN] << PAGEBLOCK_ORDER : 0;
+	mutex_unlock(&accounts.lock);
+	piece = max_t(uint64_t, piece, used < half ? (half - used) / 2 : 0);
+	return min_t(uint64_t, frames, piece);
 }
 
 uint64_t account_total(enum account_kind kind)

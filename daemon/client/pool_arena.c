@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/account.h"
 #include "client/address.h"
 #include "client/arena_ahead.h"
 #include "client/pool.h"
@@ -62,8 +63,10 @@ static void unmake_arena_node(struct pool *pool, int node)
 {
 	if (pool->zones.normal[node])
 		zone_free(pool->zones.normal[node]);
-	if (pool->sections[node])
+	if (pool->sections[node]) {
+		account_uncharge_span(pool->uid, pool->sections[node]->nr_frames);
 		section_remove(pool->sections[node]);
+	}
 	address_free(&pool->windows[node]);
 	pool->zones.normal[node] = NULL;
 	pool->sections[node] = NULL;
@@ -108,29 +111,56 @@ static int adopt_arena_node(struct pool *pool, int node, struct arena_ahead *a)
 	return 0;
 }
 
-static int make_arena_node(struct pool *pool, int node)
+/* The window and the section, or those that were made ahead, and the zone. */
+static int make_parts(struct pool *pool, const struct arena_plan *plan)
 {
 	char name[SECTION_NAME_BYTES];
-	struct arena_plan plan;
-	struct arena_ahead *ahead;
+	struct arena_ahead *ahead = arena_ahead_take(plan);
+	int node = plan->node;
 	int r;
 
-	if (!arena_plan(node, memcg_limit(&pool->memcg, MEMCG_MAX), &plan))
-		return 0;
-	ahead = arena_ahead_take(&plan);
 	if (ahead)
 		return adopt_arena_node(pool, node, ahead);
 	snprintf(name, sizeof(name), "arena-%llu-%d", (unsigned long long)pool->id, node);
-	r = arena_reserve(&plan, &pool->windows[node]);
+	r = arena_reserve(plan, &pool->windows[node]);
 	if (!r) {
 		note_window(pool, node);
-		r = arena_section(&plan,
+		r = arena_section(plan,
 				  &(struct section_request){
 					  .name = name, .owner = pool, .owner_id = pool->id },
 				  &pool->sections[node]);
 	}
 	if (!r)
 		r = make_zone(pool, node, pool->sections[node], false);
+	return r;
+}
+
+/* All that the pool could ever take from the node, or what is left for it. */
+static bool plan_for(const struct pool *pool, int node, struct arena_plan *plan)
+{
+	uint64_t frames;
+
+	if (!arena_plan(node, memcg_limit(&pool->memcg, MEMCG_MAX), plan))
+		return false;
+	frames = account_arena_frames(pool->uid, plan->nr_frames);
+	frames = min_t(uint64_t, frames, section_frames_max());
+	plan->nr_frames = round_up(max_t(uint64_t, frames, 1), PAGEBLOCK_PAGES << 1);
+	return true;
+}
+
+static int make_arena_node(struct pool *pool, int node)
+{
+	struct arena_plan plan;
+	int r;
+
+	if (!plan_for(pool, node, &plan))
+		return 0;
+	r = account_charge_span(pool->uid, plan.nr_frames);
+	if (r)
+		return r;
+	r = make_parts(pool, &plan);
+	if (r && !pool->sections[node])
+		account_uncharge_span(pool->uid, plan.nr_frames);
 	if (r)
 		unmake_arena_node(pool, node);
 	return r;
@@ -157,6 +187,8 @@ int pool_resume_arena(struct pool *pool, struct section *section)
 		r = make_zone(pool, node, section, false);
 	if (!r)
 		r = zone_resume(pool->zones.normal[node]);
+	if (!r)
+		r = account_recharge_span(pool->uid, section->nr_frames);
 	if (r)
 		return r; /* the daemon doesn't start */
 	section->owner = pool;
@@ -183,6 +215,13 @@ int pool_make_arena(struct pool *pool, struct refusal *why)
 		pool->has_arena = true;
 	}
 	mutex_unlock(&pool->lock);
+	if (r == -EDQUOT)
+		return refuse(why, r,
+			      "pool '%s': regions of uid %u and the arenas of its pools may span "
+			      "%llu bytes, resident or not, and its arena doesn't fit; close some, "
+			      "or raise limits.span_per_uid",
+			      pool->name, pool->uid,
+			      (unsigned long long)limits_get()->span_per_uid);
 	if (r)
 		return refuse(why, r,
 			      "pool '%s': its arena can't be set up (%s); "

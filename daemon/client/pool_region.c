@@ -40,6 +40,42 @@ static void unpromise(struct pool *pool, uint64_t bytes, bool huge)
 	pool_uncharge(pool, bytes);
 }
 
+/* What a region of so many bytes takes of the span, resident or not. */
+static uint64_t span_of(uint64_t bytes)
+{
+	return round_up(bytes >> PAGE_SHIFT, PAGEBLOCK_PAGES);
+}
+
+static void uncharge_uid(uid_t uid, uint64_t bytes)
+{
+	account_uncharge_span(uid, span_of(bytes));
+	account_uncharge(uid, ACCOUNT_REGIONS);
+}
+
+static int charge_uid(uid_t uid, uint64_t bytes, struct refusal *why)
+{
+	uint32_t limit;
+	int r = account_charge(uid, ACCOUNT_REGIONS, &limit);
+
+	if (r == -EDQUOT)
+		return refuse(why, r,
+			      "uid %u has %u regions, which is the limit; close some, or raise "
+			      "limits.regions_per_uid",
+			      uid, limit);
+	if (r)
+		return refuse(why, r, "no memory for another region");
+	r = account_charge_span(uid, span_of(bytes));
+	if (!r)
+		return 0;
+	account_uncharge(uid, ACCOUNT_REGIONS);
+	return refuse(why, r,
+		      "regions of uid %u and the arenas of its pools may span %llu bytes, resident "
+		      "or not, and %llu more don't fit; ask for less, close some, or raise "
+		      "limits.span_per_uid",
+		      uid, (unsigned long long)limits_get()->span_per_uid,
+		      (unsigned long long)bytes);
+}
+
 /* G2: what making it has charged. */
 static void undo(struct pool_region *pr)
 {
@@ -48,7 +84,7 @@ static void undo(struct pool_region *pr)
 	record_free(RECORD_REGION, pr->record);
 	unpromise(pool, pr->charged, pr->huge);
 	address_free(&pr->address);
-	account_uncharge(pr->uid, ACCOUNT_REGIONS);
+	uncharge_uid(pr->uid, pr->bytes);
 	kmem_cache_free(pool_region_cache, pr);
 	atomic_fetch_sub(&nr_live, 1);
 	pool_del_region(pool);
@@ -119,6 +155,12 @@ static int refuse_region(const struct region_refusal *why, const struct region_o
 		return refuse(out, -ENOMEM,
 			      "no memory for the page table of %llu bytes; free memory "
 			      "or raise memory.reserve",
+			      (unsigned long long)args->length);
+	if (code == -ENOSPC)
+		return refuse(out, -ENOSPC,
+			      "no span of %llu bytes is left beside other regions and arenas, "
+			      "which take it resident or not; ask for 1 GiB or less, or close "
+			      "large ones",
 			      (unsigned long long)args->length);
 	return refuse(out, code == -EMFILE ? -EMFILE : -ENOMEM,
 		      "the region can't be set up: %s; the daemon is short of %s", strerror(-code),
@@ -262,23 +304,19 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 	bool huge = page_size_of(args) > PAGE_SIZE;
 	struct pool_region *pr;
 	void *record = NULL;
-	uint32_t limit;
-	int r = account_charge(request->creator->uid, ACCOUNT_REGIONS, &limit);
+	int r = charge_uid(request->creator->uid, args->length, why);
 
 	if (r)
-		return refuse(why, r,
-			      "uid %u has %u regions, which is the limit; close some, or raise "
-			      "limits.regions_per_uid",
-			      request->creator->uid, limit);
+		return r;
 	r = promise(request->pool, args, why);
 	if (r) {
-		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
+		uncharge_uid(request->creator->uid, args->length);
 		return r;
 	}
 	pr = kmem_cache_zalloc(pool_region_cache, GFP_KERNEL);
 	if (!pr) {
 		unpromise(request->pool, args->length, huge);
-		account_uncharge(request->creator->uid, ACCOUNT_REGIONS);
+		uncharge_uid(request->creator->uid, args->length);
 		return refuse(why, -ENOMEM, "no memory for another region");
 	}
 	atomic_fetch_add(&nr_live, 1);
@@ -392,6 +430,8 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 	if (record_word_get(&record->named, &named) && named == NAME_GIVEN)
 		set_name(pr, record->name);
 	r = account_recharge(pr->uid, ACCOUNT_REGIONS);
+	if (!r)
+		r = account_recharge_span(pr->uid, span_of(pr->bytes));
 	if (!r)
 		r = resume_address(pr, record);
 	if (!r)

@@ -50,6 +50,7 @@ void client_begin(const struct client_options *options)
 		.regions_per_session = CLIENT_REGIONS_PER_SESSION,
 		.regions_per_uid = CLIENT_REGIONS_PER_UID,
 		.pools_per_uid = CLIENT_POOLS_PER_UID,
+		.span_per_uid = 1ull << 40,
 	};
 	struct space_options space = options ? options->space : defaults.space;
 	struct fault_config fault = {

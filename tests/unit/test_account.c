@@ -96,6 +96,56 @@ static void tools_are_counted_apart(void)
 	client_end();
 }
 
+/* By lengths, in whole pageblocks. */
+static void the_span_of_a_uid_has_a_limit(void)
+{
+	enum { BLOCK = PAGEBLOCK_PAGES };
+	struct limits limits = small;
+
+	limits.span_per_uid = 64ull << 20;
+	client_begin(&(struct client_options){ .limits = limits });
+	EXPECT_EQ(account_charge_span(1000, 33 * BLOCK), -EDQUOT);
+	EXPECT_EQ(account_charge_span(1000, UINT64_MAX), -EDQUOT);
+	EXPECT_EQ(account_charge_span(1000, 31 * BLOCK), 0);
+	EXPECT_EQ(account_charge_span(1000, 2 * BLOCK), -EDQUOT);
+	EXPECT_EQ(account_charge_span(1000, BLOCK), 0);
+	EXPECT_EQ(account_charge_span(1000, BLOCK), -EDQUOT);
+	EXPECT_EQ(account_charge_span(2000, 32 * BLOCK), 0);
+	/* What a predecessor granted stays. */
+	EXPECT_EQ(account_recharge_span(1000, 8 * BLOCK), 0);
+	EXPECT_EQ(account_total(ACCOUNT_SPAN), 72);
+	account_uncharge_span(1000, 8 * BLOCK);
+	EXPECT_EQ(account_charge_span(1000, BLOCK), -EDQUOT);
+	account_uncharge_span(1000, 32 * BLOCK);
+	account_uncharge_span(2000, 32 * BLOCK);
+	client_end();
+}
+
+/* Of pools without max the first have all that they could take, and each can have something. */
+static void arenas_leave_room_for_the_next_ones(void)
+{
+	enum { FULL = 1 << 16, POOLS = 64, WHOLE = 1 << 21 };
+	struct limits limits = small;
+	uint64_t taken = 0, frames, least = FULL;
+
+	limits.pools_per_uid = POOLS;
+	limits.span_per_uid = (uint64_t)WHOLE << PAGE_SHIFT;
+	client_begin(&(struct client_options){ .limits = limits });
+	for (int i = 0; i < POOLS; i++) {
+		frames = account_arena_frames(1000, FULL);
+		EXPECT(frames <= least);
+		EXPECT(i >= WHOLE / 4 / FULL || frames == FULL);
+		EXPECT(frames >= WHOLE / 2 / POOLS);
+		least = frames;
+		EXPECT_EQ(account_charge_span(1000, round_up(frames, PAGEBLOCK_PAGES)), 0);
+		taken += round_up(frames, PAGEBLOCK_PAGES);
+	}
+	EXPECT(least < FULL);
+	EXPECT_EQ(account_arena_frames(2000, FULL), FULL);
+	account_uncharge_span(1000, taken);
+	client_end();
+}
+
 /* U1: else a stranger's every try would leave one. */
 static void a_refusal_leaves_no_account(void)
 {
@@ -128,6 +178,8 @@ static const struct test_case cases[] = {
 	{ "all sessions together have a limit", all_sessions_together_have_a_limit },
 	{ "tools are counted apart, and get in when the sessions are taken",
 	  tools_are_counted_apart },
+	{ "what a uid's memory spans has a limit", the_span_of_a_uid_has_a_limit },
+	{ "arenas leave room for the next ones", arenas_leave_room_for_the_next_ones },
 	{ "a refusal leaves no account (U1)", a_refusal_leaves_no_account },
 	{ "without memory nothing is charged", without_memory_nothing_is_charged },
 };

@@ -185,6 +185,32 @@ static void thousands_of_sections_fit(void)
 	phys_stop();
 }
 
+/* Whoever takes the span in large parts leaves others an eighth of it. */
+static void the_last_part_is_for_small_ones(void)
+{
+	enum { LARGE = (SECTION_SMALL_FRAMES >> PAGEBLOCK_ORDER) + 1, LEFT = 128 };
+	struct section_request first = request_of(SECTION_REGION, 1);
+	struct section_request large = request_of(SECTION_ARENA, LARGE);
+	struct section *all, *s;
+	uint64_t free;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	first.map = large.map = false;
+	free = meta_span_frames - (1u << MAX_ORDER);
+	EXPECT(section_frames_max() <= free - meta_span_frames / 8);
+	first.nr_frames = free - SECTION_SMALL_FRAMES - (LEFT << PAGEBLOCK_ORDER);
+	EXPECT_EQ(section_add(&first, &all), 0);
+	EXPECT_EQ(section_frames_max(), SECTION_SMALL_FRAMES);
+	EXPECT_EQ(section_add(&large, &s), -ENOSPC);
+	large.type = SECTION_REGION;
+	EXPECT_EQ(section_add(&large, &s), -ENOSPC);
+	large.nr_frames = SECTION_SMALL_FRAMES;
+	EXPECT_EQ(section_add(&large, &s), 0);
+	section_remove(s);
+	section_remove(all);
+	phys_stop();
+}
+
 static const struct test_case cases[] = {
 	{ "every pfn finds its section", every_pfn_finds_its_section },
 	{ "arenas start at the largest order", arenas_start_at_the_largest_order },
@@ -194,5 +220,6 @@ static const struct test_case cases[] = {
 	  files_that_are_ready_serve_unnamed_regions_once },
 	{ "no failing step leaves anything behind", no_failing_step_leaves_anything_behind },
 	{ "thousands of sections fit, a span too long is refused", thousands_of_sections_fit },
+	{ "the last part of the span is for small sections", the_last_part_is_for_small_ones },
 };
 TEST_MAIN(cases)

@@ -277,6 +277,57 @@ static void a_uid_has_so_many_regions(void)
 	client_end_two(a, b, &before);
 }
 
+static struct region_opened open_span(struct session *s, uint32_t pool, uint64_t length)
+{
+	struct region_open_args args = { .name = "", .length = length, .pool = pool };
+	struct region_opened opened = { 0 };
+
+	EXPECT_EQ(verb_region_open(s, &args, &opened, &client_why), 0);
+	client_map(s, &opened);
+	return opened;
+}
+
+/* One that promises nothing takes its length of the span all the same, and leaves others some. */
+static void a_uid_spans_so_much(void)
+{
+	const uint64_t gib = 1 << 30;
+	struct region_open_args args = { .name = "", .length = gib };
+	struct limits usual, limits;
+	struct region_opened first, opened;
+	uint32_t over_a, over_b;
+
+	begin_with(NULL);
+	usual = *limits_get();
+	limits = usual;
+	limits.span_per_uid = 2 * gib;
+	accounts_set_limits(&limits);
+	over_a = client_pool(a, "over", MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT);
+	over_b = client_pool(b, "other", MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT);
+	first = open_span(a, over_a, gib + MIB);
+	args.pool = over_a;
+	EXPECT_REFUSED(verb_region_open(a, &args, &opened, &client_why), -EDQUOT,
+		       "limits.span_per_uid");
+	opened = open_span(a, over_a, gib - 2 * MIB); /* pageblocks: all that is left */
+	args.length = 4096;
+	EXPECT_REFUSED(verb_region_open(a, &args, &opened, &client_why), -EDQUOT,
+		       "limits.span_per_uid");
+	EXPECT_EQ(verb_region_close(a, first.handle, &client_why), 0);
+	client_settle();
+	open_span(a, over_a, 4096);
+
+	/* Another's share is its own, but for the last part of all. */
+	args.pool = over_b;
+	args.length = 2 * gib;
+	limits.span_per_uid = 3 * gib;
+	accounts_set_limits(&limits);
+	open_span(b, over_b, gib + gib / 2);
+	args.length = gib + gib / 4;
+	EXPECT_REFUSED(verb_region_open(b, &args, &opened, &client_why), -ENOSPC, "1 GiB or less");
+	open_span(b, over_b, gib / 2);
+	accounts_set_limits(&usual);
+	client_end_two(a, b, &before);
+}
+
 static void invented_handles_are_refused(void)
 {
 	struct region_open_args args = { .name = "", .length = MIB };
@@ -509,6 +560,7 @@ static const struct test_case cases[] = {
 	  more_than_there_is_is_refused_with_figures },
 	{ "a session has so many regions", a_session_has_so_many_regions },
 	{ "a uid has so many regions", a_uid_has_so_many_regions },
+	{ "memory of a uid spans so much, whatever is resident", a_uid_spans_so_much },
 	{ "invented handles are refused", invented_handles_are_refused },
 	{ "a region has one address in all clients, if it is free",
 	  a_region_has_one_address_in_all_clients_if_it_is_free },

@@ -60,7 +60,8 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 		[ALLOC_FAILED_FRAGMENTED] = "enough is free, but not in one piece; ask for a "
 					    "smaller order",
 		[ALLOC_FAILED_FULL] = "the pool's arena there is as large as it may get: its max, "
-				      "or the node's reserve",
+				      "the node's reserve, or what its user's "
+				      "limits.span_per_uid had left",
 		[ALLOC_FAILED_POOL] = "the pool is at its limit (max)",
 		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed to others; free memory "
 					"or raise memory.reserve",

@@ -22,6 +22,8 @@
 #include "os/keep.h"
 #include "os/os.h"
 
+enum { SMALL_PART = 8 }; /* of the span, for small ones */
+
 static struct mutex       section_mutex;
 static struct section *_Atomic *ids; /* (s) by id; read any time */
 static struct range_alloc pfns;      /* (s) */
@@ -55,6 +57,24 @@ static bool has_blocks(const struct section *section)
 	return section->type == SECTION_ARENA || section->type == SECTION_META;
 }
 
+static uint64_t frames_max_locked(void)
+{
+	uint64_t kept = meta_span_frames / SMALL_PART;
+
+	return max_t(uint64_t, SECTION_SMALL_FRAMES,
+		     pfns.nr_free > kept ? pfns.nr_free - kept : 0);
+}
+
+uint64_t section_frames_max(void)
+{
+	uint64_t frames;
+
+	mutex_lock(&section_mutex);
+	frames = frames_max_locked();
+	mutex_unlock(&section_mutex);
+	return round_down(frames, 1u << MAX_ORDER);
+}
+
 /* An id and a pfn range. */
 static int take_names(struct section *section)
 {
@@ -69,6 +89,8 @@ static int take_names(struct section *section)
 		id = id + 1 < NR_SECTIONS_MAX ? id + 1 : 1;
 	if (ids[id])
 		r = -EMFILE;
+	if (!r && section->nr_frames > frames_max_locked())
+		r = -ENOSPC;
 	if (!r)
 		r = range_alloc(&pfns, &section->range, section->nr_frames,
 				has_blocks(section) ? 1u << MAX_ORDER : PAGEBLOCK_PAGES);

@@ -81,6 +81,11 @@ struct section_request {
 	uint64_t          owner_id;
 };
 
+/* The last part of the span is for those up to this size: whoever takes it in large parts leaves
+ * the others something. */
+enum { SECTION_SMALL_FRAMES = 1 << 18 };
+/* Of how many frames one may be just now, if there is a gap for it. */
+uint64_t section_frames_max(void);
 /* -ENOMEM, -ENOSPC (no pfn range), -EMFILE (no id) or what making and mapping the file gave. */
 int section_add(const struct section_request *request, struct section **out);
 /* It was made ahead, and is somebody's from now on. Crash: it has no record for a moment, so that
