@@ -232,6 +232,15 @@ bool fdstore_holds(unsigned long long sessions, char text[FDSTORE_WHY_BYTES])
 	return false;
 }
 
+uint32_t fdstore_share(uint32_t sessions, uint32_t regions)
+{
+	uint32_t room;
+
+	keep_set_reserved(sessions * KEEP_SESSION_FDS + KEEP_ONCE);
+	room = keep_room_for_sections();
+	return room == UINT32_MAX || regions < room / 2 ? regions : room / 2;
+}
+
 bool fdstore_has_supervisor(void)
 {
 	return supervisor >= 0;

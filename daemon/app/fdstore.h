@@ -46,6 +46,9 @@ int  fdstore_init(void);
 /* Whether all sessions that the limits allow can be kept; else a sentence in text. */
 enum { FDSTORE_WHY_BYTES = 320 };
 bool fdstore_holds(unsigned long long sessions, char text[FDSTORE_WHY_BYTES]);
+/* Keeps room for that many sessions, whatever regions there are. How many regions one user may have
+ * beside it, at most `regions`: half of what the keeper has room for. */
+uint32_t fdstore_share(uint32_t sessions, uint32_t regions);
 /* Clients are served. */
 void fdstore_ready(void);
 /* All threads turn. Doesn't wait. */

@@ -58,7 +58,8 @@ static void apply(const struct reload *reload, bool level_changed)
 	limits.sessions = config->limits_sessions;
 	limits.sessions_per_uid = config->limits_sessions_per_uid;
 	limits.regions_per_session = config->limits_regions_per_session;
-	limits.regions_per_uid = config->limits_regions_per_uid;
+	limits.regions_per_uid =
+		fdstore_share(config->limits_sessions, config->limits_regions_per_uid);
 	limits.span_per_uid = config->limits_span_per_uid;
 	accounts_set_limits(&limits);
 	fault_set_deadline(config->memory_fault_deadline * 1000000);

@@ -60,7 +60,8 @@ static int charge_uid(uid_t uid, uint64_t bytes, struct refusal *why)
 	if (r == -EDQUOT)
 		return refuse(why, r,
 			      "uid %u has %u regions, which is the limit; close some, or raise "
-			      "limits.regions_per_uid",
+			      "limits.regions_per_uid and what the service manager's store holds "
+			      "(half of what sessions leave of it is one user's)",
 			      uid, limit);
 	if (r)
 		return refuse(why, r, "no memory for another region");

@@ -16,7 +16,8 @@
 static const struct keep_ops *keeper; /* fixed while others run */
 static int *left;                     /* by key: descriptor + 1; NULL: nothing was left */
 static uint32_t room = UINT32_MAX;    /* fixed while others run */
-static _Atomic uint32_t nr_kept;
+static _Atomic uint32_t reserved;
+static _Atomic uint32_t nr_kept, nr_sections; /* all, and of them sections */
 static _Atomic uint64_t kept[KEEP_KEYS / 64]; /* a bit a key */
 
 void keep_set(const struct keep_ops *ops)
@@ -39,6 +40,20 @@ uint32_t keep_room(void)
 	return room;
 }
 
+void keep_set_reserved(uint32_t nr)
+{
+	atomic_store(&reserved, nr);
+}
+
+uint32_t keep_room_for_sections(void)
+{
+	uint32_t kept_back = atomic_load(&reserved);
+
+	if (room == UINT32_MAX)
+		return room;
+	return room > kept_back ? room - kept_back : 0;
+}
+
 /* Whether the key was marked. */
 static bool mark(uint32_t key, bool on)
 {
@@ -49,16 +64,30 @@ static bool mark(uint32_t key, bool on)
 	return was & bit;
 }
 
+static bool is_section(uint32_t key)
+{
+	return key < KEEP_SESSIONS;
+}
+
 static void unmark(uint32_t key)
 {
-	if (mark(key, false))
-		atomic_fetch_sub(&nr_kept, 1);
+	if (!mark(key, false))
+		return;
+	atomic_fetch_sub(&nr_kept, 1);
+	atomic_fetch_sub(&nr_sections, is_section(key));
 }
 
 /* K3 */
 static int mark_kept(uint32_t key)
 {
-	if (mark(key, true) || atomic_fetch_add(&nr_kept, 1) < room)
+	bool fits;
+
+	if (mark(key, true))
+		return 0;
+	fits = atomic_fetch_add(&nr_kept, 1) < room;
+	if (is_section(key) && atomic_fetch_add(&nr_sections, 1) >= keep_room_for_sections())
+		fits = false;
+	if (fits)
 		return 0;
 	unmark(key);
 	return -EMFILE;
@@ -93,8 +122,10 @@ int keep_give(uint32_t key, int fd)
 		left = calloc(KEEP_KEYS, sizeof(*left));
 	if (!left)
 		return -ENOMEM;
-	if (!mark(key, true))
+	if (!mark(key, true)) {
 		atomic_fetch_add(&nr_kept, 1);
+		atomic_fetch_add(&nr_sections, is_section(key));
+	}
 	if (left[key])
 		close(left[key] - 1);
 	left[key] = fd + 1;

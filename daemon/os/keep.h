@@ -8,7 +8,7 @@
  * Invariants  K1  a number means at most one descriptor: keeping another one replaces it.
  *             K2  without a keeper nothing is kept, nothing fails, and nothing is resumed.
  *             K3  no more are kept than the keeper has room for: what a service manager has no room
- *                 for it throws away without a word.
+ *                 for it throws away without a word. Sections leave the part that is for the rest.
  * Locking     atomics here; the keeper has its own. keep_give() and keep_take() are for one
  *             thread, at the start.
  * Not here    Who the keeper is (app/fdstore.h), what a number's thing is (the metadata's records).
@@ -30,6 +30,7 @@ enum {
 	KEEP_CONFIG_REFUSED, /* a start failed since, with another */
 	KEEP_SWAP = KEEP_META + 8, /* + area */
 	KEEP_KEYS = 1 << 18,
+	KEEP_ONCE = 16, /* at most so many beside sections and sessions */
 };
 
 enum keep_session {
@@ -56,6 +57,11 @@ bool keep_is_on(void);
 /* How many the keeper takes; before anything is kept or given. */
 void keep_set_room(uint32_t nr);
 uint32_t keep_room(void);
+/* So much of it is for sessions and what there is once: sections may have what is beside it. Any
+ * time; what is kept already stays. */
+void keep_set_reserved(uint32_t nr);
+/* How many sections have room; UINT32_MAX: nobody counts. */
+uint32_t keep_room_for_sections(void);
 /* The descriptor stays the caller's too. -EMFILE: the keeper has no room for more. */
 int keep_fd(uint32_t key, int fd);
 void keep_drop(uint32_t key);

@@ -55,6 +55,41 @@ static void no_more_than_there_is_room_for(void)
 	keep_drop(KEEP_SECTIONS + 4);
 }
 
+/* However many regions there are, who connects finds room. */
+static void sections_leave_room_for_sessions(void)
+{
+	uint32_t nr = 0, socket = keep_session_key(0, KEEP_SOCKET);
+
+	keep_set_room(UINT32_MAX);
+	keep_set_reserved(5);
+	EXPECT_EQ(keep_room_for_sections(), UINT32_MAX);
+	keep_set_room(8);
+	EXPECT_EQ(keep_room_for_sections(), 3);
+	while (nr < 8 && !keep_fd(KEEP_SECTIONS + nr + 1, 0))
+		nr++;
+	EXPECT_EQ(nr, 3);
+	for (uint32_t i = 0; i < KEEP_SESSION_FDS; i++)
+		EXPECT_EQ(keep_fd(socket + i, 0), 0);
+	EXPECT_EQ(keep_fd(KEEP_META, 0), 0);
+	EXPECT_EQ(keep_fd(socket + KEEP_SESSION_FDS, 0), -EMFILE);
+	keep_set_reserved(3); /* a reload: sections may have more, but nothing is there */
+	EXPECT_EQ(keep_fd(KEEP_SECTIONS + 4, 0), -EMFILE);
+	keep_drop(KEEP_META);
+	EXPECT_EQ(keep_fd(KEEP_SECTIONS + 4, 0), 0);
+	keep_set_reserved(7); /* fewer than there are: they stay */
+	keep_drop(KEEP_SECTIONS + 4);
+	EXPECT_EQ(keep_fd(KEEP_SECTIONS + 4, 0), -EMFILE);
+	EXPECT_EQ(keep_fd(KEEP_SECTIONS + 3, 0), 0);
+	for (uint32_t i = 1; i <= 3; i++)
+		keep_drop(KEEP_SECTIONS + i);
+	for (uint32_t i = 0; i < KEEP_SESSION_FDS; i++)
+		keep_drop(socket + i);
+	keep_set_reserved(9);
+	EXPECT_EQ(keep_room_for_sections(), 0);
+	keep_set_reserved(0);
+	keep_set_room(3);
+}
+
 static void what_was_left_takes_room(void)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -75,6 +110,7 @@ static void what_was_left_takes_room(void)
 static const struct test_case cases[] = {
 	{ "without a keeper nothing is kept, and nothing fails", without_a_keeper_nothing_fails },
 	{ "no more than there is room for", no_more_than_there_is_room_for },
+	{ "sections leave room for sessions", sections_leave_room_for_sessions },
 	{ "what was left takes room until it is dropped", what_was_left_takes_room },
 };
 TEST_MAIN(cases)
