@@ -94,6 +94,17 @@ static void broker_state(struct doctor *d, const Mmb__Wire__StatusReply *s)
 		finding_fix(d, "%s", doctor_has_systemd() ? "journalctl -u mmbrokerd -p warning"
 							  : "mmbctl log-level debug");
 	}
+	if (s->unread_descriptors > s->unread_descriptors_max / 4) {
+		finding_add(d, "unread", FINDING_WARN,
+			    "Clients leave %" PRIu64 " descriptors unread, of at most %" PRIu64
+			    " (half of LimitNOFILE): their users are served nothing new until "
+			    "these are taken; the log names them.",
+			    s->unread_descriptors, s->unread_descriptors_max);
+		finding_fix(d, "mmbctl --socket %s sessions", s->socket);
+	} else {
+		finding_add(d, "unread", FINDING_OK,
+			    "Clients take the descriptors that they have asked for.");
+	}
 	if (strcmp(s->reserve_mode, "account") == 0) {
 		finding_add(d, "reserve_mode", FINDING_WARN,
 			    "The reserve is only counted, so other programs can take that memory "

@@ -56,6 +56,8 @@ static void status_json(const Mmb__Wire__StatusReply *s)
 	json_number(&j, "bad_messages", s->bad_messages);
 	json_number(&j, "poisoned", s->poisoned);
 	json_number(&j, "log_lost", s->log_lost);
+	json_number(&j, "unread_descriptors", s->unread_descriptors);
+	json_number(&j, "unread_descriptors_max", s->unread_descriptors_max);
 	json_bool(&j, "draining", s->draining);
 	json_end(&j);
 }
@@ -105,6 +107,9 @@ static void status_human(const Mmb__Wire__StatusReply *s, bool color)
 	printf("  %-13s%" PRIu64 ", %" PRIu64 " bad messages\n", "requests", s->requests,
 	       s->bad_messages);
 	printf("  %-13s%" PRIu64 " pages\n", "poisoned", s->poisoned);
+	if (s->unread_descriptors)
+		printf("  %-13s%" PRIu64 " of at most %" PRIu64 " descriptors\n", "unread",
+		       s->unread_descriptors, s->unread_descriptors_max);
 	if (s->log_lost)
 		printf("  %-13s%" PRIu64 " events were lost\n", "log", s->log_lost);
 	putchar('\n');

@@ -2,13 +2,14 @@
 /*
  * fdstore - messages on the socket pair; names of three characters for the service manager
  *
- * Locking     none.
+ * Locking     see fdstore.h.
  */
 #include "app/fdstore.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,49 +19,81 @@
 #include <unistd.h>
 
 #include "app/notify.h"
+#include "base/heartbeat.h"
 #include "base/log.h"
 #include "client/resume.h"
 #include "os/keep.h"
+#include "os/os.h"
 
-enum { NAME_BYTES = 3, BITS_A_BYTE = 6, FULL_PAUSE_NS = 1000 * 1000 };
+enum { NAME_BYTES = 3, BITS_A_BYTE = 6, WAIT_MS = 1000, PAUSE_NS = 1000 * 1000 };
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static int supervisor = -1; /* fixed after init */
+static int supervisor = -1;      /* fixed after init */
+static _Atomic bool stalled;     /* S1: of the supervisor */
+
+/* Drops that the supervisor hasn't been told yet: a bit a key. All guarded by owed_lock, under
+ * which nothing waits. */
+static pthread_mutex_t owed_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t owed[KEEP_KEYS / 64];
+static uint32_t nr_owed;
 
 /* ---- messages ---- */
 
 union control {
 	struct cmsghdr header;
-	char space[CMSG_SPACE(sizeof(int) * FDSTORE_FDS)];
+	char space[CMSG_SPACE(sizeof(int))];
 };
 
-int fdstore_send(int sock, const struct fdstore_message *m, const int *fds)
+static int send_once(enum fdstore_op op, uint32_t key, int fd)
 {
-	uint32_t nr_fds = m->op == FDSTORE_KEEP ? m->nr : 0;
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)m,
-			     .iov_len = offsetof(struct fdstore_message, keys[m->nr]) };
+	struct fdstore_message m = { .op = op, .key = key };
+	struct iovec iov = { .iov_base = &m, .iov_len = sizeof(m) };
 	union control control = { 0 };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (nr_fds) {
+	if (fd >= 0) {
 		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
+		msg.msg_controllen = sizeof(control.space);
 		control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
 						   .cmsg_type = SCM_RIGHTS,
-						   .cmsg_len = CMSG_LEN(sizeof(int) * nr_fds) };
-		memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * nr_fds);
+						   .cmsg_len = CMSG_LEN(sizeof(int)) };
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
 	}
-	while (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0) {
-		/* Too many are on their way: the other end is about to take them. */
-		if (errno == ETOOMANYREFS || errno == ENOBUFS)
-			nanosleep(&(struct timespec){ .tv_nsec = FULL_PAUSE_NS }, NULL);
-		else if (errno != EINTR)
-			return -errno;
-	}
-	return 0;
+	if (sendmsg(supervisor, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 0;
+	return errno == ENOBUFS || errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
-int fdstore_receive(int sock, struct fdstore_message *m, int *fds, int flags)
+static int send_waiting(enum fdstore_op op, uint32_t key, int fd)
+{
+	uint64_t until = os->now_ns() + WAIT_MS * 1000000ull;
+	int r;
+
+	while (notify_may_pass(r = send_once(op, key, fd)) && os->now_ns() < until)
+		heartbeat_sleep(&(struct timespec){ .tv_nsec = PAUSE_NS });
+	return r;
+}
+
+/* S1 */
+static int send_to_supervisor(enum fdstore_op op, uint32_t key, int fd)
+{
+	bool was = atomic_load(&stalled);
+	int r = was ? send_once(op, key, fd) : send_waiting(op, key, fd);
+
+	if (notify_may_pass(r) && !was && !atomic_exchange(&stalled, true)) {
+		if (r == -EAGAIN)
+			log_emit(LOG_WARNING, "supervisor_stalled",
+				 "the supervisor reads nothing: until it does nobody new is "
+				 "served");
+		else
+			notify_in_flight();
+	}
+	if (!r && op == FDSTORE_KEEP) /* others go through when no descriptor does */
+		atomic_store(&stalled, false);
+	return r;
+}
+
+int fdstore_receive(int sock, struct fdstore_message *m, int *fd)
 {
 	struct iovec iov = { .iov_base = m, .iov_len = sizeof(*m) };
 	union control control;
@@ -68,54 +101,96 @@ int fdstore_receive(int sock, struct fdstore_message *m, int *fds, int flags)
 			      .msg_iovlen = 1,
 			      .msg_control = control.space,
 			      .msg_controllen = sizeof(control.space) };
+	struct cmsghdr *c;
 	ssize_t got;
-	uint32_t nr = 0;
 
+	*fd = -1;
 	do {
-		got = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+		got = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (got < 0 && errno == EINTR);
 	if (got <= 0)
 		return got ? -errno : 0;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		nr = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(fds, CMSG_DATA(c), nr * sizeof(int));
-	}
-	if (m->nr <= FDSTORE_FDS && (m->op != FDSTORE_KEEP || nr == m->nr) &&
-	    !(msg.msg_flags & MSG_CTRUNC))
+	c = CMSG_FIRSTHDR(&msg);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+	if (got == sizeof(*m) && (*fd >= 0) == (m->op == FDSTORE_KEEP))
 		return 1;
-	while (nr)
-		close(fds[--nr]);
+	if (*fd >= 0)
+		close(*fd);
 	return -EPROTO;
 }
 
 /* ---- the supervisor ---- */
 
+static bool set_owed_locked(uint32_t key, bool on)
+{
+	uint64_t bit = 1ull << key % 64;
+	bool was = owed[key / 64] & bit;
+
+	owed[key / 64] = on ? owed[key / 64] | bit : owed[key / 64] & ~bit;
+	if (was != on)
+		nr_owed += on ? 1 : -1u;
+	return was;
+}
+
+static bool set_owed(uint32_t key, bool on)
+{
+	bool was;
+
+	pthread_mutex_lock(&owed_lock);
+	was = set_owed_locked(key, on);
+	pthread_mutex_unlock(&owed_lock);
+	return was;
+}
+
+static void pay_drops(void)
+{
+	pthread_mutex_lock(&owed_lock);
+	for (uint32_t key = 0; key < KEEP_KEYS && nr_owed; key++) {
+		if (!(owed[key / 64] & 1ull << key % 64))
+			continue;
+		if (send_once(FDSTORE_DROP, key, -1) == -EAGAIN)
+			break;
+		set_owed_locked(key, false);
+	}
+	pthread_mutex_unlock(&owed_lock);
+}
+
+/* Keeping another one under a key drops what was there. */
 static int supervisor_keep(uint32_t key, int fd)
 {
-	struct fdstore_message m = { .op = FDSTORE_KEEP, .nr = 1, .keys = { key } };
+	bool was_owed = set_owed(key, false);
+	int r = send_to_supervisor(FDSTORE_KEEP, key, fd);
 
-	return fdstore_send(supervisor, &m, &fd);
+	if (r && was_owed)
+		set_owed(key, true);
+	pay_drops();
+	return r;
 }
 
+/* Never lost: a client whose socket the supervisor still has wouldn't see that it is closed. */
 static void supervisor_drop(uint32_t key)
 {
-	struct fdstore_message m = { .op = FDSTORE_DROP, .nr = 1, .keys = { key } };
-
-	fdstore_send(supervisor, &m, NULL);
+	if (send_to_supervisor(FDSTORE_DROP, key, -1) == -EAGAIN)
+		set_owed(key, true);
 }
 
-static int take_from_supervisor(void)
+static int take_from_supervisor(int table)
 {
-	struct fdstore_message m;
-	int fds[FDSTORE_FDS], r;
+	struct fdstore_entry entries[256];
+	ssize_t got;
+	int r = lseek(table, 0, SEEK_SET) ? -errno : 0;
 
-	while ((r = fdstore_receive(supervisor, &m, fds, 0)) == 1 && m.op != FDSTORE_END)
-		for (uint32_t i = 0; i < m.nr; i++)
-			if (keep_give(m.keys[i], fds[i]))
-				return -ENOMEM;
-	return r == 1 ? 0 : r ? r : -EPIPE;
+	while (!r && (got = read(table, entries, sizeof(entries))) != 0) {
+		if (got < 0)
+			return -errno;
+		for (size_t i = 0; i < (size_t)got / sizeof(entries[0]) && !r; i++) {
+			r = fcntl(entries[i].fd, F_SETFD, FD_CLOEXEC) ? -errno : 0;
+			if (!r)
+				r = keep_give(entries[i].key, entries[i].fd);
+		}
+	}
+	return r;
 }
 
 /* ---- the service manager ---- */
@@ -186,7 +261,7 @@ int fdstore_init(void)
 	static const struct keep_ops own = { supervisor_keep, supervisor_drop };
 	static const struct keep_ops manager = { manager_keep, manager_drop };
 	const char *given = getenv(FDSTORE_VARIABLE), *room = getenv("FDSTORE");
-	const char *noticed = getenv(FDSTORE_NOTICED);
+	const char *noticed = getenv(FDSTORE_NOTICED), *table = getenv(FDSTORE_TABLE);
 	int r = notify_init();
 
 	if (r)
@@ -201,7 +276,10 @@ int fdstore_init(void)
 		unsetenv(FDSTORE_NOTICED);
 		if (fcntl(supervisor, F_SETFD, FD_CLOEXEC))
 			return -errno;
-		r = take_from_supervisor();
+		r = table ? take_from_supervisor(atoi(table)) : -EPROTO;
+		if (table)
+			close(atoi(table));
+		unsetenv(FDSTORE_TABLE);
 		keep_set(&own);
 	} else if (notify_is_on() && room && atoi(room) > 0) {
 		keep_set_room((uint32_t)atoi(room));
@@ -248,20 +326,17 @@ bool fdstore_has_supervisor(void)
 
 void fdstore_ready(void)
 {
-	struct fdstore_message m = { .op = FDSTORE_READY };
-
 	if (supervisor >= 0)
-		fdstore_send(supervisor, &m, NULL);
+		send_to_supervisor(FDSTORE_READY, 0, -1);
 }
 
 /* A supervisor that reads nothing is stopped itself, and must not stop this process. */
 void fdstore_alive(void)
 {
-	struct fdstore_message m = { .op = FDSTORE_ALIVE };
-
-	if (supervisor >= 0)
-		send(supervisor, &m, offsetof(struct fdstore_message, keys),
-		     MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (supervisor < 0)
+		return;
+	send_once(FDSTORE_ALIVE, 0, -1);
+	pay_drops();
 }
 
 /* ---- releases ---- */

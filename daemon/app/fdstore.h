@@ -5,9 +5,15 @@
  * Purpose     One way to both keepers: the daemon's own supervisor (app/supervisor.h), over a
  *             socket pair, or the service manager's descriptor store. With neither, nothing is
  *             kept (os/keep.h).
+ * Invariants  S1  a keeper that takes nothing, or a kernel that lets this user send no descriptor
+ *                 (ETOOMANYREFS), holds up whoever wants something kept for a second, once; from
+ *                 then on it is refused at once until something goes through.
+ *             S2  the supervisor's child inherits what was kept, and is sent nothing: no limit on
+ *                 descriptors in sockets can keep a daemon from its memory.
  * Crash       a descriptor is kept before the record that names it is sealed, and dropped when that
  *             has ended: what is kept and named by nobody is dropped by the next daemon.
- * Locking     none: sending is one system call a descriptor, from any thread.
+ * Locking     none: sending is one system call a descriptor, from any thread; a
+ *             leaf mutex for drops that are owed.
  */
 #ifndef MMB_APP_FDSTORE_H
 #define MMB_APP_FDSTORE_H
@@ -18,6 +24,8 @@
 
 /* Of the socket pair: the child's end, in the environment. */
 #define FDSTORE_VARIABLE "MMB_SUPERVISOR_FD"
+/* What is kept: a file of struct fdstore_entry, whose descriptors the child has inherited. */
+#define FDSTORE_TABLE "MMB_SUPERVISOR_TABLE"
 /* When the last child's death was noticed, in nanoseconds of the monotonic clock. */
 #define FDSTORE_NOTICED "MMB_NOTICED_NS"
 /* Set for a release that goes on because a later one couldn't: it is the last to try. */
@@ -26,18 +34,20 @@
 enum { FDSTORE_REFUSED = EX_PROTOCOL }; /* exit status: the supervisor starts what it keeps */
 
 enum fdstore_op {
-	FDSTORE_KEEP = 1, /* child: with a descriptor; supervisor: with some */
-	FDSTORE_DROP,     /* child */
-	FDSTORE_READY,    /* child: it serves */
-	FDSTORE_ALIVE,    /* child: all its threads turn */
-	FDSTORE_END,      /* supervisor: that were all */
+	FDSTORE_KEEP = 1, /* with a descriptor */
+	FDSTORE_DROP,
+	FDSTORE_READY, /* it serves */
+	FDSTORE_ALIVE, /* all its threads turn */
 };
 
-enum { FDSTORE_FDS = 128 }; /* in one message */
-
+/* From the child to the supervisor. */
 struct fdstore_message {
-	uint32_t op, nr;
-	uint32_t keys[FDSTORE_FDS];
+	uint32_t op, key;
+};
+
+struct fdstore_entry {
+	uint32_t key;
+	int      fd;
 };
 
 /* Takes what a predecessor has left, and keeps from now on, if there is a keeper. Negative errno:
@@ -60,9 +70,7 @@ int  fdstore_keep_program(void);
  * touched: the release that left it goes on in this process's place. Returns if it can't. */
 void fdstore_give_back(char **argv);
 
-/* Sends the message with its nr descriptors; 0 or -errno. Waits. */
-int fdstore_send(int sock, const struct fdstore_message *m, const int *fds);
-/* Receives one with up to FDSTORE_FDS descriptors. 1, 0 at the end, or -errno. */
-int fdstore_receive(int sock, struct fdstore_message *m, int *fds, int flags);
+/* Receives a message and FDSTORE_KEEP's descriptor, without waiting. 1, 0 at the end, or -errno. */
+int fdstore_receive(int sock, struct fdstore_message *m, int *fd);
 
 #endif

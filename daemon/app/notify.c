@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/heartbeat.h"
 #include "base/log.h"
 #include "os/os.h"
 
@@ -78,13 +79,18 @@ static int send_once(const char *state, int fd)
 	}
 	if (sendmsg(manager, &msg, MSG_NOSIGNAL) >= 0)
 		return 0;
-	/* ETOOMANYREFS: too many descriptors are on their way. */
-	return errno == ETOOMANYREFS || errno == ENOBUFS || errno == EINTR ? -EAGAIN : -errno;
+	return errno == ENOBUFS || errno == EINTR ? -EAGAIN : -errno;
 }
 
 bool notify_show(const char *state)
 {
 	return manager >= 0 && !send_once(state, -1);
+}
+
+/* ETOOMANYREFS: too many descriptors of this user's are on their way. */
+bool notify_may_pass(int error)
+{
+	return error == -EAGAIN || error == -ETOOMANYREFS;
 }
 
 /* Room may be there and gone again: others send, too. */
@@ -94,11 +100,19 @@ static int send_waiting(const char *state, int fd)
 	uint64_t until = os->now_ns() + WAIT_MS * 1000000ull;
 	int r;
 
-	while ((r = send_once(state, fd)) == -EAGAIN && os->now_ns() < until) {
+	while (notify_may_pass(r = send_once(state, fd)) && os->now_ns() < until) {
 		if (poll(&room, 1, PAUSE_MS) > 0)
 			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		heartbeat_touch();
 	}
 	return r;
+}
+
+void notify_in_flight(void)
+{
+	log_emit(LOG_ERR, "descriptors_in_flight",
+		 "no descriptor can be kept: other processes of this user have sent more that "
+		 "nobody takes than LimitNOFILE= allows; until that ends nobody new is served");
 }
 
 int notify_send(const char *state, int fd)
@@ -109,10 +123,15 @@ int notify_send(const char *state, int fd)
 	if (manager < 0)
 		return 0;
 	r = was ? send_once(state, fd) : send_waiting(state, fd);
-	if (r == -EAGAIN && !was && !atomic_exchange(&stalled, true))
-		log_emit(LOG_WARNING, "manager_stalled",
-			 "the service manager reads nothing: until it does nobody new is served");
-	if (!r && was)
+	if (notify_may_pass(r) && !was && !atomic_exchange(&stalled, true)) {
+		if (r == -EAGAIN)
+			log_emit(LOG_WARNING, "manager_stalled",
+				 "the service manager reads nothing: until it does nobody new is "
+				 "served");
+		else
+			notify_in_flight();
+	}
+	if (!r && was && fd >= 0) /* a text goes through when no descriptor does */
 		atomic_store(&stalled, false);
 	return r;
 }

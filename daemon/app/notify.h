@@ -20,8 +20,13 @@ int notify_init(void);
 bool notify_is_on(void);
 /* Dropped if there is no room. False: it was dropped, or nobody listens. */
 bool notify_show(const char *state);
-/* With a descriptor, or -1. -EAGAIN: the manager reads nothing. */
+/* With a descriptor, or -1. -EAGAIN: the manager reads nothing; -ETOOMANYREFS: this user may send
+ * no more descriptors. */
 int notify_send(const char *state, int fd);
+/* Logs the latter. */
+void notify_in_flight(void);
+/* Whether an error is one of these two, which pass. */
+bool notify_may_pass(int error);
 /* READY=1, now or from a later notify_look() (N1). */
 void notify_ready(void);
 void notify_look(void);

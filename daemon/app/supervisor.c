@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -139,17 +140,15 @@ static void keep(uint32_t key, int fd)
 static bool take_message(void)
 {
 	struct fdstore_message m;
-	int fds[FDSTORE_FDS];
+	int fd;
 
-	if (fdstore_receive(s.sock, &m, fds, MSG_DONTWAIT) != 1)
+	if (fdstore_receive(s.sock, &m, &fd) != 1)
 		return false;
-	for (uint32_t i = 0; i < m.nr; i++) {
-		if (m.op == FDSTORE_KEEP)
-			keep(m.keys[i], fds[i]);
-		else if (m.op == FDSTORE_DROP)
-			drop(m.keys[i]);
-	}
-	if (m.op == FDSTORE_READY) {
+	if (m.op == FDSTORE_KEEP) {
+		keep(m.key, fd);
+	} else if (m.op == FDSTORE_DROP) {
+		drop(m.key);
+	} else if (m.op == FDSTORE_READY) {
 		s.ready = s.was_ready = true;
 		s.tries = 0;
 	}
@@ -157,30 +156,37 @@ static bool take_message(void)
 	return true;
 }
 
-/* A child that dies meanwhile is noticed afterwards. */
-static void give_all(void)
-{
-	struct fdstore_message m = { .op = FDSTORE_KEEP };
-	int fds[FDSTORE_FDS];
+/* ---- the child ---- */
 
-	for (uint32_t key = 0; key < KEEP_KEYS; key++) {
-		if (!s.kept[key])
-			continue;
-		m.keys[m.nr] = key;
-		fds[m.nr++] = s.kept[key] - 1;
-		if (m.nr == FDSTORE_FDS) {
-			if (fdstore_send(s.sock, &m, fds))
-				return;
-			m.nr = 0;
-		}
-	}
-	if (m.nr && fdstore_send(s.sock, &m, fds))
-		return;
-	m = (struct fdstore_message){ .op = FDSTORE_END };
-	fdstore_send(s.sock, &m, NULL);
+static int flush_entries(int table, const struct fdstore_entry *entries, size_t nr)
+{
+	size_t bytes = nr * sizeof(*entries);
+
+	return write(table, entries, bytes) == (ssize_t)bytes ? 0 : -EIO;
 }
 
-/* ---- the child ---- */
+/* In the child, which has inherited all of them: that can't fail for what others have sent and not
+ * taken, and waits for nobody. Returns the file that says which is which. */
+static int write_table(void)
+{
+	struct fdstore_entry entries[256];
+	int table = memfd_create("kept", 0);
+	size_t nr = 0;
+
+	for (uint32_t key = 0; key < KEEP_KEYS && table >= 0; key++) {
+		if (!s.kept[key])
+			continue;
+		entries[nr++] = (struct fdstore_entry){ key, s.kept[key] - 1 };
+		if (fcntl(s.kept[key] - 1, F_SETFD, 0))
+			return -errno;
+		if (nr == sizeof(entries) / sizeof(entries[0])) {
+			if (flush_entries(table, entries, nr))
+				return -EIO;
+			nr = 0;
+		}
+	}
+	return table < 0 ? -errno : flush_entries(table, entries, nr) ? -EIO : table;
+}
 
 static void run_program(void)
 {
@@ -192,8 +198,9 @@ static void run_program(void)
 
 static void become_child(int sock, pid_t parent)
 {
-	char number[16], noticed[24];
+	char number[16], table[16], noticed[24];
 	sigset_t none;
+	int kept;
 
 	/* Without its supervisor it ends as planned: nobody would restart it. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -205,7 +212,10 @@ static void become_child(int sock, pid_t parent)
 	snprintf(noticed, sizeof(noticed), "%llu", (unsigned long long)s.noticed_ns);
 	if (s.noticed_ns && setenv(FDSTORE_NOTICED, noticed, 1))
 		_exit(EX_OSERR);
-	if (!setenv(FDSTORE_VARIABLE, number, 1) && fcntl(sock, F_SETFD, 0) == 0)
+	kept = write_table();
+	snprintf(table, sizeof(table), "%d", kept);
+	if (kept >= 0 && !setenv(FDSTORE_TABLE, table, 1) &&
+	    !setenv(FDSTORE_VARIABLE, number, 1) && fcntl(sock, F_SETFD, 0) == 0)
 		run_program();
 	_exit(EX_OSERR);
 }
@@ -231,7 +241,6 @@ static int start_child(void)
 	s.alive = false;
 	s.silent = 0;
 	s.next_look_ms = os->now_ns() / 1000000 + s.look_ms;
-	give_all();
 	return 0;
 }
 

@@ -31,6 +31,7 @@ enum lock_rank {
 	RANK_SYNC,   /* who waits for installations in clients to end */
 	RANK_TABLE,  /* look-up tables that allocate */
 	RANK_CONNECTION, /* what a client has not read yet */
+	RANK_UNREAD, /* descriptors that the clients of a user have not read yet */
 	RANK_SWAP_AREAS, /* which swap areas there are */
 	RANK_SWAP,   /* an area's slots */
 	RANK_CACHES, /* the list of object caches */

@@ -35,6 +35,8 @@
 	X(frames_conjured, "3c89b16c57d9474aa56045157eaef86f")                \
 	X(slab_corruption, "cdca1b95256447819d9ec5713cb09f25")                \
 	X(descriptors_exhausted, "72cb018de2bb413a90bf80bd06c7312b")          \
+	X(descriptors_unread, "5f3c1e0b7a4e4d0b9a51c6b7e2d84f19")             \
+	X(descriptors_in_flight, "c2b7d6a90f1b4f6fb8a3e5d41c7092ae")          \
 	X(no_userfaultfd_device, "9f5c871c790f4ae5b5146b5e21e403f5")          \
 	X(account_mode, "59d00943ffba4e2190350c54e7a834c2")                   \
 	X(log_lost, "520422d3762e4adb966b31b90f260057")

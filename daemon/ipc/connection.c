@@ -26,6 +26,7 @@ enum {
 	/* Unread input that is thrown away before a close, so that the peer still gets the reply
 	 * that told it why: closing with input queued resets the connection. */
 	DISCARDED_PACKETS_MAX = 256,
+	TAKEN_MS_MAX = 64, /* between looks whether descriptors are taken */
 };
 
 static struct timeval timeval_of_ms(uint64_t ms)
@@ -60,7 +61,7 @@ void connection_put(struct connection *c)
 
 static bool at_bounds_locked(const struct connection *c)
 {
-	return c->nr_in_flight >= c->server->options.limits.requests_in_flight ||
+	return c->parked || c->nr_in_flight >= c->server->options.limits.requests_in_flight ||
 	       c->outbox.nr_bytes >= OUTBOX_BYTES_MAX || c->outbox.nr_packets >= OUTBOX_PACKETS_MAX;
 }
 
@@ -77,6 +78,12 @@ static int arm_writing_locked(struct connection *c, bool unhurried)
 	return 0;
 }
 
+/* Reading will say so. */
+static bool peer_has_gone(int error)
+{
+	return error == -EPIPE || error == -ECONNRESET;
+}
+
 static int send_locked(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds,
 		       bool unhurried)
 {
@@ -91,18 +98,34 @@ static int send_locked(struct connection *c, const void *bytes, size_t nr, struc
 		if (!error)
 			error = arm_writing_locked(c, unhurried);
 	}
-	/* The peer has gone: reading will say so. */
-	return error == -EPIPE || error == -ECONNRESET ? 0 : error;
+	return error;
 }
 
-int connection_send(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds)
+int connection_send(struct connection *c, const void *bytes, size_t nr)
+{
+	uint32_t promised = 0;
+
+	return connection_send_fds(c, bytes, nr, (struct wire_fds){ 0 }, &promised);
+}
+
+int connection_send_fds(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds,
+			uint32_t *promised)
 {
 	int error;
 
 	mutex_lock(&c->lock);
 	error = send_locked(c, bytes, nr, fds, false);
+	if (!error && !c->ended) {
+		*promised -= fds.nr;
+		c->fds_unread += fds.nr;
+	}
 	mutex_unlock(&c->lock);
-	return error;
+	if (error == -ETOOMANYREFS)
+		log_emit_limited(LOG_ERR, "descriptors_in_flight",
+				 "a client can't be given its memory: other processes of this "
+				 "user have sent more descriptors that nobody takes than "
+				 "LimitNOFILE= allows; run the daemon as a user of its own");
+	return peer_has_gone(error) ? 0 : error;
 }
 
 /* Daemons may die more often than a client that only uses its memory reads: its socket is full of
@@ -114,7 +137,7 @@ int connection_send_unasked(struct connection *c, const void *bytes, size_t nr)
 	mutex_lock(&c->lock);
 	error = send_locked(c, bytes, nr, (struct wire_fds){ 0 }, true);
 	mutex_unlock(&c->lock);
-	return error;
+	return peer_has_gone(error) ? 0 : error;
 }
 
 static void wake_locked(struct connection *c)
@@ -137,6 +160,111 @@ void connection_kill(struct connection *c, int code, const char *format, ...)
 	}
 	mutex_unlock(&c->lock);
 }
+
+/* ---- descriptors that are unread ---- */
+
+static void settle_unread_locked(struct connection *c)
+{
+	if (c->ended || !c->fds_unread || c->outbox.nr_packets || !unread_is_taken(c->sock))
+		return;
+	unread_uncharge(&c->server->unread, c->peer.uid, c->fds_unread);
+	c->fds_unread = 0;
+}
+
+void connection_settle_unread(struct connection *c)
+{
+	mutex_lock(&c->lock);
+	settle_unread_locked(c);
+	mutex_unlock(&c->lock);
+}
+
+int connection_promise_fds(struct connection *c, uint32_t nr, struct refusal *why)
+{
+	struct server *server = c->server;
+	uid_t          uid = c->peer.uid;
+	int            error = unread_charge(&server->unread, uid, nr);
+
+	if (error == -ENOBUFS && server_settle_unread(server))
+		error = unread_charge(&server->unread, uid, nr);
+	if (error != -ENOBUFS)
+		return error ? refuse(why, error, "the daemon is out of memory") : 0;
+	log_emit_limited(LOG_WARNING, "descriptors_unread",
+			 "processes of uid %u leave descriptors unread that they have asked for: "
+			 "they get no more until these are taken", uid);
+	return refuse(why, error,
+		      "processes of uid %u leave too many descriptors unread that they have asked "
+		      "for", uid);
+}
+
+void connection_unpromise_fds(struct connection *c, uint32_t nr)
+{
+	unread_uncharge(&c->server->unread, c->peer.uid, nr);
+}
+
+static bool takes_fds_locked(struct connection *c)
+{
+	settle_unread_locked(c);
+	return c->fds_unread + MMB_PACKET_FDS <= UNREAD_FDS_MAX;
+}
+
+bool connection_takes_fds(struct connection *c)
+{
+	bool takes;
+
+	mutex_lock(&c->lock);
+	takes = takes_fds_locked(c);
+	mutex_unlock(&c->lock);
+	return takes;
+}
+
+static void look_again(struct connection *c)
+{
+	struct timeval soon = timeval_of_ms(c->taken_ms);
+
+	c->taken_ms = min_t(uint32_t, c->taken_ms * 2, TAKEN_MS_MAX);
+	event_add(&c->ev_taken, &soon);
+}
+
+void connection_park(struct connection *c, struct job *job)
+{
+	mutex_lock(&c->lock);
+	c->parked = job;
+	mutex_unlock(&c->lock);
+	c->taken_ms = 1;
+	look_again(c);
+}
+
+/* Whether none is parked any more. */
+static bool settle_parked(struct connection *c)
+{
+	struct job *job = NULL;
+
+	mutex_lock(&c->lock);
+	if (c->ended || takes_fds_locked(c)) {
+		job = c->parked;
+		c->parked = NULL;
+	}
+	mutex_unlock(&c->lock);
+	if (job)
+		workpool_submit(c->server->pool, &c->jobs, job);
+	return job;
+}
+
+/* What was sent and not taken stays so. */
+static void close_socket(struct connection *c)
+{
+	uint32_t nr = c->fds_unread; /* ended: it can't change any more */
+
+	outbox_fini(&c->outbox);
+	if (nr && !unread_is_taken(c->sock)) {
+		unread_linger(&c->server->unread, c->sock, c->peer.uid, nr);
+		return;
+	}
+	close(c->sock);
+	unread_uncharge(&c->server->unread, c->peer.uid, nr);
+}
+
+/* ---- work threads ---- */
 
 void connection_flight_begin(struct connection *c)
 {
@@ -203,6 +331,7 @@ static void delete_events(struct connection *c)
 	event_del(&c->ev_hello);
 	event_del(&c->ev_write);
 	event_del(&c->ev_wake);
+	event_del(&c->ev_taken);
 	if (c->pidfd >= 0)
 		event_del(&c->ev_pidfd);
 }
@@ -218,6 +347,7 @@ void connection_end(struct connection *c, int code, const char *reason)
 	if (again)
 		return;
 	delete_events(c);
+	settle_parked(c);
 	if (c->session && code)
 		session_cut(c->session, c->pidfd, upcall_hang_up(c));
 	upcall_close(c);
@@ -231,8 +361,7 @@ void connection_end(struct connection *c, int code, const char *reason)
 	/* Last of what others see: whoever finds the socket closed finds the rest undone. */
 	if (code)
 		discard_input(c);
-	close(c->sock);
-	outbox_fini(&c->outbox);
+	close_socket(c);
 	connection_put(c);
 }
 
@@ -283,6 +412,18 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 		connection_end(c, error, why.text);
 	else
 		settle_reading(c);
+}
+
+static void on_taken(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (settle_parked(c))
+		settle_reading(c);
+	else
+		look_again(c);
 }
 
 static bool has_ended(struct connection *c)
@@ -398,6 +539,7 @@ static void assign_events(struct connection *c)
 	event_assign(&c->ev_hello, base, -1, 0, on_hello_deadline, c);
 	event_assign(&c->ev_write, base, c->sock, EV_WRITE | EV_PERSIST, on_writable, c);
 	event_assign(&c->ev_wake, base, -1, 0, on_wake, c);
+	event_assign(&c->ev_taken, base, -1, 0, on_taken, c);
 	if (c->pidfd >= 0)
 		event_assign(&c->ev_pidfd, base, c->pidfd, EV_READ, on_pidfd, c);
 }
@@ -443,6 +585,10 @@ void connection_set_past(struct connection *c, const struct connection_past *pas
 	atomic_store(&c->has_memory, true);
 	if (past->upcall_sock >= 0)
 		upcall_adopt(c, past->upcall_sock, past->last_upcall);
+	/* Nobody knows what lies in its socket. */
+	if (!unread_is_taken(c->sock) &&
+	    !unread_recharge(&c->server->unread, c->peer.uid, UNREAD_FDS_MAX))
+		c->fds_unread = UNREAD_FDS_MAX;
 }
 
 void connection_resume(struct connection *c)

@@ -11,6 +11,9 @@
  *             C3  reading is paused while requests in flight or the outbox are at their bounds,
  *                 so neither grows beyond bound plus what was in flight.
  *             C4  a session exists from HELLO's reply until the end, and ends exactly once.
+ *             C5  a request whose reply has descriptors is parked, and nothing more is read, while
+ *                 the client leaves UNREAD_FDS_MAX unread. That has no deadline: ending the
+ *                 connection would take none of them back.
  * Locking     `lock` is a leaf: sends and libevent calls only are made under it.
  * Not here    What packets mean (dispatch), which connections exist (registry).
  */
@@ -30,6 +33,7 @@
 enum {
 	OUTBOX_BYTES_MAX = 1 << 20,
 	OUTBOX_PACKETS_MAX = 256,
+	UNREAD_FDS_MAX = 32,
 };
 
 /* A long text between two of its pieces; l. */
@@ -44,6 +48,7 @@ struct text_cache {
 
 struct server;
 struct worker;
+struct job;
 
 /* c: fixed after init   w: worker only   l: lock   a: atomic */
 struct connection {
@@ -65,6 +70,8 @@ struct connection {
 
 	struct event ev_read, ev_closed, ev_pidfd, ev_hello; /* (w) */
 	struct event ev_write, ev_wake;                      /* C1 */
+	struct event ev_taken;      /* (w) C5: the next look */
+	uint32_t     taken_ms;      /* (w) */
 
 	struct mutex          lock;
 	int                   sock;         /* (l) for sending; (w) for reading */
@@ -73,6 +80,8 @@ struct connection {
 	bool                  write_armed;  /* (l) */
 	bool                  unhurried;    /* (l) what waits to be sent may wait for ever */
 	uint32_t              nr_in_flight; /* (l) */
+	uint32_t              fds_unread;   /* (l) sent, or in the outbox; charged to its uid */
+	struct job           *parked;       /* (l) C5 */
 	int                   kill_code;    /* (l) wanted end; 0: none */
 	struct refusal        kill_reason;  /* (l) */
 	struct outbox         outbox;       /* (l) */
@@ -99,9 +108,12 @@ void connection_resume(struct connection *c);
 void connection_get(struct connection *c);
 void connection_put(struct connection *c);
 
-/* Any thread. Sends now or queues; descriptors stay the caller's. 0, or the error of a packet
- * that can't be sent as it is. A connection that has ended swallows it. */
-int connection_send(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds);
+/* Any thread. Sends now or queues. 0, or the error of a packet that can't be sent as it is. A
+ * connection that has ended swallows it. */
+int connection_send(struct connection *c, const void *bytes, size_t nr);
+/* The same with descriptors, which stay the caller's, and have been promised. */
+int connection_send_fds(struct connection *c, const void *bytes, size_t nr, struct wire_fds fds,
+			uint32_t *promised);
 /* The same for what the client hasn't asked for: it isn't ended for leaving it unread. */
 int connection_send_unasked(struct connection *c, const void *bytes, size_t nr);
 /* Any thread: the worker ends the connection soon. code: as for connection_end. */
@@ -111,6 +123,17 @@ void connection_kill(struct connection *c, int code, const char *format, ...)
 void connection_end(struct connection *c, int code, const char *reason);
 /* Worker only: HELLO is answered and the deadline for it is off. */
 void connection_greeted(struct connection *c);
+
+/* A reply with up to nr descriptors may be sent: asked before anything is made for it. -ENOBUFS:
+ * the uid's processes leave too many unread. Who asked takes back what wasn't sent. */
+int connection_promise_fds(struct connection *c, uint32_t nr, struct refusal *why);
+void connection_unpromise_fds(struct connection *c, uint32_t nr);
+/* Worker only. Whether C5 lets a request go on; the job that goes to the work threads later, when
+ * it does or the connection ends. */
+bool connection_takes_fds(struct connection *c);
+/* Any thread: those that were taken count no more. */
+void connection_settle_unread(struct connection *c);
+void connection_park(struct connection *c, struct job *job);
 
 /* A request went to the work threads; one came back. */
 void connection_flight_begin(struct connection *c);

@@ -64,6 +64,15 @@ static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_POOL_RM] = LENGTHY,
 };
 
+/* Descriptors that a reply may have. HELLO and UPCALLS, once a session, ask for theirs. */
+static const uint8_t reply_fds[ARRAY_SIZE(handlers)] = {
+	[MMB_METHOD_ARENA_OPEN] = MMB_PACKET_FDS,
+	[MMB_METHOD_SLAB_MAP] = MMB_PACKET_FDS,
+	[MMB_METHOD_REGION_CREATE] = 2, /* its own, and the one it is a clone of */
+	[MMB_METHOD_REGION_OPEN] = 2,
+	[MMB_METHOD_REGION_MAP] = 2,
+};
+
 /* ---- replies ---- */
 
 static int send_packet(struct request *r, const struct wire_packet *head,
@@ -73,7 +82,7 @@ static int send_packet(struct request *r, const struct wire_packet *head,
 
 	if (nr < 0)
 		return (int)nr;
-	return connection_send(r->connection, r->lane->tx, (size_t)nr, fds);
+	return connection_send_fds(r->connection, r->lane->tx, (size_t)nr, fds, &r->fds_promised);
 }
 
 int request_reply(struct request *r, const ProtobufCMessage *reply, struct wire_fds fds)
@@ -94,6 +103,15 @@ int reply_empty(struct request *r)
 		return 0;
 	}
 	return request_reply(r, NULL, (struct wire_fds){ 0 });
+}
+
+int promise_fds(struct request *r, uint32_t nr)
+{
+	int error = connection_promise_fds(r->connection, nr, &r->why);
+
+	if (!error)
+		r->fds_promised = nr;
+	return error;
 }
 
 static void reply_refusal(struct request *r, int code)
@@ -251,6 +269,7 @@ static void request_init(struct request *r, struct connection *c, struct lane *l
 	r->why.text[0] = '\0';
 	r->fatal = false;
 	r->replied = false;
+	r->fds_promised = 0;
 	r->again = false;
 	r->done = 0;
 }
@@ -260,6 +279,8 @@ static int finish(struct request *r, int code)
 {
 	if (code && !r->replied)
 		reply_refusal(r, code);
+	connection_unpromise_fds(r->connection, r->fds_promised);
+	r->fds_promised = 0;
 	histogram_add(&r->lane->latency, os->now_ns() - r->started_ns);
 	return r->fatal ? code : 0;
 }
@@ -285,6 +306,7 @@ struct slow_request {
 	uint64_t           started_ns;
 	bool               again; /* it has been run, and waits for its next turn */
 	uint64_t           done;  /* then: as in struct request */
+	uint32_t           fds_promised;
 	uint8_t            body[];
 };
 
@@ -300,9 +322,11 @@ static void run_slow(struct job *job, struct lane *lane)
 	ended = c->ended;
 	mutex_unlock(&c->lock);
 	if (ended) {
+		connection_unpromise_fds(c, slow->fds_promised);
 		slow->again = false;
 	} else {
 		request_init(&r, c, lane);
+		r.fds_promised = slow->fds_promised;
 		r.again = slow->again;
 		r.done = slow->done;
 		r.packet = slow->packet;
@@ -335,6 +359,7 @@ static void release_slow(struct job *job)
 	kfree(slow);
 }
 
+/* Parked, or to the work threads at once. */
 static int submit_slow(struct request *r, bool lengthy)
 {
 	struct slow_request *slow = kmalloc(sizeof(*slow) + r->packet.body_bytes, GFP_KERNEL);
@@ -349,6 +374,8 @@ static int submit_slow(struct request *r, bool lengthy)
 	slow->started_ns = r->started_ns;
 	slow->again = r->again;
 	slow->done = r->done;
+	slow->fds_promised = r->fds_promised;
+	r->fds_promised = 0;
 	slow->packet = r->packet;
 	slow->packet.body = slow->body;
 	slow->packet.error = "";
@@ -357,7 +384,10 @@ static int submit_slow(struct request *r, bool lengthy)
 		usercopy_in(slow->body, r->packet.body, r->packet.body_bytes);
 	connection_get(r->connection);
 	connection_flight_begin(r->connection);
-	workpool_submit(r->connection->server->pool, &r->connection->jobs, &slow->job);
+	if (slow->fds_promised && !connection_takes_fds(r->connection))
+		connection_park(r->connection, &slow->job);
+	else
+		workpool_submit(r->connection->server->pool, &r->connection->jobs, &slow->job);
 	return 0;
 }
 
@@ -432,6 +462,8 @@ static int dispatch_known(struct request *r)
 
 	if (!code)
 		code = check_fds(r, r->received->nr_fds);
+	if (!code && reply_fds[r->packet.method])
+		code = promise_fds(r, reply_fds[r->packet.method]);
 	if (!code && (pace == SLOW || pace == LENGTHY))
 		return submit_slow(r, pace == LENGTHY);
 	if (!code)
@@ -440,7 +472,7 @@ static int dispatch_known(struct request *r)
 		return finish(r, code);
 	if (pace == BY_SIZE)
 		pace = pace_by_size(r);
-	if (pace != QUICK)
+	if (pace != QUICK || (r->fds_promised && !connection_takes_fds(r->connection)))
 		return submit_slow(r, pace == LENGTHY);
 	code = run(r);
 	return r->again ? submit_slow(r, false) : code;

@@ -30,6 +30,7 @@ struct request {
 	struct refusal            why;   /* the sentence of a refusal */
 	bool                      fatal; /* a refusal that ends the session as well */
 	bool                      replied;
+	uint32_t                  fds_promised; /* that the reply may have */
 	bool                      again; /* to be run once more, on a work thread, later */
 	uint64_t                  done;  /* what earlier turns have done, as the verb says */
 };
@@ -42,6 +43,8 @@ int dispatch(struct connection *c, struct wire_message *m, struct lane *lane, st
  * negative errno with r->why. reply_empty is for methods that answer with Empty. */
 int request_reply(struct request *r, const ProtobufCMessage *reply, struct wire_fds fds);
 int reply_empty(struct request *r);
+/* The reply may have up to nr descriptors; refused while the client's user has too many unread. */
+int promise_fds(struct request *r, uint32_t nr);
 /* Where the request stands in its session's stream. */
 struct request_past request_past(const struct request *r);
 

@@ -74,9 +74,12 @@ int handle_STATUS(struct request *r)
 	Mmb__Wire__StockStatus parts[ARRAY_SIZE(status.stocks)];
 	Mmb__Wire__StockStatus *pointers[ARRAY_SIZE(status.stocks)];
 	struct server_stats    stats;
+	struct unread_count    unread;
 
 	report_status(&status);
 	server_stats(server, &stats);
+	server_settle_unread(server);
+	unread_count(&server->unread, r->connection->peer.uid, &unread);
 	status_fill(&reply, &status);
 	for (uint32_t i = 0; i < status.nr_stocks; i++) {
 		stock_fill(&parts[i], &status.stocks[i]);
@@ -91,6 +94,8 @@ int handle_STATUS(struct request *r)
 	reply.socket = server->path;
 	reply.log_lost = log_nr_lost();
 	reply.draining = atomic_load(&server->draining);
+	reply.unread_descriptors = unread.total;
+	reply.unread_descriptors_max = unread.most;
 	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
 

@@ -65,6 +65,8 @@ static bool may_have_userfaultfd(const struct connection *c)
 	}
 }
 
+enum { HELLO_FDS = 3 }; /* fault log, upcall socket, /dev/userfaultfd */
+
 /* The reply's descriptors, in its order; ours to close but the device. */
 struct hello_fds {
 	int      fds[MMB_PACKET_FDS];
@@ -79,6 +81,9 @@ static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct he
 
 	if (c->peer.control)
 		return 0;
+	error = promise_fds(r, HELLO_FDS);
+	if (error)
+		return error;
 	if (reply->features & MMB_FEATURE_FAULT_LOG) {
 		fd = session_fault_log_fd(c->session);
 		if (fd < 0)
@@ -168,6 +173,9 @@ int handle_UPCALLS(struct request *r)
 		upcall_close(c); /* the client never got the other end */
 	if (upcall_is_open(c))
 		return refuse(&r->why, -EEXIST, "this session has its upcall socket already");
+	error = promise_fds(r, 1);
+	if (error)
+		return error;
 	error = upcall_open(c, &fd);
 	if (error)
 		return refuse(&r->why, error, "no upcall socket: %s", strerror(-error));

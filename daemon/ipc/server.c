@@ -15,6 +15,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@ enum {
 	UNREAD_DEADLINE_MS = 5000,
 	POLL_MS = 2,
 	TURN_S = 1, /* a worker shows at least so often that it lives */
+	SETTLE_MS = 250, /* between walks over all connections */
 	WORKER_SLACK = 4, /* connections that a worker may have more than another */
 };
 
@@ -130,8 +132,13 @@ static int check_room(struct server *server, uid_t uid, struct refusal *why)
 {
 	const struct server_limits *limits = &server->options.limits;
 	struct registry_count       count;
+	struct unread_count         unread;
 
+	unread_look(&server->unread);
 	registry_count(server, uid, &count);
+	unread_count(&server->unread, uid, &unread);
+	count.connections += unread.lingering;
+	count.of_uid += unread.lingering_of_uid;
 	if (count.connections >= (uint64_t)limits->sessions + SPARE_CONNECTIONS)
 		return refuse(why, -EUSERS, "%llu connections exist: limits.sessions",
 			      (unsigned long long)count.connections);
@@ -172,6 +179,24 @@ int server_take_socket(struct server *server, int sock)
 	return error;
 }
 
+bool server_settle_unread(struct server *server)
+{
+	uint64_t           now = os->now_ns(), last = atomic_load(&server->unread_settled_ns);
+	struct connection *c;
+
+	if (last && now - last < SETTLE_MS * 1000000ull)
+		return false;
+	if (!atomic_compare_exchange_strong(&server->unread_settled_ns, &last, now))
+		return false;
+	for (uint64_t key = 0; (c = registry_next(server, key));) {
+		key = c->key;
+		connection_settle_unread(c);
+		connection_put(c);
+	}
+	unread_look(&server->unread);
+	return true;
+}
+
 int server_adopt(struct server *server, int sock)
 {
 	return server_take_socket(server, sock);
@@ -196,10 +221,13 @@ static void *worker_run(void *arg)
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
+	const struct worker *w = arg;
+
 	(void)fd;
 	(void)what;
-	(void)arg;
 	heartbeat_touch();
+	if (w->index == 0)
+		unread_look(&w->server->unread);
 	INJECT_TURN(CONTROL_TURN);
 }
 
@@ -262,6 +290,7 @@ static void server_free(struct server *server)
 	workpool_free(server->pool);
 	for (uint32_t i = 0; i < SERVER_WORKERS_MAX; i++)
 		worker_fini(&server->workers[i]);
+	unread_fini(&server->unread);
 	if (server->userfaultfd >= 0)
 		close(server->userfaultfd);
 	free(server);
@@ -312,6 +341,13 @@ static void on_event_log(int severity, const char *text)
 		log_emit_limited(LOG_WARNING, "event_loop", "libevent: %s", text);
 }
 
+static uint64_t descriptors_max(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) ? 0 : limit.rlim_cur;
+}
+
 int server_start(const struct server_options *options, struct server **out,
 		 char error[SERVER_ERROR_BYTES])
 {
@@ -325,6 +361,7 @@ int server_start(const struct server_options *options, struct server **out,
 	}
 	event_set_log_callback(on_event_log);
 	server->options = *options;
+	unread_init(&server->unread, descriptors_max());
 	if (!server->options.limits.unread_deadline_ms)
 		server->options.limits.unread_deadline_ms = UNREAD_DEADLINE_MS;
 	server->nr_workers = min_t(uint32_t, options->nr_workers, SERVER_WORKERS_MAX);

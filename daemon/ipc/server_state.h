@@ -14,6 +14,7 @@
 #include "ipc/lane.h"
 #include "ipc/listener.h"
 #include "ipc/server.h"
+#include "ipc/unread.h"
 #include "ipc/workpool.h"
 
 struct worker {
@@ -42,11 +43,16 @@ struct server {
 	_Atomic uint64_t drain_ended; /* (a) that were left at its deadline */
 	atomic_uint      nr_alive;   /* (a) connections not freed yet */
 	_Atomic uint64_t nr_accepted, nr_refused, nr_bad_messages; /* (a) */
+	struct unread    unread;     /* its own lock */
+	_Atomic uint64_t unread_settled_ns; /* (a) the last walk over all connections */
 	_Atomic uint64_t nr_upcalls_sent, nr_upcalls_dropped, nr_upcalls_missed; /* (a) */
 };
 
 /* The worker whose thread this is; NULL on other threads. */
 extern _Thread_local struct worker *this_worker;
+
+/* Counts anew what all clients have left unread, if that wasn't done just now. */
+bool server_settle_unread(struct server *server);
 
 /* Identifies the peer, applies the limits and makes the connection; closes sock on failure. */
 int server_take_socket(struct server *server, int sock);

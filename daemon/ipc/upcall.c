@@ -284,7 +284,7 @@ static void goodbye_on_own_socket(struct connection *c, const ProtobufCMessage *
 	uint8_t            packet[GOODBYE_BYTES];
 	ssize_t            nr = wire_encode(&head, body, packet, sizeof(packet));
 
-	if (nr > 0 && connection_send(c, packet, (size_t)nr, (struct wire_fds){ 0 }))
+	if (nr > 0 && connection_send(c, packet, (size_t)nr))
 		log_emit(LOG_DEBUG, "no_goodbye", "process %d could not be told", c->peer.pid);
 }
 
