@@ -9,10 +9,14 @@
 #ifndef MMB_CLIENT_GATE_H
 #define MMB_CLIENT_GATE_H
 
+#include <stdbool.h>
+
 void gate_enter(void);
 void gate_leave(void);
 /* Waits until nobody is inside, and keeps everybody out. */
 void gate_close(void);
 void gate_open(void);
+/* Who enters now may have to wait for a walk. */
+bool gate_closes(void);
 
 #endif

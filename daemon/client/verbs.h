@@ -259,6 +259,8 @@ struct region_opened {
 /* slow with POPULATE or LOCKED, quick otherwise. */
 int verb_region_open(struct session *s, const struct region_open_args *args,
 		     struct region_opened *out, struct refusal *why);
+/* A verify walk keeps frames at rest: what gives some back now waits for it. */
+bool frames_at_rest(void);
 /* Memory of closed regions is on its way back: what is refused now may be granted after
  * regions_settle(), which waits for that and isn't for an event loop. */
 bool regions_settling(void);

@@ -197,6 +197,11 @@ int runs_check_gfp(uint32_t gfp, struct refusal *why)
 	return 0;
 }
 
+bool frames_at_rest(void)
+{
+	return gate_closes();
+}
+
 bool runs_may_settle(uint32_t gfp)
 {
 	if (gfp & (GFP_NOWAIT | GFP_ATOMIC))

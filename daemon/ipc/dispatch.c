@@ -32,6 +32,7 @@ static const handler_fn handlers[] = { MMB_METHODS(X) };
 static const uint8_t paces[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_POOL_CLOSE] = SLOW, /* gives back what may be millions of runs */
 	[MMB_METHOD_PAGES_ALLOC] = SLOW,
+	[MMB_METHOD_PAGES_FREE] = BY_SIZE,
 	[MMB_METHOD_SLAB_LEASE] = BY_SIZE,
 	[MMB_METHOD_SLAB_RETURN] = BY_SIZE,
 	[MMB_METHOD_REGION_CREATE] = BY_SIZE,
@@ -441,9 +442,11 @@ static enum pace pace_by_size(const struct request *r)
 
 	switch (r->packet.method) {
 	case MMB_METHOD_SLAB_LEASE:
-		return leases_many(r) ? SLOW : QUICK;
+		return leases_many(r) || frames_at_rest() ? SLOW : QUICK;
 	case MMB_METHOD_SLAB_RETURN:
-		return returns_many(r) ? SLOW : QUICK;
+		return returns_many(r) || frames_at_rest() ? SLOW : QUICK;
+	case MMB_METHOD_PAGES_FREE:
+		return frames_at_rest() ? SLOW : QUICK;
 	case MMB_METHOD_REGION_STAT:
 		return region_stat_is_slow(r->session, stat->region) ? SLOW : QUICK;
 	case MMB_METHOD_REGION_ADVISE:

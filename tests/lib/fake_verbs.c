@@ -411,6 +411,11 @@ bool regions_settling(void)
 	return false;
 }
 
+bool frames_at_rest(void)
+{
+	return false;
+}
+
 void regions_settle(void)
 {
 }

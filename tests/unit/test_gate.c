@@ -61,10 +61,12 @@ static void nobody_is_inside_while_it_is_closed(void)
 	atomic_store(&nr_passed, 0);
 	for (int i = 0; i < NR_THREADS; i++)
 		EXPECT_EQ(pthread_create(&threads[i], NULL, pass_again_and_again, NULL), 0);
+	EXPECT(!gate_closes());
 	do {
 		gate_close(); /* gets its turn, however many come */
 		atomic_store(&closed, true);
 		EXPECT_EQ(atomic_load(&inside), 0);
+		EXPECT(gate_closes());
 		atomic_store(&closed, false);
 		gate_open();
 		nr_closed++;
@@ -72,6 +74,7 @@ static void nobody_is_inside_while_it_is_closed(void)
 	for (int i = 0; i < NR_THREADS; i++)
 		pthread_join(threads[i], NULL);
 	EXPECT(nr_closed > 0);
+	EXPECT(!gate_closes());
 }
 
 static const struct test_case cases[] = {
