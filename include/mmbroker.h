@@ -7,7 +7,8 @@
  * Errors      Functions returning int give 0 or a negative errno; functions returning a pointer
  *             give NULL and set errno. mmb_error() has the sentence, the daemon's own words where
  *             the daemon refused.
- * Threads     Everything is thread-safe. A handle used in a forked child gives -EOWNERDEAD.
+ * Threads     Everything is thread-safe, and nothing is a cancellation point. A handle used in a
+ *             forked child gives -EOWNERDEAD.
  * Options     Structs begin with `size_t size`, set to sizeof the struct, so that they can grow.
  *             A NULL option pointer means the defaults. Lengths and limits are bytes.
  */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cancel.h"
 #include "error.h"
 #include "export.h"
 #include "options.h"
@@ -170,6 +171,7 @@ static int clone_regions(const struct clone_request *r, struct mmb_region **out)
 PUBLIC int mmb_region_clone(struct mmb_region *region, const struct mmb_clone_options *options,
 			    struct mmb_region **out)
 {
+	UNCANCELLED;
 	struct clone_request r = {
 		.what = "mmb_region_clone",
 		.nr = 1,
@@ -184,6 +186,7 @@ PUBLIC int mmb_region_clone_many(size_t n, struct mmb_region **of,
 				 const struct mmb_clone_options *options,
 				 struct mmb_region **clones)
 {
+	UNCANCELLED;
 	struct clone_request r = {
 		.what = "mmb_region_clone_many",
 		.nr = n,
@@ -196,6 +199,7 @@ PUBLIC int mmb_region_clone_many(size_t n, struct mmb_region **of,
 
 PUBLIC int mmb_region_rollback(struct mmb_region *region, struct mmb_region *snapshot)
 {
+	UNCANCELLED;
 	Mmb__Wire__RegionRollbackRequest request = MMB__WIRE__REGION_ROLLBACK_REQUEST__INIT;
 	int error = region_check(region);
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "cancel.h"
 #include "conf.h"
 #include "error.h"
 #include "export.h"
@@ -323,6 +324,7 @@ static int start_watching(struct mmb *mmb)
 PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *options,
 		    struct mmb **out)
 {
+	UNCANCELLED;
 	struct socket_search search = { .path = socket_path };
 	struct mmb_open_options o;
 	int sock, error;
@@ -415,6 +417,8 @@ static void close_heaps(struct mmb *mmb)
 
 PUBLIC void mmb_close(struct mmb *mmb)
 {
+	UNCANCELLED;
+
 	if (!mmb)
 		return;
 	/* In a forked child there is nothing to close: the fork handler did. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "arena.h"
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "grant.h"
@@ -56,6 +57,7 @@ static int believe_all(struct mmb_pool *pool, const struct run_request *request,
 int pages_request(struct mmb_pool *pool, const struct run_request *request, uint64_t *runs,
 		  uint32_t *nr)
 {
+	UNCANCELLED;
 	Mmb__Wire__PagesAllocRequest message = MMB__WIRE__PAGES_ALLOC_REQUEST__INIT;
 	const Mmb__Wire__PagesAllocReply *reply;
 	struct call *c;
@@ -104,6 +106,7 @@ static int return_batch(struct mmb_pool *pool, unsigned int order, const uint64_
 
 void pages_return(struct mmb_pool *pool, unsigned int order, const uint64_t *runs, uint32_t nr)
 {
+	UNCANCELLED;
 	uint32_t i, batch;
 	int error;
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cancel.h"
 #include "conf.h"
 #include "error.h"
 #include "export.h"
@@ -346,6 +347,7 @@ PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 
 PUBLIC int mmb_trim(struct mmb_pool *pool)
 {
+	UNCANCELLED;
 	int error = pool_check(pool);
 
 	if (error)

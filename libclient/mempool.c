@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "call.h"
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "export.h"
@@ -67,6 +68,7 @@ static void init_cond(pthread_cond_t *cond)
 
 PUBLIC int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_mempool **out)
 {
+	UNCANCELLED;
 	size_t room = minimum ? minimum : 1, bytes;
 	struct mmb_mempool *m = NULL;
 	int error = check_open(cache, out);
@@ -98,6 +100,7 @@ PUBLIC int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_
 
 PUBLIC void mmb_mempool_close(struct mmb_mempool *m)
 {
+	UNCANCELLED;
 	uint32_t generation;
 
 	if (!m)
@@ -136,6 +139,7 @@ static void *take(struct mmb_mempool *m)
 /* Until something was freed here, or a while has passed (R2). */
 static void *wait_and_take(struct mmb_mempool *m, uint64_t deadline)
 {
+	UNCANCELLED;
 	uint64_t until = call_now_ms() + LOOK_AGAIN_MS;
 	struct timespec ts;
 	void *object;

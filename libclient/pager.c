@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "absence.h"
+#include "cancel.h"
 #include "connection.h"
 #include "pool_heap.h"
 #include "proto/wire.h"
@@ -347,6 +348,7 @@ static void *pager_main(void *arg)
 
 void pager_kick(struct mmb *mmb, bool now)
 {
+	UNCANCELLED;
 	const uint64_t kicks = now ? KICK_NOW : 1;
 	int fd = atomic_load_explicit(&mmb->pager.kick, memory_order_relaxed);
 	ssize_t written = fd < 0 ? 0 : write(fd, &kicks, sizeof(kicks));
@@ -449,6 +451,7 @@ static int start_with(struct mmb *mmb, int sock)
 
 int pager_start(struct mmb *mmb)
 {
+	UNCANCELLED;
 	struct pager *pager = &mmb->pager;
 	int sock, error = 0;
 	bool settled, has_socket;

@@ -16,6 +16,7 @@
 
 #include "cache.h"
 #include "call.h"
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "export.h"
@@ -203,6 +204,7 @@ static int alloc_run(struct mmb_pool *pool, unsigned int order, unsigned int gfp
 static void alloc_nofail(struct mmb_pool *pool, unsigned int order, unsigned int gfp,
 			 struct granted *out)
 {
+	UNCANCELLED;
 	uint64_t deadline = call_now_ms() + pool->mmb->timeout_ms;
 	long pause_ms = 1;
 	int error;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "export.h"
@@ -169,6 +170,7 @@ int pool_ask_all_locked(struct mmb_pool *pool,
 
 int pool_map_arena(struct mmb_pool *pool)
 {
+	UNCANCELLED;
 	int error = pager_start(pool->mmb);
 
 	pthread_mutex_lock(&pool->map_lock);
@@ -248,6 +250,7 @@ static int open_at_daemon(struct mmb *mmb, Mmb__Wire__PoolOpenRequest *request,
 PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 			 const struct mmb_pool_options *options, struct mmb_pool **out)
 {
+	UNCANCELLED;
 	Mmb__Wire__PoolOpenRequest request = MMB__WIRE__POOL_OPEN_REQUEST__INIT;
 	Mmb__Wire__NodePolicy nodes = MMB__WIRE__NODE_POLICY__INIT;
 	struct mmb_pool_options o;
@@ -294,6 +297,7 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 
 PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 {
+	UNCANCELLED;
 	uint32_t generation;
 
 	if (!pool)
@@ -323,6 +327,7 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 
 PUBLIC int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat)
 {
+	UNCANCELLED;
 	Mmb__Wire__PoolRequest request = MMB__WIRE__POOL_REQUEST__INIT;
 	struct mmb_pool_stat result = { .size = sizeof(result) };
 	const Mmb__Wire__PoolStatReply *reply;

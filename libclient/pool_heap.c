@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "cancel.h"
 #include "conf.h"
 #include "connection.h"
 #include "error.h"
@@ -271,19 +272,22 @@ static struct heap_pool *heap_of(struct mmb_pool *pool)
 	return atomic_load_explicit(&pool->heap, memory_order_acquire);
 }
 
-int pool_heap_make(struct mmb_pool *pool)
+static int make(struct mmb_pool *pool)
 {
-	int error;
-
-	if (heap_of(pool))
-		return 0;
+	UNCANCELLED;
 	/* What others of a shared pool leave is told by upcalls. */
-	error = pool->is_private ? 0 : pager_start(pool->mmb);
+	int error = pool->is_private ? 0 : pager_start(pool->mmb);
+
 	pthread_mutex_lock(&pool->map_lock);
 	if (!error && !heap_of(pool))
 		error = make_locked(pool);
 	pthread_mutex_unlock(&pool->map_lock);
 	return error;
+}
+
+int pool_heap_make(struct mmb_pool *pool)
+{
+	return heap_of(pool) ? 0 : make(pool);
 }
 
 /* ---- a thread's ---- */

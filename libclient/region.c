@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "export.h"
@@ -259,6 +260,7 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 PUBLIC int mmb_region_create(struct mmb_pool *pool, size_t length,
 			     const struct mmb_region_options *options, struct mmb_region **out)
 {
+	UNCANCELLED;
 	struct open_request r = { .pool = pool, .length = length };
 	int error = gather("mmb_region_create", &r, options, out);
 
@@ -272,6 +274,7 @@ PUBLIC int mmb_region_create(struct mmb_pool *pool, size_t length,
 PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t length, unsigned flags,
 			   const struct mmb_region_options *options, struct mmb_region **out)
 {
+	UNCANCELLED;
 	struct open_request r = { .pool = pool, .name = name, .length = length, .flags = flags };
 	int error = check_name("mmb_region_open", name);
 
@@ -284,6 +287,8 @@ PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t lengt
 
 PUBLIC void mmb_region_close(struct mmb_region *region)
 {
+	UNCANCELLED;
+
 	if (!region)
 		return;
 	/* In a forked child the window isn't there and the locks may be held by nobody. */
@@ -302,6 +307,7 @@ PUBLIC void mmb_region_close(struct mmb_region *region)
 
 PUBLIC int mmb_region_unlink(struct mmb_pool *pool, const char *name)
 {
+	UNCANCELLED;
 	Mmb__Wire__RegionUnlinkRequest request = MMB__WIRE__REGION_UNLINK_REQUEST__INIT;
 	int error = pool_check(pool);
 
@@ -367,6 +373,7 @@ static int range_call(struct mmb_region *region, const struct range_request *r)
 
 PUBLIC int mmb_region_advise(struct mmb_region *region, size_t offset, size_t length, int advice)
 {
+	UNCANCELLED;
 	static const bool known[] = {
 		[MMB_ADVISE_NORMAL] = true,   [MMB_ADVISE_SEQUENTIAL] = true,
 		[MMB_ADVISE_RANDOM] = true,   [MMB_ADVISE_WILLNEED] = true,
@@ -398,6 +405,7 @@ PUBLIC int mmb_region_advise(struct mmb_region *region, size_t offset, size_t le
 
 PUBLIC int mmb_region_lock(struct mmb_region *region, size_t offset, size_t length)
 {
+	UNCANCELLED;
 	struct range_request r = {
 		.what = "mmb_region_lock",
 		.method = MMB_METHOD_REGION_LOCK,
@@ -410,6 +418,7 @@ PUBLIC int mmb_region_lock(struct mmb_region *region, size_t offset, size_t leng
 
 PUBLIC int mmb_region_unlock(struct mmb_region *region, size_t offset, size_t length)
 {
+	UNCANCELLED;
 	struct range_request r = {
 		.what = "mmb_region_unlock",
 		.method = MMB_METHOD_REGION_UNLOCK,
@@ -422,6 +431,7 @@ PUBLIC int mmb_region_unlock(struct mmb_region *region, size_t offset, size_t le
 
 PUBLIC int mmb_region_stat(struct mmb_region *region, struct mmb_region_stat *stat)
 {
+	UNCANCELLED;
 	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
 	struct mmb_region_stat result = { .size = sizeof(result) };
 	const Mmb__Wire__RegionStatReply *reply;

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "export.h"
@@ -203,6 +204,7 @@ void shrink_stop(struct shrinkers *all)
 
 PUBLIC int mmb_shrinker_register(struct mmb_pool *pool, mmb_shrink_fn fn, void *arg)
 {
+	UNCANCELLED;
 	struct shrinker *s;
 	int error = pool_check(pool);
 
@@ -236,6 +238,7 @@ PUBLIC int mmb_shrinker_register(struct mmb_pool *pool, mmb_shrink_fn fn, void *
 
 PUBLIC int mmb_shrinker_unregister(struct mmb_pool *pool, mmb_shrink_fn fn, void *arg)
 {
+	UNCANCELLED;
 	const struct shrinker like = { .pool = pool, .fn = fn, .arg = arg };
 	struct shrinkers *all;
 	struct shrinker *s;

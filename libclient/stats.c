@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cancel.h"
 #include "error.h"
 #include "export.h"
 #include "heap/figures.h"
@@ -121,6 +122,7 @@ static void print_process(const struct printer *p, const struct heap_figures *f)
 
 PUBLIC int mmb_stats_print(struct mmb_pool *pool, mmb_write_fn write_text, void *arg)
 {
+	UNCANCELLED;
 	const struct printer p = { write_text ? write_text : to_stderr, arg };
 	struct heap_figures *f;
 	int error = pool_check(pool);

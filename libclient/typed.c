@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "cancel.h"
 #include "error.h"
 #include "export.h"
 #include "heap/sizes.h"
@@ -135,6 +136,7 @@ static struct mmb_cache *cache_new(const struct cache_spec *spec, uint32_t id)
 PUBLIC int mmb_cache_open(struct mmb_pool *pool, const char *name, size_t object, size_t align,
 			  unsigned flags, struct mmb_cache **out)
 {
+	UNCANCELLED;
 	const struct cache_spec spec = { pool, name, object, align, flags };
 	struct mmb_cache *cache;
 	struct heap_pool *hp;
@@ -163,6 +165,7 @@ PUBLIC int mmb_cache_open(struct mmb_pool *pool, const char *name, size_t object
 
 PUBLIC void mmb_cache_close(struct mmb_cache *cache)
 {
+	UNCANCELLED;
 	struct mmb_pool *pool;
 	uint32_t generation;
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "arena.h"
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "grant.h"
@@ -59,6 +60,7 @@ int unit_take(struct mmb_pool *pool, struct call *c, const struct unit_taking *t
 
 static int lease(void *context, const struct stock_lease *want, uint64_t *addresses, uint32_t *nr)
 {
+	UNCANCELLED;
 	struct mmb_pool *pool = context;
 	const struct unit_taking t = {
 		.want = want,
@@ -98,6 +100,7 @@ static int return_batch(struct mmb_pool *pool, const struct stock_span *spans, u
 
 static void give(void *context, const struct stock_span *spans, uint32_t nr)
 {
+	UNCANCELLED;
 	struct mmb_pool *pool = context;
 
 	for (uint32_t batch; nr; nr -= batch, spans += batch) {
