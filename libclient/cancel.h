@@ -33,6 +33,7 @@ static inline void cancel_restore(const int *was)
 	pthread_setcancelstate(*was, &unused);
 }
 
-#define UNCANCELLED int uncancelled __attribute__((cleanup(cancel_restore))) = cancel_put_off()
+#define UNCANCELLED \
+	int uncancelled __attribute__((cleanup(cancel_restore), unused)) = cancel_put_off()
 
 #endif
