@@ -520,27 +520,51 @@ static void what_is_asked_goes_with_its_windows(void)
 }
 
 /* mm_end.c */
-static void who_is_looked_for_in_vain_is_ended(void)
+static void who_is_to_end_is_told_of_once(void)
 {
-	enum { MANY = 32768 };
-	const uint64_t minute_ns = 60000000001;
-	uint32_t nr = 0;
+	static const char first[] = "first", second[] = "second";
 
 	begin();
-	for (int i = 0; i < MANY - 1; i++)
-		EXPECT(mm_count_vain(mm));
-	fake_os_advance_ns(minute_ns);
-	while (nr <= MANY && mm_count_vain(mm))
-		nr++;
-	EXPECT_EQ(nr, MANY); /* since the last minute began */
-	EXPECT(!mm_count_vain(mm));
+	mm_end_later(mm, first);
+	mm_end_later(mm, second);
 	EXPECT_EQ(atomic_load(&nr_to_end), 1);
-	EXPECT(mm_take_end(mm));
+	EXPECT(mm_take_end(mm) == first);
 	EXPECT(!mm_take_end(mm));
 	EXPECT_EQ(atomic_load(&nr_to_end), 0);
-	mm_end_later(mm, "it ends by itself before");
+	mm_end_later(mm, second); /* it ends by itself before */
 	end();
 	EXPECT_EQ(atomic_load(&nr_to_end), 0);
+}
+
+static unsigned int nr_mapped;
+
+static void count_mapping(struct mm *unused, uint64_t address, uint64_t length, void *nothing)
+{
+	nr_mapped++;
+}
+
+static unsigned int mappings(void)
+{
+	nr_mapped = 0;
+	region_for_each_mapping(region, (struct page_range){ 0, PAGES }, count_mapping, NULL);
+	return nr_mapped;
+}
+
+/* Who opens a region and maps nothing costs those nothing who protect its pages. */
+static void windows_count_as_mapped_from_the_first_question_on(void)
+{
+	begin();
+	space_window(mm, region, BASE, 1);
+	EXPECT_EQ(mappings(), 0);
+	EXPECT_EQ(page_at(BASE + PAGE_SIZE), 1);
+	EXPECT_EQ(mappings(), 1);
+	mm_remove_range(mm, BASE + 4 * PAGE_SIZE, PAGE_SIZE);
+	EXPECT_EQ(mappings(), 2);
+	EXPECT_EQ(mm_move_range(mm, BASE, FAR, 4 << PAGE_SHIFT), 0);
+	EXPECT_EQ(mappings(), 2);
+	EXPECT_EQ(add_part(BASE, (struct page_range){ 0, 4 }, 2), 0);
+	EXPECT_EQ(mappings(), 2);
+	end();
 }
 
 static const struct test_case cases[] = {
@@ -572,7 +596,8 @@ static const struct test_case cases[] = {
 	{ "threads may change a map at once", threads_may_change_a_map_at_once },
 	{ "what a handle's windows show is known", what_a_handle_shows_is_known },
 	{ "what is asked of a client goes with its windows", what_is_asked_goes_with_its_windows },
-	{ "a client is ended where nothing is registered too often",
-	  who_is_looked_for_in_vain_is_ended },
+	{ "who is to end is told of once", who_is_to_end_is_told_of_once },
+	{ "a window counts as mapped from the first question for a page on",
+	  windows_count_as_mapped_from_the_first_question_on },
 };
 TEST_MAIN(cases)

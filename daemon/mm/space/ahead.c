@@ -206,9 +206,12 @@ static void run_job(struct work *work)
 static void run_break(struct work *work)
 {
 	struct region *region = container_of(work, struct region, break_work);
-	uint64_t at = region->break_from, until, done = 1;
+	uint64_t at = region->break_from, until = atomic_load(&region->break_until), done = 1;
+	uint64_t most = BREAK_AHEAD_BYTES >> region->page_shift;
 
-	while (done && may_go_on(region) && at < (until = atomic_load(&region->break_until))) {
+	/* A streak elsewhere begins a job of its own. */
+	for (; done && may_go_on(region) && at < until && until - at <= most;
+	     until = atomic_load(&region->break_until)) {
 		heartbeat_touch();
 		done = cow_break_ahead(region, (struct page_range){ at, until - at });
 		at += done;

@@ -142,12 +142,13 @@ static int protect_parts(struct mm *mm, uint64_t address, uint64_t length)
 {
 	int r = os->uffd_protect(mm->uffd, address, length);
 
+	heartbeat_touch();
 	if (r == -ESRCH)
 		return 0;
 	if (r == -ENOENT || r == -EINVAL) {
 		uint64_t half = round_up(length / 2, PAGE_SIZE);
 
-		if (length <= PAGE_SIZE || !mm_count_vain(mm))
+		if (length <= PAGE_SIZE)
 			return 0;
 		r = protect_parts(mm, address, half);
 		return r ? r : protect_parts(mm, address + half, length - half);
@@ -159,7 +160,6 @@ static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, vo
 {
 	int *error = arg;
 
-	heartbeat_touch();
 	if (!*error)
 		*error = protect_parts(mm, address, length);
 }

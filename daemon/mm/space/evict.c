@@ -153,9 +153,8 @@ static int protect_pieces(struct mm *mm, uint64_t address, uint64_t length)
 	int r = 0;
 
 	for (uint64_t at = 0; at < length && !r; at += PAGE_SIZE) {
+		heartbeat_touch();
 		r = os->uffd_protect(mm->uffd, address + at, PAGE_SIZE);
-		if (r == -ENOENT && !mm_count_vain(mm))
-			return 0;
 		if (r == -ENOENT)
 			r = 0;
 	}

@@ -100,7 +100,6 @@ int mm_new(const struct mm_request *request, struct mm **out)
 		atomic_store(&mm->threads[i], 0);
 	mm->ended = false;
 	atomic_store(&mm->nr_showing, 0);
-	atomic_store(&mm->nr_vain, 0);
 	atomic_store(&mm->ends_for, NULL);
 	atomic_store(&mm->refs, 1);
 	*out = mm;
@@ -301,6 +300,7 @@ struct window *window_merge(struct mm *mm, struct window *w)
 	if (other && continues(other, w)) {
 		end = window_end(w);
 		record_range(other, other->range.start, end); /* M4 */
+		other->entered = other->entered || w->entered;
 		region_put(unlink_window(mm, w)); /* `other` holds one as well */
 		resize(mm, other, other->range.start, end);
 		w = other;
@@ -309,6 +309,7 @@ struct window *window_merge(struct mm *mm, struct window *w)
 	if (other && continues(w, other)) {
 		end = window_end(other);
 		record_range(w, w->range.start, end);
+		w->entered = w->entered || other->entered;
 		region_put(unlink_window(mm, other));
 		resize(mm, w, w->range.start, end);
 	}
@@ -323,6 +324,7 @@ void window_split(struct mm *mm, struct window *w, uint64_t at, struct window *f
 	fresh->shown = w->shown;
 	fresh->handle = w->handle;
 	fresh->readonly = w->readonly;
+	fresh->entered = atomic_load(&w->entered);
 	fresh->advice = w->advice;
 	window_copy_streaks(fresh, w);
 	fresh->page = w->page + ((at - w->range.start) >> w->region->page_shift);
@@ -397,6 +399,7 @@ int mm_resume_window(struct mm *mm, struct region *region, struct window_record 
 			      .page = (start - record->base) >> region->page_shift,
 			      .handle = record->handle,
 			      .readonly = record->readonly,
+			      .entered = true, /* perhaps */
 			      .advice = (enum window_advice)(advice & RECORD_ADVICE_MASK),
 			      .record = record };
 	if (!w->shown)
@@ -566,6 +569,7 @@ static int move_window(struct mm *mm, struct window *w, uint64_t to, struct wind
 				  .shown = w->shown,
 				  .handle = w->handle,
 				  .advice = w->advice,
+				  .entered = atomic_load(&w->entered),
 				  .readonly = w->readonly,
 				  .page = w->page,
 				  .record = fresh->record };

@@ -51,6 +51,8 @@ struct window {
 	uint64_t page;                     /* (m) page of the region at start */
 	uint32_t handle;                   /* (c) whose windows merge */
 	bool readonly;                     /* (c) */
+	_Atomic bool entered; /* changed under (m): somebody has asked for a page of it, so that
+			       * there may be entries; set before the first is made */
 	enum window_advice advice;         /* (m) */
 	struct mm *mm;                     /* (c) */
 	struct list_head region_link;      /* (r) */
@@ -93,8 +95,6 @@ struct mm {
 	uint32_t nr_slow_events;        /* (w) since the last tick */
 	_Atomic uint32_t nr_showing;    /* (a) calls under way that map ancestors' frames */
 	_Atomic uint64_t showing_ns;    /* (a) when the last of them began */
-	_Atomic uint32_t nr_vain;       /* (a) since vain_since_ns, see mm_count_vain() */
-	_Atomic uint64_t vain_since_ns; /* (a) */
 	_Atomic(const char *) ends_for; /* (a) why its client is to end; NULL: it isn't */
 	_Atomic uint32_t nr_circles;    /* (a) faults that led to no page, since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
@@ -219,10 +219,6 @@ void mm_end_later(struct mm *mm, const char *reason);
 /* The reason, once; NULL: there is none. */
 const char *mm_take_end(struct mm *mm);
 extern _Atomic uint64_t nr_to_end;
-/* A part of a window that can't be protected, since nothing is registered there: only moments lie
- * between the client's munmap() and the daemon's hearing of it, unless it undoes registrations.
- * False: that has been so too often within a minute, and the client is ended for it. */
-bool mm_count_vain(struct mm *mm);
 
 /* Calls fn for each window, lowest address first, with mm->lock held. */
 void mm_for_each_window(struct mm *mm, void (*fn)(const struct window *w, void *arg), void *arg);

@@ -635,7 +635,7 @@ void region_for_each(void (*fn)(struct region *region, void *arg), void *arg)
 		fn(r, arg);
 }
 
-/* own: not where a clone's window shows an ancestor's memory. */
+/* own: where its pages may be mapped, and not where a clone's window shows an ancestor's memory. */
 static void for_each_window(struct region *region, struct page_range range, bool own,
 			    void (*fn)(struct mm *mm, uint64_t address, uint64_t length, void *arg),
 			    void *arg)
@@ -649,7 +649,8 @@ static void for_each_window(struct region *region, struct page_range range, bool
 		uint64_t low = max_t(uint64_t, range.first, w->page);
 		uint64_t high = min_t(uint64_t, range.first + range.nr, w->page + pages);
 
-		if (low < high && (!own || window_shows_own(w)))
+		if (low < high &&
+		    (!own || (window_shows_own(w) && atomic_load(&w->entered))))
 			fn(w->mm, w->range.start + ((low - w->page) << shift),
 			   (high - low) << shift, arg);
 	}

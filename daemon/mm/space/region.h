@@ -237,7 +237,8 @@ bool region_poison(struct region *region, uint64_t page, const char *cause);
 /* The same for a page whose BUSY the caller holds over `old`. */
 void region_poison_busy(struct region *region, uint64_t page, uint64_t old, const char *cause);
 /* Calls fn, with the region's lock held, for each part of a client's memory that shows pages of the
- * range. Whoever must unmap, protect or wake a page finds its mappers here and nowhere else. */
+ * range, but for windows of which nobody has asked for a page yet. Whoever must unmap, protect or
+ * wake a page finds its mappers here and nowhere else. */
 void region_for_each_mapping(struct region *region, struct page_range range,
 			     void (*fn)(struct mm *mm, uint64_t address, uint64_t length,
 					void *arg),
