@@ -26,6 +26,7 @@ enum {
 	REGION_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
 		       MMB_REGION_POPULATE | MMB_REGION_LOCKED,
 	HUGE_PAGE_SIZE = 2 << 20,
+	PLACES_MAX = 32,
 };
 
 /* Everything that opening needs, gathered and checked before the daemon is asked. */
@@ -111,6 +112,45 @@ void region_release(struct mmb *mmb, uint32_t handle)
 	call_simple(mmb, MMB_METHOD_REGION_CLOSE, &request.base);
 }
 
+/* One try: mapped, and known to the broker; or, with *taken, only mapped. */
+static int find_place(struct mmb_region *region, const struct window_spec *spec, uint64_t known,
+		      bool *taken)
+{
+	struct window *w = &region->window;
+	int error = window_map(w, spec);
+
+	*taken = false;
+	if (error)
+		return error;
+	w->handle = region->handle;
+	if (w->address != known)
+		error = tell_window(region->mmb, region->handle, w->address);
+	*taken = error == -EEXIST && !spec->exact;
+	if (error && !*taken)
+		window_unmap(w);
+	return error;
+}
+
+/* The kernel may give an address that another thread has just unmapped, before the broker has heard
+ * of that: such places are kept until another one is found. */
+static int find_free_place(struct mmb_region *region, struct window_spec *spec, uint64_t known)
+{
+	struct window places[PLACES_MAX];
+	unsigned int nr = 0;
+	bool taken;
+	int error;
+
+	do {
+		error = find_place(region, spec, known, &taken);
+		if (taken)
+			places[nr++] = region->window;
+		spec->preferred = spec->exact ? spec->preferred : 0;
+	} while (taken && nr < PLACES_MAX);
+	while (nr)
+		window_unmap(&places[--nr]);
+	return error;
+}
+
 /* N1. The window is unmapped again on failure. */
 static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenReply *reply,
 			const int fds[2], const void *wanted)
@@ -125,16 +165,11 @@ static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenRe
 		.exact = wanted != NULL,
 		.read_only = reply->flags & MMB_REGION_READONLY,
 	};
-	int error = window_map(w, &spec);
+	int error = find_free_place(region, &spec, reply->address);
 
 	if (error)
 		return error;
-	w->handle = region->handle;
-	if (w->address != reply->address)
-		error = tell_window(region->mmb, region->handle, w->address);
-	if (!error)
-		error = uffd_register(&region->mmb->uffd, w->address, w->length,
-				      UFFD_WATCH_REGION);
+	error = uffd_register(&region->mmb->uffd, w->address, w->length, UFFD_WATCH_REGION);
 	if (!error && w->mirror)
 		error = uffd_register(&region->mmb->uffd, w->mirror, w->length,
 				      UFFD_WATCH_REGION);

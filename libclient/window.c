@@ -28,55 +28,63 @@
 
 enum { AGES_MATTER_BYTES = 8 << 20 };
 
-/* At `at` and nowhere else: MAP_FAILED with EEXIST if something is there. */
-static void *map_at(const struct window_spec *spec, uint64_t at)
+/* At `at` and nowhere else. */
+static void *map_at(const struct window_spec *spec, uint64_t at, int fixed)
 {
 	int flags = spec->read_only || spec->base_fd >= 0 ? MAP_PRIVATE : MAP_SHARED;
 	int fd = spec->base_fd >= 0 ? spec->base_fd : spec->fd;
 
 	/* NORESERVE: a hugetlb mapping without it takes hugepages from the whole host. */
-	return mmap((void *)(uintptr_t)at, spec->length, PROT_NONE,
-		    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+	return mmap((void *)(uintptr_t)at, spec->length, PROT_NONE, flags | MAP_NORESERVE | fixed,
+		    fd, 0);
 }
 
-/* Finds an aligned free range by reserving one that is longer, and maps into it. */
+/* Finds an aligned range by reserving one that is longer, maps over it, and gives back the rest: at
+ * no moment can another thread get into it. */
 static void *map_elsewhere(const struct window_spec *spec)
 {
-	uint64_t start, slack = spec->align;
-	uint8_t *reserved;
+	uint64_t reserved, start, end, slack = spec->align;
 	void *at;
 
 	if (spec->length + slack < spec->length) {
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
-	reserved = mmap(NULL, spec->length + slack, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (reserved == MAP_FAILED)
-		return reserved;
-	start = ((uintptr_t)reserved + slack - 1) & ~(slack - 1);
-	/* Another thread may take the range between the two calls: then map_at() says so. */
-	munmap(reserved, spec->length + slack);
-	at = map_at(spec, start);
+	at = mmap(NULL, spec->length + slack, PROT_NONE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return at;
+	reserved = (uintptr_t)at;
+	start = (reserved + slack - 1) & ~(slack - 1);
+	end = start + spec->length;
+	at = map_at(spec, start, MAP_FIXED);
+	if (at == MAP_FAILED) {
+		int error = errno;
+
+		munmap((void *)(uintptr_t)reserved, spec->length + slack);
+		errno = error;
+		return at;
+	}
+	if (start > reserved)
+		munmap((void *)(uintptr_t)reserved, start - reserved);
+	if (end < reserved + spec->length + slack)
+		munmap((void *)(uintptr_t)end, reserved + spec->length + slack - end);
 	return at;
 }
 
 static int place(struct window *w, const struct window_spec *spec)
 {
-	enum { TRIES = 16 };
-	void *at = map_at(spec, spec->preferred);
-	int tries;
+	void *at = MAP_FAILED;
 
+	if (spec->preferred)
+		at = map_at(spec, spec->preferred, MAP_FIXED_NOREPLACE);
 	if (at == MAP_FAILED && errno == EEXIST && spec->exact)
 		return fail(-EADDRNOTAVAIL,
 			    "%llu bytes at address %#llx are not free in this process, and must be "
 			    "mapped exactly there; keep that range free",
 			    (unsigned long long)spec->length, (unsigned long long)spec->preferred);
-	for (tries = 0; at == MAP_FAILED && !spec->exact && tries < TRIES; tries++) {
+	if (at == MAP_FAILED && !spec->exact)
 		at = map_elsewhere(spec);
-		if (at == MAP_FAILED && errno != EEXIST)
-			break;
-	}
 	if (at == MAP_FAILED)
 		return fail(-errno, "can't map %llu bytes (errno %d); look at RLIMIT_AS and "
 			    "vm.max_map_count", (unsigned long long)spec->length, errno);

@@ -20,6 +20,7 @@
 #include "mm/space/clone.h"
 #include "mm/space/evict.h"
 #include "mm/space/fault.h"
+#include "mm/space/lane.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mmbroker.h"
@@ -188,8 +189,10 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 		.readonly = rh->readonly,
 		.shown = shown,
 	};
-	int r = mm_add_window(s->mm, &want);
+	int r;
 
+	mm_await_changes(s->mm);
+	r = mm_add_window(s->mm, &want);
 	if (r == -EEXIST && !address) {
 		want.start =
 			mm_find_gap(s->mm, want.length, PAGEBLOCK_SIZE, address_private_bounds);

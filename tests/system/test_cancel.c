@@ -24,9 +24,6 @@ enum {
 static const char *const flags[] = { "--memory.reserve=384M", NULL };
 static const struct setting setting = { .flags = flags };
 
-/* A window's address may come to another thread before the broker has heard that it is free. */
-static pthread_mutex_t windows = PTHREAD_MUTEX_INITIALIZER;
-
 /* ---- what is cancelled: whole steps that leave nothing, so that only the library can lose ---- */
 
 static void ask(struct actor *a)
@@ -40,27 +37,23 @@ static void use_regions(struct actor *a)
 {
 	struct mmb_region *region;
 
-	pthread_mutex_lock(&windows);
 	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, MIB, NULL, &region), 0);
 	*(char *)mmb_region_address(region) = 1;
 	CLIENT_EXPECT_EQ(mmb_region_lock(region, 0, PAGE), 0);
 	CLIENT_EXPECT_EQ(mmb_region_unlock(region, 0, PAGE), 0);
 	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, PAGE, MMB_ADVISE_DONTNEED), 0);
 	mmb_region_close(region);
-	pthread_mutex_unlock(&windows);
 }
 
 static void use_clones(struct actor *a)
 {
 	struct mmb_region *region, *clone;
 
-	pthread_mutex_lock(&windows);
 	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, MIB, NULL, &region), 0);
 	memset(mmb_region_address(region), 1, PAGE);
 	CLIENT_EXPECT_EQ(mmb_region_clone(region, NULL, &clone), 0);
 	mmb_region_close(clone);
 	mmb_region_close(region);
-	pthread_mutex_unlock(&windows);
 }
 
 /* Most of them leave the process's own stock and go back to the broker. */
@@ -91,13 +84,11 @@ static void use_ranges(struct actor *a)
 {
 	char *range;
 
-	pthread_mutex_lock(&windows);
 	range = mmb_malloc(a->pool, RANGE);
 	CLIENT_EXPECT(range);
 	range[0] = 1;
 	mmb_free(range);
 	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
-	pthread_mutex_unlock(&windows);
 }
 
 static void use_caches(struct actor *a)

@@ -129,6 +129,12 @@ static int read_events(struct mm *mm, struct os_uffd_event *events)
 	return nr;
 }
 
+void mm_await_changes(struct mm *mm)
+{
+	mutex_lock(&mm->events_lock);
+	mutex_unlock(&mm->events_lock);
+}
+
 /* Reads and handles what waits, up to a bound; false if there was nothing for this lane. */
 static bool drain(struct lane *lane, struct mm *mm)
 {

@@ -34,6 +34,9 @@ void lanes_stop(void);
 /* From now on the session's faults are served. */
 int lanes_add(struct mm *mm);
 void lanes_del(struct mm *mm);
+/* What the client has unmapped or moved before it asked for what the caller does is dealt with: a
+ * munmap() returns when a lane has read of it, and its address may be another window's then. */
+void mm_await_changes(struct mm *mm);
 /* Moves sessions back to the fast lanes when their time is over; called every second or so. */
 void lanes_tick(void);
 
