@@ -256,6 +256,15 @@ static int take_from_manager(void)
 
 /* ---- both ---- */
 
+/* It goes on with the program that it keeps. */
+static _Noreturn void refuse_supervisor(void)
+{
+	log_emit(LOG_ERR, "store_failed",
+		 "the supervisor is of another release, which passes descriptors in another way; "
+		 "this release serves when the whole service is started anew");
+	_exit(FDSTORE_REFUSED);
+}
+
 int fdstore_init(void)
 {
 	static const struct keep_ops own = { supervisor_keep, supervisor_drop };
@@ -276,9 +285,10 @@ int fdstore_init(void)
 		unsetenv(FDSTORE_NOTICED);
 		if (fcntl(supervisor, F_SETFD, FD_CLOEXEC))
 			return -errno;
-		r = table ? take_from_supervisor(atoi(table)) : -EPROTO;
-		if (table)
-			close(atoi(table));
+		if (!table)
+			refuse_supervisor();
+		r = take_from_supervisor(atoi(table));
+		close(atoi(table));
 		unsetenv(FDSTORE_TABLE);
 		keep_set(&own);
 	} else if (notify_is_on() && room && atoi(room) > 0) {
