@@ -14,7 +14,7 @@
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 
-enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64, OUTLIVED_PER_UID = 64 };
+enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64 };
 
 /* l: accounts.lock */
 struct account {
@@ -72,8 +72,6 @@ static uint32_t limit_of(enum account_kind kind)
 		return accounts.limits.sessions_per_uid;
 	case ACCOUNT_TOOLS:
 		return TOOLS_PER_UID;
-	case ACCOUNT_OUTLIVED:
-		return OUTLIVED_PER_UID;
 	case ACCOUNT_REGIONS:
 		return accounts.limits.regions_per_uid;
 	case ACCOUNT_SPAN:

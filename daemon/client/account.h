@@ -29,7 +29,6 @@ enum account_kind {
 	ACCOUNT_TOOLS,
 	ACCOUNT_REGIONS,
 	ACCOUNT_POOLS,
-	ACCOUNT_OUTLIVED, /* sessions cut while their processes live, watched by descriptors */
 	ACCOUNT_SPAN, /* pageblocks that its regions and the arenas of its pools span */
 	NR_ACCOUNT_KINDS
 };

@@ -16,7 +16,8 @@
 #include "os/os.h"
 #include "os/process.h"
 
-enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024 };
+enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024,
+       ENDED_A_TICK = 256 };
 
 /* B3. No page number of an address is as large: what an older daemon left there means nothing. */
 #define HANDLE_ENDED    (1ull << 38 | 1)
@@ -359,15 +360,6 @@ int member_resume_ended(struct pool *pool, struct handle_record *record)
 	return 0;
 }
 
-/* Nobody of it works in slabs any more. */
-static bool is_out(const struct session *s)
-{
-	const struct member_life *life = &s->life;
-
-	return !life->alive || (life->pidfd >= 0 && process_has_ended(life->pidfd)) ||
-	       (life->upcalls >= 0 && socket_is_shut(life->upcalls));
-}
-
 /* Its number stays taken until the session is out. */
 static void outlive(struct members *members, struct member *m, struct session *cut)
 {
@@ -392,7 +384,7 @@ void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut)
 	miss_no_more_locked(members, m);
 	mutex_unlock(&members->lock);
 	if (!pool->is_private && leases_bytes(&pool->leases)) {
-		if (cut && !is_out(cut)) {
+		if (cut && !session_is_out(cut)) {
 			outlive(members, m, cut);
 			return;
 		}
@@ -401,25 +393,32 @@ void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut)
 	free_told(members, m);
 }
 
-static struct member *take_ended(struct members *members)
+static void take_ended(struct members *members, struct list_head *ended)
 {
-	struct member *m, *ended = NULL;
+	struct member *m, *next;
+	uint32_t nr = 0;
 
 	mutex_lock(&members->lock);
-	list_for_each_entry(m, &members->outlived, link)
-		if (!ended && (m->is_out || (m->of && is_out(m->of))))
-			ended = m;
-	if (ended)
-		list_del(&ended->link);
+	list_for_each_entry_safe(m, next, &members->outlived, link) {
+		if (nr == ENDED_A_TICK)
+			break;
+		if (!m->is_out && !(m->of && session_is_out(m->of)))
+			continue;
+		list_del(&m->link);
+		list_add_tail(&m->link, ended);
+		nr++;
+	}
 	mutex_unlock(&members->lock);
-	return ended;
 }
 
 static void tick_outlived(struct members *members)
 {
-	struct member *m;
+	struct member *m, *next;
+	struct list_head ended;
 
-	while ((m = take_ended(members))) {
+	list_init(&ended);
+	take_ended(members, &ended);
+	list_for_each_entry_safe(m, next, &ended, link) {
 		tell_others(members, m->number);
 		end_outlived(members, m);
 	}

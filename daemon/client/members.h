@@ -9,7 +9,8 @@
  *             daemon has cut a session whose process lives, that waits until the process has shut
  *             its upcall socket, or has ended: until then its threads may work in the slabs. Who
  *             never does either keeps what it leased, at its pool's charge, and so does who can't
- *             be watched for want of descriptors: nobody is told of it, ever.
+ *             be watched for want of descriptors: nobody is told of it, ever. Until then the
+ *             session counts as one of its user's.
  * Invariants  B1  the numbers with their bit set are those of members that exist.
  *             B2  a member is listed from when its handle is valid until the handle has ended, and
  *                 then, with its number still taken, among the outlived until others are told.

@@ -27,7 +27,7 @@
 #include "os/uffd_features.h"
 #include "proto/uffd_compat.h"
 
-enum { RUNS_AT_ONCE = 512 };
+enum { RUNS_AT_ONCE = 512, LOOK_NS = 200 * 1000 * 1000 };
 
 static struct mutex sessions_lock;
 static struct list_head sessions = LIST_HEAD_INIT(sessions); /* sessions_lock */
@@ -226,12 +226,12 @@ void session_get(struct session *s)
 
 static void end_life(struct session *s)
 {
-	if (s->life.pidfd >= 0) {
+	if (s->life.pidfd >= 0)
 		os->close(s->life.pidfd);
-		account_uncharge(s->peer.uid, ACCOUNT_OUTLIVED);
-	}
 	if (s->life.upcalls >= 0)
 		os->close(s->life.upcalls);
+	if (s->life.alive)
+		account_uncharge(s->peer.uid, session_account(&s->peer));
 }
 
 void session_put(struct session *s)
@@ -626,12 +626,20 @@ static void end_region_handle(struct region_handle *rh)
 	region_handle_put(rh);
 }
 
+static void mark_pool_handles(struct session *s)
+{
+	struct pool_handle *ph;
+	uint32_t cursor = 0, handle;
+
+	while ((ph = handles_next(&s->pools, &cursor, &handle)))
+		member_mark_end(ph, handle, s->life.alive);
+}
+
 /* Millions of runs may have to go back: not on the caller's time. */
 static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)
 {
 	struct ending *e = kmem_cache_zalloc(ending_cache, GFP_KERNEL);
 
-	member_mark_end(ph, handle, s->life.alive);
 	if (!e) {
 		finish_pool_handle(s, ph, handle);
 		return;
@@ -644,20 +652,26 @@ static void end_pool_handle(struct session *s, struct pool_handle *ph, uint32_t 
 	workqueue_add(&end_queue, &e->work);
 }
 
+bool session_is_out(struct session *s)
+{
+	struct member_life *life = &s->life;
+	uint64_t now_ns = os->now_ns();
+
+	if (!life->alive || atomic_load(&s->is_out))
+		return true;
+	/* Each of its handles asks. */
+	if (atomic_load(&s->looked_ns) && now_ns - atomic_load(&s->looked_ns) < LOOK_NS)
+		return false;
+	atomic_store(&s->looked_ns, now_ns);
+	if ((life->pidfd >= 0 && process_has_ended(life->pidfd)) ||
+	    (life->upcalls >= 0 && socket_is_shut(life->upcalls)))
+		atomic_store(&s->is_out, true);
+	return atomic_load(&s->is_out);
+}
+
 void session_cut(struct session *s, int pidfd, int upcalls)
 {
-	uint32_t limit;
-
-	s->life = (struct member_life){ true, -1, -1 };
-	if (pidfd >= 0 && !account_charge(s->peer.uid, ACCOUNT_OUTLIVED, &limit)) {
-		s->life.pidfd = os->dup(pidfd);
-		if (s->life.pidfd < 0)
-			account_uncharge(s->peer.uid, ACCOUNT_OUTLIVED);
-	}
-	if (s->life.pidfd >= 0)
-		s->life.upcalls = upcalls;
-	else if (upcalls >= 0)
-		os->close(upcalls);
+	s->life = (struct member_life){ true, pidfd < 0 ? -1 : os->dup(pidfd), upcalls };
 }
 
 void session_end(struct session *s, const char *reason)
@@ -674,6 +688,7 @@ void session_end(struct session *s, const char *reason)
 	mutex_unlock(&s->lock);
 	if (was_ended)
 		return;
+	mark_pool_handles(s);
 	/* Crash: from here on the session has ended, and resume ends what is left of it. */
 	if (s->record)
 		record_end(s->record);
@@ -692,7 +707,8 @@ void session_end(struct session *s, const char *reason)
 	while (handles_next(&s->pools, &cursor, &handle))
 		end_pool_handle(s, handles_del(&s->pools, handle), handle);
 	free_record(s);
-	account_uncharge(s->peer.uid, session_account(&s->peer));
+	if (!s->life.alive)
+		account_uncharge(s->peer.uid, session_account(&s->peer));
 	mutex_lock(&sessions_lock);
 	list_del(&s->link);
 	nr_sessions--;

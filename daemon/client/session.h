@@ -78,6 +78,8 @@ struct session {
 	_Atomic uint64_t nr_requests; /* (a) */
 	struct session_record *record; /* (c) NULL: a tool's, that needn't outlive the daemon */
 	struct member_life life;       /* (c) once ending, of a process that may live on */
+	_Atomic bool is_out;           /* (a) it does no more, or works in no slab */
+	_Atomic uint64_t looked_ns;    /* (a) when that was last looked at */
 	struct list_head resume_link;  /* the resuming thread only */
 };
 

@@ -47,9 +47,11 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 void session_get(struct session *s);
 void session_put(struct session *s);
 uint64_t session_id(const struct session *s);
-/* Before session_end(): the daemon ends it, and the process may not know yet. */
-/* Takes over upcalls. */
+/* Before session_end(): the daemon ends it, and the process may not know yet. Takes over upcalls.
+ * The session counts as one of its user's until nobody holds it any more. */
 void session_cut(struct session *s, int pidfd, int upcalls);
+/* Of one that has ended: nobody of its process works in slabs any more. */
+bool session_is_out(struct session *s);
 /* The session is over: its bookkeeping is undone before this returns, its memory follows from a
  * work thread. Idempotent. `reason` is logged. */
 void session_end(struct session *s, const char *reason);

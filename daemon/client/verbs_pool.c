@@ -18,7 +18,7 @@
 #include "os/os.h"
 
 enum {
-	POOL_HANDLES_MAX = 1024, /* of a session */
+	POOL_HANDLES_MAX = 256, /* of a session */
 	POOL_FLAGS = MMB_POOL_CREATE | MMB_POOL_EXCL | MMB_POOL_PRIVATE | MMB_POOL_OVERCOMMIT |
 		     MMB_POOL_OOM_KILL
 };

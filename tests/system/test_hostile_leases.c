@@ -614,7 +614,7 @@ ATTACK(handles_without_end)
 		CLIENT_EXPECT_EQ(a->r.member, first + nr);
 	CLIENT_EXPECT_EQ(error, -EDQUOT);
 	CLIENT_EXPECT(raw_refused(&a->r, -EDQUOT));
-	CLIENT_EXPECT_EQ(nr, 1024);
+	CLIENT_EXPECT_EQ(nr, 256);
 }
 
 ATTACK(caches_misused)
