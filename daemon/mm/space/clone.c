@@ -23,6 +23,7 @@ enum {
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	PROTECT_TRIES = 2000,
 	ROOM_TRIES = 100,
+	FROZEN_TRIES = 16, /* while all others wait for the parent */
 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
@@ -274,6 +275,19 @@ static int pass_on(struct region *parent, struct region *clone, uint64_t page)
 	return 1;
 }
 
+static bool is_frozen(struct region *region)
+{
+	return atomic_load(&region->frozen);
+}
+
+/* Everybody who faults on a frozen parent waits, and the clone's pool may be full for ever. */
+static bool try_again(struct region *parent, struct region *clone, unsigned int *tries)
+{
+	if (is_frozen(parent))
+		return ++*tries < FROZEN_TRIES && reclaim_for(clone);
+	return region_try_again(clone, tries);
+}
+
 /* A locked page is never shared. Who writes to it while it is copied has it copied again. */
 static int copy_locked(struct region *parent, struct region *clone, uint64_t page)
 {
@@ -291,7 +305,7 @@ static int copy_locked(struct region *parent, struct region *clone, uint64_t pag
 		r = region_copy_in(clone, one, parent, 0, &copied);
 		word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
 						   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
-	} while (r == -ENOMEM && region_try_again(clone, &tries));
+	} while (r == -ENOMEM && try_again(parent, clone, &tries));
 	return r ? r : 1;
 }
 
@@ -352,7 +366,9 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 /* A copy, or what has to be in memory first, finds no room. True: there may be now. */
 static bool find_room(const struct clone_pair *p, unsigned int *tries)
 {
-	return ++*tries < ROOM_TRIES && reclaim_for(p->clone);
+	unsigned int most = is_frozen(p->parent) ? FROZEN_TRIES : ROOM_TRIES;
+
+	return ++*tries < most && reclaim_for(p->clone);
 }
 
 /* What is shared in a batch is protected by one call; holes between are protected too, which does
