@@ -77,13 +77,17 @@ def hang_is_ended(build, point):
         worker = daemon.worker()
         begin = time.monotonic()
         os.kill(worker, signal.SIGSTOP if point == "MAIN" else signal.SIGRTMIN + 1)
-        # Work for the thread that is to hang.
-        subprocess.run([os.path.join(build, "tools/mmbctl"), "--socket", daemon.socket, "-t", "1",
-                        "vmstat"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                       timeout=DEADLINE, check=False)
         late.process.stdin.write("fill\n")
         late.process.stdin.flush()
-        wait_for(lambda: daemon.worker() not in (0, worker), "another daemon")
+
+        def another_daemon():
+            # Work for the thread that is to hang, which may not have heard the signal yet.
+            subprocess.run([os.path.join(build, "tools/mmbctl"), "--socket", daemon.socket, "-t",
+                            "1", "vmstat"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           timeout=DEADLINE, check=False)
+            return daemon.worker() not in (0, worker)
+
+        wait_for(another_daemon, "another daemon")
         seconds = time.monotonic() - begin
         expect(late.process.stdout.readline().strip() == "filled", "what it waited for")
         lost_nothing(client)
