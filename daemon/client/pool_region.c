@@ -52,7 +52,8 @@ static void uncharge_uid(uid_t uid, uint64_t bytes)
 	account_uncharge(uid, ACCOUNT_REGIONS);
 }
 
-static int charge_uid(uid_t uid, uint64_t bytes, struct refusal *why)
+/* What is promised whole is bounded by what there is of memory and swap, and only counted. */
+static int charge_uid(uid_t uid, uint64_t bytes, bool whole, struct refusal *why)
 {
 	uint32_t limit;
 	int r = account_charge(uid, ACCOUNT_REGIONS, &limit);
@@ -65,7 +66,8 @@ static int charge_uid(uid_t uid, uint64_t bytes, struct refusal *why)
 			      uid, limit);
 	if (r)
 		return refuse(why, r, "no memory for another region");
-	r = account_charge_span(uid, span_of(bytes));
+	r = whole ? account_recharge_span(uid, span_of(bytes))
+		  : account_charge_span(uid, span_of(bytes));
 	if (!r)
 		return 0;
 	account_uncharge(uid, ACCOUNT_REGIONS);
@@ -305,7 +307,8 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 	bool huge = page_size_of(args) > PAGE_SIZE;
 	struct pool_region *pr;
 	void *record = NULL;
-	int r = charge_uid(request->creator->uid, args->length, why);
+	bool whole = !atomic_load(&request->pool->memcg.overcommit);
+	int r = charge_uid(request->creator->uid, args->length, whole, why);
 
 	if (r)
 		return r;
