@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -29,6 +30,15 @@ static int   *closer_fds;
 static size_t closer_nr, closer_room;
 static int    closers, closers_idle;
 
+/* A socket that lingers would wait for whoever is at its other end. */
+static void close_now(int fd)
+{
+	const struct linger none = { 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)); /* or it is no socket */
+	close(fd);
+}
+
 static void *closer_run(void *arg)
 {
 	(void)arg;
@@ -43,7 +53,7 @@ static void *closer_run(void *arg)
 		closers_idle--;
 		fd = closer_fds[--closer_nr];
 		pthread_mutex_unlock(&closer_lock);
-		close(fd);
+		close_now(fd);
 		pthread_mutex_lock(&closer_lock);
 	}
 	return NULL;
@@ -96,5 +106,5 @@ void closer_discard(int fd)
 				 CLOSERS_MAX);
 	/* Without memory for a thread or a number, a short wait is the lesser evil. */
 	if (!pushed)
-		close(fd);
+		close_now(fd);
 }
