@@ -219,11 +219,8 @@ uint64_t reclaim_margin(struct memcg *memcg, uint64_t frames)
 	return scan.freed + scan.met_other;
 }
 
-/* Charging a page would succeed now. */
-static bool has_room(const struct region *region)
+bool region_has_room(const struct region *region, uint64_t frames)
 {
-	uint64_t frames = region_frames_per_page(region);
-
 	if (memcg_margin(region->memcg) < frames)
 		return false;
 	for (int node = 0; node < nr_nodes; node++)
@@ -235,19 +232,20 @@ static bool has_room(const struct region *region)
 
 bool reclaim_for(struct region *region)
 {
-	uint64_t frames = max_t(uint64_t, DIRECT_FRAMES, region_frames_per_page(region));
-	struct scan scan = { .node = -1, .kind = (int)region->kind, .wanted = frames,
+	uint64_t page = region_frames_per_page(region);
+	struct scan scan = { .node = -1, .kind = (int)region->kind,
+			     .wanted = max_t(uint64_t, DIRECT_FRAMES, page),
 			     .may_break_min = true, .needed = true };
 
 	if (!swap_capacity())
 		return false;
-	if (memcg_margin(region->memcg) < region_frames_per_page(region)) {
+	if (memcg_margin(region->memcg) < page) {
 		scan.memcg = region->memcg;
 		scan.kind = -1;
 	}
 	if (shrink_direct(&scan))
 		return true;
-	for (int i = 0; i < OTHER_PAUSES && scan.met_other && !has_room(region); i++)
+	for (int i = 0; i < OTHER_PAUSES && scan.met_other && !region_has_room(region, page); i++)
 		nanosleep(&busy_pause, NULL);
 	return scan.met_other;
 }

@@ -62,6 +62,9 @@ uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames);
 /* The pool is to have so many frames below max; waits a tenth of a second for others who evict from
  * it. 0: nothing could go. */
 uint64_t reclaim_margin(struct memcg *memcg, uint64_t frames);
+/* Charging so many frames would succeed now: neither its pool nor the stocks that it was promised
+ * memory of are short. */
+bool region_has_room(const struct region *region, uint64_t frames);
 /* A page of the region needs frames, which charging refused. True: try again. */
 bool reclaim_for(struct region *region);
 /* Evicts what can be evicted of the range, whatever its age; frames freed. See pageout.c. */

@@ -9,6 +9,7 @@
 #include "base/heartbeat.h"
 #include "mm/phys/node.h"
 #include "mm/space/mapping.h"
+#include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "mm/space/swapin.h"
 #include "os/os.h"
@@ -45,19 +46,6 @@ static uint64_t dirty_clean_pages(struct region *region, uint64_t wanted)
 	return freed;
 }
 
-/* Neither its pool nor the stocks it was promised memory of are short. */
-static bool has_room(const struct region *region, uint64_t frames)
-{
-	frames += FRAMES_LEFT;
-	if (memcg_margin(region->memcg) < frames)
-		return false;
-	for (int node = 0; node < nr_nodes; node++)
-		if (stock_free_evictable(node, region->kind) >= frames &&
-		    atomic_load(&region->quota[node]) > 0)
-			return true;
-	return false;
-}
-
 /* As many as adjoin, up to a batch. */
 static uint64_t swapped_run(struct region *region, uint64_t page)
 {
@@ -87,7 +75,7 @@ static uint64_t bring_back(struct swapper *s, struct region *region, uint64_t wa
 			nr = 1;
 			continue;
 		}
-		if (!has_room(region, nr * frames))
+		if (!region_has_room(region, nr * frames + FRAMES_LEFT))
 			break;
 		r = region_swap_in(s, &want, &run);
 		if (r == -ENOMEM)
