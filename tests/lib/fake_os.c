@@ -304,7 +304,12 @@ static int fake_populate_huge(int fd, uint64_t offset, uint64_t length, int node
 
 static int fake_populate_mapped(int fd, uint64_t offset, uint64_t length, int node, void *mapped)
 {
-	CHECK(span_covers(&host.mapped, (uintptr_t)mapped, length));
+	bool covered;
+
+	pthread_mutex_lock(&fake_lock);
+	covered = span_covers(&host.mapped, (uintptr_t)mapped, length);
+	pthread_mutex_unlock(&fake_lock);
+	CHECK(covered);
 	return populate(fd, offset, length, node, &fake_calls.populate_mapped);
 }
 
