@@ -215,14 +215,16 @@ def start_that_fails_is_tried_again(build):
     try:
         client = daemon.client("64")
         client.ask("fill")
+        serving = daemon.worker()
         os.rename(program, program + ".good")
         for tries, status in ((3, 78), (5, 71)):
             with open(program + ".bad", "w", encoding="ascii") as bad:
                 bad.write(f"#!/bin/sh\nexit {status}\n")
             os.chmod(program + ".bad", 0o755)
             os.rename(program + ".bad", program)
-            if daemon.worker():
-                os.kill(daemon.worker(), signal.SIGKILL)
+            if serving:  # the next ones end by themselves
+                os.kill(serving, signal.SIGKILL)
+                serving = 0
             daemon.wait_times(f"ended with status {status} before it served", tries)
         daemon.wait_log("start_again: clients wait; another try in 40 ms")
         os.rename(program + ".good", program)
