@@ -420,7 +420,7 @@ static void hoard(struct client_process *self, void *arg)
 	get_cut();
 	errno = 0;
 	while (mmb_malloc(w.a.pool, 64))
-		;
+		usleep(1000); /* what it gets meanwhile stays in use */
 	CLIENT_EXPECT_EQ(errno, ENOTCONN);
 	client_tell_step(self, 1);
 	pause();
