@@ -174,7 +174,8 @@ bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hin
 		return false;
 	}
 	w = container_of(range, struct window, range);
-	atomic_store(&w->entered, true);
+	if (!atomic_load_explicit(&w->entered, memory_order_relaxed))
+		atomic_store(&w->entered, true);
 	shift = w->region->page_shift;
 	region_get(w->region);
 	t->region = w->region;
