@@ -29,7 +29,7 @@ enum { NAME_BYTES = 3, BITS_A_BYTE = 6, WAIT_MS = 1000, PAUSE_NS = 1000 * 1000 }
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static int supervisor = -1;      /* fixed after init */
-static _Atomic bool stalled;     /* S1: of the supervisor */
+static struct notify_stall stall = { .id = "supervisor_stalled", .who = "supervisor" }; /* S1 */
 
 /* Drops that the supervisor hasn't been told yet: a bit a key. All guarded by owed_lock, under
  * which nothing waits. */
@@ -39,29 +39,11 @@ static uint32_t nr_owed;
 
 /* ---- messages ---- */
 
-union control {
-	struct cmsghdr header;
-	char space[CMSG_SPACE(sizeof(int))];
-};
-
 static int send_once(enum fdstore_op op, uint32_t key, int fd)
 {
 	struct fdstore_message m = { .op = op, .key = key };
-	struct iovec iov = { .iov_base = &m, .iov_len = sizeof(m) };
-	union control control = { 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	if (fd >= 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-						   .cmsg_type = SCM_RIGHTS,
-						   .cmsg_len = CMSG_LEN(sizeof(int)) };
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	}
-	if (sendmsg(supervisor, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-		return 0;
-	return errno == ENOBUFS || errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	return notify_send_once(supervisor, &m, sizeof(m), fd);
 }
 
 static int send_waiting(enum fdstore_op op, uint32_t key, int fd)
@@ -77,26 +59,22 @@ static int send_waiting(enum fdstore_op op, uint32_t key, int fd)
 /* S1 */
 static int send_to_supervisor(enum fdstore_op op, uint32_t key, int fd)
 {
-	bool was = atomic_load(&stalled);
+	bool was = atomic_load(&stall.is_on);
 	int r = was ? send_once(op, key, fd) : send_waiting(op, key, fd);
 
-	if (notify_may_pass(r) && !was && !atomic_exchange(&stalled, true)) {
-		if (r == -EAGAIN)
-			log_emit(LOG_WARNING, "supervisor_stalled",
-				 "the supervisor reads nothing: until it does nobody new is "
-				 "served");
-		else
-			notify_in_flight();
-	}
+	notify_note_stall(&stall, was, r);
 	if (!r && op == FDSTORE_KEEP) /* others go through when no descriptor does */
-		atomic_store(&stalled, false);
+		atomic_store(&stall.is_on, false);
 	return r;
 }
 
 int fdstore_receive(int sock, struct fdstore_message *m, int *fd)
 {
 	struct iovec iov = { .iov_base = m, .iov_len = sizeof(*m) };
-	union control control;
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = control.space,

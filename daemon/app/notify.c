@@ -20,11 +20,13 @@
 #include "base/heartbeat.h"
 #include "base/log.h"
 #include "os/os.h"
+#include "proto/wire.h"
 
 enum { WAIT_MS = 1000, PAUSE_MS = 5 };
 
 static int manager = -1;        /* fixed after init */
-static _Atomic bool stalled;    /* it has read nothing for WAIT_MS */
+/* It has read nothing for WAIT_MS. */
+static struct notify_stall stall = { .id = "manager_stalled", .who = "service manager" };
 static _Atomic bool owes_ready; /* N1 */
 
 int notify_init(void)
@@ -60,26 +62,17 @@ bool notify_is_on(void)
 	return manager >= 0;
 }
 
+int notify_send_once(int sock, const void *bytes, size_t nr, int fd)
+{
+	const struct wire_fds fds = { &fd, fd >= 0 };
+	int r = wire_send(sock, bytes, nr, fds, MSG_DONTWAIT);
+
+	return r == -ENOBUFS ? -EAGAIN : r;
+}
+
 static int send_once(const char *state, int fd)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)state, .iov_len = strlen(state) };
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		control.header = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-						   .cmsg_type = SCM_RIGHTS,
-						   .cmsg_len = CMSG_LEN(sizeof(int)) };
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	}
-	if (sendmsg(manager, &msg, MSG_NOSIGNAL) >= 0)
-		return 0;
-	return errno == ENOBUFS || errno == EINTR ? -EAGAIN : -errno;
+	return notify_send_once(manager, state, strlen(state), fd);
 }
 
 bool notify_show(const char *state)
@@ -108,31 +101,31 @@ static int send_waiting(const char *state, int fd)
 	return r;
 }
 
-void notify_in_flight(void)
+void notify_note_stall(struct notify_stall *of, bool was, int r)
 {
-	log_emit(LOG_ERR, "descriptors_in_flight",
-		 "no descriptor can be kept: other processes of this user have sent more that "
-		 "nobody takes than LimitNOFILE= allows; until that ends nobody new is served");
+	if (!notify_may_pass(r) || was || atomic_exchange(&of->is_on, true))
+		return;
+	if (r == -EAGAIN)
+		log_emit(LOG_WARNING, of->id,
+			 "the %s reads nothing: until it does nobody new is served", of->who);
+	else
+		log_emit(LOG_ERR, "descriptors_in_flight",
+			 "no descriptor can be kept: other processes of this user have sent more "
+			 "that nobody takes than LimitNOFILE= allows; until that ends nobody new "
+			 "is served");
 }
 
 int notify_send(const char *state, int fd)
 {
-	bool was = atomic_load(&stalled);
+	bool was = atomic_load(&stall.is_on);
 	int r;
 
 	if (manager < 0)
 		return 0;
 	r = was ? send_once(state, fd) : send_waiting(state, fd);
-	if (notify_may_pass(r) && !was && !atomic_exchange(&stalled, true)) {
-		if (r == -EAGAIN)
-			log_emit(LOG_WARNING, "manager_stalled",
-				 "the service manager reads nothing: until it does nobody new is "
-				 "served");
-		else
-			notify_in_flight();
-	}
+	notify_note_stall(&stall, was, r);
 	if (!r && was && fd >= 0) /* a text goes through when no descriptor does */
-		atomic_store(&stalled, false);
+		atomic_store(&stall.is_on, false);
 	return r;
 }
 

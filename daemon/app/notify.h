@@ -13,7 +13,9 @@
 #ifndef MMB_APP_NOTIFY_H
 #define MMB_APP_NOTIFY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Without a manager nothing is sent, and nothing fails. Negative errno: it can't be reached. */
 int notify_init(void);
@@ -23,10 +25,17 @@ bool notify_show(const char *state);
 /* With a descriptor, or -1. -EAGAIN: the manager reads nothing; -ETOOMANYREFS: this user may send
  * no more descriptors. */
 int notify_send(const char *state, int fd);
-/* Logs the latter. */
-void notify_in_flight(void);
 /* Whether an error is one of these two, which pass. */
 bool notify_may_pass(int error);
+/* To any keeper's socket, without waiting: a descriptor, or -1. */
+int notify_send_once(int sock, const void *bytes, size_t nr, int fd);
+/* a: atomic   c: fixed */
+struct notify_stall {
+	_Atomic bool is_on;     /* (a) it has been waited for in vain */
+	const char  *id, *who;  /* (c) of the log's line, and in it */
+};
+/* What came of sending to a keeper that was stalled, or not: the stall is logged when it begins. */
+void notify_note_stall(struct notify_stall *of, bool was, int r);
 /* READY=1, now or from a later notify_look() (N1). */
 void notify_ready(void);
 void notify_look(void);
