@@ -30,7 +30,7 @@ bool slots_are_scarce(void)
 	return until && os->now_ns() < until;
 }
 
-static uint64_t dirty_clean_pages(struct region *region, uint64_t wanted)
+static uint64_t give_copies(struct swapper *unused, struct region *region, uint64_t wanted)
 {
 	uint64_t frames = region_frames_per_page(region), freed = 0;
 
@@ -101,11 +101,6 @@ static uint64_t for_each(uint64_t (*give)(struct swapper *s, struct region *regi
 	if (region)
 		region_put(region);
 	return freed;
-}
-
-static uint64_t give_copies(struct swapper *unused, struct region *region, uint64_t wanted)
-{
-	return dirty_clean_pages(region, wanted);
 }
 
 bool slots_take_back(bool needed)
