@@ -7,6 +7,7 @@ Purpose     A daemon under its own supervisor whose threads hang or whose progra
 Usage       supervise.py BUILD; exit status as tests/lib.
 """
 import concurrent.futures
+import contextlib
 import os
 import shutil
 import signal
@@ -132,15 +133,25 @@ def release(daemon, program, end):
     os.rename(program + ".new", program)
 
 
-def release_that_refuses_changes_nothing(build):
-    """A release that doesn't understand the state leaves it to the one that was there before"""
-    folder = tempfile.mkdtemp(prefix="mmb-release-")
+@contextlib.contextmanager
+def program_of_its_own(build):
+    """A daemon whose program's file can be replaced, and a client with memory."""
+    folder = tempfile.mkdtemp(prefix="mmb-program-")
     program = folder + "/mmbrokerd"
     shutil.copy(os.path.join(build, INJECT), program)
     daemon = Supervised(build, program)
     try:
         client = daemon.client("64")
         client.ask("fill")
+        yield daemon, program, client
+    finally:
+        daemon.end()
+        shutil.rmtree(folder)
+
+
+def release_that_refuses_changes_nothing(build):
+    """A release that doesn't understand the state leaves it to the one that was there before"""
+    with program_of_its_own(build) as (daemon, program, client):
         release(daemon, program, NEXT_RELEASE)
         daemon.process.send_signal(signal.SIGUSR2)
         daemon.wait_times("ready: serving on", 2)
@@ -158,9 +169,6 @@ def release_that_refuses_changes_nothing(build):
         lost_nothing(client)
         expect(os.readlink(f"/proc/{daemon.worker()}/exe") == program, "the new one")
         daemon.ctl("verify")
-    finally:
-        daemon.end()
-        shutil.rmtree(folder)
 
 
 def end_worker(daemon, number):
@@ -208,13 +216,7 @@ def mistake_costs_nobody_memory(build):
 
 def start_that_fails_is_tried_again(build):
     """A program that can't serve now, whatever it says, is started until it can"""
-    folder = tempfile.mkdtemp(prefix="mmb-again-")
-    program = folder + "/mmbrokerd"
-    shutil.copy(os.path.join(build, INJECT), program)
-    daemon = Supervised(build, program)
-    try:
-        client = daemon.client("64")
-        client.ask("fill")
+    with program_of_its_own(build) as (daemon, program, client):
         serving = daemon.worker()
         os.rename(program, program + ".good")
         for tries, status in ((3, 78), (5, 71)):
@@ -231,9 +233,6 @@ def start_that_fails_is_tried_again(build):
         daemon.wait_times("ready: serving on", 2)
         lost_nothing(client)
         daemon.ctl("verify")
-    finally:
-        daemon.end()
-        shutil.rmtree(folder)
 
 
 class Reader(threading.Thread):
