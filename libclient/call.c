@@ -50,6 +50,7 @@ void channel_init(struct channel *ch, int sock)
 	ch->sock = sock;
 	ch->bounded = !setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &while_ms, sizeof(while_ms));
 	ch->next_id = 1;
+	ch->nr_soon = CHANNEL_SOON;
 	pthread_mutex_init(&ch->lock, NULL);
 	LIST_INIT(&ch->pending);
 	LIST_INIT(&ch->free);

@@ -65,7 +65,10 @@ struct call {
 };
 LIST_HEAD(call_list, call);
 
-enum { CHANNEL_RECEIVE_MS = 500 };
+enum {
+	CHANNEL_RECEIVE_MS = 500,
+	CHANNEL_SOON = 3, /* packets that a broker which has just been connected to sends at once */
+};
 
 /* c: fixed after channel_init   l: lock */
 struct channel {
@@ -78,6 +81,7 @@ struct channel {
 	uint64_t         attach_id;  /* (l) ATTACH was sent last before the request with this id */
 	uint32_t         nr_orphans; /* (l) */
 	bool             reading;    /* (l) C2 */
+	uint32_t         nr_soon;    /* who reads: packets left that aren't slept for at once */
 	bool             held;       /* (l) C6 */
 	int              error;      /* (l) C4; 0: alive */
 	char             reason[ERROR_BYTES]; /* (l) the sentence for error */

@@ -27,6 +27,8 @@ enum {
 	 * that told it why: closing with input queued resets the connection. */
 	DISCARDED_PACKETS_MAX = 256,
 	TAKEN_MS_MAX = 64, /* between looks whether descriptors are taken */
+	/* HELLO, ATTACH, a pool: who comes asks for a few things, one after the other. */
+	ATTENDED_MAX = 3,
 };
 
 static struct timeval timeval_of_ms(uint64_t ms)
@@ -383,6 +385,14 @@ static void settle_reading(struct connection *c)
 	event_add(pause ? &c->ev_closed : &c->ev_read, NULL);
 }
 
+static void attend(struct connection *c)
+{
+	if (c->nr_attended == ATTENDED_MAX || c->peer.control)
+		return;
+	c->nr_attended++;
+	worker_attend(c->worker);
+}
+
 static void on_read(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection  *c = arg;
@@ -408,10 +418,12 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 	}
 	error = dispatch(c, &m, lane, &why);
 	wire_discard_fds(&m);
-	if (error)
+	if (error) {
 		connection_end(c, error, why.text);
-	else
-		settle_reading(c);
+		return;
+	}
+	attend(c);
+	settle_reading(c);
 }
 
 static void on_taken(evutil_socket_t fd, short what, void *arg)

@@ -65,6 +65,7 @@ struct connection {
 	bool              resumed;   /* (w) of a session that a predecessor has greeted */
 	uint64_t          first_id;  /* (w) of the first request that was read here; 0: none yet */
 	uint32_t          nr_repeats; /* (w) requests read that say they were lost */
+	uint32_t          nr_attended; /* (w) packets after which the next one was awaited */
 	_Atomic uint64_t  heard;     /* (w) writes; any thread: the highest id that was read */
 	atomic_bool       has_memory; /* (a) said HELLO and is no tool */
 

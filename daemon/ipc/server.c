@@ -13,6 +13,7 @@
 #include <event2/thread.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -36,6 +37,8 @@ enum {
 	TURN_S = 1, /* a worker shows at least so often that it lives */
 	SETTLE_MS = 250, /* between walks over all connections */
 	WORKER_SLACK = 4, /* connections that a worker may have more than another */
+	/* A client that has been woken asks within so long. */
+	ATTEND_NS = 100 * 1000,
 };
 
 void server_options_init(struct server_options *options)
@@ -204,6 +207,26 @@ int server_adopt(struct server *server, int sock)
 
 /* ---- workers ---- */
 
+/* Where there is another CPU, this one would fall asleep while a client is woken there, and a
+ * wake-up costs more than all that is asked. Other threads and clients have their turn as ever. */
+static void attend(struct worker *w)
+{
+	while (!w->stopped && os->now_ns() < w->attends_until_ns) {
+		event_base_loop(w->base, EVLOOP_NONBLOCK | EVLOOP_NO_EXIT_ON_EMPTY);
+		sched_yield();
+	}
+}
+
+void worker_attend(struct worker *w)
+{
+	const struct topology *topology = w->server->options.topology;
+
+	if (!topology || topology->nr_cpus < 2)
+		return;
+	w->attends_until_ns = os->now_ns() + ATTEND_NS;
+	event_base_loopbreak(w->base);
+}
+
 static void *worker_run(void *arg)
 {
 	struct worker *w = arg;
@@ -213,7 +236,10 @@ static void *worker_run(void *arg)
 	snprintf(name, sizeof(name), "mmb-control%u", w->index);
 	heartbeat_register(&w->heartbeat, name);
 	lane_thread_enter(name, w->server->options.topology);
-	event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	while (!w->stopped) {
+		event_base_loop(w->base, EVLOOP_NO_EXIT_ON_EMPTY);
+		attend(w);
+	}
 	lane_thread_leave();
 	heartbeat_unregister(&w->heartbeat);
 	return NULL;
@@ -262,16 +288,19 @@ static int worker_init(struct server *server, uint32_t index)
 
 static void on_stop(evutil_socket_t fd, short what, void *arg)
 {
+	struct worker *w = arg;
+
 	(void)fd;
 	(void)what;
-	event_base_loopbreak(arg);
+	w->stopped = true;
+	event_base_loopbreak(w->base);
 }
 
 static void worker_fini(struct worker *w)
 {
 	if (w->thread) {
 		/* As an event of its own: a loop that only begins would forget a plain break. */
-		CHECK(!event_base_once(w->base, -1, EV_TIMEOUT, on_stop, w->base, NULL));
+		CHECK(!event_base_once(w->base, -1, EV_TIMEOUT, on_stop, w, NULL));
 		pthread_join(w->thread, NULL);
 	}
 	if (w->turn)

@@ -26,6 +26,8 @@ struct worker {
 	struct heartbeat  heartbeat; /* (w) */
 	struct event     *turn;    /* (w) once a second: the loop turns */
 	atomic_uint       nr_connections; /* (a) for choosing the least loaded */
+	uint64_t          attends_until_ns; /* (w) it doesn't sleep before */
+	bool              stopped; /* (w) */
 };
 
 struct server {
@@ -50,6 +52,9 @@ struct server {
 
 /* The worker whose thread this is; NULL on other threads. */
 extern _Thread_local struct worker *this_worker;
+
+/* On its own thread: somebody is about to ask, and the worker doesn't sleep meanwhile. */
+void worker_attend(struct worker *w);
 
 /* Counts anew what all clients have left unread, if that wasn't done just now. */
 bool server_settle_unread(struct server *server);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fake_client.h"
@@ -82,6 +83,25 @@ static void a_refused_hello_is_said_though_attach_was_sent(void)
 	broker_hold(client.broker, MMB_METHOD_ATTACH);
 	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &mmb), -EUSERS);
 	EXPECT(!strcmp(mmb_error(), "too many already"));
+	broker_stop(client.broker);
+}
+
+/* The first replies aren't slept for at once. */
+static void a_broker_that_takes_its_time_is_slept_for(void)
+{
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .operation_timeout_ms = 400 };
+	struct timespec before, after;
+	struct mmb *mmb;
+
+	client.broker = broker_start();
+	broker_hold(client.broker, MMB_METHOD_HELLO);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	EXPECT_EQ(mmb_open(broker_path(client.broker), &options, &mmb), -ETIMEDOUT);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	EXPECT((after.tv_sec - before.tv_sec) * 1000 +
+	       (after.tv_nsec - before.tv_nsec) / 1000000 < 200);
+	broker_release(client.broker, MMB_METHOD_HELLO);
 	broker_stop(client.broker);
 }
 
@@ -380,6 +400,8 @@ static void a_missing_broker_is_named(void)
 }
 
 static const struct test_case cases[] = {
+	{ "a broker that takes its time is slept for",
+	  a_broker_that_takes_its_time_is_slept_for },
 	{ "opening waits for one reply, and starts no thread", opening_waits_for_one_reply },
 	{ "the upcall socket comes when others can change memory",
 	  upcalls_come_when_others_can_change_memory },

@@ -21,6 +21,7 @@
 #include "lib/descriptors.h"
 #include "lib/ipc_fixture.h"
 #include "lib/test.h"
+#include "os/topology.h"
 
 enum { ONE_HOUR_MS = 3600000 };
 
@@ -257,6 +258,42 @@ static void silent_connection_is_closed_at_the_deadline(void)
 	ipc_fixture_fini(&f);
 }
 
+static uint64_t cpu_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* While sessions begin, workers don't sleep: those that stay silent must not keep them awake. */
+static void sessions_that_have_begun_let_the_workers_sleep(void)
+{
+	static struct topology two_cpus = { .nr_nodes = 1, .nr_cpus = 2 };
+	enum { SESSIONS = 8, IDLE_MS = 400 };
+	struct wire_client c[SESSIONS];
+	struct ipc_fixture f;
+	uint64_t           before;
+
+	ipc_fixture_init(&f);
+	f.options.topology = &two_cpus;
+	ipc_fixture_start(&f);
+	for (int i = 0; i < SESSIONS; i++) {
+		ipc_fixture_session(&f, &c[i]);
+		for (int nr = 0; nr < i; nr++)
+			EXPECT_EQ(wire_client_call(&c[i], MMB_METHOD_PING, NULL), 0);
+	}
+	before = cpu_ms();
+	nanosleep(&(struct timespec){ .tv_nsec = IDLE_MS * 1000000L }, NULL);
+	EXPECT(cpu_ms() - before < IDLE_MS / 2);
+	for (int i = 0; i < SESSIONS; i++)
+		wire_client_fini(&c[i]);
+	/* And the server stops though one has just begun. */
+	ipc_fixture_session(&f, &c[0]);
+	wire_client_fini(&c[0]);
+	ipc_fixture_fini(&f);
+}
+
 /* ---- clients that don't read ---- */
 
 static unsigned int send_until_full(struct wire_client *c)
@@ -479,6 +516,8 @@ static const struct test_case cases[] = {
 	{ "a closed socket ends its session", closed_socket_ends_its_session },
 	{ "a silent connection is closed at the deadline",
 	  silent_connection_is_closed_at_the_deadline },
+	{ "sessions that have begun let the workers sleep",
+	  sessions_that_have_begun_let_the_workers_sleep },
 	{ "unread replies stop the reading and none is lost",
 	  unread_replies_stop_the_reading_and_none_is_lost },
 	{ "a client that never reads is let go", client_that_never_reads_is_let_go },
