@@ -12,6 +12,7 @@
 #include "mm/obj/slab.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
+#include "mm/space/protect.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "os/os.h"
@@ -137,47 +138,32 @@ int clone_open_base(struct region *region, bool (*may)(const struct region *ance
 
 /* ---- protecting ---- */
 
-/* The client may have cut its mapping: what is left of it in each half. -EAGAIN: its map is
- * changing. */
-static int protect_parts(struct mm *mm, uint64_t address, uint64_t length)
-{
-	int r = os->uffd_protect(mm->uffd, address, length);
-
-	heartbeat_touch();
-	if (r == -ESRCH)
-		return 0;
-	if (r == -ENOENT || r == -EINVAL) {
-		uint64_t half = round_up(length / 2, PAGE_SIZE);
-
-		if (length <= PAGE_SIZE)
-			return 0;
-		r = protect_parts(mm, address, half);
-		return r ? r : protect_parts(mm, address + half, length - half);
-	}
-	return r;
-}
+struct protection {
+	const struct region *region;
+	int error;
+};
 
 static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, void *arg)
 {
-	int *error = arg;
+	struct protection *p = arg;
 
-	if (!*error)
-		*error = protect_parts(mm, address, length);
+	if (!p->error)
+		p->error = mm_protect(mm, p->region, address, length);
 }
 
 /* A client whose map is changing is asked again, and not under the lock that those wait for who
  * handle the changes. */
 int region_protect(struct region *region, struct page_range range)
 {
-	int error = -EAGAIN;
+	struct protection p = { region, -EAGAIN };
 
-	for (unsigned int i = 0; range.nr && error == -EAGAIN && i < PROTECT_TRIES; i++) {
+	for (unsigned int i = 0; range.nr && p.error == -EAGAIN && i < PROTECT_TRIES; i++) {
 		if (i)
 			heartbeat_sleep(&busy_pause);
-		error = 0;
-		region_for_each_mapping(region, range, protect_mapping, &error);
+		p.error = 0;
+		region_for_each_mapping(region, range, protect_mapping, &p);
 	}
-	return range.nr ? error : 0;
+	return range.nr ? p.error : 0;
 }
 
 /* ---- arming: nothing drops or locks pages of the parent ---- */

@@ -12,6 +12,7 @@
 #include "mm/map/lru.h"
 #include "mm/space/heirs.h"
 #include "mm/space/mapping.h"
+#include "mm/space/protect.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "mm/space/slots.h"
@@ -147,30 +148,18 @@ static void give_up(struct region *region, struct swap_item *item)
 	item->fate = FATE_GIVEN_UP;
 }
 
-/* The client has cut its window: page by page, and what isn't mapped needs no protection. */
-static int protect_pieces(struct mm *mm, uint64_t address, uint64_t length)
-{
-	int r = 0;
-
-	for (uint64_t at = 0; at < length && !r; at += PAGE_SIZE) {
-		heartbeat_touch();
-		r = os->uffd_protect(mm->uffd, address + at, PAGE_SIZE);
-		if (r == -ENOENT)
-			r = 0;
-	}
-	return r;
-}
+struct protection {
+	const struct region *region;
+	int error;
+};
 
 static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, void *arg)
 {
-	int *error = arg;
-	int r = os->uffd_protect(mm->uffd, address, length);
+	struct protection *p = arg;
+	int r = mm_protect(mm, p->region, address, length);
 
-	heartbeat_touch();
-	if (r == -ENOENT)
-		r = protect_pieces(mm, address, length);
-	if (r && r != -ESRCH)
-		*error = r;
+	if (r)
+		p->error = r;
 }
 
 /* Dirty items from `first` on that adjoin; what lies between them isn't. */
@@ -186,10 +175,10 @@ static uint32_t run_of(const struct swapper *s, uint32_t first, enum swap_fate f
 
 static bool protect(struct region *region, struct page_range range)
 {
-	int error = 0;
+	struct protection p = { .region = region };
 
-	region_for_each_mapping(region, range, protect_mapping, &error);
-	return !error;
+	region_for_each_mapping(region, range, protect_mapping, &p);
+	return !p.error;
 }
 
 /* Only holes and pages that are protected anyway lie between two items of a span, so that one call

@@ -92,6 +92,7 @@ int mm_new(const struct mm_request *request, struct mm **out)
 	atomic_store(&mm->nr_tasks, 0);
 	atomic_store(&mm->slow_level, 0);
 	atomic_store(&mm->slow_until_ns, 0);
+	atomic_store(&mm->vain_until_ns, 0);
 	atomic_store(&mm->lanes, 0);
 	mm->lanes_wanted = 0;
 	mm->nr_threads = 0;

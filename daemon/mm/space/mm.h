@@ -99,6 +99,7 @@ struct mm {
 	_Atomic uint32_t nr_circles;    /* (a) faults that led to no page, since the last tick */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
+	_Atomic uint64_t vain_until_ns; /* (a) see protect.h: what it has cost is paid then */
 	void *owner;                    /* (c) the session, for the fault log */
 	void (*released)(void *owner);  /* (c) */
 	_Atomic uint64_t lanes;         /* (w) mask of the fault threads that poll it */

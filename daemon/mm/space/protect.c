@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * protect - halves of halves, and how many of them a client may cost
+ */
+#include "mm/space/protect.h"
+
+#include <errno.h>
+
+#include "base/heartbeat.h"
+#include "os/os.h"
+
+static const uint64_t vain_ns = 1000000000ull / PROTECT_VAIN_PER_S;
+
+/* One call of protect(). */
+struct descent {
+	struct mm *mm;
+	uint64_t granule; /* what is mapped whole or not at all */
+	uint64_t nr_vain; /* granules that aren't registered */
+	uint64_t nr_most;
+};
+
+static int try_protect(const struct descent *d, uint64_t address, uint64_t length)
+{
+	heartbeat_touch();
+	return os->uffd_protect(d->mm->uffd, address, length);
+}
+
+static bool is_vain(int error)
+{
+	return error == -ENOENT || error == -EINVAL;
+}
+
+/* T2 */
+static bool is_given_up(struct descent *d, uint64_t address, uint64_t length)
+{
+	if (d->nr_vain < d->nr_most || length > PROTECT_PIECE_BYTES)
+		return false;
+	return is_vain(try_protect(d, address, d->granule)) &&
+	       is_vain(try_protect(d, address + length - d->granule, d->granule));
+}
+
+static int protect_halves(struct descent *d, uint64_t address, uint64_t length)
+{
+	uint64_t half = round_up(length / 2, d->granule);
+	int r = try_protect(d, address, length);
+
+	if (!is_vain(r))
+		return r;
+	if (length <= d->granule) {
+		d->nr_vain++;
+		return 0;
+	}
+	if (is_given_up(d, address, length))
+		return 0;
+	r = protect_halves(d, address, half);
+	return r ? r : protect_halves(d, address + half, length - half);
+}
+
+/* What was vain is paid by the time that passes. */
+static uint64_t vain_left(const struct mm *mm, uint64_t now_ns)
+{
+	uint64_t until_ns = atomic_load_explicit(&mm->vain_until_ns, memory_order_relaxed);
+	uint64_t owed = until_ns > now_ns ? (until_ns - now_ns) / vain_ns : 0;
+
+	return owed < PROTECT_VAIN_MAX ? PROTECT_VAIN_MAX - owed : 0;
+}
+
+/* Several at once may lose some of it. */
+static void pay_vain(struct mm *mm, uint64_t now_ns, uint64_t nr)
+{
+	uint64_t until_ns = atomic_load_explicit(&mm->vain_until_ns, memory_order_relaxed);
+
+	atomic_store_explicit(&mm->vain_until_ns, max_t(uint64_t, until_ns, now_ns) + nr * vain_ns,
+			      memory_order_relaxed);
+}
+
+int mm_protect(struct mm *mm, const struct region *region, uint64_t address, uint64_t length)
+{
+	struct descent d = { .mm = mm };
+	uint64_t now_ns;
+	int r = try_protect(&d, address, length);
+
+	if (is_vain(r)) {
+		now_ns = os->now_ns();
+		d.granule = region_is_hugetlb(region) ? PAGEBLOCK_SIZE : PAGE_SIZE;
+		d.nr_most = vain_left(mm, now_ns);
+		r = protect_halves(&d, address, length);
+		pay_vain(mm, now_ns, d.nr_vain);
+	}
+	return r == -ESRCH ? 0 : r;
+}
