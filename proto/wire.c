@@ -368,7 +368,7 @@ void wire_discard_fds(struct wire_message *message)
 {
 	for (uint32_t i = 0; i < message->nr_fds; i++) {
 		if (message->discard)
-			message->discard(message->fds[i]);
+			message->discard(message->fds[i], message->sender);
 		else
 			close(message->fds[i]);
 	}

@@ -91,7 +91,8 @@ struct wire_message {
 	bool     interruptible; /* set by the caller: a signal ends the wait with -EINTR */
 	/* Closes a received descriptor that nobody wants; NULL: close(2). The daemon defers it,
 	 * because closing a stranger's file may block. */
-	void (*discard)(int fd);
+	void (*discard)(int fd, uid_t sender);
+	uid_t sender; /* set by the caller, for that */
 };
 
 struct wire_fds {

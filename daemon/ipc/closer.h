@@ -8,12 +8,23 @@
  *             a bound.
  * Invariants  S1  a descriptor handed over is closed once; a holder that blocks its close keeps
  *                 descriptors of the daemon busy, within RLIMIT_NOFILE, and no thread else.
+ *             S2  a uid's descriptors keep at most CLOSERS_PER_UID threads, and no more than it
+ *                 leaves to others; who is behind them in the queue is of the same uid.
+ *             S3  a uid with CLOSER_QUEUE_MAX descriptors in the queue is refused by whoever would
+ *                 receive more from it.
  * Locking     one leaf mutex inside.
  */
 #ifndef MMB_IPC_CLOSER_H
 #define MMB_IPC_CLOSER_H
 
-/* Fits wire_message.discard. */
-void closer_discard(int fd);
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum { CLOSERS_MAX = 32, CLOSERS_PER_UID = 4, CLOSER_QUEUE_MAX = 64 };
+
+/* Fits wire_message.discard; uid: whose process sent it. */
+void closer_discard(int fd, uid_t uid);
+/* S3 */
+bool closer_is_full(uid_t uid);
 
 #endif

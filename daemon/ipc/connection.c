@@ -312,6 +312,7 @@ static void discard_input(struct connection *c)
 		.bytes = c->worker->lane->rx,
 		.capacity = sizeof(c->worker->lane->rx),
 		.discard = closer_discard,
+		.sender = c->peer.uid,
 	};
 
 	/* What comes from now on would be unread at the close, and reset the connection. */
@@ -401,9 +402,11 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 		.bytes = lane->rx,
 		.capacity = sizeof(lane->rx),
 		.discard = closer_discard,
+		.sender = c->peer.uid,
 	};
 	struct refusal why;
 	ssize_t        got = wire_recv(fd, &m, MSG_DONTWAIT);
+	bool           stuck;
 	int            error;
 
 	(void)what;
@@ -417,7 +420,10 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	error = dispatch(c, &m, lane, &why);
+	stuck = m.nr_fds && closer_is_full(c->peer.uid);
 	wire_discard_fds(&m);
+	if (!error && stuck)
+		error = refuse(&why, -EUSERS, "descriptors that its user sent can't be closed");
 	if (error) {
 		connection_end(c, error, why.text);
 		return;

@@ -23,6 +23,7 @@
 #include "base/check.h"
 #include "base/inject.h"
 #include "base/log.h"
+#include "ipc/closer.h"
 #include "ipc/connection.h"
 #include "ipc/registry.h"
 #include "ipc/server_state.h"
@@ -148,6 +149,9 @@ static int check_room(struct server *server, uid_t uid, struct refusal *why)
 	if (count.of_uid >= (uint64_t)limits->sessions_per_uid + SPARE_CONNECTIONS_PER_UID)
 		return refuse(why, -EUSERS, "%llu connections of uid %u exist: "
 			      "limits.sessions_per_uid", (unsigned long long)count.of_uid, uid);
+	if (closer_is_full(uid))
+		return refuse(why, -EUSERS, "%d descriptors that uid %u sent can't be closed",
+			      CLOSER_QUEUE_MAX, uid);
 	return 0;
 }
 

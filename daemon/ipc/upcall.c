@@ -86,6 +86,7 @@ static void on_ack(evutil_socket_t fd, short what, void *arg)
 		.bytes = lane->rx,
 		.capacity = sizeof(lane->rx),
 		.discard = closer_discard,
+		.sender = c->peer.uid,
 	};
 	ssize_t got = wire_recv(fd, &m, MSG_DONTWAIT);
 	int     error;
