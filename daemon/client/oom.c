@@ -92,12 +92,13 @@ static void report(const struct pool *pool, uint64_t frames)
 	const struct memcg *m = &pool->memcg;
 
 	log_emit(LOG_ERR, "oom",
-		 "pool %s can't have %llu KiB more: regions %llu, arena %llu, locked %llu, "
-		 "swap %llu of %llu, max %llu, committed %llu KiB; reclaim found nothing to free, "
-		 "and its clients were asked",
+		 "pool %s can't have %llu KiB more: regions %llu, arena %llu, page tables %llu, "
+		 "locked %llu, swap %llu of %llu, max %llu, committed %llu KiB; reclaim found "
+		 "nothing to free, and its clients were asked",
 		 pool->name[0] ? pool->name : "(private)", kib(frames),
 		 kib(memcg_read(m, MEMCG_REGION)), kib(memcg_read(m, MEMCG_ARENA)),
-		 kib(memcg_read(m, MEMCG_LOCKED)), kib(memcg_read(m, MEMCG_SWAP)),
+		 kib(memcg_read(m, MEMCG_TABLES)), kib(memcg_read(m, MEMCG_LOCKED)),
+		 kib(memcg_read(m, MEMCG_SWAP)),
 		 kib(memcg_limit(m, MEMCG_SWAP_MAX)), kib(memcg_limit(m, MEMCG_MAX)),
 		 (unsigned long long)atomic_load(&pool->committed) >> 10);
 }

@@ -85,6 +85,7 @@ static void undo(struct pool_region *pr)
 	struct pool *pool = pr->pool;
 
 	record_free(RECORD_REGION, pr->record);
+	memcg_uncharge(&pool->memcg, MEMCG_TABLES, pr->tables);
 	unpromise(pool, pr->charged, pr->huge);
 	address_free(&pr->address);
 	uncharge_uid(pr->uid, pr->bytes);
@@ -194,6 +195,35 @@ static int choose_address(struct pool_region *pr, const struct region_open_args 
 static uint32_t page_size_of(const struct region_open_args *args)
 {
 	return args->page_size ? args->page_size : PAGE_SIZE;
+}
+
+/* Of a region that is promised nothing there may be more than memory has. */
+static uint64_t tables_of(uint64_t nr_pages)
+{
+	return round_up(nr_pages, PAGEBLOCK_PAGES) * sizeof(uint64_t) >> PAGE_SHIFT;
+}
+
+static int charge_tables(struct pool_region *pr, const struct region_open_args *args,
+			 struct refusal *why)
+{
+	struct memcg *memcg = &pr->pool->memcg;
+	uint64_t frames = tables_of(args->length / page_size_of(args));
+	int r;
+
+	if (!atomic_load(&memcg->overcommit))
+		return 0;
+	r = memcg_charge(memcg, MEMCG_TABLES, frames);
+	if (r)
+		return refuse(why, r,
+			      "the page table of %llu bytes takes %llu of the %llu bytes that pool "
+			      "'%s' may have in memory, which aren't left; ask for less, or raise "
+			      "its max",
+			      (unsigned long long)args->length,
+			      (unsigned long long)(frames << PAGE_SHIFT),
+			      (unsigned long long)(memcg_limit(memcg, MEMCG_MAX) << PAGE_SHIFT),
+			      pr->pool->name);
+	pr->tables = frames;
+	return 0;
 }
 
 static int make_region(struct pool_region *pr, const struct pool_region_request *request,
@@ -340,6 +370,8 @@ int pool_region_make(const struct pool_region_request *request, struct pool_regi
 	pr->record = record;
 	r = r ? refuse(why, r, "no memory for another region") : choose_address(pr, args, why);
 	if (!r)
+		r = charge_tables(pr, args, why);
+	if (!r)
 		r = make_region(pr, request, why);
 	if (r) {
 		atomic_fetch_add(&request->pool->nr_refused, r == -ENOMEM);
@@ -442,6 +474,8 @@ int pool_region_resume(struct region_record *record, struct pool_region **out)
 		r = resume_region(pr, record);
 	if (r)
 		return r; /* the daemon doesn't start */
+	pr->tables = record->overcommit ? tables_of(record->nr_pages) : 0;
+	memcg_recharge_tables(&pool->memcg, pr->tables);
 	atomic_fetch_add(&nr_live, 1);
 	atomic_store(&next_id, max_t(uint64_t, atomic_load(&next_id), pr->id + 1));
 	pool_recharge(pool, pr->bytes, pr->huge);

@@ -41,6 +41,7 @@ struct pool_region {
 	bool lingers;                  /* (l) it has ended, and stays for its clones */
 	uint64_t charged;              /* (l) of its pool's commit */
 	bool huge;                     /* (c) its pages are */
+	uint64_t tables;               /* (c) frames of its words, if it overcommits */
 	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
 	struct region_record *record; /* (l) NULL: it is ending */
 };

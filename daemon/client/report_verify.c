@@ -28,6 +28,7 @@ static uint64_t verify_region(struct pool_region *pr, uint64_t counted[NR_MEMCG_
 
 	region_validate(pr->region, v);
 	region_count_charge(pr->region, counted);
+	counted[MEMCG_TABLES] += pr->tables;
 	if (kin && family_is_oldest(kin))
 		lineage_validate(kin->family, v);
 	return pr->charged;

@@ -20,12 +20,12 @@ struct model {
 
 static uint64_t usage(const struct model *o)
 {
-	return o->count[MEMCG_REGION] + o->count[MEMCG_ARENA];
+	return o->count[MEMCG_REGION] + o->count[MEMCG_ARENA] + o->count[MEMCG_TABLES];
 }
 
 static uint64_t pinned(const struct model *o)
 {
-	return o->count[MEMCG_LOCKED] + o->count[MEMCG_ARENA];
+	return o->count[MEMCG_LOCKED] + o->count[MEMCG_ARENA] + o->count[MEMCG_TABLES];
 }
 
 static bool fits(uint64_t now, uint64_t more, uint64_t limit)
@@ -37,7 +37,7 @@ static int expected(const struct model *o, enum memcg_kind kind, uint64_t frames
 {
 	if (kind == MEMCG_SWAP)
 		return fits(o->count[kind], frames, o->swap_max) ? 0 : -ENOSPC;
-	if (kind != MEMCG_LOCKED && !fits(usage(o), frames, o->max))
+	if (kind != MEMCG_LOCKED && kind != MEMCG_TABLES && !fits(usage(o), frames, o->max))
 		return -ENOMEM;
 	if (kind != MEMCG_REGION && !fits(pinned(o), frames, o->max))
 		return -ENOMEM;

@@ -167,12 +167,61 @@ static void a_kept_pool_outlives_its_clients(void)
 	end();
 }
 
+static int open_region(struct session *s, uint32_t pool, uint64_t length)
+{
+	struct region_open_args args = { .pool = pool, .name = "", .length = length,
+					 .flags = MMB_REGION_CREATE };
+	struct region_opened opened;
+
+	return verb_region_open(s, &args, &opened, &client_why);
+}
+
+/* A 512th of the length; nothing else of it is charged before a page is touched. */
+static void page_tables_are_charged_where_nothing_is_promised(void)
+{
+	struct pool_open_args args = { .name = "p", .mode = 0666,
+				       .flags = MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT,
+				       .limits = { .max = 64 << 10 } };
+	struct region_opened r[2];
+	struct memcg *memcg;
+	uint32_t pool;
+
+	begin();
+	EXPECT_EQ(client_open_pool(a, &args, &pool), 0);
+	memcg = &client_pool_of(a, pool)->memcg;
+	EXPECT_REFUSED(open_region(a, pool, 64 * MIB), -ENOMEM, "the page table of 67108864 bytes");
+	EXPECT_EQ(memcg_usage(memcg), 0);
+	r[0] = client_region(a, pool, "", 16 * MIB, MMB_REGION_CREATE);
+	EXPECT_EQ(memcg_read(memcg, MEMCG_TABLES), 8);
+	r[1] = client_region(a, pool, "", 8 * MIB, MMB_REGION_CREATE);
+	EXPECT_EQ(memcg_read(memcg, MEMCG_TABLES), 12);
+	EXPECT_REFUSED(open_region(a, pool, 10 * MIB), -ENOMEM, "raise its max");
+	client_expect_valid();
+	for (int i = 0; i < 4; i++) /* all that is left */
+		EXPECT_EQ(client_touch(a, r[0].address + (uint64_t)i * PAGE_SIZE), TOUCH_MAPPED);
+	EXPECT_EQ(memcg_margin(memcg), 0);
+	/* Pages make way for it. */
+	r[0] = client_region(a, pool, "", 2 * MIB, MMB_REGION_CREATE);
+	EXPECT_EQ(memcg_read(memcg, MEMCG_TABLES), 13);
+	EXPECT_EQ(verb_region_close(a, r[1].handle, &client_why), 0);
+	client_settle();
+	EXPECT_EQ(memcg_read(memcg, MEMCG_TABLES), 9);
+	/* Others' length is promised, and bounds it. */
+	pool = client_pool(b, "q", MMB_POOL_CREATE);
+	client_region(b, pool, "", 4 * MIB, MMB_REGION_CREATE);
+	EXPECT_EQ(memcg_read(&client_pool_of(b, pool)->memcg, MEMCG_TABLES), 0);
+	client_expect_valid();
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "limits are set one by one and read back", limits_are_set_one_by_one },
 	{ "contradictions are refused in words", contradictions_are_refused_in_words },
 	{ "owners set limits until an operator does (L3)", only_owners_and_operators_set_limits },
 	{ "all guarantees together fit the reserve (L1)", guarantees_fit_the_reserve },
 	{ "max isn't lowered below what is committed (L2)", max_stays_above_what_is_committed },
+	{ "page tables are charged where nothing is promised",
+	  page_tables_are_charged_where_nothing_is_promised },
 	{ "a pool that an operator made stays until it is removed",
 	  a_kept_pool_outlives_its_clients },
 };

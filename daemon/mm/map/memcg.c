@@ -135,12 +135,12 @@ uint64_t memcg_take_pressure(struct memcg *m, enum memcg_level level)
 
 static bool in_usage(enum memcg_kind kind)
 {
-	return kind == MEMCG_REGION || kind == MEMCG_ARENA;
+	return kind == MEMCG_REGION || kind == MEMCG_ARENA || kind == MEMCG_TABLES;
 }
 
 static bool in_pinned(enum memcg_kind kind)
 {
-	return kind == MEMCG_LOCKED || kind == MEMCG_ARENA;
+	return kind == MEMCG_LOCKED || kind == MEMCG_ARENA || kind == MEMCG_TABLES;
 }
 
 static bool add_within(_Atomic uint64_t *counter, uint64_t frames, const _Atomic uint64_t *limit)
@@ -261,12 +261,38 @@ static void unpromise_if_arena(struct memcg *m, enum memcg_kind kind, uint64_t f
 		unpromise_arena(&m->share, frames);
 }
 
+static void count_tables(struct memcg *m, uint64_t frames)
+{
+	atomic_fetch_add(&m->usage, frames);
+	atomic_fetch_add(&m->count[MEMCG_TABLES], frames);
+	note_peak(m);
+}
+
+/* Pages of the pool that were there before go to swap; none is added until they have made way. */
+static int charge_tables(struct memcg *m, uint64_t frames)
+{
+	if (!pin(m, MEMCG_TABLES, frames))
+		return refuse_max(m, frames);
+	count_tables(m, frames);
+	if (!memcg_margin(m))
+		memcg_pressure(m, MEMCG_LEVEL_MIN, frames);
+	return 0;
+}
+
+void memcg_recharge_tables(struct memcg *m, uint64_t frames)
+{
+	atomic_fetch_add(&m->pinned, frames);
+	count_tables(m, frames);
+}
+
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 {
 	const _Atomic uint64_t *max = &m->limit[MEMCG_MAX];
 
 	if (kind == MEMCG_SWAP)
 		return charge_swap(m, frames);
+	if (kind == MEMCG_TABLES)
+		return charge_tables(m, frames);
 	if (kind == MEMCG_ARENA && promise_arena(&m->share, frames))
 		return -ENOMEM;
 	if (in_usage(kind) && !add_within(&m->usage, frames, max)) {
@@ -423,17 +449,19 @@ static const char *const kind_names[NR_MEMCG_KINDS] = {
 	[MEMCG_ARENA] = "frames of the arena",
 	[MEMCG_LOCKED] = "locked frames",
 	[MEMCG_SWAP] = "swap slots",
+	[MEMCG_TABLES] = "frames of page tables",
 };
 
 void memcg_validate(const struct memcg *m, const uint64_t counted[NR_MEMCG_KINDS],
 		    struct validation *v)
 {
+	uint64_t fixed = counted[MEMCG_ARENA] + counted[MEMCG_TABLES];
+
 	for (int i = 0; i < NR_MEMCG_KINDS; i++)
 		validation_compare(v, counted[i], atomic_load(&m->count[i]), "pool %llu: %s",
 				   (unsigned long long)m->id, kind_names[i]);
-	validation_compare(v, counted[MEMCG_REGION] + counted[MEMCG_ARENA],
-			   atomic_load(&m->usage), "pool %llu: usage", (unsigned long long)m->id);
-	validation_compare(v, counted[MEMCG_LOCKED] + counted[MEMCG_ARENA],
-			   atomic_load(&m->pinned), "pool %llu: pinned frames",
-			   (unsigned long long)m->id);
+	validation_compare(v, counted[MEMCG_REGION] + fixed, atomic_load(&m->usage),
+			   "pool %llu: usage", (unsigned long long)m->id);
+	validation_compare(v, counted[MEMCG_LOCKED] + fixed, atomic_load(&m->pinned),
+			   "pool %llu: pinned frames", (unsigned long long)m->id);
 }

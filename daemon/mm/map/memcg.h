@@ -4,11 +4,12 @@
  *
  * Purpose     Exact counters of the frames a pool has, by kind, checked against limits that may
  *             change at any moment; what reclaim asks about a pool; one list of them all.
- * Invariants  C1  usage = REGION + ARENA, pinned = ARENA + LOCKED, when nobody charges just now;
- *                 while somebody does, never less than what exists.
+ * Invariants  C1  usage = REGION + ARENA + TABLES, pinned = ARENA + LOCKED + TABLES, when nobody
+ *                 charges just now; while somebody does, never less than what exists.
  *             C2  a frame (a slot) is charged before it appears and uncharged after it's gone.
  *             C3  a charge that would exceed a limit fails and changes nothing. A limit that is
- *                 lowered below what is charged stops growth; it takes nothing away by itself.
+ *                 lowered below what is charged stops growth; it takes nothing away by itself. So
+ *                 do TABLES, which are held against pinned alone: pages make way for them.
  *             C4  unless it overcommits: pinned + what is kept for the rest <= max, when either is
  *                 granted. A page that may go to swap still needs a frame while it is used.
  *             C5  a memcg ends with nothing charged, and not while somebody walks past it.
@@ -36,6 +37,7 @@ enum memcg_kind {
 	MEMCG_ARENA,  /* present frames of the arena */
 	MEMCG_LOCKED, /* of REGION, those that are locked */
 	MEMCG_SWAP,   /* swap slots that words of its regions name */
+	MEMCG_TABLES, /* frames of its regions' words, where the promise doesn't bound them */
 	NR_MEMCG_KINDS
 };
 
@@ -102,6 +104,8 @@ int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
  * could keep another's pages in memory by inheriting them. */
 void memcg_charge_shared_swap(struct memcg *m, uint64_t frames);
 void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
+/* After a restart, TABLES that exist: whatever the limits say. */
+void memcg_recharge_tables(struct memcg *m, uint64_t frames);
 
 /* frames are promised to a region. -ENOMEM: what is pinned leaves too few frames below max for it;
  * nothing has changed. */
