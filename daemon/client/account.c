@@ -12,9 +12,10 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "mm/obj/slab.h"
+#include "mm/phys/meta.h"
 #include "mm/phys/node.h"
 
-enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64 };
+enum { HASH_BUCKETS = 64, TOOLS_PER_UID = 64, SPAN_BLOCKS = META_SPAN_FRAMES >> PAGEBLOCK_ORDER };
 
 /* l: accounts.lock */
 struct account {
@@ -107,6 +108,15 @@ static void drop_if_empty(struct account *a)
 	kmem_cache_free(accounts.cache, a);
 }
 
+/* U2: what the account may have of it; pageblocks. */
+static uint64_t span_share_locked(const struct account *a)
+{
+	uint64_t had = a ? a->nr[ACCOUNT_SPAN] : 0;
+	uint64_t left = SPAN_BLOCKS - min_t(uint64_t, SPAN_BLOCKS, accounts.total[ACCOUNT_SPAN]);
+
+	return min_t(uint64_t, limit_of(ACCOUNT_SPAN), (had + left) / 2);
+}
+
 static int charge(uid_t uid, enum account_kind kind, uint64_t nr, uint32_t *limit)
 {
 	struct account *a;
@@ -120,6 +130,8 @@ static int charge(uid_t uid, enum account_kind kind, uint64_t nr, uint32_t *limi
 		return -EDQUOT;
 	}
 	a = find_or_new(uid);
+	if (a && kind == ACCOUNT_SPAN)
+		*limit = (uint32_t)span_share_locked(a);
 	if (!a) {
 		r = -ENOMEM;
 	} else if (a->nr[kind] >= *limit || nr > *limit - a->nr[kind]) {
@@ -198,13 +210,15 @@ uint64_t account_arena_frames(uid_t uid, uint64_t frames)
 	uint64_t pools = max_t(uint64_t, accounts.limits.pools_per_uid, 1);
 	uint64_t piece = half / pools / (uint64_t)nr_nodes;
 	const struct account *a;
-	uint64_t used;
+	uint64_t used, share;
 
 	mutex_lock(&accounts.lock);
 	a = find(uid);
 	used = a ? (uint64_t)a->nr[ACCOUNT_SPAN] << PAGEBLOCK_ORDER : 0;
+	share = span_share_locked(a) << PAGEBLOCK_ORDER;
 	mutex_unlock(&accounts.lock);
 	piece = max_t(uint64_t, piece, used < half ? (half - used) / 2 : 0);
+	piece = min_t(uint64_t, piece, share > used ? (share - used) / 2 : 0);
 	return min_t(uint64_t, frames, piece);
 }
 

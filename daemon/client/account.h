@@ -5,6 +5,8 @@
  * Purpose     A uid can't take more than its share of sessions, regions and pools, nor of the
  *             numbers that frames have, whatever number of connections it opens.
  * Invariants  U1  an account exists while its uid has something.
+ *             U2  who asks for span has no more of it then than is left for all others: however
+ *                 many users take what they can, the next one finds half of what they have left.
  * Locking     one leaf mutex inside.
  */
 #ifndef MMB_CLIENT_ACCOUNT_H

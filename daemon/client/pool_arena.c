@@ -218,8 +218,8 @@ int pool_make_arena(struct pool *pool, struct refusal *why)
 	if (r == -EDQUOT)
 		return refuse(why, r,
 			      "pool '%s': regions of uid %u and the arenas of its pools may span "
-			      "%llu bytes, resident or not, and its arena doesn't fit; close some, "
-			      "or raise limits.span_per_uid",
+			      "%llu bytes, resident or not, and no more than is left for others: "
+			      "its arena doesn't fit; close some, or raise limits.span_per_uid",
 			      pool->name, pool->uid,
 			      (unsigned long long)limits_get()->span_per_uid);
 	if (r)

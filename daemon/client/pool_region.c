@@ -73,8 +73,8 @@ static int charge_uid(uid_t uid, uint64_t bytes, bool whole, struct refusal *why
 	account_uncharge(uid, ACCOUNT_REGIONS);
 	return refuse(why, r,
 		      "regions of uid %u and the arenas of its pools may span %llu bytes, resident "
-		      "or not, and %llu more don't fit; ask for less, close some, or raise "
-		      "limits.span_per_uid",
+		      "or not, and no more than is left for others, and %llu more don't fit; ask "
+		      "for less, close some, or raise limits.span_per_uid",
 		      uid, (unsigned long long)limits_get()->span_per_uid,
 		      (unsigned long long)bytes);
 }

@@ -10,6 +10,7 @@
 #include "lib/client_fixture.h"
 #include "lib/test.h"
 #include "mm/obj/slab.h"
+#include "mm/phys/meta.h"
 
 static const struct limits small = {
 	.sessions = 5,
@@ -121,6 +122,32 @@ static void the_span_of_a_uid_has_a_limit(void)
 	client_end();
 }
 
+/* However little that is. */
+static void each_user_leaves_span_to_the_next(void)
+{
+	enum { USERS = 16 };
+	struct limits limits = small;
+	uint64_t left = META_SPAN_FRAMES;
+
+	limits.span_per_uid = META_SPAN_FRAMES << PAGE_SHIFT;
+	client_begin(&(struct client_options){ .limits = limits });
+	for (uid_t uid = 0; uid < USERS; uid++) {
+		EXPECT_EQ(account_charge_span(uid, left / 2 + PAGEBLOCK_PAGES), -EDQUOT);
+		EXPECT(account_arena_frames(uid, left) <= left / 2);
+		EXPECT_EQ(account_charge_span(uid, left / 2), 0);
+		EXPECT_EQ(account_charge_span(uid, PAGEBLOCK_PAGES), -EDQUOT);
+		EXPECT_EQ(account_arena_frames(uid, left), 0);
+		left /= 2;
+	}
+	/* Others' end is everybody's gain. */
+	account_uncharge_span(0, META_SPAN_FRAMES / 2);
+	EXPECT_EQ(account_charge_span(1, META_SPAN_FRAMES / 8), 0);
+	account_uncharge_span(1, META_SPAN_FRAMES / 8);
+	for (uid_t uid = 1; uid < USERS; uid++)
+		account_uncharge_span(uid, META_SPAN_FRAMES >> (uid + 1));
+	client_end();
+}
+
 /* Of pools without max the first have all that they could take, and each can have something. */
 static void arenas_leave_room_for_the_next_ones(void)
 {
@@ -179,6 +206,7 @@ static const struct test_case cases[] = {
 	{ "tools are counted apart, and get in when the sessions are taken",
 	  tools_are_counted_apart },
 	{ "what a uid's memory spans has a limit", the_span_of_a_uid_has_a_limit },
+	{ "each user leaves half of the span to the next", each_user_leaves_span_to_the_next },
 	{ "arenas leave room for the next ones", arenas_leave_room_for_the_next_ones },
 	{ "a refusal leaves no account (U1)", a_refusal_leaves_no_account },
 	{ "without memory nothing is charged", without_memory_nothing_is_charged },
