@@ -12,9 +12,8 @@
 
 #include "base/heartbeat.h"
 #include "client/session.h"
+#include "client/survivor.h"
 #include "mm/obj/slab.h"
-#include "os/os.h"
-#include "os/process.h"
 
 enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024,
        ENDED_A_TICK = 256 };
@@ -35,12 +34,14 @@ static void end_outlived(struct members *members, struct member *m)
 {
 	if (m->of)
 		session_put(m->of);
+	survivor_put(m->survivor);
 	free_told(members, m);
 }
 
 void members_global_init(void)
 {
 	member_cache = KMEM_CACHE(member, 0);
+	survivors_init();
 }
 
 void members_init(struct members *members)
@@ -315,7 +316,7 @@ static struct member *find_locked(struct pool_handle *ph, uint32_t handle)
 
 /* ---- ends ---- */
 
-void member_mark_end(struct pool_handle *ph, uint32_t handle, bool alive)
+void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct member_end_mark *mark)
 {
 	struct members *members = &ph->pool->members;
 	struct member *m;
@@ -323,8 +324,10 @@ void member_mark_end(struct pool_handle *ph, uint32_t handle, bool alive)
 	mutex_lock(&members->lock);
 	m = find_locked(ph, handle);
 	CHECK(m);
-	if (m->record)
-		record_word_set(&m->record->start, alive ? HANDLE_OUTLIVED : HANDLE_ENDED);
+	if (m->record) {
+		record_word_set(&m->record->process, mark->process);
+		record_word_set(&m->record->start, mark->alive ? HANDLE_OUTLIVED : HANDLE_ENDED);
+	}
 	mutex_unlock(&members->lock);
 }
 
@@ -345,6 +348,7 @@ bool member_is_marked(const struct handle_record *record)
 int member_resume_ended(struct pool *pool, struct handle_record *record)
 {
 	struct members *members = &pool->members;
+	uint64_t process;
 	struct member *m;
 
 	if (pool->is_private)
@@ -354,6 +358,8 @@ int member_resume_ended(struct pool *pool, struct handle_record *record)
 		return -EUCLEAN;
 	m->record = record;
 	m->is_out = mark_of(record) != HANDLE_OUTLIVED;
+	if (!m->is_out && record_word_get(&record->process, &process))
+		m->survivor = survivor_get(process);
 	mutex_lock(&members->lock);
 	list_add_tail(&m->link, &members->outlived);
 	mutex_unlock(&members->lock);
@@ -393,6 +399,12 @@ void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut)
 	free_told(members, m);
 }
 
+static bool is_out(struct member *m)
+{
+	return m->is_out || (m->of && session_is_out(m->of)) ||
+	       (m->survivor && survivor_has_ended(m->survivor));
+}
+
 static void take_ended(struct members *members, struct list_head *ended)
 {
 	struct member *m, *next;
@@ -402,7 +414,7 @@ static void take_ended(struct members *members, struct list_head *ended)
 	list_for_each_entry_safe(m, next, &members->outlived, link) {
 		if (nr == ENDED_A_TICK)
 			break;
-		if (!m->is_out && !(m->of && session_is_out(m->of)))
+		if (!is_out(m))
 			continue;
 		list_del(&m->link);
 		list_add_tail(&m->link, ended);

@@ -17,8 +17,9 @@
  *             B3  the record of a handle whose session has ended, or that is being closed, says so.
  * Crash       A handle's record stays until the others have been told of its end, marked (B3),
  *             since its session's slot may be another's by then: the next daemon tells them. Of an
- *             outlived one it can't know any more when it is out: the number stays taken, and what
- *             it left is in use until the pool ends.
+ *             outlived one it finds the process by what the record says of it, and tells the
+ *             others when that has ended (survivor.h); if nobody can say, the number stays taken,
+ *             and what it left is in use until the pool ends.
  * Locking     members.lock (RANK_LEASES). Upcalls are made without it; nobody waits for them.
  */
 #ifndef MMB_CLIENT_MEMBERS_H
@@ -51,6 +52,7 @@ struct member {
 	void *context;                                                   /* (c) */
 	struct session *of; /* (l) of those outlived: whose life says when it is out; NULL: never */
 	bool is_out;        /* (l) its process ended with the last daemon */
+	struct survivor *survivor; /* (l) the process that a predecessor has cut; NULL: none */
 	struct list_head of_missing;        /* (l) while nr_missed */
 	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
 	uint32_t missed[MEMBER_MISSED_MAX]; /* (l) */
@@ -85,8 +87,12 @@ void member_free(struct members *members, struct member *m);
 void member_commit(struct member *m, const struct pool_handle *ph, uint64_t request);
 /* With the session's lock held. */
 void member_list(struct member *m, struct session *s, struct pool_handle *ph, uint32_t handle);
-/* B3. Before the record of its session is freed. */
-void member_mark_end(struct pool_handle *ph, uint32_t handle, bool alive);
+/* B3. Before the record of its session is freed. process: its mark, if it lives and is known. */
+struct member_end_mark {
+	bool alive;
+	uint64_t process;
+};
+void member_mark_end(struct pool_handle *ph, uint32_t handle, const struct member_end_mark *mark);
 /* Whether the record says so. */
 bool member_is_marked(const struct handle_record *record);
 /* Of a handle that has ended with the last daemon or before: the others will be told. -EUCLEAN:

@@ -628,11 +628,14 @@ static void end_region_handle(struct region_handle *rh)
 
 static void mark_pool_handles(struct session *s)
 {
+	struct member_end_mark mark = { .alive = s->life.alive };
 	struct pool_handle *ph;
 	uint32_t cursor = 0, handle;
 
+	if (s->life.pidfd >= 0 && mark.alive)
+		mark.process = process_mark(s->peer.pid, s->life.pidfd);
 	while ((ph = handles_next(&s->pools, &cursor, &handle)))
-		member_mark_end(ph, handle, s->life.alive);
+		member_mark_end(ph, handle, &mark);
 }
 
 /* Millions of runs may have to go back: not on the caller's time. */

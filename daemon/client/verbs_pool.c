@@ -215,7 +215,7 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 	mutex_unlock(&s->lock);
 	if (!ph)
 		return refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
-	member_mark_end(ph, handle, false);
+	member_mark_end(ph, handle, &(struct member_end_mark){ 0 });
 	if (last) {
 		pool_handle_free_runs(ph);
 		pool_caches_close_all(ph);

@@ -4,17 +4,20 @@
  */
 #include "os/process.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const int8_t *cpu_nodes;
 static unsigned int nr_cpu_nodes;
 
-enum { FIELD_PROCESSOR = 39 };
+enum { FIELD_START = 22, FIELD_PROCESSOR = 39 };
+enum { PID_BITS = 22, START_BITS = PROCESS_MARK_BITS - PID_BITS }; /* of clock ticks: 43 minutes */
 
 /* Field of /proc/PID/stat, counted from 1 as in proc(5). The name may hold spaces and brackets:
  * what follows the last bracket is field 3. */
@@ -58,6 +61,32 @@ bool process_has_ended(int pidfd)
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
 	return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
+/* The pid of the one behind the pidfd, if that lives still, was its own when /proc was read. */
+uint64_t process_mark(pid_t pid, int pidfd)
+{
+	uint64_t start = stat_field(pid, FIELD_START);
+
+	if (pid <= 0 || pid >= 1 << PID_BITS || !start || process_has_ended(pidfd))
+		return 0;
+	return (uint64_t)pid << START_BITS | (start & ((1ull << START_BITS) - 1));
+}
+
+int process_find(uint64_t mark)
+{
+	pid_t pid = (pid_t)(mark >> START_BITS);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	uint64_t found;
+
+	if (pidfd < 0)
+		return -errno;
+	/* Who has the pid now may have it since that call, unless it is the one that was marked. */
+	found = process_mark(pid, pidfd);
+	if (found == mark)
+		return pidfd;
+	close(pidfd);
+	return found ? -ESRCH : -EAGAIN;
 }
 
 bool socket_is_shut(int sock)

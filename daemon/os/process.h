@@ -4,7 +4,8 @@
  * whether it has left a socket
  *
  * Purpose     A pid may be reused: an answer about the wrong process costs placement, nothing else.
- *             A pidfd names one process for ever.
+ *             A pidfd names one process for as long as the daemon lives; a mark does so over its
+ *             death, but that two may look like one.
  */
 #ifndef MMB_OS_PROCESS_H
 #define MMB_OS_PROCESS_H
@@ -17,6 +18,13 @@
 int process_node(pid_t pid);
 /* Nothing of it runs any more. */
 bool process_has_ended(int pidfd);
+/* Of the living process behind a pidfd: another daemon finds it by that. Its pid, and when it was
+ * started as far as there is room: whoever has the pid later differs, or is taken for it. 0: it has
+ * ended, or /proc doesn't tell. */
+enum { PROCESS_MARK_BITS = 40 };
+uint64_t process_mark(pid_t pid, int pidfd);
+/* A pidfd of it. -ESRCH: it has ended; or another error: nobody can say. */
+int process_find(uint64_t mark);
 /* Both ends of a connected socket have been shut down, or the other one has been closed. */
 bool socket_is_shut(int sock);
 /* Which node a CPU belongs to; set once at start. */

@@ -19,7 +19,7 @@
 #include "system/stage.h"
 
 enum { LOCKED_BYTES = 1 << 30, UNITS = 8, PATIENCE_S = 30, ROUNDS = 3, RUN_REQUESTS = 200,
-       SOON_US = 8000 };
+       SOON_US = 8000, SEVERAL_TICKS_MS = 1000 };
 
 static const char *const flags[] = { "--supervise", "--memory.reserve=1200M", NULL };
 static const struct setting setting = { .flags = flags };
@@ -105,8 +105,8 @@ static void lease_and_wait(struct client_process *self, void *socket)
 	pause();
 }
 
-/* The member that the next ORPHANS tells of; 0: none comes. */
-static uint32_t hear_orphans(struct raw *r)
+/* The member that the next ORPHANS tells of; 0: none comes in that time. */
+static uint32_t hear_orphans_within(struct raw *r, int ms)
 {
 	struct pollfd p = { .fd = r->upcall, .events = POLLIN };
 	uint8_t bytes[512];
@@ -115,7 +115,7 @@ static uint32_t hear_orphans(struct raw *r)
 	Mmb__Wire__OrphansRequest *body;
 	uint32_t member = 0;
 
-	while (!member && poll(&p, 1, PATIENCE_S * 1000) == 1) {
+	while (!member && poll(&p, 1, ms) == 1) {
 		if (wire_recv(r->upcall, &m, 0) <= 0 || wire_decode(m.bytes, m.length, &packet))
 			return 0;
 		if (packet.method != MMB_UPCALL_ORPHANS)
@@ -125,6 +125,11 @@ static uint32_t hear_orphans(struct raw *r)
 		mmb__wire__orphans_request__free_unpacked(body, NULL);
 	}
 	return member;
+}
+
+static uint32_t hear_orphans(struct raw *r)
+{
+	return hear_orphans_within(r, PATIENCE_S * 1000);
 }
 
 enum order { DAEMON_FIRST, CLIENT_FIRST, WHILE_RUNS_GO_BACK, NR_ORDERS };
@@ -179,11 +184,64 @@ static void others_are_told_of_who_died_with_the_daemon(void)
 	stage_end();
 }
 
+/* ---- who was cut before, and lives ---- */
+
+static void lease_and_be_cut(struct client_process *self, void *socket)
+{
+	static struct raw r;
+	uint64_t units[UNITS];
+
+	raw_init(&r);
+	CLIENT_EXPECT_EQ(raw_session(&r, socket, "victim"), 0);
+	CLIENT_EXPECT_EQ(raw_pool(&r, "common", 0), 0);
+	CLIENT_EXPECT_EQ(raw_lease(&r, 1, UNITS, units), UNITS);
+	CLIENT_EXPECT_EQ(raw_send(&r, "nonsense", 8), 0);
+	CLIENT_EXPECT(raw_ends(&r));
+	CLIENT_EXPECT(client_tell(self, &r.member, sizeof(r.member)));
+	CLIENT_EXPECT(client_tell(self, units, sizeof(units)));
+	pause();
+}
+
+/* It ends under the next daemon, or while there is none. */
+static void others_are_told_of_who_was_cut_before_it_died(void)
+{
+	static struct raw r;
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	for (int with_the_daemon = 0; with_the_daemon < 2; with_the_daemon++) {
+		struct client_process victim;
+		uint32_t member = 0;
+		uint64_t units[UNITS];
+
+		raw_init(&r);
+		EXPECT_EQ(raw_session(&r, f->socket, "survivor"), 0);
+		EXPECT_EQ(raw_pool(&r, "common", 0), 0);
+		client_fork(&victim, lease_and_be_cut, f->socket);
+		EXPECT(client_hear(&victim, &member, sizeof(member)));
+		EXPECT(client_hear(&victim, units, sizeof(units)));
+		if (with_the_daemon) {
+			die_both(f, &victim, DAEMON_FIRST);
+		} else {
+			kill_worker(f);
+			EXPECT_EQ(hear_orphans_within(&r, SEVERAL_TICKS_MS), 0);
+			client_signal(&victim, SIGKILL);
+		}
+		EXPECT_EQ(hear_orphans(&r), member);
+		EXPECT_EQ(raw_return_units(&r, units, UNITS), 0);
+		raw_close(&r);
+	}
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "who gets the slot of a session that has ended has none of its handles",
 	  slots_next_session_has_nothing_of_the_last },
 	{ "the others of a pool are told of who died with the daemon",
 	  others_are_told_of_who_died_with_the_daemon },
+	{ "the others of a pool are told of who was cut before the daemon died, and has ended",
+	  others_are_told_of_who_was_cut_before_it_died },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

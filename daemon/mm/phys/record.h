@@ -100,6 +100,7 @@ struct handle_record {
 	/* changing: */
 	struct record_word start; /* REGION: where the client has it, >> PAGE_SHIFT; POOL: whether
 				   * it has ended, see client/members.h */
+	struct record_word process; /* POOL: the mark (os/process.h) of one that outlived it */
 };
 
 struct window_record {
