@@ -20,6 +20,7 @@
 #include "app/config.h"
 #include "app/config_kept.h"
 #include "app/config_value.h"
+#include "app/crash.h"
 #include "app/fdstore.h"
 #include "app/notify.h"
 #include "app/reload.h"
@@ -224,6 +225,8 @@ static int run(struct reload *reload, int status)
 	reload_init(reload);
 	service_block_signals(&signals);
 	watchdog_init();
+	if (crash_init())
+		return EX_OSERR;
 	raise_descriptor_limit();
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())

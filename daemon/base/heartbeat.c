@@ -10,6 +10,7 @@
 #include "base/lock.h"
 
 _Thread_local struct heartbeat *this_heartbeat;
+static void (*note_blame)(void *who, uint64_t what); /* fixed before there are threads */
 
 /* l: lock */
 static struct {
@@ -25,6 +26,7 @@ void heartbeat_register(struct heartbeat *hb, const char *name)
 	atomic_store_explicit(&hb->beats, 0, memory_order_relaxed);
 	hb->seen = 1; /* unlike any count of a thread that works */
 	hb->since_ns = 0;
+	atomic_store_explicit(&hb->who, NULL, memory_order_relaxed);
 	pthread_mutex_lock(&hearts.lock);
 	list_add_tail(&hb->link, &hearts.all);
 	hearts.nr++;
@@ -74,6 +76,36 @@ uint64_t heartbeat_oldest(uint64_t now_ns, uint64_t late_ns, char name[HEARTBEAT
 	}
 	pthread_mutex_unlock(&hearts.lock);
 	return oldest;
+}
+
+void heartbeat_on_blame(void (*note)(void *who, uint64_t what))
+{
+	note_blame = note;
+}
+
+static void blame(struct heartbeat *hb)
+{
+	void *who = atomic_load_explicit(&hb->who, memory_order_relaxed);
+
+	if (who && note_blame)
+		note_blame(who, atomic_load_explicit(&hb->what, memory_order_relaxed));
+}
+
+void heartbeat_blame_self(void)
+{
+	if (this_heartbeat)
+		blame(this_heartbeat);
+}
+
+void heartbeat_blame(const char *name)
+{
+	struct heartbeat *hb;
+
+	pthread_mutex_lock(&hearts.lock);
+	list_for_each_entry(hb, &hearts.all, link)
+		if (!strcmp(hb->name, name))
+			blame(hb);
+	pthread_mutex_unlock(&hearts.lock);
 }
 
 void heartbeat_sleep(const struct timespec *pause)

@@ -5,7 +5,8 @@
  * Purpose     Each such thread registers a heartbeat, touches it once a turn of its loop and in
  *             long loops, and says when it begins to wait for work. Who feeds the service manager's
  *             watchdog looks at all of them: a thread that works and hasn't touched its heartbeat
- *             for too long hangs.
+ *             for too long hangs. And each says whose work it is at, for whoever finds that the
+ *             process ends by it.
  * Invariants  H1  touching is one store of the thread's own line: no clock, no lock.
  *             H2  a look that comes late itself (a stopped process, a host that slept) blames
  *                 nobody.
@@ -33,6 +34,8 @@ struct heartbeat {
 	uint64_t seen;                        /* (l) beats at the last look */
 	uint64_t since_ns;                    /* (l) when they were first seen so */
 	uint64_t slept_at, slept_ns;          /* its thread's: heartbeat_sleep() */
+	_Atomic(void *) who;                  /* (a) whose work it is at; NULL: nobody's */
+	_Atomic uint64_t what;                /* (a) which */
 };
 
 extern _Thread_local struct heartbeat *this_heartbeat;
@@ -68,6 +71,23 @@ static inline void heartbeat_idle(void)
 	beats = atomic_load_explicit(&hb->beats, memory_order_relaxed);
 	atomic_store_explicit(&hb->beats, beats | 1, memory_order_relaxed);
 }
+
+/* Whose work the calling thread is at from now on, and which; NULL: nobody's. */
+static inline void heartbeat_work(void *who, uint64_t what)
+{
+	struct heartbeat *hb = this_heartbeat;
+
+	if (!hb)
+		return;
+	atomic_store_explicit(&hb->what, what, memory_order_relaxed);
+	atomic_store_explicit(&hb->who, who, memory_order_relaxed);
+}
+
+/* Before there are threads: what notes a work that the process ends by. It makes stores only. */
+void heartbeat_on_blame(void (*note)(void *who, uint64_t what));
+/* The process ends by the calling thread, in a signal's handler too; by the thread of that name. */
+void heartbeat_blame_self(void);
+void heartbeat_blame(const char *name);
 
 /* A look: how long the thread that is worst off has worked without a touch, and its name. Looks are
  * to come more often than every late_ns (H2). */

@@ -7,6 +7,7 @@
 #include "base/inject.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -77,6 +78,8 @@ static int strike(void)
 
 	if (action == INJECT_KILL)
 		kill(getpid(), SIGKILL);
+	if (action == INJECT_ABORT)
+		abort();
 	while (action != INJECT_FAIL)
 		pause();
 	return atomic_load(&order.error);

@@ -44,6 +44,7 @@ enum inject_action {
 	INJECT_FAIL, /* the pass returns the error */
 	INJECT_HANG, /* the pass doesn't return */
 	INJECT_KILL, /* SIGKILL to the process */
+	INJECT_ABORT, /* the thread ends it, as by a broken invariant */
 };
 
 extern _Atomic int inject_armed;

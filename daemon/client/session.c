@@ -12,11 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/log.h"
 #include "client/account.h"
 #include "client/gate.h"
 #include "client/stop.h"
+#include "client/suspect.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
 #include "mm/phys/section_file.h"
@@ -54,6 +56,7 @@ static void refill(struct work *work)
 
 int sessions_init(void)
 {
+	suspects_init();
 	mutex_init(&sessions_lock, RANK_SESSIONS, "sessions");
 	session_cache = KMEM_CACHE(session, 0);
 	pool_handle_cache = KMEM_CACHE(pool_handle, 0);
@@ -145,6 +148,7 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 		return refuse(why, r, "no memory for another session");
 	}
 	s->record = record;
+	s->suspect = s->record ? &s->record->suspect : NULL;
 	mutex_lock(&sessions_lock);
 	s->id = next_id++;
 	list_add_tail(&s->link, &sessions);
@@ -208,6 +212,7 @@ struct session *session_resume(struct session_record *record, const struct peer 
 		return NULL;
 	init_session(s, peer);
 	s->record = record;
+	s->suspect = &record->suspect;
 	s->id = record->id;
 	if (account_recharge(peer->uid, ACCOUNT_SESSIONS) || session_resume_parts(s))
 		return NULL; /* the daemon doesn't start */
@@ -250,6 +255,16 @@ void session_put(struct session *s)
 uint64_t session_id(const struct session *s)
 {
 	return s->id;
+}
+
+void session_work(struct session *s, uint64_t request)
+{
+	heartbeat_work(s ? s->suspect : NULL, request);
+}
+
+uint32_t session_request_deaths(const struct session *s, uint64_t request)
+{
+	return s->suspect ? suspect_deaths(s->suspect, request) : 0;
 }
 
 void session_count_request(struct session *s)

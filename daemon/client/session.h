@@ -80,6 +80,7 @@ struct session {
 	struct member_life life;       /* (c) once ending, of a process that may live on */
 	_Atomic bool is_out;           /* (a) it does no more, or works in no slab */
 	_Atomic uint64_t looked_ns;    /* (a) when that was last looked at */
+	struct record_word *suspect;   /* (c) its record's; NULL: it has none */
 	struct list_head resume_link;  /* the resuming thread only */
 };
 

@@ -86,6 +86,11 @@ void session_set_upcalls(struct session *s, const struct upcall_ops *ops, void *
 /* Read-only memfd of the session's fault log for the HELLO reply; the caller closes it. */
 int session_fault_log_fd(struct session *s);
 void session_count_request(struct session *s);
+/* The calling thread is at the request with that first id from now on. NULL: at nobody's. */
+void session_work(struct session *s, uint64_t request);
+/* How many daemons died while they were at that request, which is refused from some number on. */
+enum { REQUEST_DEATHS_MAX = 3 };
+uint32_t session_request_deaths(const struct session *s, uint64_t request);
 /* Before HELLO is answered: from now on the session outlives the daemon. Tools' sessions don't. */
 int session_keep(struct session *s, int sock);
 /* The same for its upcall socket; and no higher id than this was sent on it. */

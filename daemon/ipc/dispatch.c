@@ -233,10 +233,15 @@ static int unpack(struct request *r)
 		      error == -ENOBUFS ? " of reasonable size" : "");
 }
 
+static uint64_t first_id(const struct wire_packet *packet)
+{
+	return packet->again ? packet->again : packet->id;
+}
+
 struct request_past request_past(const struct request *r)
 {
 	return (struct request_past){
-		.id = r->packet.again ? r->packet.again : r->packet.id,
+		.id = first_id(&r->packet),
 		.again = r->packet.again != 0,
 		.heard = &r->connection->heard,
 	};
@@ -293,9 +298,11 @@ static int run(struct request *r)
 	if (r->session && !r->again)
 		session_count_request(r->session);
 	r->again = false;
+	session_work(r->session, first_id(&r->packet));
 	memalloc_set(r->connection->peer.control && r->connection->peer.admin);
 	code = handlers[r->packet.method](r);
 	memalloc_set(false);
+	session_work(NULL, 0);
 	return r->again ? 0 : finish(r, code);
 }
 
@@ -458,11 +465,32 @@ static enum pace pace_by_size(const struct request *r)
 	}
 }
 
+/* It isn't carried out, whatever its pace. */
+static int check_suspect(struct request *r)
+{
+	uint32_t deaths = r->session && r->packet.again
+				  ? session_request_deaths(r->session, r->packet.again)
+				  : 0;
+
+	if (deaths < REQUEST_DEATHS_MAX)
+		return 0;
+	log_emit(LOG_ERR, "request_refused",
+		 "%s of process %d (%s), uid %u: %u daemons died while they were at it",
+		 r->method->name, r->connection->peer.pid, r->connection->peer.name,
+		 r->connection->peer.uid, deaths);
+	return refuse(&r->why, -EIO,
+		      "the broker has died %u times while it was at this request, which isn't "
+		      "tried again; see the daemon's log, and report it",
+		      deaths);
+}
+
 static int dispatch_known(struct request *r)
 {
 	enum pace pace = paces[r->packet.method];
 	int       code = admit(r);
 
+	if (!code)
+		code = check_suspect(r);
 	if (!code)
 		code = check_fds(r, r->received->nr_fds);
 	if (!code && reply_fds[r->packet.method])

@@ -24,6 +24,7 @@
 #include "proto/methods.h"
 
 struct fake_counts fake_counts;
+uint64_t fake_suspect;
 
 struct session {
 	atomic_uint refs;
@@ -175,6 +176,18 @@ void session_count_upcall(struct session *s, uint64_t id)
 bool session_is_attached(struct session *s)
 {
 	return true;
+}
+
+void session_work(struct session *s, uint64_t request)
+{
+	(void)s;
+	(void)request;
+}
+
+uint32_t session_request_deaths(const struct session *s, uint64_t request)
+{
+	(void)s;
+	return request == fake_suspect ? REQUEST_DEATHS_MAX : 0;
 }
 
 void session_count_request(struct session *s)

@@ -36,6 +36,7 @@ struct fake_counts {
 	atomic_uint after_end; /* verbs called for a session that had ended: allowed, but rare */
 };
 extern struct fake_counts fake_counts;
+extern uint64_t fake_suspect; /* a request that daemons died by; 0: none */
 
 /* All counts to 0, no refusals, gate open. */
 void fake_verbs_reset(void);

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/heartbeat.h"
+
 struct guard {
 	sigjmp_buf            back;
 	volatile uintptr_t    start, end;   /* guarded bytes */
@@ -32,6 +34,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 		guard.active = 0;
 		siglongjmp(guard.back, 1);
 	}
+	heartbeat_blame_self();
 	signal(number, SIG_DFL);
 	raise(number);
 }

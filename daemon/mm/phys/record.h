@@ -66,6 +66,7 @@ struct session_record {
 	/* changing: */
 	struct record_word attached; /* 1: its userfaultfd is kept; 2: user mode only; 4: remaps */
 	struct record_word last_upcall; /* no later id than this was sent */
+	struct record_word suspect; /* a request that daemons died by: client/suspect.h */
 };
 
 struct region_record {
