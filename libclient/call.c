@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "method.h"
 #include "undo.h"
 
 /* ---- time ---- */
@@ -333,11 +334,11 @@ int call_fail(struct mmb *mmb, const struct call *c, int error)
 	if (error == -ETIMEDOUT)
 		return fail(error, "the broker has not answered %s for %llu ms; it may be stuck or "
 			    "overloaded: look at mmbctl status, or raise operation_timeout_ms",
-			    wire_method(c->method)->name, (unsigned long long)c->timeout_ms);
+			    method_of(c->method)->name, (unsigned long long)c->timeout_ms);
 	pthread_mutex_lock(&ch->lock);
 	code = ch->error ? fail(ch->error, "%s", ch->reason)
 			 : fail(error, "%s could not be sent to the broker (errno %d)",
-				wire_method(c->method)->name, -error);
+				method_of(c->method)->name, -error);
 	pthread_mutex_unlock(&ch->lock);
 	return code;
 }

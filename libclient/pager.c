@@ -21,6 +21,7 @@
 #include "absence.h"
 #include "cancel.h"
 #include "connection.h"
+#include "method.h"
 #include "pool_heap.h"
 #include "proto/wire.h"
 #include "remapper.h"
@@ -182,7 +183,7 @@ static const struct upcall_handler {
 static int receive_upcall(int sock, struct upcall *up)
 {
 	struct wire_message message = { .bytes = up->bytes, .capacity = sizeof(up->bytes) };
-	const struct wire_method *method;
+	const ProtobufCMessageDescriptor *is;
 	ProtobufCMessage *request;
 	ssize_t got = wire_recv(sock, &message, MSG_DONTWAIT);
 
@@ -192,9 +193,9 @@ static int receive_upcall(int sock, struct upcall *up)
 	if (wire_decode(up->bytes, message.length, &up->packet))
 		return -EPROTO;
 	up->request = NULL;
-	method = wire_upcall(up->packet.method);
+	is = method_upcall(up->packet.method);
 	wire_scratch_init(&up->scratch, up->memory, sizeof(up->memory));
-	if (!method || wire_unpack(&up->packet, method->request, &up->scratch, &request))
+	if (!is || wire_unpack(&up->packet, is, &up->scratch, &request))
 		return 0;
 	up->request = request;
 	return 0;
@@ -368,7 +369,7 @@ bool pager_hear(struct pager *pager, const struct wire_packet *packet)
 	if (packet->id || packet->method != MMB_UPCALL_GOODBYE)
 		return false;
 	wire_scratch_init(&scratch, memory, sizeof(memory));
-	if (wire_unpack(packet, wire_upcall(MMB_UPCALL_GOODBYE)->request, &scratch, &request))
+	if (wire_unpack(packet, method_upcall(MMB_UPCALL_GOODBYE), &scratch, &request))
 		return false;
 	pthread_mutex_lock(&pager->lock);
 	remember_locked(pager, request);

@@ -16,6 +16,7 @@
 
 #include "call.h"
 #include "connection.h"
+#include "method.h"
 #include "undo.h"
 
 enum { SOON_NS = 100 * 1000 };
@@ -228,7 +229,7 @@ int call_unpack(struct call *c, const struct wire_packet *packet)
 	int error;
 
 	wire_scratch_init(&c->scratch, c->bytes + used, sizeof(c->bytes) - used);
-	error = wire_unpack(packet, wire_method(c->method)->reply, &c->scratch, &reply);
+	error = wire_unpack(packet, method_of(c->method)->reply, &c->scratch, &reply);
 	if (!error)
 		c->reply = reply;
 	return error;

@@ -14,38 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- the method table ---- */
-
-#define X(number, name_, request_, reply_, fds_, access_)                                     \
-	[number] = { .name = #name_,                                                          \
-		     .request = &mmb__wire__##request_##__descriptor,                         \
-		     .reply = &mmb__wire__##reply_##__descriptor,                             \
-		     .nr_fds = fds_,                                                          \
-		     .access = WIRE_##access_ },
-static const struct wire_method methods[] = { MMB_METHODS(X) };
-#undef X
-
-#define X(number, name_, request_)                                                            \
-	[number] = { .name = #name_,                                                          \
-		     .request = &mmb__wire__##request_##__descriptor,                         \
-		     .reply = &mmb__wire__empty__descriptor },
-static const struct wire_method upcalls[] = { MMB_UPCALLS(X) };
-#undef X
-
-const struct wire_method *wire_method(uint32_t number)
-{
-	if (number >= sizeof(methods) / sizeof(methods[0]) || !methods[number].name)
-		return NULL;
-	return &methods[number];
-}
-
-const struct wire_method *wire_upcall(uint32_t number)
-{
-	if (number >= sizeof(upcalls) / sizeof(upcalls[0]) || !upcalls[number].name)
-		return NULL;
-	return &upcalls[number];
-}
-
 /* ---- memory for unpacked bodies ---- */
 
 enum { SCRATCH_ALIGN = 16 };
