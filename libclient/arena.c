@@ -104,6 +104,7 @@ static int create_arena(struct mmb *mmb, const struct arena_spec *spec)
 		.align = CLIENT_PAGE_SIZE,
 		.preferred = spec->address,
 		.exact = true,
+		.ageless = spec->hugetlb,
 	};
 	struct arena *a = calloc(1, sizeof(*a));
 	int error;

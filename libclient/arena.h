@@ -15,6 +15,7 @@
 #ifndef MMB_LIBCLIENT_ARENA_H
 #define MMB_LIBCLIENT_ARENA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mmb;
@@ -24,6 +25,7 @@ enum { ARENA_BLOCK_BYTES = 2 << 20 }; /* windows consist of such blocks, on huge
 struct arena_spec {
 	uint64_t address, length;
 	int      fd; /* stays the caller's */
+	bool     hugetlb;
 };
 
 /* For one pool handle of this connection. -EADDRNOTAVAIL: something else is mapped there. */

@@ -172,7 +172,8 @@ static int say_hello(struct mmb *mmb, struct call *c)
 	request.version_min = MMB_PROTOCOL_VERSION;
 	request.version_max = MMB_PROTOCOL_VERSION;
 	/* Not the upcall socket: pager_start() asks for it, if ever. */
-	request.features = MMB_FEATURE_FAULT_LOG | MMB_FEATURE_POISON;
+	request.features = MMB_FEATURE_FAULT_LOG | MMB_FEATURE_POISON |
+			   MMB_FEATURE_POOL_OFFER;
 	request.name = name;
 	request.own_userfaultfd = mmb->uffd.fd >= 0;
 	c->method = MMB_METHOD_HELLO;
@@ -189,19 +190,27 @@ static int say_hello(struct mmb *mmb, struct call *c)
 struct hello_fds {
 	int log, device;
 };
+enum { OFFER_FDS = 2 };
 
 static int take_hello_fds(struct mmb *mmb, struct call *c, struct hello_fds *out)
 {
 	const Mmb__Wire__HelloReply *reply = (const void *)c->reply;
 	uint32_t nr = reply->has_fault_log + reply->has_userfaultfd;
 	int fds[MMB_PACKET_FDS], *next = fds;
-	int error = call_take_fds(mmb, c, nr, fds);
+	int error;
 
+	nr += reply->offer ? OFFER_FDS : 0;
+	error = call_take_fds(mmb, c, nr, fds);
 	if (error)
 		return error;
 	out->log = reply->has_fault_log ? *next++ : -1;
 	out->device = reply->has_userfaultfd ? *next++ : -1;
-	return 0;
+	if (!reply->offer || offer_read(&mmb->offer, reply->offer, next))
+		return 0;
+	while (nr)
+		close(fds[--nr]);
+	*out = (struct hello_fds){ -1, -1 };
+	return call_protocol_error(mmb, "it offered a pool that makes no sense");
 }
 
 static int hello(struct mmb *mmb, const struct mmb_open_options *options, struct hello_fds *fds)
@@ -240,7 +249,8 @@ static void warn_user_mode(void)
 static int equip(struct mmb *mmb, const struct hello_fds *fds)
 {
 	int own[PROCESS_FDS] = { [PROCESS_SOCKET] = mmb->channel.sock, [PROCESS_UPCALLS] = -1,
-				 [PROCESS_KICK] = -1 };
+				 [PROCESS_KICK] = -1, [PROCESS_ARENA] = -1,
+				 [PROCESS_SLAB_MAP] = -1 };
 	bool attached = mmb->uffd.fd >= 0;
 	int error = 0;
 
@@ -254,6 +264,10 @@ static int equip(struct mmb *mmb, const struct hello_fds *fds)
 		return error;
 	}
 	own[PROCESS_UFFD] = mmb->uffd.fd;
+	if (mmb->offer.handle) {
+		own[PROCESS_ARENA] = mmb->offer.arena;
+		own[PROCESS_SLAB_MAP] = mmb->offer.map;
+	}
 	mmb->entry = process_add(own);
 	if (!mmb->entry)
 		return fail(-ENOMEM, "mmb_open: no memory to record the connection");
@@ -432,6 +446,7 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	pager_stop(&mmb->pager);
 	channel_release(&mmb->channel);
 	shrink_stop(&mmb->shrinkers);
+	offer_forget(mmb);
 	close_handles(mmb);
 	if (mmb->entry)
 		faultlog_unmap(process_del(mmb->entry));

@@ -21,6 +21,7 @@
 
 #include "call.h"
 #include "mmbroker.h"
+#include "offer.h"
 #include "pager.h"
 #include "pool.h"
 #include "process.h"
@@ -47,6 +48,7 @@ struct mmb {
 	pthread_mutex_t       lock;
 	struct window_list    windows;     /* (l) of regions */
 	struct pool_list      pools;       /* (l) */
+	struct pool_offer     offer;       /* (l) */
 	bool                  closed;      /* (l) */
 	_Atomic bool          closing;     /* (a) mmb_close() was called */
 };

@@ -100,15 +100,14 @@ static struct mmb_pool *pool_new(struct mmb *mmb, const struct opened_pool *open
 
 /* ---- the arena ---- */
 
-static int map_window(struct mmb_pool *pool, const Mmb__Wire__ArenaWindow *w, int fd)
+int pool_map_window_locked(struct mmb_pool *pool, const struct arena_spec *w)
 {
-	struct arena_spec spec = { .address = w->address, .length = w->length, .fd = fd };
 	int error;
 
 	if (!w->address || !w->length || (w->address | w->length) % CLIENT_PAGE_SIZE ||
 	    w->address + w->length < w->address)
 		return call_protocol_error(pool->mmb, "an arena window is no range of pages");
-	error = arena_map(pool->mmb, &spec);
+	error = arena_map(pool->mmb, w);
 	if (error)
 		return error;
 	error = runmap_add(&pool->runs, w->address, w->length);
@@ -141,8 +140,13 @@ int pool_take_arena_locked(struct mmb_pool *pool, struct call *c, bool *more)
 	reply = (const void *)c->reply;
 	if (reply->n_windows != c->message.nr_fds)
 		return call_protocol_error(pool->mmb, "an arena window came without descriptor");
-	for (i = 0; !error && i < reply->n_windows; i++)
-		error = map_window(pool, reply->windows[i], c->message.fds[i]);
+	for (i = 0; !error && i < reply->n_windows; i++) {
+		const Mmb__Wire__ArenaWindow *w = reply->windows[i];
+		const struct arena_spec spec = { w->address, w->length, c->message.fds[i],
+						 w->hugetlb };
+
+		error = pool_map_window_locked(pool, &spec);
+	}
 	*more = !error && reply->n_windows && pool->nr_windows < reply->total;
 	return error;
 }
@@ -247,6 +251,37 @@ static int open_at_daemon(struct mmb *mmb, Mmb__Wire__PoolOpenRequest *request,
 	return error;
 }
 
+/* The pool that came with HELLO, if this is the one. NULL: it isn't, or can't be used here. */
+static struct mmb_pool *open_offered(struct mmb *mmb, const Mmb__Wire__PoolOpenRequest *r)
+{
+	struct pool_offer offer;
+	struct opened_pool opened;
+	struct mmb_pool *pool;
+
+	if (r->flags != MMB_POOL_PRIVATE || r->name[0] || r->mode || r->nodes->policy ||
+	    r->nodes->mask || r->min || r->low || r->high || r->max || r->swap_max) {
+		offer_give_back(mmb);
+		return NULL;
+	}
+	if (!offer_take(mmb, &offer))
+		return NULL;
+	opened = (struct opened_pool){ offer.handle, offer.member, offer.key };
+	pool = pool_new(mmb, &opened);
+	if (pool) {
+		pool->is_private = true;
+		list_pool(mmb, pool);
+		if (pool_heap_make_offered(pool, &offer)) {
+			mmb_pool_close(pool);
+			pool = NULL;
+		}
+	} else {
+		close_at_daemon(mmb, opened.handle);
+	}
+	close(offer.arena);
+	close(offer.map);
+	return pool;
+}
+
 PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 			 const struct mmb_pool_options *options, struct mmb_pool **out)
 {
@@ -275,6 +310,11 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 	nodes.policy = o.node_policy;
 	nodes.mask = o.node_mask;
 	request.nodes = &nodes;
+	pool = open_offered(mmb, &request);
+	if (pool) {
+		*out = pool;
+		return 0;
+	}
 	error = open_at_daemon(mmb, &request, &opened);
 	if (error)
 		return error;

@@ -53,12 +53,15 @@ struct mmb_pool {
 };
 LIST_HEAD(pool_list, mmb_pool);
 
+struct arena_spec;
 struct call;
 
 /* 0, or why this handle can't be used, with its sentence. */
 int  pool_check(const struct mmb_pool *pool);
 void pool_get(struct mmb_pool *pool);
 void pool_put(struct mmb_pool *pool);
+/* One arena window, with map_lock held. */
+int  pool_map_window_locked(struct mmb_pool *pool, const struct arena_spec *window);
 /* The halves of one ARENA_OPEN, so that others can be on their way at the same time. With map_lock
  * held. *more: the pool has further windows. */
 int  pool_ask_arena_locked(struct mmb_pool *pool, struct call *c);

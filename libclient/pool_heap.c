@@ -115,15 +115,15 @@ struct mmb_pool *pool_heap_find(uint64_t address)
 
 static const struct stock_lease first_lease = { .units = 1, .count = 1 };
 
-static int map_view(struct mmb_pool *pool, const Mmb__Wire__SlabMapWindow *w, int fd)
+static int map_view(struct mmb_pool *pool, const struct heap_view *of, int fd)
 {
 	struct heap_pool *hp = pool->heap_making;
-	struct heap_view view = { .base = w->address, .length = w->length };
-	size_t bytes = w->length >> SLAB_UNIT_SHIFT << SLAB_HEADER_SHIFT;
+	struct heap_view view = { .base = of->base, .length = of->length };
+	size_t bytes = of->length >> SLAB_UNIT_SHIFT << SLAB_HEADER_SHIFT;
 	int error;
 
-	if (!runmap_covers(&pool->runs, w->address, 0) || w->length % SLAB_UNIT_BYTES ||
-	    w->address % SLAB_UNIT_BYTES)
+	if (!runmap_covers(&pool->runs, of->base, 0) || of->length % SLAB_UNIT_BYTES ||
+	    of->base % SLAB_UNIT_BYTES)
 		return call_protocol_error(pool->mmb, "a slab map describes no arena window");
 	view.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (view.fd < 0)
@@ -163,8 +163,12 @@ static int take_views(struct mmb_pool *pool, struct call *c, bool *more)
 	reply = (const void *)c->reply;
 	if (reply->n_windows != c->message.nr_fds)
 		return call_protocol_error(pool->mmb, "a slab map came without descriptor");
-	for (i = 0; !error && i < reply->n_windows; i++)
-		error = map_view(pool, reply->windows[i], c->message.fds[i]);
+	for (i = 0; !error && i < reply->n_windows; i++) {
+		const struct heap_view of = { .base = reply->windows[i]->address,
+					      .length = reply->windows[i]->length };
+
+		error = map_view(pool, &of, c->message.fds[i]);
+	}
 	*more = !error && reply->n_windows && pool->heap_making->nr_views < reply->total;
 	return error;
 }
@@ -229,7 +233,36 @@ static int ask_all(struct mmb_pool *pool, bool *more)
 	return error;
 }
 
-static int make_locked(struct mmb_pool *pool)
+/* What came with HELLO instead of that. */
+static int take_offer(struct mmb_pool *pool, const struct pool_offer *offer)
+{
+	const struct arena_spec window = { offer->address, offer->length, offer->arena,
+					   offer->hugetlb };
+	const struct heap_view of = { .base = offer->address, .length = offer->length };
+	int error = pool_map_window_locked(pool, &window);
+
+	if (!error)
+		error = map_view(pool, &of, offer->map);
+	if (!error)
+		error = stock_fill(&pool->heap_making->stock, 1, &offer->unit, 1);
+	return error;
+}
+
+static int ask(struct mmb_pool *pool)
+{
+	bool more = false;
+	int error = ask_all(pool, &more);
+
+	/* Both have as many windows as one another. */
+	if (!error && more)
+		error = pool_ask_all_locked(pool, pool_ask_arena_locked, pool_take_arena_locked);
+	if (!error && more)
+		error = pool_ask_all_locked(pool, ask_views, take_views);
+	return error;
+}
+
+/* offer NULL: the broker is asked. */
+static int make_locked(struct mmb_pool *pool, const struct pool_offer *offer)
 {
 	const struct heap_pool_spec spec = {
 		.handle = pool,
@@ -241,7 +274,6 @@ static int make_locked(struct mmb_pool *pool)
 		.key = pool->key,
 		.member = pool->member,
 	};
-	bool more = false;
 	int error;
 
 	if (!pool->member || !(pool->key >> SLAB_SPAN_SHIFT))
@@ -249,12 +281,7 @@ static int make_locked(struct mmb_pool *pool)
 	pool->heap_making = heap_pool_new(&spec);
 	if (!pool->heap_making)
 		return fail(-ENOMEM, "no memory for a heap");
-	error = ask_all(pool, &more);
-	/* Both have as many windows as one another. */
-	if (!error && more)
-		error = pool_ask_all_locked(pool, pool_ask_arena_locked, pool_take_arena_locked);
-	if (!error && more)
-		error = pool_ask_all_locked(pool, ask_views, take_views);
+	error = offer ? take_offer(pool, offer) : ask(pool);
 	if (!error && !pool->heap_making->nr_views)
 		error = fail(-ENOMEM, "the pool has no memory for objects: its arena is empty");
 	if (error) {
@@ -280,7 +307,7 @@ static int make(struct mmb_pool *pool)
 
 	pthread_mutex_lock(&pool->map_lock);
 	if (!error && !heap_of(pool))
-		error = make_locked(pool);
+		error = make_locked(pool, NULL);
 	pthread_mutex_unlock(&pool->map_lock);
 	return error;
 }
@@ -288,6 +315,16 @@ static int make(struct mmb_pool *pool)
 int pool_heap_make(struct mmb_pool *pool)
 {
 	return heap_of(pool) ? 0 : make(pool);
+}
+
+int pool_heap_make_offered(struct mmb_pool *pool, const struct pool_offer *offer)
+{
+	int error;
+
+	pthread_mutex_lock(&pool->map_lock);
+	error = make_locked(pool, offer);
+	pthread_mutex_unlock(&pool->map_lock);
+	return error;
 }
 
 /* ---- a thread's ---- */

@@ -23,7 +23,11 @@
 
 #include "proto/fault_log.h"
 
-enum { PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_KICK, PROCESS_LOG, PROCESS_FDS };
+enum {
+	PROCESS_SOCKET, PROCESS_UPCALLS, PROCESS_UFFD, PROCESS_KICK, PROCESS_LOG,
+	PROCESS_ARENA, PROCESS_SLAB_MAP, /* of an offer */
+	PROCESS_FDS
+};
 
 /* a: atomic   p: fixed once published */
 struct process_entry {

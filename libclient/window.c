@@ -156,7 +156,8 @@ int window_map(struct window *w, const struct window_spec *spec)
 		return fail(error, "madvise(MADV_DONTFORK) failed on a new window (errno %d)",
 			    -error);
 	}
-	leave_ages_alone(w);
+	if (!spec->ageless)
+		leave_ages_alone(w);
 	return 0;
 }
 

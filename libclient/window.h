@@ -43,6 +43,7 @@ struct window_spec {
 	uint64_t align;     /* the page size: 4096 or 2 MiB */
 	uint64_t preferred; /* where it should be */
 	bool     exact;     /* there or -EADDRNOTAVAIL */
+	bool     ageless;   /* its pages are on no list: hugetlb */
 	bool     read_only; /* a private window of an O_RDONLY descriptor */
 	int      base_fd;   /* -1, or whose memory a clone shows at first: fd is its own then */
 };

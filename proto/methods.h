@@ -110,6 +110,7 @@ enum {
 	MMB_FEATURE_UPCALLS = 1 << 0,
 	MMB_FEATURE_FAULT_LOG = 1 << 1,
 	MMB_FEATURE_POISON = 1 << 2, /* the kernel can poison: SIGBUS with a cause */
+	MMB_FEATURE_POOL_OFFER = 1 << 3, /* a private pool may come with HELLO's reply */
 };
 
 #endif

@@ -121,6 +121,7 @@ static int fill_options(const struct config *config, struct server_options *opti
 	options->nr_workers = config->control_workers;
 	reload_fill_live(config, options);
 	options->features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG |
+			    MMB_FEATURE_POOL_OFFER |
 			    (broker.features.poison ? MMB_FEATURE_POISON : 0);
 	options->operation_timeout_ms = OPERATION_TIMEOUT_MS;
 	options->topology = &broker.topology;

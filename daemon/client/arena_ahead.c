@@ -209,6 +209,16 @@ struct arena_ahead *arena_ahead_take(const struct arena_plan *plan)
 	return a;
 }
 
+bool arena_ahead_is_ready(int node)
+{
+	bool ready;
+
+	mutex_lock(&ahead.lock);
+	ready = ahead.ready[node];
+	mutex_unlock(&ahead.lock);
+	return ready;
+}
+
 void arena_ahead_taken(struct arena_ahead *a)
 {
 	kfree(a);

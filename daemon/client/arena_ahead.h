@@ -52,6 +52,8 @@ void arenas_ahead_fini(void);
 void arenas_ahead_keep(bool keep);
 /* A pool has leased for the first time on this node. */
 void arena_ahead_want(int node);
+/* One is there, or was a moment ago. */
+bool arena_ahead_is_ready(int node);
 /* One that is as planned, the caller's from now on; NULL: none. */
 struct arena_ahead *arena_ahead_take(const struct arena_plan *plan);
 /* Its parts are a pool's. */

@@ -140,6 +140,7 @@ static void tick(void)
 	lanes_tick();
 	pressure_tick();
 	relief_run();
+	offers_tick();
 	arenas_ahead_tick();
 	region_for_each(audit_region, NULL);
 	audit_zones();

@@ -63,6 +63,7 @@ int sessions_init(void)
 	region_handle_cache = KMEM_CACHE(region_handle, 0);
 	ending_cache = KMEM_CACHE(ending, 0);
 	fault_logs_init();
+	offers_init();
 	work_init(&refill_work, refill);
 	return workqueue_init(&end_queue, "mmb-end", 1);
 }
@@ -71,6 +72,7 @@ void sessions_fini(void)
 {
 	workqueue_fini(&end_queue);
 	fault_logs_fini();
+	offers_fini();
 	mutex_fini(&sessions_lock);
 }
 
@@ -106,6 +108,7 @@ static void init_session(struct session *s, const struct peer *peer)
 	handles_init(&s->pools);
 	handles_init(&s->regions);
 	list_init(&s->resume_link);
+	offer_init(&s->offer);
 }
 
 static enum account_kind session_account(const struct peer *peer)
@@ -573,14 +576,32 @@ void region_handle_put(struct region_handle *rh)
 	kmem_cache_free(region_handle_cache, rh);
 }
 
+static struct pool_handle *pool_of_locked(struct session *s, uint32_t handle)
+{
+	struct pool_handle *ph = s->ended ? NULL : handles_get(&s->pools, handle);
+
+	if (ph)
+		atomic_fetch_add(&ph->refs, 1);
+	return ph;
+}
+
+struct pool_handle *session_pool_unused(struct session *s, uint32_t handle)
+{
+	struct pool_handle *ph;
+
+	mutex_lock(&s->lock);
+	ph = pool_of_locked(s, handle);
+	mutex_unlock(&s->lock);
+	return ph;
+}
+
 struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refusal *why)
 {
 	struct pool_handle *ph;
 
 	mutex_lock(&s->lock);
-	ph = s->ended ? NULL : handles_get(&s->pools, handle);
-	if (ph)
-		atomic_fetch_add(&ph->refs, 1);
+	ph = pool_of_locked(s, handle);
+	offer_use_locked(s, handle);
 	mutex_unlock(&s->lock);
 	if (!ph)
 		refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
@@ -706,6 +727,7 @@ void session_end(struct session *s, const char *reason)
 	mutex_unlock(&s->lock);
 	if (was_ended)
 		return;
+	offer_end(s, 0);
 	mark_pool_handles(s);
 	/* Crash: from here on the session has ended, and resume ends what is left of it. */
 	if (s->record)

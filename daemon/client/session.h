@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "client/handles.h"
+#include "client/offer.h"
 #include "client/pool_region.h"
 #include "client/fault_log.h"
 #include "client/verbs.h"
@@ -78,6 +79,7 @@ struct session {
 	_Atomic uint64_t nr_requests; /* (a) */
 	struct session_record *record; /* (c) NULL: a tool's, that needn't outlive the daemon */
 	struct member_life life;       /* (c) once ending, of a process that may live on */
+	struct offer offer;            /* its own keys */
 	_Atomic bool is_out;           /* (a) it does no more, or works in no slab */
 	_Atomic uint64_t looked_ns;    /* (a) when that was last looked at */
 	struct record_word *suspect;   /* (c) its record's; NULL: it has none */
@@ -94,6 +96,8 @@ void session_for_each(void (*fn)(struct session *s, void *arg), void *arg);
 
 /* Pinned handles, or NULL with a sentence. */
 struct pool_handle *session_pool(struct session *s, uint32_t handle, struct refusal *why);
+/* The same for who isn't the client: an offer stays open, and nothing is said. */
+struct pool_handle *session_pool_unused(struct session *s, uint32_t handle);
 /* Each share of a pool once, with the session's lock held: *cursor 0 starts, NULL ends a walk,
  * which may not be left before. */
 struct pool_handle *session_next_share(struct session *s, uint32_t *cursor);

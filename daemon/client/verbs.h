@@ -224,6 +224,17 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 /* Its answer is on its way: if it was the pool's first, there will be others like it. */
 void verb_slab_leased(struct session *s, uint32_t pool);
 
+/* A private pool as the defaults have it, with its arena and a leased unit, before the client has
+ * asked; see offer.h. Quick. Once a session, which has a record and no pool. A negative errno:
+ * there is none, which is no mistake of anybody's. */
+struct offered {
+	struct pool_opened opened;
+	struct arena_window arena;
+	int map_fd; /* of the slab map; the caller closes it, too */
+	uint64_t unit;
+};
+int verb_pool_offer(struct session *s, const struct request_past *past, struct offered *out);
+
 struct slab_return_args {
 	uint32_t pool, nr;
 	const uint64_t *addresses;

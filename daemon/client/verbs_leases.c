@@ -220,15 +220,16 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 
 void verb_slab_leased(struct session *s, uint32_t handle)
 {
-	struct refusal unused;
-	struct pool_handle *ph = session_pool(s, handle, &unused);
+	struct pool_handle *ph = session_pool_unused(s, handle);
 	int node;
 
 	if (!ph)
 		return;
 	node = atomic_load(&ph->pool->leased_on);
-	if (node > 0 && atomic_compare_exchange_strong(&ph->pool->leased_on, &node, -1))
+	if (node > 0 && atomic_compare_exchange_strong(&ph->pool->leased_on, &node, -1)) {
+		offer_note_lease(s, handle);
 		arena_ahead_want(node - 1);
+	}
 	pool_handle_put(ph);
 }
 

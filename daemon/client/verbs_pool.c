@@ -196,6 +196,8 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, struct
 	if (r)
 		return r;
 	r = add_share(s, pool, args.request, out);
+	if (!r)
+		offer_note_open(s, given, out->handle);
 	if (r == -EDQUOT)
 		return refuse(why, r,
 			      "this session has %d pool handles, which is the limit; close some",
@@ -208,6 +210,7 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 	struct pool_handle *ph;
 	bool last = false;
 
+	offer_end(s, handle);
 	mutex_lock(&s->lock);
 	ph = s->ended ? NULL : handles_del(&s->pools, handle);
 	if (ph)

@@ -4,7 +4,8 @@
  *
  * Purpose     HELLO agrees on version and features, makes the session and hands out its
  *             descriptors: fault log, upcall socket, and /dev/userfaultfd to whom
- *             memory.pass_userfaultfd permits. ATTACH takes the session's userfaultfd.
+ *             memory.pass_userfaultfd permits; with them a pool, to whom one is offered. ATTACH
+ *             takes the session's userfaultfd.
  * Invariants  H1  after a refused HELLO the connection ends: there is one try.
  *             H2  a tool (control) gets no descriptors.
  * Locking     on the connection's worker.
@@ -65,12 +66,12 @@ static bool may_have_userfaultfd(const struct connection *c)
 	}
 }
 
-enum { HELLO_FDS = 3 }; /* fault log, upcall socket, /dev/userfaultfd */
+enum { OFFER_FDS = 2 };
 
 /* The reply's descriptors, in its order; ours to close but the device. */
 struct hello_fds {
 	int      fds[MMB_PACKET_FDS];
-	uint32_t nr, nr_own;
+	uint32_t nr, device; /* its place; nr: it isn't there */
 };
 
 static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct hello_fds *out)
@@ -81,7 +82,7 @@ static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct he
 
 	if (c->peer.control)
 		return 0;
-	error = promise_fds(r, HELLO_FDS);
+	error = promise_fds(r, MMB_PACKET_FDS);
 	if (error)
 		return error;
 	if (reply->features & MMB_FEATURE_FAULT_LOG) {
@@ -98,12 +99,47 @@ static int gather_fds(struct request *r, Mmb__Wire__HelloReply *reply, struct he
 		out->fds[out->nr++] = fd;
 		reply->has_upcall = true;
 	}
-	out->nr_own = out->nr;
+	out->device = MMB_PACKET_FDS;
 	if (!m->own_userfaultfd && may_have_userfaultfd(c)) {
+		out->device = out->nr;
 		out->fds[out->nr++] = c->server->userfaultfd;
 		reply->has_userfaultfd = true;
 	}
 	return 0;
+}
+
+struct offer_reply {
+	Mmb__Wire__PoolOffer   offer;
+	Mmb__Wire__ArenaWindow arena;
+};
+
+/* Once the session is one that a death of the daemon leaves: then the pool goes with it. That none
+ * is offered is no mistake of anybody's. */
+static uint32_t gather_offer(struct request *r, Mmb__Wire__HelloReply *reply,
+			     struct hello_fds *fds, struct offer_reply *out)
+{
+	struct connection  *c = r->connection;
+	struct request_past past = request_past(r);
+	struct offered      o;
+
+	if (c->peer.control || !(reply->features & MMB_FEATURE_POOL_OFFER) ||
+	    fds->nr + OFFER_FDS > MMB_PACKET_FDS || verb_pool_offer(c->session, &past, &o))
+		return 0;
+	mmb__wire__pool_offer__init(&out->offer);
+	mmb__wire__arena_window__init(&out->arena);
+	out->offer.pool = o.opened.handle;
+	out->offer.member = o.opened.member;
+	out->offer.key = o.opened.key;
+	out->offer.unit = o.unit;
+	out->offer.arena = &out->arena;
+	out->arena.address = o.arena.address;
+	out->arena.length = o.arena.length;
+	out->arena.hugetlb = o.arena.hugetlb;
+	out->arena.node = o.arena.node;
+	reply->offer = &out->offer;
+	fds->fds[fds->nr++] = o.arena.fd;
+	fds->fds[fds->nr++] = o.map_fd;
+	return o.opened.handle;
 }
 
 static int greet(struct request *r, const Mmb__Wire__HelloRequest *m)
@@ -111,6 +147,8 @@ static int greet(struct request *r, const Mmb__Wire__HelloRequest *m)
 	struct connection    *c = r->connection;
 	Mmb__Wire__HelloReply reply = MMB__WIRE__HELLO_REPLY__INIT;
 	struct hello_fds      fds = { .nr = 0 };
+	struct offer_reply    offer;
+	uint32_t              offered = 0;
 	int                   error;
 
 	reply.version = MMB_PROTOCOL_VERSION;
@@ -124,9 +162,14 @@ static int greet(struct request *r, const Mmb__Wire__HelloRequest *m)
 	if (!error && !c->peer.control)
 		session_set_upcalls(c->session, &upcall_ops, (void *)(uintptr_t)c->key);
 	if (!error)
+		offered = gather_offer(r, &reply, &fds, &offer);
+	if (!error)
 		error = request_reply(r, &reply.base, (struct wire_fds){ fds.fds, fds.nr });
-	for (uint32_t i = 0; i < fds.nr_own; i++)
-		close(fds.fds[i]);
+	for (uint32_t i = 0; i < fds.nr; i++)
+		if (i != fds.device)
+			close(fds.fds[i]);
+	if (offered)
+		verb_slab_leased(c->session, offered);
 	return error;
 }
 

@@ -34,6 +34,7 @@ struct session {
 
 static atomic_int      refused_code;
 static atomic_uint     nr_again;
+static atomic_bool     offers;
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t  gate_opened = PTHREAD_COND_INITIALIZER;
 static bool            gate_closed;
@@ -356,6 +357,25 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 	for (*got = 0; *got < args->nr; (*got)++)
 		args->addresses[*got] = FAKE_ADDRESS + ((uint64_t)*got << 16) * args->units;
 	return check_handle(args->pool, FAKE_POOL, why);
+}
+
+void fake_offer_pools(bool offered)
+{
+	atomic_store(&offers, offered);
+}
+
+int verb_pool_offer(struct session *s, const struct request_past *past, struct offered *out)
+{
+	seen(s);
+	if (!atomic_load(&offers))
+		return -EAGAIN;
+	*out = (struct offered){
+		.opened = { FAKE_POOL, FAKE_MEMBER, FAKE_KEY },
+		.arena = { FAKE_ADDRESS, 1 << 30, true, 0, session_fault_log_fd(s) },
+		.map_fd = session_fault_log_fd(s),
+		.unit = FAKE_ADDRESS + past->id * 65536,
+	};
+	return 0;
 }
 
 void verb_slab_leased(struct session *s, uint32_t pool)

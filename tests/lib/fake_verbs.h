@@ -44,6 +44,8 @@ void fake_verbs_reset(void);
 void fake_refuse_sessions(int code);
 /* The next so many allocations of page runs want to be asked again. */
 void fake_ask_again(unsigned int nr);
+/* Whether sessions are offered a pool from now on. */
+void fake_offer_pools(bool offered);
 /* While closed, slow verbs wait. */
 void fake_gate(bool closed);
 /* The session made last, for sending upcalls through what ipc installed; NULL ops: none. */

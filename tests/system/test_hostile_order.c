@@ -77,7 +77,7 @@ ATTACK(all_features_wanted)
 	CLIENT_EXPECT_EQ(raw_call(&a->r, MMB_METHOD_HELLO, &hello), 0);
 	reply = a->r.body;
 	CLIENT_EXPECT_EQ(reply->version, MMB_PROTOCOL_VERSION);
-	CLIENT_EXPECT_EQ(reply->features & ~7ull, 0);
+	CLIENT_EXPECT_EQ(reply->features & ~15ull, 0);
 	attack_serves(&a->r);
 }
 

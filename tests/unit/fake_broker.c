@@ -21,70 +21,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "fake_broker_state.h"
 #include "proto/fault_log.h"
 #include "proto/slab_map.h"
 #include "proto/wire.h"
 
-enum {
-	PEERS_MAX = 64,
-	HELD_MAX = 128,
-	FRAMES = BROKER_ARENA_BYTES / 4096,
-	UNIT_FRAMES = SLAB_UNIT_BYTES / 4096,
-	UNITS = BROKER_ARENA_BYTES / SLAB_UNIT_BYTES,
-	CACHES_MAX = 16,
-	REGION_PAGE = 4096,
-	WAIT_SECONDS = 10,
-};
-
 /* Where nothing else comes by itself, and ThreadSanitizer lets a program map. */
 #define FAKE_ADDRESSES 0x7e9000000000ull
 #define FAKE_KEY       0x9e3779b97f4a7c15ull
-
-struct peer {
-	struct fake_broker   *broker;
-	pthread_t             thread;
-	int                   sock, upcall;
-	struct mmb_fault_log *log;
-};
-
-struct held {
-	struct peer *peer;
-	uint32_t     method;
-	size_t       length;
-	uint8_t     *bytes;
-};
-
-struct fake_cache {
-	char     name[64];
-	uint32_t object, align, nr_opens;
-};
-
-/* l: lock */
-struct fake_broker {
-	char            directory[64], path[96];
-	int             listener, arena, slab_map;
-	uint64_t        arena_address, region_address;
-	pthread_t       thread;
-	pthread_mutex_t lock;
-	pthread_cond_t  changed;                /* with lock */
-	struct peer     peers[PEERS_MAX];       /* (l) */
-	uint32_t        nr_peers;               /* (l) */
-	bool            hold[BROKER_METHODS];   /* (l) */
-	uint32_t        count[BROKER_METHODS];  /* (l) */
-	int             code[BROKER_METHODS];   /* (l) */
-	char            words[BROKER_METHODS][160]; /* (l) */
-	struct held     held[HELD_MAX];         /* (l) */
-	uint32_t        nr_held;                /* (l) */
-	uint8_t         frames[FRAMES];         /* (l) B2 */
-	bool            busy[FRAMES];           /* (l) B2 */
-	bool            leased[UNITS];          /* (l) B2 */
-	uint32_t        units_limit;            /* (l) 0: none */
-	struct fake_cache caches[CACHES_MAX];   /* (l) */
-	uint32_t        nr_caches;              /* (l) */
-	uint32_t        frames_out, handles, units_out; /* (l) */
-	uint64_t        window;                 /* (l) */
-	bool            confused;               /* (l) */
-};
 
 static void must(bool ok, const char *what)
 {
@@ -149,9 +93,39 @@ static void answer_upcalls(struct fake_broker *b, struct answer *a)
 	send_answer(a, NULL);
 }
 
+static void lease_units(struct fake_broker *b, uint32_t first, uint32_t units, bool leased)
+{
+	memset(&b->busy[first * UNIT_FRAMES], leased, (size_t)units * UNIT_FRAMES);
+	memset(&b->leased[first], leased, units);
+	b->units_out += leased ? units : 0u - units;
+}
+
+/* Unit 0, which nobody has yet. */
+static void fill_offer(struct fake_broker *b, struct answer *a, Mmb__Wire__PoolOffer *offer)
+{
+	struct slab_header header = { .offered = b->offer != OFFER_WITHDRAWN };
+
+	must(pwrite(b->slab_map, &header, sizeof(header), 0) == sizeof(header), "slab map");
+	lease_units(b, 0, 1, true);
+	offer->pool = b->offer == OFFER_NO_HANDLE ? 0 : ++b->handles;
+	offer->member = b->handles;
+	offer->key = FAKE_KEY;
+	offer->arena->address = b->arena_address;
+	offer->arena->length = BROKER_ARENA_BYTES;
+	offer->unit = b->arena_address + (b->offer == OFFER_OUTSIDE ? BROKER_ARENA_BYTES : 0);
+	if (b->offer == OFFER_NO_ARENA)
+		offer->arena = NULL;
+	a->fds[a->nr_fds++] = dup(b->arena);
+	if (b->offer != OFFER_FEW_FDS)
+		a->fds[a->nr_fds++] = dup(b->slab_map);
+}
+
 static void answer_hello(struct fake_broker *b, struct answer *a)
 {
+	const Mmb__Wire__HelloRequest *request = (const void *)a->request;
 	Mmb__Wire__HelloReply reply = MMB__WIRE__HELLO_REPLY__INIT;
+	Mmb__Wire__PoolOffer offer = MMB__WIRE__POOL_OFFER__INIT;
+	Mmb__Wire__ArenaWindow arena = MMB__WIRE__ARENA_WINDOW__INIT;
 
 	a->fds[0] = memory("fault-log", MMB_FAULT_LOG_BYTES);
 	a->peer->log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -161,6 +135,11 @@ static void answer_hello(struct fake_broker *b, struct answer *a)
 	reply.version = MMB_PROTOCOL_VERSION;
 	reply.session = b->nr_peers;
 	reply.has_fault_log = true;
+	offer.arena = &arena;
+	if (b->offer != OFFER_NONE && request->features & MMB_FEATURE_POOL_OFFER) {
+		reply.offer = &offer;
+		fill_offer(b, a, &offer);
+	}
 	send_answer(a, &reply.base);
 }
 
@@ -274,13 +253,6 @@ static void answer_slab_map(struct fake_broker *b, struct answer *a)
 		a->fds[a->nr_fds++] = dup(b->slab_map);
 	}
 	send_answer(a, &reply.base);
-}
-
-static void lease_units(struct fake_broker *b, uint32_t first, uint32_t units, bool leased)
-{
-	memset(&b->busy[first * UNIT_FRAMES], leased, (size_t)units * UNIT_FRAMES);
-	memset(&b->leased[first], leased, units);
-	b->units_out += leased ? units : 0u - units;
 }
 
 /* Spans begin at multiples of the power of two that holds them. */
@@ -632,6 +604,13 @@ void broker_confuse(struct fake_broker *b)
 {
 	pthread_mutex_lock(&b->lock);
 	b->confused = true;
+	pthread_mutex_unlock(&b->lock);
+}
+
+void broker_offer(struct fake_broker *b, enum broker_offer how)
+{
+	pthread_mutex_lock(&b->lock);
+	b->offer = how;
 	pthread_mutex_unlock(&b->lock);
 }
 

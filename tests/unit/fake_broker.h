@@ -18,6 +18,17 @@ enum { BROKER_ARENA_BYTES = 32 << 20, BROKER_METHODS = 64 };
 
 struct fake_broker;
 
+/* What comes with HELLO: a pool as it should be, or something that no broker should say. */
+enum broker_offer {
+	OFFER_NONE,
+	OFFER_GOOD,
+	OFFER_WITHDRAWN, /* before it could be claimed */
+	OFFER_OUTSIDE,   /* its unit lies in no window */
+	OFFER_NO_ARENA,
+	OFFER_NO_HANDLE,
+	OFFER_FEW_FDS,
+};
+
 struct fake_broker *broker_start(void);
 /* Ends every connection and joins every thread. */
 void                broker_stop(struct fake_broker *b);
@@ -34,6 +45,7 @@ bool broker_wait_count(struct fake_broker *b, uint32_t method, uint32_t nr);
 void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char *words);
 /* The next reply carries an id nobody asked with. */
 void broker_confuse(struct fake_broker *b);
+void broker_offer(struct fake_broker *b, enum broker_offer how);
 /* Where the next regions are said to belong. */
 void broker_place_regions(struct fake_broker *b, uint64_t address);
 

@@ -68,6 +68,62 @@ static void tool_gets_no_descriptors(void)
 	ipc_fixture_fini(&f);
 }
 
+static uint32_t offer_fds(struct wire_client *c, uint64_t features, bool control)
+{
+	Mmb__Wire__HelloRequest      m = MMB__WIRE__HELLO_REQUEST__INIT;
+	const Mmb__Wire__HelloReply *reply;
+
+	m.version_min = m.version_max = 1;
+	m.features = features;
+	m.control = control;
+	m.own_userfaultfd = true;
+	EXPECT_EQ(wire_client_call(c, MMB_METHOD_HELLO, &m.base), 0);
+	reply = wire_client_reply(c);
+	EXPECT_EQ(c->message.nr_fds, (control ? 0 : reply->has_fault_log + reply->has_upcall) +
+					     (reply->offer ? 2 : 0));
+	if (!reply->offer)
+		return 0;
+	EXPECT_EQ(reply->offer->pool, FAKE_POOL);
+	EXPECT_EQ(reply->offer->member, FAKE_MEMBER);
+	EXPECT_EQ(reply->offer->key, FAKE_KEY);
+	EXPECT_EQ(reply->offer->arena->address, FAKE_ADDRESS);
+	EXPECT_EQ(reply->offer->arena->length, 1 << 30);
+	EXPECT(reply->offer->arena->hugetlb);
+	EXPECT_EQ(reply->offer->unit, FAKE_ADDRESS + 65536 * c->packet.id);
+	return 2;
+}
+
+/* Who asks for it, if it has memory and there is one. */
+static void a_pool_is_offered_to_who_takes_one(void)
+{
+	static const struct {
+		uint64_t features;
+		bool control, offered;
+		uint32_t fds;
+	} table[] = {
+		{ MMB_FEATURE_POOL_OFFER | MMB_FEATURE_FAULT_LOG, false, true, 2 },
+		{ UINT64_MAX, false, true, 2 },
+		{ MMB_FEATURE_POOL_OFFER, false, false, 0 },
+		{ MMB_FEATURE_FAULT_LOG, false, true, 0 },
+		{ UINT64_MAX, true, true, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct ipc_fixture f;
+		struct wire_client c;
+
+		ipc_fixture_init(&f);
+		f.options.features |= MMB_FEATURE_POOL_OFFER;
+		fake_offer_pools(table[i].offered);
+		ipc_fixture_start(&f);
+		ipc_fixture_connect(&f, &c);
+		EXPECT_EQ(offer_fds(&c, table[i].features, table[i].control), table[i].fds);
+		wire_client_fini(&c);
+		ipc_fixture_fini(&f);
+	}
+	fake_offer_pools(false);
+}
+
 static void device_is_passed_only_by_its_policy(void)
 {
 	struct ipc_fixture f;
@@ -692,6 +748,7 @@ static const struct test_case cases[] = {
 	  hello_tells_session_features_and_descriptors },
 	{ "a tool gets no descriptors", tool_gets_no_descriptors },
 	{ "the device is passed only by its policy", device_is_passed_only_by_its_policy },
+	{ "a pool is offered to who takes one", a_pool_is_offered_to_who_takes_one },
 	{ "no method works before HELLO", no_method_works_before_hello },
 	{ "a second HELLO ends the session", second_hello_ends_the_session },
 	{ "a refused HELLO closes", refused_hello_closes },
