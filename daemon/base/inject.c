@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -80,6 +81,10 @@ static int strike(void)
 		kill(getpid(), SIGKILL);
 	if (action == INJECT_ABORT)
 		abort();
+	if (action == INJECT_REST) {
+		nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500 * 1000 * 1000 }, NULL);
+		return 0;
+	}
 	while (action != INJECT_FAIL)
 		pause();
 	return atomic_load(&order.error);

@@ -27,7 +27,8 @@
 #define INJECT_TURNS(X) \
 	X(CONTROL_TURN) X(WORK_TURN) X(QUEUE_TURN) X(LANE_TURN) X(KEEPER_TURN)            \
 	X(PAGES_DONE) X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE)             \
-	X(PUNCHED_OUT) X(SWAPPED_IN) X(COPIED_IN) X(TAKEN_OUT) X(ADOPTED) X(LIMITS_HALF)
+	X(PUNCHED_OUT) X(SWAPPED_IN) X(COPIED_IN) X(TAKEN_OUT) X(ADOPTED) X(LIMITS_HALF)    \
+	X(RESUMING)
 
 enum inject_point {
 #define X(name) INJECT_##name,
@@ -45,6 +46,7 @@ enum inject_action {
 	INJECT_HANG, /* the pass doesn't return */
 	INJECT_KILL, /* SIGKILL to the process */
 	INJECT_ABORT, /* the thread ends it, as by a broken invariant */
+	INJECT_REST, /* the pass lasts for 1.5 s, and fails nothing */
 };
 
 extern _Atomic int inject_armed;

@@ -84,6 +84,8 @@ static void sort_page(struct page *page, void *arg)
 			return;
 		}
 		kept = !r;
+		if (kept)
+			pool_handle_skip(page[1].grant.request);
 		ph = kept ? walk->find_share(page[1].grant.request) : NULL;
 		if (ph && ph->pool == walk->pool)
 			ph->nr_leased++;

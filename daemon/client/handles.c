@@ -76,6 +76,13 @@ int handles_restore(struct handles *h, uint32_t handle, void *object)
 	return 0;
 }
 
+bool handles_has_place(const struct handles *h, uint32_t handle)
+{
+	uint32_t index = handle & (HANDLE_MAX - 1);
+
+	return index >= h->nr_slots || !h->slots[index].object;
+}
+
 void handles_restored(struct handles *h, uint32_t first_serial)
 {
 	h->first_free = NO_SLOT;

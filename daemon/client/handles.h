@@ -10,6 +10,7 @@
 #ifndef MMB_CLIENT_HANDLES_H
 #define MMB_CLIENT_HANDLES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { HANDLE_INDEX_BITS = 18, HANDLE_MAX = 1 << HANDLE_INDEX_BITS };
@@ -31,6 +32,8 @@ void handles_fini(struct handles *h);
 uint32_t handles_add(struct handles *h, void *object);
 /* A handle as it was given before; handles_restored() after the last of them. -ENOMEM, -EEXIST. */
 int handles_restore(struct handles *h, uint32_t handle, void *object);
+/* Whether that handle's place is free. */
+bool handles_has_place(const struct handles *h, uint32_t handle);
 /* The others are free, with serial numbers from `first_serial` on. */
 void handles_restored(struct handles *h, uint32_t first_serial);
 /* NULL for a handle that is not valid. */

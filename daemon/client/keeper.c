@@ -20,6 +20,7 @@
 #include "client/hugetlb_audit.h"
 #include "client/pressure.h"
 #include "client/relief.h"
+#include "client/resume.h"
 #include "client/session.h"
 #include "mm/balance/tick.h"
 #include "mm/obj/slab.h"
@@ -233,7 +234,8 @@ static void *keeper_main(void *unused)
 		}
 		if (os->now_ns() >= next_ns) {
 			mutex_unlock(&keeper.lock);
-			tick_half(&first);
+			if (!resume_is_under_way())
+				tick_half(&first);
 			next_ns = os->now_ns() + TICK_NS / 2;
 			mutex_lock(&keeper.lock);
 		}

@@ -357,7 +357,10 @@ int member_resume_ended(struct pool *pool, struct handle_record *record)
 	if (!m)
 		return -EUCLEAN;
 	m->record = record;
+	pool_handle_skip(record->share);
 	m->is_out = mark_of(record) != HANDLE_OUTLIVED;
+	if (m->is_out) /* B3: its session's slot will be another's */
+		record_word_set(&record->start, HANDLE_ENDED);
 	if (!m->is_out && record_word_get(&record->process, &process))
 		m->survivor = survivor_get(process);
 	mutex_lock(&members->lock);

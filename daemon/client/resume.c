@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/inject.h"
 #include "base/log.h"
 #include "client/arena_resume.h"
 #include "client/session.h"
 #include "mm/balance/swap_area.h"
 #include "mm/map/swap.h"
 #include "mm/space/clone.h"
+#include "mm/space/evict.h"
 #include "mm/space/lane.h"
 #include "mm/space/takeout.h"
 #include "os/keep.h"
@@ -24,6 +26,7 @@
 enum { SHARE_BUCKETS = 4096 };
 
 static uint64_t marks[RESUME_PHASES];
+static _Atomic bool under_way;
 
 /* Until resume_end(). */
 static struct {
@@ -69,6 +72,8 @@ int resume_memory(const struct meta_request *meta, struct refusal *why)
 	int r;
 
 	memset(&found, 0, sizeof(found));
+	atomic_store(&under_way, true);
+	evict_rest(true);
 	r = meta_resume(meta, keep_take(KEEP_META));
 	if (r)
 		return refuse_meta(why, r);
@@ -323,6 +328,7 @@ static void resume_window(void *r, void *unused)
 
 int resume_handles(struct refusal *why)
 {
+	INJECT_TURN(RESUMING);
 	record_for_each(RECORD_HANDLE, resume_handle, NULL);
 	record_for_each(RECORD_WINDOW, resume_window, NULL);
 	if (!found.error)
@@ -330,7 +336,10 @@ int resume_handles(struct refusal *why)
 	for (uint32_t i = 0; i < record_most(RECORD_SESSION); i++)
 		if (found.sessions[i])
 			session_resumed(found.sessions[i], (uint32_t)meta_header->nr_resumed * 64);
-	return found.error ? refuse(why, found.error, "no memory to resume with") : 0;
+	if (found.error)
+		return refuse(why, found.error, "no memory to resume with");
+	evict_rest(false);
+	return 0;
 }
 
 int resume_serve(struct session *s)
@@ -378,4 +387,10 @@ void resume_end(void)
 	free(found.sessions);
 	found.regions = NULL;
 	found.sessions = NULL;
+	atomic_store(&under_way, false);
+}
+
+bool resume_is_under_way(void)
+{
+	return atomic_load(&under_way);
 }

@@ -9,6 +9,8 @@
  * Crash       Q1  a crash at any point of it leaves records that the next resume understands: a
  *                 record goes before what it stands for, and nothing new is made but what has no
  *                 record.
+ *             Before resume_handles() nobody knows where pages are mapped or what is leased: until
+ *             it is over nothing is evicted, however long it takes.
  * Invariants  Q2  a record that can't be believed, or belongs to nothing, is freed and counted.
  * Locking     one thread; nobody is served before resume_serve().
  * Not here    Sockets (ipc/adopt.h), who kept the descriptors (app/fdstore.h).
@@ -54,5 +56,7 @@ int resume_handles(struct refusal *why);
 int resume_serve(struct session *s);
 /* Everybody is served. */
 void resume_end(void);
+/* Until then nobody else looks for what belongs to nobody, or tells anybody of it. */
+bool resume_is_under_way(void);
 
 #endif

@@ -469,6 +469,12 @@ int session_home_node(const struct session *s)
 
 static _Atomic uint64_t last_share;
 
+void pool_handle_skip(uint64_t id)
+{
+	if (id > atomic_load(&last_share)) /* one thread resumes; others only count up */
+		atomic_store(&last_share, id);
+}
+
 struct pool_handle *pool_handle_resume(struct pool *pool, struct session_record *session,
 				       uint64_t id)
 {
@@ -479,8 +485,7 @@ struct pool_handle *pool_handle_resume(struct pool *pool, struct session_record 
 	ph->pool = pool;
 	ph->session = session;
 	ph->id = id;
-	if (id > atomic_load(&last_share)) /* one thread resumes; others only count up */
-		atomic_store(&last_share, id);
+	pool_handle_skip(id);
 	atomic_store(&ph->refs, 1);
 	mutex_init(&ph->lock, RANK_ARENA, "page runs");
 	list_init(&ph->runs);

@@ -108,6 +108,8 @@ struct pool_handle *pool_handle_new(struct pool *pool, struct session_record *se
 /* One of a predecessor's session, with its id; takes over the caller's hold on the pool. */
 struct pool_handle *pool_handle_resume(struct pool *pool, struct session_record *session,
 				       uint64_t id);
+/* A share had that id, though it has ended: no other gets it. */
+void pool_handle_skip(uint64_t id);
 struct region_handle *region_handle_new(struct pool_region *pr, bool readonly);
 
 /* ---- resume: on one thread, nobody is served yet ---- */

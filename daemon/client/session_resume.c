@@ -97,7 +97,7 @@ int session_resume_pool(struct session *s, struct pool *pool, struct handle_reco
 	struct member *m;
 	int r;
 
-	if (!pool || handles_get(&s->pools, record->handle))
+	if (!pool || !handles_has_place(&s->pools, record->handle))
 		return -EUCLEAN;
 	m = member_restore(&pool->members, record->member);
 	ph = m ? get_share(s, pool, record->share) : NULL;
@@ -117,7 +117,8 @@ int session_resume_region(struct session *s, struct pool_region *pr, struct hand
 	struct region_handle *rh;
 	uint64_t start;
 
-	if (handles_get(&s->regions, record->handle) || !record_word_get(&record->start, &start))
+	if (!handles_has_place(&s->regions, record->handle) ||
+	    !record_word_get(&record->start, &start))
 		return -EUCLEAN;
 	rh = region_handle_new(pr, record->what & HANDLE_READONLY);
 	if (!rh)

@@ -212,13 +212,16 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why)
 
 	offer_end(s, handle);
 	mutex_lock(&s->lock);
-	ph = s->ended ? NULL : handles_del(&s->pools, handle);
-	if (ph)
+	ph = s->ended ? NULL : handles_get(&s->pools, handle);
+	if (ph) {
+		/* B3: from here on another one may have its place. */
+		member_mark_end(ph, handle, &(struct member_end_mark){ 0 });
+		handles_del(&s->pools, handle);
 		last = !--ph->nr_opens;
+	}
 	mutex_unlock(&s->lock);
 	if (!ph)
 		return refuse(why, -EBADF, "%#x is no pool handle of this session", handle);
-	member_mark_end(ph, handle, &(struct member_end_mark){ 0 });
 	if (last) {
 		pool_handle_free_runs(ph);
 		pool_caches_close_all(ph);

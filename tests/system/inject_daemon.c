@@ -3,8 +3,8 @@
  * inject_daemon - arms an injection point of a whole daemon, or hides what its kernel can
  *
  * Purpose     Linked into mmbrokerd-inject, which is mmbrokerd otherwise, is built for tests and
- *             never installed. $MMB_INJECT is POINT:NTH:ACTION; ACTION is fail, hang, kill or
- *             abort.
+ *             never installed. $MMB_INJECT is POINT:NTH:ACTION; ACTION is fail, hang, kill,
+ *             abort or rest.
  *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start. With a value the
  *             signal says which pass of which point kills: the point, and in the low bits, how many
  *             INJECT_NTH_BITS says, the pass.
@@ -53,6 +53,7 @@ static void choose_action(const char *name)
 	inject_act(!strcmp(name, "hang")    ? INJECT_HANG
 		   : !strcmp(name, "kill")  ? INJECT_KILL
 		   : !strcmp(name, "abort") ? INJECT_ABORT
+		   : !strcmp(name, "rest")  ? INJECT_REST
 					    : INJECT_FAIL);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_poison - a request that ends each daemon is refused in the end, and the others go on
+ * test_poison - a request that ends each daemon is refused in the end, and the others go on; a
+ *               resume that takes long costs nobody anything but that
  */
 #include <errno.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "system/kill_scene.h"
 #include "system/stage.h"
 
-enum { BYTES = MIB, STEP_OVER = 1 };
+enum { BYTES = MIB, OBJECTS = 2000, STEP_OVER = 1, STEP_DIED = 1 };
 
 static const char *const flags[] = { "--supervise", "--memory.reserve=128M", NULL };
 /* Each daemon anew. */
@@ -63,9 +64,65 @@ static void a_request_that_ends_daemons_is_refused(void)
 	stage_end();
 }
 
+/* ---- a resume that takes longer than the keeper's tick ---- */
+
+static const char *const slow[] = { "MMB_INJECT=RESUMING:1:rest", "MMB_INJECT_NOW=1", NULL };
+static const struct setting slow_setting = { .flags = flags, .environment = slow };
+
+static size_t size_of(unsigned int i)
+{
+	return 64 + i % 29 * 96;
+}
+
+static void keep_objects(struct actor *a)
+{
+	static void *objects[OBJECTS];
+
+	act_open(a);
+	act_common_pool(a);
+	for (unsigned int i = 0; i < OBJECTS; i++) {
+		objects[i] = mmb_malloc(a->pool, size_of(i));
+		CLIENT_EXPECT(objects[i]);
+		stamp(objects[i], size_of(i), i);
+	}
+	atomic_fetch_add(&board->number[0], 1);
+	await(STEP_DIED);
+	for (unsigned int round = 0; round < 2; round++) {
+		for (unsigned int i = 0; i < OBJECTS; i++) {
+			CLIENT_EXPECT(is_stamped(objects[i], size_of(i), i));
+			mmb_free(objects[i]);
+		}
+		for (unsigned int i = 0; i < OBJECTS; i++) {
+			objects[i] = mmb_malloc(a->pool, size_of(i));
+			CLIENT_EXPECT(objects[i]);
+			stamp(objects[i], size_of(i), i);
+		}
+	}
+	for (unsigned int i = 0; i < OBJECTS; i++)
+		mmb_free(objects[i]);
+}
+
+static void a_slow_resume_costs_no_object(void)
+{
+	struct fixture *f;
+
+	stage_set(&slow_setting);
+	f = stage_begin();
+	CAST(ROLE(keep_objects), ROLE(keep_objects));
+	wait_for_number(0, 2);
+	EXPECT_EQ(kill_often(f->pid, 1, NULL, NULL), 1);
+	fixture_reconnect(f);
+	cue(STEP_DIED);
+	EXPECT(stage_ended(0));
+	EXPECT(stage_ended(1));
+	EXPECT(!fixture_log_says(f, "slab_map_conjured"));
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "a request that ends each daemon is refused, and others go on",
 	  a_request_that_ends_daemons_is_refused },
+	{ "a resume that takes long costs no object", a_slow_resume_costs_no_object },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

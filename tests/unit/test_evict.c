@@ -441,8 +441,22 @@ static void what_cant_be_written_stays(void)
 	stop();
 }
 
+/* A predecessor's windows aren't all known yet. */
+static void nothing_goes_while_all_rest(void)
+{
+	start(NR);
+	evict_rest(true);
+	EXPECT_EQ(reclaim_memcg(region->memcg, NR), 0);
+	EXPECT_EQ(space_present(0, STOCK_BASE), NR);
+	EXPECT_EQ(space_slots_used(), 0);
+	evict_rest(false);
+	EXPECT_EQ(evict(0, NR), NR);
+	stop();
+}
+
 static const struct test_case cases[] = {
 	{ "evicted pages come back as they were", contents_come_back },
+	{ "nothing is evicted while all rest", nothing_goes_while_all_rest },
 	{ "no frame is made under an operation on mappings that may have seen the page (I3)",
 	  no_frame_is_made_under_a_mapping_begun_before },
 	{ "a write frees the slot, at the fault or later", a_write_frees_the_slot },

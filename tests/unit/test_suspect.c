@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_suspect - client/suspect.c: a request that daemons die by is counted, and no other;
- *                client/survivor.c: a process is found again by its mark
+ *                client/survivor.c: a process is found again by its mark; who ended with a daemon
+ *                keeps its numbers
  */
 #include "client/suspect.h"
 
@@ -12,10 +13,12 @@
 #include <unistd.h>
 
 #include "base/heartbeat.h"
+#include "client/session.h"
 #include "client/survivor.h"
 #include "lib/client_fixture.h"
 #include "lib/fake_os.h"
 #include "lib/test.h"
+#include "mmbroker.h"
 #include "os/process.h"
 
 enum { UID = 1000, PATIENCE = 20 };
@@ -106,8 +109,48 @@ static void a_process_is_found_by_its_mark(void)
 	client_end();
 }
 
+/* Its session's slot is another one's soon, and a second death would give that its pool. */
+static void who_ended_with_a_daemon_is_marked(void)
+{
+	enum { GONE = 77, SHARE = 1000 };
+	struct session *s, *late;
+	struct handle_record *record;
+	struct pool_handle *ph;
+	struct pool *pool;
+	void *fresh = NULL;
+	uint32_t handle;
+
+	client_begin(NULL);
+	s = client_session(UID);
+	handle = client_pool(s, "p", MMB_POOL_CREATE);
+	pool = client_pool_of(s, handle);
+	EXPECT_EQ(record_new(RECORD_HANDLE, &fresh), 0);
+	record = fresh;
+	record->object = pool->id;
+	record->share = SHARE;
+	record->what = HANDLE_OF_POOL;
+	record->member = GONE;
+	record_commit(RECORD_HANDLE, record);
+	EXPECT(!member_is_marked(record));
+	EXPECT_EQ(member_resume_ended(pool, record), 0);
+	EXPECT(member_is_marked(record));
+	/* What it leased has the number of its share, which nobody gets again. */
+	late = client_session(UID);
+	handle = client_pool(late, "p", 0);
+	ph = session_pool(late, handle, &client_why);
+	EXPECT(ph && ph->id > SHARE);
+	pool_handle_put(ph);
+	members_tick(&pool->members);
+	EXPECT_EQ(client_told.orphans_of, GONE);
+	client_leave(late);
+	client_leave(s);
+	client_end();
+}
+
 static const struct test_case cases[] = {
 	{ "the request that daemons die by is counted, and no other", one_request_is_counted },
 	{ "a process is found again by its mark", a_process_is_found_by_its_mark },
+	{ "who ended with a daemon is marked, and its share's number isn't given again",
+	  who_ended_with_a_daemon_is_marked },
 };
 TEST_MAIN(cases)

@@ -634,10 +634,17 @@ static uint64_t take_all(struct swapper *s, struct region *region)
 
 /* ---- blocks, one behind the other ---- */
 
+static _Atomic bool all_rest;
+
+void evict_rest(bool rest)
+{
+	atomic_store(&all_rest, rest);
+}
+
 bool evict_begin(struct swapper *s, struct region *region)
 {
 	CHECK(!s->works[0].nr && !s->works[1].nr);
-	return !atomic_exchange(&region->evicting, true); /* E3 */
+	return !atomic_load(&all_rest) && !atomic_exchange(&region->evicting, true); /* E3 */
 }
 
 /* What was begun last but one is on the disk, or will be in a moment. */

@@ -45,7 +45,10 @@ struct evict_result {
 	uint64_t nr_begun;             /* of the last block: most of them will be freed, too */
 	uint64_t scanned_on[MAX_NUMNODES]; /* by node, since the caller has set them to 0 */
 };
-/* False: another thread evicts from the region (E3). Else blocks, and an end. */
+/* While a predecessor's windows come back nobody can tell where a page is mapped, and so nothing is
+ * evicted. */
+void evict_rest(bool rest);
+/* False: another thread evicts from the region (E3), or all rest. Else blocks, and an end. */
 bool evict_begin(struct swapper *s, struct region *region);
 /* Pages of one block, which is at most SWAPPER_PAGES long. They go with the next call. */
 void evict_block(struct swapper *s, struct region *region, struct page_range block,
