@@ -151,6 +151,7 @@ int connection_attach(struct mmb *mmb, uint64_t missed_by)
 	request.uffd_features = mmb->uffd.features;
 	request.user_mode_only = mmb->uffd.user_mode_only;
 	request.hears_remap = window_can_remap();
+	request.remaps_huge = request.hears_remap;
 	length = wire_encode(&head, &request.base, packet, sizeof(packet));
 	if (length < 0)
 		return fail((int)length, "mmb_open: ATTACH doesn't fit its packet");

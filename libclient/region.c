@@ -159,6 +159,7 @@ static int place_region(struct mmb_region *region, const Mmb__Wire__RegionOpenRe
 	struct window_spec spec = {
 		.fd = fds[0],
 		.base_fd = fds[1],
+		.hugetlb = reply->hugetlb,
 		.length = reply->length,
 		.align = reply->page_size,
 		.preferred = wanted ? (uintptr_t)wanted : reply->address,
@@ -247,7 +248,9 @@ int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struc
 		error = decline_base(mmb, reply->region, &fds[1]);
 	if (!error)
 		error = place_region(region, reply, fds, wanted);
-	/* The mappings keep the memory; the descriptors aren't needed again. */
+	/* The mappings keep the memory; the descriptors aren't needed again, but one. */
+	if (!error && region->window.own_fd >= 0)
+		fds[0] = -1;
 	close_both(fds);
 	if (error) {
 		char why[ERROR_BYTES];
@@ -336,6 +339,8 @@ PUBLIC void mmb_region_close(struct mmb_region *region)
 		connection_wake_window(region->mmb, &region->window);
 		region_release(region->mmb, region->handle);
 	}
+	if (region->window.own_fd >= 0)
+		close(region->window.own_fd);
 	connection_put(region->mmb);
 	free(region);
 }

@@ -50,11 +50,12 @@ static void unpin(struct mmb *mmb)
 
 static int remap(struct mmb *mmb, const struct remap_want *want)
 {
+	const struct window_part part = { want->address, want->offset, want->length };
 	const struct window *w = pin(mmb, want);
 	int error = -ENOENT;
 
 	if (w)
-		error = window_remap(w, want->address, want->offset, want->length);
+		error = window_remap(w, &mmb->uffd, &part);
 	unpin(mmb);
 	return error;
 }

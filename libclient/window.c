@@ -107,12 +107,16 @@ static void leave_ages_alone(const struct window *w)
 		madvise((void *)(uintptr_t)w->address, w->length, MADV_SEQUENTIAL);
 }
 
+static int how_shared(bool read_only)
+{
+	return (read_only ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE;
+}
+
 /* Where nobody touches it, nor can (W1). It holds no entries: parts of it, which are registered,
- * come into the window. */
+ * come into the window. Not of hugetlb pages, which MREMAP_DONTUNMAP is refused for. */
 static int map_mirror(struct window *w, const struct window_spec *spec)
 {
-	void *at = mmap(NULL, spec->length, PROT_NONE,
-			(spec->read_only ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, spec->fd, 0);
+	void *at = mmap(NULL, spec->length, PROT_NONE, how_shared(spec->read_only), spec->fd, 0);
 
 	if (at == MAP_FAILED)
 		return fail(-errno, "can't map a clone's %llu bytes twice (errno %d); look at "
@@ -137,12 +141,13 @@ int window_map(struct window *w, const struct window_spec *spec)
 	w->ino = st.st_ino;
 	w->base_ino = w->ino;
 	w->mirror = 0;
+	w->own_fd = spec->base_fd >= 0 && spec->hugetlb ? spec->fd : -1;
 	if (spec->base_fd >= 0 && fstat(spec->base_fd, &st))
 		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
 	if (spec->base_fd >= 0)
 		w->base_ino = st.st_ino;
 	error = place(w, spec);
-	if (!error && spec->base_fd >= 0) {
+	if (!error && spec->base_fd >= 0 && !spec->hugetlb) {
 		error = map_mirror(w, spec);
 		if (error)
 			window_unmap(w);
@@ -244,12 +249,44 @@ static bool shows(const struct window *w, const struct procmap_vma *vma, uint64_
 	return is_own(w, vma) && vma->start - vma->offset == base && (own || !vma->shared);
 }
 
+/* What a part of a window is to show. */
+struct remapping {
+	const struct window *w;
+	const struct uffd   *uffd;
+	uint64_t             base; /* where page 0 is */
+};
+
+/* As below, of hugetlb pages: mapped for this once. */
+static int bring_part(const struct remapping *r, uint64_t to, uint64_t length, int protection)
+{
+	void *part = mmap(NULL, length, PROT_NONE, how_shared(r->w->read_only), r->w->own_fd,
+			  (off_t)(to - r->base));
+	int error = 0;
+
+	if (part == MAP_FAILED)
+		return -errno;
+	if (madvise(part, length, MADV_DONTFORK))
+		error = -errno;
+	if (!error)
+		error = uffd_register(r->uffd, (uintptr_t)part, length, UFFD_WATCH_REGION);
+	if (!error && (mprotect(part, length, protection) ||
+		       mremap(part, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
+			      (void *)(uintptr_t)to) == MAP_FAILED))
+		error = -errno;
+	if (error)
+		munmap(part, length);
+	return error;
+}
+
 /* With the protection that the application may have given it, and in its cores as the rest of the
  * window. The mirror is so but for this moment, and stays mapped: it is whole for the next time. */
-static int move_part(uint64_t from, uint64_t to, uint64_t length, int protection)
+static int move_part(const struct remapping *r, uint64_t to, uint64_t length, int protection)
 {
-	void *part = (void *)(uintptr_t)from;
+	void *part = (void *)(uintptr_t)(r->w->mirror + (to - r->base));
 	int error = 0;
+
+	if (!r->w->mirror)
+		return bring_part(r, to, length, protection);
 
 	if (mprotect(part, length, protection))
 		return -errno;
@@ -275,9 +312,8 @@ static uint64_t end_of_alike(const struct window *w, struct procmap *map,
 	return end < to ? end : to;
 }
 
-/* All that shows the clone's pages in [from, to), with page 0 at `base`. */
-static int remap_range(const struct window *w, struct procmap *map, uint64_t from, uint64_t to,
-		       uint64_t base)
+/* All that shows the clone's pages in [from, to). */
+static int remap_range(const struct remapping *r, struct procmap *map, uint64_t from, uint64_t to)
 {
 	int error, result = -ENOENT;
 	struct procmap_vma vma;
@@ -285,10 +321,9 @@ static int remap_range(const struct window *w, struct procmap *map, uint64_t fro
 	while (from < to && !procmap_find(map, from, &vma) && vma.start < to) {
 		uint64_t start = vma.start > from ? vma.start : from, end = vma.end;
 
-		if (shows(w, &vma, base)) {
-			end = end_of_alike(w, map, &vma, base, to);
-			error = move_part(w->mirror + (start - base), start, end - start,
-					  vma.protection);
+		if (shows(r->w, &vma, r->base)) {
+			end = end_of_alike(r->w, map, &vma, r->base, to);
+			error = move_part(r, start, end - start, vma.protection);
 			if (result == -ENOENT || error)
 				result = error;
 		}
@@ -297,20 +332,21 @@ static int remap_range(const struct window *w, struct procmap *map, uint64_t fro
 	return result;
 }
 
-int window_remap(const struct window *w, uint64_t address, uint64_t offset, uint64_t length)
+int window_remap(const struct window *w, const struct uffd *uffd, const struct window_part *part)
 {
-	uint64_t base = address - offset;
+	const struct remapping r = { w, uffd, part->address - part->offset };
 	struct procmap map;
 	int error;
 
-	if (!w->mirror || offset > w->length || length > w->length - offset)
+	if ((!w->mirror && w->own_fd < 0) || part->offset > w->length ||
+	    part->length > w->length - part->offset)
 		return -ENOENT;
 	error = procmap_open(&map);
 	if (error)
 		return error;
-	error = remap_range(w, &map, address, address + length, base);
+	error = remap_range(&r, &map, part->address, part->address + part->length);
 	if (error == -ENOMEM) /* for one more mapping: all of it is one */
-		error = remap_range(w, &map, base, base + w->length, base);
+		error = remap_range(&r, &map, r.base, r.base + w->length);
 	procmap_close(&map);
 	return error;
 }

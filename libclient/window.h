@@ -33,6 +33,7 @@ struct window {
 	bool                read_only;       /* (c) */
 	ino_t               base_ino;        /* (c) of what a clone's window shows at first */
 	uint64_t            mirror;          /* (c) a clone's own memory once more; 0: none */
+	int                 own_fd;          /* (c) the same of hugetlb pages; -1: none */
 	LIST_ENTRY(window)  link;            /* (l) */
 };
 LIST_HEAD(window_list, window);
@@ -46,16 +47,21 @@ struct window_spec {
 	bool     ageless;   /* its pages are on no list: hugetlb */
 	bool     read_only; /* a private window of an O_RDONLY descriptor */
 	int      base_fd;   /* -1, or whose memory a clone shows at first: fd is its own then */
+	bool     hugetlb;   /* both are: then fd is to stay open as long as the window is there */
 };
 
 /* Maps, without access; not registered yet. w->address tells where. */
 int window_map(struct window *w, const struct window_spec *spec);
 /* Parts of clones can be mapped anew here: /proc tells what is mapped where. */
 bool window_can_remap(void);
-/* A part of the clone, wherever the application has it by now, shows the clone's own memory from
- * now on: it is moved there from the mirror, registered as it is, and the kernel tells the daemon,
- * which is waited for. What isn't the window's any more is skipped; -ENOENT: nothing is. */
-int window_remap(const struct window *w, uint64_t address, uint64_t offset, uint64_t length);
+/* A part of the clone, wherever the application has it by now. */
+struct window_part {
+	uint64_t address, offset, length; /* offset: in the clone */
+};
+/* It shows the clone's own memory from now on: that is moved there, registered already, and the
+ * kernel tells the daemon, which is waited for. What isn't the window's any more is skipped;
+ * -ENOENT: nothing is. */
+int window_remap(const struct window *w, const struct uffd *uffd, const struct window_part *part);
 /* W1: after it was registered. */
 int window_allow(const struct window *w);
 /* Unmaps what is still ours in the range. */

@@ -324,6 +324,8 @@ static void resume_window(void *r, void *unused)
 		record_free(RECORD_WINDOW, record);
 	else if (mm_resume_window(s->mm, pr->region, record))
 		found.error = -ENOMEM;
+	if (pr && region_kin(pr->region) && region_is_hugetlb(pr->region))
+		clone_prepare_huge(pr->region); /* else memory is asked for when it is needed */
 }
 
 int resume_handles(struct refusal *why)

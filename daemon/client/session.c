@@ -439,10 +439,12 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 		s->user_mode_only = args->user_mode_only;
 		s->can_remap = args->hears_remap &&
 			       (features & features_to_remap) == features_to_remap;
+		s->can_remap_huge = s->can_remap && args->remaps_huge;
 		if (s->record)
 			record_word_set(&s->record->attached,
 					1 | (args->user_mode_only ? 2 : 0) |
-						(s->can_remap ? 4 : 0));
+						(s->can_remap ? 4 : 0) |
+						(s->can_remap_huge ? 8 : 0));
 	}
 	mutex_unlock(&s->lock);
 	if (r)

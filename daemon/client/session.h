@@ -71,6 +71,7 @@ struct session {
 	struct mm *mm;             /* (l) NULL before attach */
 	bool user_mode_only;       /* (l) */
 	bool can_remap;            /* (l) its userfaultfd tells of what it maps anew */
+	bool can_remap_huge;       /* (l) also of hugetlb pages */
 	struct upcall_ops upcalls; /* (c) once serving */
 	void *upcall_context; /* (c) once serving */
 	struct fault_log fault_log; /* (c) written under fault_log_lock, never read */

@@ -52,6 +52,7 @@ static int take_uffd(struct session *s)
 	session_get(s);
 	s->user_mode_only = attached & 2;
 	s->can_remap = attached & 4;
+	s->can_remap_huge = attached & 8;
 	return 0;
 }
 

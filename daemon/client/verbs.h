@@ -104,6 +104,7 @@ struct attach_args {
 	uint64_t features;
 	bool user_mode_only;
 	bool hears_remap; /* and knows what to do */
+	bool remaps_huge; /* also of hugetlb pages */
 };
 /* -EPROTO: the descriptor is no userfaultfd, and stays the caller's. */
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why);

@@ -164,13 +164,15 @@ static bool may_read(const struct region *ancestor, void *arg)
 static uint32_t open_base(struct session *s, struct region_handle *rh)
 {
 	struct reader reader = { s, rh };
+	struct region *region = rh->pr->region;
 	uint32_t section = 0;
 	int fd;
 
-	if (!region_kin(rh->pr->region) || !s->can_remap || !fault_can_share() ||
+	if (!region_kin(region) || !s->can_remap ||
+	    (region_is_hugetlb(region) && !s->can_remap_huge) || !fault_can_share() ||
 	    !s->upcalls.listens || !s->upcalls.listens(s->upcall_context))
 		return 0;
-	fd = clone_open_base(rh->pr->region, may_read, &reader, &section);
+	fd = clone_open_base(region, may_read, &reader, &section);
 	fd = atomic_exchange(&rh->base_fd, fd);
 	if (fd >= 0)
 		os->close(fd);

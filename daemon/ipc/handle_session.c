@@ -251,6 +251,7 @@ int handle_ATTACH(struct request *r)
 		.features = m->uffd_features,
 		.user_mode_only = m->user_mode_only,
 		.hears_remap = m->hears_remap,
+		.remaps_huge = m->remaps_huge,
 	};
 	int error = session_attach(r->session, &args, &r->why);
 

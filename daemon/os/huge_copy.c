@@ -47,21 +47,22 @@ static int fill(int uffd, void *to, void *from, uint64_t length)
 	return error;
 }
 
-int huge_copy(int from, int to, uint64_t offset, uint64_t length)
+int huge_copy(const struct os_copy *c)
 {
 	int   uffd = atomic_load(&own_uffd), error = uffd < 0 ? -ENOSYS : -ENOMEM;
 	void *source, *target;
 
 	if (uffd < 0)
 		return error;
-	source = mmap(NULL, length, PROT_READ, MAP_SHARED | MAP_NORESERVE, from, (off_t)offset);
-	target = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, to,
-		      (off_t)offset);
+	source = mmap(NULL, c->length, PROT_READ, MAP_SHARED | MAP_NORESERVE, c->from,
+		      (off_t)c->from_offset);
+	target = mmap(NULL, c->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, c->to,
+		      (off_t)c->offset);
 	if (source != MAP_FAILED && target != MAP_FAILED)
-		error = fill(uffd, target, source, length);
+		error = fill(uffd, target, source, c->length);
 	if (source != MAP_FAILED)
-		munmap(source, length);
+		munmap(source, c->length);
 	if (target != MAP_FAILED)
-		munmap(target, length);
+		munmap(target, c->length);
 	return error;
 }

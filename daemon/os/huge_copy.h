@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * huge_copy - 2 MiB pages of one hugetlb file, copied into holes of another
+ * huge_copy - copies into holes of a hugetlb file
  *
  * Purpose     What is copied isn't cleared first: UFFDIO_COPY through a mapping that is there for
  *             the call makes pages and fills them in one step.
@@ -10,11 +10,11 @@
 #ifndef MMB_OS_HUGE_COPY_H
 #define MMB_OS_HUGE_COPY_H
 
-#include <stdint.h>
+#include "os/os.h"
 
 /* Once, before the first copy; without it none is made. */
 void huge_copy_begin(void);
 /* Negative errno, and perhaps some of it was copied: it is to be done another way. */
-int huge_copy(int from, int to, uint64_t offset, uint64_t length);
+int huge_copy(const struct os_copy *c);
 
 #endif

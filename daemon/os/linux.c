@@ -382,53 +382,51 @@ static int linux_write(int fd, uint64_t offset, const void *from, uint64_t lengt
 	return 0;
 }
 
-static int copy_by_mapping(int from, int to, uint64_t offset, uint64_t length)
+static int copy_by_mapping(const struct os_copy *c)
 {
 	void *window;
-	int   error = step_by_fallocate(to, offset, length);
+	int   error = step_by_fallocate(c->to, c->offset, c->length);
 
 	if (error)
 		return error;
-	window = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, to,
-		      (off_t)offset);
+	window = mmap(NULL, c->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, c->to,
+		      (off_t)c->offset);
 	if (window == MAP_FAILED)
 		return failure();
-	error = linux_read(from, offset, window, length);
-	CHECK(munmap(window, length) == 0);
+	error = linux_read(c->from, c->from_offset, window, c->length);
+	CHECK(munmap(window, c->length) == 0);
 	return error;
 }
 
 /* What is written needn't be cleared first. */
-static int copy_by_writing(int from, int to, uint64_t offset, uint64_t length)
+static int copy_by_writing(const struct os_copy *c)
 {
 	char buffer[COPY_BYTES];
 	int  error = 0;
 
-	for (uint64_t step; length && !error; offset += step, length -= step) {
-		step = min_t(uint64_t, length, COPY_BYTES);
-		error = linux_read(from, offset, buffer, step);
+	for (uint64_t step, at = 0; at < c->length && !error; at += step) {
+		step = min_t(uint64_t, c->length - at, COPY_BYTES);
+		error = linux_read(c->from, c->from_offset + at, buffer, step);
 		if (!error)
-			error = linux_write(to, offset, buffer, step);
+			error = linux_write(c->to, c->offset + at, buffer, step);
 	}
 	return error;
 }
 
-static int linux_copy(int from, int to, uint64_t offset, uint64_t length, int node)
+static int linux_copy(const struct os_copy *c)
 {
 	struct policy before;
 	int           error = INJECT(POPULATE);
 
 	if (!error)
-		error = bind_thread(node, &before);
+		error = bind_thread(c->node, &before);
 	if (error)
 		return error;
 	/* hugetlb can't be written; only whole pageblocks of it are copied. */
-	if (length >= PAGEBLOCK_SIZE && is_hugetlb(to))
-		error = huge_copy(from, to, offset, length) == 0
-				? 0
-				: copy_by_mapping(from, to, offset, length);
+	if (c->length >= PAGEBLOCK_SIZE && is_hugetlb(c->to))
+		error = huge_copy(c) == 0 ? 0 : copy_by_mapping(c);
 	else
-		error = copy_by_writing(from, to, offset, length);
+		error = copy_by_writing(c);
 	unbind_thread(&before);
 	return error;
 }

@@ -36,6 +36,12 @@ struct os_uffd_event {
 
 enum { OS_UFFD_EVENTS = 16 }; /* most events one read takes */
 
+struct os_copy {
+	int      from, to; /* files */
+	uint64_t from_offset, offset, length; /* in whole pages of either */
+	int      node;
+};
+
 struct os_ops {
 	/* A sealed (SHRINK, GROW, SEAL) memfd of mode 0400, all holes. */
 	int (*memfd_new)(const char *name, uint64_t bytes, unsigned flags);
@@ -56,9 +62,9 @@ struct os_ops {
 	/* populate for a range of holes in shared memory, with pages cleared now rather than when
 	 * they are mapped. What somebody else has put into a hole meanwhile is zeroed. */
 	int (*populate_cleared)(int fd, uint64_t offset, uint64_t length, int node);
-	/* Makes holes of `to` pages that hold what `from` has at the same place, where holes read
-	 * zero and stay holes. All or -errno: then what came is still there. */
-	int (*copy)(int from, int to, uint64_t offset, uint64_t length, int node);
+	/* Makes holes of `to` pages that hold what `from` has, where holes read zero and stay
+	 * holes. All or -errno: then what came is still there. */
+	int (*copy)(const struct os_copy *c);
 	int (*punch)(int fd, uint64_t offset, uint64_t length);
 	/* Bytes present in the file, or -errno. */
 	int64_t (*allocated)(int fd);

@@ -410,25 +410,26 @@ static int fake_read(int fd, uint64_t offset, void *to, uint64_t length)
 	return error;
 }
 
-static int copy_locked(struct fake_file *from, struct fake_file *to, uint64_t offset,
-		       uint64_t length, int node)
+static int copy_locked(const struct os_copy *c)
 {
-	char *bytes;
-	int   error;
+	struct fake_file *from = fake_file_of(c->from), *to = fake_file_of(c->to);
+	ssize_t           length = (ssize_t)c->length;
+	char             *bytes;
+	int               error;
 
-	if (!in_file(from, offset, length) || !in_file(to, offset, length))
+	if (!in_file(from, c->from_offset, c->length) || !in_file(to, c->offset, c->length))
 		return -EINVAL;
-	error = populate_locked(to, offset, length, node == OS_NODE_ANY ? 0 : node);
+	error = populate_locked(to, c->offset, c->length, c->node == OS_NODE_ANY ? 0 : c->node);
 	if (error)
 		return error;
-	bytes = malloc(length);
-	CHECK(bytes && pread(from->backing, bytes, length, (off_t)offset) == (ssize_t)length &&
-	      pwrite(to->backing, bytes, length, (off_t)offset) == (ssize_t)length);
+	bytes = malloc(c->length);
+	CHECK(bytes && pread(from->backing, bytes, c->length, (off_t)c->from_offset) == length &&
+	      pwrite(to->backing, bytes, c->length, (off_t)c->offset) == length);
 	free(bytes);
 	return 0;
 }
 
-static int fake_copy(int from, int to, uint64_t offset, uint64_t length, int node)
+static int fake_copy(const struct os_copy *c)
 {
 	int error = INJECT(POPULATE);
 
@@ -436,7 +437,7 @@ static int fake_copy(int from, int to, uint64_t offset, uint64_t length, int nod
 		return error;
 	pthread_mutex_lock(&fake_lock);
 	fake_calls.copy++;
-	error = copy_locked(fake_file_of(from), fake_file_of(to), offset, length, node);
+	error = copy_locked(c);
 	pthread_mutex_unlock(&fake_lock);
 	return error;
 }

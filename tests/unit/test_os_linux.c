@@ -185,10 +185,39 @@ static void expect_filled(int fd, uint64_t offset, char byte)
 	munmap(page, 2 * MB);
 }
 
+static struct os_copy copy_of(int from, int to, uint64_t offset, uint64_t length)
+{
+	return (struct os_copy){ .from = from, .to = to, .from_offset = offset,
+				 .offset = offset, .length = length, .node = OS_NODE_ANY };
+}
+
+/* Out of shared memory, and from elsewhere in it. */
+static void expect_copied_from_small_pages(int to)
+{
+	int from = os->memfd_new("test-small", 4 * MB, 0);
+	struct os_copy copy = copy_of(from, to, 4 * MB, 2 * MB);
+	static char bytes[2 * MB];
+
+	memset(bytes, 5, sizeof(bytes));
+	copy.from_offset = 2 * MB;
+	EXPECT_EQ(os->write(from, copy.from_offset, bytes, sizeof(bytes)), 0);
+	for (int round = 0; round < 2; round++) {
+		if (!round)
+			EXPECT_EQ(os->punch(to, copy.offset, copy.length), 0);
+		EXPECT_EQ(huge_copy(&copy), round ? -EEXIST : 0);
+		EXPECT_EQ(os->copy(&copy), 0);
+		expect_filled(to, copy.offset, 5);
+	}
+	os->close(from);
+}
+
 /* huge_copy.c, and the way without it; what is there already is overwritten, too. */
 static void huge_pages_are_copied(void)
 {
 	int   from = new_hugetlb(16 * MB), to = new_hugetlb(16 * MB);
+	struct os_copy one = copy_of(from, to, 4 * MB, 2 * MB);
+	struct os_copy two = copy_of(from, to, 4 * MB, 4 * MB);
+	struct os_copy hole = copy_of(from, to, 8 * MB, 2 * MB);
 	char *map = mmap(NULL, 16 * MB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, from,
 			 0);
 	bool  enough = !os->populate(from, 4 * MB, 4 * MB, OS_NODE_ANY) &&
@@ -206,16 +235,17 @@ static void huge_pages_are_copied(void)
 	memset(map + 6 * MB, 4, 2 * MB);
 	for (int round = 0; round < 2; round++) {
 		huge_copy_begin();
-		EXPECT_EQ(huge_copy(from, to, 4 * MB, 2 * MB), round ? -EEXIST : 0);
-		EXPECT_EQ(os->copy(from, to, 4 * MB, 4 * MB, OS_NODE_ANY), 0);
+		EXPECT_EQ(huge_copy(&one), round ? -EEXIST : 0);
+		EXPECT_EQ(os->copy(&two), 0);
 		EXPECT_EQ(os->allocated(to), 4 * MB);
 		expect_filled(to, 4 * MB, 3);
 		expect_filled(to, 6 * MB, 4);
 	}
-	EXPECT(huge_copy(from, to, 8 * MB, 2 * MB) < 0); /* Y1 */
-	EXPECT_EQ(os->copy(from, to, 8 * MB, 2 * MB, OS_NODE_ANY), 0);
+	EXPECT(huge_copy(&hole) < 0); /* Y1 */
+	EXPECT_EQ(os->copy(&hole), 0);
 	expect_filled(to, 8 * MB, 0);
 	EXPECT_EQ(os->allocated(from), 4 * MB);
+	expect_copied_from_small_pages(to);
 	munmap(map, 16 * MB);
 	os->close(from);
 	os->close(to);

@@ -46,7 +46,7 @@ static void a_pinned_page_is_there_before_the_record(void)
 	EXPECT_EQ(meta_bytes(), before);
 	record_free(RECORD_REGION, out);
 	EXPECT_EQ(meta_bytes(), before);
-	for (int window = META_POOLS; window < NR_META_WINDOWS; window++)
+	for (int window = META_POOLS; window <= META_TAKEN; window++)
 		meta_release((enum meta_window)window, 0, 1);
 	phys_stop();
 }

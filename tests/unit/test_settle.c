@@ -110,7 +110,7 @@ static void pages_that_were_out_come_back(void)
 		left_bytes(of_clone, page, 66);
 	}
 	left_bytes(of_owner, 0, 10);
-	note = takeout_begin();
+	note = takeout_begin(PAGE_SHIFT);
 	note->section = of_owner->id;
 	note->page = 1;
 	note->bytes[0] = 11;

@@ -89,6 +89,8 @@ static void layout(uint64_t span)
 							META_CLIENT_WINDOWS_MAX, 0, 0, NULL, 0 };
 	windows[META_CACHES] = (struct window){ META_CACHE_BYTES, META_CACHES_MAX, 0, 0, NULL, 0 };
 	windows[META_TAKEN] = (struct window){ META_TAKEN_BYTES, META_TAKEN_MAX, 0, 0, NULL, 0 };
+	windows[META_CONTENTS] = (struct window){ META_CONTENTS_BYTES, META_TAKEN_MAX, 0, 0,
+						  NULL, 0 };
 	for (int i = 0; i < NR_META_WINDOWS; i++) {
 		windows[i].offset = offset;
 		windows[i].bytes = round_up(windows[i].entry_bytes * windows[i].nr,
@@ -278,9 +280,14 @@ int meta_resume(const struct meta_request *request, int fd)
 	return 0;
 }
 
+uint64_t meta_offset(enum meta_window window, uint64_t entry)
+{
+	return windows[window].offset + entry * windows[window].entry_bytes;
+}
+
 void *meta_entry(enum meta_window window, uint64_t entry)
 {
-	return meta_map + windows[window].offset + entry * windows[window].entry_bytes;
+	return meta_map + meta_offset(window, entry);
 }
 
 int meta_adopt(enum meta_window window, uint64_t first, uint64_t nr)

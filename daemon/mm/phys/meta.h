@@ -47,11 +47,12 @@ enum meta_window {
 	META_CLIENT_WINDOWS,
 	META_CACHES,
 	META_TAKEN,
+	META_CONTENTS, /* of pages of 2 MiB, by slot of the record in META_TAKEN */
 	NR_META_WINDOWS
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 5, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+enum { META_VERSION = 6, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
        SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
 /* Bytes of a record, a power of two, and how many there may be. */
 enum {
@@ -69,6 +70,7 @@ enum {
 	META_CACHES_MAX = 65536,
 	META_TAKEN_BYTES = 8192,
 	META_TAKEN_MAX = 64,
+	META_CONTENTS_BYTES = PAGEBLOCK_SIZE,
 };
 #define META_SPAN_FRAMES (1ull << 32)     /* 16 TiB of broker physical memory */
 #define META_BASE 0x101000000000ull /* 337 GiB of windows; ASan keeps off from 0x10007fff8000 up */
@@ -124,6 +126,8 @@ void *meta_entry(enum meta_window window, uint64_t entry);
 /* Unmaps everything; all sections are gone. For tests and a clean exit. */
 void meta_fini(void);
 int meta_fd(void);
+/* Where the entry is in the file. */
+uint64_t meta_offset(enum meta_window window, uint64_t entry);
 
 /* Entries of each of META_SWAP_AREAS areas in the windows SLOTS and CLUSTERS. */
 uint64_t meta_swap_slots(void);

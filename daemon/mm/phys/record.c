@@ -14,7 +14,7 @@
 #include "base/lock.h"
 #include "mm/phys/meta.h"
 
-enum { RECORD_VERSION = 1, WORD_BITS = 40 };
+enum { RECORD_VERSION = 1, WORD_BITS = 40, PINS_MAX = 32768 /* meta.c counts to 65535 */ };
 static const uint64_t word_mask = (1ull << WORD_BITS) - 1;
 
 /* Where a kind lives, and which of its bytes the seal covers. */
@@ -46,12 +46,14 @@ static_assert(sizeof(struct cache_record) <= META_CACHE_BYTES, "a cache's record
 static_assert(sizeof(struct taken_record) <= META_TAKEN_BYTES, "a page's record fits");
 static_assert(sizeof(struct window_record) <= META_CLIENT_WINDOW_BYTES, "a window's record fits");
 
-/* l: lock */
+/* l: lock   a: atomic */
 static struct {
 	struct mutex lock;
 	uint64_t *used[NR_RECORD_KINDS]; /* (l) a bit a slot */
 	uint32_t hint[NR_RECORD_KINDS];  /* (l) no free slot below it */
 	uint32_t nr[NR_RECORD_KINDS];    /* (l) */
+	_Atomic uint32_t nr_pins;        /* (a) of the first slot's contents */
+	_Atomic bool has_contents;       /* (a) the predecessor had, and nobody has pinned them yet */
 } table;
 
 uint32_t record_bytes(enum record_kind kind)
@@ -240,8 +242,29 @@ int records_pin(void)
 	return r;
 }
 
+int records_pin_contents(void)
+{
+	int r = -ENOMEM;
+
+	if (atomic_fetch_add(&table.nr_pins, 1) < PINS_MAX)
+		r = atomic_exchange(&table.has_contents, false)
+			    ? 0
+			    : meta_populate(META_CONTENTS, 0, 1);
+	if (r)
+		atomic_fetch_sub(&table.nr_pins, 1);
+	return r;
+}
+
+void records_unpin_contents(void)
+{
+	atomic_fetch_sub(&table.nr_pins, 1);
+	meta_release(META_CONTENTS, 0, 1);
+}
+
 int records_init(void)
 {
+	atomic_store(&table.has_contents, false);
+	atomic_store(&table.nr_pins, 0);
 	mutex_init(&table.lock, RANK_LEAF, "records");
 	for (int kind = 0; kind < NR_RECORD_KINDS; kind++) {
 		table.used[kind] = calloc(kinds[kind].most / 64, sizeof(uint64_t));
@@ -293,12 +316,25 @@ static uint64_t resume_kind(enum record_kind kind)
 	return damaged;
 }
 
+static void adopt_contents(void *record, void *unused)
+{
+	const struct taken_record *taken = record;
+
+	(void)unused;
+	if (taken->page_shift == PAGEBLOCK_SHIFT)
+		CHECK(!meta_adopt(META_CONTENTS, record_slot(RECORD_TAKEN, record), 1));
+}
+
 uint64_t records_resume(void)
 {
-	uint64_t damaged = 0;
+	uint64_t damaged = 0, slot = 0;
 
 	for (int kind = 0; kind < NR_RECORD_KINDS; kind++)
 		damaged += resume_kind((enum record_kind)kind);
+	record_for_each(RECORD_TAKEN, adopt_contents, NULL);
+	/* What the predecessor had put by is needed again, before there is memory to be had. */
+	if (meta_next_present(META_CONTENTS, &slot) && !slot)
+		atomic_store(&table.has_contents, !meta_populate(META_CONTENTS, 0, 1));
 	return damaged;
 }
 

@@ -64,7 +64,8 @@ struct session_record {
 	uint64_t id;
 	char name[NAME_MAX_BYTES + 1];
 	/* changing: */
-	struct record_word attached; /* 1: its userfaultfd is kept; 2: user mode only; 4: remaps */
+	struct record_word attached; /* 1: its userfaultfd is kept; 2: user mode only; 4: remaps,
+				      * 8: 2 MiB pages, too */
 	struct record_word last_upcall; /* no later id than this was sent */
 	struct record_word suspect; /* a request that daemons died by: client/suspect.h */
 };
@@ -123,11 +124,13 @@ struct cache_record {
 	char name[NAME_MAX_BYTES + 1];
 };
 
-/* A page that is out of its file for a moment (space/takeout.h). */
+/* A page that is out of its file for a moment (space/takeout.h). Of 2 MiB, its bytes are in the
+ * entry of META_CONTENTS with the record's number, which the seal doesn't cover. */
 struct taken_record {
 	_Atomic uint64_t seal;
 	uint64_t page;
 	uint32_t section, node;
+	uint32_t page_shift, reserved;
 	uint8_t bytes[PAGE_SIZE];
 };
 
@@ -156,6 +159,10 @@ bool record_word_get(const struct record_word *w, uint64_t *value);
 /* The first page of each kind stays from now on: few records cost nobody an extra page, and what is
  * refused for lack of memory needed none. -ENOMEM. */
 int records_pin(void);
+/* The contents of one page of 2 MiB have room until it is unpinned, as often as it was pinned.
+ * -ENOMEM. */
+int records_pin_contents(void);
+void records_unpin_contents(void);
 /* With meta_init and meta_fini. */
 int records_init(void);
 void records_fini(void);

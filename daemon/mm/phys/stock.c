@@ -77,6 +77,7 @@ int stock_init(const struct stock_request *request)
 		.kind = request->kind,
 		.os_node = request->os_node,
 		.locked = true,
+		.spare_fd = -1,
 		.quick = request->quick && request->kind == STOCK_BASE,
 	};
 	s->floor = floor_of(s->limit, s->kind);
@@ -376,6 +377,20 @@ void stock_put(int node, enum stock_kind kind, uint64_t nr)
 	CHECK(old >= nr);
 }
 
+static int copy_once(const struct stock_populate_request *request, const struct stock *s)
+{
+	const struct os_copy copy = {
+		.from = request->copy_of->fd,
+		.from_offset = request->copy_of->offset,
+		.to = request->section->fd,
+		.offset = request->offset,
+		.length = request->length,
+		.node = s->os_node,
+	};
+
+	return os->copy(&copy);
+}
+
 static int populate_once(const struct stock_populate_request *request, const struct stock *s)
 {
 	struct section *section = request->section;
@@ -383,7 +398,7 @@ static int populate_once(const struct stock_populate_request *request, const str
 	bool            blocks = is_aligned(offset | length, PAGEBLOCK_SIZE);
 
 	if (request->copy_of)
-		return os->copy(request->copy_of->fd, section->fd, offset, length, s->os_node);
+		return copy_once(request, s);
 	if (s->kind == STOCK_HUGE && section->mapped)
 		return os->populate_mapped(section->fd, offset, length, s->os_node,
 					   (char *)section_virt(section) + offset);
@@ -403,8 +418,49 @@ int stock_populate(const struct stock_populate_request *request)
 
 	do {
 		r = populate_once(request, s);
-	} while ((r == -ENOMEM || r == -ENOSPC) && tries-- && stock_relieve(s));
+	} while ((r == -ENOMEM || r == -ENOSPC) && tries-- &&
+		 (stock_relieve(s) || (request->must_be && stock_give_spare(s))));
 	return r;
+}
+
+int stock_keep_spare(int node)
+{
+	struct stock *s = stock_of(node, STOCK_HUGE);
+	int           r = 0;
+
+	if (!s->reserve || s->mode == STOCK_HOLD)
+		return 0;
+	mutex_lock(&s->lock);
+	if (s->spare_fd < 0)
+		r = stock_take_spare_locked(s);
+	s->nr_sparing += !r;
+	mutex_unlock(&s->lock);
+	return r;
+}
+
+void stock_leave_spare(int node)
+{
+	struct stock *s = stock_of(node, STOCK_HUGE);
+
+	if (!s->reserve || s->mode == STOCK_HOLD)
+		return;
+	mutex_lock(&s->lock);
+	CHECK(s->nr_sparing);
+	if (!--s->nr_sparing)
+		stock_drop_spare_locked(s);
+	mutex_unlock(&s->lock);
+}
+
+void stock_renew_spare(int node)
+{
+	struct stock *s = stock_of(node, STOCK_HUGE);
+
+	if (!s->reserve || s->mode == STOCK_HOLD)
+		return;
+	mutex_lock(&s->lock);
+	if (s->nr_sparing && s->spare_fd < 0)
+		stock_take_spare_locked(s);
+	mutex_unlock(&s->lock);
 }
 
 /* Exact while nobody commits. */

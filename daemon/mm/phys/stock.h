@@ -24,6 +24,9 @@
  *             K4  held frames lie in the stock's reserve section, whole pageblocks.
  *             K5  slack <= margin: the part of the reserve the holder leaves free, so that a taker
  *                 populates first and the holder punches afterwards.
+ *             K6  while it is asked for, a huge stock has a page that only what must be is populated with:
+ *                 the host may give what was punched to anybody. In hold mode margin - slack is
+ *                 held in any case, in account mode a page of the margin from then on.
  * Locking     committed changes under the lock of promises; evictable, spoken and used (held +
  *             present) are atomic and change by compare-and-swap: room is taken in spoken
  *             before evictable says so, and given back after, so that two can be refused at once
@@ -74,6 +77,8 @@ struct stock {
 	bool             quick;     /* (c) start-up leaves blocks BARE */
 	uint32_t         nr_blocks; /* (c) */
 	uint32_t         hint_held, hint_absent, hint_bare; /* (l) where a search starts */
+	int              spare_fd;  /* (l) one huge page, held in account mode; -1: none */
+	uint32_t         nr_sparing; /* (l) who asked for it, and may need it */
 	_Atomic bool     locked;    /* (a) all held memory so far could be locked */
 	_Atomic uint64_t nr_punched, nr_refilled, nr_refused; /* (a) */
 };
@@ -149,15 +154,26 @@ void stock_put(int node, enum stock_kind kind, uint64_t nr);
  * memory are made huge where `huge` says so. 0 or negative errno; what came stays. Pages of the
  * huge stock that are in the direct map come through it, so that threads don't wait for each
  * other. */
+struct stock_source {
+	int      fd;
+	uint64_t offset;
+};
 struct stock_populate_request {
 	struct section *section;
 	uint64_t        offset, length; /* bytes */
 	int             node;
 	bool            huge;
 	bool            cleared; /* it is all holes, and will be mapped later */
-	const struct section *copy_of; /* not NULL: holes are to hold what this one has there */
+	bool            must_be; /* it was there before, and can't be done without: K6 */
+	const struct stock_source *copy_of; /* not NULL: holes are to hold what is there */
 };
 int stock_populate(const struct stock_populate_request *request);
+/* K6: whoever is going to take pages away in order to put them back asks for it before. 0: the node
+ * has one, or no such stock; else the host has none to spare. */
+int stock_keep_spare(int node);
+void stock_leave_spare(int node);
+/* Those who asked for it have needed it: it is to be there again. */
+void stock_renew_spare(int node);
 
 /* Moves held one pageblock towards reserve - present - slack. 1: there may be more to do, 0: it is
  * there, negative errno: the host doesn't give (try later). May take long. */

@@ -198,6 +198,46 @@ bool stock_relieve(struct stock *s)
 	return punched;
 }
 
+/* ---- the page for what must be ---- */
+
+int stock_take_spare_locked(struct stock *s)
+{
+	int r, fd = os->memfd_new("mmb-spare", PAGEBLOCK_SIZE, OS_HUGETLB);
+
+	if (fd < 0)
+		return fd;
+	r = os->populate(fd, 0, PAGEBLOCK_SIZE, s->os_node);
+	if (r) {
+		os->close(fd);
+		return r;
+	}
+	s->spare_fd = fd;
+	atomic_fetch_add(&s->used, PAGEBLOCK_PAGES); /* of the margin */
+	atomic_fetch_add(&s->held, PAGEBLOCK_PAGES);
+	return 0;
+}
+
+void stock_drop_spare_locked(struct stock *s)
+{
+	if (s->spare_fd < 0)
+		return;
+	os->close(s->spare_fd);
+	s->spare_fd = -1;
+	atomic_fetch_sub(&s->held, PAGEBLOCK_PAGES);
+	atomic_fetch_sub(&s->used, PAGEBLOCK_PAGES);
+}
+
+bool stock_give_spare(struct stock *s)
+{
+	bool had;
+
+	mutex_lock(&s->lock);
+	had = s->spare_fd >= 0;
+	stock_drop_spare_locked(s);
+	mutex_unlock(&s->lock);
+	return had;
+}
+
 /* hugetlb is never swapped. */
 static void lock_blocks(struct stock *s, uint64_t first, uint64_t nr)
 {

@@ -24,6 +24,10 @@ void stock_hold_fini(struct stock *s);
 bool stock_punch_held_locked(struct stock *s);
 /* The host is out of pages: gives up one held pageblock. */
 bool stock_relieve(struct stock *s);
+/* K6 */
+int stock_take_spare_locked(struct stock *s);
+void stock_drop_spare_locked(struct stock *s);
+bool stock_give_spare(struct stock *s);
 void stock_hold_validate(struct stock *s, struct validation *v);
 
 #endif

@@ -16,6 +16,7 @@ enum {
 	BLOCK_PAGES = 512,
 	DIVERGED_FEW = 8, /* pages of a block that move one by one */
 	PIECES_MAX = 2 * DIVERGED_FEW + 1,
+	BLOCK_PAGES_HUGE = 2 * DIVERGED_FEW, /* of 2 MiB: each can be a mapping of its own */
 	PIECES_OF_WINDOW = 32768,
 	WINDOWS_OF_SESSION = 24576, /* from here on whole blocks move */
 };
@@ -34,21 +35,29 @@ static struct page_range own_run(const struct mm_target *t, struct page_range wi
 	return (struct page_range){ first, end - first };
 }
 
+static uint64_t block_pages(const struct region *region)
+{
+	return region->page_shift == PAGE_SHIFT ? BLOCK_PAGES : BLOCK_PAGES_HUGE;
+}
+
 /* How many mappings of the client the windows over one block may be. Over all blocks that is at
  * most PIECES_OF_WINDOW, or one a block. */
 static uint64_t pieces_max(const struct region *region)
 {
-	uint64_t nr_blocks = (region->nr_pages + BLOCK_PAGES - 1) / BLOCK_PAGES;
+	uint64_t nr_blocks = (region->nr_pages + block_pages(region) - 1) / block_pages(region);
 	uint64_t most = PIECES_OF_WINDOW / nr_blocks;
 
 	return min_t(uint64_t, PIECES_MAX, max_t(uint64_t, most, 1));
 }
 
-/* Asking page by page costs more than to copy what of the rest is touched later. */
+/* Asking page by page costs more than to copy what of the rest is touched later, unless a page is
+ * as large as a block. */
 static bool has_diverged_much(const struct region *region, struct page_range block)
 {
 	unsigned int nr = 0;
 
+	if (region->page_shift != PAGE_SHIFT)
+		return false;
 	for (uint64_t i = block.first; i < block.first + block.nr && nr <= DIVERGED_FEW; i++) {
 		enum page_state state = word_state(word_load(&region->words[i]));
 
@@ -71,7 +80,8 @@ static struct page_range run_to_move(const struct mm_target *t, const struct mm_
 /* The client maps the page from the clone's own memory; its faults wait for that alone. */
 int cow_ask(struct mm *mm, const struct mm_target *t)
 {
-	struct page_range block = { round_down(t->page, BLOCK_PAGES), BLOCK_PAGES }, run;
+	uint64_t nr = block_pages(t->region);
+	struct page_range block = { round_down(t->page, nr), nr }, run;
 	struct remap want = { .handle = t->handle, .since_ns = os->now_ns() };
 	unsigned int shift = t->region->page_shift;
 	struct mm_remap around;

@@ -15,6 +15,7 @@
 #include "mm/space/protect.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
+#include "mm/space/takeout.h"
 #include "os/os.h"
 
 enum {
@@ -116,6 +117,15 @@ static struct region *first_owner(const struct region *region)
 	return NULL;
 }
 
+int clone_prepare_huge(struct region *region)
+{
+	int r = atomic_exchange(&region->shows_huge, true) ? 0 : takeout_prepare();
+
+	if (r)
+		atomic_store(&region->shows_huge, false);
+	return r;
+}
+
 int clone_open_base(struct region *region, bool (*may)(const struct region *ancestor, void *arg),
 		    void *arg, uint32_t *section)
 {
@@ -123,8 +133,10 @@ int clone_open_base(struct region *region, bool (*may)(const struct region *ance
 	struct region *owner;
 	int fd = -1;
 
-	/* Of 2 MiB pages one fault copies as much as it would take to move and refill it. */
-	if (!kin || region->page_shift != PAGE_SHIFT || !atomic_load(&region->nr_inherit))
+	/* Windows of pages of 2 MiB that are made of small ones can be cut inside a page. */
+	if (!kin || !atomic_load(&region->nr_inherit) ||
+	    (region->page_shift != PAGE_SHIFT &&
+	     (!region_is_hugetlb(region) || clone_prepare_huge(region))))
 		return -1;
 	mutex_lock(&kin->family->lock);
 	owner = first_owner(region);

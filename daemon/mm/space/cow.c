@@ -178,7 +178,7 @@ static bool hold_member(struct region *member, struct breaking *w)
 		seen |= cow_hold_page(member, i, w->owner);
 	}
 	if (seen && !w->note)
-		w->note = takeout_begin();
+		w->note = takeout_begin(member->page_shift);
 	for (unsigned int i = 0; seen && w->note && i < SYNC_TRIES; i++)
 		if (region_show_wait(member, w->run))
 			return true;
@@ -462,7 +462,7 @@ static int diverge_seen(struct region *region, struct page_range range)
 		r = -ESTALE;
 	} else if (is_seen(word)) {
 		w.owner = cow_owner(word);
-		range.nr = min_t(uint64_t, range.nr, BREAK_BYTES_MAX >> region->page_shift);
+		range.nr = at_once(region, range.nr);
 		for (uint64_t i = 1; i < range.nr; i++)
 			if (!is_seen(word_load(&region->words[range.first + i])))
 				range.nr = i;

@@ -17,6 +17,7 @@
 #include "mm/space/lineage.h"
 #include "mm/space/mm_tree.h"
 #include "mm/space/residency.h"
+#include "mm/space/takeout.h"
 #include "os/os.h"
 
 enum {
@@ -511,6 +512,8 @@ static void free_region(struct work *work)
 
 	CHECK(list_empty(&region->windows));
 	clone_leave(region);
+	if (atomic_load(&region->shows_huge))
+		takeout_leave();
 	os->punch(section->fd, 0, section->nr_frames << PAGE_SHIFT);
 	put_slots_back(region);
 	put_frames_back(region);

@@ -116,6 +116,7 @@ struct region {
 	_Atomic bool breaking;         /* (a) it is queued or runs */
 	uint64_t break_from;           /* the job's */
 	_Atomic uint64_t break_until;  /* (a) moves on with whom it is done for */
+	_Atomic bool shows_huge;       /* (a) of another's: takeout_prepare() */
 	_Atomic bool closed;           /* (a) kin->closed, for who doesn't hold the lock */
 	_Atomic uint64_t nr_diverged;  /* (a) pages since it was settled, about */
 	/* In the trees of all and of its memcg's, until the last put. */

@@ -221,19 +221,29 @@ uint32_t mm_shown(struct mm *mm, uint32_t handle)
 	return shown;
 }
 
-/* Whole windows of clones lie there, and nothing that a client could have moved away. */
+static bool is_pending(struct mm *mm, const uint64_t bounds[2])
+{
+	const struct remap *r = find_remap(mm, bounds[0], bounds[1] - bounds[0]);
+
+	return r && r->address <= bounds[0] && bounds[1] <= r->address + r->length;
+}
+
+/* Whole windows of clones lie there, and nothing that a client could have moved away: what comes
+ * may have been mapped just now where a window was that the client has cut. */
 static bool is_asked_for(struct mm *mm, uint64_t from, const uint64_t bounds[2])
 {
 	uint64_t at = bounds[0], length = bounds[1] - bounds[0];
 	struct range *r;
 
 	r = range_find_from(&mm->windows, from);
-	if (r && r->start < from + length)
+	if (r && r->start < from + length && !is_pending(mm, bounds))
 		return false;
 	for (r = range_find_from(&mm->windows, at); r && at < bounds[1]; r = range_next(r)) {
 		struct window *w = window_of(r);
 
-		if (r->start > at || !region_kin(w->region))
+		if (r->start > at || !region_kin(w->region) ||
+		    !is_aligned((bounds[0] - r->start) | (bounds[1] - r->start),
+				region_page_bytes(w->region)))
 			return false;
 		at = window_end(w);
 	}

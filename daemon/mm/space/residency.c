@@ -69,14 +69,18 @@ int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_
 static int fill_file(struct region *region, struct page_range run, int node,
 		     enum populate_purpose why, const struct region *from)
 {
+	const struct stock_source source = {
+		.fd = from ? from->section->fd : -1,
+		.offset = run.first << region->page_shift,
+	};
 	struct stock_populate_request request = {
 		.section = region->section,
-		.offset = run.first << region->page_shift,
+		.offset = source.offset,
 		.length = run.nr << region->page_shift,
 		.node = node,
 		.huge = atomic_load_explicit(&region->huge, memory_order_relaxed),
 		.cleared = why == FOR_LATER,
-		.copy_of = from ? from->section : NULL,
+		.copy_of = from ? &source : NULL,
 	};
 
 	int r = stock_populate(&request);

@@ -22,7 +22,7 @@
 
 /* The page that this clone's is a copy of was to leave the clone's windows (cow.c), and may not
  * have. 0, or the error for which nobody knows what the copy is of. */
-static int take_out(uint64_t page, uint64_t word)
+static int take_out(const struct region *clone, uint64_t page, uint64_t word)
 {
 	struct section *owner = section_by_id(word_high(word));
 	struct taken_record *note;
@@ -30,7 +30,7 @@ static int take_out(uint64_t page, uint64_t word)
 
 	if (!owner || owner->type != SECTION_REGION || page >= owner->nr_frames)
 		return 0;
-	note = takeout_begin();
+	note = takeout_begin(clone->page_shift);
 	node = word_node(word_load(&page_words[owner->pfn + page]));
 	r = note ? takeout_page(note, owner, page, node < nr_nodes ? node : 0) : -ENOMEM;
 	takeout_end(note);
@@ -46,7 +46,7 @@ static uint64_t settle_page(const struct region *region, uint64_t page, uint64_t
 {
 	bool whole = word_state(word) == PAGE_PRESENT;
 
-	if (whole && word & WORD_SEEN && take_out(page, word)) {
+	if (whole && word & WORD_SEEN && take_out(region, page, word)) {
 		whole = false;
 		word = PAGE_POISONED;
 	}

@@ -24,29 +24,89 @@ enum { TRIES_SOON = 2000, TRIES_MAX = TRIES_SOON + 60000 };
 static const struct timespec soon = { .tv_nsec = 50 * 1000 }, later = { .tv_nsec = 1000 * 1000 };
 static const char not_put_back[] = "no memory to put the page back that clones had mapped";
 
-struct taken_record *takeout_begin(void)
+int takeout_prepare(void)
 {
-	void *note = NULL;
+	int node = 0, r = records_pin_contents();
 
-	return record_new(RECORD_TAKEN, &note) ? NULL : note;
+	if (r)
+		return r;
+	while (node < nr_nodes && !(r = stock_keep_spare(node)))
+		node++;
+	if (!r)
+		return 0;
+	while (node--)
+		stock_leave_spare(node);
+	records_unpin_contents();
+	return r;
+}
+
+void takeout_leave(void)
+{
+	for (int node = 0; node < nr_nodes; node++)
+		stock_leave_spare(node);
+	records_unpin_contents();
+}
+
+static bool is_huge(const struct taken_record *note)
+{
+	return note->page_shift != PAGE_SHIFT;
+}
+
+struct taken_record *takeout_begin(unsigned int page_shift)
+{
+	struct taken_record *note;
+	void *record = NULL;
+
+	if (record_new(RECORD_TAKEN, &record))
+		return NULL;
+	note = record;
+	note->page_shift = PAGE_SHIFT;
+	if (page_shift != PAGE_SHIFT &&
+	    meta_populate(META_CONTENTS, record_slot(RECORD_TAKEN, record), 1)) {
+		record_free(RECORD_TAKEN, record);
+		return NULL;
+	}
+	note->page_shift = page_shift;
+	for (int node = 0; node < nr_nodes && is_huge(note); node++)
+		stock_renew_spare(node);
+	return note;
 }
 
 void takeout_end(struct taken_record *note)
 {
+	if (!note)
+		return;
+	record_end(note);
+	if (is_huge(note))
+		meta_release(META_CONTENTS, record_slot(RECORD_TAKEN, note), 1);
 	record_free(RECORD_TAKEN, note);
+}
+
+static void *contents_of(struct taken_record *note)
+{
+	return is_huge(note) ? meta_entry(META_CONTENTS, record_slot(RECORD_TAKEN, note))
+			     : note->bytes;
 }
 
 /* One write makes the page where only one node can have it. */
 static int put_back_once(const struct taken_record *note, struct section *section, bool by_write)
 {
+	struct stock_source contents = { .fd = meta_fd() };
 	struct stock_populate_request want = {
 		.section = section,
-		.offset = note->page << PAGE_SHIFT,
-		.length = PAGE_SIZE,
+		.offset = note->page << note->page_shift,
+		.length = 1ull << note->page_shift,
 		.node = (int)note->node,
 	};
-	int r = by_write ? 0 : stock_populate(&want);
+	int r;
 
+	if (is_huge(note)) {
+		contents.offset = meta_offset(META_CONTENTS, record_slot(RECORD_TAKEN, note));
+		want.copy_of = &contents;
+		want.must_be = true;
+		return stock_populate(&want);
+	}
+	r = by_write ? 0 : stock_populate(&want);
 	return r ? r : os->write(section->fd, want.offset, note->bytes, PAGE_SIZE);
 }
 
@@ -68,18 +128,18 @@ static int put_back(const struct taken_record *note, struct section *section)
 
 int takeout_page(struct taken_record *note, struct section *section, uint64_t page, int node)
 {
-	uint64_t offset = page << PAGE_SHIFT;
+	uint64_t bytes = 1ull << note->page_shift, offset = page << note->page_shift;
 	int r;
 
 	note->section = section->id;
 	note->page = page;
 	note->node = (uint32_t)node;
 	/* In this order: what was read before a hole was there is the page. */
-	if (os->read(section->fd, offset, note->bytes, PAGE_SIZE) ||
-	    os->has_hole(section->fd, offset, PAGE_SIZE))
+	if (os->read(section->fd, offset, contents_of(note), bytes) ||
+	    os->has_hole(section->fd, offset, bytes))
 		return -ENODATA;
 	record_commit(RECORD_TAKEN, note); /* O1 */
-	os->punch(section->fd, offset, PAGE_SIZE);
+	os->punch(section->fd, offset, bytes);
 	INJECT_TURN(TAKEN_OUT);
 	r = put_back(note, section);
 	record_end(note);
@@ -102,10 +162,11 @@ static void resume_one(void *record, void *unused)
 	struct section *section = section_by_id(note->section);
 
 	(void)unused;
-	if (section && section->type == SECTION_REGION && note->page < section->nr_frames &&
+	if (section && section->type == SECTION_REGION &&
+	    note->page < section->nr_frames >> (note->page_shift - PAGE_SHIFT) &&
 	    note->node < (uint32_t)nr_nodes && put_back(note, section))
 		takeout_lose(section, note->page);
-	record_free(RECORD_TAKEN, note);
+	takeout_end(note);
 }
 
 void takeouts_resume(void)
