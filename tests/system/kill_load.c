@@ -158,6 +158,14 @@ static void clone_and_compare(struct load *l)
 	end_clone(&snapshot);
 }
 
+static void drop_or_clone(struct load *l)
+{
+	if (test_below(&l->random, 2))
+		clone_and_compare(l);
+	else
+		drop_one(l);
+}
+
 static void use_arena(struct load *l)
 {
 	enum { ORDER = 3, NR = 20, BYTES = 3000 };
@@ -204,7 +212,7 @@ static const struct kind {
 	{ "limited", drop_a_few, .max = 6, .swap_max = 64, .mib = 20 },
 	{ "limited too", make_and_close, .max = 8, .swap_max = 64, .mib = 16 },
 	{ "cloned", clone_and_compare, .mib = 4 },
-	{ "huge", drop_one, .mib = 16, .page_bytes = HUGE_PAGE },
+	{ "huge", drop_or_clone, .mib = 16, .page_bytes = HUGE_PAGE },
 	{ "arena", use_arena, .mib = 4 },
 	{ "interleaved", use_arena, .common = COMMON, .mib = 8,
 	  .node_policy = MMB_NODE_INTERLEAVE },

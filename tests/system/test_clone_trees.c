@@ -6,7 +6,7 @@
  * and write them at once, in turns of one order a process. The model is an array of generations a
  * member; every page read is compared with it word by word. Members are closed in any order,
  * processes are killed and stopped, pages are pushed out and dropped. Each seed is printed when it
- * fails; MMB_SEED begins with it, MMB_LONG plays thousands.
+ * fails; MMB_SEED begins with it, MMB_LONG plays thousands. One in five has few pages, of 2 MiB.
  *
  * Invariants  M1  within a turn no page of a member is written by two processes, and no member is
  *                 written while it is cloned: so the model always knows.
@@ -29,6 +29,9 @@ enum {
 	MEMBERS = 12,
 	PAGES_MAX = 1200, /* two 2 MiB blocks and a part of a third */
 	RUN_MAX = 80,
+	HUGE_PAGES_MAX = 6,
+	HUGE_ONE_IN = 5,
+	RESERVE_HUGE_MIB = 48, /* less than what clones of them are promised */
 	TURNS = 60,
 	RESERVE_MIB = 192,
 	SWAP_MIB = 96,
@@ -57,6 +60,7 @@ struct order {
 	uint32_t member, source, pages, first, nr;
 	uint32_t generation; /* of the first page written; the others count on */
 	bool     named;
+	bool     huge; /* as the play */
 	uint64_t seed;
 	uint32_t expected[PAGES_MAX]; /* CHECK: by page from `first` */
 };
@@ -78,6 +82,7 @@ struct play {
 	uint64_t      seed, random;
 	uint32_t      generation; /* the last one given out */
 	uint32_t      pages;
+	bool          huge;       /* pages of 2 MiB */
 	struct member members[MEMBERS];
 	struct order  orders[WORKERS];
 	bool          busy[WORKERS];    /* has an order in this turn */
@@ -87,6 +92,7 @@ struct play {
 static struct client_process workers[WORKERS];
 static struct fixture *broker;
 static struct play play;
+static bool have_huge;
 
 /* ---- a worker ---- */
 
@@ -105,16 +111,23 @@ static void name_of(const struct order *o, uint32_t member, char name[48])
 	snprintf(name, 48, "m-%llx-%u", (unsigned long long)o->seed, member);
 }
 
+static size_t page_bytes(const struct order *o)
+{
+	return o->huge ? HUGE_PAGE : PAGE;
+}
+
 static int do_create(struct hands *h, const struct order *o)
 {
-	size_t bytes = (size_t)o->pages * PAGE;
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = (unsigned int)page_bytes(o) };
+	size_t bytes = o->pages * page_bytes(o);
 	char name[48];
 
 	name_of(o, o->member, name);
 	return o->named ? mmb_region_open(h->a.pool, name, bytes,
-					  MMB_REGION_CREATE | MMB_REGION_EXCL, NULL,
+					  MMB_REGION_CREATE | MMB_REGION_EXCL, &options,
 					  &h->regions[o->member]) :
-			  mmb_region_create(h->a.pool, bytes, NULL, &h->regions[o->member]);
+			  mmb_region_create(h->a.pool, bytes, &options, &h->regions[o->member]);
 }
 
 static int do_clone(struct hands *h, const struct order *o)
@@ -137,13 +150,13 @@ static int do_open(struct hands *h, const struct order *o)
 
 static char *page_at(const struct hands *h, const struct order *o, uint32_t page)
 {
-	return (char *)mmb_region_address(h->regions[o->member]) + (size_t)page * PAGE;
+	return (char *)mmb_region_address(h->regions[o->member]) + page * page_bytes(o);
 }
 
 static int do_write(struct hands *h, const struct order *o)
 {
 	for (uint32_t i = 0; i < o->nr; i++)
-		pattern_fill(page_at(h, o, o->first + i), PAGE, key_of(o->seed, o->first + i),
+		pattern_fill(page_at(h, o, o->first + i), page_bytes(o), key_of(o->seed, o->first + i),
 			     o->generation + i);
 	return 0;
 }
@@ -156,7 +169,8 @@ static int do_check(struct hands *h, const struct order *o, struct reply *reply)
 
 		if (o->expected[i] == UNKNOWN)
 			continue;
-		wrong = pattern_check(at, PAGE, key_of(o->seed, o->first + i), o->expected[i]);
+		wrong = pattern_check(at, page_bytes(o), key_of(o->seed, o->first + i),
+				      o->expected[i]);
 		if (wrong < 0)
 			continue;
 		reply->page = o->first + i;
@@ -168,8 +182,8 @@ static int do_check(struct hands *h, const struct order *o, struct reply *reply)
 
 static int do_advise(struct hands *h, const struct order *o)
 {
-	return mmb_region_advise(h->regions[o->member], (size_t)o->first * PAGE,
-				 (size_t)o->nr * PAGE,
+	return mmb_region_advise(h->regions[o->member], o->first * page_bytes(o),
+				 o->nr * page_bytes(o),
 				 o->op == OP_DROP ? MMB_ADVISE_DONTNEED : MMB_ADVISE_PAGEOUT);
 }
 
@@ -489,6 +503,7 @@ static void give_orders(void)
 		if (play.stopped[w] || !plan(o, w))
 			continue;
 		o->seed = play.seed;
+		o->huge = play.huge;
 		play.busy[w] = true;
 	}
 	for (unsigned int w = 0; w < WORKERS; w++)
@@ -572,7 +587,7 @@ static void check_all(void)
 			if (!holds(w, m))
 				continue;
 			*o = (struct order){ .op = OP_CHECK, .member = i, .nr = m->pages,
-					     .seed = play.seed };
+					     .seed = play.seed, .huge = play.huge };
 			memcpy(o->expected, m->generation, sizeof(o->expected));
 			play.busy[w] = true;
 			EXPECT(client_tell(&workers[w], o, sizeof(*o)));
@@ -605,9 +620,12 @@ static void play_seed(uint64_t seed)
 	memset(&play, 0, sizeof(play));
 	play.seed = seed;
 	play.random = seed;
-	play.pages = below(3) ? 1 + below(64) : 1 + below(PAGES_MAX);
+	play.huge = have_huge && below(HUGE_ONE_IN) == 0;
+	play.pages = play.huge	? 1 + below(HUGE_PAGES_MAX)
+		     : below(3) ? 1 + below(64)
+				: 1 + below(PAGES_MAX);
 	play.orders[0] = (struct order){ .op = OP_CREATE, .pages = play.pages, .named = true,
-					 .seed = seed };
+					 .seed = seed, .huge = play.huge };
 	play.busy[0] = true;
 	EXPECT(client_tell(&workers[0], &play.orders[0], sizeof(struct order)));
 	hear_answers();
@@ -631,11 +649,13 @@ static void play_seed(uint64_t seed)
 
 static void trees_of_clones(void)
 {
+	static const char *const with_huge[] = { "--memory.reserve_huge=48M", NULL };
 	time_t until = time(NULL) + SECONDS;
 	uint64_t state = test_seed();
 	unsigned int nr = 0;
 
-	swap_scene_set(RESERVE_MIB, SWAP_MIB, NULL);
+	have_huge = hugepages_get(RESERVE_HUGE_MIB / 2 + 1);
+	swap_scene_set(RESERVE_MIB, SWAP_MIB, have_huge ? with_huge : NULL);
 	broker = stage_begin();
 	for (unsigned int w = 0; w < WORKERS; w++)
 		hire(w);

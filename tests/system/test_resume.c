@@ -201,11 +201,22 @@ GRANT_POINTS(X)
 NAME_POINTS(X)
 #undef X
 
+/* A page of 2 MiB is out of its file, or a copy of it is made and nobody has been told. */
+#define HUGE_POINTS(X) X(TAKEN_OUT) X(COPIED_IN)
+
+#define X(name)                                                                              \
+	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
+	static const struct setting setting_##name = { huge_flags, environment_##name };
+static const char *const huge_flags[] = { "--supervise", "--memory.reserve_huge=64M", NULL };
+HUGE_POINTS(X)
+#undef X
+
 struct point {
 	const char *name;
 	const struct setting *setting;
 };
 #define X(name) { #name, &setting_##name },
+static const struct point huge_points[] = { HUGE_POINTS(X) };
 static const struct point clone_points[] = { CLONE_POINTS(X) };
 static const struct point grant_points[] = { GRANT_POINTS(X) };
 static const struct point name_points[] = { NAME_POINTS(X) };
@@ -251,6 +262,67 @@ static void die_at_each(const struct point *at, size_t nr, act_fn act)
 		printf("# %s: %u deaths\n", at[i].name, deaths);
 		EXPECT_EQ(deaths, times);
 	}
+}
+
+/* ---- the daemon dies while a clone's pages of 2 MiB are taken from its window ---- */
+
+enum { NR_HUGE = 4, HUGE_STOCK = 33 };
+
+struct huge_relative {
+	struct mmb_region *region;
+	uint64_t *at, values[NR_HUGE];
+};
+
+static void fill_huge(struct huge_relative *r, uint64_t page, uint64_t value)
+{
+	r->values[page] = value;
+	for (uint64_t i = 0; i < HUGE_PAGE / 8; i += PAGE / 8)
+		r->at[page * (HUGE_PAGE / 8) + i] = value + i;
+}
+
+static void expect_filled(const struct huge_relative *r)
+{
+	for (uint64_t page = 0; page < NR_HUGE; page++)
+		for (uint64_t i = 0; i < HUGE_PAGE / 8; i += PAGE / 8)
+			CLIENT_EXPECT_EQ(r->at[page * (HUGE_PAGE / 8) + i], r->values[page] + i);
+}
+
+static void clone_huge_until_over(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct huge_relative origin = { 0 }, clone;
+	unsigned int seed = (unsigned int)getpid();
+
+	act_open(a);
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, NR_HUGE * HUGE_PAGE, &options,
+					   &origin.region), 0);
+	origin.at = (uint64_t *)(void *)act_at(origin.region);
+	for (uint64_t page = 0; page < NR_HUGE; page++)
+		fill_huge(&origin, page, page + 1);
+	atomic_fetch_add(&board->number[0], 1);
+	for (uint64_t turn = 1; atomic_load(&board->reached) < STEP_OVER; turn++) {
+		clone = origin;
+		CLIENT_EXPECT_EQ(mmb_region_clone(origin.region, NULL, &clone.region), 0);
+		clone.at = (uint64_t *)(void *)act_at(clone.region);
+		expect_filled(&clone);
+		fill_huge(&origin, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 32);
+		fill_huge(&clone, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 33);
+		fill_huge(&origin, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 34);
+		expect_filled(&clone);
+		expect_filled(&origin);
+		mmb_region_close(clone.region);
+	}
+	mmb_region_close(origin.region);
+}
+
+static void pages_of_2_mib_are_put_back(void)
+{
+	if (!hugepages_get(HUGE_STOCK))
+		SKIP("no 66 MiB of free huge pages: vm.nr_hugepages is too low");
+	die_at_each(huge_points, sizeof(huge_points) / sizeof(huge_points[0]),
+		    clone_huge_until_over);
 }
 
 /* ---- the daemon dies while it makes a region by name ---- */
@@ -648,6 +720,8 @@ static void arenas_made_ahead_outlive_nobody(void)
 static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
+	{ "pages of 2 MiB that are out when the daemon dies are put back",
+	  pages_of_2_mib_are_put_back },
 	{ "clones that are asked for when the daemon dies are made once", clones_are_made_once },
 	{ "a region that is made exclusively by name is made once", names_are_made_once },
 	{ "grants and returns whose answer is lost are made once",
