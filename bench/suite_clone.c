@@ -233,14 +233,20 @@ static void overwrite(struct suite *s)
 
 static void break_huge(struct suite *s)
 {
-	const struct trial_args ours = args_of(s, &subject_clone, TRIAL_WRITE, HUGE);
-	const struct side sides[] = { { "mmbroker", trial_side, &ours },
+	const struct trial_args unseen = args_of(s, &subject_clone, TRIAL_WRITE, HUGE);
+	const struct trial_args seen = args_of(s, &subject_clone, TRIAL_WRITE_SEEN, HUGE);
+	const struct side sides[] = { { "mmbroker", trial_side, &unseen },
+				      { "mmbroker", trial_side, &seen },
 				      { "memcpy of 2 MiB", memcpy_side, NULL } };
-	const struct comparison p50 = { .metric = "p50", .unit = "ns", .ours = { 0, TOUCH_P50 },
-					.peer = { 1, TOUCH_P50 }, .goal = GOAL_BREAK_HUGE };
+	const struct comparison comparisons[] = {
+		{ .metric = "p50", .unit = "ns", .ours = { 0, TOUCH_P50 },
+		  .peer = { 2, TOUCH_P50 }, .goal = GOAL_BREAK_HUGE },
+		{ .name = "2M first write, mapped by the clone", .metric = "p50", .unit = "ns",
+		  .ours = { 1, TOUCH_P50 }, .peer = { 2, TOUCH_P50 } },
+	};
 
 	if (fits(s, "2M first write", true, s->huge_bytes))
-		run(s, "2M first write", sides, NR(sides), &p50, 1);
+		run(s, "2M first write", sides, NR(sides), comparisons, NR(comparisons));
 }
 
 static void tail(struct suite *s)
@@ -285,6 +291,33 @@ static void copys_accesses(struct suite *s)
 	};
 
 	run(s, "4K clone's first read", sides, NR(sides), comparisons, NR(comparisons));
+}
+
+/* A read maps the original's frame; a write copies it. */
+static void copys_accesses_huge(struct suite *s)
+{
+	const struct trial_args read = args_of(s, &subject_clone, TRIAL_READ, HUGE);
+	const struct trial_args diverge = args_of(s, &subject_clone, TRIAL_DIVERGE, HUGE);
+	const struct floor_args floor = {
+		.answer = FLOOR_CONTINUE,
+		.huge = true,
+		.touch = { .page = HUGE, .pages = (uint32_t)(s->huge_bytes / HUGE),
+			   .touches = read.touches, .threads = 1, .random = true,
+			   .seed = s->b->seed },
+	};
+	const struct side sides[] = { { "mmbroker", trial_side, &read },
+				      { "mmbroker", trial_side, &diverge },
+				      { "uffd CONTINUE", floor_side, &floor },
+				      { "memcpy of 2 MiB", memcpy_side, NULL } };
+	const struct comparison comparisons[] = {
+		{ .metric = "p50", .unit = "ns", .ours = { 0, TOUCH_P50 },
+		  .peer = { 2, TOUCH_P50 }, .goal = GOAL_READ },
+		{ .name = "2M clone's first write", .metric = "p50", .unit = "ns",
+		  .ours = { 1, TOUCH_P50 }, .peer = { 3, TOUCH_P50 } },
+	};
+
+	if (fits(s, "2M clone's first read", true, s->huge_bytes))
+		run(s, "2M clone's first read", sides, NR(sides), comparisons, NR(comparisons));
 }
 
 static void mappings(struct suite *s)
@@ -384,6 +417,7 @@ void suite_clone(struct bench *b)
 	break_huge(&s);
 	tail(&s);
 	copys_accesses(&s);
+	copys_accesses_huge(&s);
 	mappings(&s);
 	stream(&s);
 	ledger_print(&s.ledger, b);

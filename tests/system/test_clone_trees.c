@@ -93,6 +93,7 @@ static struct client_process workers[WORKERS];
 static struct fixture *broker;
 static struct play play;
 static bool have_huge;
+static const char *const with_huge[] = { "--memory.reserve_huge=48M", NULL };
 
 /* ---- a worker ---- */
 
@@ -156,8 +157,8 @@ static char *page_at(const struct hands *h, const struct order *o, uint32_t page
 static int do_write(struct hands *h, const struct order *o)
 {
 	for (uint32_t i = 0; i < o->nr; i++)
-		pattern_fill(page_at(h, o, o->first + i), page_bytes(o), key_of(o->seed, o->first + i),
-			     o->generation + i);
+		pattern_fill(page_at(h, o, o->first + i), page_bytes(o),
+			     key_of(o->seed, o->first + i), o->generation + i);
 	return 0;
 }
 
@@ -649,7 +650,6 @@ static void play_seed(uint64_t seed)
 
 static void trees_of_clones(void)
 {
-	static const char *const with_huge[] = { "--memory.reserve_huge=48M", NULL };
 	time_t until = time(NULL) + SECONDS;
 	uint64_t state = test_seed();
 	unsigned int nr = 0;
@@ -676,7 +676,8 @@ static void order_whole(unsigned int w, enum op op, uint32_t member, uint32_t ge
 	struct order *o = &play.orders[w];
 
 	*o = (struct order){ .op = op, .member = member, .nr = play.pages, .pages = play.pages,
-			     .generation = generation, .named = true, .seed = play.seed };
+			     .generation = generation, .named = true, .seed = play.seed,
+			     .huge = play.huge };
 	for (uint32_t i = 0; i < play.pages && op == OP_CHECK; i++)
 		o->expected[i] = generation ? generation + i : 0;
 	memset(play.busy, 0, sizeof(play.busy));
@@ -686,12 +687,13 @@ static void order_whole(unsigned int w, enum op op, uint32_t member, uint32_t ge
 }
 
 /* Its clone has every page mapped; its answers to what the daemon asks don't come. */
-static void stopped_holder(void)
+static void play_stopped(bool huge)
 {
 	memset(&play, 0, sizeof(play));
 	play.seed = test_seed() ^ 0x570b;
-	play.pages = PAGES_MAX;
-	swap_scene_set(RESERVE_MIB, SWAP_MIB, NULL);
+	play.pages = huge ? HUGE_PAGES_MAX : PAGES_MAX;
+	play.huge = huge;
+	swap_scene_set(RESERVE_MIB, SWAP_MIB, huge ? with_huge : NULL);
 	broker = stage_begin();
 	hire(0);
 	hire(1);
@@ -714,8 +716,21 @@ static void stopped_holder(void)
 	stage_end();
 }
 
+static void stopped_holder(void)
+{
+	play_stopped(false);
+}
+
+static void stopped_holder_of_huge_pages(void)
+{
+	if (!hugepages_get(RESERVE_HUGE_MIB / 2 + 1))
+		SKIP("no free huge pages: vm.nr_hugepages is too low");
+	play_stopped(true);
+}
+
 static const struct test_case cases[] = {
 	{ "a process that is stopped with a clone mapped keeps nobody waiting", stopped_holder },
+	{ "the same with pages of 2 MiB", stopped_holder_of_huge_pages },
 	{ "a random tree of clones shows what plain arrays show", trees_of_clones },
 	STAGE_STOPS,
 };

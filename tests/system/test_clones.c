@@ -86,92 +86,6 @@ static void both_diverge_with_2_mib_pages(void)
 	PLAY(ROLE(huge_pages));
 }
 
-/* ---- 2 MiB pages whose frames are shared ---- */
-
-enum { NR_HUGE = 6 };
-
-static struct mmb_region *stamped_huge(struct actor *a, const char *name)
-{
-	const struct mmb_region_options options = { .size = sizeof(options),
-						    .page_size = HUGE_PAGE };
-	struct mmb_region *region = NULL;
-
-	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, name, NR_HUGE * HUGE_PAGE, MMB_REGION_CREATE,
-					 &options, &region), 0);
-	for (size_t i = 0; i < NR_HUGE; i++)
-		stamp(act_at(region) + i * HUGE_PAGE, HUGE_PAGE, 1 + i);
-	return region;
-}
-
-static void expect_huge(struct mmb_region *region, size_t page, uint64_t stamped)
-{
-	CLIENT_EXPECT(is_stamped(act_at(region) + page * HUGE_PAGE, HUGE_PAGE, stamped));
-}
-
-static void share_huge(struct actor *a)
-{
-	struct mmb_region *region, *clone;
-
-	act_common_pool(a);
-	region = stamped_huge(a, "origin");
-	clone = act_clone(region, "huge-snapshot", 0);
-	for (size_t i = 0; i < NR_HUGE; i++)
-		expect_huge(clone, i, 1 + i);
-	/* Kernels that can't map what is protected copy at the first touch. */
-	atomic_store(&board->number[0], act_stat(clone).resident == 0);
-	cue(1);
-	await(2);
-	stamp(act_at(region), HUGE_PAGE, 11);     /* both have it mapped */
-	stamp(act_at(clone) + HUGE_PAGE, HUGE_PAGE, 12);
-	cue(3);
-	await(4);
-	expect_huge(region, 0, 11);
-	expect_huge(clone, 0, 1);
-	expect_huge(region, 1, 2);
-	expect_huge(clone, 1, 12);
-	expect_huge(clone, 2, 13);
-	expect_huge(region, 2, 3);
-	for (size_t i = 3; i < NR_HUGE; i++)
-		expect_huge(clone, i, 1 + i);
-	if (atomic_load(&board->number[0]))
-		CLIENT_EXPECT_EQ(act_stat(clone).resident, 3 * HUGE_PAGE);
-	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "huge-snapshot"), 0);
-	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "origin"), 0);
-	mmb_region_close(region);
-	for (size_t i = 3; i < NR_HUGE; i++)
-		expect_huge(clone, i, 1 + i);
-	mmb_region_close(clone);
-}
-
-static void look_at_huge(struct actor *a)
-{
-	struct mmb_region *clone = NULL;
-
-	act_common_pool(a);
-	await(1);
-	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "huge-snapshot", 0, 0, NULL, &clone), 0);
-	for (size_t i = 0; i < NR_HUGE; i++)
-		expect_huge(clone, i, 1 + i);
-	if (atomic_load(&board->number[0]))
-		CLIENT_EXPECT_EQ(act_stat(clone).resident, 0);
-	cue(2);
-	await(3);
-	expect_huge(clone, 0, 1);
-	expect_huge(clone, 1, 12);
-	stamp(act_at(clone) + 2 * HUGE_PAGE, HUGE_PAGE, 13);
-	expect_huge(clone, 2, 13);
-	cue(4);
-	mmb_region_close(clone);
-}
-
-static void frames_of_2_mib_are_shared(void)
-{
-	if (!hugepages_get(32))
-		SKIP("no 64 MiB of free huge pages: vm.nr_hugepages is too low");
-	stage_set(&huge_setting);
-	PLAY(ROLE(share_huge), ROLE(look_at_huge));
-}
-
 static void both_diverge_with_2_mib_pages_without_hugetlb(void)
 {
 	stage_set(&base_setting);
@@ -827,7 +741,6 @@ static void what_cannot_be_cloned(void)
 
 static const struct test_case cases[] = {
 	{ "both diverge, with pages of 2 MiB", both_diverge_with_2_mib_pages },
-	{ "2 MiB pages are one frame until somebody writes", frames_of_2_mib_are_shared },
 	{ "both diverge, with pages of 2 MiB from the base stock",
 	  both_diverge_with_2_mib_pages_without_hugetlb },
 	{ "both diverge, with pages of 4 KiB", both_diverge_with_4_kib_pages },

@@ -402,6 +402,127 @@ static void who_keeps_an_owner_waiting_is_ended(void)
 	end();
 }
 
+/* ---- pages of 2 MiB ---- */
+
+enum { NR_HUGE = 4, HUGE_MIB = 64 };
+
+static void put_huge(struct region *region, uint64_t page, uint64_t value)
+{
+	static uint64_t words[PAGEBLOCK_SIZE / sizeof(uint64_t)];
+
+	for (uint64_t i = 0; i < PAGEBLOCK_SIZE / sizeof(value); i++)
+		words[i] = value + i;
+	EXPECT_EQ(os->write(region->section->fd, page << PAGEBLOCK_SHIFT, words, PAGEBLOCK_SIZE),
+		  0);
+}
+
+static bool holds_huge(const struct region *region, uint64_t page, uint64_t value)
+{
+	static uint64_t words[PAGEBLOCK_SIZE / sizeof(uint64_t)];
+	bool right = !os->read(region->section->fd, page << PAGEBLOCK_SHIFT, words,
+			       PAGEBLOCK_SIZE);
+
+	for (uint64_t i = 0; i < PAGEBLOCK_SIZE / sizeof(value); i++)
+		right = right && words[i] == value + i;
+	return right;
+}
+
+static bool may(const struct region *ancestor, void *arg)
+{
+	return ancestor == arg;
+}
+
+/* The clone's window shows all of its parent. */
+static void begin_huge(bool hold)
+{
+	struct window_request want = { .start = clone_base, .handle = 3,
+				       .length = NR_HUGE << PAGEBLOCK_SHIFT };
+	int fd;
+
+	space_begin(&(struct space_options){ .huge_mib = HUGE_MIB, .hold = hold });
+	parent = space_region(NR_HUGE, PAGEBLOCK_SHIFT);
+	mm = space_mm();
+	space_window(mm, parent, base, 1);
+	EXPECT_EQ(mm_set_advice(mm, 1, (struct page_range){ 0, NR_HUGE }, WINDOW_RANDOM), 0);
+	for (uint64_t i = 0; i < NR_HUGE; i++) {
+		space_fault(mm, base + (i << PAGEBLOCK_SHIFT), OS_FAULT_WRITE);
+		put_huge(parent, i, 100 * i);
+	}
+	child = clone_of(parent);
+	want.region = child;
+	fd = clone_open_base(child, may, parent, &want.shown);
+	EXPECT(fd >= 0);
+	EXPECT_EQ(want.shown, parent->section->id);
+	os->close(fd);
+	EXPECT_EQ(mm_add_window(mm, &want), 0);
+	EXPECT_EQ(mm_set_advice(mm, 3, (struct page_range){ 0, NR_HUGE }, WINDOW_RANDOM), 0);
+	fake_uffd_window(mm->uffd, clone_base, want.length, parent->section->fd, 0);
+	for (uint64_t i = 0; i < NR_HUGE; i++) {
+		space_fault(mm, clone_base + (i << PAGEBLOCK_SHIFT), 0);
+		EXPECT(fake_uffd_protected(mm->uffd, clone_base + (i << PAGEBLOCK_SHIFT)));
+	}
+	EXPECT_EQ(atomic_load(&child->nr_resident), 0);
+}
+
+/* What is punched out of the parent somebody else has at once. */
+static int punch_and_take_away(int fd, uint64_t offset, uint64_t length)
+{
+	int r = os_before->punch(fd, offset, length);
+
+	if (fd == parent->section->fd)
+		fake_os_set_limit(0, 1ull << 40, fake_os_used(0, true));
+	return r;
+}
+
+static void write_while_others_take(void)
+{
+	os_before = os;
+	os_hostile = *os;
+	os_hostile.punch = punch_and_take_away;
+	os = &os_hostile;
+	space_fault(mm, base + PAGEBLOCK_SIZE, OS_FAULT_WRITE | OS_FAULT_WP);
+	os = os_before;
+	EXPECT(!fake_uffd_mapped(mm->uffd, clone_base + PAGEBLOCK_SIZE));
+	EXPECT(fake_uffd_mapped(mm->uffd, base + PAGEBLOCK_SIZE));
+	EXPECT(!fake_uffd_protected(mm->uffd, base + PAGEBLOCK_SIZE));
+	EXPECT_EQ(space_state(parent, 1), PAGE_PRESENT);
+	EXPECT_EQ(space_state(child, 1), PAGE_PRESENT);
+	EXPECT(holds_huge(parent, 1, 100));
+	EXPECT(holds_huge(child, 1, 100));
+	EXPECT(holds_huge(parent, 2, 200));
+	EXPECT_EQ(atomic_load(&child->nr_resident), 1);
+	fake_os_set_limit(0, 1ull << 40, 1ull << 40);
+}
+
+static void a_huge_page_is_put_back_though_others_take_what_is_free(void)
+{
+	for (int hold = 0; hold < 2; hold++) {
+		begin_huge(hold);
+		write_while_others_take();
+		/* What was needed is put by again. */
+		space_fault(mm, base + 2 * PAGEBLOCK_SIZE, OS_FAULT_WRITE | OS_FAULT_WP);
+		space_expect_valid(parent, mm);
+		EXPECT(holds_huge(child, 2, 200));
+		fake_uffd_unmap(mm->uffd, clone_base, NR_HUGE << PAGEBLOCK_SHIFT);
+		end();
+	}
+}
+
+static void without_a_page_to_spare_nothing_is_shown(void)
+{
+	uint32_t section = 0;
+
+	space_begin(&(struct space_options){ .huge_mib = HUGE_MIB });
+	parent = space_region(NR_HUGE, PAGEBLOCK_SHIFT);
+	mm = space_mm();
+	EXPECT_EQ(region_populate(parent, (struct page_range){ 0, NR_HUGE }), 0);
+	child = clone_of(parent);
+	fake_os_set_limit(0, 1ull << 40, fake_os_used(0, true));
+	EXPECT_EQ(clone_open_base(child, may, parent, &section), -1);
+	fake_os_set_limit(0, 1ull << 40, 1ull << 40);
+	end();
+}
+
 /* ---- a client whose map is changing ---- */
 
 static _Atomic bool change_was_met, change_was_read;
@@ -464,6 +585,10 @@ static const struct test_case cases[] = {
 	{ "a copy that fails is tried again", a_copy_that_fails_is_tried_again },
 	{ "an owner gets its page back, and nobody else's",
 	  an_owner_gets_its_page_back_and_nobody_elses },
+	{ "a huge page is put back though others take what is free",
+	  a_huge_page_is_put_back_though_others_take_what_is_free },
+	{ "without a page to spare no page of 2 MiB is shown",
+	  without_a_page_to_spare_nothing_is_shown },
 	{ "who keeps an owner waiting is ended", who_keeps_an_owner_waiting_is_ended },
 	{ "arming waits for a client's map without the lock", arming_waits_without_the_lock },
 	{ "what was lost before is not put back", what_was_lost_before_is_not_put_back },

@@ -53,7 +53,7 @@ static struct {
 	uint32_t hint[NR_RECORD_KINDS];  /* (l) no free slot below it */
 	uint32_t nr[NR_RECORD_KINDS];    /* (l) */
 	_Atomic uint32_t nr_pins;        /* (a) of the first slot's contents */
-	_Atomic bool has_contents;       /* (a) the predecessor had, and nobody has pinned them yet */
+	_Atomic bool has_contents;       /* (a) the predecessor had; nobody has pinned them yet */
 } table;
 
 uint32_t record_bytes(enum record_kind kind)

@@ -24,9 +24,9 @@
  *             K4  held frames lie in the stock's reserve section, whole pageblocks.
  *             K5  slack <= margin: the part of the reserve the holder leaves free, so that a taker
  *                 populates first and the holder punches afterwards.
- *             K6  while it is asked for, a huge stock has a page that only what must be is populated with:
- *                 the host may give what was punched to anybody. In hold mode margin - slack is
- *                 held in any case, in account mode a page of the margin from then on.
+ *             K6  while it is asked for, a huge stock has a page that only what must be is
+ *                 populated with: the host may give what was punched to anybody. In hold mode
+ *                 margin - slack is held in any case, in account mode a page of the margin.
  * Locking     committed changes under the lock of promises; evictable, spoken and used (held +
  *             present) are atomic and change by compare-and-swap: room is taken in spoken
  *             before evictable says so, and given back after, so that two can be refused at once

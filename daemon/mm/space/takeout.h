@@ -25,8 +25,8 @@
  * NULL: not now. */
 struct taken_record *takeout_begin(unsigned int page_shift);
 void takeout_end(struct taken_record *note); /* NULL does nothing */
-/* A page of 2 MiB has room to be noted, and to be put back, without asking for memory, until as many
- * have left as have asked for it. -ENOMEM, -ENOSPC. */
+/* A page of 2 MiB has room to be noted, and to be put back, without asking for memory, until as
+ * many have left as have asked for it. -ENOMEM, -ENOSPC. */
 int takeout_prepare(void);
 void takeout_leave(void);
 /* 0; -ENODATA: a client had taken it out of the file before, and nothing has changed; else it
