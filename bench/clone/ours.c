@@ -34,7 +34,9 @@ static int clone_take(struct subject *s)
 
 	if (error != 0)
 		return complain(error, "mmb_open");
-	error = mmb_pool_open(ours.mmb, "bench", MMB_POOL_PRIVATE, NULL, &ours.pool);
+	error = mmb_pool_open(ours.mmb, "bench",
+			      MMB_POOL_PRIVATE | (s->overcommit ? MMB_POOL_OVERCOMMIT : 0), NULL,
+			      &ours.pool);
 	if (error != 0)
 		return complain(error, "mmb_pool_open");
 	error = mmb_region_create(ours.pool, s->bytes, &options, &ours.region);

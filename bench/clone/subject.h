@@ -20,6 +20,7 @@ struct subject {
 	const char                *socket; /* ours */
 	uint64_t                   bytes;
 	uint32_t                   page; /* 4096, or 2 MiB: a huge page */
+	bool                       overcommit; /* ours: a copy is promised more than there is */
 	/* Set by take(). */
 	char                      *base;
 	char                      *copy_base; /* by copy(); NULL: it is in another process */

@@ -283,7 +283,7 @@ static int trial_child(void *arg, struct sample *out)
 	const struct trial_job *job = arg;
 	const struct trial_args *args = job->args;
 	struct subject s = { .kind = args->kind, .socket = job->socket, .bytes = args->bytes,
-			     .page = args->page };
+			     .page = args->page, .overcommit = args->overcommit };
 	int error = args->kind->take(&s);
 
 	if (error != 0)

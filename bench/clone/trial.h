@@ -35,6 +35,7 @@ struct trial_args {
 	const struct subject_kind *kind;
 	uint64_t                   bytes;
 	uint32_t                   page;    /* of the memory */
+	bool                       overcommit; /* as in struct subject */
 	uint32_t                   touches; /* random trials; in units of the page */
 	uint32_t                   ms;      /* TAIL */
 	uint64_t                   seed;
