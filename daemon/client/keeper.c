@@ -115,17 +115,25 @@ static void audit_zones(void)
 	}
 }
 
-/* Behind pools_lock: a few punches and packets, never a wait. */
-static void tick_pool(struct pool *pool, void *unused)
+static void tick_pool(struct pool *pool)
 {
 	int64_t punched = leases_tick(&pool->leases);
 
 	members_tick(&pool->members);
+	heartbeat_touch();
 	if (punched > 0)
 		log_emit_limited(LOG_WARNING, "slab_map_conjured",
 				 "pool %llu: %lld pages of its slab map appeared in holes, put "
 				 "there by a client; punched",
 				 (unsigned long long)pool->id, (long long)punched);
+}
+
+static void tick_pools(void)
+{
+	struct pool *pool = NULL;
+
+	while ((pool = pool_walk_next(pool)))
+		tick_pool(pool);
 }
 
 /* Twice as often: what stands empty for two of these ticks goes back. */
@@ -145,7 +153,7 @@ static void tick(void)
 	arenas_ahead_tick();
 	region_for_each(audit_region, NULL);
 	audit_zones();
-	pool_for_each(tick_pool, NULL);
+	tick_pools();
 	hugetlb_audit();
 	slab_tick();
 	tick_zones();

@@ -15,8 +15,10 @@
 #include "client/survivor.h"
 #include "mm/obj/slab.h"
 
-enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024,
-       ENDED_A_TICK = 256 };
+enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024 };
+
+/* Of ended members, 256 a tick are told to 64 others, fewer to more. */
+enum { FEW = 64, UPCALLS_A_TICK = FEW * 256 };
 
 /* B3. No page number of an address is as large: what an older daemon left there means nothing. */
 #define HANDLE_ENDED    (1ull << 38 | 1)
@@ -209,6 +211,7 @@ void member_list(struct member *m, struct session *s, struct pool_handle *ph, ui
 	m->context = s->upcall_context;
 	mutex_lock(&members->lock);
 	list_add_tail(&m->link, &members->list);
+	members->nr_listed++;
 	list_add(&m->of_ph, &ph->members);
 	mutex_unlock(&members->lock);
 }
@@ -369,12 +372,14 @@ int member_resume_ended(struct pool *pool, struct handle_record *record)
 	return 0;
 }
 
-/* Its number stays taken until the session is out. */
+/* Its number stays taken until the session is out; NULL: until the next tick. */
 static void outlive(struct members *members, struct member *m, struct session *cut)
 {
-	session_get(cut);
+	if (cut)
+		session_get(cut);
 	mutex_lock(&members->lock);
 	m->of = cut;
+	m->is_out = !cut;
 	list_add_tail(&m->link, &members->outlived);
 	mutex_unlock(&members->lock);
 }
@@ -384,6 +389,7 @@ void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut)
 	struct pool *pool = ph->pool;
 	struct members *members = &pool->members;
 	struct member *m;
+	bool waits = cut && !session_is_out(cut), many;
 
 	mutex_lock(&members->lock);
 	m = find_locked(ph, handle);
@@ -391,10 +397,11 @@ void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut)
 	list_del(&m->link);
 	list_del(&m->of_ph);
 	miss_no_more_locked(members, m);
+	many = --members->nr_listed > FEW;
 	mutex_unlock(&members->lock);
 	if (!pool->is_private && leases_bytes(&pool->leases)) {
-		if (cut && !session_is_out(cut)) {
-			outlive(members, m, cut);
+		if (waits || many) {
+			outlive(members, m, waits ? cut : NULL);
 			return;
 		}
 		tell_others(members, m->number);
@@ -411,11 +418,13 @@ static bool is_out(struct member *m)
 static void take_ended(struct members *members, struct list_head *ended)
 {
 	struct member *m, *next;
-	uint32_t nr = 0;
+	uint32_t nr = 0, most;
 
 	mutex_lock(&members->lock);
+	most = UPCALLS_A_TICK / max_t(uint32_t, members->nr_listed, FEW);
+	most = max_t(uint32_t, most, 1);
 	list_for_each_entry_safe(m, next, &members->outlived, link) {
-		if (nr == ENDED_A_TICK)
+		if (nr == most)
 			break;
 		if (!is_out(m))
 			continue;

@@ -68,6 +68,7 @@ struct members {
 	uint32_t nr_words;     /* (l) of bits */
 	uint32_t last;         /* (l) number given last */
 	uint32_t nr;           /* (l) members that exist */
+	uint32_t nr_listed;    /* (l) length of list */
 	uint32_t nr_missing;   /* (l) length of missing */
 };
 
@@ -99,7 +100,8 @@ bool member_is_marked(const struct handle_record *record);
  * there are no others, or its number is another's. */
 int member_resume_ended(struct pool *pool, struct handle_record *record);
 /* The handle has ended, and its number is free again. The others are told if need be: at once, or,
- * with the session of a process that was cut, when that is out of the slabs. */
+ * where there are many, by the tick; with the session of a process that was cut, when that is out
+ * of the slabs. */
 void member_end(struct pool_handle *ph, uint32_t handle, struct session *cut);
 /* The number behind a handle of the session; 0: it has been closed. */
 uint32_t member_number(struct pool_handle *ph, uint32_t handle);

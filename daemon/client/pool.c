@@ -477,20 +477,22 @@ void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg)
 	mutex_unlock(&pools_lock);
 }
 
-struct pool *pool_pin_next(uint64_t after)
+struct pool *pool_walk_next(struct pool *previous)
 {
-	struct pool *pool, *found = NULL;
+	struct list_head *at = previous ? &previous->link : &pools;
+	struct pool *next = NULL;
 
 	mutex_lock(&pools_lock);
-	list_for_each_entry(pool, &pools, link) {
-		if (pool->id <= after)
-			continue;
-		found = pool;
-		found->nr_regions++;
-		break;
+	if (at->next != &pools) {
+		next = list_entry(at->next, struct pool, link);
+		next->nr_regions++;
+	}
+	if (previous) {
+		previous->nr_regions--;
+		end_if_unused(previous);
 	}
 	mutex_unlock(&pools_lock);
-	return found;
+	return next;
 }
 
 uint64_t pool_count(void)

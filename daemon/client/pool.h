@@ -125,8 +125,9 @@ uint64_t pool_address_to_pfn(struct pool *pool, uint64_t address);
 
 /* Every pool, pool 0 not among them, with pools_lock held. */
 void pool_for_each(void (*fn)(struct pool *pool, void *arg), void *arg);
-/* The one with the next higher id, which doesn't end until pool_del_region(); NULL: none. */
-struct pool *pool_pin_next(uint64_t after);
+/* One after the other, without pools_lock: the one that is returned doesn't end until it is given
+ * back here, for the next one (NULL at first, and at the end), or to pool_del_region(). */
+struct pool *pool_walk_next(struct pool *previous);
 uint64_t pool_count(void);
 
 #endif

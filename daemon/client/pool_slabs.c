@@ -124,21 +124,17 @@ int pool_slabs_for_each(const char *name, void (*fn)(const struct pool_slabs_row
 {
 	struct walk *w = INJECT(HEAP) ? NULL : malloc(sizeof(*w));
 	bool found = name[0] == '\0';
-	struct pool *pool = NULL, *next;
+	struct pool *pool = NULL;
 
 	if (!w)
 		return -ENOMEM;
-	while ((next = pool_pin_next(pool ? pool->id : 0))) {
-		if (pool)
-			pool_del_region(pool);
-		pool = w->pool = next;
+	while ((pool = pool_walk_next(pool))) {
+		w->pool = pool;
 		if (name[0] && strcmp(name, pool->name))
 			continue;
 		found = true;
 		walk_pool(w, fn, arg);
 	}
-	if (pool)
-		pool_del_region(pool);
 	free(w);
 	return found ? 0 : -ENOENT;
 }

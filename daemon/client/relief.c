@@ -78,10 +78,10 @@ void relief_ask(struct pool *pool, enum memcg_level level, uint64_t bytes)
 
 void relief_run(void)
 {
-	struct pool *pool;
-	uint64_t after = 0, oom;
+	struct pool *pool = NULL;
+	uint64_t oom;
 
-	while ((pool = pool_pin_next(after))) {
+	while ((pool = pool_walk_next(pool))) {
 		uint64_t low = memcg_take_pressure(&pool->memcg, MEMCG_LEVEL_LOW);
 		uint64_t min = memcg_take_pressure(&pool->memcg, MEMCG_LEVEL_MIN);
 
@@ -89,9 +89,7 @@ void relief_run(void)
 		if (oom)
 			oom_handle(pool, oom);
 		low = max_t(uint64_t, low, memcg_excess(&pool->memcg));
-		after = pool->id;
 		relief_ask(pool, min ? MEMCG_LEVEL_MIN : MEMCG_LEVEL_LOW,
 			   max_t(uint64_t, low, min) << PAGE_SHIFT);
-		pool_del_region(pool);
 	}
 }

@@ -318,7 +318,7 @@ static void discard_input(struct connection *c)
 	/* What comes from now on would be unread at the close, and reset the connection. */
 	if (shutdown(c->sock, SHUT_RD))
 		return;
-	for (int i = 0; i < DISCARDED_PACKETS_MAX; i++) {
+	for (int i = 0; i < DISCARDED_PACKETS_MAX && !closer_is_full(c->peer.uid); i++) {
 		ssize_t got = wire_recv(c->sock, &m, MSG_DONTWAIT);
 
 		wire_discard_fds(&m);

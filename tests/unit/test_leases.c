@@ -462,6 +462,33 @@ static void who_could_not_be_told_is_told_later(void)
 	client_end_two(a, b, &before);
 }
 
+/* 300 others or so: what is told in one tick is bounded, and whoever closes tells nobody. */
+static void where_there_are_many_the_tick_tells(void)
+{
+	struct pool *pool;
+	uint32_t more[250], nr = 0, told;
+
+	begin();
+	pool = client_pool_of(a, pool_a);
+	EXPECT_EQ(lease(a, pool_a, 1, 1, got_a), 1);
+	for (int i = 0; i < 150; i++)
+		client_pool(a, "p", 0);
+	for (int i = 0; i < 250; i++)
+		more[i] = client_pool(b, "p", 0);
+	for (int i = 0; i < 100; i++)
+		EXPECT_EQ(verb_pool_close(b, more[i], &client_why), 0);
+	EXPECT_EQ(client_told.nr_orphans, 0);
+	do {
+		told = client_told.nr_orphans;
+		members_tick(&pool->members);
+		EXPECT(client_told.nr_orphans - told <= 64 * 256);
+		nr++;
+	} while (client_told.nr_orphans > told);
+	EXPECT(nr > 2);
+	EXPECT_EQ(told, 100 * pool->members.nr_listed);
+	client_end_two(a, b, &before);
+}
+
 /* ---- caches ---- */
 
 static int open_cache(struct session *s, uint32_t pool, const char *name, uint32_t object,
@@ -739,6 +766,7 @@ static const struct test_case cases[] = {
 	{ "a session has 256 pool handles at most", a_session_has_so_many_pool_handles },
 	{ "a pool has one key", keys_are_the_pool_s },
 	{ "who couldn't be told of orphans is told later", who_could_not_be_told_is_told_later },
+	{ "where there are many the tick tells", where_there_are_many_the_tick_tells },
 	{ "caches are the pool's", caches_are_the_pool_s },
 	{ "wrong caches are refused in words, and one too many",
 	  wrong_caches_are_refused_in_words },
