@@ -77,7 +77,7 @@ static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_
 		return alloc_run(pool, size);
 	heap_enter(h);
 	if (unlikely(!heap_is_open(h, pool)) ||
-	    !hit_take(h->magazines[size_bin_medium(size)], &object)) {
+	    !(object = hit_take(h->magazines[size_bin_medium(size)]))) {
 		heap_leave(h);
 		return alloc_slowly(pool, size);
 	}
@@ -94,7 +94,7 @@ PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
 		return alloc_medium(pool, size);
 	heap_enter(h);
 	if (unlikely(!heap_is_open(h, pool)) ||
-	    !hit_take(h->quick[(size + 7) / 8], &object)) {
+	    !(object = hit_take(h->quick[(size + 7) / 8]))) {
 		heap_leave(h);
 		return alloc_slowly(pool, size);
 	}
@@ -201,8 +201,8 @@ static __attribute__((noinline)) void free_slowly(uint64_t object)
 	heap_leave(h);
 }
 
-/* In the window of the heap, and not simply the owner's. */
-static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h)
+/* In the window of the heap: a run, or what no magazine keeps. */
+static __attribute__((noinline)) void free_elsewhere(uint64_t object, struct heap *h)
 {
 	struct slab_header *s = h->map + ((object - h->base) >> SLAB_UNIT_SHIFT);
 	const struct heap_view view = {
@@ -213,24 +213,31 @@ static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h
 
 	if (slab_kind(s) == SLAB_RUN && !(object % SLAB_UNIT_BYTES))
 		run_free(h, s, object);
-	else if (!hit_keep(h, s, object))
+	else
 		object_free(h, &view, object, &any_object);
 	heap_leave(h);
 }
 
-/* The object stands first here and above, so that it stays in the register it came in. */
-static __attribute__((noinline)) void free_more(uint64_t object, struct heap *h,
-						struct slab_header *s)
+/* Not simply the owner's. Another thread's, as a rule: no frame is made for that. */
+static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h)
 {
-	(void)object;
-	object_free_more(h, s);
+	if (unlikely(!hit_keep(h, h->map + ((object - h->base) >> SLAB_UNIT_SHIFT), object))) {
+		free_elsewhere(object, h);
+		return;
+	}
+	heap_leave(h);
+}
+
+/* The object stands first here and above, so that it stays in the register it came in. */
+static __attribute__((noinline)) void free_more(uint64_t object, struct heap *h)
+{
+	object_free_more(h, h->map + ((object - h->base) >> SLAB_UNIT_SHIFT));
 }
 
 PUBLIC void mmb_free(void *p)
 {
 	struct heap *h = heap_current;
 	uint64_t object = (uintptr_t)p, offset;
-	struct slab_header *s;
 
 	heap_enter(h);
 	offset = object - h->base;
@@ -239,13 +246,12 @@ PUBLIC void mmb_free(void *p)
 		free_slowly(object);
 		return;
 	}
-	s = h->map + (offset >> SLAB_UNIT_SHIFT);
-	switch (hit_put(h, s, object)) {
+	switch (hit_put(h, offset >> SLAB_UNIT_SHIFT, object)) {
 	case HIT_DONE:
 		heap_leave(h);
 		return;
 	case HIT_MORE:
-		free_more(object, h, s);
+		free_more(object, h);
 		return;
 	case HIT_OTHER:
 		free_other(object, h);

@@ -186,9 +186,9 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_mempool *m)
 
 PUBLIC void *mmb_mempool_alloc(struct mmb_mempool *m)
 {
-	uint64_t object;
+	uint64_t object = likely(m) ? cache_hit(m->cache) : 0;
 
-	if (unlikely(!m) || !cache_hit(m->cache, &object))
+	if (unlikely(!object))
 		return alloc_slowly(m);
 	return (void *)(uintptr_t)object;
 }

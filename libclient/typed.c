@@ -199,9 +199,9 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_cache *cache)
 
 PUBLIC void *mmb_cache_alloc(struct mmb_cache *cache)
 {
-	uint64_t object;
+	uint64_t object = likely(cache) ? cache_hit(cache) : 0;
 
-	if (unlikely(!cache) || !cache_hit(cache, &object))
+	if (unlikely(!object))
 		return alloc_slowly(cache);
 	return (void *)(uintptr_t)object;
 }
@@ -261,7 +261,7 @@ PUBLIC void mmb_cache_free(struct mmb_cache *cache, void *p)
 	if (likely(cache && heap_is_open(h, cache->pool) && heap_is_home(h, offset))) {
 		s = h->map + (offset >> SLAB_UNIT_SHIFT);
 		if (likely(s->bin == cache->bin))
-			put = hit_put(h, s, object);
+			put = hit_put(h, offset >> SLAB_UNIT_SHIFT, object);
 	}
 	if (unlikely(put == HIT_MORE)) {
 		object_free_more(h, s);

@@ -41,16 +41,17 @@ void cache_handle_put(struct mmb_cache *cache);
  * at (sentence recorded). */
 bool cache_owns(struct mmb_cache *cache, void *object, const struct object_rule *rule);
 
-/* False: a miss. */
-static inline bool cache_hit(const struct mmb_cache *cache, uint64_t *object)
+/* 0: a miss. */
+static inline uint64_t cache_hit(const struct mmb_cache *cache)
 {
 	struct heap *h = heap_current;
-	bool hit;
+	uint64_t object = 0;
 
 	heap_enter(h);
-	hit = likely(heap_is_open(h, cache->pool)) && hit_take(h->magazines[cache->bin], object);
+	if (likely(heap_is_open(h, cache->pool)))
+		object = hit_take(h->magazines[cache->bin]);
 	heap_leave(h);
-	return hit;
+	return object;
 }
 
 #endif

@@ -9,11 +9,7 @@
 #include "heap/heap.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "error.h"
 #include "heap/harden.h"
@@ -25,10 +21,6 @@
 enum { SPREAD = 40503 }; /* the golden ratio of 65536: neighbours in it are far apart */
 
 struct slab_header slab_none = { .free = 1 };
-
-/* Misses always: its pool is no pool, its window is empty. */
-static struct heap heap_none = { .open_pool = HEAP_CLOSED };
-_Thread_local struct heap *heap_current = &heap_none;
 
 /* ---- lists of slabs, linked in their headers ---- */
 
@@ -68,10 +60,44 @@ static void list_del(struct slab_header **head, struct slab_header **tail, struc
 	s->next = s->prev = 0;
 }
 
+/* ---- units of home (H7) ---- */
+
+static void know_unit(struct heap *h, const struct slab_header *s, struct heap_magazine *m)
+{
+	uint64_t unit = ((uintptr_t)s - (uintptr_t)h->map) >> SLAB_HEADER_SHIFT;
+
+	if (unit < h->home->length >> SLAB_UNIT_SHIFT && s->units == 1)
+		h->of_unit[unit] = m;
+}
+
+static void own_slab(struct heap *h, const struct slab_header *s)
+{
+	know_unit(h, s, h->magazines[s->bin]);
+}
+
+/* Before anybody else may own it, or it is no slab any more. */
+static void disown_slab(struct heap *h, const struct slab_header *s)
+{
+	know_unit(h, s, NULL);
+}
+
+static void own_slabs(struct heap *h, unsigned int bin)
+{
+	const struct slab_header *s;
+
+	if (h->bins[bin] != &slab_none)
+		own_slab(h, h->bins[bin]);
+	for (s = h->cold[bin].partial_head; s; s = next_slab(s))
+		own_slab(h, s);
+	for (s = h->cold[bin].full_head; s; s = next_slab(s))
+		own_slab(h, s);
+}
+
 static void add_partial(struct heap *h, struct slab_header *s)
 {
 	struct heap_bin *bin = &h->cold[s->bin];
 
+	own_slab(h, s);
 	s->state = SLAB_ON_PARTIAL;
 	slab_set_slow(s, 0);
 	bin->nr_partial++;
@@ -99,6 +125,7 @@ void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m
 	size_t largest;
 
 	h->magazines[bin] = m;
+	own_slabs(h, bin);
 	if (bin >= SLAB_SIZE_CLASSES || size_of_bin(bin) > SIZE_TABLE_MAX)
 		return;
 	largest = size_of_bin(bin) / 8;
@@ -111,6 +138,7 @@ void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m
 
 static void make_current(struct heap *h, struct slab_header *s)
 {
+	own_slab(h, s);
 	s->state = SLAB_ON_CURRENT;
 	slab_set_slow(s, SLAB_SLOW_NEVER);
 	h->bins[s->bin] = s;
@@ -295,6 +323,7 @@ void heap_free_more(struct heap *h, struct slab_header *s)
 		return;
 	}
 	del_partial(h, s);
+	disown_slab(h, s);
 	heap_release(h->pool, &(struct slab_view){ s, heap_slab_view(h->pool, s).start, h->key });
 }
 
@@ -326,6 +355,7 @@ static void retire_current(struct heap *h, const struct slab_view *v)
 	oldest = bin->full_head;
 	old = heap_slab_view(h->pool, oldest);
 	del_full(h, oldest);
+	disown_slab(h, oldest);
 	if (!slab_let_go(&old))
 		add_partial(h, oldest);
 }
@@ -389,17 +419,16 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	return v.slab;
 }
 
-/* What the slab itself can still give. */
+/* Whether the slab itself can still give something. */
 static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_first)
 {
 	bool collected = foreign_first && slab_collect(v);
-	bool carved = !collected && slab_carve(v);
+	bool unused = !collected && slab_has_unused(v);
 
-	if (!collected && !carved)
+	if (!collected && !unused)
 		collected = slab_collect(v);
 	h->counts.collected += collected;
-	h->counts.carved += carved;
-	return collected || carved;
+	return collected || unused;
 }
 
 /* A heap that has slabs is looked at in a while; the first one alone is not worth a pager. */
@@ -409,8 +438,8 @@ static void want_visits(struct heap *h)
 		stock_kick(&h->pool->stock);
 }
 
-/* Makes the bin's slab one with objects on its free list. The bin's magazine is empty: what becomes
- * nobody's here has no object in one (M3 of magazine.h). */
+/* Makes the bin's slab one with objects on its free list, or unused ones. The bin's magazine is
+ * empty: what becomes nobody's here has no object in one (M3 of magazine.h). */
 static bool refill(struct heap *h, unsigned int bin)
 {
 	struct slab_header *s = h->bins[bin];
@@ -448,19 +477,34 @@ static void count_slow(struct heap *h)
 	atomic_store_explicit(&h->nr_slow, h->nr_slow + 1, memory_order_relaxed);
 }
 
+/* The same, and on the list. */
+static bool refill_list(struct heap *h, unsigned int bin)
+{
+	struct slab_view v;
+
+	if (!refill(h, bin))
+		return false;
+	v = heap_slab_view(h->pool, h->bins[bin]);
+	if (v.slab->free & 1)
+		h->counts.carved += slab_carve(&v);
+	return true;
+}
+
 uint64_t heap_alloc(struct heap *h, unsigned int bin)
 {
-	uint64_t object;
+	uint64_t object = hit_take(h->magazines[bin]);
 
-	if (hit_take(h->magazines[bin], &object))
+	if (object)
 		return object;
 	count_slow(h);
-	if (h->bins[bin]->free & 1 && !refill(h, bin))
-		return 0;
 	if (magazine_make(h, bin)) {
+		if (h->bins[bin]->free & 1 && !refill(h, bin))
+			return 0;
 		magazine_fill(h, bin);
-		hit_take(h->magazines[bin], &object);
+		object = hit_take(h->magazines[bin]);
 	} else {
+		if (h->bins[bin]->free & 1 && !refill_list(h, bin))
+			return 0;
 		object = h->bins[bin]->free;
 		slab_pop(h->bins[bin], object, h->key);
 	}
@@ -472,7 +516,7 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 	size_t got = 0;
 	uint64_t object;
 
-	while (got < nr && hit_take(h->magazines[bin], &object))
+	while (got < nr && (object = hit_take(h->magazines[bin])))
 		out[got++] = (void *)(uintptr_t)object;
 	while (got < nr) {
 		struct slab_header *s = h->bins[bin];
@@ -495,7 +539,7 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 		if (got == nr)
 			break;
 		count_slow(h);
-		if (!refill(h, bin))
+		if (!refill_list(h, bin))
 			break;
 	}
 	return got;
@@ -508,6 +552,7 @@ static void settle(struct heap *h, const struct slab_view *v, bool all)
 {
 	struct slab_header *s = v->slab;
 
+	disown_slab(h, s);
 	if (!slab_used(s))
 		heap_release(h->pool, v);
 	else if (!has_room(v) && slab_let_go(v))
@@ -562,157 +607,25 @@ void heap_tidy(struct heap *h, bool all)
 	run_drop_kept(h);
 }
 
-/* ---- birth and end ---- */
-
-static uint32_t take_id_locked(struct heap_pool *hp)
-{
-	for (uint32_t i = 0; i < HEAP_THREADS / 64; i++) {
-		uint32_t bit;
-
-		if (hp->ids[i] == UINT64_MAX)
-			continue;
-		bit = (uint32_t)__builtin_ctzll(~hp->ids[i]);
-		hp->ids[i] |= 1ull << bit;
-		return heap_shelf_id(hp) | (i * 64 + bit);
-	}
-	return 0;
-}
-
-void heap_open(struct heap *h)
-{
-	uint64_t length = h->pool->no_hits ? 0 : h->home->length;
-
-	atomic_store_explicit(&h->open_length, length, memory_order_release);
-	atomic_store_explicit(&h->open_pool, h->mark, memory_order_release);
-}
-
-/* H4 */
-static struct mmb_pool *mark_of(const struct heap_pool *hp)
-{
-	return (struct mmb_pool *)((uintptr_t)hp->handle | (hp->no_hits ? 2 : 0));
-}
-
-static struct heap *heap_memory(void)
-{
-	struct heap *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			      -1, 0);
-
-	if (h == MAP_FAILED)
-		return NULL;
-	/* H5 */
-	if (madvise(h, sizeof(*h), MADV_WIPEONFORK)) {
-		munmap(h, sizeof(*h));
-		return NULL;
-	}
-	atomic_store_explicit(&h->open_pool, HEAP_CLOSED, memory_order_relaxed);
-	return h;
-}
-
-struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
-{
-	struct heap *h = spare ? spare : heap_memory();
-
-	if (!h)
-		return NULL;
-	h->pool = hp;
-	h->mark = mark_of(hp);
-	h->home = &hp->views[atomic_load_explicit(&hp->home, memory_order_relaxed)];
-	h->base = h->home->base;
-	h->map = h->home->map;
-	h->key = hp->key;
-	h->free_mark = slab_mark(hp->key);
-	h->keeps_any = hp->is_private && hp->magazine_bytes;
-	for (unsigned int b = 0; b < SLAB_BINS; b++) {
-		heap_set_magazine(h, b, &magazine_none);
-		h->bins[b] = &slab_none;
-	}
-	pthread_mutex_lock(&hp->lock);
-	h->id = take_id_locked(hp);
-	if (h->id) {
-		LIST_INSERT_HEAD(&hp->heaps, h, link);
-		/* With the lock: who visits it now has it closed until it is done. */
-		if (!hp->left)
-			heap_open(h);
-	}
-	pthread_mutex_unlock(&hp->lock);
-	if (!h->id) {
-		heap_free(h);
-		errno = EAGAIN;
-		return NULL;
-	}
-	return h;
-}
-
-void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add)
-{
-	uint64_t *to = (uint64_t *)sum;
-	const uint64_t *from = (const uint64_t *)add;
-
-	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
-		to[i] += from[i];
-}
-
-void heap_leave_current(void)
-{
-	heap_current = &heap_none;
-}
-
-void heap_free(struct heap *h)
-{
-	if (heap_current == h)
-		heap_leave_current();
-	munmap(h, sizeof(*h));
-}
-
-/* H6: every hit misses, and what a hit doesn't look at before that is zero again. */
-static void wipe(struct heap *h)
-{
-	char *second = (char *)h + 4096, *end = (char *)(h + 1);
-
-	static_assert(offsetof(struct heap, quick) < 4096, "hits look there first");
-	magazine_fini(h);
-	harden_fini(h);
-	atomic_store(&h->open_pool, HEAP_CLOSED);
-	atomic_store(&h->open_length, 0);
-	memset(h->quick, 0, (size_t)(second - (char *)h->quick));
-	if (madvise(second, (size_t)(end - second), MADV_DONTNEED))
-		memset(second, 0, (size_t)(end - second));
-	if (heap_current == h)
-		heap_leave_current();
-}
-
-void heap_retire(struct heap *h)
-{
-	struct heap_pool *hp = h->pool;
-	uint32_t number = h->id % HEAP_THREADS;
-
-	pthread_mutex_lock(&hp->lock);
-	if (!hp->left)
-		heap_tidy(h, true);
-	LIST_REMOVE(h, link);
-	heap_add_counts(&hp->counts, &h->counts);
-	hp->ids[number / 64] &= ~(1ull << number % 64);
-	pthread_mutex_unlock(&hp->lock);
-	wipe(h);
-}
-
-void heap_abandon(struct heap *h)
-{
-	struct heap_pool *hp = h->pool;
-
-	pthread_mutex_lock(&hp->lock);
-	LIST_REMOVE(h, link);
-	pthread_mutex_unlock(&hp->lock);
-	wipe(h);
-}
-
 /* ---- validation ---- */
 
+/* H7; *nr: of those that it knows. */
+static uint32_t validate_unit(struct heap *h, const struct slab_header *s, uint64_t *nr)
+{
+	uint64_t unit = ((uintptr_t)s - (uintptr_t)h->map) >> SLAB_HEADER_SHIFT;
+
+	if (unit >= h->home->length >> SLAB_UNIT_SHIFT || s->units != 1)
+		return 0;
+	++*nr;
+	return h->of_unit[unit] != h->magazines[s->bin];
+}
+
 static uint32_t validate_list(struct heap *h, struct slab_header *s, struct slab_header *tail,
-			      uint8_t state)
+			      uint64_t *nr_known)
 {
 	uint32_t differences = 0;
 	struct slab_header *last = NULL;
+	uint8_t state = s ? s->state : SLAB_ON_NONE;
 
 	for (; s; s = next_slab(s)) {
 		struct slab_view v = heap_slab_view(h->pool, s);
@@ -721,6 +634,7 @@ static uint32_t validate_list(struct heap *h, struct slab_header *s, struct slab
 		differences += s->state != state;
 		differences += prev_slab(s) != last;
 		differences += slab_validate(&v);
+		differences += validate_unit(h, s, nr_known);
 		if (state == SLAB_ON_PARTIAL)
 			differences += !has_room(&v);
 		last = s;
@@ -728,23 +642,33 @@ static uint32_t validate_list(struct heap *h, struct slab_header *s, struct slab
 	return differences + (last != tail);
 }
 
+static bool is_on(const struct slab_header *s, enum slab_state state)
+{
+	return !s || s->state == state;
+}
+
 uint32_t heap_validate(struct heap *h)
 {
 	uint32_t differences = 0;
+	uint64_t nr_known = 0;
 
 	for (unsigned int b = 0; b < SLAB_BINS; b++) {
 		struct heap_bin *bin = &h->cold[b];
 		struct slab_header *s = h->bins[b];
 
-		differences += validate_list(h, bin->partial_head, bin->partial_tail,
-					     SLAB_ON_PARTIAL);
-		differences += validate_list(h, bin->full_head, bin->full_tail, SLAB_ON_FULL);
+		differences += !is_on(bin->partial_head, SLAB_ON_PARTIAL) ||
+			       !is_on(bin->full_head, SLAB_ON_FULL);
+		differences += validate_list(h, bin->partial_head, bin->partial_tail, &nr_known);
+		differences += validate_list(h, bin->full_head, bin->full_tail, &nr_known);
 		differences += magazine_validate(h, b);
 		if (s == &slab_none)
 			continue;
 		differences += slab_owner(s) != h->id || s->state != SLAB_ON_CURRENT;
 		differences += slab_validate(&(struct slab_view){
 			s, heap_slab_view(h->pool, s).start, h->key });
+		differences += validate_unit(h, s, &nr_known);
 	}
-	return differences;
+	for (uint32_t i = 0; i < h->nr_units; i++)
+		nr_known -= h->of_unit[i] != NULL;
+	return differences + (nr_known != 0);
 }

@@ -16,6 +16,9 @@
  *             H5  The heap's pages are wiped in a forked child: there it is closed for ever.
  *             H6  A heap's memory outlives the heap: its thread may look at it until it ends, since
  *                 heap_current is its alone to change. Meanwhile it is a closed heap of no pool.
+ *             H7  of_unit[i] is the magazine of the slab that is unit i of home, if the heap owns
+ *                 it and it is that one unit; else NULL. So a free that hits needs nothing of the
+ *                 slab's header, which would be one more line to wait for.
  * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits; before it
  *             heap_pool.visiting, held for the whole of a tick, a trim or an adoption, with what
  *             they tell the daemon: after heap_pool_close() there are none.
@@ -89,6 +92,7 @@ struct heap {
 	_Atomic unsigned int       busy;        /* (o) */
 	uint64_t                   free_mark;   /* (c) slab_mark(key) */
 	bool                       keeps_any;   /* (c) objects of all slabs, in its magazines */
+	uint32_t                   nr_units;    /* (c) of of_unit; those of home at least */
 	struct heap_magazine      *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
 	struct heap_magazine      *magazines[SLAB_BINS]; /* (h) */
 
@@ -107,6 +111,7 @@ struct heap {
 	struct heap_bin            cold[SLAB_BINS]; /* (h) */
 	struct heap_quarantine    *quarantine;  /* (h) NULL: none yet (harden.h) */
 	struct heap               *next_spare;  /* process lock, after its end (H6) */
+	struct heap_magazine      *of_unit[];   /* (h) H7 */
 };
 
 /* No pool's handle, and not NULL either, which an application may pass. */
@@ -219,7 +224,7 @@ uint64_t heap_alloc(struct heap *h, unsigned int bin);
 size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
 /* An object of a slab, the owner's own or not. */
 void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object);
-/* What hits of a bin take from and put into. */
+/* What hits of a bin take from and put into, until it is called again. */
 void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m);
 /* left has come to 0, or the magazine to MAGAZINE_BURST. */
 void heap_put_more(struct heap *h, struct slab_header *s);

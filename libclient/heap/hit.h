@@ -41,17 +41,27 @@ static inline bool heap_is_home(struct heap *h, uint64_t offset)
 #endif
 }
 
-/* False: the magazine is empty. The mark would make the object look free. */
-static inline bool hit_take(struct heap_magazine *m, uint64_t *object)
+/* To be written soon: the line comes meanwhile. Nothing happens where nothing is mapped. */
+static inline void hit_fetch(uint64_t object)
 {
-	uint64_t *top = m->top;
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw (%0)" : : "r"(object));
+#else
+	__builtin_prefetch((const void *)(uintptr_t)object, 1);
+#endif
+}
 
-	*object = *top;
-	if (unlikely(!*object))
-		return false;
+/* 0: the magazine is empty. The mark would make the object look free. */
+static inline uint64_t hit_take(struct heap_magazine *m)
+{
+	uint64_t *top = m->top, object = *top;
+
+	if (unlikely(!object))
+		return 0;
 	m->top = top - 1;
-	*slab_word(*object) = 0;
-	return true;
+	*slab_word(object) = 0;
+	hit_fetch(top[-MAGAZINE_AHEAD]);
+	return object;
 }
 
 enum hit_put {
@@ -60,15 +70,15 @@ enum hit_put {
 	HIT_OTHER, /* nothing done: somebody else's slab, or perhaps a double free */
 };
 
-/* An object of the unit that s is the header of. */
-static inline enum hit_put hit_put(struct heap *h, struct slab_header *s, uint64_t object)
+/* An object of that unit of home. */
+static inline enum hit_put hit_put(struct heap *h, uint64_t unit, uint64_t object)
 {
-	struct heap_magazine *m;
+	struct heap_magazine *m = h->of_unit[unit];
+	struct slab_header *s;
 	uint64_t *top;
 
-	if (unlikely(slab_owner(s) != h->id || slab_looks_free(object, h->key)))
+	if (unlikely(!m || slab_looks_free(object, h->key)))
 		return HIT_OTHER;
-	m = h->magazines[s->bin];
 	top = m->top;
 	if (likely(top != m->limit)) {
 		top[1] = object;
@@ -77,6 +87,7 @@ static inline enum hit_put hit_put(struct heap *h, struct slab_header *s, uint64
 		return HIT_DONE;
 	}
 	/* Read once more, so that the way above needn't keep it in a register. */
+	s = h->map + unit;
 	slab_push(s, object, *(const volatile uint64_t *)&h->key);
 	/* M5: one of the two is never written. */
 	if (m->spilled < MAGAZINE_BURST && ++m->spilled == MAGAZINE_BURST) {
@@ -92,6 +103,7 @@ static inline bool hit_keep(struct heap *h, const struct slab_header *s, uint64_
 {
 	struct heap_magazine *m;
 
+	hit_fetch(object);
 	if (!h->keeps_any || slab_kind(s) != SLAB_OBJECTS || slab_looks_free(object, h->key) ||
 	    (uint32_t)(object & (SLAB_UNIT_BYTES - 1)) % s->size)
 		return false;

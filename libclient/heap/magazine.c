@@ -37,6 +37,8 @@ static bool renew(struct heap *h, unsigned int bin, uint32_t growth)
 		return false;
 	*m = (struct heap_magazine){ .top = m->slots, .limit = m->slots + room, .growth = growth };
 	m->seen = m->slots;
+	for (unsigned int i = 0; i < MAGAZINE_AHEAD; i++)
+		m->below[i] = (uintptr_t)m;
 	m->slots[0] = 0;
 	heap_set_magazine(h, bin, m);
 	if (old != &magazine_none)
@@ -82,20 +84,14 @@ static bool may_double(const struct heap *h, unsigned int bin)
 	       room_of(h->pool, bin, m->growth * 2) * size <= MAGAZINE_GROWN_BYTES;
 }
 
-/* Half of its room, so that what is freed next has some. The order of the list stays. The slab
- * forgets them before they are marked (B5 of slab.h). */
-void magazine_fill(struct heap *h, unsigned int bin)
+/* What is on the slab's list, in its order. The slab forgets them before they are marked (B5 of
+ * slab.h). */
+static uint32_t fill_free(struct heap_magazine *m, struct slab_header *s, uint32_t want,
+			  uint64_t key)
 {
-	struct heap_magazine *m = h->magazines[bin];
-	struct slab_header *s = h->bins[bin];
-	uint64_t at = s->free, key = h->key;
-	uint32_t want, nr = 0;
+	uint64_t at = s->free;
+	uint32_t nr = 0;
 
-	if (may_double(h, bin) && renew(h, bin, m->growth * 2))
-		m = h->magazines[bin];
-	m->limit = m->slots + room_of(h->pool, bin, m->growth);
-	m->spilled = 0;
-	want = (uint32_t)(m->limit - m->slots + 1) / 2;
 	while (nr < want && !(at & 1)) {
 		m->slots[want - nr++] = at;
 		at = *slab_word(at) ^ key ^ at;
@@ -107,7 +103,40 @@ void magazine_fill(struct heap *h, unsigned int bin)
 		memmove(m->slots + 1, m->slots + 1 + want - nr, nr * sizeof(m->slots[0]));
 	for (uint32_t i = 1; i <= nr; i++)
 		*slab_word(m->slots[i]) = slab_mark(key);
-	m->top = m->slots + nr;
+	return nr;
+}
+
+/* Some that nobody has used yet. */
+static uint32_t fill_unused(struct heap *h, struct heap_magazine *m, struct slab_header *s,
+			    uint32_t want)
+{
+	struct slab_view v = heap_slab_view(h->pool, s);
+	uint64_t object;
+	uint32_t nr = slab_cut(&v, want, &object);
+
+	s->left += nr;
+	h->counts.carved++;
+	for (uint32_t i = nr; i; i--, object += s->size) {
+		m->slots[i] = object;
+		*slab_word(object) = slab_mark(h->key);
+	}
+	return nr;
+}
+
+/* Half of its room, so that what is freed next has some. */
+void magazine_fill(struct heap *h, unsigned int bin)
+{
+	struct heap_magazine *m = h->magazines[bin];
+	struct slab_header *s = h->bins[bin];
+	uint32_t want;
+
+	if (may_double(h, bin) && renew(h, bin, m->growth * 2))
+		m = h->magazines[bin];
+	m->limit = m->slots + room_of(h->pool, bin, m->growth);
+	m->spilled = 0;
+	want = (uint32_t)(m->limit - m->slots + 1) / 2;
+	m->top = m->slots + (s->free & 1 ? fill_unused(h, m, s, want) :
+					   fill_free(m, s, want, h->key));
 }
 
 uint64_t magazine_take(struct heap *h, unsigned int bin)

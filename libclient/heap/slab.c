@@ -14,7 +14,7 @@
  * its memory, and who waits for the first object waits for each line. */
 enum {
 	CARVE_BYTES = 4096,
-	CARVE_OBJECTS = 32,
+	CARVE_OBJECTS = 64,
 	CARVE_FIRST = 8,
 	SLAB_OBJECTS_LIMIT = SLAB_UNIT_BYTES / 8,
 };
@@ -66,25 +66,40 @@ void slab_fini(const struct slab_view *v)
 	}
 }
 
+bool slab_has_unused(const struct slab_view *v)
+{
+	return v->slab->fresh < slab_end(v);
+}
+
 /* fresh moves first: objects that a death here loses are lost, never on two lists (B5). */
-bool slab_carve(const struct slab_view *v)
+uint32_t slab_cut(const struct slab_view *v, uint32_t most, uint64_t *first)
 {
 	struct slab_header *s = v->slab;
-	uint64_t nr = s->size < CARVE_BYTES ? CARVE_BYTES / s->size : 1;
-	uint64_t handed = (s->fresh - v->start) / s->size, first, last, object;
-	uint64_t at = (handed + s->first) % s->total;
-	uint64_t most = handed ? CARVE_OBJECTS : CARVE_FIRST;
+	uint32_t handed = (uint32_t)(s->fresh - v->start) / s->size;
+	uint32_t at = (handed + s->first) % s->total;
+	uint32_t nr = s->size < CARVE_BYTES ? CARVE_BYTES / s->size : 1;
 
-	if (handed >= s->total)
-		return false;
+	most = most < (handed ? CARVE_OBJECTS : CARVE_FIRST) ? most :
+	       handed ? CARVE_OBJECTS : CARVE_FIRST;
 	nr = nr < most ? nr : most;
 	nr = nr < s->total - handed ? nr : s->total - handed;
 	nr = nr < s->total - at ? nr : s->total - at;
-	s->fresh += nr * s->size;
+	s->fresh += (uint64_t)nr * s->size;
 	atomic_signal_fence(memory_order_release);
-	first = v->start + at * s->size;
-	last = first + (nr - 1) * s->size;
-	for (object = first; object < last; object += s->size)
+	*first = v->start + (uint64_t)at * s->size;
+	return nr;
+}
+
+bool slab_carve(const struct slab_view *v)
+{
+	struct slab_header *s = v->slab;
+	uint64_t first, last;
+	uint32_t nr = slab_cut(v, UINT32_MAX, &first);
+
+	if (!nr)
+		return false;
+	last = first + (uint64_t)(nr - 1) * s->size;
+	for (uint64_t object = first; object < last; object += s->size)
 		*slab_word(object) = (object + s->size) ^ object ^ v->key;
 	*slab_word(last) = s->free ^ last ^ v->key;
 	atomic_signal_fence(memory_order_release);

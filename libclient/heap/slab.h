@@ -192,7 +192,11 @@ struct slab_make {
 void slab_init(const struct slab_view *v, const struct slab_make *make);
 /* The owner: nothing is in use any more; the units are nobody's slab afterwards. */
 void slab_fini(const struct slab_view *v);
-/* The owner: links some never used objects. False: there are none. */
+/* Whether there are objects that were never handed out. */
+bool slab_has_unused(const struct slab_view *v);
+/* The owner: hands out some of them, side by side, from *first on; how many: `most` at most. */
+uint32_t slab_cut(const struct slab_view *v, uint32_t most, uint64_t *first);
+/* The owner: links some of them. False: there are none. */
 bool slab_carve(const struct slab_view *v);
 /* The owner: what others freed joins the free list. False: there was nothing. */
 bool slab_collect(const struct slab_view *v);

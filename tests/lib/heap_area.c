@@ -273,9 +273,12 @@ void heap_area_free(struct heap *h, uint64_t object)
 {
 	const struct heap_view *view = heap_view_of(h->pool, object);
 	struct slab_header *s = heap_header(view, object);
+	enum hit_put put = HIT_OTHER;
 
 	enter(h);
-	switch (hit_put(h, s, object)) {
+	if (view == h->home)
+		put = hit_put(h, (uint64_t)(s - view->map), object);
+	switch (put) {
 	case HIT_DONE:
 		break;
 	case HIT_MORE:
