@@ -148,43 +148,73 @@ void run_free(struct heap *h, struct slab_header *s, uint64_t address)
 	*oldest = (struct heap_run){ address, units };
 }
 
-/* `before` units before it have been taken: there it begins from now on. What it doesn't need at
- * its old end is free. */
+/* Units around a run, taken out of stock. */
+struct around {
+	uint32_t before, behind;
+};
+
+/* There it begins from now on. What it doesn't need at its old end is free. */
 static uint64_t move_down(struct heap *h, struct slab_header *s, uint64_t address,
-			  uint32_t before, uint32_t need)
+			  const struct around *got, uint32_t need)
 {
-	uint32_t have = s->units;
-	uint64_t to = address - slab_unit_bytes(before);
+	uint32_t have = s->units, all = got->before + have + got->behind;
+	uint64_t to = address - slab_unit_bytes(got->before);
 
 	end_run(s, address);
 	memmove((void *)(uintptr_t)to, (void *)(uintptr_t)address, slab_unit_bytes(have));
-	make_run(s - before, need);
-	if (before + have > need)
-		stock_put(&h->pool->stock, to + slab_unit_bytes(need), before + have - need);
+	make_run(s - got->before, need);
+	if (all > need)
+		stock_put(&h->pool->stock, to + slab_unit_bytes(need), all - need);
 	return to;
+}
+
+/* `more` units for it: behind it, or before it, or on both sides. False: they aren't in stock. */
+static bool take_around(struct heap *h, const struct stock_span *run, uint32_t more,
+			struct around *got)
+{
+	const struct heap_view *view = heap_view_of(h->pool, run->address);
+	struct stock *stock = &h->pool->stock;
+	uint64_t end = run->address + slab_unit_bytes(run->units);
+	uint64_t room_before = (run->address - view->base) >> SLAB_UNIT_SHIFT;
+	uint64_t room_behind = (view->base + view->length - end) >> SLAB_UNIT_SHIFT;
+	uint32_t most = run->units + more, beyond = more;
+
+	*got = (struct around){ 0 };
+	if (room_behind >= more)
+		got->behind = stock_take_at(stock, end, more, more);
+	if (got->behind)
+		return true;
+	most = most < room_before ? most : (uint32_t)room_before;
+	got->before = stock_take_before(stock, run->address, more, most);
+	if (got->before || more == 1)
+		return got->before;
+	beyond = beyond < room_behind ? beyond : (uint32_t)room_behind;
+	got->behind = stock_take_at(stock, end, 1, beyond);
+	if (!got->behind)
+		return false;
+	got->before = stock_take_before(stock, run->address, more - got->behind, most);
+	if (!got->before)
+		stock_put(stock, end, got->behind);
+	return got->before;
 }
 
 uint64_t run_grow(struct heap *h, struct slab_header *s, uint64_t address, size_t size)
 {
-	const struct heap_view *view = heap_view_of(h->pool, address);
-	uint32_t have = s->units, need = units_of(size), most = need, before;
-	uint64_t behind = view->base + view->length - address;
+	const struct stock_span run = { address, s->units };
+	uint32_t need = units_of(size);
+	struct around got;
 
-	if (!h->pool->is_private || !have || have >= need || need > SLAB_UNITS_MAX)
+	if (!h->pool->is_private || !run.units || run.units >= need || need > SLAB_UNITS_MAX)
 		return 0;
 	run_drop_kept(h);
-	if (slab_unit_bytes(need) <= behind &&
-	    stock_take_at(&h->pool->stock, address + slab_unit_bytes(have), need - have)) {
+	if (!take_around(h, &run, need - run.units, &got))
+		return 0;
+	if (!got.before) {
 		make_run(s, need);
 		s->bytes = size;
 		return address;
 	}
-	if (slab_unit_bytes(most) > address - view->base)
-		most = (uint32_t)((address - view->base) >> SLAB_UNIT_SHIFT);
-	before = stock_take_before(&h->pool->stock, address, need - have, most);
-	if (!before)
-		return 0;
-	address = move_down(h, s, address, before, need);
-	begin_run(s - before, address, size);
+	address = move_down(h, s, address, &got, need);
+	begin_run(s - got.before, address, size);
 	return address;
 }

@@ -189,20 +189,16 @@ static bool put_locked(struct stock *stock, const struct stock_span *span, uint3
 	return true;
 }
 
-static uint64_t take_inside_locked(struct stock *stock, const struct stock_want *want)
+static uint64_t find_inside_locked(const struct stock *stock, const struct stock_want *want)
 {
 	uint32_t places = multiples_of(want->align);
 
 	for (uint32_t i = 0; i < stock->nr_blocks; i++) {
 		const struct stock_block *b = &stock->blocks[i];
-		uint32_t runs = runs_of(b->free, want->units) & places, at;
-		uint64_t base = b->base;
+		uint32_t runs = runs_of(b->free, want->units) & places;
 
-		if (!runs)
-			continue;
-		at = (uint32_t)__builtin_ctz(runs);
-		take_bits_locked(stock, i, bits_of(at, want->units));
-		return base + slab_unit_bytes(at);
+		if (runs)
+			return b->base + slab_unit_bytes((uint32_t)__builtin_ctz(runs));
 	}
 	return 0;
 }
@@ -244,38 +240,48 @@ static bool goes_on(const struct stock *stock, uint32_t i, uint32_t units)
 }
 
 /* From the end of a block and the beginning of the next ones. */
-static uint64_t take_across_locked(struct stock *stock, const struct stock_want *want)
+static uint64_t find_across_locked(const struct stock *stock, const struct stock_want *want)
 {
 	for (uint32_t i = 0; i + 1 < stock->nr_blocks; i++) {
 		const struct stock_block *b = &stock->blocks[i];
 		uint32_t at = end_begins(b->free, want->align), here = STOCK_BLOCK_UNITS - at;
-		uint64_t span = b->base + slab_unit_bytes(at);
-		uint32_t rest = want->units - here;
-		uint32_t last = i + (rest + STOCK_BLOCK_UNITS - 1) / STOCK_BLOCK_UNITS;
 
-		if (!here || here >= want->units || !goes_on(stock, i, rest))
-			continue;
-		/* From the last one on: a block that has nothing left goes. */
-		for (uint32_t j = last; j > i; j--) {
-			uint32_t before = here + (j - i - 1) * STOCK_BLOCK_UNITS;
-
-			take_bits_locked(stock, j, bits_of(0, in_block(want->units - before)));
-		}
-		take_bits_locked(stock, i, bits_of(at, here));
-		return span;
+		if (here && here < want->units && goes_on(stock, i, want->units - here))
+			return b->base + slab_unit_bytes(at);
 	}
 	return 0;
 }
 
+/* All of them are in stock. */
+static void take_span_locked(struct stock *stock, uint64_t address, uint32_t units)
+{
+	while (units) {
+		uint64_t base = address & ~(uint64_t)(STOCK_BLOCK_BYTES - 1);
+		uint32_t at = (uint32_t)((address - base) >> SLAB_UNIT_SHIFT);
+		uint32_t nr = units < STOCK_BLOCK_UNITS - at ? units : STOCK_BLOCK_UNITS - at;
+
+		take_bits_locked(stock, find_locked(stock, base), bits_of(at, nr));
+		address += slab_unit_bytes(nr);
+		units -= nr;
+	}
+}
+
+/* The lower one: what remains at the end of a block is used with the next one's beginning. */
 static uint64_t take_locked(struct stock *stock, const struct stock_want *want)
 {
-	uint64_t span = 0;
+	uint64_t span = 0, across = 0;
 
 	if (want->units > stock->nr_units)
 		return 0;
 	if (want->units <= STOCK_BLOCK_UNITS)
-		span = take_inside_locked(stock, want);
-	return span || !want->may_cross ? span : take_across_locked(stock, want);
+		span = find_inside_locked(stock, want);
+	if (want->may_cross)
+		across = find_across_locked(stock, want);
+	if (across && (!span || across < span))
+		span = across;
+	if (span)
+		take_span_locked(stock, span, want->units);
+	return span;
 }
 
 /* ---- neighbours ---- */
@@ -307,17 +313,18 @@ uint32_t stock_take_before(struct stock *stock, uint64_t address, uint32_t least
 	return nr;
 }
 
-bool stock_take_at(struct stock *stock, uint64_t address, uint32_t units)
+uint32_t stock_take_at(struct stock *stock, uint64_t address, uint32_t least, uint32_t most)
 {
 	uint32_t nr = 0;
 
 	pthread_mutex_lock(&stock->lock);
-	while (nr < units && take_unit_locked(stock, address + slab_unit_bytes(nr), true))
+	while (nr < most && take_unit_locked(stock, address + slab_unit_bytes(nr), true))
 		nr++;
-	for (uint32_t i = 0; i < units && nr == units; i++)
+	nr = nr < least ? 0 : nr;
+	for (uint32_t i = 0; i < nr; i++)
 		take_unit_locked(stock, address + slab_unit_bytes(i), false);
 	pthread_mutex_unlock(&stock->lock);
-	return nr == units;
+	return nr;
 }
 
 /* ---- leases ---- */

@@ -94,8 +94,8 @@ uint64_t stock_take(struct stock *stock, const struct stock_want *want);
 /* Of the units right before an address, as many as are in stock: at least `least`, or none, and at
  * most `most`. How many it was. */
 uint32_t stock_take_before(struct stock *stock, uint64_t address, uint32_t least, uint32_t most);
-/* So many units from an address on, all or none. */
-bool stock_take_at(struct stock *stock, uint64_t address, uint32_t units);
+/* The same of those from an address on. */
+uint32_t stock_take_at(struct stock *stock, uint64_t address, uint32_t least, uint32_t most);
 /* Fresh leases, whoever asked for them; -ENOMEM with a sentence: none of them could be kept. */
 int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint32_t nr);
 /* A span that nobody uses any more (K1 is made true here). */
