@@ -400,7 +400,7 @@ static uint64_t steps_of(struct memcg *memcg, uint64_t *freed, uint64_t *beats)
  * step for each, and is heard of at each. */
 static void many_regions_of_others_cost_nothing(void)
 {
-	enum { OTHERS = 600, DEPTH = 24, ROUNDS = LRU_GENERATIONS + 2 };
+	enum { OTHERS = 600, DEPTH = 24, ROUNDS = LRU_OLD + LRU_GENERATIONS + 2 };
 	static struct region *others[OTHERS];
 	static struct memcg foreign;
 	uint64_t freed = 8, nothing = 8, steps, beats;
@@ -438,8 +438,49 @@ static void shadows_tell_soon_from_late(void)
 	EXPECT(lru_refaults_soon(&lru, shadow));
 	atomic_fetch_add(&lru.nr_evicted, 40000);
 	EXPECT(!lru_refaults_soon(&lru, shadow));
-	atomic_fetch_add(&lru.nr_evicted, 100000);
-	EXPECT(!lru_refaults_soon(&lru, shadow));
+	/* What was evicted long ago isn't taken for what was just now. */
+	for (int i = 0; i < 60; i++) {
+		atomic_fetch_add(&lru.nr_evicted, 100000);
+		EXPECT(!lru_refaults_soon(&lru, shadow));
+	}
+}
+
+/* Who is asked has time to answer, and nobody is before there is reason to. */
+static void generations_and_questions_wait_for_their_turn(void)
+{
+	static struct lruvec lru;
+
+	atomic_store(&lru.nr_resident, 1000);
+	EXPECT(!lru_is_ripe(&lru));
+	atomic_fetch_add(&lru.nr_evicted, 1000 / LRU_PARTS);
+	EXPECT(lru_is_ripe(&lru));
+	lru_next_generation(&lru);
+	EXPECT(!lru_is_ripe(&lru));
+	atomic_store(&lru.nr_active, 700);
+	EXPECT(!lru_is_crowded(&lru));
+	atomic_store(&lru.nr_active, 800);
+	EXPECT(lru_is_crowded(&lru));
+}
+
+/* A write to a page that has a valid copy is heard of, and says that the page is in use. */
+static void who_writes_uses_the_page(void)
+{
+	uint64_t before, after;
+
+	start();
+	put(0);
+	EXPECT_EQ(reclaim_range(region, (struct page_range){ 0, 1 }), 1);
+	EXPECT(get(0));
+	before = word_load(region_word(region, 0));
+	EXPECT(before & WORD_CLEAN);
+	lru_next_generation(region_lru(region, 0));
+	touch(0, OS_FAULT_WRITE);
+	after = word_load(region_word(region, 0));
+	EXPECT(!(after & WORD_CLEAN));
+	EXPECT(after & WORD_REFERENCED);
+	EXPECT_EQ(lru_distance(region_lru(region, 0), before), 1);
+	EXPECT_EQ(lru_distance(region_lru(region, 0), after), 0);
+	stop();
 }
 
 static const struct test_case cases[] = {
@@ -460,5 +501,8 @@ static const struct test_case cases[] = {
 	{ "many regions of others cost a pool's reclaim nothing",
 	  many_regions_of_others_cost_nothing },
 	{ "the shadow of a page tells how long ago it was evicted", shadows_tell_soon_from_late },
+	{ "generations and questions wait for their turn",
+	  generations_and_questions_wait_for_their_turn },
+	{ "who writes uses the page", who_writes_uses_the_page },
 };
 TEST_MAIN(cases)

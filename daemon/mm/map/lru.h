@@ -28,7 +28,10 @@ enum {
 	LRU_OLD = 2,        /* generations after which a page may be evicted */
 	LRU_ASK = 4,        /* an active one's client is asked whether it is in use */
 	LRU_OLD_ACTIVE = 6, /* and after which it becomes inactive */
+	LRU_PARTS = 4,      /* a generation lasts until such a part of what is resident has gone */
+	LRU_ACTIVE_MAX_PERCENT = 75, /* of what is resident; until then nobody is asked */
 	SHADOW_BITS = 16,
+	SHADOW_RESIDENT_BITS = 10, /* what is resident, in units of a shadow */
 };
 
 /* a: atomic */
@@ -38,6 +41,7 @@ struct lruvec {
 	_Atomic uint64_t nr_active;   /* (a) frames, L1 */
 	_Atomic uint64_t nr_evicted;  /* (a) frames ever: the clock of the shadows */
 	_Atomic uint64_t nr_scanned;  /* (a) frames looked at in this generation */
+	_Atomic uint64_t began_at;    /* (a) nr_evicted when the generation began */
 };
 
 /* The age that a page touched now gets. */
@@ -54,16 +58,38 @@ static inline unsigned int lru_distance(const struct lruvec *lru, uint64_t word)
 
 static inline void lru_next_generation(struct lruvec *lru)
 {
+	atomic_store_explicit(&lru->began_at,
+			      atomic_load_explicit(&lru->nr_evicted, memory_order_relaxed),
+			      memory_order_relaxed);
 	atomic_fetch_add_explicit(&lru->generation, 1, memory_order_relaxed);
 }
 
-/* How coarse a shadow tells time: so that what counts as soon is a quarter of its range at most. */
+/* Enough has been evicted in this generation: who is asked has as long to show what is in use. */
+static inline bool lru_is_ripe(const struct lruvec *lru)
+{
+	uint64_t evicted = atomic_load_explicit(&lru->nr_evicted, memory_order_relaxed) -
+			   atomic_load_explicit(&lru->began_at, memory_order_relaxed);
+
+	return evicted >= atomic_load_explicit(&lru->nr_resident, memory_order_relaxed) / LRU_PARTS;
+}
+
+/* More are active than shall be: their clients are asked. */
+static inline bool lru_is_crowded(const struct lruvec *lru)
+{
+	uint64_t resident = atomic_load_explicit(&lru->nr_resident, memory_order_relaxed);
+	uint64_t active = atomic_load_explicit(&lru->nr_active, memory_order_relaxed);
+
+	return active > resident * LRU_ACTIVE_MAX_PERCENT / 100;
+}
+
+/* How coarse a shadow tells time: what counts as soon is hundreds of units, and a hundredth of its
+ * range, since what was evicted a whole range ago looks as if that were now. */
 static inline unsigned int lru_shadow_shift(const struct lruvec *lru)
 {
 	uint64_t resident = atomic_load_explicit(&lru->nr_resident, memory_order_relaxed);
 	unsigned int shift = 0;
 
-	while (resident >> shift >= 1u << (SHADOW_BITS - 2))
+	while (resident >> shift >= 1u << SHADOW_RESIDENT_BITS)
 		shift++;
 	return shift;
 }

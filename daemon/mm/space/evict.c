@@ -32,8 +32,8 @@ static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
 	return filter->node < 0 || word_node(word) == filter->node;
 }
 
-/* Raises ages that would soon be taken for young ones, and ends the activity of those that were
- * active for long (L2). */
+/* Raises ages that would soon be taken for young ones, and ends the activity of those whose client
+ * hasn't answered (L2). */
 static void age_page(struct region *region, uint64_t page, uint64_t seen)
 {
 	struct lruvec *lru = region_lru(region, word_node(seen));
@@ -62,36 +62,66 @@ static void ask(struct region *region, struct questions *q)
 	q->run.nr = 0;
 }
 
+/* Nobody has an entry of what isn't there: one request does for both sides of it. */
+static bool reaches(struct region *region, const struct questions *q, uint64_t page)
+{
+	uint64_t at = q->run.first + q->run.nr;
+
+	while (q->run.nr && at < page &&
+	       word_state(word_load(region_word(region, at))) != PAGE_PRESENT)
+		at++;
+	return q->run.nr && at == page;
+}
+
 /* Each active page once: REFERENCED comes back with the fault that is the answer. */
 static void question(struct region *region, uint64_t page, uint64_t seen, struct questions *q)
 {
-	if (!word_replace(region_word(region, page), &seen, seen & ~(uint64_t)WORD_REFERENCED))
+	unsigned int asked = lru_age_now(region_lru(region, word_node(seen))) - LRU_ASK;
+	uint64_t value = word_with_age(seen & ~(uint64_t)WORD_REFERENCED, asked);
+
+	if (!word_replace(region_word(region, page), &seen, value))
 		return;
-	if (q->run.nr && q->run.first + q->run.nr != page)
+	if (!reaches(region, q, page)) {
 		ask(region, q);
-	if (!q->run.nr)
 		q->run.first = page;
-	q->run.nr++;
+	}
+	q->run.nr = page + 1 - q->run.first;
+}
+
+/* It grows no older: ages wrap. */
+static void keep_active(struct region *region, uint64_t page, uint64_t seen)
+{
+	unsigned int age = lru_age_now(region_lru(region, word_node(seen))) - LRU_ASK;
+
+	word_replace(region_word(region, page), &seen, word_with_age(seen, age));
 }
 
 /* A page that stays. */
-static void look_after(struct region *region, uint64_t page, uint64_t word, struct questions *q)
+static void look_after(struct region *region, uint64_t page, uint64_t word,
+		       const struct evict_filter *filter, struct questions *q)
 {
-	unsigned int distance = lru_distance(region_lru(region, word_node(word)), word);
+	struct lruvec *lru = region_lru(region, word_node(word));
+	unsigned int distance = lru_distance(lru, word);
+	bool asks = filter->hard || lru_is_crowded(lru);
+	bool referenced = word & WORD_ACTIVE && word & WORD_REFERENCED;
 
-	if (distance >= LRU_OLD_ACTIVE)
-		age_page(region, page, word);
-	else if (distance >= LRU_ASK && word & WORD_ACTIVE && word & WORD_REFERENCED)
+	if (distance >= LRU_OLD_ACTIVE) {
+		if (word & WORD_ACTIVE && !filter->hard && (referenced || !asks))
+			keep_active(region, page, word);
+		else
+			age_page(region, page, word);
+	} else if (distance >= LRU_ASK && asks && referenced) {
 		question(region, page, word, q);
+	}
 }
 
-static bool is_old(struct region *region, uint64_t word)
+static bool is_old(struct region *region, uint64_t word, const struct evict_filter *filter)
 {
 	struct lruvec *lru = region_lru(region, word_node(word));
 
 	if (word & WORD_LAZYFREE)
 		return true;
-	return !(word & WORD_ACTIVE) && lru_distance(lru, word) >= LRU_OLD;
+	return !(word & WORD_ACTIVE) && lru_distance(lru, word) >= filter->old;
 }
 
 /* The first three fates. */
@@ -123,8 +153,8 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 			continue;
 		result->nr_scanned += region_frames_per_page(region);
 		result->scanned_on[word_node(word)] += region_frames_per_page(region);
-		if (!filter->all_ages && !is_old(region, word)) {
-			look_after(region, i, word, &q);
+		if (!filter->all_ages && !is_old(region, word, filter)) {
+			look_after(region, i, word, filter, &q);
 			continue;
 		}
 		*item = (struct swap_item){ .page = i, .word = word };

@@ -37,6 +37,8 @@ static inline uint64_t evict_block_pages(const struct region *region)
 struct evict_filter {
 	int node;     /* frames of this one; -1: of any */
 	bool all_ages; /* young and active ones, too */
+	unsigned int old; /* generations after which an inactive page goes */
+	bool hard;     /* nothing inactive is left: active ones don't wait to be asked */
 };
 
 /* Frames. */

@@ -376,6 +376,24 @@ static uint64_t dirty_run(const struct mm_target *target, uint64_t around)
 	return max_t(uint64_t, i - target->page, 1);
 }
 
+/* An entry was missing, or protected, for a page that is there: it is in use. */
+static void note_reference(struct region *region, uint64_t page)
+{
+	_Atomic uint64_t *word = &region->words[page];
+	uint64_t seen = word_load(word);
+	struct lruvec *lru = region_lru(region, word_node(seen));
+	uint64_t value = word_with_age(seen, lru_age_now(lru)) | WORD_REFERENCED;
+
+	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
+		return;
+	if (seen & WORD_REFERENCED)
+		value |= WORD_ACTIVE;
+	if (!word_replace(word, &seen, value) || !(value & ~seen & WORD_ACTIVE))
+		return;
+	atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
+	reclaim_count(&reclaim_stats.pgactivate, 1);
+}
+
 /* A write to what is mapped protected, and need not be any more; or what a client protected by
  * itself. */
 static void end_protection(struct mm *mm, const struct mm_target *target, uint64_t around)
@@ -390,6 +408,7 @@ static void end_protection(struct mm *mm, const struct mm_target *target, uint64
 		return;
 	}
 	run.nr = dirty_run(target, around);
+	note_reference(target->region, target->page);
 	r = map_unprotect(mm, target, run);
 	if (r && run.nr > 1) {
 		run.nr = 1;
@@ -440,24 +459,6 @@ static bool left_to_job(struct mm *mm, const struct mm_target *target,
 	if (marker && state != AHEAD_TAKEN)
 		hint->around = 1;
 	return state == AHEAD_BEGUN && !marker;
-}
-
-/* An entry was missing for a page that is there: it is in use. */
-static void note_reference(struct region *region, uint64_t page)
-{
-	_Atomic uint64_t *word = &region->words[page];
-	uint64_t seen = word_load(word);
-	struct lruvec *lru = region_lru(region, word_node(seen));
-	uint64_t value = word_with_age(seen, lru_age_now(lru)) | WORD_REFERENCED;
-
-	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
-		return;
-	if (seen & WORD_REFERENCED)
-		value |= WORD_ACTIVE;
-	if (!word_replace(word, &seen, value) || !(value & ~seen & WORD_ACTIVE))
-		return;
-	atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
-	reclaim_count(&reclaim_stats.pgactivate, 1);
 }
 
 /* 1: settled; 0: it went away each time; else the error for which the page can't be produced. */

@@ -33,7 +33,9 @@ enum {
 	MARK_FRAMES_MAX = 8192,
 	DIRECT_FRAMES = 256,
 	KSWAPD_BATCH = 2048,
-	SWEEPS_MAX = LRU_GENERATIONS + 2, /* walks over everything before giving up */
+	/* Walks over everything before giving up: over what is old, and younger, and then so many
+	 * that active pages have become inactive. */
+	SWEEPS_MAX = LRU_OLD + LRU_GENERATIONS + 2,
 	OTHER_PAUSES = 1000, /* a tenth of a second */
 	REST_NS = 50 * 1000 * 1000,
 	IDLE_NS = 500 * 1000 * 1000, /* then what is kept for the next round is given back */
@@ -63,6 +65,7 @@ struct scan {
 	bool needed;         /* somebody waits for frames, which were promised */
 	bool min_too;        /* nothing else can go: within min, too */
 	bool met_other;      /* another thread evicts where this one would */
+	struct evict_filter filter;
 	uint64_t wanted, freed, scanned;
 };
 
@@ -77,13 +80,14 @@ static bool spared(const struct scan *scan, const struct region *region)
 	return !scan->min_too && !memcg_scan_share(region->memcg, resident, scan->low_too);
 }
 
-/* After about as many pages as there are have been looked at, all are a generation older. */
-static void advance(struct region *region, int node, uint64_t scanned)
+/* After about as many pages as there are have been looked at, and enough of them evicted unless
+ * nothing else is left, all are a generation older. */
+static void advance(struct region *region, int node, uint64_t scanned, bool hard)
 {
 	struct lruvec *lru = region_lru(region, node);
 	uint64_t seen = atomic_fetch_add(&lru->nr_scanned, scanned) + scanned;
 
-	if (seen >= atomic_load(&lru->nr_resident) &&
+	if (seen >= atomic_load(&lru->nr_resident) && (hard || lru_is_ripe(lru)) &&
 	    atomic_compare_exchange_strong(&lru->nr_scanned, &seen, 0))
 		lru_next_generation(lru);
 }
@@ -95,13 +99,12 @@ static void scan_block(struct scan *scan, struct region *region, struct evict_re
 	uint64_t at = atomic_fetch_add(&region->hand, 1) *
 		      pages % round_up(region->nr_pages, pages);
 	struct page_range block = { at, min_t(uint64_t, pages, region->nr_pages - at) };
-	struct evict_filter filter = { .node = scan->node };
 
 	memset(result->scanned_on, 0, sizeof(result->scanned_on));
-	evict_block(scan->swapper, region, block, &filter, result);
+	evict_block(scan->swapper, region, block, &scan->filter, result);
 	for (int node = 0; node < nr_nodes; node++)
 		if (result->scanned_on[node])
-			advance(region, node, result->scanned_on[node]);
+			advance(region, node, result->scanned_on[node], scan->filter.hard);
 }
 
 /* At most `blocks` of them; how many it were. */
@@ -171,16 +174,19 @@ static uint64_t shrink(struct scan *scan)
 	if (!scan->swapper)
 		return 0;
 	scan->swapper->needed = scan->needed;
+	scan->filter.node = scan->node;
 	for (int i = 0; i < SWEEPS_MAX && scan->freed < scan->wanted; i++) {
 		uint64_t before = scan->freed;
 
+		scan->filter.old = LRU_OLD - min_t(unsigned int, (unsigned int)i, LRU_OLD);
+		scan->filter.hard = i > LRU_OLD;
 		scan->met_other = false;
 		sweep(scan);
 		/* What is left is young or can't go: once more, and then it is good enough. */
 		if (scan->freed && scan->freed == before)
 			break;
 		/* Not because somebody else has what could go. */
-		scan->low_too |= i >= SWEEPS_MAX / 2 && !scan->met_other;
+		scan->low_too |= i >= LRU_OLD + SWEEPS_MAX / 2 && !scan->met_other;
 		scan->min_too |= i + 2 >= SWEEPS_MAX && scan->may_break_min && !scan->met_other;
 		if (evict_missed_slots() && !slots_take_back(scan->needed))
 			scan->met_other = true;
