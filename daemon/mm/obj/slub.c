@@ -45,12 +45,18 @@ static unsigned int cpu_pop_many(struct kmem_cache *s, struct kmem_cache_cpu *c,
 	uint64_t     span = c->span;
 	unsigned int got = 0;
 
-	while (at && got < nr) {
+	if (!at)
+		return 0;
+	while (got < nr) {
 		void *next = get_freepointer(s, at);
 
-		if (unlikely(next && (uint64_t)((char *)next - base) >= span))
-			slab_fatal(s, c->page, at, "free pointer overwritten");
 		objects[got++] = at;
+		if (unlikely((uint64_t)((char *)next - base) >= span)) {
+			if (next)
+				slab_fatal(s, c->page, at, "free pointer overwritten");
+			at = NULL;
+			break;
+		}
 		at = next;
 	}
 	c->freelist = at;
