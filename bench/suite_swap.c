@@ -60,11 +60,40 @@ static void run_pair(struct duel *c, const char *name, const struct order *order
 
 /* ---- back from the disk ---- */
 
-static void refault(struct duel *c)
+/* Beside the kernel's, and what the disk alone gives to as many threads: what ours could be at
+ * most, and how near it is. */
+static void refault_threads(struct duel *c, const struct order *order, uint64_t bytes)
 {
-	const struct order order = { .kind = ORDER_REFAULT, .threads = 1,
-				     .touches = c->b->quick ? 256 : 4096, .seed = c->b->seed };
-	struct order paused = order, two = order;
+	const struct disk_args disk = { .folder = c->kernel_swap.folder, .bytes = bytes,
+					.threads = order->threads, .touches = order->touches,
+					.seed = order->seed };
+	const struct comparison comparisons[] = {
+		{ .metric = "throughput", .unit = "1/s", .kind = HIGHER_IS_BETTER,
+		  .ours = { 0, FIGURE_RATE }, .peer = { 1, FIGURE_RATE } },
+		{ .metric = "throughput", .unit = "1/s", .kind = HIGHER_IS_BETTER,
+		  .ours = { 0, FIGURE_RATE }, .peer = { 2, FIGURE_RATE } },
+		{ .metric = "direct reads, throughput", .unit = "1/s", .kind = HIGHER_IS_BETTER,
+		  .ours = { 2, FIGURE_RATE }, .peer = { 1, FIGURE_RATE } },
+	};
+	struct pair pair;
+	struct side sides[3];
+	char name[LEDGER_NAME];
+
+	make_pair(c, &pair, order);
+	sides[0] = pair.sides[0];
+	sides[1] = pair.sides[1];
+	sides[2] = (struct side){ "direct reads of 4 KiB", disk_read_side, &disk };
+	snprintf(name, sizeof(name), "4K random refault, %u threads", order->threads);
+	ledger_run(&c->ledger, c->b,
+		   &(struct bench_case){ name, sides, 3, comparisons, NR(comparisons), ROUNDS },
+		   NULL);
+}
+
+static void refault(struct duel *c, uint64_t bytes)
+{
+	struct order order = { .kind = ORDER_REFAULT, .threads = 1,
+			       .touches = c->b->quick ? 256 : 4096, .seed = c->b->seed };
+	struct order paused = order;
 	const struct comparison cold[] = {
 		{ .metric = "p50", .unit = "ns", .ours = { 0, FIGURE_P50 },
 		  .peer = { 1, FIGURE_P50 }, .goal = GOAL_REFAULT },
@@ -72,17 +101,14 @@ static void refault(struct duel *c)
 		  .peer = { 1, FIGURE_P99 } },
 	};
 	struct comparison hot[] = { cold[0], cold[1] };
-	const struct comparison rate = { .metric = "throughput", .unit = "1/s",
-					 .kind = HIGHER_IS_BETTER, .ours = { 0, FIGURE_RATE },
-					 .peer = { 1, FIGURE_RATE } };
 
 	paused.pause_us = PAUSE_US;
 	paused.touches /= 4;
-	two.threads = 2;
 	hot[0].goal = GOAL_REFAULT_HOT;
 	run_pair(c, "4K random refault, now and then", &paused, cold, NR(cold));
 	run_pair(c, "4K random refault, one after the other", &order, hot, NR(hot));
-	run_pair(c, "4K random refault, 2 threads", &two, &rate, 1);
+	for (order.threads = 2; order.threads <= 4; order.threads *= 2)
+		refault_threads(c, &order, bytes);
 }
 
 static void sweep(struct duel *c, const char *name)
@@ -252,7 +278,7 @@ static void single_things(struct duel *c)
 
 	duel_resize(c, (struct duel_size){ bytes, 2 * bytes, SMALL }, 0);
 	write_out(c, "4K write-out", bytes);
-	refault(c);
+	refault(c, bytes);
 	sweep(c, "4K sequential refault");
 	take_back(c, bytes);
 	same_filled(c, "4K zero pages", 0, bytes);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/place.h"
@@ -18,16 +19,22 @@ struct toucher {
 	pthread_barrier_t  *start;
 	uint32_t           *order; /* pages to touch, in this order; sequential: unused */
 	uint64_t           *ns;    /* random: what each touch took */
+	char               *page;  /* of a file: what was read last */
+	bool                short_read;
 	uint32_t            first, nr, place;
 	uint64_t            began, ended;
 	pthread_t           thread;
 };
 
-static void touch_page(const struct touch *t, uint32_t page, uint32_t value)
+static void touch_page(struct toucher *me, uint32_t page, uint32_t value)
 {
+	const struct touch *t = me->t;
+	off_t offset = (off_t)(page * t->page);
 	volatile uint64_t *word = (uint64_t *)(void *)(t->base + page * t->page);
 
-	if (t->reads)
+	if (t->file != 0)
+		me->short_read |= pread(t->file, me->page, t->page, offset) != (ssize_t)t->page;
+	else if (t->reads)
 		(void)*word;
 	else
 		*word = value;
@@ -41,7 +48,7 @@ static void touch_random(struct toucher *me)
 	for (uint32_t i = me->first; i < me->first + me->nr; i++) {
 		uint64_t after;
 
-		touch_page(t, me->order[i], i + 1);
+		touch_page(me, me->order[i], i + 1);
 		after = clock_ns();
 		me->ns[i] = after - before;
 		if (t->pause_us != 0)
@@ -52,10 +59,8 @@ static void touch_random(struct toucher *me)
 
 static void touch_sequential(struct toucher *me)
 {
-	const struct touch *t = me->t;
-
 	for (uint32_t i = me->first; i < me->first + me->nr; i++)
-		touch_page(t, i, i + 1);
+		touch_page(me, i, i + 1);
 }
 
 static void *toucher_main(void *arg)
@@ -106,9 +111,27 @@ static void figures(const struct toucher *all, const struct touch *t, struct sam
 	out->v[TOUCH_P99] = (double)stats_permille(all[0].ns, touches, 990);
 }
 
+/* A page a thread, of a file's. */
+static char *make_pages(const struct touch *t)
+{
+	char *pages = mmap(NULL, t->threads * t->page, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	return pages != MAP_FAILED ? pages : NULL;
+}
+
+static int check_reads(const struct toucher *all, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		if (all[i].short_read)
+			return bench_because(-EIO, "a direct read failed");
+	return 0;
+}
+
 int touch_run(const struct touch *t, struct sample *out)
 {
 	struct toucher all[TOUCH_THREADS_MAX];
+	char *pages = t->file != 0 ? make_pages(t) : NULL;
 	uint32_t *order = calloc(t->pages, sizeof(*order));
 	uint64_t *ns = calloc(t->pages, sizeof(*ns));
 	uint32_t touches = t->random ? t->touches : t->pages, share = touches / t->threads;
@@ -116,20 +139,25 @@ int touch_run(const struct touch *t, struct sample *out)
 	uint64_t state = t->seed;
 	int error = -ENOMEM;
 
-	if (order == NULL || ns == NULL)
+	if (order == NULL || ns == NULL || (t->file != 0 && pages == NULL))
 		goto out;
 	random_permutation(&state, order, t->pages);
 	memset(ns, 1, t->pages * sizeof(*ns)); /* our own first touches come before the clock */
 	pthread_barrier_init(&start, NULL, t->threads);
 	for (unsigned int i = 0; i < t->threads; i++)
 		all[i] = (struct toucher){ .t = t, .start = &start, .order = order, .ns = ns,
+					   .page = pages ? pages + i * t->page : NULL,
 					   .first = i * share, .nr = share, .place = i };
 	all[t->threads - 1].nr = touches - all[t->threads - 1].first;
 	error = run_threads(all, t->threads);
 	if (error == 0)
+		error = check_reads(all, t->threads);
+	if (error == 0)
 		figures(all, t, out);
 	pthread_barrier_destroy(&start);
 out:
+	if (pages != NULL)
+		munmap(pages, t->threads * t->page);
 	free(ns);
 	free(order);
 	return error;

@@ -30,6 +30,7 @@ struct touch {
 	bool         random;
 	bool         reads; /* else the first word of a page is written */
 	uint32_t     pause_us; /* random: between two touches */
+	int          file;     /* not 0: there is no range, pages of this file are read, O_DIRECT */
 	uint64_t     seed;
 };
 

@@ -14,6 +14,8 @@
 
 #include "lib/clock.h"
 #include "lib/place.h"
+#include "lib/touch.h"
+#include "swap/player.h"
 
 enum { PAGE = 4096, SPINNERS_MAX = 64, LOWEST = 19 /* nice */ };
 #define BLOCK (1 << 20)
@@ -107,28 +109,64 @@ static int disk_file(struct disk *d, const struct disk_args *args, const char *p
 	return 0;
 }
 
+/* Written once. */
+static int begin(struct disk *d, const struct disk_args *args)
+{
+	char path[256];
+	double seconds;
+	int error;
+
+	*d = (struct disk){ .fd = -1, .data = MAP_FAILED, .blocks = args->bytes / BLOCK };
+	snprintf(path, sizeof(path), "%.200s/disk", args->folder);
+	error = disk_file(d, args, path);
+	return error != 0 ? error : write_all(d, &seconds);
+}
+
+static void end(struct disk *d)
+{
+	if (d->data != MAP_FAILED)
+		munmap(d->data, BLOCK);
+	if (d->fd >= 0)
+		close(d->fd);
+}
+
 int disk_side(struct bench *b, const void *arg, struct sample *out)
 {
 	const struct disk_args *args = arg;
-	struct disk d = { .fd = -1, .data = MAP_FAILED, .blocks = args->bytes / BLOCK };
-	char path[256];
 	struct spinners spinners = { .nr = 0 };
+	struct disk d;
 	double seconds = 0;
-	int error;
+	int error = begin(&d, args);
 
-	snprintf(path, sizeof(path), "%.200s/disk", args->folder);
-	error = disk_file(&d, args, path);
-	if (error == 0)
-		error = write_all(&d, &seconds);
 	spin(&spinners, args->busy);
 	if (error == 0)
 		error = write_all(&d, &seconds);
 	stop_spinning(&spinners);
 	if (error == 0)
 		out->v[0] = (double)args->bytes / PAGE / seconds;
-	if (d.data != MAP_FAILED)
-		munmap(d.data, BLOCK);
-	if (d.fd >= 0)
-		close(d.fd);
+	end(&d);
+	return error;
+}
+
+int disk_read_side(struct bench *b, const void *arg, struct sample *out)
+{
+	const struct disk_args *args = arg;
+	struct disk d;
+	int error = begin(&d, args);
+
+	if (error == 0) {
+		const struct touch touch = {
+			.page = PAGE, .pages = (uint32_t)(args->bytes / PAGE),
+			.touches = args->touches, .threads = args->threads, .random = true,
+			.reads = true, .seed = args->seed, .file = d.fd,
+		};
+		struct sample got = { 0 };
+
+		error = touch_run(&touch, &got);
+		out->v[FIGURE_RATE] = got.v[TOUCH_RATE];
+		out->v[FIGURE_P50] = got.v[TOUCH_P50];
+		out->v[FIGURE_P99] = got.v[TOUCH_P99];
+	}
+	end(&d);
 	return error;
 }

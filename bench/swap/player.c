@@ -214,8 +214,9 @@ int player_await(struct player *p, struct sample *out)
 		return p->exchange->error;
 	}
 	player_stop(p);
-	return bench_because(-ETIMEDOUT, "it died, or wasn't done after %d s",
-			     ORDER_MS_MAX / 1000);
+	if (ready > 0) /* the kernel ends who is out of memory in its group */
+		return bench_because(-EPIPE, "it was ended");
+	return bench_because(-ETIMEDOUT, "it wasn't done after %d s", ORDER_MS_MAX / 1000);
 }
 
 int player_do(struct player *p, const struct order *order, struct sample *out)
