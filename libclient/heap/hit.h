@@ -97,8 +97,8 @@ static inline enum hit_put hit_put(struct heap *h, uint64_t unit, uint64_t objec
 	return unlikely(!--s->left) ? HIT_MORE : HIT_DONE;
 }
 
-/* An object of whatever slab, in a private pool, where the magazine has some and room for more.
- * False: nothing done. */
+/* An object of whatever slab, in a private pool, where the magazine has room and somebody will look
+ * at it in a while: the thread may do nothing more. False: nothing done. */
 static inline bool hit_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 {
 	struct heap_magazine *m;
@@ -108,7 +108,10 @@ static inline bool hit_keep(struct heap *h, const struct slab_header *s, uint64_
 	    (uint32_t)(object & (SLAB_UNIT_BYTES - 1)) % s->size)
 		return false;
 	m = h->magazines[s->bin];
-	if (m->top == m->limit || m->top == m->slots)
+	if (m->top == m->limit)
+		return false;
+	if (m->top == m->slots &&
+	    !atomic_load_explicit(&h->pool->stock.kicked, memory_order_relaxed))
 		return false;
 	*++m->top = object;
 	*slab_word(object) = h->free_mark;

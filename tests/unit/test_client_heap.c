@@ -608,7 +608,10 @@ static void long_spans(void)
 	EXPECT_EQ(take_units(40, 1, true), span + 20 * SLAB_UNIT_BYTES);
 	EXPECT_EQ(heap_area.nr_asked, 1);
 	EXPECT_EQ(atomic_load(&pool->stock.nr_units), 4);
-	stock_put(&pool->stock, first, 60);
+	/* The end of a pageblock is used, though the next one alone would do. */
+	stock_put(&pool->stock, span + 20 * SLAB_UNIT_BYTES, 40);
+	EXPECT_EQ(take_units(20, 1, true), span + 20 * SLAB_UNIT_BYTES);
+	stock_put(&pool->stock, first, 40);
 	stock_flush(&pool->stock);
 	end();
 }

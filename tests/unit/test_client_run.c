@@ -110,9 +110,42 @@ static void grows(void)
 	end();
 }
 
+static void grows_on_both_sides(void)
+{
+	const struct stock_want block = { STOCK_BLOCK_UNITS, STOCK_BLOCK_UNITS, false };
+	uint64_t at;
+
+	begin(true);
+	at = stock_take(&pool->stock, &block);
+	stock_put(&pool->stock, at, STOCK_BLOCK_UNITS);
+	for (int i = 0; i < 6; i++)
+		objects[i] = heap_area_run(h, 5 * SLAB_UNIT_BYTES, 1);
+	EXPECT_EQ(objects[5], at + 25 * SLAB_UNIT_BYTES);
+	memset((void *)(uintptr_t)objects[1], 1, 5 * SLAB_UNIT_BYTES);
+	memset((void *)(uintptr_t)objects[3], 3, 5 * SLAB_UNIT_BYTES);
+	heap_area_free(h, objects[0]);
+	heap_area_free(h, objects[2]);
+	/* Neither side alone has seven, and both together haven't eleven. */
+	EXPECT_EQ(grow_to(1, 16), 0);
+	EXPECT_EQ(grow_to(1, 12), at);
+	for (uint64_t i = 0; i < 5 * SLAB_UNIT_BYTES; i++)
+		EXPECT_EQ(*(unsigned char *)(uintptr_t)(at + i), 1);
+	EXPECT_EQ(*(unsigned char *)(uintptr_t)objects[3], 3);
+	EXPECT_EQ(heap_pool_validate(pool), 0);
+	/* Three are left between it and the next one, which takes them. */
+	EXPECT_EQ(grow_to(3, 8), at + 12 * SLAB_UNIT_BYTES);
+	EXPECT_EQ(*(unsigned char *)(uintptr_t)(at + 12 * SLAB_UNIT_BYTES), 3);
+	heap_area_free(h, at);
+	heap_area_free(h, at + 12 * SLAB_UNIT_BYTES);
+	heap_area_free(h, objects[4]);
+	heap_area_free(h, objects[5]);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "runs are aligned, and a pair takes the same again", runs },
 	{ "a heap keeps four runs", kept_runs_are_few },
 	{ "a run grows into free units behind it, or moves down into those before it", grows },
+	{ "a run grows into free units on both sides of it", grows_on_both_sides },
 };
 TEST_MAIN(cases)
