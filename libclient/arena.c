@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 
 #include "connection.h"
@@ -105,6 +106,7 @@ static int create_arena(struct mmb *mmb, const struct arena_spec *spec)
 		.preferred = spec->address,
 		.exact = true,
 		.ageless = spec->hugetlb,
+		.open = __libc_single_threaded,
 	};
 	struct arena *a = calloc(1, sizeof(*a));
 	int error;
@@ -119,7 +121,7 @@ static int create_arena(struct mmb *mmb, const struct arena_spec *spec)
 	a->owner = mmb;
 	LIST_INSERT_HEAD(&arenas, a, link);
 	error = uffd_register(&mmb->uffd, spec->address, spec->length, UFFD_WATCH_ARENA);
-	if (!error)
+	if (!error && !ws.open)
 		error = window_allow(&a->window);
 	if (!error)
 		error = add_use(a, mmb);

@@ -169,7 +169,7 @@ static int say_hello(struct mmb *mmb, struct call *c)
 	char name[MMB_NAME_MAX + 1];
 	int error, sent = 0;
 
-	snprintf(name, sizeof(name), "%s", program_invocation_short_name);
+	stpncpy(name, program_invocation_short_name, sizeof(name) - 1)[0] = 0;
 	request.version_min = MMB_PROTOCOL_VERSION;
 	request.version_max = MMB_PROTOCOL_VERSION;
 	/* Not the upcall socket: pager_start() asks for it, if ever. */

@@ -22,6 +22,8 @@
 static _Atomic uint32_t no_generation;
 _Atomic uint32_t *process_generation_page = &no_generation;
 
+enum { GENERATION_BYTES = 4096 }; /* the kernel's page */
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int init_error;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -60,10 +62,10 @@ static void fork_in_child(void)
 
 static void init(void)
 {
-	void *page = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
+	void *page = mmap(NULL, GENERATION_BYTES, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (page == MAP_FAILED || madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK)) {
+	if (page == MAP_FAILED || madvise(page, GENERATION_BYTES, MADV_WIPEONFORK)) {
 		init_error = -errno;
 		return;
 	}

@@ -33,13 +33,14 @@ struct candidates {
 static int add(struct candidates *c, const char *directory, const char *rest)
 {
 	struct sockaddr_un *a = &c->address[c->nr];
-	int length;
+	size_t first = strlen(directory);
 
 	a->sun_family = AF_UNIX;
-	length = snprintf(a->sun_path, sizeof(a->sun_path), "%s%s", directory, rest);
-	if (length >= (int)sizeof(a->sun_path))
+	if (first + strlen(rest) >= sizeof(a->sun_path))
 		return fail(-ENAMETOOLONG, "socket path %s%s is longer than %zu bytes", directory,
 			    rest, sizeof(a->sun_path) - 1);
+	strcpy(a->sun_path, directory);
+	strcpy(a->sun_path + first, rest);
 	c->nr++;
 	return 0;
 }

@@ -35,8 +35,9 @@ static void *map_at(const struct window_spec *spec, uint64_t at, int fixed)
 	int fd = spec->base_fd >= 0 ? spec->base_fd : spec->fd;
 
 	/* NORESERVE: a hugetlb mapping without it takes hugepages from the whole host. */
-	return mmap((void *)(uintptr_t)at, spec->length, PROT_NONE, flags | MAP_NORESERVE | fixed,
-		    fd, 0);
+	return mmap((void *)(uintptr_t)at, spec->length,
+		    spec->open ? PROT_READ | PROT_WRITE : PROT_NONE,
+		    flags | MAP_NORESERVE | fixed, fd, 0);
 }
 
 /* Finds an aligned range by reserving one that is longer, maps over it, and gives back the rest: at

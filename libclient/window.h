@@ -44,13 +44,14 @@ struct window_spec {
 	uint64_t align;     /* the page size: 4096 or 2 MiB */
 	uint64_t preferred; /* where it should be */
 	bool     exact;     /* there or -EADDRNOTAVAIL */
+	bool     open;      /* with access at once: there is no other thread that could use it */
 	bool     ageless;   /* its pages are on no list: hugetlb */
 	bool     read_only; /* a private window of an O_RDONLY descriptor */
 	int      base_fd;   /* -1, or whose memory a clone shows at first: fd is its own then */
 	bool     hugetlb;   /* both are: then fd is to stay open as long as the window is there */
 };
 
-/* Maps, without access; not registered yet. w->address tells where. */
+/* Maps, without access unless it is to be open; not registered yet. w->address tells where. */
 int window_map(struct window *w, const struct window_spec *spec);
 /* Parts of clones can be mapped anew here: /proc tells what is mapped where. */
 bool window_can_remap(void);
