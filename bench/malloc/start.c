@@ -13,6 +13,7 @@
 
 #include "lib/clock.h"
 #include "lib/stats.h"
+#include "malloc/allocators.h"
 
 enum { TIMES = 50, TIMES_QUICK = 5 };
 
@@ -35,13 +36,17 @@ static int program_path(char *out, size_t bytes, const char *name)
 	return 0;
 }
 
-static int start_once(char *path, double *ms)
+/* with: a library that is found at once, as an installed one is by the linker's cache. One of a
+ * build tree is looked for in a dozen folders beside it, which is nothing of the library's. */
+static int start_once(char *path, const struct allocator *with, double *ms)
 {
 	char *argv[] = { path, NULL };
-	uint64_t before = clock_ns();
+	uint64_t before;
 	int status = 0, error;
 	pid_t pid;
 
+	allocator_prepare(with);
+	before = clock_ns();
 	error = posix_spawn(&pid, path, NULL, NULL, argv, environ);
 	if (error != 0)
 		return bench_because(-error, "%s: %s", path, strerror(error));
@@ -53,7 +58,9 @@ static int start_once(char *path, double *ms)
 
 int start_side(struct bench *b, const void *arg, struct sample *out)
 {
-	char ours[PATH_MAX], libc[PATH_MAX];
+	char ours[PATH_MAX], libc[PATH_MAX], path[PATH_MAX];
+	struct allocator library = { .name = "ours", .library = path };
+	const struct allocator none = { .name = "libc" };
 	double ms[2][TIMES];
 	unsigned int times = b->quick ? TIMES_QUICK : TIMES;
 	int error = program_path(ours, sizeof(ours), "malloc-start-ours");
@@ -61,12 +68,17 @@ int start_side(struct bench *b, const void *arg, struct sample *out)
 	if (error == 0)
 		error = program_path(libc, sizeof(libc), "malloc-start-process");
 	if (error == 0)
+		error = program_path(path, sizeof(path), "../libclient/libmmbroker.so.0");
+	if (error == 0 && allocator_possible(&library) != 0)
+		library.library = NULL;
+	if (error == 0)
 		setenv("MMB_SOCKET", b->socket, 1);
 	for (unsigned int i = 0; i < times && error == 0; i++) {
-		error = start_once(ours, &ms[0][i]);
+		error = start_once(ours, &library, &ms[0][i]);
 		if (error == 0)
-			error = start_once(libc, &ms[1][i]);
+			error = start_once(libc, &none, &ms[1][i]);
 	}
+	allocator_prepare(&none);
 	if (error != 0)
 		return error;
 	out->v[START_OURS] = stats_median(ms[0], times);
