@@ -20,7 +20,7 @@
 #include "lib/touch.h"
 
 enum { TRIAL_MS_MAX = 300000, SAMPLES_MAX = 1 << 21, WARM_MS = 200, SHARE_WRITTEN = 10,
-       SLICES = 16 };
+       SLICES = 16, WARM_COPIES = 4 };
 
 struct trial_job {
 	const struct trial_args *args;
@@ -136,12 +136,32 @@ static int try_write(struct subject *s, const struct trial_args *args, struct sa
 	return error;
 }
 
+/* So few touches are over before the threads that serve them know where the toucher is. */
+static int warm_up(struct subject *s, const struct trial_args *args, struct sample *unused)
+{
+	struct touch touch;
+	int error = 0;
+
+	for (unsigned int i = 0; i < WARM_COPIES && error == 0; i++) {
+		error = s->kind->copy(s);
+		touch = touch_of(s->copy_base, args);
+		touch.reads = true;
+		if (error == 0)
+			error = touch_run(&touch, unused);
+		if (error == 0)
+			error = s->kind->drop(s);
+	}
+	return error;
+}
+
 /* The copy is touched, and the original must not notice. */
 static int try_copys(struct subject *s, const struct trial_args *args, struct sample *out)
 {
 	struct touch touch;
-	int error = s->kind->copy(s);
+	int error = args->page == SUBJECT_HUGE ? warm_up(s, args, out) : 0;
 
+	if (error == 0)
+		error = s->kind->copy(s);
 	if (error != 0)
 		return error;
 	touch = touch_of(s->copy_base, args);

@@ -433,7 +433,7 @@ static bool may(const struct region *ancestor, void *arg)
 }
 
 /* The clone's window shows all of its parent. */
-static void begin_huge(bool hold)
+static void begin_huge(bool hold, enum window_advice advice)
 {
 	struct window_request want = { .start = clone_base, .handle = 3,
 				       .length = NR_HUGE << PAGEBLOCK_SHIFT };
@@ -455,13 +455,25 @@ static void begin_huge(bool hold)
 	EXPECT_EQ(want.shown, parent->section->id);
 	os->close(fd);
 	EXPECT_EQ(mm_add_window(mm, &want), 0);
-	EXPECT_EQ(mm_set_advice(mm, 3, (struct page_range){ 0, NR_HUGE }, WINDOW_RANDOM), 0);
+	EXPECT_EQ(mm_set_advice(mm, 3, (struct page_range){ 0, NR_HUGE }, advice), 0);
 	fake_uffd_window(mm->uffd, clone_base, want.length, parent->section->fd, 0);
+}
+
+/* How many faults that takes. */
+static unsigned int read_all_huge(void)
+{
+	unsigned int nr = 0;
+
 	for (uint64_t i = 0; i < NR_HUGE; i++) {
-		space_fault(mm, clone_base + (i << PAGEBLOCK_SHIFT), 0);
-		EXPECT(fake_uffd_protected(mm->uffd, clone_base + (i << PAGEBLOCK_SHIFT)));
+		uint64_t at = clone_base + (i << PAGEBLOCK_SHIFT);
+
+		nr += !fake_uffd_mapped(mm->uffd, at);
+		if (!fake_uffd_mapped(mm->uffd, at))
+			space_fault(mm, at, 0);
+		EXPECT(fake_uffd_protected(mm->uffd, at));
 	}
 	EXPECT_EQ(atomic_load(&child->nr_resident), 0);
+	return nr;
 }
 
 /* What is punched out of the parent somebody else has at once. */
@@ -497,7 +509,8 @@ static void write_while_others_take(void)
 static void a_huge_page_is_put_back_though_others_take_what_is_free(void)
 {
 	for (int hold = 0; hold < 2; hold++) {
-		begin_huge(hold);
+		begin_huge(hold, WINDOW_RANDOM);
+		EXPECT_EQ(read_all_huge(), NR_HUGE);
 		write_while_others_take();
 		/* What was needed is put by again. */
 		space_fault(mm, base + 2 * PAGEBLOCK_SIZE, OS_FAULT_WRITE | OS_FAULT_WP);
@@ -506,6 +519,18 @@ static void a_huge_page_is_put_back_though_others_take_what_is_free(void)
 		fake_uffd_unmap(mm->uffd, clone_base, NR_HUGE << PAGEBLOCK_SHIFT);
 		end();
 	}
+}
+
+static void who_reads_in_order_has_the_next_ones_mapped(void)
+{
+	begin_huge(false, WINDOW_NORMAL);
+	EXPECT_EQ(read_all_huge(), 2);
+	fake_uffd_unmap(mm->uffd, clone_base, NR_HUGE << PAGEBLOCK_SHIFT);
+	end();
+	begin_huge(false, WINDOW_SEQUENTIAL);
+	EXPECT_EQ(read_all_huge(), 1);
+	fake_uffd_unmap(mm->uffd, clone_base, NR_HUGE << PAGEBLOCK_SHIFT);
+	end();
 }
 
 static void without_a_page_to_spare_nothing_is_shown(void)
@@ -587,6 +612,8 @@ static const struct test_case cases[] = {
 	  an_owner_gets_its_page_back_and_nobody_elses },
 	{ "a huge page is put back though others take what is free",
 	  a_huge_page_is_put_back_though_others_take_what_is_free },
+	{ "who reads pages of 2 MiB in order has the next ones mapped",
+	  who_reads_in_order_has_the_next_ones_mapped },
 	{ "without a page to spare no page of 2 MiB is shown",
 	  without_a_page_to_spare_nothing_is_shown },
 	{ "who keeps an owner waiting is ended", who_keeps_an_owner_waiting_is_ended },

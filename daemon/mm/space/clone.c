@@ -119,10 +119,13 @@ static struct region *first_owner(const struct region *region)
 
 int clone_prepare_huge(struct region *region)
 {
-	int r = atomic_exchange(&region->shows_huge, true) ? 0 : takeout_prepare();
+	int r;
 
-	if (r)
-		atomic_store(&region->shows_huge, false);
+	if (atomic_load(&region->shows_huge))
+		return 0;
+	r = takeout_prepare();
+	if (!r && atomic_exchange(&region->shows_huge, true)) /* somebody else has just now */
+		takeout_leave();
 	return r;
 }
 

@@ -56,7 +56,14 @@ static void settle_wish(struct window *w, struct streak *k, uint64_t page)
 	k->wish = 0;
 }
 
-static uint64_t around_pages(const struct window *w, uint32_t streak)
+/* To map such a page takes as long as one of 4 KiB, and not as one that is made. */
+static bool is_huge_of_ancestor(const struct window *w, uint64_t page)
+{
+	return !window_shows_own(w) &&
+	       word_state(word_load(&w->region->words[page])) == PAGE_INHERIT;
+}
+
+static uint64_t around_pages(const struct window *w, uint32_t streak, uint64_t page)
 {
 	uint32_t less = doubt(w);
 	unsigned int shift = streak + 1 - min_t(uint32_t, less, streak);
@@ -65,7 +72,7 @@ static uint64_t around_pages(const struct window *w, uint32_t streak)
 		shift = AROUND_SHIFT_MAX;
 	else if (w->advice == WINDOW_RANDOM || streak < STREAK_MIN + less)
 		return 1;
-	if (w->region->page_shift != PAGE_SHIFT)
+	if (w->region->page_shift != PAGE_SHIFT && !is_huge_of_ancestor(w, page))
 		return 1;
 	return 1ull << min_t(unsigned int, shift, AROUND_SHIFT_MAX);
 }
@@ -95,6 +102,8 @@ static void plan_ahead(struct window *w, struct streak *k, const struct mm_targe
 	needed += doubt(w);
 	if (w->advice == WINDOW_RANDOM || (k->steps < needed && w->advice != WINDOW_SEQUENTIAL))
 		return;
+	if (w->region->page_shift != PAGE_SHIFT && !window_shows_own(w))
+		return; /* little is left to do */
 	if (memcg_excess(w->region->memcg)) /* else what isn't delayed would be made there */
 		return;
 	from = round_up(max_t(uint64_t, k->ahead, t->page + hint->around), block);
@@ -141,7 +150,7 @@ static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hi
 	uint64_t block = ahead_block_pages(w->region);
 
 	/* Blocks made ahead begin at aligned pages; what is mapped now ends there. */
-	hint->around = min_t(uint64_t, around_pages(w, k->steps), block - t->page % block);
+	hint->around = min_t(uint64_t, around_pages(w, k->steps, t->page), block - t->page % block);
 	hint->in_ahead = t->page < k->ahead;
 	plan_ahead(w, k, t, hint);
 	k->page = t->page;

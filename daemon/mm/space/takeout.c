@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/log.h"
 #include "mm/map/pageword.h"
@@ -120,7 +121,7 @@ static int put_back(const struct taken_record *note, struct section *section)
 					 "section %u: a page that clones had mapped can't be put "
 					 "back (%s); trying for a minute", section->id,
 					 strerror(-r));
-		nanosleep(i < TRIES_SOON ? &soon : &later, NULL);
+		heartbeat_sleep(i < TRIES_SOON ? &soon : &later);
 		r = put_back_once(note, section, false);
 	}
 	return r;
