@@ -34,6 +34,9 @@ enum {
 	TRIES = 10, /* children in a row that die before they serve */
 	PAUSE_MS = 10, /* before the second of them; doubled for each */
 	PAUSE_DOUBLED_MAX = 9, /* 5 s */
+	DEATHS_FAST = 10, /* of daemons that served, within so many seconds: then the host gets */
+	DEATHS_FAST_S = 60,
+	LOOP_MS = 640, /* so much between one and the next */
 	RESTART_STATUS = EX_TEMPFAIL, /* of a child that hands over to the next */
 	WATCHDOG_MS = 10000, /* unless $WATCHDOG_USEC says otherwise */
 	LOOKS_PER_PERIOD = 4,
@@ -55,6 +58,9 @@ static struct {
 	bool was_ready; /* one of them did */
 	bool ending;   /* a signal has asked for the end */
 	unsigned int tries;
+	uint64_t deaths_ns[DEATHS_FAST]; /* the last ones, in a ring */
+	unsigned int nr_deaths;
+	bool in_loop;  /* they come so fast */
 	uint64_t look_ms;    /* between looks at the child; 0: it isn't watched */
 	uint64_t next_look_ms;
 	uint64_t silent;     /* looks in a row that found nothing said */
@@ -247,7 +253,24 @@ static int start_child(void)
 /* Milliseconds before the next child. */
 static int pause_ms(void)
 {
-	return s.tries ? PAUSE_MS << min_t(unsigned int, s.tries, PAUSE_DOUBLED_MAX) : 0;
+	if (!s.tries)
+		return s.in_loop ? LOOP_MS : 0;
+	return PAUSE_MS << min_t(unsigned int, s.tries, PAUSE_DOUBLED_MAX);
+}
+
+/* Of one that served (W5). */
+static void note_death(void)
+{
+	uint64_t *oldest = &s.deaths_ns[s.nr_deaths++ % DEATHS_FAST];
+	uint64_t before_ns = *oldest;
+
+	*oldest = s.noticed_ns;
+	s.in_loop = s.nr_deaths > DEATHS_FAST &&
+		    s.noticed_ns - before_ns < DEATHS_FAST_S * 1000000000ull;
+	if (s.in_loop)
+		log_emit_limited(LOG_ERR, "death_loop",
+				 "%d daemons died within a minute; the next one starts in %d ms",
+				 DEATHS_FAST + 1, LOOP_MS);
 }
 
 /* What the child's end means: the supervisor's exit status, or -1: start another. */
@@ -278,6 +301,9 @@ static int judge(int status)
 		s.tries += !s.tries;
 		return -1;
 	}
+	s.in_loop = false;
+	if (s.ready && (exited || WTERMSIG(status) != SIGKILL))
+		note_death();
 	/* W4 */
 	if (!s.ready && exited) {
 		s.tries++;
@@ -378,11 +404,13 @@ int supervisor_run(int argc, char **argv)
 	int r = prepare(argc, argv), code = -1;
 
 	while (!r && code < 0) {
-		if (!s.child && !pause_ms())
+		bool rests = !s.child && pause_ms();
+
+		if (!s.child && !rests)
 			r = start_child();
 		if (!r)
 			code = wait_for_news();
-		if (!r && code < 0 && !s.child && pause_ms())
+		if (!r && code < 0 && rests)
 			r = start_child();
 	}
 	if (r)

@@ -16,6 +16,8 @@
  *             W4  once one has served, a child that says with an exit status that it can't is
  *                 followed by the next for ever, every 5 s at last: giving up would end every
  *                 client's memory, and what keeps it from serving can be mended.
+ *             W5  after ten deaths within a minute of daemons that served the next one waits a
+ *                 moment, and none is the last: what ends them is refused in the end.
  * Crash       of the supervisor: its child stops as planned. While no child runs it holds all that
  *             the next one needs; of both at once clients see a connection that closes.
  * Locking     one thread.

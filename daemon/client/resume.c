@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "client/arena_resume.h"
 #include "client/session.h"
+#include "client/suspect.h"
 #include "mm/balance/swap_area.h"
 #include "mm/map/swap.h"
 #include "mm/space/clone.h"
@@ -344,13 +345,28 @@ int resume_handles(struct refusal *why)
 	return 0;
 }
 
+static bool is_condemned(const struct session *s)
+{
+	return session_request_deaths(s, SUSPECT_FAULT) >= REQUEST_DEATHS_MAX;
+}
+
 int resume_serve(struct session *s)
 {
-	int r = s->mm ? lanes_add(s->mm) : 0;
+	int r;
 
+	if (is_condemned(s))
+		return 0;
+	r = s->mm ? lanes_add(s->mm) : 0;
 	if (!r && s->mm)
 		mm_wake_all(s->mm);
 	return r;
+}
+
+void resume_condemn(struct session *s)
+{
+	if (is_condemned(s))
+		session_end_client(s, "the broker has died again and again while it served its "
+				      "faults");
 }
 
 /* ---- the end ---- */

@@ -52,8 +52,10 @@ struct pool_handle;
 void resume_add_share(struct pool_handle *ph);
 /* All sessions that have a client are there, with their upcalls set. */
 int resume_handles(struct refusal *why);
-/* Its faults are served from now on. */
+/* Its faults are served from now on, unless daemons died by them. */
 int resume_serve(struct session *s);
+/* Then its client ends. Before its connection is served. */
+void resume_condemn(struct session *s);
 /* Everybody is served. */
 void resume_end(void);
 /* Until then nobody else looks for what belongs to nobody, or tells anybody of it. */

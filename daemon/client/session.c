@@ -262,7 +262,7 @@ uint64_t session_id(const struct session *s)
 
 void session_work(struct session *s, uint64_t request)
 {
-	heartbeat_work(s ? s->suspect : NULL, request);
+	heartbeat_work(s, request);
 }
 
 uint32_t session_request_deaths(const struct session *s, uint64_t request)

@@ -5,6 +5,7 @@
 #include "client/suspect.h"
 
 #include "base/heartbeat.h"
+#include "client/session.h"
 
 enum { ID_BITS = 32, DEATHS_MAX = 0xff };
 
@@ -22,13 +23,18 @@ uint32_t suspect_deaths(const struct record_word *word, uint64_t request)
 	return (uint32_t)(value >> ID_BITS);
 }
 
-/* In a signal's handler. */
+/* In a signal's handler. All deaths of the session are counted together: two requests that end
+ * daemons by turns would never have enough. */
 static void note(void *who, uint64_t what)
 {
-	uint64_t deaths = (uint64_t)suspect_deaths(who, what) + 1;
+	const struct session *s = who;
+	uint64_t value, deaths;
 
-	if (deaths <= DEATHS_MAX)
-		record_word_set(who, deaths << ID_BITS | low(what));
+	if (!s->suspect)
+		return;
+	record_word_get(s->suspect, &value);
+	deaths = min_t(uint64_t, (value >> ID_BITS) + 1, DEATHS_MAX);
+	record_word_set(s->suspect, deaths << ID_BITS | low(what));
 }
 
 void suspects_init(void)

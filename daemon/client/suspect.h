@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * suspect - requests that daemons die by
+ * suspect - requests, and faults, that daemons die by
  *
- * Purpose     After a restart the library repeats what was lost. A request that ends the daemon by
- *             itself would end each of them, for all clients: so whoever dies at one (a broken
- *             invariant, a signal, a thread that hangs) notes which, in the session's record, and
- *             one that is repeated after REQUEST_DEATHS_MAX deaths (verbs.h) is refused. SIGKILL
+ * Purpose     After a restart the library repeats what was lost, and threads fault again. A request
+ *             that ends the daemon by itself would end each of them, for all clients: so whoever
+ *             dies at one (a broken invariant, a signal, a thread that hangs) notes which, in the
+ *             session's record. Of a session with REQUEST_DEATHS_MAX deaths (verbs.h) the last one
+ *             noted is refused when it is repeated; if that was a fault, its client ends. SIGKILL
  *             comes from outside, and blames nobody.
- * Invariants  P1  only a request that a thread was at is noted, and not those that others were at
- *                 or that waited.
+ * Invariants  P1  only what the thread was at that died is noted, and not what others were at,
+ *                 or what waited.
  * Crash       this is for it. What a refused request has made before stays the session's.
  * Locking     none: one word, changed by who dies. See base/heartbeat.h.
  */
@@ -22,7 +23,9 @@
 
 /* Before there are threads. */
 void suspects_init(void);
-/* Of the request with that first id, as the last daemon has left it. */
+enum { SUSPECT_FAULT = 0 }; /* no request's id */
+/* Of the session, as the last daemon has left it, if that was at the request with that first id;
+ * else 0. */
 uint32_t suspect_deaths(const struct record_word *word, uint64_t request);
 
 #endif

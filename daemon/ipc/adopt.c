@@ -95,8 +95,10 @@ int server_adopt_sessions(struct server *server, struct refusal *why)
 		    : resume_handles(why);
 	for (uint32_t i = 0; i < a.nr && !r; i++)
 		r = resume_serve(a.connections[i]->session);
-	for (uint32_t i = 0; i < a.nr && !r; i++)
+	for (uint32_t i = 0; i < a.nr && !r; i++) {
+		resume_condemn(a.connections[i]->session);
 		connection_resume(a.connections[i]);
+	}
 	if (!r)
 		resume_end();
 	free(a.connections);

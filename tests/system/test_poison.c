@@ -4,6 +4,7 @@
  *               resume that takes long costs nobody anything but that
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -61,6 +62,32 @@ static void a_request_that_ends_daemons_is_refused(void)
 		EXPECT(stage_ended(i));
 	fixture_reconnect(f);
 	EXPECT(fixture_log_says(f, "uid 0: 3 daemons died while they were at it") || getuid());
+	stage_end();
+}
+
+/* ---- a fault ---- */
+
+static const char *const fault[] = { "MMB_INJECT=UFFD_CONTINUE:1:abort", "MMB_INJECT_NOW=1", NULL };
+static const struct setting fault_setting = { .flags = flags, .environment = fault };
+
+static void touch(struct actor *a)
+{
+	act_open(a);
+	act_pool(a, 0);
+	act_at(act_region(a, BYTES, 0))[0] = 1;
+	CLIENT_EXPECT(!"the touch has ended");
+}
+
+static void whose_faults_end_daemons_ends(void)
+{
+	struct fixture *f;
+
+	stage_set(&fault_setting);
+	f = stage_begin();
+	CAST(ROLE(touch, .status = -SIGKILL));
+	EXPECT(stage_ended(0));
+	fixture_reconnect(f);
+	EXPECT(fixture_log_says(f, "again and again while it served its faults"));
 	stage_end();
 }
 
@@ -122,6 +149,7 @@ static void a_slow_resume_costs_no_object(void)
 static const struct test_case cases[] = {
 	{ "a request that ends each daemon is refused, and others go on",
 	  a_request_that_ends_daemons_is_refused },
+	{ "a client whose faults end each daemon ends", whose_faults_end_daemons_ends },
 	{ "a resume that takes long costs no object", a_slow_resume_costs_no_object },
 	STAGE_STOPS,
 };

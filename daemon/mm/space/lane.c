@@ -136,7 +136,7 @@ void mm_await_changes(struct mm *mm)
 }
 
 /* Reads and handles what waits, up to a bound; false if there was nothing for this lane. */
-static bool drain(struct lane *lane, struct mm *mm)
+static bool drain_some(struct lane *lane, struct mm *mm)
 {
 	struct os_uffd_event events[OS_UFFD_EVENTS];
 
@@ -150,6 +150,16 @@ static bool drain(struct lane *lane, struct mm *mm)
 			return round > 0 || nr > 0;
 	}
 	return true;
+}
+
+static bool drain(struct lane *lane, struct mm *mm)
+{
+	bool some;
+
+	heartbeat_work(mm->owner, 0); /* a fault's; see client/suspect.h */
+	some = drain_some(lane, mm);
+	heartbeat_work(NULL, 0);
+	return some;
 }
 
 /* L2 */

@@ -131,7 +131,9 @@ static void *waiter_main(void *argument)
 	while ((fault = next_fault(w))) {
 		uint32_t flow = flow_of(fault);
 
+		heartbeat_work(fault->mm->owner, 0); /* a fault's; see client/suspect.h */
 		handle(fault);
+		heartbeat_work(NULL, 0);
 		drop(fault);
 		end_service(w, flow);
 	}
