@@ -36,8 +36,8 @@ static int program_path(char *out, size_t bytes, const char *name)
 	return 0;
 }
 
-/* with: a library that is found at once, as an installed one is by the linker's cache. One of a
- * build tree is looked for in a dozen folders beside it, which is nothing of the library's. */
+/* with: a library that is found at once, as an installed one is by the linker's cache. Programs of
+ * a build tree are told to look beside them, in a dozen folders that don't exist: not this one. */
 static int start_once(char *path, const struct allocator *with, double *ms)
 {
 	char *argv[] = { path, NULL };
@@ -69,8 +69,8 @@ int start_side(struct bench *b, const void *arg, struct sample *out)
 		error = program_path(libc, sizeof(libc), "malloc-start-process");
 	if (error == 0)
 		error = program_path(path, sizeof(path), "../libclient/libmmbroker.so.0");
-	if (error == 0 && allocator_possible(&library) != 0)
-		library.library = NULL;
+	if (error == 0)
+		error = allocator_possible(&library);
 	if (error == 0)
 		setenv("MMB_SOCKET", b->socket, 1);
 	for (unsigned int i = 0; i < times && error == 0; i++) {
