@@ -120,12 +120,11 @@ static void del_full(struct heap *h, struct slab_header *s)
 	list_del(&bin->full_head, &bin->full_tail, s);
 }
 
-void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m)
+static void point_to(struct heap *h, unsigned int bin, struct heap_magazine *m)
 {
 	size_t largest;
 
 	h->magazines[bin] = m;
-	own_slabs(h, bin);
 	if (bin >= SLAB_SIZE_CLASSES || size_of_bin(bin) > SIZE_TABLE_MAX)
 		return;
 	largest = size_of_bin(bin) / 8;
@@ -134,6 +133,18 @@ void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m
 		if (!i)
 			break;
 	}
+}
+
+void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m)
+{
+	point_to(h, bin, m);
+	own_slabs(h, bin);
+}
+
+void heap_begin_bin(struct heap *h, unsigned int bin)
+{
+	h->bins[bin] = &slab_none;
+	point_to(h, bin, &magazine_none);
 }
 
 static void make_current(struct heap *h, struct slab_header *s)

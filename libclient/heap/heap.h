@@ -226,6 +226,8 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
 void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object);
 /* What hits of a bin take from and put into, until it is called again. */
 void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m);
+/* Of a heap that has no slab yet: its lists, which are many pages, aren't looked at. */
+void heap_begin_bin(struct heap *h, unsigned int bin);
 /* left has come to 0, or the magazine to MAGAZINE_BURST. */
 void heap_put_more(struct heap *h, struct slab_header *s);
 /* left has come to 0. */

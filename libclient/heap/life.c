@@ -95,10 +95,8 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	h->key = hp->key;
 	h->free_mark = slab_mark(hp->key);
 	h->keeps_any = hp->is_private && hp->magazine_bytes;
-	for (unsigned int b = 0; b < SLAB_BINS; b++) {
-		h->bins[b] = &slab_none;
-		heap_set_magazine(h, b, &magazine_none);
-	}
+	for (unsigned int b = 0; b < SLAB_BINS; b++)
+		heap_begin_bin(h, b);
 	pthread_mutex_lock(&hp->lock);
 	h->id = take_id_locked(hp);
 	if (h->id) {
