@@ -80,6 +80,7 @@ struct player {
 	struct player_exchange     *exchange; /* shared by both sides */
 	enum pattern                last;     /* what it ran last: it is warm for that */
 	bool                        ran;
+	unsigned int                runs; /* each makes other accesses */
 };
 
 /* Begins it, starting the player first if it isn't there; and waits until it is done. */
