@@ -5,6 +5,7 @@
 #include "mm/space/clone.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 #include "base/heartbeat.h"
@@ -408,6 +409,8 @@ static int arm(const struct clone_pair *p, struct page_range range)
 
 	for (uint64_t at = range.first; at < end && !r; at += step) {
 		heartbeat_touch();
+		if (!is_frozen(p->parent)) /* who writes meanwhile needs the CPU at once */
+			sched_yield();
 		r = arm_batch(p, (struct page_range){ at, min_t(uint64_t, step, end - at) });
 	}
 	return r;
