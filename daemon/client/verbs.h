@@ -330,7 +330,7 @@ int verb_named_unlink(struct session *s, const char *pool, const char *region,
 struct region_range_args {
 	uint32_t region, advice;
 	uint64_t offset, length;
-	uint64_t *done; /* advise: bytes that earlier turns have done; NULL: all in one */
+	uint64_t *done; /* what earlier turns have done: 0 at first; NULL: all in one */
 };
 /* Slow. -EAGAIN and more done than before: to be called once more, after others have had their
  * turn. */

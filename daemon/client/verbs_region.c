@@ -539,13 +539,18 @@ static void zap_poison(struct region *region, struct page_range range)
 	session_for_each(zap_session, &z);
 }
 
+static int refuse_locked(struct refusal *why)
+{
+	return refuse(why, -EBUSY, "a part of the range is locked; unlock it first");
+}
+
 static int dontneed(struct region_handle *rh, struct page_range range, struct refusal *why)
 {
 	int r = region_drop(rh->pr->region, range);
 
 	zap_poison(rh->pr->region, range);
 	if (r == -EBUSY)
-		return refuse(why, -EBUSY, "a part of the range is locked; unlock it first");
+		return refuse_locked(why);
 	return r ? refuse(why, r, "dropping the range failed: %s", strerror(-r)) : 0;
 }
 
@@ -588,29 +593,46 @@ static int window_advice(struct session *s, uint32_t handle, struct page_range r
 	return r ? refuse(why, r, "the advice can't be kept: %s", strerror(-r)) : 0;
 }
 
-/* The part of the range that this turn is for: all, unless pages are produced, read or written. */
-static struct page_range part_of(const struct region_handle *rh,
-				 const struct region_range_args *args, struct page_range range)
+/* What a turn is for at most; 0: all of the range. */
+static uint64_t turn_bytes(uint32_t advice)
 {
-	uint64_t bytes = region_page_bytes(rh->pr->region), before, most;
-
-	if (!args->done)
-		return range;
-	before = *args->done / bytes;
-	switch (args->advice) {
+	switch (advice) {
 	case MMB_ADVISE_WILLNEED:
-		most = TURN_PRODUCED / bytes;
-		break;
+		return TURN_PRODUCED;
+	case MMB_ADVISE_DONTNEED:
 	case MMB_ADVISE_COLD:
 	case MMB_ADVISE_PAGEOUT:
 	case MMB_ADVISE_FREE:
-		most = TURN_GIVEN_UP / bytes;
-		break;
+		return TURN_GIVEN_UP;
 	default:
-		return range;
+		return 0;
 	}
+}
+
+/* Of a range whose turns so far are counted in args->done, with a mark where a part was locked. */
+enum { DONE_BUSY = 1 };
+
+static struct page_range part_of(const struct region_handle *rh,
+				 const struct region_range_args *args, struct page_range range,
+				 uint64_t turn)
+{
+	uint64_t bytes = region_page_bytes(rh->pr->region);
+	uint64_t before = args->done ? *args->done / bytes : 0;
+
+	if (!args->done || !turn)
+		return range;
 	return (struct page_range){ range.first + before,
-				    min_t(uint64_t, range.nr - before, most) };
+				    min_t(uint64_t, range.nr - before, turn / bytes) };
+}
+
+/* -EAGAIN: there is more. */
+static int end_part(const struct region_handle *rh, const struct region_range_args *args,
+		    struct page_range part)
+{
+	if (!args->done)
+		return 0;
+	*args->done += part.nr * region_page_bytes(rh->pr->region);
+	return (*args->done & ~(uint64_t)DONE_BUSY) < args->length ? -EAGAIN : 0;
 }
 
 static int advise(struct session *s, struct region_handle *rh, const struct region_range_args *args,
@@ -652,13 +674,18 @@ int verb_region_advise(struct session *s, const struct region_range_args *args, 
 		return -EBADF;
 	r = range_of(rh, args, &range, why);
 	if (!r) {
-		range = part_of(rh, args, range);
+		range = part_of(rh, args, range, turn_bytes(args->advice));
 		r = advise(s, rh, args, range, why);
 	}
-	if (!r && args->done) {
-		*args->done += range.nr * region_page_bytes(rh->pr->region);
-		r = *args->done < args->length ? -EAGAIN : 0;
+	/* The parts behind a locked page are dropped all the same. */
+	if (r == -EBUSY && args->done && args->advice == MMB_ADVISE_DONTNEED) {
+		*args->done |= DONE_BUSY;
+		r = 0;
 	}
+	if (!r)
+		r = end_part(rh, args, range);
+	if (!r && args->done && *args->done & DONE_BUSY)
+		r = refuse_locked(why);
 	region_handle_put(rh);
 	return r;
 }
@@ -676,6 +703,8 @@ static int lock_verb(struct session *s, const struct region_range_args *args, bo
 	if (!r && rh->readonly)
 		r = refuse(why, -EACCES, "the region is open read-only: its pages can't be %s",
 			   lock ? "locked" : "unlocked");
+	if (!r)
+		range = part_of(rh, args, range, lock ? TURN_PRODUCED : TURN_GIVEN_UP);
 	if (!r && lock) {
 		r = region_lock_pages(rh->pr->region, range);
 		if (r)
@@ -683,6 +712,8 @@ static int lock_verb(struct session *s, const struct region_range_args *args, bo
 	} else if (!r) {
 		region_unlock_pages(rh->pr->region, range);
 	}
+	if (!r)
+		r = end_part(rh, args, range);
 	region_handle_put(rh);
 	return r;
 }

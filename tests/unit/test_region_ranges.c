@@ -325,11 +325,66 @@ static void long_advice_takes_turns(void)
 	EXPECT_EQ(error, 0);
 	EXPECT_EQ(done, 18 * MIB);
 	EXPECT(turns > 2);
-	/* What is dropped or hinted at needs no turns. */
-	done = 0;
-	args.advice = MMB_ADVISE_DONTNEED;
-	EXPECT_EQ(verb_region_advise(a, &args, &client_why), 0);
 	EXPECT_EQ(verb_region_close(a, large.handle, &client_why), 0);
+	end();
+}
+
+typedef int (*range_verb_fn)(struct session *s, const struct region_range_args *args,
+			     struct refusal *why);
+
+/* How many turns it took; *error is the last one's. */
+static unsigned int in_turns(range_verb_fn verb, struct region_range_args args, int *error)
+{
+	uint64_t done = 0, before_turn;
+	unsigned int turns = 0;
+
+	args.done = &done;
+	do {
+		before_turn = done;
+		*error = verb(a, &args, &client_why);
+		turns++;
+	} while (*error == -EAGAIN && done > before_turn);
+	return turns;
+}
+
+/* Of one that overcommits: more than there is. */
+static void locks_and_drops_take_turns(void)
+{
+	struct pool_open_args open = { .name = "o", .mode = 0666,
+				       .flags = MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT };
+	struct region_range_args args = { .length = 18 * MIB };
+	struct region_opened large;
+	struct region_stat stat;
+	uint32_t pool;
+	int error;
+
+	begin();
+	EXPECT_EQ(client_open_pool(a, &open, &pool), 0);
+	large = client_region(a, pool, "", 80 * MIB, 0);
+	args.region = large.handle;
+	EXPECT_EQ(in_turns(verb_region_lock, args, &error), 3);
+	EXPECT_EQ(error, 0);
+	EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+	EXPECT_EQ(stat.locked, 18 * MIB);
+	/* What lies behind them is dropped, and in the end the locked ones are told of. */
+	EXPECT_EQ(client_touch(a, large.address + 70ull * MIB), TOUCH_MAPPED);
+	args.length = 80ull * MIB;
+	args.advice = MMB_ADVISE_DONTNEED;
+	EXPECT_EQ(in_turns(verb_region_advise, args, &error), 3);
+	EXPECT_EQ(error, -EBUSY);
+	EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+	EXPECT_EQ(stat.resident, 18 * MIB);
+	EXPECT_EQ(in_turns(verb_region_unlock, args, &error), 3);
+	EXPECT_EQ(error, 0);
+	EXPECT_EQ(in_turns(verb_region_advise, args, &error), 3);
+	EXPECT_EQ(error, 0);
+	EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+	EXPECT(!stat.resident && !stat.locked);
+	/* What is hinted at needs no turns. */
+	args.advice = MMB_ADVISE_RANDOM;
+	EXPECT_EQ(in_turns(verb_region_advise, args, &error), 1);
+	EXPECT_EQ(verb_region_close(a, large.handle, &client_why), 0);
+	EXPECT_EQ(verb_pool_close(a, pool, &client_why), 0);
 	end();
 }
 
@@ -338,6 +393,7 @@ static const struct test_case cases[] = {
 	{ "ranges are of the region's own pages", ranges_are_of_the_region_s_pages },
 	{ "WILLNEED makes resident, DONTNEED drops for all", willneed_makes_and_dontneed_drops },
 	{ "advice that takes long takes turns", long_advice_takes_turns },
+	{ "locks and drops of long ranges take turns", locks_and_drops_take_turns },
 	{ "advice about order is the window's own", advice_about_order_stays_with_the_window },
 	{ "advice about order needs a window", advice_needs_a_window },
 	{ "FREE is kept without reclaim, HUGEPAGE comes by blocks",
