@@ -48,7 +48,7 @@ void watchdog_look(uint64_t now_ns)
 	}
 	log_emit(LOG_CRIT, "worker_hung", "%s has not moved for %llu ms: this process is given up",
 		 name, (unsigned long long)(age / 1000000));
-	heartbeat_blame(name);
+	heartbeat_blame_oldest();
 	if (!notify_show("STATUS=a thread hangs\nWATCHDOG=trigger"))
 		abort();
 }

@@ -17,6 +17,7 @@ static struct {
 	pthread_mutex_t lock;
 	struct list_head all; /* (l) */
 	uint64_t last_ns;     /* (l) time of the last look; 0: none yet */
+	struct heartbeat *oldest; /* (l) what it found; perhaps not on the list any more */
 	unsigned int nr;      /* (l) */
 } hearts = { .lock = PTHREAD_MUTEX_INITIALIZER, .all = LIST_HEAD_INIT(hearts.all) };
 
@@ -61,6 +62,7 @@ uint64_t heartbeat_oldest(uint64_t now_ns, uint64_t late_ns, char name[HEARTBEAT
 
 	name[0] = '\0';
 	pthread_mutex_lock(&hearts.lock);
+	hearts.oldest = NULL;
 	late = now_ns - hearts.last_ns > late_ns;
 	hearts.last_ns = now_ns;
 	list_for_each_entry(hb, &hearts.all, link) {
@@ -72,6 +74,7 @@ uint64_t heartbeat_oldest(uint64_t now_ns, uint64_t late_ns, char name[HEARTBEAT
 		} else if (now_ns - hb->since_ns > oldest) {
 			oldest = now_ns - hb->since_ns;
 			strcpy(name, hb->name);
+			hearts.oldest = hb;
 		}
 	}
 	pthread_mutex_unlock(&hearts.lock);
@@ -97,13 +100,13 @@ void heartbeat_blame_self(void)
 		blame(this_heartbeat);
 }
 
-void heartbeat_blame(const char *name)
+void heartbeat_blame_oldest(void)
 {
 	struct heartbeat *hb;
 
 	pthread_mutex_lock(&hearts.lock);
 	list_for_each_entry(hb, &hearts.all, link)
-		if (!strcmp(hb->name, name))
+		if (hb == hearts.oldest)
 			blame(hb);
 	pthread_mutex_unlock(&hearts.lock);
 }

@@ -85,9 +85,10 @@ static inline void heartbeat_work(void *who, uint64_t what)
 
 /* Before there are threads: what notes a work that the process ends by. It makes stores only. */
 void heartbeat_on_blame(void (*note)(void *who, uint64_t what));
-/* The process ends by the calling thread, in a signal's handler too; by the thread of that name. */
+/* The process ends by the calling thread, in a signal's handler too; by the one that the last look
+ * has found. */
 void heartbeat_blame_self(void);
-void heartbeat_blame(const char *name);
+void heartbeat_blame_oldest(void);
 
 /* A look: how long the thread that is worst off has worked without a touch, and its name. Looks are
  * to come more often than every late_ns (H2). */

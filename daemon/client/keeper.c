@@ -22,6 +22,7 @@
 #include "client/relief.h"
 #include "client/resume.h"
 #include "client/session.h"
+#include "client/suspect.h"
 #include "mm/balance/tick.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/node.h"
@@ -144,8 +145,18 @@ static void tick_zones(void)
 	gate_leave();
 }
 
+/* Once, a minute of ticks after the start. */
+static void forget_suspects(void)
+{
+	static unsigned int ticks; /* the keeper's own */
+
+	if (ticks <= SUSPECTS_FORGET_S && ++ticks > SUSPECTS_FORGET_S)
+		suspects_forget();
+}
+
 static void tick(void)
 {
+	forget_suspects();
 	lanes_tick();
 	pressure_tick();
 	relief_run();

@@ -151,7 +151,7 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 		return refuse(why, r, "no memory for another session");
 	}
 	s->record = record;
-	s->suspect = s->record ? &s->record->suspect : NULL;
+	atomic_store(&s->suspect, s->record ? &s->record->suspect : NULL);
 	mutex_lock(&sessions_lock);
 	s->id = next_id++;
 	list_add_tail(&s->link, &sessions);
@@ -193,6 +193,7 @@ static void free_record(struct session *s)
 {
 	for (int what = 0; s->record && what < KEEP_SESSION_FDS; what++)
 		keep_drop(keep_session_key(slot_of(s), (enum keep_session)what));
+	atomic_store(&s->suspect, NULL);
 	record_free(RECORD_SESSION, s->record);
 	s->record = NULL;
 }
@@ -215,7 +216,7 @@ struct session *session_resume(struct session_record *record, const struct peer 
 		return NULL;
 	init_session(s, peer);
 	s->record = record;
-	s->suspect = &record->suspect;
+	atomic_store(&s->suspect, &record->suspect);
 	s->id = record->id;
 	if (account_recharge(peer->uid, ACCOUNT_SESSIONS) || session_resume_parts(s))
 		return NULL; /* the daemon doesn't start */
@@ -267,7 +268,9 @@ void session_work(struct session *s, uint64_t request)
 
 uint32_t session_request_deaths(const struct session *s, uint64_t request)
 {
-	return s->suspect ? suspect_deaths(s->suspect, request) : 0;
+	const struct record_word *word = atomic_load(&s->suspect);
+
+	return word ? suspect_deaths(word, request) : 0;
 }
 
 void session_count_request(struct session *s)

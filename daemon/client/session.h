@@ -83,7 +83,7 @@ struct session {
 	struct offer offer;            /* its own keys */
 	_Atomic bool is_out;           /* (a) it does no more, or works in no slab */
 	_Atomic uint64_t looked_ns;    /* (a) when that was last looked at */
-	struct record_word *suspect;   /* (c) its record's, see suspect.h; NULL: it has none */
+	_Atomic(struct record_word *) suspect; /* (a) its record's, see suspect.h; or NULL */
 	struct list_head resume_link;  /* the resuming thread only */
 };
 

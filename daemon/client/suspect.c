@@ -27,14 +27,33 @@ uint32_t suspect_deaths(const struct record_word *word, uint64_t request)
  * daemons by turns would never have enough. */
 static void note(void *who, uint64_t what)
 {
-	const struct session *s = who;
+	struct session *s = who;
+	struct record_word *word = atomic_load(&s->suspect);
 	uint64_t value, deaths;
 
-	if (!s->suspect)
+	if (!word)
 		return;
-	record_word_get(s->suspect, &value);
+	record_word_get(word, &value);
 	deaths = min_t(uint64_t, (value >> ID_BITS) + 1, DEATHS_MAX);
-	record_word_set(s->suspect, deaths << ID_BITS | low(what));
+	record_word_set(word, deaths << ID_BITS | low(what));
+}
+
+static void forget(struct session *s, void *unused)
+{
+	struct record_word *word;
+	uint64_t value;
+
+	(void)unused;
+	mutex_lock(&s->lock); /* its record isn't another's meanwhile */
+	word = s->ended ? NULL : atomic_load(&s->suspect);
+	if (word && record_word_get(word, &value) && value)
+		record_word_set(word, 0);
+	mutex_unlock(&s->lock);
+}
+
+void suspects_forget(void)
+{
+	session_for_each(forget, NULL);
 }
 
 void suspects_init(void)

@@ -9,7 +9,7 @@
  *             noted is refused when it is repeated; if that was a fault, its client ends. SIGKILL
  *             comes from outside, and blames nobody.
  * Invariants  P1  only what the thread was at that died is noted, and not what others were at,
- *                 or what waited.
+ *                 or what waited; and it is forgotten by a daemon that has served for a minute.
  * Crash       this is for it. What a refused request has made before stays the session's.
  * Locking     none: one word, changed by who dies. See base/heartbeat.h.
  */
@@ -23,6 +23,9 @@
 
 /* Before there are threads. */
 void suspects_init(void);
+/* A daemon has served for a while: what others died by wasn't what is asked for now. */
+enum { SUSPECTS_FORGET_S = 60 };
+void suspects_forget(void);
 enum { SUSPECT_FAULT = 0 }; /* no request's id */
 /* Of the session, as the last daemon has left it, if that was at the request with that first id;
  * else 0. */

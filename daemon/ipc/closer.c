@@ -16,6 +16,8 @@
 #include "ipc/lane.h"
 #include "os/os.h"
 
+static const uint64_t long_ns = 1000ull * 1000 * 1000;
+
 /* Plain pthread: these exist before any server and outlive all of them. */
 static pthread_mutex_t closer_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t  closer_wanted = PTHREAD_COND_INITIALIZER;
@@ -26,6 +28,7 @@ struct sender {
 	uid_t            uid;      /* fixed */
 	unsigned int     nr_busy;  /* (l) threads that close one of them */
 	size_t           nr, room; /* (l) */
+	uint64_t         since_ns; /* (l) when the queue became long; 0: it isn't */
 	int             *fds;      /* (l) */
 };
 
@@ -77,6 +80,8 @@ static void serve(struct sender *s)
 {
 	int fd = s->fds[--s->nr];
 
+	if (s->nr < CLOSER_QUEUE_MAX)
+		s->since_ns = 0;
 	s->nr_busy++;
 	closers_busy++;
 	list_del(&s->link);
@@ -159,12 +164,16 @@ static bool push_locked(struct sender *s, int fd)
 		s->room = room;
 	}
 	s->fds[s->nr++] = fd;
+	if (s->nr >= CLOSER_QUEUE_MAX && !s->since_ns)
+		s->since_ns = os->now_ns();
 	return true;
 }
 
 static bool is_full_locked(const struct sender *s)
 {
-	return s && s->nr >= CLOSER_QUEUE_MAX;
+	if (!s || s->nr < CLOSER_QUEUE_MAX)
+		return false;
+	return s->nr >= CLOSER_QUEUE_MOST || os->now_ns() - s->since_ns >= long_ns;
 }
 
 void closer_discard(int fd, uid_t uid)

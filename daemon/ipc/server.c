@@ -150,7 +150,7 @@ static int check_room(struct server *server, uid_t uid, struct refusal *why)
 		return refuse(why, -EUSERS, "%llu connections of uid %u exist: "
 			      "limits.sessions_per_uid", (unsigned long long)count.of_uid, uid);
 	if (closer_is_full(uid))
-		return refuse(why, -EUSERS, "%d descriptors that uid %u sent can't be closed",
+		return refuse(why, -EUSERS, "%d or more descriptors of uid %u can't be closed",
 			      CLOSER_QUEUE_MAX, uid);
 	return 0;
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ static struct heartbeat heart;
 
 static void one_request_is_counted(void)
 {
+	char name[HEARTBEAT_NAME_BYTES];
 	struct session *s;
 
 	client_begin(NULL);
@@ -45,11 +47,16 @@ static void one_request_is_counted(void)
 	EXPECT_EQ(session_request_deaths(s, 7), REQUEST_DEATHS_MAX);
 	/* Another one of the session's goes on: by turns neither would have enough. */
 	session_work(s, 8);
-	heartbeat_blame("nobody");
+	heartbeat_blame_oldest(); /* nobody has looked */
 	EXPECT_EQ(session_request_deaths(s, 8), 0);
-	heartbeat_blame("test");
+	for (uint64_t now_ns = 1; now_ns < 4; now_ns++)
+		heartbeat_oldest(now_ns, 10, name);
+	EXPECT(!strcmp(name, "test"));
+	heartbeat_blame_oldest();
 	EXPECT_EQ(session_request_deaths(s, 8), REQUEST_DEATHS_MAX + 1);
 	EXPECT_EQ(session_request_deaths(s, 7), 0);
+	suspects_forget();
+	EXPECT_EQ(session_request_deaths(s, 8), 0);
 	session_work(NULL, 0);
 	client_leave(s);
 	heartbeat_unregister(&heart);
