@@ -521,6 +521,26 @@ static void a_huge_page_is_put_back_though_others_take_what_is_free(void)
 	}
 }
 
+/* Lost, and not zero: whether the clone wants a copy first, or the owner's client writes. */
+static void a_huge_page_punched_by_a_client_is_lost_for_both(void)
+{
+	begin_huge(false, WINDOW_RANDOM);
+	EXPECT_EQ(read_all_huge(), NR_HUGE);
+	for (uint64_t page = 1; page < 3; page++)
+		fake_os_client_punch(parent->section->fd, page << PAGEBLOCK_SHIFT, PAGEBLOCK_SIZE);
+	EXPECT_EQ(cow_unshare(child, (struct page_range){ 1, 1 }), 0);
+	space_fault(mm, base + PAGEBLOCK_SIZE, 0);
+	space_fault(mm, base + 2 * PAGEBLOCK_SIZE, OS_FAULT_WRITE | OS_FAULT_WP);
+	space_fault(mm, base + 2 * PAGEBLOCK_SIZE, OS_FAULT_WRITE);
+	for (uint64_t page = 1; page < 3; page++) {
+		EXPECT_EQ(space_state(parent, page), PAGE_POISONED);
+		EXPECT_EQ(space_state(child, page), PAGE_POISONED);
+	}
+	EXPECT(holds_huge(parent, 3, 300));
+	fake_uffd_unmap(mm->uffd, clone_base, NR_HUGE << PAGEBLOCK_SHIFT);
+	end();
+}
+
 static void who_reads_in_order_has_the_next_ones_mapped(void)
 {
 	begin_huge(false, WINDOW_NORMAL);
@@ -612,6 +632,8 @@ static const struct test_case cases[] = {
 	  an_owner_gets_its_page_back_and_nobody_elses },
 	{ "a huge page is put back though others take what is free",
 	  a_huge_page_is_put_back_though_others_take_what_is_free },
+	{ "a page of 2 MiB that a client has punched is lost for both",
+	  a_huge_page_punched_by_a_client_is_lost_for_both },
 	{ "who reads pages of 2 MiB in order has the next ones mapped",
 	  who_reads_in_order_has_the_next_ones_mapped },
 	{ "without a page to spare no page of 2 MiB is shown",
