@@ -18,7 +18,7 @@
 enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024 };
 
 /* Of ended members, 256 a tick are told to 64 others, fewer to more. */
-enum { FEW = 64, UPCALLS_A_TICK = FEW * 256 };
+enum { FEW = 64, UPCALLS_A_TICK = FEW * 256, PUT_BY_MAX = 1024 };
 
 /* B3. No page number of an address is as large: what an older daemon left there means nothing. */
 #define HANDLE_ENDED    (1ull << 38 | 1)
@@ -37,6 +37,11 @@ static void end_outlived(struct members *members, struct member *m)
 	if (m->of)
 		session_put(m->of);
 	survivor_put(m->survivor);
+	if (m->is_put_by) {
+		mutex_lock(&members->lock);
+		members->nr_put_by--;
+		mutex_unlock(&members->lock);
+	}
 	free_told(members, m);
 }
 
@@ -114,6 +119,16 @@ static void put_number_locked(struct members *members, uint32_t number)
 	CHECK(bit_is_set(members, number));
 	members->bits[number / WORD_BITS] &= ~(1ull << number % WORD_BITS);
 	members->nr--;
+}
+
+bool members_are_behind(struct members *members)
+{
+	bool behind;
+
+	mutex_lock(&members->lock);
+	behind = members->nr_put_by >= PUT_BY_MAX;
+	mutex_unlock(&members->lock);
+	return behind;
 }
 
 struct member *member_new(struct members *members)
@@ -380,6 +395,8 @@ static void outlive(struct members *members, struct member *m, struct session *c
 	mutex_lock(&members->lock);
 	m->of = cut;
 	m->is_out = !cut;
+	m->is_put_by = !cut;
+	members->nr_put_by += !cut;
 	list_add_tail(&m->link, &members->outlived);
 	mutex_unlock(&members->lock);
 }

@@ -51,7 +51,8 @@ struct member {
 	bool (*orphans)(void *context, uint32_t handle, uint32_t member); /* (c) NULL: nobody */
 	void *context;                                                   /* (c) */
 	struct session *of; /* (l) of those outlived: whose life says when it is out; NULL: never */
-	bool is_out;        /* (l) its process ended with the last daemon */
+	bool is_out;        /* (l) nothing is waited for: it ended with the last daemon, say */
+	bool is_put_by;     /* (c) told of by the tick, since there are many others */
 	struct survivor *survivor; /* (l) the process that a predecessor has cut; NULL: none */
 	struct list_head of_missing;        /* (l) while nr_missed */
 	uint32_t nr_missed;                 /* (l) that it couldn't be told; the first ones in */
@@ -70,12 +71,15 @@ struct members {
 	uint32_t nr;           /* (l) members that exist */
 	uint32_t nr_listed;    /* (l) length of list */
 	uint32_t nr_missing;   /* (l) length of missing */
+	uint32_t nr_put_by;    /* (l) of those outlived */
 };
 
 void members_global_init(void);
 void members_init(struct members *members);
 void members_fini(struct members *members);
 
+/* So many have ended of whom the others haven't been told that no more can come. */
+bool members_are_behind(struct members *members);
 /* A number, not listed yet. NULL: no memory, or all numbers are taken. */
 struct member *member_new(struct members *members);
 /* The number of a handle that existed before. NULL: no memory, or it is taken. */

@@ -7,6 +7,7 @@
  */
 #include <time.h>
 
+#include "base/heartbeat.h"
 #include "client/address.h"
 #include "client/arena_ahead.h"
 #include "client/gate.h"
@@ -106,6 +107,6 @@ void report_verify(struct validation *v)
 		walk(v);
 		if (!v->nr_differences)
 			return;
-		nanosleep(&pause_between, NULL);
+		heartbeat_sleep(&pause_between);
 	}
 }

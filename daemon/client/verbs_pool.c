@@ -120,16 +120,16 @@ static struct pool_handle *find_share(struct session *s, const struct pool *pool
 static int add_share(struct session *s, struct pool *pool, uint64_t request,
 		     struct pool_opened *out)
 {
-	struct pool_handle *fresh = pool_handle_new(pool, s->record);
+	bool behind = members_are_behind(&pool->members), has_room;
+	struct pool_handle *fresh = behind ? NULL : pool_handle_new(pool, s->record);
 	void *record = NULL;
 	struct pool_handle *ph;
 	struct member *m;
-	bool has_room;
 
 	*out = (struct pool_opened){ .key = pool->key };
 	if (!fresh) {
 		pool_close(pool);
-		return -ENOMEM;
+		return behind ? -EAGAIN : -ENOMEM;
 	}
 	m = member_new(&pool->members);
 	if (m && s->record && record_new(RECORD_HANDLE, &record)) {
@@ -202,6 +202,10 @@ int verb_pool_open(struct session *s, const struct pool_open_args *given, struct
 		return refuse(why, r,
 			      "this session has %d pool handles, which is the limit; close some",
 			      POOL_HANDLES_MAX);
+	if (r == -EAGAIN)
+		return refuse(why, r,
+			      "many handles of this pool have just ended, and its other users are "
+			      "still being told; try again in a second");
 	return r ? refuse(why, r, "no memory for another pool handle") : 0;
 }
 

@@ -465,6 +465,7 @@ static void who_could_not_be_told_is_told_later(void)
 /* 300 others or so: what is told in one tick is bounded, and whoever closes tells nobody. */
 static void where_there_are_many_the_tick_tells(void)
 {
+	struct pool_opened opened;
 	struct pool *pool;
 	uint32_t more[250], nr = 0, told;
 
@@ -486,6 +487,14 @@ static void where_there_are_many_the_tick_tells(void)
 	} while (client_told.nr_orphans > told);
 	EXPECT(nr > 2);
 	EXPECT_EQ(told, 100 * pool->members.nr_listed);
+	EXPECT_EQ(pool->members.nr_put_by, 0);
+	for (nr = 0; nr < 1024; nr++)
+		EXPECT_EQ(verb_pool_close(b, client_pool(b, "p", 0), &client_why), 0);
+	EXPECT_EQ(verb_pool_open(b, &(struct pool_open_args){ .name = "p" }, &opened, &client_why),
+		  -EAGAIN);
+	members_tick(&pool->members);
+	EXPECT_EQ(verb_pool_open(b, &(struct pool_open_args){ .name = "p" }, &opened, &client_why),
+		  0);
 	client_end_two(a, b, &before);
 }
 

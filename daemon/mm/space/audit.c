@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "base/heartbeat.h"
 #include "mm/phys/node.h"
 #include "mm/space/region.h"
 #include "os/os.h"
@@ -78,12 +79,16 @@ struct census {
 	uint64_t swapped, same_filled, slots; /* slots: pages that name one */
 };
 
+enum { CENSUS_TRIES = 20, BEAT_PAGES = 1 << 16 };
+
 static void take_census(struct region *region, struct census *c)
 {
 	*c = (struct census){ 0 };
 	for (uint64_t i = 0; i < region->nr_pages; i++) {
 		uint64_t word = word_load(&region->words[i]);
 
+		if (i % BEAT_PAGES == 0)
+			heartbeat_touch();
 		c->busy += !!(word & WORD_BUSY);
 		c->locked += !!(word & WORD_LOCKED);
 		c->shared += !!(word & WORD_SHARED);
@@ -98,8 +103,6 @@ static void take_census(struct region *region, struct census *c)
 		c->locked_on[word_node(word)] += !!(word & WORD_LOCKED);
 	}
 }
-
-enum { CENSUS_TRIES = 20 };
 
 static bool settled(struct region *region, const struct census *c)
 {

@@ -113,7 +113,7 @@ static int evacuate_area(uint32_t area)
 		if (walks++ == WALKS_MAX)
 			e.error = -EBUSY;
 		region_for_each(evacuate_region, &e);
-		nanosleep(&walk_pause, NULL);
+		heartbeat_sleep(&walk_pause);
 	}
 	swapper_put(e.swapper);
 	return e.error;

@@ -317,6 +317,12 @@ static void count_page(struct region *region, uint64_t page, struct lineage_coun
 	out->own += !is_shared;
 }
 
+/* A page may be looked up in every member. */
+static uint64_t batch_of(const struct family *family)
+{
+	return BATCH_PAGES / min_t(uint32_t, family->nr_members, BATCH_PAGES);
+}
+
 void lineage_count(struct region *region, struct lineage_count *out)
 {
 	struct kin *kin = region_kin(region);
@@ -324,10 +330,10 @@ void lineage_count(struct region *region, struct lineage_count *out)
 	*out = (struct lineage_count){ 0 };
 	if (!kin)
 		out->own = atomic_load(&region->nr_resident);
-	for (uint64_t at = 0; kin && at < region->nr_pages; at += BATCH_PAGES) {
-		uint64_t end = min_t(uint64_t, at + BATCH_PAGES, region->nr_pages);
-
+	for (uint64_t at = 0, end; kin && at < region->nr_pages; at = end) {
+		heartbeat_touch();
 		mutex_lock(&kin->family->lock);
+		end = min_t(uint64_t, at + batch_of(kin->family), region->nr_pages);
 		for (uint64_t i = at; i < end && !kin->closed; i++)
 			count_page(region, i, out);
 		mutex_unlock(&kin->family->lock);
@@ -371,9 +377,12 @@ void lineage_validate(struct family *family, struct validation *v)
 		const struct region *region = kin->region;
 		uint64_t lost = 0;
 
-		for (uint64_t i = 0; i < region->nr_pages && !kin->closed; i++)
+		for (uint64_t i = 0; i < region->nr_pages && !kin->closed; i++) {
+			if (i % BATCH_PAGES == 0)
+				heartbeat_touch();
 			lost += word_state(word_load(&region->words[i])) == PAGE_INHERIT &&
 				!is_there(kin, i);
+		}
 		validation_compare(v, lost, 0, "region %s: inherited pages that nobody has",
 				   region->name[0] ? region->name : "(unnamed)");
 	}
