@@ -10,7 +10,7 @@
 #include "base/lock.h"
 
 _Thread_local struct heartbeat *this_heartbeat;
-static void (*note_blame)(void *who, uint64_t what); /* fixed before there are threads */
+static void (*note_blame)(void *who, uint64_t what, bool hangs); /* fixed before threads */
 
 /* l: lock */
 static struct {
@@ -81,23 +81,23 @@ uint64_t heartbeat_oldest(uint64_t now_ns, uint64_t late_ns, char name[HEARTBEAT
 	return oldest;
 }
 
-void heartbeat_on_blame(void (*note)(void *who, uint64_t what))
+void heartbeat_on_blame(void (*note)(void *who, uint64_t what, bool hangs))
 {
 	note_blame = note;
 }
 
-static void blame(struct heartbeat *hb)
+static void blame(struct heartbeat *hb, bool hangs)
 {
 	void *who = atomic_load_explicit(&hb->who, memory_order_relaxed);
 
 	if (who && note_blame)
-		note_blame(who, atomic_load_explicit(&hb->what, memory_order_relaxed));
+		note_blame(who, atomic_load_explicit(&hb->what, memory_order_relaxed), hangs);
 }
 
 void heartbeat_blame_self(void)
 {
 	if (this_heartbeat)
-		blame(this_heartbeat);
+		blame(this_heartbeat, false);
 }
 
 void heartbeat_blame_oldest(void)
@@ -107,7 +107,7 @@ void heartbeat_blame_oldest(void)
 	pthread_mutex_lock(&hearts.lock);
 	list_for_each_entry(hb, &hearts.all, link)
 		if (hb == hearts.oldest)
-			blame(hb);
+			blame(hb, true);
 	pthread_mutex_unlock(&hearts.lock);
 }
 

@@ -84,7 +84,7 @@ static inline void heartbeat_work(void *who, uint64_t what)
 }
 
 /* Before there are threads: what notes a work that the process ends by. It makes stores only. */
-void heartbeat_on_blame(void (*note)(void *who, uint64_t what));
+void heartbeat_on_blame(void (*note)(void *who, uint64_t what, bool hangs));
 /* The process ends by the calling thread, in a signal's handler too; by the one that the last look
  * has found. */
 void heartbeat_blame_self(void);

@@ -25,13 +25,13 @@ uint32_t suspect_deaths(const struct record_word *word, uint64_t request)
 
 /* In a signal's handler. All deaths of the session are counted together: two requests that end
  * daemons by turns would never have enough. */
-static void note(void *who, uint64_t what)
+static void note(void *who, uint64_t what, bool hangs)
 {
 	struct session *s = who;
 	struct record_word *word = atomic_load(&s->suspect);
 	uint64_t value, deaths;
 
-	if (!word)
+	if (!word || (hangs && what == SUSPECT_FAULT)) /* P2 */
 		return;
 	record_word_get(word, &value);
 	deaths = min_t(uint64_t, (value >> ID_BITS) + 1, DEATHS_MAX);

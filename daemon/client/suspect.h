@@ -10,6 +10,8 @@
  *             comes from outside, and blames nobody.
  * Invariants  P1  only what the thread was at that died is noted, and not what others were at,
  *                 or what waited; and it is forgotten by a daemon that has served for a minute.
+ *             P2  a fault at which a thread hangs is noted for nobody: what it waits for may be
+ *                 another's, and to end a client for that is worse than another death.
  * Crash       this is for it. What a refused request has made before stays the session's.
  * Locking     none: one word, changed by who dies. See base/heartbeat.h.
  */

@@ -57,6 +57,11 @@ static void one_request_is_counted(void)
 	EXPECT_EQ(session_request_deaths(s, 7), 0);
 	suspects_forget();
 	EXPECT_EQ(session_request_deaths(s, 8), 0);
+	session_work(s, SUSPECT_FAULT);
+	heartbeat_blame_oldest();
+	EXPECT_EQ(session_request_deaths(s, SUSPECT_FAULT), 0);
+	heartbeat_blame_self();
+	EXPECT_EQ(session_request_deaths(s, SUSPECT_FAULT), 1);
 	session_work(NULL, 0);
 	client_leave(s);
 	heartbeat_unregister(&heart);
