@@ -18,7 +18,7 @@
 enum { WORD_BITS = 64, WORDS_MIN = 4, TOLD_AT_ONCE = 32, TOLD_A_TICK = 1024 };
 
 /* Of ended members, 256 a tick are told to 64 others, fewer to more. */
-enum { FEW = 64, UPCALLS_A_TICK = FEW * 256, PUT_BY_MAX = 1024 };
+enum { FEW = 64, UPCALLS_A_TICK = FEW * 256, PUT_BY_MAX = 256 };
 
 /* B3. No page number of an address is as large: what an older daemon left there means nothing. */
 #define HANDLE_ENDED    (1ull << 38 | 1)

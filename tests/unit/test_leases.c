@@ -488,7 +488,7 @@ static void where_there_are_many_the_tick_tells(void)
 	EXPECT(nr > 2);
 	EXPECT_EQ(told, 100 * pool->members.nr_listed);
 	EXPECT_EQ(pool->members.nr_put_by, 0);
-	for (nr = 0; nr < 1024; nr++)
+	for (nr = 0; nr < 256; nr++)
 		EXPECT_EQ(verb_pool_close(b, client_pool(b, "p", 0), &client_why), 0);
 	EXPECT_EQ(verb_pool_open(b, &(struct pool_open_args){ .name = "p" }, &opened, &client_why),
 		  -EAGAIN);
