@@ -74,6 +74,22 @@ static bool claim(const struct pool_offer *offer)
 	       offered;
 }
 
+/* Nobody waits for the answer; it may have been withdrawn. */
+static void close_handle(struct mmb *mmb, uint32_t handle)
+{
+	Mmb__Wire__PoolRequest request = MMB__WIRE__POOL_REQUEST__INIT;
+	struct call *c;
+	int error;
+
+	c = call_get(mmb, &error);
+	if (!c)
+		return;
+	request.pool = handle;
+	if (!call_begin(mmb, c, MMB_METHOD_POOL_CLOSE, &request.base))
+		call_abandon(c);
+	call_put(mmb, c);
+}
+
 bool offer_take(struct mmb *mmb, struct pool_offer *out)
 {
 	if (!detach(mmb, out))
@@ -81,26 +97,19 @@ bool offer_take(struct mmb *mmb, struct pool_offer *out)
 	if (!channel_is_broken(&mmb->channel) && claim(out))
 		return true;
 	close_fds(out);
+	/* Either side may have gone back because of the other: then it is nobody's. */
+	close_handle(mmb, out->handle);
 	return false;
 }
 
 void offer_give_back(struct mmb *mmb)
 {
-	Mmb__Wire__PoolRequest request = MMB__WIRE__POOL_REQUEST__INIT;
 	struct pool_offer offer;
-	struct call *c;
-	int error;
 
 	if (!detach(mmb, &offer))
 		return;
 	close_fds(&offer);
-	c = call_get(mmb, &error);
-	if (!c)
-		return;
-	request.pool = offer.handle;
-	if (!call_begin(mmb, c, MMB_METHOD_POOL_CLOSE, &request.base))
-		call_abandon(c);
-	call_put(mmb, c);
+	close_handle(mmb, offer.handle);
 }
 
 void offer_forget(struct mmb *mmb)
