@@ -75,6 +75,27 @@ static void put_locked(struct sender *s)
 	free(s);
 }
 
+static void *closer_run(void *arg);
+
+/* What is queued and may be closed has an idle thread each, or none is idle. True: somebody closes
+ * it, sooner or later. */
+static bool start_locked(void)
+{
+	unsigned int   wanted = 0;
+	struct sender *s;
+	pthread_t      thread;
+
+	list_for_each_entry(s, &senders, link)
+		wanted += may_have_locked(s);
+	if (closers - closers_busy >= wanted || closers == CLOSERS_MAX)
+		return true;
+	if (lane_thread_start(&thread, closer_run, NULL))
+		return closers > 0;
+	pthread_detach(thread);
+	closers++;
+	return true;
+}
+
 /* Closes one, without the lock. */
 static void serve(struct sender *s)
 {
@@ -86,6 +107,10 @@ static void serve(struct sender *s)
 	closers_busy++;
 	list_del(&s->link);
 	list_add_tail(&s->link, &senders);
+	/* It may block: who else may be closed now isn't to wait for it. */
+	start_locked();
+	if (next_locked())
+		pthread_cond_signal(&closer_wanted);
 	pthread_mutex_unlock(&closer_lock);
 	close_now(fd);
 	pthread_mutex_lock(&closer_lock);
@@ -107,25 +132,6 @@ static void *closer_run(void *arg)
 		serve(s);
 	}
 	return NULL;
-}
-
-/* What is queued and may be closed has an idle thread each, or none is idle. True: somebody closes
- * it, sooner or later. */
-static bool start_locked(void)
-{
-	unsigned int   wanted = 0;
-	struct sender *s;
-	pthread_t      thread;
-
-	list_for_each_entry(s, &senders, link)
-		wanted += may_have_locked(s);
-	if (closers - closers_busy >= wanted || closers == CLOSERS_MAX)
-		return true;
-	if (lane_thread_start(&thread, closer_run, NULL))
-		return closers > 0;
-	pthread_detach(thread);
-	closers++;
-	return true;
 }
 
 static struct sender *find_locked(uid_t uid)
