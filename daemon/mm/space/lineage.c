@@ -164,6 +164,19 @@ static void leave_tree(struct region *region)
 		region_put(region);
 }
 
+static uint64_t enough_diverged(const struct region *region)
+{
+	return max_t(uint64_t, 1, atomic_load(&region->nr_resident) / SETTLE_SHARE);
+}
+
+static void settle_if_enough(struct region *region)
+{
+	if (atomic_load(&region->nr_diverged) < enough_diverged(region))
+		return;
+	atomic_store(&region->nr_diverged, 0);
+	region_settle_later(region);
+}
+
 /* flat: whoever inherits from it gets copies first. The caller has a reference. */
 static void settle(struct region *region, bool flat)
 {
@@ -183,6 +196,7 @@ static void settle(struct region *region, bool flat)
 	mutex_unlock(&region->change_lock);
 	if (region->keeps)
 		region->keeps(region->owner, kept << region->page_shift);
+	settle_if_enough(region); /* what has diverged meanwhile is more of what is left */
 }
 
 /* ---- the family ---- */
@@ -252,15 +266,11 @@ void lineage_diverged(uint32_t section, uint64_t nr)
 {
 	struct section *home = section_by_id(section);
 	struct region *owner = home ? home->owner : NULL;
-	uint64_t enough;
 
 	if (!owner || !atomic_load_explicit(&owner->closed, memory_order_relaxed))
 		return;
-	enough = max_t(uint64_t, 1, atomic_load(&owner->nr_resident) / SETTLE_SHARE);
-	if (atomic_fetch_add(&owner->nr_diverged, nr) + nr < enough)
-		return;
-	atomic_store(&owner->nr_diverged, 0);
-	region_settle_later(owner);
+	atomic_fetch_add(&owner->nr_diverged, nr);
+	settle_if_enough(owner);
 }
 
 bool clone_close(struct region *region)
