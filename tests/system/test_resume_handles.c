@@ -152,6 +152,21 @@ static void die_both(struct fixture *f, struct client_process *victim, enum orde
 	fixture_reconnect(f);
 }
 
+/* One that survives, and a victim that leases; the victim's number. */
+static uint32_t begin_two(struct fixture *f, struct raw *survivor, struct client_process *victim,
+			  client_fn lease, uint64_t units[UNITS])
+{
+	uint32_t member = 0;
+
+	raw_init(survivor);
+	EXPECT_EQ(raw_session(survivor, f->socket, "survivor"), 0);
+	EXPECT_EQ(raw_pool(survivor, "common", 0), 0);
+	client_fork(victim, lease, f->socket);
+	EXPECT(client_hear(victim, &member, sizeof(member)));
+	EXPECT(client_hear(victim, units, UNITS * sizeof(units[0])));
+	return member;
+}
+
 static void others_are_told_of_who_died_with_the_daemon(void)
 {
 	static struct raw r, next;
@@ -161,15 +176,9 @@ static void others_are_told_of_who_died_with_the_daemon(void)
 	f = stage_begin();
 	for (int i = 0; i < NR_ORDERS; i++) {
 		struct client_process victim;
-		uint32_t member = 0;
 		uint64_t units[UNITS];
+		uint32_t member = begin_two(f, &r, &victim, lease_and_wait, units);
 
-		raw_init(&r);
-		EXPECT_EQ(raw_session(&r, f->socket, "survivor"), 0);
-		EXPECT_EQ(raw_pool(&r, "common", 0), 0);
-		client_fork(&victim, lease_and_wait, f->socket);
-		EXPECT(client_hear(&victim, &member, sizeof(member)));
-		EXPECT(client_hear(&victim, units, sizeof(units)));
 		die_both(f, &victim, (enum order)i);
 		raw_init(&next);
 		EXPECT_EQ(raw_session(&next, f->socket, "next"), 0);
@@ -212,15 +221,9 @@ static void others_are_told_of_who_was_cut_before_it_died(void)
 	f = stage_begin();
 	for (int with_the_daemon = 0; with_the_daemon < 2; with_the_daemon++) {
 		struct client_process victim;
-		uint32_t member = 0;
 		uint64_t units[UNITS];
+		uint32_t member = begin_two(f, &r, &victim, lease_and_be_cut, units);
 
-		raw_init(&r);
-		EXPECT_EQ(raw_session(&r, f->socket, "survivor"), 0);
-		EXPECT_EQ(raw_pool(&r, "common", 0), 0);
-		client_fork(&victim, lease_and_be_cut, f->socket);
-		EXPECT(client_hear(&victim, &member, sizeof(member)));
-		EXPECT(client_hear(&victim, units, sizeof(units)));
 		if (with_the_daemon) {
 			die_both(f, &victim, DAEMON_FIRST);
 		} else {

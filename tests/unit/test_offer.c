@@ -181,15 +181,24 @@ static void tick_after(uint64_t ns)
 	offers_tick();
 }
 
+/* A session that has been offered a pool. */
+static struct session *begin_offered(struct offered *o)
+{
+	struct session *s;
+
+	begin();
+	begin_so(UID);
+	s = client_session(UID);
+	EXPECT_EQ(offer(s, o), 0);
+	return s;
+}
+
 static void what_is_claimed_stays(void)
 {
 	struct session *s;
 	struct offered o;
 
-	begin();
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = begin_offered(&o);
 	tick_after(second_ns / 2);
 	EXPECT(claim(&o));
 	tick_after(2 * second_ns);
@@ -211,10 +220,7 @@ static void what_nobody_claims_is_withdrawn(void)
 	struct offered o;
 	struct pool_stat stat;
 
-	begin();
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = begin_offered(&o);
 	tick_after(2 * second_ns);
 	EXPECT_EQ(offers_open(), 0);
 	EXPECT(!claim(&o));
@@ -231,10 +237,7 @@ static void the_end_of_the_session_is_its_end(void)
 	struct session *s;
 	struct offered o;
 
-	begin();
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = begin_offered(&o);
 	close_fds(&o);
 	client_leave(s);
 	EXPECT_EQ(offers_open(), 0);
@@ -247,10 +250,7 @@ static void it_can_be_given_back(void)
 	struct session *s;
 	struct offered o;
 
-	begin();
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = begin_offered(&o);
 	EXPECT_EQ(verb_pool_close(s, o.opened.handle, &client_why), 0);
 	EXPECT_EQ(offers_open(), 0);
 	close_fds(&o);
@@ -265,10 +265,7 @@ static void who_uses_the_handle_has_claimed_it(void)
 	struct session *s;
 	struct offered o;
 
-	begin();
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = begin_offered(&o);
 	EXPECT_EQ(lease(s, o.opened.handle), 0);
 	tick_after(2 * second_ns);
 	EXPECT_EQ(leased_in(s, o.opened.handle), 2 * SLAB_UNIT_BYTES);
@@ -314,10 +311,7 @@ static void liars_lose_their_own_pool_at_most(void)
 	struct offered o;
 	struct pool_stat stat;
 
-	begin();
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = begin_offered(&o);
 	/* Claimed and taken back: it's withdrawn. */
 	EXPECT(claim(&o));
 	os->write(o.map_fd, place_of(&o, offsetof(struct slab_header, claimed)), &no, sizeof(no));
