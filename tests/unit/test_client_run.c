@@ -74,7 +74,8 @@ static uint64_t grow_to(int i, uint32_t units)
 	return heap_area_grow(h, objects[i], units * (size_t)SLAB_UNIT_BYTES - 9);
 }
 
-static void grows(void)
+/* All of a pageblock is in stock; where it begins. */
+static uint64_t begin_with_block(void)
 {
 	const struct stock_want block = { STOCK_BLOCK_UNITS, STOCK_BLOCK_UNITS, false };
 	uint64_t at;
@@ -82,6 +83,13 @@ static void grows(void)
 	begin(true);
 	at = stock_take(&pool->stock, &block);
 	stock_put(&pool->stock, at, STOCK_BLOCK_UNITS);
+	return at;
+}
+
+static void grows(void)
+{
+	uint64_t at = begin_with_block();
+
 	for (int i = 0; i < 6; i++) {
 		objects[i] = heap_area_run(h, 5 * SLAB_UNIT_BYTES, 1);
 		EXPECT_EQ(objects[i], at + (uint64_t)i * 5 * SLAB_UNIT_BYTES);
@@ -112,12 +120,8 @@ static void grows(void)
 
 static void grows_on_both_sides(void)
 {
-	const struct stock_want block = { STOCK_BLOCK_UNITS, STOCK_BLOCK_UNITS, false };
-	uint64_t at;
+	uint64_t at = begin_with_block();
 
-	begin(true);
-	at = stock_take(&pool->stock, &block);
-	stock_put(&pool->stock, at, STOCK_BLOCK_UNITS);
 	for (int i = 0; i < 6; i++)
 		objects[i] = heap_area_run(h, 5 * SLAB_UNIT_BYTES, 1);
 	EXPECT_EQ(objects[5], at + 25 * SLAB_UNIT_BYTES);

@@ -182,15 +182,20 @@ static void tick_after(uint64_t ns)
 }
 
 /* A session that has been offered a pool. */
-static struct session *begin_offered(struct offered *o)
+static struct session *next_offered(struct offered *o)
 {
 	struct session *s;
 
-	begin();
 	begin_so(UID);
 	s = client_session(UID);
 	EXPECT_EQ(offer(s, o), 0);
 	return s;
+}
+
+static struct session *begin_offered(struct offered *o)
+{
+	begin();
+	return next_offered(o);
 }
 
 static void what_is_claimed_stays(void)
@@ -319,9 +324,7 @@ static void liars_lose_their_own_pool_at_most(void)
 	EXPECT_EQ(verb_pool_stat(s, o.opened.handle, &stat, &client_why), -EBADF);
 	close_fds(&o);
 	client_leave(s);
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = next_offered(&o);
 	/* Offered for ever, as it says: withdrawn all the same. */
 	os->write(o.map_fd, place_of(&o, offsetof(struct slab_header, offered)), &yes,
 		  sizeof(yes));
@@ -331,9 +334,7 @@ static void liars_lose_their_own_pool_at_most(void)
 	EXPECT_EQ(verb_pool_stat(s, o.opened.handle, &stat, &client_why), -EBADF);
 	close_fds(&o);
 	client_leave(s);
-	begin_so(UID);
-	s = client_session(UID);
-	EXPECT_EQ(offer(s, &o), 0);
+	s = next_offered(&o);
 	/* Punched: what is gone isn't claimed. */
 	os->punch(o.map_fd, 0, PAGE_SIZE);
 	tick_after(2 * second_ns);
