@@ -39,21 +39,29 @@ static bool is_given_up(struct descent *d, uint64_t address, uint64_t length)
 	       is_vain(try_protect(d, address + length - d->granule, d->granule));
 }
 
+static int protect_part(struct descent *d, uint64_t address, uint64_t length);
+
+/* The whole of it was vain. */
 static int protect_halves(struct descent *d, uint64_t address, uint64_t length)
 {
 	uint64_t half = round_up(length / 2, d->granule);
-	int r = try_protect(d, address, length);
+	int r;
 
-	if (!is_vain(r))
-		return r;
 	if (length <= d->granule) {
 		d->nr_vain++;
 		return 0;
 	}
 	if (is_given_up(d, address, length))
 		return 0;
-	r = protect_halves(d, address, half);
-	return r ? r : protect_halves(d, address + half, length - half);
+	r = protect_part(d, address, half);
+	return r ? r : protect_part(d, address + half, length - half);
+}
+
+static int protect_part(struct descent *d, uint64_t address, uint64_t length)
+{
+	int r = try_protect(d, address, length);
+
+	return is_vain(r) ? protect_halves(d, address, length) : r;
 }
 
 /* What was vain is paid by the time that passes. */
