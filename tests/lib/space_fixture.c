@@ -38,6 +38,11 @@ static void note_end(void *owner, const char *reason)
 	space_told.nr_ended++;
 }
 
+static void note_remap(void *owner, const struct remap *remap)
+{
+	space_told.nr_remaps++;
+}
+
 static void begin_faults(const struct space_options *options)
 {
 	struct fault_config fault = {
@@ -45,6 +50,7 @@ static void begin_faults(const struct space_options *options)
 		.can_poison = !options->cannot_poison,
 		.log_fault = note_record,
 		.end_client = note_end,
+		.ask_remap = note_remap,
 	};
 
 	space_told = (struct space_told){ 0 };

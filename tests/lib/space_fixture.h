@@ -59,6 +59,7 @@ void space_expect_valid(struct region *region, struct mm *mm);
 /* What the fixture's hooks were told since space_begin. */
 struct space_told {
 	unsigned int nr_records, nr_ended; /* fault records; clients that had to be ended */
+	unsigned int nr_remaps;            /* asked for, and not made */
 	uint64_t address, length, offset;  /* of the last record */
 	int error;
 	char region[NAME_MAX_BYTES + 1], cause[128];

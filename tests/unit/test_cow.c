@@ -555,16 +555,23 @@ static void who_reads_in_order_has_the_next_ones_mapped(void)
 
 static void without_a_page_to_spare_nothing_is_shown(void)
 {
-	uint32_t section = 0;
-
-	space_begin(&(struct space_options){ .huge_mib = HUGE_MIB });
-	parent = space_region(NR_HUGE, PAGEBLOCK_SHIFT);
-	mm = space_mm();
-	EXPECT_EQ(region_populate(parent, (struct page_range){ 0, NR_HUGE }), 0);
-	child = clone_of(parent);
+	begin_huge(false, WINDOW_RANDOM);
 	fake_os_set_limit(0, 1ull << 40, fake_os_used(0, true));
-	EXPECT_EQ(clone_open_base(child, may, parent, &section), -1);
+	EXPECT(clone_prepare_huge(child) != 0);
+	fake_os_set_limit(0, fake_os_used(0, false), 1ull << 40);
+	EXPECT(clone_prepare_huge(child) != 0);
+	space_fault(mm, clone_base + PAGEBLOCK_SIZE, 0);
 	fake_os_set_limit(0, 1ull << 40, 1ull << 40);
+	EXPECT(!fake_uffd_mapped(mm->uffd, clone_base + PAGEBLOCK_SIZE));
+	EXPECT_EQ(space_state(child, 1), PAGE_PRESENT); /* it is copied, and asked for */
+	EXPECT_EQ(space_told.nr_remaps, 1);
+	EXPECT(holds_huge(child, 1, 100));
+	EXPECT(!atomic_load(&child->shows_huge));
+	space_fault(mm, clone_base + 2 * PAGEBLOCK_SIZE, 0);
+	EXPECT(fake_uffd_protected(mm->uffd, clone_base + 2 * PAGEBLOCK_SIZE));
+	EXPECT_EQ(space_state(child, 2), PAGE_INHERIT);
+	EXPECT(atomic_load(&child->shows_huge));
+	fake_uffd_unmap(mm->uffd, clone_base, NR_HUGE << PAGEBLOCK_SHIFT);
 	end();
 }
 

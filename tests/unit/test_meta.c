@@ -96,14 +96,28 @@ static void without_commit_nothing_is_populated(void)
 
 static void a_failed_population_leaves_no_trace(void)
 {
-	uint64_t before;
+	enum { PER_PAGE = PAGE_SIZE / sizeof(struct section_record) };
+	uint64_t before, first = 16 * PER_PAGE;
 
 	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	/* What lies between is there already: two runs, of which the second fails. */
+	EXPECT_EQ(meta_populate(META_RECORDS, first + 2 * PER_PAGE, 1), 0);
 	before = meta_bytes();
 	inject_arm(INJECT_POPULATE, 2, -ENOSPC);
-	EXPECT_EQ(meta_populate(META_SECTION_OF, 0, 2000), -ENOSPC);
+	EXPECT_EQ(meta_populate(META_RECORDS, first, 5 * PER_PAGE), -ENOSPC);
 	EXPECT_EQ(meta_bytes(), before);
-	EXPECT(!meta_is_populated(META_SECTION_OF, 0));
+	EXPECT(!meta_is_populated(META_RECORDS, first + PER_PAGE));
+	EXPECT(meta_is_populated(META_RECORDS, first + 2 * PER_PAGE));
+	inject_arm(INJECT_POPULATE, 3, -ENOSPC);
+	EXPECT_EQ(meta_populate(META_RECORDS, first, 5 * PER_PAGE), 0);
+	EXPECT_EQ(meta_bytes(), before + 4 * PAGE_SIZE);
+	EXPECT(meta_is_populated(META_RECORDS, first + 5 * PER_PAGE - 1));
+	meta_release(META_RECORDS, first, 5 * PER_PAGE);
+	EXPECT(!meta_is_populated(META_RECORDS, first));
+	EXPECT_EQ(meta_bytes(), before);
+	meta_release(META_RECORDS, first + 2 * PER_PAGE, 1);
+	before -= PAGE_SIZE;
+	EXPECT_EQ(meta_bytes(), before);
 	inject_arm(INJECT_POPULATE, 1, -ENOSPC);
 	EXPECT_EQ(meta_populate(META_VMEMMAP, 0, 512), -ENOSPC);
 	EXPECT_EQ(meta_bytes(), before);

@@ -410,16 +410,22 @@ static uint64_t put_pieces_locked(struct window *w, uint64_t first, uint64_t end
 static int get_pieces_locked(struct window *w, uint64_t first, uint64_t end, uint64_t *bytes)
 {
 	*bytes = 0;
-	for (uint64_t i = first; i < end; i++) {
-		int r = w->pieces[i] ? 0 : fill(w, i << PAGE_SHIFT, PAGE_SIZE);
+	for (uint64_t i = first, next; i < end; i = next) {
+		int r = 0;
 
+		for (next = i; next < end && !w->pieces[next]; next++)
+			;
+		if (next > i)
+			r = fill(w, i << PAGE_SHIFT, (next - i) << PAGE_SHIFT);
 		if (r) {
 			put_pieces_locked(w, first, i);
 			*bytes = 0;
 			return r;
 		}
-		if (!w->pieces[i]++)
-			*bytes += PAGE_SIZE;
+		*bytes += (next - i) << PAGE_SHIFT;
+		next = max_t(uint64_t, next, i + 1);
+		for (uint64_t k = i; k < next; k++)
+			w->pieces[k]++;
 	}
 	return 0;
 }

@@ -21,7 +21,7 @@
 
 enum {
 	ARM_BYTES = 8 << 20, /* protected by one call, of small pages: some 60 us */
-	ARM_PAGES_MIN = 128, /* of 2 MiB pages: some 30 us */
+	ARM_PAGES_MIN = 512, /* of 2 MiB pages: some 30 to 70 us */
 	ROUNDS_MAX = 16,
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	PROTECT_TRIES = 2000,
@@ -139,8 +139,7 @@ int clone_open_base(struct region *region, bool (*may)(const struct region *ance
 
 	/* Windows of pages of 2 MiB that are made of small ones can be cut inside a page. */
 	if (!kin || !atomic_load(&region->nr_inherit) ||
-	    (region->page_shift != PAGE_SHIFT &&
-	     (!region_is_hugetlb(region) || clone_prepare_huge(region))))
+	    (region->page_shift != PAGE_SHIFT && !region_is_hugetlb(region)))
 		return -1;
 	mutex_lock(&kin->family->lock);
 	owner = first_owner(region);
@@ -409,7 +408,7 @@ static int arm(const struct clone_pair *p, struct page_range range)
 
 	for (uint64_t at = range.first; at < end && !r; at += step) {
 		heartbeat_touch();
-		if (!is_frozen(p->parent)) /* who writes meanwhile needs the CPU at once */
+		if (at > range.first && !is_frozen(p->parent)) /* writers need the CPU at once */
 			sched_yield();
 		r = arm_batch(p, (struct page_range){ at, min_t(uint64_t, step, end - at) });
 	}

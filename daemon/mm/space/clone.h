@@ -47,8 +47,8 @@ int region_rollback(struct region *region, struct region *snapshot);
  * if `may` says so of that; *section is its. -1: they show the clone's own. */
 int clone_open_base(struct region *region, bool (*may)(const struct region *ancestor, void *arg),
 		    void *arg, uint32_t *section);
-/* Before windows of a clone with pages of 2 MiB show an ancestor's. 0, or there is no room for what
- * that may take. */
+/* Before a page of 2 MiB of an ancestor's is shown in a window of the clone. 0, or there is no room
+ * for what that may take. */
 int clone_prepare_huge(struct region *region);
 /* After a restart: the region was cloned from parent, or from what is lost if that is NULL. Its
  * words are as the dead daemon left them; those that name a home which isn't there are poisoned. */

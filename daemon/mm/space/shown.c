@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "mm/space/clone.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
 #include "mm/space/rejoin.h"
@@ -49,10 +50,14 @@ static struct os_range_result show(struct mm *mm, const struct mm_target *t,
 				   struct page_range range)
 {
 	struct region *region = t->region;
-	unsigned int turn = region_map_enter(region);
 	struct os_range_result r = { .error = -EFAULT };
-	int place = region_show_begin(region, range);
+	unsigned int turn;
+	int place;
 
+	if (region_is_hugetlb(region) && clone_prepare_huge(region)) /* S3 */
+		return r;
+	turn = region_map_enter(region);
+	place = region_show_begin(region, range);
 	range.nr = mark_seen(region, range, t->shown);
 	if (range.nr) {
 		atomic_store(&mm->showing_ns, os->now_ns());

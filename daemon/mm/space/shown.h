@@ -7,6 +7,8 @@
  * Invariants  S1  nothing of the clone's own is installed there.
  *             S2  a page is marked SEEN before it may be mapped, and whoever ends INHERIT of such a
  *                 page waits for calls that map it (mapping.h).
+ *             S3  a page of 2 MiB is shown only if taking it out again needs no memory (takeout.h);
+ *                 else it is copied.
  * Locking     none; region_show_begin() around each call.
  * Not here    How a page diverges (cow.h), how windows come to show the clone's own (remap.c).
  */
