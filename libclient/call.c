@@ -182,6 +182,7 @@ struct call *call_get(struct mmb *mmb, int *error)
 	}
 	c->done = c->orphan = c->waiting = c->timed_out = c->lost = false;
 	c->again = 0;
+	c->soon_ns = 0;
 	c->timeout_ms = mmb->timeout_ms;
 	return c;
 }

@@ -387,20 +387,30 @@ void pager_init(struct pager *pager)
 	pthread_mutex_init(&pager->lock, NULL);
 }
 
-/* A broker without upcalls has none to miss. */
-static int ask_for_socket(struct mmb *mmb, int *sock)
+static int ask_for_socket(struct mmb *mmb, struct call **asked)
 {
 	struct call *c;
 	int error;
 
-	*sock = -1;
 	c = call_get(mmb, &error);
 	if (!c)
 		return error;
-	error = call_run(mmb, c, MMB_METHOD_UPCALLS, NULL);
+	error = call_begin(mmb, c, MMB_METHOD_UPCALLS, NULL);
+	if (error)
+		call_put(mmb, c);
+	else
+		*asked = c;
+	return error;
+}
+
+/* A broker without upcalls has none to miss. */
+static int take_socket(struct mmb *mmb, struct call *asked, int *sock)
+{
+	int error = call_wait(mmb, asked);
+
 	if (!error)
-		error = call_take_fds(mmb, c, 1, sock);
-	call_put(mmb, c);
+		error = call_take_fds(mmb, asked, 1, sock);
+	call_put(mmb, asked);
 	return error == -EOPNOTSUPP ? 0 : error;
 }
 
@@ -450,25 +460,46 @@ static int start_with(struct mmb *mmb, int sock)
 	return error;
 }
 
-int pager_start(struct mmb *mmb)
+int pager_start_begin(struct mmb *mmb, struct pager_start *start)
 {
-	UNCANCELLED;
 	struct pager *pager = &mmb->pager;
-	int sock, error = 0;
-	bool settled, has_socket;
+	bool has_socket;
+	int error = 0;
 
 	pthread_mutex_lock(&pager->starting);
 	pthread_mutex_lock(&pager->lock);
-	settled = pager->started || pager->stopped;
+	start->under_way = !pager->started && !pager->stopped;
 	has_socket = pager->sock >= 0;
 	pthread_mutex_unlock(&pager->lock);
-	sock = -1;
-	if (!settled && !has_socket)
-		error = ask_for_socket(mmb, &sock);
-	if (!settled && !error)
-		error = start_with(mmb, sock);
-	pthread_mutex_unlock(&pager->starting);
+	start->asked = NULL;
+	if (start->under_way && !has_socket)
+		error = ask_for_socket(mmb, &start->asked);
+	if (!start->under_way || error)
+		pthread_mutex_unlock(&pager->starting);
 	return error;
+}
+
+int pager_start_end(struct mmb *mmb, const struct pager_start *start)
+{
+	int sock = -1, error = 0;
+
+	if (!start->under_way)
+		return 0;
+	if (start->asked)
+		error = take_socket(mmb, start->asked, &sock);
+	if (!error)
+		error = start_with(mmb, sock);
+	pthread_mutex_unlock(&mmb->pager.starting);
+	return error;
+}
+
+int pager_start(struct mmb *mmb)
+{
+	UNCANCELLED;
+	struct pager_start start;
+	int error = pager_start_begin(mmb, &start);
+
+	return error ? error : pager_start_end(mmb, &start);
 }
 
 void pager_stop(struct pager *pager)

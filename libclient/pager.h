@@ -19,8 +19,8 @@
  *                 gone, this thread closes the heaps for ever and waits until nobody is inside.
  *                 Then it shuts both sockets down, and the daemon lets others have the slabs.
  * Locking     pager.lock guards the thread's start and the goodbye text; innermost but for the
- *             channel's. pager.starting is held while the daemon is asked for the socket;
- *             outermost.
+ *             channel's. pager.starting is held while the daemon is asked for the socket, from
+ *             pager_start_begin() to pager_start_end(); outermost.
  */
 #ifndef MMB_LIBCLIENT_PAGER_H
 #define MMB_LIBCLIENT_PAGER_H
@@ -33,6 +33,7 @@
 #include "proto/wire.h"
 
 struct mmb;
+struct call;
 
 /* l: lock   a: atomic, set once */
 struct pager {
@@ -49,6 +50,14 @@ struct pager {
 void pager_init(struct pager *pager);
 /* Gets the socket and starts the thread, unless it runs. */
 int  pager_start(struct mmb *mmb);
+/* The same in two halves, of which the second waits: something else may be asked for between them.
+ * Where the first one succeeds the second has to follow. */
+struct pager_start {
+	bool         under_way; /* else it runs, or never will again */
+	struct call *asked;     /* NULL: the socket is there */
+};
+int  pager_start_begin(struct mmb *mmb, struct pager_start *start);
+int  pager_start_end(struct mmb *mmb, const struct pager_start *start);
 /* A packet of the connection's own socket that answers no request; false: it is no GOODBYE. */
 bool pager_hear(struct pager *pager, const struct wire_packet *packet);
 /* Heaps have something to do, in a while or now. Any thread; costs one system call. */

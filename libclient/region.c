@@ -223,10 +223,9 @@ static int decline_base(struct mmb *mmb, uint32_t handle, int *base_fd)
 	return error;
 }
 
-/* wanted: NULL, or the address that the application has asked for. */
-int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struct mmb_region **out)
+int region_take_reply(struct mmb *mmb, struct call *c, const Mmb__Wire__RegionOpenReply *reply,
+		      const void *wanted, struct mmb_region **out)
 {
-	const Mmb__Wire__RegionOpenReply *reply = (const void *)c->reply;
 	struct mmb_region *region;
 	int fds[2] = { -1, -1 }, error = check_reply(mmb, reply);
 
@@ -290,7 +289,7 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 	request.address = (uintptr_t)r->options.address;
 	error = call_run(mmb, c, method, &request.base);
 	if (!error)
-		error = region_take_reply(mmb, c, r->options.address, out);
+		error = region_take_reply(mmb, c, (const void *)c->reply, r->options.address, out);
 	call_put(mmb, c);
 	return error;
 }

@@ -20,9 +20,10 @@ struct mmb_region {
 
 /* At the top of a public function: 0, -EINVAL for NULL, -EOWNERDEAD in a forked child. */
 int region_check(const struct mmb_region *region);
-/* Maps and registers what a RegionOpenReply describes. wanted: NULL, or the address that the
- * application has asked for. On failure the daemon's handle is closed. */
-int region_take_reply(struct mmb *mmb, struct call *c, const void *wanted, struct mmb_region **out);
+/* Maps and registers what the reply describes, with the call's descriptors. wanted: NULL, or the
+ * address that the application has asked for. On failure the daemon's handle is closed. */
+int region_take_reply(struct mmb *mmb, struct call *c, const Mmb__Wire__RegionOpenReply *reply,
+		      const void *wanted, struct mmb_region **out);
 /* Closes the daemon's handle. */
 void region_release(struct mmb *mmb, uint32_t handle);
 

@@ -57,11 +57,11 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* The broker doesn't sleep either while a session begins, and answers in less time than it takes to
- * be woken. Who else wants the CPU gets it. */
-static ssize_t receive_soon(struct channel *ch, struct wire_message *message)
+/* The answer comes in less time, or not much more, than it takes to be woken. Who else wants the
+ * CPU gets it. */
+static ssize_t receive_soon(struct channel *ch, struct wire_message *message, uint64_t for_ns)
 {
-	uint64_t until = now_ns() + SOON_NS;
+	uint64_t until = now_ns() + for_ns;
 	ssize_t got = wire_recv(ch->sock, message, MSG_DONTWAIT);
 
 	while (got == -EAGAIN && now_ns() < until) {
@@ -71,17 +71,31 @@ static ssize_t receive_soon(struct channel *ch, struct wire_message *message)
 	return got;
 }
 
-/* Waits no longer than until the deadline, and no longer than a while. */
-static ssize_t receive_some(struct channel *ch, struct wire_message *message, uint64_t deadline)
+/* How long the reader goes without sleep, once: the broker doesn't sleep either while a session
+ * begins, and some requests are short. */
+static uint64_t soon_ns(struct channel *ch, struct call *me)
 {
-	struct pollfd p = { .fd = ch->sock, .events = POLLIN };
-	int left = call_left_ms(deadline);
-	ssize_t got = -EAGAIN;
+	uint64_t for_ns = me->soon_ns;
 
+	me->soon_ns = 0;
 	if (ch->nr_soon) {
 		ch->nr_soon--;
-		got = receive_soon(ch, message);
+		for_ns = for_ns > SOON_NS ? for_ns : SOON_NS;
 	}
+	return for_ns;
+}
+
+/* Waits no longer than until the deadline, and no longer than a while. */
+static ssize_t receive_some(struct channel *ch, struct call *me, uint64_t deadline)
+{
+	struct pollfd p = { .fd = ch->sock, .events = POLLIN };
+	struct wire_message *message = &me->message;
+	int left = call_left_ms(deadline);
+	uint64_t for_ns = soon_ns(ch, me);
+	ssize_t got = -EAGAIN;
+
+	if (for_ns)
+		got = receive_soon(ch, message, for_ns);
 	if (got != -EAGAIN)
 		return got;
 	/* One system call instead of two where the socket's own timeout is early enough. */
@@ -96,7 +110,7 @@ static ssize_t receive_some(struct channel *ch, struct wire_message *message, ui
 static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *packet,
 			 uint64_t deadline)
 {
-	ssize_t got = receive_some(&mmb->channel, &me->message, deadline);
+	ssize_t got = receive_some(&mmb->channel, me, deadline);
 
 	/* The broker closed with requests unread. What it had said before is still there, once. */
 	if (got == -ECONNRESET)

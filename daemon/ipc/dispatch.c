@@ -71,6 +71,7 @@ static const uint8_t reply_fds[ARRAY_SIZE(handlers)] = {
 	[MMB_METHOD_SLAB_MAP] = MMB_PACKET_FDS,
 	[MMB_METHOD_REGION_CREATE] = 2, /* its own, and the one it is a clone of */
 	[MMB_METHOD_REGION_OPEN] = 2,
+	[MMB_METHOD_REGION_CLONE] = 2,
 	[MMB_METHOD_REGION_MAP] = 2,
 };
 

@@ -8,15 +8,13 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/inject.h"
 #include "ipc/convert.h"
 #include "ipc/dispatch.h"
 
-/* The descriptors are closed here. */
-static int reply_opened(struct request *r, const struct region_opened *opened)
+static Mmb__Wire__RegionOpenReply told(const struct region_opened *opened)
 {
 	Mmb__Wire__RegionOpenReply reply = MMB__WIRE__REGION_OPEN_REPLY__INIT;
-	int                        fds[2] = { opened->fd, opened->base_fd };
-	int                        error;
 
 	reply.region = opened->handle;
 	reply.address = opened->address;
@@ -26,11 +24,28 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	reply.hugetlb = opened->hugetlb;
 	reply.created = opened->created;
 	reply.has_base = opened->base_fd >= 0;
-	error = request_reply(r, &reply.base, (struct wire_fds){ fds, reply.has_base ? 2 : 1 });
+	return reply;
+}
+
+/* With the region's descriptors, which are closed here. */
+static int reply_with(struct request *r, const ProtobufCMessage *reply,
+		      const struct region_opened *opened)
+{
+	bool has_base = opened->base_fd >= 0;
+	int  fds[2] = { opened->fd, opened->base_fd };
+	int  error = request_reply(r, reply, (struct wire_fds){ fds, has_base ? 2 : 1 });
+
 	close(opened->fd);
-	if (reply.has_base)
+	if (has_base)
 		close(opened->base_fd);
 	return error;
+}
+
+static int reply_opened(struct request *r, const struct region_opened *opened)
+{
+	Mmb__Wire__RegionOpenReply reply = told(opened);
+
+	return reply_with(r, &reply.base, opened);
 }
 
 /* What has just been closed counts, too. Only a work thread waits for that. */
@@ -104,10 +119,30 @@ int handle_WINDOW(struct request *r)
 	return error ? error : reply_empty(r);
 }
 
+/* How to map the first comes along if that can be told; else the client hears why when it asks. */
+static int reply_cloned(struct request *r, bool map, uint32_t *handles, size_t nr)
+{
+	Mmb__Wire__RegionCloneReply reply = MMB__WIRE__REGION_CLONE_REPLY__INIT;
+	Mmb__Wire__RegionOpenReply  first;
+	struct region_opened        opened;
+	struct refusal              unused;
+
+	reply.n_regions = nr;
+	reply.regions = handles;
+	if (map && !verb_region_map(r->session, handles[0], &opened, &unused)) {
+		first = told(&opened);
+		reply.opened = &first;
+		INJECT_TURN(CLONE_TOLD);
+		if (!reply_with(r, &reply.base, &opened))
+			return 0;
+		reply.opened = NULL;
+	}
+	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
+}
+
 int handle_REGION_CLONE(struct request *r)
 {
 	const Mmb__Wire__RegionCloneRequest *m = r->message;
-	Mmb__Wire__RegionCloneReply          reply = MMB__WIRE__REGION_CLONE_REPLY__INIT;
 	struct region_clone_args             args[REGION_CLONES_MAX];
 	uint32_t                             handles[REGION_CLONES_MAX];
 	const struct region_clone_request    want = {
@@ -131,11 +166,7 @@ int handle_REGION_CLONE(struct request *r)
 		error = verb_region_clone(r->session, &want, handles, &r->why);
 	if (error == -ENOMEM && comes_back(r))
 		error = verb_region_clone(r->session, &want, handles, &r->why);
-	if (error)
-		return error;
-	reply.n_regions = m->n_clones;
-	reply.regions = handles;
-	return request_reply(r, &reply.base, (struct wire_fds){ 0 });
+	return error ? error : reply_cloned(r, m->map, handles, m->n_clones);
 }
 
 int handle_REGION_ROLLBACK(struct request *r)

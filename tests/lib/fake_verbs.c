@@ -32,7 +32,7 @@ struct session {
 	uint64_t    id;
 };
 
-static atomic_int      refused_code;
+static atomic_int      refused_code, refused_map;
 static atomic_uint     nr_again;
 static atomic_bool     offers;
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -47,6 +47,7 @@ void fake_verbs_reset(void)
 {
 	memset(&fake_counts, 0, sizeof(fake_counts));
 	fake_refuse_sessions(0);
+	fake_refuse_maps(0);
 	fake_ask_again(0);
 	fake_gate(false);
 	pthread_mutex_lock(&upcall_lock);
@@ -57,6 +58,11 @@ void fake_verbs_reset(void)
 void fake_refuse_sessions(int code)
 {
 	atomic_store(&refused_code, code);
+}
+
+void fake_refuse_maps(int code)
+{
+	atomic_store(&refused_map, code);
 }
 
 void fake_ask_again(unsigned int nr)
@@ -492,6 +498,8 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 	seen(s);
 	if (check_handle(handle, FAKE_REGION, why))
 		return -EBADF;
+	if (atomic_load(&refused_map))
+		return atomic_load(&refused_map);
 	*out = (struct region_opened){
 		.handle = FAKE_REGION,
 		.page_size = 4096,

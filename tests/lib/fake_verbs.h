@@ -42,6 +42,8 @@ extern uint64_t fake_suspect; /* a request that daemons died by; 0: none */
 void fake_verbs_reset(void);
 /* session_new answers this code from now on; 0: none. */
 void fake_refuse_sessions(int code);
+/* Regions can't be told of, with this code, from now on; 0: they can. */
+void fake_refuse_maps(int code);
 /* The next so many allocations of page runs want to be asked again. */
 void fake_ask_again(unsigned int nr);
 /* Whether sessions are offered a pool from now on. */

@@ -302,6 +302,107 @@ ATTACK(other_control_messages)
 	attack_ended(&a->r);
 }
 
+/* ---- clones whose replies bring descriptors ---- */
+
+enum { CLONES = 3, CLONES_UNREAD = 40, CLONES_TOO_MANY = 65 };
+
+struct clones {
+	Mmb__Wire__RegionCloneRequest         request;
+	Mmb__Wire__RegionCloneRequest__Clone  part;
+	Mmb__Wire__RegionCloneRequest__Clone *parts[CLONES_TOO_MANY];
+};
+
+static void ask_for_clones(struct clones *c, uint32_t region, size_t nr)
+{
+	mmb__wire__region_clone_request__init(&c->request);
+	mmb__wire__region_clone_request__clone__init(&c->part);
+	c->part.region = region;
+	for (size_t i = 0; i < CLONES_TOO_MANY; i++)
+		c->parts[i] = &c->part;
+	c->request.clones = c->parts;
+	c->request.n_clones = nr;
+	c->request.map = true;
+}
+
+/* The first one's handle and descriptor, as REGION_MAP tells them once more, and nothing else. */
+static void expect_told(struct raw *r)
+{
+	const Mmb__Wire__RegionCloneReply *reply = r->body;
+	Mmb__Wire__RegionRequest           map = MMB__WIRE__REGION_REQUEST__INIT;
+	uint32_t                           handles[CLONES] = { 0 };
+	uint64_t                           address;
+	struct stat                        told, asked;
+
+	CLIENT_EXPECT(reply->opened && reply->n_regions && reply->n_regions <= CLONES);
+	memcpy(handles, reply->regions, reply->n_regions * sizeof(handles[0]));
+	address = reply->opened->address;
+	CLIENT_EXPECT_EQ(reply->opened->region, handles[0]);
+	CLIENT_EXPECT_EQ(r->nr_fds, 1);
+	CLIENT_EXPECT_EQ(fstat(r->fds[0], &told), 0);
+	map.region = handles[0];
+	CLIENT_EXPECT_EQ(raw_call(r, MMB_METHOD_REGION_MAP, &map), 0);
+	CLIENT_EXPECT_EQ(r->nr_fds, 1);
+	CLIENT_EXPECT_EQ(fstat(r->fds[0], &asked), 0);
+	CLIENT_EXPECT_EQ(told.st_ino, asked.st_ino);
+	CLIENT_EXPECT_EQ(((const Mmb__Wire__RegionOpenReply *)r->body)->address, address);
+	for (size_t i = 0; i < CLONES && handles[i]; i++) {
+		map.region = handles[i];
+		CLIENT_EXPECT_EQ(raw_call(r, MMB_METHOD_REGION_CLOSE, &map), 0);
+	}
+}
+
+ATTACK(clones_are_told_of_once)
+{
+	struct raw_region region;
+	struct clones     c;
+	ssize_t           length;
+
+	attack_pool(a);
+	region = attack_region(a, 4);
+	ask_for_clones(&c, region.handle, CLONES);
+	CLIENT_EXPECT_EQ(raw_call(&a->r, MMB_METHOD_REGION_CLONE, &c.request), 0);
+	expect_told(&a->r);
+	/* Another number is as good as 1. */
+	c.request.n_clones = 1;
+	length = raw_encode(&a->r, MMB_METHOD_REGION_CLONE, &c.request);
+	CLIENT_EXPECT(length > 0 && a->r.out[length - 1] == 1);
+	a->r.out[length - 1] = 0x7f;
+	CLIENT_EXPECT_EQ(raw_send(&a->r, a->r.out, (size_t)length), 0);
+	CLIENT_EXPECT_EQ(raw_recv(&a->r), 0);
+	expect_told(&a->r);
+	c.request.n_clones = CLONES_TOO_MANY;
+	attack_refused(&a->r, MMB_METHOD_REGION_CLONE, &c.request, -EINVAL);
+	c.request.n_clones = 0;
+	attack_refused(&a->r, MMB_METHOD_REGION_CLONE, &c.request, -EINVAL);
+	c.request.n_clones = 1;
+	c.part.region ^= 0x40000000;
+	attack_refused(&a->r, MMB_METHOD_REGION_CLONE, &c.request, -EBADF);
+	CLIENT_EXPECT_EQ(a->r.nr_fds, 0);
+}
+
+/* One takes what it has asked for late, the other one never. */
+ATTACK(clones_whose_descriptors_nobody_takes)
+{
+	for (int late = 0; late < 2; late++) {
+		struct raw_region region;
+		struct clones     c;
+
+		attack_pool(a);
+		region = attack_region(a, 4);
+		ask_for_clones(&c, region.handle, 1);
+		for (int i = 0; i < CLONES_UNREAD; i++)
+			CLIENT_EXPECT_EQ(raw_request(&a->r, MMB_METHOD_REGION_CLONE, &c.request),
+					 0);
+		for (int i = 0; late && i < CLONES_UNREAD; i++) {
+			CLIENT_EXPECT_EQ(raw_recv(&a->r), 0);
+			CLIENT_EXPECT_EQ(a->r.nr_fds, 1);
+		}
+		munmap(region.at, region.length);
+		close(region.fd);
+		raw_close(&a->r);
+	}
+}
+
 /* ---- userfaultfds ---- */
 
 static int system_uffd(int flags)
@@ -584,6 +685,8 @@ static const struct test_case cases[] = {
 	{ "descriptors that block when they are closed hold up no others",
 	  descriptors_that_block_when_closed },
 	{ "credentials beside a message end the session", other_control_messages },
+	{ "a clone's reply tells of the first, once", clones_are_told_of_once },
+	{ "clones whose descriptors nobody takes, or late", clones_whose_descriptors_nobody_takes },
 	{ "a userfaultfd before its handshake is refused", uffd_without_handshake },
 	{ "a userfaultfd without the needed features is refused", uffd_without_features },
 	{ "a blocking userfaultfd holds no fault thread", uffd_that_blocks },

@@ -45,7 +45,7 @@ enum {
 #define STEPS(X)                                                                             \
 	X(CONTROL_TURN) X(WORK_TURN) X(QUEUE_TURN) X(LANE_TURN) X(KEEPER_TURN) X(PAGES_DONE)  \
 	X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE) X(PUNCHED_OUT) X(SWAPPED_IN)  \
-	X(COPIED_IN) X(ADOPTED) X(LIMITS_HALF)
+	X(COPIED_IN) X(ADOPTED) X(LIMITS_HALF) X(CLONE_TOLD)
 #define RARE(X) X(TAKEN_OUT)
 
 static const struct point {

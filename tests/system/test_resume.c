@@ -183,8 +183,9 @@ static void deadline_ends_the_wait(void)
 
 /* One a point, since settings are told apart by address. */
 /* Met by who clones three regions at once: before the second is a member, before any is armed,
- * between the first two handles, before the answer. */
-#define CLONE_POINTS(X) X(CLONE_JOIN) X(CLONE_ARM) X(CLONE_PUBLISH) X(CLONE_DONE)
+ * between the first two handles, before the answer, and with it and what it is to bring. */
+#define CLONE_POINTS(X) \
+	X(CLONE_JOIN) X(CLONE_ARM) X(CLONE_PUBLISH) X(CLONE_DONE) X(CLONE_TOLD)
 
 /* What was granted or given back is done, wholly or by half, and the answer isn't sent. */
 #define GRANT_POINTS(X) \

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,14 +28,6 @@
 /* Where nothing else comes by itself, and ThreadSanitizer lets a program map. */
 #define FAKE_ADDRESSES 0x7e9000000000ull
 #define FAKE_KEY       0x9e3779b97f4a7c15ull
-
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	abort();
-}
 
 /* ---- replies ---- */
 
@@ -352,6 +343,44 @@ static void answer_region(struct fake_broker *b, struct answer *a)
 	send_answer(a, &reply.base);
 }
 
+static void tell_clone(struct fake_broker *b, struct answer *a, uint32_t handle,
+		       Mmb__Wire__RegionOpenReply *reply)
+{
+	mmb__wire__region_open_reply__init(reply);
+	reply->region = handle;
+	reply->address = b->region_address;
+	reply->length = BROKER_CLONE_BYTES;
+	reply->page_size = REGION_PAGE;
+	if (b->clone != CLONE_NO_FD)
+		a->fds[a->nr_fds++] = memory("clone", BROKER_CLONE_BYTES);
+}
+
+static void answer_region_map(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__RegionRequest *request = (const void *)a->request;
+	Mmb__Wire__RegionOpenReply reply;
+
+	tell_clone(b, a, request->region, &reply);
+	send_answer(a, &reply.base);
+}
+
+static void answer_region_clone(struct fake_broker *b, struct answer *a)
+{
+	const Mmb__Wire__RegionCloneRequest *request = (const void *)a->request;
+	Mmb__Wire__RegionCloneReply reply = MMB__WIRE__REGION_CLONE_REPLY__INIT;
+	Mmb__Wire__RegionOpenReply first;
+	uint32_t handles[64];
+
+	reply.regions = handles;
+	while (reply.n_regions < request->n_clones)
+		handles[reply.n_regions++] = ++b->handles;
+	if (request->map && b->clone != CLONE_UNTOLD) {
+		tell_clone(b, a, handles[0] + (b->clone == CLONE_FOREIGN), &first);
+		reply.opened = &first;
+	}
+	send_answer(a, &reply.base);
+}
+
 static void answer_window(struct fake_broker *b, struct answer *a)
 {
 	const Mmb__Wire__WindowRequest *request = (const void *)a->request;
@@ -391,6 +420,8 @@ static void (*const answers[BROKER_METHODS])(struct fake_broker *b, struct answe
 	[MMB_METHOD_REGION_LOCK] = answer_empty,
 	[MMB_METHOD_REGION_UNLOCK] = answer_empty,
 	[MMB_METHOD_REGION_STAT] = answer_region_stat,
+	[MMB_METHOD_REGION_CLONE] = answer_region_clone,
+	[MMB_METHOD_REGION_MAP] = answer_region_map,
 	[MMB_METHOD_UPCALLS] = answer_upcalls,
 };
 
@@ -614,6 +645,13 @@ void broker_offer(struct fake_broker *b, enum broker_offer how)
 	pthread_mutex_unlock(&b->lock);
 }
 
+void broker_clone(struct fake_broker *b, enum broker_clone how)
+{
+	pthread_mutex_lock(&b->lock);
+	b->clone = how;
+	pthread_mutex_unlock(&b->lock);
+}
+
 void broker_place_regions(struct fake_broker *b, uint64_t address)
 {
 	pthread_mutex_lock(&b->lock);
@@ -656,105 +694,4 @@ uint32_t broker_frames_out(struct fake_broker *b)
 uint64_t broker_last_window(struct fake_broker *b)
 {
 	return read_locked(b, &b->window, NULL);
-}
-
-/* ---- upcalls ---- */
-
-static struct peer *newest(struct fake_broker *b)
-{
-	struct peer *peer;
-
-	pthread_mutex_lock(&b->lock);
-	must(b->nr_peers > 0, "a connection");
-	peer = &b->peers[b->nr_peers - 1];
-	pthread_mutex_unlock(&b->lock);
-	return peer;
-}
-
-static void send_upcall_as(int sock, struct wire_packet head, const ProtobufCMessage *body)
-{
-	uint8_t bytes[1024];
-	ssize_t length = wire_encode(&head, body, bytes, sizeof(bytes));
-
-	must(length > 0, "encode");
-	must(!wire_send(sock, bytes, (size_t)length, (struct wire_fds){ .nr = 0 }, 0), "upcall");
-}
-
-static void send_upcall(int sock, uint32_t method, const ProtobufCMessage *body)
-{
-	send_upcall_as(sock, (struct wire_packet){ .method = method, .id = 5 }, body);
-}
-
-static bool acknowledged(int sock, uint32_t method, int code)
-{
-	uint8_t bytes[MMB_PACKET_MAX];
-	struct wire_message message = { .bytes = bytes, .capacity = sizeof(bytes) };
-	struct pollfd p = { .fd = sock, .events = POLLIN };
-	struct wire_packet packet;
-
-	if (poll(&p, 1, WAIT_SECONDS * 1000) != 1 || wire_recv(sock, &message, 0) <= 0)
-		return false;
-	return !wire_decode(bytes, message.length, &packet) && packet.method == method &&
-	       packet.id == 5 && packet.code == code;
-}
-
-bool broker_pressure(struct fake_broker *b, int code)
-{
-	Mmb__Wire__PressureRequest request = MMB__WIRE__PRESSURE_REQUEST__INIT;
-	int sock = newest(b)->upcall;
-
-	request.wanted = 4096;
-	request.pool = b->handles;
-	send_upcall(sock, MMB_UPCALL_PRESSURE, &request.base);
-	return acknowledged(sock, MMB_UPCALL_PRESSURE, code);
-}
-
-bool broker_zap(struct fake_broker *b, uint64_t address, uint64_t length, int code)
-{
-	Mmb__Wire__ZapRequest request = MMB__WIRE__ZAP_REQUEST__INIT;
-	Mmb__Wire__ZapRequest__Range range = MMB__WIRE__ZAP_REQUEST__RANGE__INIT;
-	Mmb__Wire__ZapRequest__Range *ranges[] = { &range };
-	int sock = newest(b)->upcall;
-
-	range.address = address;
-	range.length = length;
-	request.ranges = ranges;
-	request.n_ranges = 1;
-	send_upcall(sock, MMB_UPCALL_ZAP, &request.base);
-	return acknowledged(sock, MMB_UPCALL_ZAP, code);
-}
-
-void broker_goodbye(struct fake_broker *b, const char *reason)
-{
-	Mmb__Wire__GoodbyeRequest request = MMB__WIRE__GOODBYE_REQUEST__INIT;
-	struct peer *peer = newest(b);
-
-	request.reason = (char *)(uintptr_t)reason;
-	if (peer->upcall >= 0)
-		send_upcall(peer->upcall, MMB_UPCALL_GOODBYE, &request.base);
-	else
-		send_upcall_as(peer->sock, (struct wire_packet){ .method = MMB_UPCALL_GOODBYE },
-			       &request.base);
-}
-
-void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause)
-{
-	struct mmb_fault_log *log = newest(b)->log;
-	uint64_t head = atomic_load(&log->head);
-	struct mmb_fault_record *r = &log->records[head % MMB_FAULT_RECORDS];
-
-	atomic_fetch_add(&r->seq, 1);
-	r->error = -EIO;
-	r->address = address;
-	r->length = 4096;
-	r->offset = 8192;
-	strcpy(r->region, "faulty");
-	snprintf(r->cause, sizeof(r->cause), "%s", cause);
-	atomic_fetch_add(&r->seq, 1);
-	atomic_store(&log->head, head + 1);
-}
-
-void broker_hang_up(struct fake_broker *b)
-{
-	shutdown(newest(b)->sock, SHUT_RDWR);
 }

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { BROKER_ARENA_BYTES = 32 << 20, BROKER_METHODS = 64 };
+enum { BROKER_ARENA_BYTES = 32 << 20, BROKER_METHODS = 64, BROKER_CLONE_BYTES = 1 << 20 };
 
 struct fake_broker;
 
@@ -27,6 +27,14 @@ enum broker_offer {
 	OFFER_NO_ARENA,
 	OFFER_NO_HANDLE,
 	OFFER_FEW_FDS,
+};
+
+/* What a clone's reply tells of how to map it. */
+enum broker_clone {
+	CLONE_TOLD,
+	CLONE_UNTOLD,  /* as an older broker does */
+	CLONE_FOREIGN, /* of a region that isn't the clone */
+	CLONE_NO_FD,
 };
 
 struct fake_broker *broker_start(void);
@@ -46,6 +54,7 @@ void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char 
 /* The next reply carries an id nobody asked with. */
 void broker_confuse(struct fake_broker *b);
 void broker_offer(struct fake_broker *b, enum broker_offer how);
+void broker_clone(struct fake_broker *b, enum broker_clone how);
 /* Where the next regions are said to belong. */
 void broker_place_regions(struct fake_broker *b, uint64_t address);
 

@@ -11,6 +11,8 @@
 
 #include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "fake_broker.h"
 #include "proto/fault_log.h"
@@ -72,6 +74,16 @@ struct fake_broker {
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
 	enum broker_offer offer;                /* (l) */
+	enum broker_clone clone;                /* (l) */
 };
+
+/* For what a test's own broker can't do without. */
+static inline void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	perror(what);
+	abort();
+}
 
 #endif

@@ -3,6 +3,7 @@
  * test_client_region - windows of regions: where they go, and that nothing else is touched
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -251,6 +252,84 @@ static void unmapping_ages_no_page_where_there_is_no_swap(void)
 	fake_client_end(&client);
 }
 
+/* ---- clones ---- */
+
+static unsigned int nr_descriptors(void)
+{
+	unsigned int nr = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	return nr;
+}
+
+static struct mmb_region *begin_with_origin(enum broker_clone how)
+{
+	struct mmb_region *origin;
+
+	fake_client_begin(&client, 0);
+	broker_clone(client.broker, how);
+	EXPECT_EQ(mmb_region_create(client.pool, BROKER_CLONE_BYTES, NULL, &origin), 0);
+	return origin;
+}
+
+static void a_clone_takes_one_request_or_two_of_an_older_broker(void)
+{
+	for (int old = 0; old < 2; old++) {
+		struct mmb_region *origin = begin_with_origin(old ? CLONE_UNTOLD : CLONE_TOLD);
+		struct mmb_region *all[] = { origin, origin, origin }, *clone, *clones[3];
+
+		EXPECT_EQ(mmb_region_clone(origin, NULL, &clone), 0);
+		EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_MAP), old);
+		EXPECT(is_mapped(mmb_region_address(clone)));
+		EXPECT(mmb_region_address(clone) != mmb_region_address(origin));
+		EXPECT_EQ(mmb_region_clone_many(3, all, NULL, clones), 0);
+		EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_MAP), old + 2 + old);
+		mmb_region_close(clone);
+		for (int i = 0; i < 3; i++)
+			mmb_region_close(clones[i]);
+		mmb_region_close(origin);
+		EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_CLOSE), 5);
+		fake_client_end(&client);
+	}
+}
+
+static void a_clone_that_is_told_of_wrongly_ends_the_session(void)
+{
+	static const enum broker_clone wrong[] = { CLONE_FOREIGN, CLONE_NO_FD };
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct mmb_region *origin = begin_with_origin(CLONE_TOLD), *clone = NULL;
+		unsigned int before;
+
+		EXPECT_EQ(mmb_region_clone(origin, NULL, &clone), 0); /* with its upcall socket */
+		mmb_region_close(clone);
+		clone = NULL;
+		before = nr_descriptors();
+		broker_clone(client.broker, wrong[i]);
+		EXPECT_EQ(mmb_region_clone(origin, NULL, &clone), -EPROTO);
+		EXPECT(!clone && strstr(mmb_error(), "broke the protocol"));
+		EXPECT(nr_descriptors() <= before);
+		mmb_region_close(origin);
+		mmb_pool_close(client.pool);
+		mmb_close(client.mmb);
+		broker_stop(client.broker);
+	}
+}
+
+static void what_is_made_with_a_clone_that_fails_is_released(void)
+{
+	struct mmb_region *origin = begin_with_origin(CLONE_TOLD);
+	struct mmb_region *all[] = { origin, origin, origin }, *clones[3] = { NULL };
+
+	broker_refuse(client.broker, MMB_METHOD_REGION_MAP, -EMFILE, "no descriptor is left");
+	EXPECT_EQ(mmb_region_clone_many(3, all, NULL, clones), -EMFILE);
+	EXPECT(!clones[0] && strstr(mmb_error(), "no descriptor is left"));
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_CLOSE), 3);
+	mmb_region_close(origin);
+	fake_client_end(&client);
+}
+
 static const struct test_case cases[] = {
 	{ "an occupied place moves the window, and the broker is told",
 	  an_occupied_place_moves_the_window },
@@ -266,6 +345,12 @@ static const struct test_case cases[] = {
 	{ "a fault record is found through the connection",
 	  a_fault_record_is_found_through_the_connection },
 	{ "region stat is filled", region_stat_is_filled },
+	{ "a clone takes one request, or two of an older broker",
+	  a_clone_takes_one_request_or_two_of_an_older_broker },
+	{ "a clone that is told of wrongly ends the session",
+	  a_clone_that_is_told_of_wrongly_ends_the_session },
+	{ "what is made with a clone that fails is released",
+	  what_is_made_with_a_clone_that_fails_is_released },
 };
 
 TEST_MAIN(cases)

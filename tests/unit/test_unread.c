@@ -180,6 +180,53 @@ static void answers(struct wire_client *c, uint32_t nr)
 	}
 }
 
+static void ask_for_clones(struct wire_client *c)
+{
+	Mmb__Wire__RegionCloneRequest         clone = MMB__WIRE__REGION_CLONE_REQUEST__INIT;
+	Mmb__Wire__RegionCloneRequest__Clone  part = MMB__WIRE__REGION_CLONE_REQUEST__CLONE__INIT;
+	Mmb__Wire__RegionCloneRequest__Clone *parts[] = { &part, &part };
+	const Mmb__Wire__RegionCloneReply    *reply;
+
+	clone.clones = parts;
+	clone.n_clones = 2;
+	clone.map = true;
+	EXPECT_EQ(wire_client_call(c, MMB_METHOD_REGION_CLONE, &clone.base), -EBADF);
+	EXPECT_EQ(c->message.nr_fds, 0);
+	part.region = FAKE_REGION;
+	EXPECT_EQ(wire_client_call(c, MMB_METHOD_REGION_CLONE, &clone.base), 0);
+	reply = wire_client_reply(c);
+	EXPECT_EQ(reply->n_regions, 2);
+	EXPECT(reply->opened && reply->opened->region == FAKE_REGION);
+	EXPECT_EQ(reply->opened->address, FAKE_ADDRESS);
+	EXPECT_EQ(c->message.nr_fds, 1);
+	/* Of an older client, and of one whose region can't be told of: it asks. */
+	clone.map = false;
+	EXPECT_EQ(wire_client_call(c, MMB_METHOD_REGION_CLONE, &clone.base), 0);
+	reply = wire_client_reply(c);
+	EXPECT(reply->n_regions == 2 && !reply->opened);
+	EXPECT_EQ(c->message.nr_fds, 0);
+	clone.map = true;
+	fake_refuse_maps(-EMFILE);
+	EXPECT_EQ(wire_client_call(c, MMB_METHOD_REGION_CLONE, &clone.base), 0);
+	reply = wire_client_reply(c);
+	EXPECT(reply->n_regions == 2 && !reply->opened);
+	EXPECT_EQ(c->message.nr_fds, 0);
+	fake_refuse_maps(0);
+}
+
+static void clones_bring_descriptors_to_who_asks_for_them(void)
+{
+	struct ipc_fixture f;
+	struct wire_client c;
+
+	ipc_fixture_init(&f);
+	ipc_fixture_start(&f);
+	ipc_fixture_session(&f, &c);
+	ask_for_clones(&c);
+	wire_client_fini(&c);
+	ipc_fixture_fini(&f);
+}
+
 static void a_client_that_reads_late_gets_all_of_them(void)
 {
 	struct ipc_fixture f;
@@ -264,6 +311,8 @@ static void ended_connections_count_until_nobody_holds_them(void)
 }
 
 static const struct test_case cases[] = {
+	{ "clones bring descriptors to who asks for them",
+	  clones_bring_descriptors_to_who_asks_for_them },
 	{ "one user leaves half of what there is to others, two leave a quarter",
 	  one_user_leaves_half_and_two_a_quarter },
 	{ "what is there already counts beyond the shares",
