@@ -77,7 +77,6 @@ int stock_init(const struct stock_request *request)
 		.kind = request->kind,
 		.os_node = request->os_node,
 		.locked = true,
-		.spare_fd = -1,
 		.quick = request->quick && request->kind == STOCK_BASE,
 	};
 	s->floor = floor_of(s->limit, s->kind);
@@ -85,6 +84,8 @@ int stock_init(const struct stock_request *request)
 	if (s->mode == STOCK_HOLD) {
 		s->slack = round_down(margin_of(reserve) / 2, PAGEBLOCK_PAGES);
 		r = stock_hold_init(s, reserve);
+	} else if (s->kind == STOCK_HUGE) {
+		stock_adopt_spare(s);
 	}
 	if (!r)
 		s->reserve = reserve;
@@ -423,44 +424,70 @@ int stock_populate(const struct stock_populate_request *request)
 	return r;
 }
 
+static bool has_no_spares(const struct stock *s)
+{
+	return !s->reserve || s->mode == STOCK_HOLD;
+}
+
 int stock_keep_spare(int node)
 {
 	struct stock *s = stock_of(node, STOCK_HUGE);
+	bool          there;
 	int           r = 0;
 
-	if (!s->reserve || s->mode == STOCK_HOLD)
+	if (has_no_spares(s))
 		return 0;
 	mutex_lock(&s->lock);
-	if (s->spare_fd < 0)
-		r = stock_take_spare_locked(s);
-	s->nr_sparing += !r;
+	s->nr_sparing++; /* it stays from now on */
+	there = s->spare;
+	if (there)
+		r = stock_fill_spare_locked(s);
 	mutex_unlock(&s->lock);
+	if (!there)
+		r = stock_add_spare(s);
+	if (r)
+		stock_leave_spare(node);
 	return r;
+}
+
+/* So many fewer need it. */
+static void end_sparing(int node, uint32_t fewer)
+{
+	struct stock   *s = stock_of(node, STOCK_HUGE);
+	struct section *gone = NULL;
+
+	if (has_no_spares(s))
+		return;
+	mutex_lock(&s->lock);
+	CHECK(s->nr_sparing >= fewer);
+	s->nr_sparing -= fewer;
+	if (!s->nr_sparing && s->spare)
+		gone = stock_drop_spare_locked(s);
+	mutex_unlock(&s->lock);
+	if (gone)
+		section_remove(gone);
 }
 
 void stock_leave_spare(int node)
 {
-	struct stock *s = stock_of(node, STOCK_HUGE);
-
-	if (!s->reserve || s->mode == STOCK_HOLD)
-		return;
-	mutex_lock(&s->lock);
-	CHECK(s->nr_sparing);
-	if (!--s->nr_sparing)
-		stock_drop_spare_locked(s);
-	mutex_unlock(&s->lock);
+	end_sparing(node, 1);
 }
 
 void stock_renew_spare(int node)
 {
 	struct stock *s = stock_of(node, STOCK_HUGE);
 
-	if (!s->reserve || s->mode == STOCK_HOLD)
+	if (has_no_spares(s))
 		return;
 	mutex_lock(&s->lock);
-	if (s->nr_sparing && s->spare_fd < 0)
-		stock_take_spare_locked(s);
+	if (s->nr_sparing && s->spare)
+		stock_fill_spare_locked(s);
 	mutex_unlock(&s->lock);
+}
+
+void stock_settle_spare(int node)
+{
+	end_sparing(node, 0);
 }
 
 /* Exact while nobody commits. */

@@ -26,7 +26,8 @@
  *                 populates first and the holder punches afterwards.
  *             K6  while it is asked for, a huge stock has a page that only what must be is
  *                 populated with: the host may give what was punched to anybody. In hold mode
- *                 margin - slack is held in any case, in account mode a page of the margin.
+ *                 margin - slack is held in any case, in account mode a page of the margin. Like
+ *                 what is held it outlives the daemon, in a section of its own.
  * Locking     committed changes under the lock of promises; evictable, spoken and used (held +
  *             present) are atomic and change by compare-and-swap: room is taken in spoken
  *             before evictable says so, and given back after, so that two can be refused at once
@@ -77,7 +78,8 @@ struct stock {
 	bool             quick;     /* (c) start-up leaves blocks BARE */
 	uint32_t         nr_blocks; /* (c) */
 	uint32_t         hint_held, hint_absent, hint_bare; /* (l) where a search starts */
-	int              spare_fd;  /* (l) one huge page, held in account mode; -1: none */
+	struct section  *spare;     /* (l) for one huge page, held in account mode; NULL: none */
+	bool             has_spare; /* (l) the page is in it, and counts as held */
 	uint32_t         nr_sparing; /* (l) who asked for it, and may need it */
 	_Atomic bool     locked;    /* (a) all held memory so far could be locked */
 	_Atomic uint64_t nr_punched, nr_refilled, nr_refused; /* (a) */
@@ -174,6 +176,8 @@ int stock_keep_spare(int node);
 void stock_leave_spare(int node);
 /* Those who asked for it have needed it: it is to be there again. */
 void stock_renew_spare(int node);
+/* After a restart: whoever needs the last daemon's has asked for it. */
+void stock_settle_spare(int node);
 
 /* Moves held one pageblock towards reserve - present - slack. 1: there may be more to do, 0: it is
  * there, negative errno: the host doesn't give (try later). May take long. */

@@ -200,31 +200,76 @@ bool stock_relieve(struct stock *s)
 
 /* ---- the page for what must be ---- */
 
-int stock_take_spare_locked(struct stock *s)
+static void count_spare_locked(struct stock *s, bool has)
 {
-	int r, fd = os->memfd_new("mmb-spare", PAGEBLOCK_SIZE, OS_HUGETLB);
-
-	if (fd < 0)
-		return fd;
-	r = os->populate(fd, 0, PAGEBLOCK_SIZE, s->os_node);
-	if (r) {
-		os->close(fd);
-		return r;
+	s->has_spare = has;
+	if (has) {
+		atomic_fetch_add(&s->used, PAGEBLOCK_PAGES); /* of the margin */
+		atomic_fetch_add(&s->held, PAGEBLOCK_PAGES);
+	} else {
+		atomic_fetch_sub(&s->held, PAGEBLOCK_PAGES);
+		atomic_fetch_sub(&s->used, PAGEBLOCK_PAGES);
 	}
-	s->spare_fd = fd;
-	atomic_fetch_add(&s->used, PAGEBLOCK_PAGES); /* of the margin */
-	atomic_fetch_add(&s->held, PAGEBLOCK_PAGES);
-	return 0;
 }
 
-void stock_drop_spare_locked(struct stock *s)
+static void empty_spare_locked(struct stock *s)
 {
-	if (s->spare_fd < 0)
-		return;
-	os->close(s->spare_fd);
-	s->spare_fd = -1;
-	atomic_fetch_sub(&s->held, PAGEBLOCK_PAGES);
-	atomic_fetch_sub(&s->used, PAGEBLOCK_PAGES);
+	int r = s->has_spare ? os->punch(s->spare->fd, 0, PAGEBLOCK_SIZE) : 0;
+
+	if (!r && s->has_spare)
+		count_spare_locked(s, false);
+}
+
+int stock_fill_spare_locked(struct stock *s)
+{
+	int r = s->has_spare ? 0 : os->populate(s->spare->fd, 0, PAGEBLOCK_SIZE, s->os_node);
+
+	if (!r && !s->has_spare)
+		count_spare_locked(s, true);
+	return r;
+}
+
+/* Crash    a section without a page is nobody's for the next daemon, nor is one with a page that
+ *          nobody asks for until the resume is over. */
+int stock_add_spare(struct stock *s)
+{
+	char                   name[SECTION_NAME_BYTES];
+	struct section_request request = {
+		.name = name,
+		.nr_frames = PAGEBLOCK_PAGES,
+		.kind = s->kind,
+		.type = SECTION_RESERVE,
+		.node = s->node,
+		.owner = s,
+	};
+	struct section *section, *lost = NULL;
+	int             r;
+
+	snprintf(name, sizeof(name), "spare-%d", s->node);
+	r = section_add(&request, &section);
+	if (r)
+		return r;
+	mutex_lock(&s->lock);
+	if (s->spare) /* another was faster */
+		lost = section;
+	else
+		s->spare = section;
+	r = stock_fill_spare_locked(s);
+	mutex_unlock(&s->lock);
+	if (lost)
+		section_remove(lost);
+	return r;
+}
+
+struct section *stock_drop_spare_locked(struct stock *s)
+{
+	struct section *section = s->spare;
+
+	empty_spare_locked(s); /* at once, and not when the keeper has heard of it */
+	if (s->has_spare)
+		count_spare_locked(s, false);
+	s->spare = NULL;
+	return section;
 }
 
 bool stock_give_spare(struct stock *s)
@@ -232,10 +277,27 @@ bool stock_give_spare(struct stock *s)
 	bool had;
 
 	mutex_lock(&s->lock);
-	had = s->spare_fd >= 0;
-	stock_drop_spare_locked(s);
+	had = s->has_spare;
+	empty_spare_locked(s);
+	had &= !s->has_spare;
 	mutex_unlock(&s->lock);
 	return had;
+}
+
+void stock_adopt_spare(struct stock *s)
+{
+	for (uint32_t id = 1; id < NR_SECTIONS_MAX && !s->spare; id++) {
+		struct section *section = section_by_id(id);
+
+		if (section && section->type == SECTION_RESERVE && !section->owner &&
+		    section->kind == s->kind && section->node == s->node && !section->mapped &&
+		    section->nr_frames == PAGEBLOCK_PAGES &&
+		    os->allocated(section->fd) == PAGEBLOCK_SIZE) {
+			section->owner = s;
+			s->spare = section;
+			count_spare_locked(s, true);
+		}
+	}
 }
 
 /* hugetlb is never swapped. */

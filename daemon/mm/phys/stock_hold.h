@@ -24,10 +24,15 @@ void stock_hold_fini(struct stock *s);
 bool stock_punch_held_locked(struct stock *s);
 /* The host is out of pages: gives up one held pageblock. */
 bool stock_relieve(struct stock *s);
-/* K6 */
-int stock_take_spare_locked(struct stock *s);
-void stock_drop_spare_locked(struct stock *s);
+/* K6: the section for the page, and the page. What must go is handed out, to be removed without the
+ * lock. */
+int stock_add_spare(struct stock *s);
+struct section *stock_drop_spare_locked(struct stock *s);
+int stock_fill_spare_locked(struct stock *s);
+/* The page goes to whoever asks the host next. */
 bool stock_give_spare(struct stock *s);
+/* A predecessor's. */
+void stock_adopt_spare(struct stock *s);
 void stock_hold_validate(struct stock *s, struct validation *v);
 
 #endif
