@@ -252,13 +252,22 @@ void fixture_show_log(const struct fixture *f)
 	free(text);
 }
 
+unsigned int fixture_log_count(const struct fixture *f, const char *text)
+{
+	char        *log = read_log(f, 0), *at = log;
+	unsigned int nr = 0;
+
+	while (at && (at = strstr(at, text))) {
+		nr++;
+		at += strlen(text);
+	}
+	free(log);
+	return nr;
+}
+
 bool fixture_log_says(const struct fixture *f, const char *text)
 {
-	char *log = read_log(f, 0);
-	bool  says = log && strstr(log, text);
-
-	free(log);
-	return says;
+	return fixture_log_count(f, text) > 0;
 }
 
 /* ---- its counters ---- */

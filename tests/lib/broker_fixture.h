@@ -51,7 +51,8 @@ void fixture_cleanup(struct fixture *f);
 bool fixture_alive(struct fixture *f);
 /* Prints the end of the daemon's log. */
 void fixture_show_log(const struct fixture *f);
-/* Does the log say this? */
+/* How often does the log say this, and does it? */
+unsigned int fixture_log_count(const struct fixture *f, const char *text);
 bool fixture_log_says(const struct fixture *f, const char *text);
 
 struct daemon_exit {

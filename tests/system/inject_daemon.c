@@ -7,7 +7,8 @@
  *             abort or rest.
  *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start. With a value the
  *             signal says which pass of which point kills: the point, and in the low bits, how many
- *             INJECT_NTH_BITS says, the pass.
+ *             INJECT_NTH_BITS says, the pass. $MMB_ORDERS names a file that can hold such a value
+ *             for the next process that starts (inject_order.h).
  *             $MMB_HIDE=6.6 makes it do without what Linux 6.6 brought to userfaultfd: poison, and
  *             entries that are made write-protected.
  * Releases    A copy of it whose file ends with "next" is of a release whose state is of the next
@@ -15,10 +16,12 @@
  * Locking     none: arming is a few atomic stores.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/system/inject_order.h"
 #include "mm/phys/meta.h"
@@ -28,14 +31,19 @@
 static enum inject_point point = NR_INJECT_POINTS;
 static unsigned long nth = 1;
 
+static void arm_kill(unsigned int value)
+{
+	inject_act(INJECT_KILL);
+	inject_arm((enum inject_point)(value >> INJECT_NTH_BITS),
+		   value & ((1u << INJECT_NTH_BITS) - 1), -EIO);
+}
+
 static void arm(int unused, siginfo_t *info, void *context)
 {
 	unsigned int value = info && info->si_code == SI_QUEUE ? (unsigned int)info->si_int : 0;
 
 	if (value) {
-		inject_act(INJECT_KILL);
-		inject_arm((enum inject_point)(value >> INJECT_NTH_BITS),
-			   value & ((1u << INJECT_NTH_BITS) - 1), -EIO);
+		arm_kill(value);
 	} else if (point != NR_INJECT_POINTS) {
 		inject_arm(point, nth, -EIO);
 	}
@@ -79,6 +87,23 @@ __attribute__((constructor)) static void hide_features(void)
 	}
 	if (since)
 		uffd_hidden = UFFD_FEATURE_POISON | UFFD_FEATURE_WP_ASYNC;
+}
+
+__attribute__((constructor)) static void take_order(void)
+{
+	const char          *path = getenv("MMB_ORDERS");
+	struct inject_orders o = { 0 };
+	int                  fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return;
+	if (pread(fd, &o, sizeof(o), 0) == sizeof(o) && o.order) {
+		arm_kill((unsigned int)o.order);
+		o = (struct inject_orders){ .taker = getpid() };
+		if (pwrite(fd, &o, sizeof(o), 0) != sizeof(o))
+			exit(2);
+	}
+	close(fd);
 }
 
 __attribute__((constructor)) static void read_order(void)

@@ -6,6 +6,7 @@
  */
 #include "system/kill_load.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,9 @@
 #include "system/kill_scene.h"
 #include "system/swap_scene.h"
 
-enum { STAGE_RESERVE_MIB = 256, STAGE_SWAP_MIB = 256, STAGE_HUGE_PAGES = 32 };
+enum { STAGE_RESERVE_MIB = 256, STAGE_SWAP_MIB = 512, STAGE_HUGE_PAGES = 32 };
 enum { OPS_A_CALL = 300, DROPPED_PAGES = 16, REST_SECONDS = 60 };
+enum { LOCKED_PAGES = 64, ADVISED_PAGES = 48, PAGEOUTS_ONE_IN = 4 };
 
 /* ---- a region whose every page is known ---- */
 
@@ -25,11 +27,13 @@ struct load {
 	struct mmb_region *region;
 	uint32_t *generation; /* by page; 0: reads zero */
 	uint64_t pages, page_bytes, object, random;
+	uint64_t first, step;   /* of the region's pages, those that are this client's */
+	uint64_t locked, nr_locked; /* pages */
 };
 
 static char *page_at(const struct load *l, struct mmb_region *region, uint64_t page)
 {
-	return act_at(region) + page * l->page_bytes;
+	return act_at(region) + (l->first + page * l->step) * l->page_bytes;
 }
 
 static void check_page(const struct load *l, struct mmb_region *region, uint64_t page,
@@ -62,12 +66,18 @@ static void touch_one(struct load *l)
 	waited(l->a->place, "a touch", began);
 }
 
+static int advise(const struct load *l, uint64_t first, uint64_t nr, int advice)
+{
+	return mmb_region_advise(l->region, (l->first + first * l->step) * l->page_bytes,
+				 nr * l->page_bytes, advice);
+}
+
+/* One at a time, where not all are this client's. */
 static void drop_some(struct load *l, uint64_t nr)
 {
 	uint64_t first = test_below(&l->random, l->pages - nr + 1), began = clock_ns();
 
-	CLIENT_EXPECT_EQ(mmb_region_advise(l->region, first * l->page_bytes, nr * l->page_bytes,
-					   MMB_ADVISE_DONTNEED), 0);
+	CLIENT_EXPECT_EQ(advise(l, first, nr, MMB_ADVISE_DONTNEED), 0);
 	memset(&l->generation[first], 0, nr * sizeof(l->generation[0]));
 	waited(l->a->place, "DONTNEED", began);
 }
@@ -196,6 +206,133 @@ static void use_arena(struct load *l)
 	waited(l->a->place, "giving back", began);
 }
 
+/* What is locked stays so while daemons die, and reads as before; nobody drops it. */
+static void lock_or_unlock(struct load *l)
+{
+	struct mmb_region_stat stat = { .size = sizeof(stat) };
+	uint64_t began = clock_ns();
+
+	if (l->nr_locked) {
+		CLIENT_EXPECT_EQ(advise(l, l->locked, l->nr_locked, MMB_ADVISE_DONTNEED), -EBUSY);
+		CLIENT_EXPECT_EQ(mmb_region_unlock(l->region, l->locked * l->page_bytes,
+						   l->nr_locked * l->page_bytes), 0);
+		l->nr_locked = 0;
+	} else {
+		l->locked = test_below(&l->random, l->pages - LOCKED_PAGES + 1);
+		l->nr_locked = LOCKED_PAGES;
+		CLIENT_EXPECT_EQ(mmb_region_lock(l->region, l->locked * l->page_bytes,
+						 l->nr_locked * l->page_bytes), 0);
+	}
+	waited(l->a->place, "a lock", began);
+	for (uint64_t page = 0; page < LOCKED_PAGES; page++)
+		check_page(l, l->region, l->locked + page, l->generation[l->locked + page]);
+	CLIENT_EXPECT_EQ(mmb_region_stat(l->region, &stat), 0);
+	CLIENT_EXPECT_EQ(stat.locked, l->nr_locked * l->page_bytes);
+}
+
+/* So much at once that two threads of the daemon do it (space/pageout.c). */
+static void page_out(const struct load *l)
+{
+	uint64_t began = clock_ns();
+
+	CLIENT_EXPECT_EQ(advise(l, 0, l->pages, MMB_ADVISE_PAGEOUT), 0);
+	waited(l->a->place, "PAGEOUT", began);
+}
+
+/* Advice splits and joins windows; none of it changes a byte. */
+static void lock_and_advise(struct load *l)
+{
+	static const int kinds_of_advice[] = { MMB_ADVISE_SEQUENTIAL, MMB_ADVISE_RANDOM,
+					       MMB_ADVISE_WILLNEED, MMB_ADVISE_COLD,
+					       MMB_ADVISE_PAGEOUT, MMB_ADVISE_NORMAL };
+
+	lock_or_unlock(l);
+	if (!test_below(&l->random, PAGEOUTS_ONE_IN))
+		page_out(l);
+	for (size_t i = 0; i < sizeof(kinds_of_advice) / sizeof(kinds_of_advice[0]); i++) {
+		uint64_t first = test_below(&l->random, l->pages - ADVISED_PAGES + 1);
+		uint64_t began = clock_ns();
+
+		CLIENT_EXPECT_EQ(advise(l, first, ADVISED_PAGES, kinds_of_advice[i]), 0);
+		waited(l->a->place, "advice", began);
+		for (uint64_t page = first; page < first + ADVISED_PAGES; page++)
+			check_page(l, l->region, page, l->generation[page]);
+	}
+}
+
+/* The other client of the region writes its own pages meanwhile, and clones it as well. */
+static void clone_shared(struct load *l)
+{
+	struct load clone = *l;
+
+	begin_clone(&clone, l);
+	touch_both(l, &clone, 40);
+	check_all(&clone);
+	end_clone(&clone);
+	drop_some(l, 1);
+}
+
+enum { TYPED_BYTES = 712, TYPED = 40, KEPT = 12, GROWN_BYTES = 3 * MIB };
+
+static void use_mempool(struct mmb_cache *cache)
+{
+	struct mmb_mempool *mempool;
+	void *objects[KEPT];
+
+	CLIENT_EXPECT_EQ(mmb_mempool_open(cache, KEPT, &mempool), 0);
+	for (uint64_t i = 0; i < KEPT; i++) {
+		objects[i] = mmb_mempool_alloc(mempool);
+		CLIENT_EXPECT(objects[i]);
+		stamp(objects[i], TYPED_BYTES, i);
+	}
+	for (uint64_t i = 0; i < KEPT; i++) {
+		CLIENT_EXPECT(is_stamped(objects[i], TYPED_BYTES, i));
+		mmb_mempool_free(mempool, objects[i]);
+	}
+	mmb_mempool_close(mempool);
+}
+
+static void grow_object(const struct load *l)
+{
+	size_t bytes = PAGE;
+	char *object = mmb_malloc(l->a->pool, bytes);
+
+	CLIENT_EXPECT(object);
+	stamp(object, PAGE, bytes);
+	for (bytes = 2 * PAGE; object && bytes <= GROWN_BYTES; bytes *= 4) {
+		object = mmb_realloc(l->a->pool, object, bytes);
+		CLIENT_EXPECT(object && is_stamped(object, PAGE, PAGE));
+		object[bytes - 1] = 1;
+	}
+	mmb_free(object);
+}
+
+/* The cache is found again by its name, with the objects that were taken from it before. */
+static void use_typed(struct load *l)
+{
+	static void *kept[TYPED];
+	uint64_t began = clock_ns(), at;
+	struct mmb_cache *cache;
+	char name[32];
+
+	snprintf(name, sizeof(name), "typed-%u", l->a->place);
+	CLIENT_EXPECT_EQ(mmb_cache_open(l->a->pool, name, TYPED_BYTES, 0, 0, &cache), 0);
+	waited(l->a->place, "opening a cache", began);
+	for (uint64_t i = 0; i < TYPED && kept[0]; i++)
+		CLIENT_EXPECT(is_stamped(kept[i], TYPED_BYTES, i));
+	if (kept[0])
+		mmb_cache_free_bulk(cache, TYPED, kept);
+	at = clock_ns();
+	CLIENT_EXPECT_EQ(mmb_cache_alloc_bulk(cache, TYPED, kept), 0);
+	waited(l->a->place, "objects of a cache", at);
+	for (uint64_t i = 0; i < TYPED; i++)
+		stamp(kept[i], TYPED_BYTES, i);
+	use_mempool(cache);
+	mmb_cache_close(cache);
+	grow_object(l);
+	mmb_trim(l->a->pool);
+}
+
 enum { COMMON = 1 };
 
 static const struct kind {
@@ -207,6 +344,8 @@ static const struct kind {
 	unsigned int mib;
 	uint32_t page_bytes;
 	uint32_t node_policy;
+	unsigned int shares; /* so many clients have the same region, and this is one of them: */
+	unsigned int share;
 } kinds[KILL_CLIENTS] = {
 	{ "plain", make_and_close, .mib = 16 },
 	{ "limited", drop_a_few, .max = 6, .swap_max = 64, .mib = 20 },
@@ -217,6 +356,10 @@ static const struct kind {
 	{ "interleaved", use_arena, .common = COMMON, .mib = 8,
 	  .node_policy = MMB_NODE_INTERLEAVE },
 	{ "overcommitted", make_and_close, .pool_flags = MMB_POOL_OVERCOMMIT, .mib = 12 },
+	{ "locked", lock_and_advise, .mib = 6 },
+	{ "typed", use_typed, .common = COMMON, .mib = 2 },
+	{ "shared", clone_shared, .common = COMMON, .mib = 4, .shares = 2, .share = 0 },
+	{ "shared too", clone_shared, .common = COMMON, .mib = 4, .shares = 2, .share = 1 },
 };
 
 static void open_pool(struct actor *a, const struct kind *kind)
@@ -246,9 +389,14 @@ static void begin_load(struct load *l, const struct kind *kind)
 	act_open(l->a);
 	open_pool(l->a, kind);
 	l->page_bytes = kind->page_bytes ? kind->page_bytes : PAGE;
-	l->pages = (uint64_t)kind->mib * MIB / l->page_bytes;
+	l->step = kind->shares ? kind->shares : 1;
+	l->first = kind->share;
+	l->pages = (uint64_t)kind->mib * MIB / l->page_bytes / l->step;
 	l->object = l->a->place + 1;
-	error = mmb_region_create(l->a->pool, (size_t)kind->mib * MIB, &options, &l->region);
+	error = kind->shares ? mmb_region_open(l->a->pool, "shared", (size_t)kind->mib * MIB,
+					       MMB_REGION_CREATE, &options, &l->region)
+			     : mmb_region_create(l->a->pool, (size_t)kind->mib * MIB, &options,
+						 &l->region);
 	if (error)
 		printf("  %s: %s\n", kind->name, mmb_error());
 	CLIENT_EXPECT_EQ(error, 0);
@@ -313,6 +461,8 @@ void verify_under_kills(struct actor *a)
 		rest_if_asked();
 	}
 	check_all(&l);
+	if (kind->shares && !kind->share)
+		mmb_region_unlink(l.a->pool, "shared");
 	mmb_region_close(l.region);
 	free(l.generation);
 }

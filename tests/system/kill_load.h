@@ -2,10 +2,11 @@
 /*
  * kill_load - what clients do while their daemon is killed, verified byte by byte
  *
- * Purpose     Eight kinds of load on a daemon with two nodes and a swap file: plain regions, pools
+ * Purpose     Twelve kinds of load on a daemon with two nodes and a swap file: plain regions, pools
  *             at their limits, clones and rollbacks, 2 MiB pages, page runs and objects, a pool
- *             that promises more than there is. Each page's contents are known at any moment, and
- *             whatever wait a client has is noted (kill_scene.h).
+ *             that promises more than there is, locked pages and advice, typed objects, two
+ *             clients of one region. Each page's contents are known at any moment, and whatever
+ *             wait a client has is noted (kill_scene.h).
  * Not here    Killing (kill_scene.h).
  */
 #ifndef MMB_TESTS_SYSTEM_KILL_LOAD_H

@@ -15,10 +15,10 @@
 #include <time.h>
 
 #include "bench/lib/clock.h"
-#include "system/stage.h"
 
 enum { REST_US = 20000, REST_MORE_US = 200000, NUMBER_MS = 60000, DEATH_MS = 60000,
-       EARLY_ONE_IN = 4, LONG_US = 400000, LONG_MAX = 40 };
+       EARLY_ONE_IN = 4, POINT_CLIENTS = 3, POINT_TIMES_LONG = 10,
+       LONG_US = 400000, LONG_MAX = 40 };
 
 /* The names are literals: at one address in all who were forked. */
 struct long_wait {
@@ -201,4 +201,43 @@ void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 	       "worst %llu us\n", kills, clients, all[nr / 2], (unsigned long long)*p99,
 	       (unsigned long long)*worst);
 	free(all);
+}
+
+/* ---- at named points ---- */
+
+/* How often it died there. */
+static unsigned int die_at(const struct kill_point *point, act_fn act, uint32_t over)
+{
+	unsigned int times = getenv("MMB_LONG") ? POINT_TIMES_LONG : 1, deaths = 0;
+	struct role roles[POINT_CLIENTS];
+	struct fixture *f;
+
+	stage_set(point->setting);
+	f = stage_begin();
+	for (int i = 0; i < POINT_CLIENTS; i++)
+		roles[i] = (struct role)ROLE(act);
+	stage_cast(roles, POINT_CLIENTS);
+	wait_for_number(0, POINT_CLIENTS);
+	while (deaths < times) {
+		pid_t worker = worker_of(f->pid);
+
+		if (worker <= 0 || kill(worker, SIGRTMIN + 1) || !worker_dies(f->pid, worker))
+			break;
+		deaths++;
+		fixture_reconnect(f); /* it serves again */
+	}
+	EXPECT_EQ(deaths, times);
+	cue(over);
+	for (int i = 0; i < POINT_CLIENTS; i++)
+		EXPECT(stage_ended((unsigned int)i));
+	fixture_reconnect(f);
+	stage_end();
+	return deaths;
+}
+
+void die_at_each(const struct kill_points *points, act_fn act)
+{
+	for (size_t i = 0; i < points->nr; i++)
+		printf("# %s: %u deaths\n", points->at[i].name,
+		       die_at(&points->at[i], act, points->over));
 }

@@ -15,8 +15,9 @@
 #include <sys/types.h>
 
 #include "bench/lib/worker.h"
+#include "system/stage.h"
 
-enum { KILL_CLIENTS = 8, KILLS_MAX = 4096 };
+enum { KILL_CLIENTS = 12, KILLS_MAX = 4096 };
 
 void rest_us(unsigned int us);
 /* Until board->number[which] is at least that; expects it. */
@@ -36,5 +37,19 @@ void waited(unsigned int place, const char *what, uint64_t began_ns);
 /* Prints the 99th percentile and the longest of all waits, and each that was long, with what it was
  * for; *p99 and *worst in microseconds. */
 void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst);
+
+/* A stage whose $MMB_INJECT names the point. */
+struct kill_point {
+	const char *name;
+	const struct setting *setting;
+};
+struct kill_points {
+	const struct kill_point *at;
+	size_t nr;
+	uint32_t over; /* the cue for the actors to end */
+};
+/* For each: three actors, each of which has added 1 to board->number[0], and a daemon that dies
+ * there, once or, with MMB_LONG, ten times. */
+void die_at_each(const struct kill_points *points, act_fn act);
 
 #endif

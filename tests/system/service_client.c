@@ -8,6 +8,7 @@
  * stdout:
  *   fill      "filled"                  a new generation in every page
  *   check     "good", "wrong PAGE VALUE", or "sigbus CAUSE" at the first page that says so
+ *   pageout   "out", or "failed ..."    all pages to the disk, if there is swap
  *   ping      "pong", or "gone SENTENCE" when the connection is
  *   close     "closed": the connection, as a program does at its end
  */
@@ -99,6 +100,14 @@ static void ping(struct mmb_pool *pool)
 		puts("pong");
 }
 
+static void pageout(struct mmb_region *region)
+{
+	if (mmb_region_advise(region, 0, nr_pages * PAGE_BYTES, MMB_ADVISE_PAGEOUT))
+		printf("failed pageout: %s\n", mmb_error());
+	else
+		puts("out");
+}
+
 static void close_all(struct mmb *mmb)
 {
 	if (sigsetjmp(on_bus, 1)) {
@@ -143,6 +152,8 @@ int main(int argc, char **argv)
 			fill(pool);
 		else if (!strcmp(line, "check\n"))
 			check();
+		else if (!strcmp(line, "pageout\n"))
+			pageout(region);
 		else if (!strcmp(line, "close\n"))
 			close_all(mmb);
 		else

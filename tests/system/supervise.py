@@ -22,13 +22,14 @@ from service import Daemon, DEADLINE, expect, run_cases, wait_for
 WATCHDOG_S = 4
 INJECT = "tests/system/mmbrokerd-inject"
 NEXT_RELEASE = b"next"  # inject_daemon.c
+EVICTING = ("WAITER_TURN", "KSWAPD_TURN", "PAGEOUT_TURN")
 
 
 class Supervised(Daemon):
     """mmbrokerd --supervise, without a service manager"""
 
-    def __init__(self, build, program, environ=None):
-        super().__init__(build, program=program, environ=environ)
+    def __init__(self, build, program, environ=None, config=""):
+        super().__init__(build, program=program, environ=environ, config=config)
 
     def command(self, program):
         return super().command(program) + ["--supervise"]
@@ -66,42 +67,62 @@ def lost_nothing(client):
     expect(client.ask("ping") == "pong", "its session")
 
 
+def swap_config(folder):
+    return f"[swap]\npath = {folder}/swap\nsize = 64M\n"
+
+
+def work_for(daemon, point):
+    """For the thread that is to hang, which may not have heard the signal yet."""
+    if point == "QUEUE_TURN":
+        daemon.client("4").end()  # what it had is given back
+    subprocess.run([os.path.join(daemon.build, "tools/mmbctl"), "--socket", daemon.socket, "-t",
+                    "1", "vmstat"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   timeout=DEADLINE, check=False)
+
+
 def hang_is_ended(build, point):
+    """Two clients; where the thread evicts, beyond their pool's limit."""
     environ = {"WATCHDOG_USEC": str(WATCHDOG_S * 1000000)}
     if point != "MAIN":
         environ["MMB_INJECT"] = f"{point}:1:hang"
-    daemon = Supervised(build, INJECT, environ)
+    folder = tempfile.mkdtemp(prefix="mmb-swap-", dir="/var/tmp")
+    evicts = point in EVICTING
+    daemon = Supervised(build, INJECT, environ, swap_config(folder) if evicts else "")
     try:
-        client = daemon.client("64")
+        pages = "2048" if evicts else "64"
+        client = daemon.client(pages)
         expect(client.ask("fill") == "filled", "a client fills its memory")
-        late = daemon.client("64")
+        late = daemon.client(pages)
+        if evicts:
+            expect(late.ask("fill") == "filled", "so does another")
+            daemon.ctl("pool", "set", "service", "max=6M", "swap_max=32M")
         worker = daemon.worker()
         begin = time.monotonic()
         os.kill(worker, signal.SIGSTOP if point == "MAIN" else signal.SIGRTMIN + 1)
-        late.process.stdin.write("fill\n")
+        word, answer = ("pageout", "out") if point == "PAGEOUT_TURN" else ("fill", "filled")
+        late.process.stdin.write(word + "\n")
         late.process.stdin.flush()
 
         def another_daemon():
-            # Work for the thread that is to hang, which may not have heard the signal yet.
-            subprocess.run([os.path.join(build, "tools/mmbctl"), "--socket", daemon.socket, "-t",
-                            "1", "vmstat"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           timeout=DEADLINE, check=False)
+            work_for(daemon, point)
             return daemon.worker() not in (0, worker)
 
-        wait_for(another_daemon, "another daemon")
+        wait_for(another_daemon, f"another daemon after {point}")
         seconds = time.monotonic() - begin
-        expect(late.process.stdout.readline().strip() == "filled", "what it waited for")
+        expect(late.process.stdout.readline().strip() == answer, "what it waited for")
         lost_nothing(client)
         lost_nothing(late)
         daemon.ctl("verify")
         return seconds
     finally:
         daemon.end()
+        shutil.rmtree(folder)
 
 
 def every_hang_is_ended(build):
     """A hang of any kind of worker costs less than twice the watchdog's period, and no byte"""
-    points = ("CONTROL_TURN", "WORK_TURN", "LANE_TURN", "KEEPER_TURN", "MAIN")
+    points = ("CONTROL_TURN", "WORK_TURN", "QUEUE_TURN", "LANE_TURN", "KEEPER_TURN", "MAIN",
+              *EVICTING)
     with concurrent.futures.ThreadPoolExecutor(len(points)) as pool:
         took = list(pool.map(lambda point: hang_is_ended(build, point), points))
     for point, seconds in zip(points, took):

@@ -4,10 +4,10 @@
  *
  * Purpose     What clients see of a daemon's death is a pause: no wrong byte, no unexpected zero,
  *             no thread that waits for ever, no call that fails; and afterwards the next daemon
- *             counts what the dead one counted. Eight clients on a daemon with two nodes, hugepages
- *             and a swap file: one kind of load each. MMB_LONG=1: a thousand kills; MMB_KILLS=N: so
- *             many. After each resume, but those that the next kill cuts short, the loads rest
- *             for a moment and VERIFY finds no difference.
+ *             counts what the dead one counted. Twelve clients on a daemon with two nodes, huge
+ *             pages and a swap file: one kind of load each. MMB_LONG=1: a thousand kills;
+ *             MMB_KILLS=N: so many. After each resume, but those that the next kill cuts short,
+ *             the loads rest for a moment and VERIFY finds no difference.
  * Waits       The 99th percentile and the longest are printed. They are judged only so far as a
  *             busy machine allows: nothing waits as if for ever.
  */

@@ -4,7 +4,8 @@
  *
  * Purpose     What a request has done when the daemon dies is done once, whoever dies at what
  *             moment. MMB_LONG=1: ten deaths at each point.
- * Not here    Deaths at random moments (test_kills.c) and at all other points (test_points.c).
+ * Not here    Deaths at random moments (test_kills.c), where clones' windows change
+ *             (test_resume_clones.c), and at all other points (test_points.c).
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 
 #include <linux/sockios.h>
 
+#include "base/types.h"
 #include "lib/raw_client.h"
 #include "proto/methods.h"
 #include "system/inject_order.h"
@@ -25,8 +27,6 @@
 #include "system/stage.h"
 
 enum {
-	REGION_BYTES = 16 * MIB,
-	REGION_PAGES = REGION_BYTES / PAGE,
 	STEP_STARTED = 1,
 	STEP_OVER,
 };
@@ -34,95 +34,6 @@ enum {
 static const char *const flags[] = { "--supervise", NULL };
 static const struct setting setting = { .flags = flags };
 
-/* ---- clones ---- */
-
-enum { RELATIVES = 3, TOUCHES_A_CLONE = 400 };
-
-/* A region, and what each of its pages begins and ends with. */
-struct relative {
-	struct mmb_region *region;
-	uint64_t *at, values[REGION_PAGES];
-};
-
-static void expect_value(const struct relative *r, uint64_t page)
-{
-	CLIENT_EXPECT_EQ(r->at[page * (PAGE / 8)], r->values[page]);
-	CLIENT_EXPECT_EQ(r->at[(page + 1) * (PAGE / 8) - 1], r->values[page]);
-}
-
-static void give_value(struct relative *r, uint64_t page, uint64_t value)
-{
-	r->at[page * (PAGE / 8)] = value;
-	r->at[(page + 1) * (PAGE / 8) - 1] = value;
-	r->values[page] = value;
-}
-
-static void clone_relative(const struct relative *of, struct relative *to)
-{
-	if (to->region)
-		mmb_region_close(to->region);
-	CLIENT_EXPECT_EQ(mmb_region_clone(of->region, NULL, &to->region), 0);
-	to->at = (uint64_t *)(void *)act_at(to->region);
-	memcpy(to->values, of->values, sizeof(to->values));
-}
-
-/* Each is read in order by turns, so that clones have their ancestors' pages mapped. */
-static void touch_relatives(struct relative *all, unsigned int *seed, uint64_t turn)
-{
-	struct relative *r = &all[rand_r(seed) % RELATIVES];
-	uint64_t page = (uint64_t)rand_r(seed) % REGION_PAGES;
-
-	expect_value(&all[turn / REGION_PAGES % RELATIVES], turn % REGION_PAGES);
-	expect_value(r, page);
-	if (turn % 3 == 0)
-		give_value(r, page, turn + 1);
-	if (turn % TOUCHES_A_CLONE == 0)
-		clone_relative(&all[turn / TOUCHES_A_CLONE % 2], &all[2]);
-}
-
-static void clones_under_kills(struct actor *a)
-{
-	static struct relative all[RELATIVES];
-	unsigned int seed = (unsigned int)getpid();
-
-	act_open(a);
-	act_pool(a, 0);
-	all[0].region = act_region(a, REGION_BYTES, 0);
-	all[0].at = (uint64_t *)(void *)act_at(all[0].region);
-	for (uint64_t page = 0; page < REGION_PAGES; page++)
-		give_value(&all[0], page, page + 1);
-	clone_relative(&all[0], &all[1]);
-	atomic_fetch_add(&board->number[0], 1);
-	clone_relative(&all[1], &all[2]);
-	for (uint64_t turn = 1; atomic_load(&board->reached) < STEP_OVER; turn++)
-		touch_relatives(all, &seed, turn);
-	for (int i = 0; i < RELATIVES; i++) {
-		for (uint64_t page = 0; page < REGION_PAGES; page++)
-			for (int k = i; k < RELATIVES; k++)
-				expect_value(&all[k], page);
-		mmb_region_close(all[i].region);
-	}
-}
-
-static unsigned int nr_clone_kills(void)
-{
-	return getenv("MMB_LONG") ? 200 : 6;
-}
-
-static void clones_stay_what_they_are(void)
-{
-	struct fixture *f;
-
-	stage_set(&setting);
-	f = stage_begin();
-	CAST(ROLE(clones_under_kills));
-	wait_for_number(0, 1);
-	EXPECT_EQ(kill_often(f->pid, nr_clone_kills(), NULL, NULL), nr_clone_kills());
-	cue(STEP_OVER);
-	EXPECT(stage_ended(0));
-	fixture_reconnect(f);
-	stage_end();
-}
 
 /* ---- who waits no longer ---- */
 
@@ -202,129 +113,17 @@ GRANT_POINTS(X)
 NAME_POINTS(X)
 #undef X
 
-/* A page of 2 MiB is out of its file, or a copy of it is made and nobody has been told. */
-#define HUGE_POINTS(X) X(TAKEN_OUT) X(COPIED_IN)
-
-#define X(name)                                                                              \
-	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
-	static const struct setting setting_##name = { huge_flags, environment_##name };
-static const char *const huge_flags[] = { "--supervise", "--memory.reserve_huge=64M", NULL };
-HUGE_POINTS(X)
-#undef X
-
-struct point {
-	const char *name;
-	const struct setting *setting;
-};
 #define X(name) { #name, &setting_##name },
-static const struct point huge_points[] = { HUGE_POINTS(X) };
-static const struct point clone_points[] = { CLONE_POINTS(X) };
-static const struct point grant_points[] = { GRANT_POINTS(X) };
-static const struct point name_points[] = { NAME_POINTS(X) };
+static const struct kill_point clone_points[] = { CLONE_POINTS(X) };
+static const struct kill_point grant_points[] = { GRANT_POINTS(X) };
+static const struct kill_point name_points[] = { NAME_POINTS(X) };
 #undef X
 
-enum { POINT_CLIENTS = 3, POINT_TIMES_LONG = 10, POINT_WAIT_MS = 60000 };
+enum { POINT_WAIT_MS = 60000 };
 
-static unsigned int die_at(const struct point *point, act_fn act, unsigned int times)
-{
-	struct role roles[POINT_CLIENTS];
-	unsigned int deaths = 0;
-	struct fixture *f;
 
-	stage_set(point->setting);
-	f = stage_begin();
-	for (int i = 0; i < POINT_CLIENTS; i++)
-		roles[i] = (struct role)ROLE(act);
-	stage_cast(roles, POINT_CLIENTS);
-	wait_for_number(0, POINT_CLIENTS);
-	while (deaths < times) {
-		pid_t worker = worker_of(f->pid);
 
-		if (worker <= 0 || kill(worker, SIGRTMIN + 1) || !worker_dies(f->pid, worker))
-			break;
-		deaths++;
-		fixture_reconnect(f); /* it serves again */
-	}
-	cue(STEP_OVER);
-	for (int i = 0; i < POINT_CLIENTS; i++)
-		EXPECT(stage_ended((unsigned int)i));
-	fixture_reconnect(f);
-	stage_end();
-	return deaths;
-}
 
-static void die_at_each(const struct point *at, size_t nr, act_fn act)
-{
-	unsigned int times = getenv("MMB_LONG") ? POINT_TIMES_LONG : 1;
-
-	for (size_t i = 0; i < nr; i++) {
-		unsigned int deaths = die_at(&at[i], act, times);
-
-		printf("# %s: %u deaths\n", at[i].name, deaths);
-		EXPECT_EQ(deaths, times);
-	}
-}
-
-/* ---- the daemon dies while a clone's pages of 2 MiB are taken from its window ---- */
-
-enum { NR_HUGE = 4, HUGE_STOCK = 33 };
-
-struct huge_relative {
-	struct mmb_region *region;
-	uint64_t *at, values[NR_HUGE];
-};
-
-static void fill_huge(struct huge_relative *r, uint64_t page, uint64_t value)
-{
-	r->values[page] = value;
-	for (uint64_t i = 0; i < HUGE_PAGE / 8; i += PAGE / 8)
-		r->at[page * (HUGE_PAGE / 8) + i] = value + i;
-}
-
-static void expect_filled(const struct huge_relative *r)
-{
-	for (uint64_t page = 0; page < NR_HUGE; page++)
-		for (uint64_t i = 0; i < HUGE_PAGE / 8; i += PAGE / 8)
-			CLIENT_EXPECT_EQ(r->at[page * (HUGE_PAGE / 8) + i], r->values[page] + i);
-}
-
-static void clone_huge_until_over(struct actor *a)
-{
-	const struct mmb_region_options options = { .size = sizeof(options),
-						    .page_size = HUGE_PAGE };
-	struct huge_relative origin = { 0 }, clone;
-	unsigned int seed = (unsigned int)getpid();
-
-	act_open(a);
-	act_pool(a, 0);
-	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, NR_HUGE * HUGE_PAGE, &options,
-					   &origin.region), 0);
-	origin.at = (uint64_t *)(void *)act_at(origin.region);
-	for (uint64_t page = 0; page < NR_HUGE; page++)
-		fill_huge(&origin, page, page + 1);
-	atomic_fetch_add(&board->number[0], 1);
-	for (uint64_t turn = 1; atomic_load(&board->reached) < STEP_OVER; turn++) {
-		clone = origin;
-		CLIENT_EXPECT_EQ(mmb_region_clone(origin.region, NULL, &clone.region), 0);
-		clone.at = (uint64_t *)(void *)act_at(clone.region);
-		expect_filled(&clone);
-		fill_huge(&origin, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 32);
-		fill_huge(&clone, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 33);
-		fill_huge(&origin, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 34);
-		expect_filled(&clone);
-		expect_filled(&origin);
-		mmb_region_close(clone.region);
-	}
-	mmb_region_close(origin.region);
-}
-
-static void pages_of_2_mib_are_put_back(void)
-{
-	if (!hugepages_get(HUGE_STOCK))
-		SKIP("no 66 MiB of free huge pages: vm.nr_hugepages is too low");
-	die_at_each(huge_points, sizeof(huge_points) / sizeof(huge_points[0]),
-		    clone_huge_until_over);
-}
 
 /* ---- the daemon dies while it makes a region by name ---- */
 
@@ -354,7 +153,8 @@ static void make_by_name(struct actor *a)
 
 static void names_are_made_once(void)
 {
-	die_at_each(name_points, sizeof(name_points) / sizeof(name_points[0]), make_by_name);
+	die_at_each(&(struct kill_points){ name_points, ARRAY_SIZE(name_points), STEP_OVER },
+		    make_by_name);
 }
 
 /* ---- the daemon dies while it clones ---- */
@@ -417,7 +217,7 @@ static void clone_until_over(struct actor *a)
 
 static void clones_are_made_once(void)
 {
-	die_at_each(clone_points, sizeof(clone_points) / sizeof(clone_points[0]),
+	die_at_each(&(struct kill_points){ clone_points, ARRAY_SIZE(clone_points), STEP_OVER },
 		    clone_until_over);
 }
 
@@ -466,7 +266,8 @@ static void keep_nothing(struct actor *a)
 
 static void grants_are_neither_lost_nor_doubled(void)
 {
-	die_at_each(grant_points, sizeof(grant_points) / sizeof(grant_points[0]), keep_nothing);
+	die_at_each(&(struct kill_points){ grant_points, ARRAY_SIZE(grant_points), STEP_OVER },
+		    keep_nothing);
 }
 
 /* ---- the daemon dies while it makes an arena and its slab maps ---- */
@@ -719,10 +520,6 @@ static void arenas_made_ahead_outlive_nobody(void)
 }
 
 static const struct test_case cases[] = {
-	{ "clones stay what they are, also of a region that has been closed",
-	  clones_stay_what_they_are },
-	{ "pages of 2 MiB that are out when the daemon dies are put back",
-	  pages_of_2_mib_are_put_back },
 	{ "clones that are asked for when the daemon dies are made once", clones_are_made_once },
 	{ "a region that is made exclusively by name is made once", names_are_made_once },
 	{ "grants and returns whose answer is lost are made once",

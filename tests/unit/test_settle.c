@@ -87,8 +87,19 @@ static uint8_t bytes_of(const struct region *region, uint64_t page)
 	return byte;
 }
 
+static void note_as_out(const struct section *section, uint32_t page, uint8_t value)
+{
+	struct taken_record *note = takeout_begin(PAGE_SHIFT);
+
+	note->section = section->id;
+	note->page = page;
+	note->bytes[0] = value;
+	record_commit(RECORD_TAKEN, note);
+}
+
 /* A daemon that died while it took pages out of a clone's windows: 0 is still there, 1 is out, 2
- * was lost before. The clone's client has written to its copies. */
+ * was lost before, 3 was about to be put back: the page is there, its bytes aren't. The clone's
+ * client has written to its copies. */
 static void pages_that_were_out_come_back(void)
 {
 	struct region_resume_request want = {
@@ -97,24 +108,20 @@ static void pages_that_were_out_come_back(void)
 	};
 	struct region *owner = NULL, *clone = NULL;
 	struct section *of_owner, *of_clone;
-	struct taken_record *note;
 
 	space_begin(&(struct space_options){ 0 });
 	of_owner = left_section();
 	of_clone = left_section();
-	for (uint32_t page = 0; page < 3; page++) {
-		left_page(of_owner, page, word_present(0) | WORD_BUSY, page == 0);
+	for (uint32_t page = 0; page < 4; page++) {
+		left_page(of_owner, page, word_present(0) | WORD_BUSY, page == 0 || page == 3);
 		left_page(of_clone, page,
 			  word_with_high(word_present(0) | WORD_BUSY | WORD_SEEN, of_owner->id),
 			  true);
 		left_bytes(of_clone, page, 66);
 	}
 	left_bytes(of_owner, 0, 10);
-	note = takeout_begin(PAGE_SHIFT);
-	note->section = of_owner->id;
-	note->page = 1;
-	note->bytes[0] = 11;
-	record_commit(RECORD_TAKEN, note);
+	note_as_out(of_owner, 1, 11);
+	note_as_out(of_owner, 3, 13);
 	takeouts_resume();
 	want.section = of_clone;
 	EXPECT_EQ(region_resume(&want, &clone), 0);
@@ -123,6 +130,8 @@ static void pages_that_were_out_come_back(void)
 	EXPECT_EQ(bytes_of(owner, 0), 10);
 	EXPECT_EQ(bytes_of(owner, 1), 11);
 	EXPECT(!in_file(owner, 2));
+	EXPECT_EQ(bytes_of(owner, 3), 13);
+	EXPECT_EQ(record_count(RECORD_TAKEN), 0);
 	EXPECT_EQ(word_load(&clone->words[0]), word_present(0));
 	EXPECT_EQ(space_state(clone, 2), PAGE_POISONED);
 	EXPECT(region_poison(owner, 2, "test"));

@@ -123,8 +123,10 @@ static int read_events(struct mm *mm, struct os_uffd_event *events)
 		return 0;
 	nr = os->uffd_read(mm->uffd, events, sharers & (sharers - 1) ? 1 : OS_UFFD_EVENTS);
 	for (int i = 0; i < nr; i++)
-		if (events[i].kind == OS_EVENT_REMAP || events[i].kind == OS_EVENT_UNMAP)
+		if (events[i].kind == OS_EVENT_REMAP || events[i].kind == OS_EVENT_UNMAP) {
+			INJECT_TURN(CHANGE_READ);
 			handle_change(mm, &events[i]);
+		}
 	mutex_unlock(&mm->events_lock);
 	return nr;
 }

@@ -17,6 +17,7 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "base/inject.h"
 #include "base/memalloc.h"
 #include "mm/space/evict.h"
 #include "mm/space/reclaim.h"
@@ -127,6 +128,7 @@ static void *helper_main(void *unused)
 		helper.offered = NULL;
 		helper.inside = t;
 		mutex_unlock(&helper.lock);
+		INJECT_TURN(PAGEOUT_TURN);
 		help(t);
 		mutex_lock(&helper.lock);
 		helper.inside = NULL;

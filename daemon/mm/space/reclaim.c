@@ -16,6 +16,7 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "base/inject.h"
 #include "base/memalloc.h"
 #include "mm/balance/alloc.h"
 #include "mm/map/lru.h"
@@ -476,6 +477,7 @@ static void *kswapd_main(void *argument)
 			continue;
 		}
 		mutex_unlock(&k->lock);
+		INJECT_TURN(KSWAPD_TURN);
 		balance(k);
 		atomic_store(&k->called, false);
 		mutex_lock(&k->lock);

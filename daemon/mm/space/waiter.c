@@ -14,6 +14,7 @@
 
 #include "base/cpu.h"
 #include "base/heartbeat.h"
+#include "base/inject.h"
 #include "base/memalloc.h"
 #include "mm/obj/slab.h"
 #include "mm/space/swapper.h"
@@ -132,6 +133,7 @@ static void *waiter_main(void *argument)
 		uint32_t flow = flow_of(fault);
 
 		heartbeat_work(fault->mm->owner, 0); /* a fault's; see client/suspect.h */
+		INJECT_TURN(WAITER_TURN);
 		handle(fault);
 		heartbeat_work(NULL, 0);
 		drop(fault);

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_resume_clones - a supervised daemon that dies while clones' windows change
+ *
+ * Purpose     Clones of small and of 2 MiB pages hold what they held, whatever page was out of its
+ *             file and whatever part of a window had moved. MMB_LONG=1: ten deaths at each point.
+ * Not here    Requests that make clones (test_resume.c).
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/types.h"
+#include "system/kill_scene.h"
+#include "system/stage.h"
+
+enum {
+	REGION_BYTES = 16 * MIB,
+	REGION_PAGES = REGION_BYTES / PAGE,
+	STEP_STARTED = 1,
+	STEP_OVER,
+};
+
+static const char *const flags[] = { "--supervise", NULL };
+static const struct setting setting = { .flags = flags };
+
+/* ---- clones ---- */
+
+enum { RELATIVES = 3, TOUCHES_A_CLONE = 400 };
+
+/* A region, and what each of its pages begins and ends with. */
+struct relative {
+	struct mmb_region *region;
+	uint64_t *at, values[REGION_PAGES];
+};
+
+static void expect_value(const struct relative *r, uint64_t page)
+{
+	CLIENT_EXPECT_EQ(r->at[page * (PAGE / 8)], r->values[page]);
+	CLIENT_EXPECT_EQ(r->at[(page + 1) * (PAGE / 8) - 1], r->values[page]);
+}
+
+static void give_value(struct relative *r, uint64_t page, uint64_t value)
+{
+	r->at[page * (PAGE / 8)] = value;
+	r->at[(page + 1) * (PAGE / 8) - 1] = value;
+	r->values[page] = value;
+}
+
+static void clone_relative(const struct relative *of, struct relative *to)
+{
+	if (to->region)
+		mmb_region_close(to->region);
+	CLIENT_EXPECT_EQ(mmb_region_clone(of->region, NULL, &to->region), 0);
+	to->at = (uint64_t *)(void *)act_at(to->region);
+	memcpy(to->values, of->values, sizeof(to->values));
+}
+
+/* Each is read in order by turns, so that clones have their ancestors' pages mapped. */
+static void touch_relatives(struct relative *all, unsigned int *seed, uint64_t turn)
+{
+	struct relative *r = &all[rand_r(seed) % RELATIVES];
+	uint64_t page = (uint64_t)rand_r(seed) % REGION_PAGES;
+
+	expect_value(&all[turn / REGION_PAGES % RELATIVES], turn % REGION_PAGES);
+	expect_value(r, page);
+	if (turn % 3 == 0)
+		give_value(r, page, turn + 1);
+	if (turn % TOUCHES_A_CLONE == 0)
+		clone_relative(&all[turn / TOUCHES_A_CLONE % 2], &all[2]);
+}
+
+static void clones_under_kills(struct actor *a)
+{
+	static struct relative all[RELATIVES];
+	unsigned int seed = (unsigned int)getpid();
+
+	act_open(a);
+	act_pool(a, 0);
+	all[0].region = act_region(a, REGION_BYTES, 0);
+	all[0].at = (uint64_t *)(void *)act_at(all[0].region);
+	for (uint64_t page = 0; page < REGION_PAGES; page++)
+		give_value(&all[0], page, page + 1);
+	clone_relative(&all[0], &all[1]);
+	atomic_fetch_add(&board->number[0], 1);
+	clone_relative(&all[1], &all[2]);
+	for (uint64_t turn = 1; atomic_load(&board->reached) < STEP_OVER; turn++)
+		touch_relatives(all, &seed, turn);
+	for (int i = 0; i < RELATIVES; i++) {
+		for (uint64_t page = 0; page < REGION_PAGES; page++)
+			for (int k = i; k < RELATIVES; k++)
+				expect_value(&all[k], page);
+		mmb_region_close(all[i].region);
+	}
+}
+
+static unsigned int nr_clone_kills(void)
+{
+	return getenv("MMB_LONG") ? 200 : 6;
+}
+
+static void clones_stay_what_they_are(void)
+{
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	CAST(ROLE(clones_under_kills));
+	wait_for_number(0, 1);
+	EXPECT_EQ(kill_often(f->pid, nr_clone_kills(), NULL, NULL), nr_clone_kills());
+	cue(STEP_OVER);
+	EXPECT(stage_ended(0));
+	fixture_reconnect(f);
+	stage_end();
+}
+/* ---- the daemon dies when a client has moved a part of a clone's window ---- */
+
+/* As it was asked to, and goes on. */
+static const char *const moved[] = { "MMB_INJECT=CHANGE_READ:2:kill", NULL };
+static const struct setting moved_setting = { flags, moved };
+static const struct kill_point move_points[] = { { "CHANGE_READ", &moved_setting } };
+
+static void windows_that_have_moved_are_found(void)
+{
+	die_at_each(&(struct kill_points){ move_points, ARRAY_SIZE(move_points), STEP_OVER },
+		    clones_under_kills);
+}
+/* A page of 2 MiB is out of its file, or a copy of it is made and nobody has been told. */
+#define HUGE_POINTS(X) X(TAKEN_OUT) X(COPIED_IN)
+
+#define X(name)                                                                              \
+	static const char *const environment_##name[] = { "MMB_INJECT=" #name ":2:kill", NULL }; \
+	static const struct setting setting_##name = { huge_flags, environment_##name };
+static const char *const huge_flags[] = { "--supervise", "--memory.reserve_huge=64M", NULL };
+HUGE_POINTS(X)
+#undef X
+
+#define X(name) { #name, &setting_##name },
+static const struct kill_point huge_points[] = { HUGE_POINTS(X) };
+#undef X
+
+/* ---- the daemon dies while a clone's pages of 2 MiB are taken from its window ---- */
+
+enum { NR_HUGE = 4, HUGE_STOCK = 33, SPARE_FDS = 256 };
+
+struct huge_relative {
+	struct mmb_region *region;
+	uint64_t *at, values[NR_HUGE];
+};
+
+static void fill_huge(struct huge_relative *r, uint64_t page, uint64_t value)
+{
+	r->values[page] = value;
+	for (uint64_t i = 0; i < HUGE_PAGE / 8; i += PAGE / 8)
+		r->at[page * (HUGE_PAGE / 8) + i] = value + i;
+}
+
+static void expect_filled(const struct huge_relative *r)
+{
+	for (uint64_t page = 0; page < NR_HUGE; page++)
+		for (uint64_t i = 0; i < HUGE_PAGE / 8; i += PAGE / 8)
+			CLIENT_EXPECT_EQ(r->at[page * (HUGE_PAGE / 8) + i], r->values[page] + i);
+}
+
+static void clone_huge_until_over(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct huge_relative origin = { 0 }, clone;
+	unsigned int seed = (unsigned int)getpid();
+
+	act_open(a);
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, NR_HUGE * HUGE_PAGE, &options,
+					   &origin.region), 0);
+	origin.at = (uint64_t *)(void *)act_at(origin.region);
+	for (uint64_t page = 0; page < NR_HUGE; page++)
+		fill_huge(&origin, page, page + 1);
+	atomic_fetch_add(&board->number[0], 1);
+	for (uint64_t turn = 1; atomic_load(&board->reached) < STEP_OVER; turn++) {
+		clone = origin;
+		CLIENT_EXPECT_EQ(mmb_region_clone(origin.region, NULL, &clone.region), 0);
+		clone.at = (uint64_t *)(void *)act_at(clone.region);
+		expect_filled(&clone);
+		fill_huge(&origin, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 32);
+		fill_huge(&clone, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 33);
+		fill_huge(&origin, (uint64_t)rand_r(&seed) % NR_HUGE, turn << 34);
+		expect_filled(&clone);
+		expect_filled(&origin);
+		mmb_region_close(clone.region);
+	}
+	mmb_region_close(origin.region);
+}
+
+static void pages_of_2_mib_are_put_back(void)
+{
+	if (!hugepages_get(HUGE_STOCK))
+		SKIP("no 66 MiB of free huge pages: vm.nr_hugepages is too low");
+	die_at_each(&(struct kill_points){ huge_points, ARRAY_SIZE(huge_points), STEP_OVER },
+		    clone_huge_until_over);
+}
+/* ---- the page that is put by, for one that is out ---- */
+
+static const struct setting huge_setting = { .flags = huge_flags };
+
+/* The inode of the file in which the process has it; 0: it has none, or the file is empty. */
+static uint64_t spare_of(pid_t pid)
+{
+	char path[64], name[64];
+	uint64_t inode = 0;
+	struct stat file;
+	ssize_t length;
+
+	for (int fd = 0; fd < SPARE_FDS && !inode; fd++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+		length = readlink(path, name, sizeof(name) - 1);
+		name[length > 0 ? length : 0] = '\0';
+		if (strstr(name, "mmb-spare-0") && !stat(path, &file) && file.st_blocks)
+			inode = file.st_ino;
+	}
+	return inode;
+}
+
+static void show_huge(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct huge_relative origin = { 0 }, clone;
+
+	act_open(a);
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, NR_HUGE * HUGE_PAGE, &options,
+					   &origin.region), 0);
+	origin.at = (uint64_t *)(void *)act_at(origin.region);
+	for (uint64_t page = 0; page < NR_HUGE; page++)
+		fill_huge(&origin, page, page + 1);
+	clone = origin;
+	CLIENT_EXPECT_EQ(mmb_region_clone(origin.region, NULL, &clone.region), 0);
+	clone.at = (uint64_t *)(void *)act_at(clone.region);
+	expect_filled(&clone);
+	cue(STEP_STARTED);
+	await(STEP_OVER);
+	fill_huge(&origin, 0, 7);
+	expect_filled(&clone);
+	mmb_region_close(clone.region);
+	mmb_region_close(origin.region);
+}
+
+/* Nobody of the host gets it while there is no daemon. */
+static void the_spare_page_outlives_the_daemon(void)
+{
+	uint64_t spare;
+	struct fixture *f;
+	pid_t worker;
+
+	need_root("the supervisor's descriptors can't be read otherwise");
+	if (!hugepages_get(HUGE_STOCK))
+		SKIP("no 66 MiB of free huge pages: vm.nr_hugepages is too low");
+	stage_set(&huge_setting);
+	f = stage_begin();
+	CAST(ROLE(show_huge));
+	EXPECT(cue_comes(STEP_STARTED));
+	worker = worker_of(f->pid);
+	spare = spare_of(worker);
+	EXPECT(spare && stop_process(f->pid) && !kill(worker, SIGKILL));
+	EXPECT_EQ(spare_of(f->pid), spare);
+	EXPECT_EQ(kill(f->pid, SIGCONT), 0);
+	EXPECT(worker_dies(f->pid, worker));
+	fixture_reconnect(f);
+	EXPECT_EQ(spare_of(worker_of(f->pid)), spare);
+	cue(STEP_OVER);
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+static const struct test_case cases[] = {
+	{ "clones stay what they are, also of a region that has been closed",
+	  clones_stay_what_they_are },
+	{ "parts of a clone's window that have moved when the daemon dies show what they should",
+	  windows_that_have_moved_are_found },
+	{ "pages of 2 MiB that are out when the daemon dies are put back",
+	  pages_of_2_mib_are_put_back },
+	{ "the page put by for what is out outlives the daemon",
+	  the_spare_page_outlives_the_daemon },
+	STAGE_STOPS,
+};
+TEST_MAIN(cases)
