@@ -328,6 +328,7 @@ void suite_malloc(struct bench *b)
 		shared.names[shared.nr++] = allocators[ALLOCATOR_OURS].name;
 	shared.names[shared.nr++] = "arena";
 	shared.names[shared.nr++] = "offset";
+	b->rotates = true;
 	for (unsigned int i = 0; i < NR(contests); i++)
 		time_case(b, &contests[i], &field);
 	bulk_case(b, &field);
@@ -338,4 +339,5 @@ void suite_malloc(struct bench *b)
 	memory_cases(b, &field);
 	if (field.has_ours)
 		start_case(b);
+	b->rotates = false;
 }

@@ -172,7 +172,10 @@ void bench_fail(struct bench *b, const char *name, const char *why)
 /* Runs every side once; keeps the figures unless this is the warm-up. */
 static int run_round(struct bench *b, const struct bench_case *c, struct results *r, int round)
 {
-	for (unsigned int s = 0; s < c->nr_sides; s++) {
+	unsigned int first = b->rotates && round > 0 ? (unsigned int)round : 0;
+
+	for (unsigned int i = 0; i < c->nr_sides; i++) {
+		unsigned int s = (first + i) % c->nr_sides;
 		struct sample sample = { 0 };
 		int error;
 

@@ -31,13 +31,15 @@ struct sample {
 
 struct broker;
 
-/* Fixed once the command line is read, but for the counters. */
+/* Fixed once the command line is read, but for the counters and rotates. */
 struct bench {
 	const char    *suite;
 	const char    *socket; /* of the broker under test; NULL until one is started */
 	struct broker *broker; /* our private daemon, or NULL */
 	bool           json, quick;
 	unsigned int   rounds;
+	bool           rotates; /* each side is first in its turn: who comes after a pause finds the
+				 * CPU in another state. A suite says so */
 	unsigned int   clients, seconds; /* stress */
 	uint64_t       seed;
 	const char    *only; /* cases whose name contains it; NULL: all */

@@ -267,20 +267,26 @@ static void free_and_adopt(struct heap *h, const struct slab_view *v, uint64_t o
 		keep_adopted(h, v);
 }
 
-void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object)
+static void free_own(struct heap *h, const struct slab_view *v, uint64_t object)
 {
 	struct slab_header *s = v->slab;
-	uint32_t owner = slab_owner(s);
+
+	slab_push(s, object, v->key);
+	if (!--s->left)
+		heap_free_more(h, s);
+}
+
+void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object)
+{
+	uint32_t owner = slab_owner(v->slab);
 
 	if (owner == h->id) {
-		slab_push(s, object, v->key);
-		if (!--s->left)
-			heap_free_more(h, s);
+		free_own(h, v, object);
 	} else if (owner == SLAB_NO_OWNER) {
 		free_and_adopt(h, v, object);
 	} else {
 		h->counts.foreign++;
-		if (!magazine_keep(h, s, object))
+		if (!magazine_keep(h, v->slab, object))
 			free_foreign(h, v, object);
 	}
 }
@@ -509,9 +515,11 @@ uint64_t heap_alloc(struct heap *h, unsigned int bin)
 		return object;
 	count_slow(h);
 	if (magazine_make(h, bin)) {
-		if (h->bins[bin]->free & 1 && !refill(h, bin))
-			return 0;
-		magazine_fill(h, bin);
+		if (!magazine_fill_handed(h, bin)) {
+			if (h->bins[bin]->free & 1 && !refill(h, bin))
+				return 0;
+			magazine_fill(h, bin);
+		}
 		object = hit_take(h->magazines[bin]);
 	} else {
 		if (h->bins[bin]->free & 1 && !refill_list(h, bin))
@@ -527,8 +535,10 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 	size_t got = 0;
 	uint64_t object;
 
-	while (got < nr && (object = hit_take(h->magazines[bin])))
-		out[got++] = (void *)(uintptr_t)object;
+	do {
+		while (got < nr && (object = hit_take(h->magazines[bin])))
+			out[got++] = (void *)(uintptr_t)object;
+	} while (got < nr && magazine_fill_handed(h, bin));
 	while (got < nr) {
 		struct slab_header *s = h->bins[bin];
 		uint64_t at = s->free, key = h->key;

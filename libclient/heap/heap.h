@@ -41,6 +41,7 @@
 #include "heap/stock.h"
 
 struct mmb_pool;
+struct relay;
 
 enum {
 	HEAP_VIEWS = 64,        /* arena windows of a pool */
@@ -140,6 +141,7 @@ struct heap_pool {
 	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
 	struct slab_header *shelf[SLAB_BINS]; /* (l) slabs without a thread, that have room */
 	_Atomic uint32_t    size[SLAB_BINS];  /* (a) bytes of an object; 0: no such bin yet */
+	_Atomic(struct relay *) relays[SLAB_BINS]; /* (a) made once; NULL: nothing came yet */
 	struct heap_counts  counts;    /* (l) of heaps that are gone */
 };
 

@@ -9,7 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/heap.h"
+#include "heap/hit.h"
+#include "heap/relay.h"
+
+/* Objects: a line that is written comes before it is its turn. Unused ones lie side by side. */
+enum { FILL_AHEAD = 16 };
 
 struct heap_magazine magazine_none = {
 	.top = magazine_none.slots,
@@ -46,11 +50,29 @@ static bool renew(struct heap *h, unsigned int bin, uint32_t growth)
 	return true;
 }
 
+/* As it is after it was filled. */
+static void begin_anew(const struct heap_pool *hp, unsigned int bin, struct heap_magazine *m)
+{
+	m->limit = m->slots + room_of(hp, bin, m->growth);
+	m->spilled = 0;
+}
+
 bool magazine_make(struct heap *h, unsigned int bin)
 {
 	if (h->magazines[bin] != &magazine_none)
 		return true;
 	return h->pool->magazine_bytes && renew(h, bin, 1);
+}
+
+/* Whoever allocates nothing would keep one that is full, or was emptied after a burst. */
+static bool make_room(struct heap_pool *hp, unsigned int bin, struct heap_magazine *m)
+{
+	if (m->limit != m->slots)
+		return relay_put(hp, bin, m);
+	if (!relay_has_room(hp, bin))
+		return false;
+	begin_anew(hp, bin, m);
+	return true;
 }
 
 bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
@@ -61,9 +83,11 @@ bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 		return false;
 	m = h->magazines[s->bin];
 	if (m->top == m->limit) {
-		if (m->spilled < MAGAZINE_BURST)
+		/* Not by these to a burst: that is of a thread's own objects. */
+		if (m->spilled < MAGAZINE_BURST - 1)
 			m->spilled++;
-		return false;
+		if (!make_room(h->pool, s->bin, m))
+			return false;
 	}
 	/* The thread may do nothing more. */
 	if (m->top == m->slots)
@@ -82,6 +106,14 @@ static bool may_double(const struct heap *h, unsigned int bin)
 		return false;
 	return size <= MAGAZINE_GROWN_OBJECT ||
 	       room_of(h->pool, bin, m->growth * 2) * size <= MAGAZINE_GROWN_BYTES;
+}
+
+/* Empty; a larger one, if it overflowed since it was filled. */
+static struct heap_magazine *grow(struct heap *h, unsigned int bin)
+{
+	if (may_double(h, bin))
+		renew(h, bin, h->magazines[bin]->growth * 2);
+	return h->magazines[bin];
 }
 
 /* What is on the slab's list, in its order. The slab forgets them before they are marked (B5 of
@@ -117,6 +149,7 @@ static uint32_t fill_unused(struct heap *h, struct heap_magazine *m, struct slab
 	s->left += nr;
 	h->counts.carved++;
 	for (uint32_t i = nr; i; i--, object += s->size) {
+		hit_fetch(object + (uint64_t)FILL_AHEAD * s->size);
 		m->slots[i] = object;
 		*slab_word(object) = slab_mark(h->key);
 	}
@@ -126,17 +159,25 @@ static uint32_t fill_unused(struct heap *h, struct heap_magazine *m, struct slab
 /* Half of its room, so that what is freed next has some. */
 void magazine_fill(struct heap *h, unsigned int bin)
 {
-	struct heap_magazine *m = h->magazines[bin];
+	struct heap_magazine *m = grow(h, bin);
 	struct slab_header *s = h->bins[bin];
 	uint32_t want;
 
-	if (may_double(h, bin) && renew(h, bin, m->growth * 2))
-		m = h->magazines[bin];
-	m->limit = m->slots + room_of(h->pool, bin, m->growth);
-	m->spilled = 0;
+	begin_anew(h->pool, bin, m);
 	want = (uint32_t)(m->limit - m->slots + 1) / 2;
 	m->top = m->slots + (s->free & 1 ? fill_unused(h, m, s, want) :
 					   fill_free(m, s, want, h->key));
+}
+
+bool magazine_fill_handed(struct heap *h, unsigned int bin)
+{
+	struct heap_magazine *m;
+
+	if (h->magazines[bin] == &magazine_none || !relay_has_any(h->pool, bin))
+		return false;
+	m = grow(h, bin);
+	begin_anew(h->pool, bin, m);
+	return relay_take(h->pool, bin, m);
 }
 
 uint64_t magazine_take(struct heap *h, unsigned int bin)
@@ -170,17 +211,23 @@ bool magazine_is_idle(struct heap *h, unsigned int bin)
 	return idle;
 }
 
+bool magazine_is_wrong(const struct heap_pool *hp, unsigned int bin, uint64_t object)
+{
+	struct slab_view v = heap_slab_of(hp, object);
+
+	return *slab_word(object) != slab_mark(hp->key) || !slab_is_object(&v, object) ||
+	       v.slab->bin != bin;
+}
+
 uint32_t magazine_validate(const struct heap *h, unsigned int bin)
 {
 	const struct heap_magazine *m = h->magazines[bin];
 	uint32_t differences = m->slots[0] != 0 || m->top > m->limit || m->top < m->slots;
 
 	for (const uint64_t *at = m->slots + 1; !differences && at <= m->top; at++) {
-		struct slab_view v = heap_slab_of(h->pool, *at);
-
-		differences += *slab_word(*at) != slab_mark(h->key);
-		differences += !slab_is_object(&v, *at) || v.slab->bin != bin;
-		differences += !h->pool->is_private && slab_owner(v.slab) != h->id;
+		differences += magazine_is_wrong(h->pool, bin, *at);
+		differences += !h->pool->is_private &&
+			       slab_owner(heap_slab_of(h->pool, *at).slab) != h->id;
 	}
 	return differences;
 }

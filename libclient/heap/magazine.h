@@ -41,6 +41,7 @@ enum {
 };
 
 struct heap;
+struct heap_pool;
 struct slab_header;
 
 /* h: H3 of heap.h   c: fixed */
@@ -63,6 +64,8 @@ bool magazine_make(struct heap *h, unsigned int bin);
 bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object);
 /* From the bin's slab, which has free or unused objects, to its empty magazine. */
 void magazine_fill(struct heap *h, unsigned int bin);
+/* The same with what other threads have handed on (relay.h); false: there is nothing. */
+bool magazine_fill_handed(struct heap *h, unsigned int bin);
 /* spilled has come to MAGAZINE_BURST. */
 void magazine_burst(struct heap *h, unsigned int bin);
 /* Takes an object out; 0: there is none. */
@@ -70,6 +73,8 @@ uint64_t magazine_take(struct heap *h, unsigned int bin);
 bool magazine_has_any(const struct heap *h, unsigned int bin);
 /* Nothing was taken or put since this was asked last. */
 bool magazine_is_idle(struct heap *h, unsigned int bin);
+/* J1 of relay.h, of one object. */
+bool magazine_is_wrong(const struct heap_pool *hp, unsigned int bin, uint64_t object);
 /* M2, M3; the number of differences. */
 uint32_t magazine_validate(const struct heap *h, unsigned int bin);
 /* All of them; what is in them is forgotten. */

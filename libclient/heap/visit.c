@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "heap/harden.h"
+#include "heap/relay.h"
 #include "probe.h"
 
 enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
@@ -51,6 +52,7 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 
 void heap_pool_free(struct heap_pool *hp)
 {
+	relay_fini(hp);
 	stock_fini(&hp->stock);
 	pthread_mutex_destroy(&hp->lock);
 	pthread_mutex_destroy(&hp->visiting);
@@ -285,7 +287,8 @@ bool heap_pool_tick(struct heap_pool *hp)
 	/* What comes up while we work kicks again. */
 	atomic_store(&hp->stock.kicked, false);
 	pthread_mutex_lock(&hp->lock);
-	more = visit_all_locked(hp, false);
+	more = relay_tidy_locked(hp, false);
+	more |= visit_all_locked(hp, false);
 	tidy_shelf_locked(hp);
 	pthread_mutex_unlock(&hp->lock);
 	more |= stock_tick(&hp->stock);
@@ -301,6 +304,7 @@ void heap_pool_trim(struct heap_pool *hp)
 		return;
 	prepare_visits(hp);
 	pthread_mutex_lock(&hp->lock);
+	relay_tidy_locked(hp, true);
 	visit_all_locked(hp, true);
 	tidy_shelf_locked(hp);
 	pthread_mutex_unlock(&hp->lock);
@@ -427,7 +431,7 @@ uint32_t heap_pool_validate(struct heap_pool *hp)
 			differences += slab_validate(&v);
 		}
 	}
-	differences += nr != atomic_load(&hp->nr_shelf);
+	differences += nr != atomic_load(&hp->nr_shelf) || relay_validate(hp);
 	pthread_mutex_unlock(&hp->lock);
 	return differences;
 }

@@ -346,7 +346,9 @@ static void run(uint64_t seed)
 	lost = 0;
 	next_member = 0;
 	heap_area_begin(1 + (unsigned int)test_below(&state, 2));
-	heap_area.magazine_bytes = test_below(&state, 3) ? MAGAZINE_BYTES : 0;
+	/* Small ones overflow. */
+	heap_area.magazine_bytes =
+		(uint32_t[]){ 0, 512, MAGAZINE_BYTES, MAGAZINE_BYTES }[test_below(&state, 4)];
 	heap_area.stingy = test_below(&state, 3) == 0;
 	if (test_below(&state, 3) == 0)
 		heap_area.limit = 20 + (uint32_t)test_below(&state, 300);
