@@ -25,6 +25,9 @@
 	X(state_refused, "b4e8572531f64b8887155ba29e61a035")                   \
 	X(config_kept, "3e922ad4f4b8428fb0e05d2d201b40d3")                     \
 	X(daemon_hung, "e0f36b43bbae4bb1b7d2ee9e63a83ab7")                     \
+	X(daemon_died, "b3a45e91c66d40ad97360404a4a5762e")                     \
+	X(death_loop, "494eef7cc62e4deb9d9301781e85a675")                      \
+	X(request_refused, "e3ea450aa469410699c4d7db132e156d")                 \
 	X(session_end, "74772ecdff024009a769389252749640")                    \
 	X(session_cut, "9acaf88a513943b281550f91e931041c")                    \
 	X(bad_message, "09a10ac10e1f44e69b7d7dfd834969ed")                    \

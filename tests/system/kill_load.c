@@ -18,7 +18,7 @@
 
 enum { STAGE_RESERVE_MIB = 256, STAGE_SWAP_MIB = 512, STAGE_HUGE_PAGES = 32 };
 enum { OPS_A_CALL = 300, DROPPED_PAGES = 16, REST_SECONDS = 60 };
-enum { LOCKED_PAGES = 64, ADVISED_PAGES = 48, PAGEOUTS_ONE_IN = 4 };
+enum { LOCKED_PAGES = 64, ADVISED_PAGES = 48, PAGEOUTS_ONE_IN = 2 };
 
 /* ---- a region whose every page is known ---- */
 
