@@ -217,6 +217,8 @@ static void start_case(struct bench *b)
 		  .peer = { 0, START_LIMIT }, .peer_name = "libc + 0.3 ms", .goal = 1.0 },
 		{ .metric = "start to end", .unit = "ms", .ours = { 0, START_OURS },
 		  .peer = { 0, START_LIBC }, .peer_name = "libc" },
+		{ .metric = "start to end", .unit = "ms", .ours = { 0, START_OURS },
+		  .peer = { 0, START_FLOOR }, .peer_name = "the bare mechanism" },
 	};
 
 	bench_run(b, &(struct bench_case){ .name = "start-up", .sides = &side, .nr_sides = 1,

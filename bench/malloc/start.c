@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/stats.h"
 #include "malloc/allocators.h"
+#include "malloc/floor_give.h"
 
 enum { TIMES = 50, TIMES_QUICK = 5 };
 
@@ -56,33 +57,59 @@ static int start_once(char *path, const struct allocator *with, double *ms)
 	return 0;
 }
 
+/* A program, and what is preloaded for it. */
+struct starting {
+	char             path[PATH_MAX], library[PATH_MAX];
+	struct allocator with;
+	double           ms[TIMES];
+};
+
+static int starting_init(struct starting *s, const char *program, const char *library)
+{
+	int error = program_path(s->path, sizeof(s->path), program);
+
+	s->with = (struct allocator){ .name = program };
+	if (error != 0 || library == NULL)
+		return error;
+	error = program_path(s->library, sizeof(s->library), library);
+	s->with.library = s->library;
+	return error != 0 ? error : allocator_possible(&s->with);
+}
+
+static int start_in_turns(struct starting *programs, unsigned int times)
+{
+	int error = 0;
+
+	for (unsigned int i = 0; i < times; i++)
+		for (unsigned int j = 0; j < START_PROGRAMS && error == 0; j++)
+			error = start_once(programs[j].path, &programs[j].with,
+					   &programs[j].ms[i]);
+	allocator_prepare(NULL);
+	return error;
+}
+
 int start_side(struct bench *b, const void *arg, struct sample *out)
 {
-	char ours[PATH_MAX], libc[PATH_MAX], path[PATH_MAX];
-	struct allocator library = { .name = "ours", .library = path };
-	const struct allocator none = { .name = "libc" };
-	double ms[2][TIMES];
+	static struct starting programs[START_PROGRAMS];
 	unsigned int times = b->quick ? TIMES_QUICK : TIMES;
-	int error = program_path(ours, sizeof(ours), "malloc-start-ours");
+	struct floor_giver giver;
+	int error = starting_init(&programs[START_OURS], "malloc-start-ours",
+				  "../libclient/libmmbroker.so.0");
 
 	if (error == 0)
-		error = program_path(libc, sizeof(libc), "malloc-start-process");
+		error = starting_init(&programs[START_LIBC], "malloc-start-process", NULL);
 	if (error == 0)
-		error = program_path(path, sizeof(path), "../libclient/libmmbroker.so.0");
+		error = starting_init(&programs[START_FLOOR], "malloc-start-floor",
+				      "libfloor_take.so");
 	if (error == 0)
-		error = allocator_possible(&library);
-	if (error == 0)
-		setenv("MMB_SOCKET", b->socket, 1);
-	for (unsigned int i = 0; i < times && error == 0; i++) {
-		error = start_once(ours, &library, &ms[0][i]);
-		if (error == 0)
-			error = start_once(libc, &none, &ms[1][i]);
-	}
-	allocator_prepare(&none);
+		error = floor_giver_start(&giver);
 	if (error != 0)
 		return error;
-	out->v[START_OURS] = stats_median(ms[0], times);
-	out->v[START_LIBC] = stats_median(ms[1], times);
+	setenv("MMB_SOCKET", b->socket, 1);
+	error = start_in_turns(programs, times);
+	floor_giver_stop(&giver);
+	for (unsigned int j = 0; j < START_PROGRAMS && error == 0; j++)
+		out->v[j] = stats_median(programs[j].ms, times);
 	out->v[START_LIMIT] = out->v[START_LIBC] + LIMIT_MS;
-	return 0;
+	return error;
 }
