@@ -29,6 +29,7 @@ enum {
 	TAKEN_MS_MAX = 64, /* between looks whether descriptors are taken */
 	/* HELLO, ATTACH, a pool: who comes asks for a few things, one after the other. */
 	ATTENDED_MAX = 3,
+	LEASED_US = 500, /* in which a client begins to use what it was offered */
 };
 
 static struct timeval timeval_of_ms(uint64_t ms)
@@ -327,6 +328,32 @@ static void discard_input(struct connection *c)
 	}
 }
 
+/* Making the next arena takes a CPU, for longer than a client takes to begin: not meanwhile. */
+static void make_next(struct connection *c)
+{
+	uint32_t pool = c->leased;
+
+	c->leased = 0;
+	if (pool)
+		verb_slab_leased(c->session, pool);
+}
+
+void connection_leased(struct connection *c, uint32_t pool)
+{
+	struct timeval soon = { .tv_usec = LEASED_US };
+
+	c->leased = pool;
+	if (event_add(&c->ev_leased, &soon))
+		make_next(c);
+}
+
+static void on_leased(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	make_next(arg);
+}
+
 static void delete_events(struct connection *c)
 {
 	event_del(&c->ev_read);
@@ -335,6 +362,7 @@ static void delete_events(struct connection *c)
 	event_del(&c->ev_write);
 	event_del(&c->ev_wake);
 	event_del(&c->ev_taken);
+	event_del(&c->ev_leased);
 	if (c->pidfd >= 0)
 		event_del(&c->ev_pidfd);
 }
@@ -351,6 +379,7 @@ void connection_end(struct connection *c, int code, const char *reason)
 		return;
 	delete_events(c);
 	settle_parked(c);
+	make_next(c);
 	if (c->session && code)
 		session_cut(c->session, c->pidfd, upcall_hang_up(c));
 	upcall_close(c);
@@ -558,6 +587,7 @@ static void assign_events(struct connection *c)
 	event_assign(&c->ev_write, base, c->sock, EV_WRITE | EV_PERSIST, on_writable, c);
 	event_assign(&c->ev_wake, base, -1, 0, on_wake, c);
 	event_assign(&c->ev_taken, base, -1, 0, on_taken, c);
+	event_assign(&c->ev_leased, base, -1, 0, on_leased, c);
 	if (c->pidfd >= 0)
 		event_assign(&c->ev_pidfd, base, c->pidfd, EV_READ, on_pidfd, c);
 }

@@ -73,6 +73,8 @@ struct connection {
 	struct event ev_write, ev_wake;                      /* C1 */
 	struct event ev_taken;      /* (w) C5: the next look */
 	uint32_t     taken_ms;      /* (w) */
+	struct event ev_leased;     /* (w) what is done for the next one can begin */
+	uint32_t     leased;        /* (w) the offer's pool, until then */
 
 	struct mutex          lock;
 	int                   sock;         /* (l) for sending; (w) for reading */
@@ -124,6 +126,8 @@ void connection_kill(struct connection *c, int code, const char *format, ...)
 void connection_end(struct connection *c, int code, const char *reason);
 /* Worker only: HELLO is answered and the deadline for it is off. */
 void connection_greeted(struct connection *c);
+/* Worker only: what an offer used up is made anew, once the client has had the time to begin. */
+void connection_leased(struct connection *c, uint32_t pool);
 
 /* A reply with up to nr descriptors may be sent: asked before anything is made for it. -ENOBUFS:
  * the uid's processes leave too many unread. Who asked takes back what wasn't sent. */

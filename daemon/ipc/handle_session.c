@@ -169,7 +169,7 @@ static int greet(struct request *r, const Mmb__Wire__HelloRequest *m)
 		if (i != fds.device)
 			close(fds.fds[i]);
 	if (offered)
-		verb_slab_leased(c->session, offered);
+		connection_leased(c, offered);
 	return error;
 }
 

@@ -180,6 +180,13 @@ static void uncommit_block(const struct section *section)
 	stock_uncommit(section->node, section->kind, PAGEBLOCK_PAGES);
 }
 
+/* So that whoever adds them to a zone needn't wait for eight page faults. */
+static void touch_pages(uint32_t pfn)
+{
+	for (uint32_t i = 0; i < PAGEBLOCK_PAGES; i += PAGE_SIZE / sizeof(struct page))
+		pfn_to_page(pfn + i)->zone_id = 0;
+}
+
 int zone_block_ahead(struct section *section, bool huge)
 {
 	struct stock_populate_request request = {
@@ -201,6 +208,8 @@ int zone_block_ahead(struct section *section, bool huge)
 	r = populate(&request, &why);
 	if (r)
 		uncommit_block(section);
+	else
+		touch_pages(section->pfn);
 	return r;
 }
 
