@@ -135,9 +135,10 @@ static int map_locked(struct mmb *mmb, const struct arena_spec *spec)
 	struct arena *a;
 	struct stat st;
 
-	if (fstat(spec->fd, &st))
-		return fail(-errno, "the broker's descriptor can't be examined (errno %d)", errno);
 	while ((a = find_overlap(spec->address, spec->length))) {
+		if (fstat(spec->fd, &st))
+			return fail(-errno, "the broker's descriptor can't be examined (errno %d)",
+				    errno);
 		if (a->window.dev == st.st_dev && a->window.ino == st.st_ino &&
 		    a->window.address == spec->address && a->window.length == spec->length)
 			return add_use(a, mmb);

@@ -193,6 +193,19 @@ static bool grow_table(struct thread_table *t, uint32_t slot)
 	return true;
 }
 
+void cache_prepare(void)
+{
+	struct thread_table *t = thread_table ? NULL : make_table();
+	struct heap *h = t && grow_table(t, 0) ? heap_ahead() : NULL;
+
+	if (!h)
+		return;
+	process_lock();
+	h->next_spare = t->spare;
+	t->spare = h;
+	process_unlock();
+}
+
 static void init_magazines(struct run_cache *cache)
 {
 	uint64_t *next = cache->store;

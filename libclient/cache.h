@@ -64,7 +64,8 @@ struct thread_table {
 	uint32_t                     nr;         /* (t) */
 	_Atomic(struct run_cache *) *caches;     /* (t) the array (p) its elements */
 	uint32_t                     users; /* (p) the thread, and whoever ends its caches for it */
-	struct heap                 *spare; /* (p) ended heaps the thread may still look at */
+	struct heap                 *spare; /* (p) ended heaps the thread may still look at, or one
+					     * that was made ahead */
 };
 extern _Thread_local struct thread_table *thread_table;
 
@@ -97,6 +98,9 @@ static inline struct run_cache *cache_of_slot(uint32_t slot)
 }
 /* This thread's cache of the pool, made if need be; NULL without memory or slot: do without. */
 struct run_cache *cache_get(struct mmb_pool *pool);
+/* What this thread's first cache and heap need, if it has never had any: while something has to be
+ * waited for. */
+void cache_prepare(void);
 /* The memory of one of this thread's ended heaps, for its next one; NULL: none. */
 struct heap *cache_spare_heap(void);
 /* Called for the caches of a thread that exits and of a pool that closes, before they are freed. */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "cache.h"
 #include "cancel.h"
 #include "conf.h"
 #include "error.h"
@@ -183,6 +184,8 @@ static int say_hello(struct mmb *mmb, struct call *c)
 		return error;
 	if (mmb->uffd.fd >= 0)
 		sent = connection_attach(mmb, 0);
+	/* The broker has to be woken first. */
+	cache_prepare();
 	error = call_wait(mmb, c);
 	return error ? error : sent;
 }
@@ -297,16 +300,18 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 	return mmb;
 }
 
+/* What can be done when the broker has been woken, is done then. */
 static int open_on(int sock, const struct mmb_open_options *options, struct mmb **out)
 {
-	struct mmb *mmb = connection_new(sock, options->operation_timeout_ms);
 	struct hello_fds fds = { -1, -1 };
-	int error;
+	int error = process_init();
+	struct mmb *mmb = error ? NULL : connection_new(sock, options->operation_timeout_ms);
 
 	if (!mmb) {
 		close(sock);
-		return fail(-ENOMEM, "mmb_open: no memory for a connection");
+		return error ? error : fail(-ENOMEM, "mmb_open: no memory for a connection");
 	}
+	conf_init();
 	/* One that serves user faults only is for when the broker has no better one to offer. */
 	uffd_open_own(&mmb->uffd);
 	error = hello(mmb, options, &fds);
@@ -347,11 +352,8 @@ PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *opti
 	if (!out)
 		return fail(-EINVAL, "mmb_open: out is NULL; pass where the connection is to go");
 	error = options_read(&o, sizeof(o), options, "mmb_open_options");
-	if (!error)
-		error = process_init();
 	if (error)
 		return error;
-	conf_init();
 	search.timeout_ms = o.operation_timeout_ms ? o.operation_timeout_ms
 						   : OPERATION_TIMEOUT_MS;
 	search.wait_absent_ms = o.daemon_timeout_ms;

@@ -26,6 +26,8 @@ static int believe(struct mmb_pool *pool, unsigned int order, uint64_t address)
 	if (!runmap_covers(&pool->runs, address, order)) {
 		/* The arena may have got another window since. */
 		error = pool_map_arena(pool);
+		if (!error)
+			error = runmap_open(&pool->runs);
 		if (error)
 			return error;
 	}
@@ -66,6 +68,8 @@ int pages_request(struct mmb_pool *pool, const struct run_request *request, uint
 	/* The windows first: a run this process can't map must not be taken. */
 	if (!atomic_load_explicit(&pool->runs.nr, memory_order_acquire))
 		error = pool_map_arena(pool);
+	if (!error)
+		error = runmap_open(&pool->runs);
 	if (error)
 		return error;
 	c = call_get(pool->mmb, &error);

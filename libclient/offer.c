@@ -51,7 +51,7 @@ static bool detach(struct mmb *mmb, struct pool_offer *out)
 	return true;
 }
 
-static void close_fds(const struct pool_offer *offer)
+void offer_close_fds(const struct pool_offer *offer)
 {
 	close(offer->arena);
 	close(offer->map);
@@ -96,7 +96,7 @@ bool offer_take(struct mmb *mmb, struct pool_offer *out)
 		return false;
 	if (!channel_is_broken(&mmb->channel) && claim(out))
 		return true;
-	close_fds(out);
+	offer_close_fds(out);
 	/* Either side may have gone back because of the other: then it is nobody's. */
 	close_handle(mmb, out->handle);
 	return false;
@@ -108,7 +108,7 @@ void offer_give_back(struct mmb *mmb)
 
 	if (!detach(mmb, &offer))
 		return;
-	close_fds(&offer);
+	offer_close_fds(&offer);
 	close_handle(mmb, offer.handle);
 }
 
@@ -117,5 +117,5 @@ void offer_forget(struct mmb *mmb)
 	struct pool_offer offer;
 
 	if (detach(mmb, &offer))
-		close_fds(&offer);
+		offer_close_fds(&offer);
 }

@@ -34,6 +34,7 @@ struct pool_offer {
 /* As HELLO's reply has it, with its descriptors, which are taken over. False: it makes no sense,
  * and they stay the caller's. */
 bool offer_read(struct pool_offer *offer, const Mmb__Wire__PoolOffer *reply, const int fds[2]);
+void offer_close_fds(const struct pool_offer *offer);
 /* Takes the connection's offer and claims it: the caller's with its descriptors. False: there is
  * none that stands. */
 bool offer_take(struct mmb *mmb, struct pool_offer *out);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "arena.h"
 #include "cancel.h"
@@ -275,10 +274,9 @@ static struct mmb_pool *open_offered(struct mmb *mmb, const Mmb__Wire__PoolOpenR
 			pool = NULL;
 		}
 	} else {
+		offer_close_fds(&offer);
 		close_at_daemon(mmb, opened.handle);
 	}
-	close(offer.arena);
-	close(offer.map);
 	return pool;
 }
 

@@ -7,7 +7,6 @@
 #include "pool_heap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -115,29 +114,26 @@ struct mmb_pool *pool_heap_find(uint64_t address)
 
 static const struct stock_lease first_lease = { .units = 1, .count = 1 };
 
-static int map_view(struct mmb_pool *pool, const struct heap_view *of, int fd)
+/* On success its descriptor is the heap's. */
+static int map_view(struct mmb_pool *pool, const struct heap_view *of)
 {
 	struct heap_pool *hp = pool->heap_making;
-	struct heap_view view = { .base = of->base, .length = of->length };
+	struct heap_view view = *of;
 	size_t bytes = of->length >> SLAB_UNIT_SHIFT << SLAB_HEADER_SHIFT;
 	int error;
 
 	if (!runmap_covers(&pool->runs, of->base, 0) || of->length % SLAB_UNIT_BYTES ||
 	    of->base % SLAB_UNIT_BYTES)
 		return call_protocol_error(pool->mmb, "a slab map describes no arena window");
-	view.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (view.fd < 0)
-		return fail(-errno, "can't keep a slab map's descriptor (errno %d); look at "
-			    "RLIMIT_NOFILE", errno);
-	view.map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (view.map == MAP_FAILED) {
-		error = fail(-errno, "can't map a slab map of %zu bytes (errno %d)", bytes, errno);
-		close(view.fd);
-		return error;
-	}
+	view.map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, view.fd,
+			0);
+	if (view.map == MAP_FAILED)
+		return fail(-errno, "can't map a slab map of %zu bytes (errno %d)", bytes, errno);
 	madvise(view.map, bytes, MADV_DONTFORK);
 	error = heap_pool_add_view(hp, &view);
-	if (!error)
+	if (error)
+		munmap(view.map, bytes);
+	else
 		note_map(pool, &view);
 	return error;
 }
@@ -155,6 +151,7 @@ static int ask_views(struct mmb_pool *pool, struct call *c)
 static int take_views(struct mmb_pool *pool, struct call *c, bool *more)
 {
 	const Mmb__Wire__SlabMapReply *reply;
+	int fds[MMB_PACKET_FDS];
 	int error = call_wait(pool->mmb, c);
 	size_t i;
 
@@ -163,12 +160,17 @@ static int take_views(struct mmb_pool *pool, struct call *c, bool *more)
 	reply = (const void *)c->reply;
 	if (reply->n_windows != c->message.nr_fds)
 		return call_protocol_error(pool->mmb, "a slab map came without descriptor");
+	error = call_take_fds(pool->mmb, c, (uint32_t)reply->n_windows, fds);
 	for (i = 0; !error && i < reply->n_windows; i++) {
 		const struct heap_view of = { .base = reply->windows[i]->address,
-					      .length = reply->windows[i]->length };
+					      .length = reply->windows[i]->length,
+					      .fd = fds[i] };
 
-		error = map_view(pool, &of, c->message.fds[i]);
+		error = map_view(pool, &of);
 	}
+	if (error) /* with the one that wasn't mapped */
+		for (i--; i < reply->n_windows; i++)
+			close(fds[i]);
 	*more = !error && reply->n_windows && pool->heap_making->nr_views < reply->total;
 	return error;
 }
@@ -238,12 +240,16 @@ static int take_offer(struct mmb_pool *pool, const struct pool_offer *offer)
 {
 	const struct arena_spec window = { offer->address, offer->length, offer->arena,
 					   offer->hugetlb };
-	const struct heap_view of = { .base = offer->address, .length = offer->length };
+	const struct heap_view of = { .base = offer->address, .length = offer->length,
+				      .fd = offer->map };
 	int error = pool_map_window_locked(pool, &window);
 
+	close(offer->arena);
 	if (!error)
-		error = map_view(pool, &of, offer->map);
-	if (!error)
+		error = map_view(pool, &of);
+	if (error)
+		close(offer->map);
+	else
 		error = stock_fill(&pool->heap_making->stock, 1, &offer->unit, 1);
 	return error;
 }
@@ -261,7 +267,7 @@ static int ask(struct mmb_pool *pool)
 	return error;
 }
 
-/* offer NULL: the broker is asked. */
+/* offer NULL: the broker is asked. Otherwise its descriptors are closed or the heap's. */
 static int make_locked(struct mmb_pool *pool, const struct pool_offer *offer)
 {
 	const struct heap_pool_spec spec = {
@@ -274,13 +280,17 @@ static int make_locked(struct mmb_pool *pool, const struct pool_offer *offer)
 		.key = pool->key,
 		.member = pool->member,
 	};
-	int error;
+	int error = 0;
 
 	if (!pool->member || !(pool->key >> SLAB_SPAN_SHIFT))
-		return call_protocol_error(pool->mmb, "the pool came without number or key");
-	pool->heap_making = heap_pool_new(&spec);
-	if (!pool->heap_making)
-		return fail(-ENOMEM, "no memory for a heap");
+		error = call_protocol_error(pool->mmb, "the pool came without number or key");
+	if (!error && !(pool->heap_making = heap_pool_new(&spec)))
+		error = fail(-ENOMEM, "no memory for a heap");
+	if (error) {
+		if (offer)
+			offer_close_fds(offer);
+		return error;
+	}
 	error = offer ? take_offer(pool, offer) : ask(pool);
 	if (!error && !pool->heap_making->nr_views)
 		error = fail(-ENOMEM, "the pool has no memory for objects: its arena is empty");

@@ -25,7 +25,7 @@ struct slab_header;
 
 /* The pool's heap is made, if it wasn't; 0 or a negative errno with its sentence. */
 int pool_heap_make(struct mmb_pool *pool);
-/* The same for a pool that came with HELLO; the descriptors stay the caller's. */
+/* The same for a pool that came with HELLO; takes the descriptors over. */
 int pool_heap_make_offered(struct mmb_pool *pool, const struct pool_offer *offer);
 /* The calling thread's heap of the pool, entered; NULL with errno and a sentence. */
 struct heap *pool_heap_enter(struct mmb_pool *pool);

@@ -26,22 +26,42 @@ int runmap_add(struct runmap *map, uint64_t base, uint64_t length)
 {
 	uint32_t nr = atomic_load_explicit(&map->nr, memory_order_relaxed);
 	struct runmap_window *w = &map->windows[nr];
-	void *states;
 
 	if (nr == RUNMAP_WINDOWS)
 		return fail(-EPROTO, "the pool has more than %d arena windows", RUNMAP_WINDOWS);
-	states = mmap(NULL, length >> CLIENT_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+	w->base = base;
+	w->nr_pages = length >> CLIENT_PAGE_SHIFT;
+	atomic_store_explicit(&w->states, NULL, memory_order_relaxed);
+	atomic_store_explicit(&map->nr, nr + 1, memory_order_release);
+	return 0;
+}
+
+static int open_window(struct runmap_window *w)
+{
+	_Atomic uint8_t *states, *before = NULL;
+
+	if (atomic_load_explicit(&w->states, memory_order_acquire))
+		return 0;
+	states = mmap(NULL, w->nr_pages, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (states == MAP_FAILED)
 		return fail(-ENOMEM,
 			    "no address space for the run map of an arena window of %llu bytes; "
 			    "look at RLIMIT_AS",
-			    (unsigned long long)length);
-	w->base = base;
-	w->nr_pages = length >> CLIENT_PAGE_SHIFT;
-	w->states = states;
-	atomic_store_explicit(&map->nr, nr + 1, memory_order_release);
+			    (unsigned long long)w->nr_pages << CLIENT_PAGE_SHIFT);
+	if (!atomic_compare_exchange_strong(&w->states, &before, states))
+		munmap((void *)states, w->nr_pages);
 	return 0;
+}
+
+int runmap_open(struct runmap *map)
+{
+	uint32_t nr = atomic_load_explicit(&map->nr, memory_order_acquire);
+	int error = 0;
+
+	for (uint32_t i = 0; i < nr && !error; i++)
+		error = open_window(&map->windows[i]);
+	return error;
 }
 
 void runmap_fini(struct runmap *map)
@@ -50,7 +70,8 @@ void runmap_fini(struct runmap *map)
 	uint32_t i;
 
 	for (i = 0; i < nr; i++)
-		munmap((void *)map->windows[i].states, map->windows[i].nr_pages);
+		if (map->windows[i].states)
+			munmap((void *)map->windows[i].states, map->windows[i].nr_pages);
 	atomic_store_explicit(&map->nr, 0, memory_order_relaxed);
 }
 
@@ -70,9 +91,14 @@ static const struct runmap_window *window_of(const struct runmap *map, uint64_t 
 
 static _Atomic uint8_t *state_of(const struct runmap *map, uint64_t address)
 {
+	static _Atomic uint8_t none = RUN_NONE; /* R4 */
 	const struct runmap_window *w = window_of(map, address);
+	_Atomic uint8_t *states;
 
-	return w ? &w->states[(address - w->base) >> CLIENT_PAGE_SHIFT] : NULL;
+	if (!w)
+		return NULL;
+	states = atomic_load_explicit(&w->states, memory_order_acquire);
+	return states ? &states[(address - w->base) >> CLIENT_PAGE_SHIFT] : &none;
 }
 
 static bool aligned(uint64_t address, unsigned int order)

@@ -10,6 +10,8 @@
  *             R3  Whoever turns OUT into CACHED owns the run. The byte is changed without a locked
  *                 instruction, so two threads freeing one run in the same nanoseconds may both
  *                 win; the daemon finds that when the run comes back twice.
+ *             R4  A window that isn't open has no bytes and no run: most processes have objects
+ *                 only. Runs are granted in open ones alone.
  * Locking     runmap_add: the caller's. Everything else: none.
  * Not here    Where runs are kept (magazine.c), what is done about a bad free (pages.c).
  */
@@ -26,7 +28,8 @@ enum { RUNMAP_WINDOWS = 64, CLIENT_PAGE_SHIFT = 12, CLIENT_PAGE_SIZE = 1 << CLIE
 struct runmap_window {
 	uint64_t         base;     /* (c) */
 	uint64_t         nr_pages; /* (c) */
-	_Atomic uint8_t *states;   /* (c) the bytes are (a); reserved whole, populated on use */
+	_Atomic(_Atomic uint8_t *) states; /* (a) as are its bytes; reserved whole, populated on
+					    * use; NULL: R4 */
 };
 struct runmap {
 	_Atomic uint32_t     nr; /* (a) windows in use, published by release */
@@ -50,6 +53,8 @@ struct run_fault {
 };
 
 int runmap_add(struct runmap *map, uint64_t base, uint64_t length);
+/* R4: before runs are asked for; a negative errno with its sentence. */
+int runmap_open(struct runmap *map);
 void runmap_fini(struct runmap *map);
 /* Whether the whole run lies in one window. */
 bool runmap_covers(const struct runmap *map, uint64_t address, unsigned int order);

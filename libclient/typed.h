@@ -45,11 +45,15 @@ bool cache_owns(struct mmb_cache *cache, void *object, const struct object_rule 
 static inline uint64_t cache_hit(const struct mmb_cache *cache)
 {
 	struct heap *h = heap_current;
+	struct heap_magazine *m;
 	uint64_t object = 0;
 
 	heap_enter(h);
-	if (likely(heap_is_open(h, cache->pool)))
-		object = hit_take(h->magazines[cache->bin]);
+	if (likely(heap_is_open(h, cache->pool))) {
+		m = h->magazines[cache->bin];
+		if (likely(m)) /* H8 of heap.h */
+			object = hit_take(m);
+	}
 	heap_leave(h);
 	return object;
 }

@@ -141,10 +141,13 @@ void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m
 	own_slabs(h, bin);
 }
 
-void heap_begin_bin(struct heap *h, unsigned int bin)
+/* Their lists, which are many pages, are empty and aren't looked at. */
+void heap_begin_bins(struct heap *h, unsigned int bin)
 {
-	h->bins[bin] = &slab_none;
-	point_to(h, bin, &magazine_none);
+	for (; h->nr_bins <= bin; h->nr_bins++) {
+		h->bins[h->nr_bins] = &slab_none;
+		point_to(h, h->nr_bins, &magazine_none);
+	}
 }
 
 static void make_current(struct heap *h, struct slab_header *s)
@@ -217,6 +220,7 @@ static void keep_adopted(struct heap *h, const struct slab_view *v)
 {
 	h->counts.adopted++;
 	PROBE(adopt, v->start, h->id);
+	heap_need_bin(h, v->slab->bin);
 	if (slab_used(v->slab))
 		add_partial(h, v->slab);
 	else
@@ -509,8 +513,10 @@ static bool refill_list(struct heap *h, unsigned int bin)
 
 uint64_t heap_alloc(struct heap *h, unsigned int bin)
 {
-	uint64_t object = hit_take(h->magazines[bin]);
+	uint64_t object;
 
+	heap_need_bin(h, bin);
+	object = hit_take(h->magazines[bin]);
 	if (object)
 		return object;
 	count_slow(h);
@@ -535,6 +541,7 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 	size_t got = 0;
 	uint64_t object;
 
+	heap_need_bin(h, bin);
 	do {
 		while (got < nr && (object = hit_take(h->magazines[bin])))
 			out[got++] = (void *)(uintptr_t)object;
@@ -619,10 +626,11 @@ static void tidy_bin(struct heap *h, unsigned int b, bool all)
 void heap_tidy(struct heap *h, bool all)
 {
 	harden_flush(h);
-	for (unsigned int b = 0; b < SLAB_BINS; b++)
+	for (unsigned int b = 0; b < h->nr_bins; b++)
 		heap_flush_magazine(h, b);
+	/* What is adopted by that may be of bins that begin with it. */
 	heap_flush_pending(h);
-	for (unsigned int b = 0; b < SLAB_BINS; b++)
+	for (unsigned int b = 0; b < h->nr_bins; b++)
 		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head)
 			tidy_bin(h, b, all);
 	run_drop_kept(h);
@@ -673,7 +681,7 @@ uint32_t heap_validate(struct heap *h)
 	uint32_t differences = 0;
 	uint64_t nr_known = 0;
 
-	for (unsigned int b = 0; b < SLAB_BINS; b++) {
+	for (unsigned int b = 0; b < h->nr_bins; b++) {
 		struct heap_bin *bin = &h->cold[b];
 		struct slab_header *s = h->bins[b];
 

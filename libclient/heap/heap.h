@@ -19,6 +19,9 @@
  *             H7  of_unit[i] is the magazine of the slab that is unit i of home, if the heap owns
  *                 it and it is that one unit; else NULL. So a free that hits needs nothing of the
  *                 slab's header, which would be one more line to wait for.
+ *             H8  Bins from nr_bins on have not begun: nothing in them, and no magazine, not even
+ *                 magazine_none. Few programs have typed caches, and each page of a heap that is
+ *                 touched costs as much as some system calls.
  * Locking     H3; heap_pool.lock for the list of heaps, the shelf and visits; before it
  *             heap_pool.visiting, held for the whole of a tick, a trim or an adoption, with what
  *             they tell the daemon: after heap_pool_close() there are none.
@@ -95,7 +98,6 @@ struct heap {
 	bool                       keeps_any;   /* (c) objects of all slabs, in its magazines */
 	uint32_t                   nr_units;    /* (c) of of_unit; those of home at least */
 	struct heap_magazine      *quick[SIZE_TABLE_MAX / 8 + 1]; /* (h) by (size + 7) / 8 */
-	struct heap_magazine      *magazines[SLAB_BINS]; /* (h) */
 
 	const struct heap_view    *home;        /* (c) what hits find without looking around */
 	struct heap_pool          *pool;        /* (c) */
@@ -104,14 +106,17 @@ struct heap {
 	uint64_t                   seen_slow;   /* (v) at the last visit */
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
 	LIST_ENTRY(heap)           link;        /* (v) */
-	struct slab_header        *bins[SLAB_BINS]; /* (h) */
-	uint64_t                   pending_set;           /* (h) bits of those with a slab */
-	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
-	struct heap_run            runs[HEAP_RUNS];       /* (h) */
+	uint64_t                   pending_set; /* (h) bits of those with a slab */
+	struct heap_run            runs[HEAP_RUNS]; /* (h) */
 	struct heap_counts         counts;      /* (h) */
-	struct heap_bin            cold[SLAB_BINS]; /* (h) */
 	struct heap_quarantine    *quarantine;  /* (h) NULL: none yet (harden.h) */
 	struct heap               *next_spare;  /* process lock, after its end (H6) */
+	unsigned int               nr_bins;     /* (h) H8 */
+	/* All above, and the magazines of size classes, are one page. */
+	struct heap_magazine      *magazines[SLAB_BINS]; /* (h) */
+	struct slab_header        *bins[SLAB_BINS]; /* (h) */
+	struct heap_bin            cold[SLAB_BINS]; /* (h) */
+	struct heap_pending        pending[HEAP_PENDING]; /* (h) */
 	struct heap_magazine      *of_unit[];   /* (h) H7 */
 };
 
@@ -128,7 +133,6 @@ struct heap_pool {
 	bool                no_hits; /* (c) H4 */
 	uint32_t            magazine_bytes; /* (c) */
 	_Atomic uint32_t    nr_views; /* (a) */
-	struct heap_view    views[HEAP_VIEWS];
 	_Atomic uint32_t    home;    /* (a) the view of the last leases: this process's node */
 	struct stock        stock;
 	pthread_mutex_t     visiting;
@@ -137,12 +141,14 @@ struct heap_pool {
 	bool                closed;    /* (l) and visiting */
 	bool                left;      /* (l) heap_pool_leave() */
 	LIST_HEAD(, heap)   heaps;     /* (l) */
-	uint64_t            ids[HEAP_THREADS / 64]; /* (l) taken numbers */
+	uint64_t           *ids;       /* (l) bits of taken numbers */
+	uint32_t            nr_ids;    /* (l) words of it; the rest are zero */
 	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
-	struct slab_header *shelf[SLAB_BINS]; /* (l) slabs without a thread, that have room */
-	_Atomic uint32_t    size[SLAB_BINS];  /* (a) bytes of an object; 0: no such bin yet */
-	_Atomic(struct relay *) relays[SLAB_BINS]; /* (a) made once; NULL: nothing came yet */
 	struct heap_counts  counts;    /* (l) of heaps that are gone */
+	struct heap_view    views[HEAP_VIEWS];
+	_Atomic uint32_t    size[SLAB_BINS];  /* (a) bytes of an object; 0: no such bin yet */
+	struct slab_header *shelf[SLAB_BINS]; /* (l) slabs without a thread, that have room */
+	_Atomic(struct relay *) relays[SLAB_BINS]; /* (a) made once; NULL: nothing came yet */
 };
 
 extern struct slab_header slab_none; /* never has anything free */
@@ -211,6 +217,8 @@ struct slab_view heap_slab_of(const struct heap_pool *hp, uint64_t object);
 /* `spare`: the memory of a heap of this thread that has ended, or NULL. Gives NULL without memory,
  * or with too many threads; errno tells. */
 struct heap *heap_new(struct heap_pool *hp, struct heap *spare);
+/* A spare for it, with as many units as most windows have, and touched. NULL: no memory. */
+struct heap *heap_ahead(void);
 /* The thread ends, or the pool closes: everything goes to others, the shelf or the stock. Memory is
  * left (H6). */
 void heap_retire(struct heap *h);
@@ -228,8 +236,13 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out);
 void heap_free_object(struct heap *h, const struct slab_view *v, uint64_t object);
 /* What hits of a bin take from and put into, until it is called again. */
 void heap_set_magazine(struct heap *h, unsigned int bin, struct heap_magazine *m);
-/* Of a heap that has no slab yet: its lists, which are many pages, aren't looked at. */
-void heap_begin_bin(struct heap *h, unsigned int bin);
+/* H8: the bin and those before it, before anything else is done with them. */
+void heap_begin_bins(struct heap *h, unsigned int bin);
+static inline void heap_need_bin(struct heap *h, unsigned int bin)
+{
+	if (bin >= h->nr_bins)
+		heap_begin_bins(h, bin);
+}
 /* left has come to 0, or the magazine to MAGAZINE_BURST. */
 void heap_put_more(struct heap *h, struct slab_header *s);
 /* left has come to 0. */
@@ -254,6 +267,9 @@ uint32_t heap_pool_validate(struct heap_pool *hp);
 
 /* For heap.c and visit.c. */
 void heap_open(struct heap *h);
+/* More numbers for threads, with the lock or before anybody else has the pool. False: no memory, or
+ * there are HEAP_THREADS. */
+bool heap_grow_ids(struct heap_pool *hp);
 void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add);
 void heap_release(struct heap_pool *hp, const struct slab_view *v);
 /* A slab with room and without thread; the caller owns it. */

@@ -108,7 +108,7 @@ static inline bool hit_keep(struct heap *h, const struct slab_header *s, uint64_
 	    (uint32_t)(object & (SLAB_UNIT_BYTES - 1)) % s->size)
 		return false;
 	m = h->magazines[s->bin];
-	if (m->top == m->limit)
+	if (unlikely(!m) || m->top == m->limit) /* H8 of heap.h */
 		return false;
 	if (m->top == m->slots &&
 	    !atomic_load_explicit(&h->pool->stock.kicked, memory_order_relaxed))

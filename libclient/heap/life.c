@@ -7,8 +7,11 @@
  * Locking     heap_pool.lock for the list of heaps and their numbers.
  * Not here    What it does meanwhile (heap.c), who visits it (visit.c).
  */
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -16,13 +19,37 @@
 #include "heap/heap.h"
 #include "heap/magazine.h"
 
-/* Misses always: its pool is no pool, its window is empty. */
-static struct heap heap_none = { .open_pool = HEAP_CLOSED };
-_Thread_local struct heap *heap_current = &heap_none;
+enum { HEAP_AHEAD_UNITS = 1 << 20 };
+
+/* Misses always: its pool is no pool, its window is empty. Nobody looks behind what a hit looks at
+ * before that, so nothing else of it is there: the library's data is on one page less. */
+static _Alignas(struct heap) union {
+	_Atomic(struct mmb_pool *) open_pool;
+	uint8_t                    bytes[offsetof(struct heap, quick)];
+} heap_none = { .open_pool = HEAP_CLOSED };
+#define HEAP_NONE ((struct heap *)(void *)&heap_none)
+_Thread_local struct heap *heap_current = HEAP_NONE;
+
+bool heap_grow_ids(struct heap_pool *hp)
+{
+	uint32_t nr = hp->nr_ids ? hp->nr_ids * 2 : 2;
+	uint64_t *ids = nr <= HEAP_THREADS / 64 ? calloc(nr, sizeof(*ids)) : NULL;
+
+	if (!ids)
+		return false;
+	if (hp->nr_ids)
+		memcpy(ids, hp->ids, hp->nr_ids * sizeof(*ids));
+	else
+		ids[0] = 1; /* the shelf's */
+	free(hp->ids);
+	hp->ids = ids;
+	hp->nr_ids = nr;
+	return true;
+}
 
 static uint32_t take_id_locked(struct heap_pool *hp)
 {
-	for (uint32_t i = 0; i < HEAP_THREADS / 64; i++) {
+	for (uint32_t i = 0; i < hp->nr_ids || heap_grow_ids(hp); i++) {
 		uint32_t bit;
 
 		if (hp->ids[i] == UINT64_MAX)
@@ -72,6 +99,18 @@ static struct heap *heap_memory(uint32_t nr_units)
 	return h;
 }
 
+struct heap *heap_ahead(void)
+{
+	struct heap *h = heap_memory(HEAP_AHEAD_UNITS);
+
+	if (!h)
+		return NULL;
+	heap_begin_bins(h, SLAB_SIZE_CLASSES - 1);
+	h->cold[0] = (struct heap_bin){ 0 };
+	h->of_unit[0] = NULL;
+	return h;
+}
+
 struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 {
 	const struct heap_view *home =
@@ -95,8 +134,9 @@ struct heap *heap_new(struct heap_pool *hp, struct heap *spare)
 	h->key = hp->key;
 	h->free_mark = slab_mark(hp->key);
 	h->keeps_any = hp->is_private && hp->magazine_bytes;
-	for (unsigned int b = 0; b < SLAB_BINS; b++)
-		heap_begin_bin(h, b);
+	static_assert(offsetof(struct heap, magazines[SLAB_SIZE_CLASSES]) <= 4096, "one page");
+	h->nr_bins = 0;
+	heap_begin_bins(h, SLAB_SIZE_CLASSES - 1);
 	pthread_mutex_lock(&hp->lock);
 	h->id = take_id_locked(hp);
 	if (h->id) {
@@ -125,7 +165,7 @@ void heap_add_counts(struct heap_counts *sum, const struct heap_counts *add)
 
 void heap_leave_current(void)
 {
-	heap_current = &heap_none;
+	heap_current = HEAP_NONE;
 }
 
 void heap_free(struct heap *h)

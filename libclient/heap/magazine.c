@@ -79,7 +79,10 @@ bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 {
 	struct heap_magazine *m;
 
-	if (!h->pool->is_private || s->bin >= SLAB_BINS || !magazine_make(h, s->bin))
+	if (!h->pool->is_private || s->bin >= SLAB_BINS)
+		return false;
+	heap_need_bin(h, s->bin);
+	if (!magazine_make(h, s->bin))
 		return false;
 	m = h->magazines[s->bin];
 	if (m->top == m->limit) {
@@ -234,7 +237,7 @@ uint32_t magazine_validate(const struct heap *h, unsigned int bin)
 
 void magazine_fini(struct heap *h)
 {
-	for (unsigned int b = 0; b < SLAB_BINS; b++) {
+	for (unsigned int b = 0; b < h->nr_bins; b++) {
 		if (h->magazines[b] != &magazine_none)
 			free(h->magazines[b]);
 		h->magazines[b] = &magazine_none;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -26,22 +27,24 @@ enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
 
 struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 {
-	struct heap_pool *hp = calloc(1, sizeof(*hp));
+	/* Most of it isn't touched while there are no typed caches, which calloc() would do. */
+	struct heap_pool *hp = mmap(NULL, sizeof(*hp), PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!hp)
+	if (hp == MAP_FAILED)
 		return NULL;
-	if (stock_init(&hp->stock, &spec->source, hp)) {
-		free(hp);
+	hp->handle = spec->handle;
+	if (!heap_grow_ids(hp) || stock_init(&hp->stock, &spec->source, hp)) {
+		free(hp->ids);
+		munmap(hp, sizeof(*hp));
 		return NULL;
 	}
-	hp->handle = spec->handle;
 	hp->key = spec->key;
 	hp->member = spec->member;
 	hp->is_private = spec->is_private;
 	hp->harden = spec->harden;
 	hp->no_hits = spec->no_hits || spec->harden;
 	hp->magazine_bytes = hp->no_hits ? 0 : spec->magazine_bytes;
-	hp->ids[0] = 1; /* the shelf's */
 	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
 	LIST_INIT(&hp->heaps);
@@ -56,7 +59,8 @@ void heap_pool_free(struct heap_pool *hp)
 	stock_fini(&hp->stock);
 	pthread_mutex_destroy(&hp->lock);
 	pthread_mutex_destroy(&hp->visiting);
-	free(hp);
+	free(hp->ids);
+	munmap(hp, sizeof(*hp));
 }
 
 int heap_pool_add_view(struct heap_pool *hp, const struct heap_view *view)
@@ -123,7 +127,7 @@ static bool is_outside(struct heap *h)
 
 static bool has_objects(const struct heap *h)
 {
-	for (unsigned int b = 0; b < SLAB_BINS; b++)
+	for (unsigned int b = 0; b < h->nr_bins; b++)
 		if (h->bins[b] != &slab_none || h->cold[b].partial_head || h->cold[b].full_head ||
 		    magazine_has_any(h, b))
 			return true;
@@ -133,7 +137,7 @@ static bool has_objects(const struct heap *h)
 /* A bin that nobody has taken from or put into since the last visit, of a heap that isn't idle. */
 static void tidy_magazines(struct heap *h)
 {
-	for (unsigned int b = 0; b < SLAB_BINS; b++)
+	for (unsigned int b = 0; b < h->nr_bins; b++)
 		if (magazine_has_any(h, b) && magazine_is_idle(h, b))
 			heap_flush_magazine(h, b);
 }

@@ -15,6 +15,7 @@ static void begin(void)
 {
 	runmap_fini(&map);
 	EXPECT_EQ(runmap_add(&map, base, length), 0);
+	EXPECT_EQ(runmap_open(&map), 0);
 }
 
 static void a_run_goes_round(void)
@@ -61,6 +62,8 @@ static void a_run_must_lie_whole_in_a_window(void)
 	EXPECT(!runmap_covers(&map, base + length, 0));
 	EXPECT(runmap_covers(&map, base + length - PAGE, 0));
 	EXPECT_EQ(runmap_add(&map, base + length, 6 * PAGE), 0);
+	EXPECT_EQ(runmap_give(&map, base + length, 0), RUN_FOREIGN); /* R4 */
+	EXPECT_EQ(runmap_open(&map), 0);
 	EXPECT(runmap_covers(&map, base + length + 4 * PAGE, 1));
 	EXPECT(!runmap_covers(&map, base + length + 4 * PAGE, 2));
 }
