@@ -25,6 +25,7 @@
 enum {
 	SPIN_NS = 50000,
 	EVENTS = 16,     /* read at once */
+	BUFFER_PAGE = 4096,
 	SLEEP_MS = 20,   /* how long a handler sleeps before it looks at `stop` */
 	CHILD_MS = 60000,
 };
@@ -33,6 +34,7 @@ enum {
 struct floor {
 	const struct floor_args *args; /* (c) */
 	int                      memfd, sock, uffd; /* (c) sock: the child's end in the child */
+	int                      copies; /* (c) BREAK: where what is there is written to */
 	size_t                   bytes; /* (c) */
 	char                    *window; /* (c) the child's, the same address there */
 	char                    *direct; /* (c) the handlers' mapping */
@@ -45,7 +47,13 @@ struct handler {
 	struct floor *floor;
 	pthread_t     thread;
 	int           place;
+	char          buffer[FLOOR_BREAK_MAX * BUFFER_PAGE]; /* BREAK */
 };
+
+static bool is_protected(const struct floor *f)
+{
+	return f->args->answer == FLOOR_PROTECTED || f->args->answer == FLOOR_BREAK;
+}
 
 static int open_uffd(const struct floor *f)
 {
@@ -58,7 +66,7 @@ static int open_uffd(const struct floor *f)
 
 	if (uffd < 0)
 		return bench_because(BENCH_SKIP, "userfaultfd: %s", strerror(errno));
-	if (f->args->answer == FLOOR_PROTECTED)
+	if (is_protected(f))
 		api.features |= UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	if (ioctl(uffd, UFFDIO_API, &api) != 0) {
 		int error = -errno;
@@ -92,14 +100,14 @@ static int register_window(struct floor *f, int uffd)
 		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
 	};
 
-	if (f->args->answer == FLOOR_PROTECTED)
+	if (is_protected(f))
 		range.mode |= UFFDIO_REGISTER_MODE_WP;
 	if (mmap(f->window, f->bytes, PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, f->memfd, 0) == MAP_FAILED)
 		return bench_because(-errno, "window: %s", strerror(errno));
 	if (ioctl(uffd, UFFDIO_REGISTER, &range) != 0)
 		return bench_because(-errno, "UFFDIO_REGISTER: %s", strerror(errno));
-	return f->args->answer == FLOOR_PROTECTED ? protect_window(f, uffd) : 0;
+	return is_protected(f) ? protect_window(f, uffd) : 0;
 }
 
 static int child_touches(void *arg, struct sample *out)
@@ -124,11 +132,34 @@ static int child_touches(void *arg, struct sample *out)
 
 /* ---- this process: the handlers ---- */
 
-static int answer(struct floor *f, uint64_t address)
+/* Of the pages that one answer is for. */
+static size_t length_of(const struct floor *f, uint64_t offset)
 {
+	size_t most = f->args->touch.page * (f->args->around ? f->args->around : 1);
+
+	return f->bytes - offset < most ? f->bytes - offset : most;
+}
+
+static int break_pages(struct handler *me, uint64_t offset,
+		       const struct uffdio_writeprotect *lift)
+{
+	struct floor *f = me->floor;
+	size_t length = lift->range.len;
+
+	if (pread(f->memfd, me->buffer, length, (off_t)offset) != (ssize_t)length ||
+	    pwrite(f->copies, me->buffer, length, (off_t)offset) != (ssize_t)length)
+		return -errno;
+	return ioctl(f->uffd, UFFDIO_WRITEPROTECT, lift) ? -errno : 0;
+}
+
+static int answer(struct handler *me, uint64_t address)
+{
+	struct floor *f = me->floor;
 	size_t page = f->args->touch.page;
 	uint64_t offset = (address - (uintptr_t)f->window) / page * page;
-	struct uffdio_continue map = { .range = { (uintptr_t)f->window + offset, page } };
+	struct uffdio_continue map = {
+		.range = { (uintptr_t)f->window + offset, length_of(f, offset) },
+	};
 	struct uffdio_writeprotect lift = { .range = map.range };
 	struct uffdio_copy copy = { .dst = map.range.start, .src = (uintptr_t)f->zero,
 				    .len = page };
@@ -138,6 +169,8 @@ static int answer(struct floor *f, uint64_t address)
 		return ioctl(f->uffd, UFFDIO_COPY, &copy) ? -errno : 0;
 	case FLOOR_PROTECTED:
 		return ioctl(f->uffd, UFFDIO_WRITEPROTECT, &lift) ? -errno : 0;
+	case FLOOR_BREAK:
+		return break_pages(me, offset, &lift);
 	case FLOOR_FALLOCATE:
 		if (fallocate(f->memfd, 0, (off_t)offset, (off_t)page) != 0)
 			return -errno;
@@ -152,14 +185,15 @@ static int answer(struct floor *f, uint64_t address)
 }
 
 /* Answers what there is; how many events that were. */
-static int serve(struct floor *f)
+static int serve(struct handler *me)
 {
+	struct floor *f = me->floor;
 	struct uffd_msg events[EVENTS];
 	ssize_t bytes = read(f->uffd, events, sizeof(events));
 	int nr = bytes > 0 ? (int)(bytes / (ssize_t)sizeof(events[0])) : 0;
 
 	for (int i = 0; i < nr; i++) {
-		int error = answer(f, events[i].arg.pagefault.address);
+		int error = answer(me, events[i].arg.pagefault.address);
 
 		if (error != 0)
 			atomic_store(&f->error, error);
@@ -176,7 +210,7 @@ static void *handler_main(void *arg)
 
 	place_self(me->place);
 	while (!atomic_load_explicit(&f->stop, memory_order_relaxed)) {
-		if (serve(f) > 0) {
+		if (serve(me) > 0) {
 			busy = clock_ns();
 		} else if (clock_ns() - busy < SPIN_NS) {
 			sched_yield();
@@ -190,12 +224,13 @@ static void *handler_main(void *arg)
 
 static int handlers_run(struct floor *f, struct child *child, struct sample *out)
 {
-	struct handler handlers[TOUCH_THREADS_MAX];
+	static struct handler handlers[TOUCH_THREADS_MAX];
 	unsigned int nr = f->args->touch.threads, started = 0;
 	int error = 0;
 
 	while (started < nr && error == 0) {
-		handlers[started] = (struct handler){ .floor = f, .place = (int)started };
+		handlers[started].floor = f;
+		handlers[started].place = (int)started;
 		error = -pthread_create(&handlers[started].thread, NULL, handler_main,
 					&handlers[started]);
 		started += error == 0;
@@ -232,7 +267,12 @@ static int floor_memory(struct floor *f)
 	if (f->direct == MAP_FAILED || f->window == MAP_FAILED || f->zero == MAP_FAILED)
 		return bench_because(-errno, "mmap: %s", strerror(errno));
 	memset(f->zero, 0, t->page);
-	if ((f->args->answer == FLOOR_CONTINUE || f->args->answer == FLOOR_PROTECTED) &&
+	if (f->args->answer == FLOOR_BREAK) {
+		f->copies = memfd_create("copies", MFD_CLOEXEC);
+		if (f->copies < 0 || ftruncate(f->copies, (off_t)f->bytes) != 0)
+			return bench_because(BENCH_SKIP, "memfd: %s", strerror(errno));
+	}
+	if ((f->args->answer == FLOOR_CONTINUE || is_protected(f)) &&
 	    fallocate(f->memfd, 0, 0, (off_t)f->bytes) != 0)
 		return bench_because(f->args->huge ? BENCH_SKIP : -errno, "populating %zu MiB: %s",
 				     f->bytes >> 20, strerror(errno));
@@ -249,6 +289,8 @@ static void floor_free(struct floor *f)
 		munmap(f->direct, f->bytes);
 	if (f->memfd >= 0)
 		close(f->memfd);
+	if (f->copies >= 0)
+		close(f->copies);
 	if (f->uffd >= 0)
 		close(f->uffd);
 }
@@ -277,7 +319,7 @@ static int floor_run(struct floor *f, struct sample *out)
 
 int floor_side(struct bench *b, const void *arg, struct sample *out)
 {
-	struct floor f = { .args = arg, .memfd = -1, .uffd = -1, .window = MAP_FAILED,
+	struct floor f = { .args = arg, .memfd = -1, .uffd = -1, .copies = -1, .window = MAP_FAILED,
 			   .direct = MAP_FAILED, .zero = MAP_FAILED };
 	int error = floor_memory(&f);
 

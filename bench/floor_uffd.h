@@ -22,11 +22,15 @@ enum floor_answer {
 	FLOOR_TOUCH,     /* MISSING: a write through the handler's mapping, then CONTINUE */
 	FLOOR_COPY,      /* MISSING: UFFDIO_COPY of a zero page */
 	FLOOR_PROTECTED, /* mapped and write-protected: UFFDIO_WRITEPROTECT lifts it */
+	FLOOR_BREAK,     /* the same, after what is there was read and written to another file */
 };
+
+enum { FLOOR_BREAK_MAX = 64 }; /* pages at once */
 
 struct floor_args {
 	enum floor_answer answer;
 	bool              huge;
+	uint32_t          around; /* pages from the one that was hit on; 0: as 1; BREAK: few */
 	struct touch      touch; /* base is set here */
 };
 

@@ -25,7 +25,8 @@ def human(value, unit):
 
 
 def is_floor(r):
-    return re.search(r", (\d threads of|fallocate|COPY|touch and)", r["case"]) is not None
+    how = r"fallocate|COPY|touch and|read, write|WRITEPROTECT|CONTINUE of"
+    return re.search(rf", (\d threads of|{how})", f"{r['case']}, {r['metric']}") is not None
 
 
 def row(r):

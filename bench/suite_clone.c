@@ -112,7 +112,7 @@ static int memcpy_side(struct bench *b, const void *arg, struct sample *out)
 
 /* ---- the call, and the end of a copy ---- */
 
-enum { OURS, FORK_SMALL, FORK_HUGE, NR_COPIERS };
+enum { OURS, FORK_SMALL, FORK_HUGE, BARE, NR_COPIERS };
 
 static void copy(struct suite *s, const char *name, uint32_t page, uint64_t bytes)
 {
@@ -120,13 +120,16 @@ static void copy(struct suite *s, const char *name, uint32_t page, uint64_t byte
 		[OURS] = args_of(s, &subject_clone, TRIAL_COPY, page),
 		[FORK_SMALL] = args_of(s, &subject_fork, TRIAL_COPY, SMALL),
 		[FORK_HUGE] = args_of(s, &subject_fork, TRIAL_COPY, HUGE),
+		[BARE] = args_of(s, &subject_armed, TRIAL_COPY, SMALL),
 	};
 	const struct side sides[NR_COPIERS] = {
 		[OURS] = { "mmbroker", trial_side, &args[OURS] },
 		[FORK_SMALL] = { "fork, 4K", trial_side, &args[FORK_SMALL] },
 		[FORK_HUGE] = { "fork, THP", trial_side, &args[FORK_HUGE] },
+		[BARE] = { "uffd WRITEPROTECT", trial_side, &args[BARE] },
 	};
 	bool huge = page == HUGE;
+	const unsigned int nr_sides = huge ? BARE : NR_COPIERS; /* armed in small pages only */
 	const struct comparison comparisons[] = {
 		{ .metric = "copy", .unit = "ns", .ours = { OURS, FIGURE_COPY },
 		  .peer = { FORK_SMALL, FIGURE_COPY },
@@ -137,14 +140,16 @@ static void copy(struct suite *s, const char *name, uint32_t page, uint64_t byte
 		  .peer = { FORK_SMALL, FIGURE_DROP }, .goal = GOAL_DROP },
 		{ .metric = "drop", .unit = "ns", .ours = { OURS, FIGURE_DROP },
 		  .peer = { FORK_HUGE, FIGURE_DROP } },
+		{ .metric = "WRITEPROTECT alone", .unit = "ns", .ours = { BARE, FIGURE_COPY },
+		  .peer = { FORK_SMALL, FIGURE_COPY } },
 	};
 
 	for (unsigned int i = 0; i < NR_COPIERS; i++)
 		args[i].bytes = bytes;
 	args[OURS].overcommit = 2 * bytes + bytes / 8 > (huge ? s->reserve_huge : s->reserve);
 	ledger_run(&s->ledger, s->b,
-		   &(struct bench_case){ name, sides, NR_COPIERS, comparisons, NR(comparisons),
-					 ROUNDS_LARGE },
+		   &(struct bench_case){ name, sides, nr_sides, comparisons,
+					 NR(comparisons) - huge, ROUNDS_LARGE },
 		   NULL);
 }
 
@@ -195,16 +200,21 @@ static struct floor_args floor_of(const struct suite *s, enum floor_answer answe
 	};
 }
 
+/* The least that a broker does: one call reads, one writes, one lifts. */
+static const char by_hand[] = "uffd read, write, WRITEPROTECT";
+
 static void first_write(struct suite *s)
 {
 	const struct trial_args unseen = args_of(s, &subject_clone, TRIAL_WRITE, SMALL);
 	const struct trial_args seen = args_of(s, &subject_clone, TRIAL_WRITE_SEEN, SMALL);
 	const struct trial_args forked = args_of(s, &subject_fork, TRIAL_WRITE, SMALL);
 	const struct floor_args floor = floor_of(s, FLOOR_PROTECTED, s->touches);
+	const struct floor_args least = floor_of(s, FLOOR_BREAK, s->touches);
 	const struct side sides[] = { { "mmbroker", trial_side, &unseen },
 				      { "mmbroker", trial_side, &seen },
 				      { "uffd WRITEPROTECT", floor_side, &floor },
-				      { "fork, 4K", trial_side, &forked } };
+				      { "fork, 4K", trial_side, &forked },
+				      { by_hand, floor_side, &least } };
 	static const char shared[] = "4K first write, mapped by the clone";
 	const struct comparison comparisons[] = {
 		{ .metric = "p50", .unit = "ns", .ours = { 0, TOUCH_P50 },
@@ -215,6 +225,8 @@ static void first_write(struct suite *s)
 		  .peer = { 2, TOUCH_P50 } },
 		{ .name = shared, .metric = "p50", .unit = "ns", .ours = { 1, TOUCH_P50 },
 		  .peer = { 3, TOUCH_P50 } },
+		{ .name = "4K first write, read, write, WRITEPROTECT", .metric = "p50",
+		  .unit = "ns", .ours = { 4, TOUCH_P50 }, .peer = { 2, TOUCH_P50 } },
 	};
 
 	run(s, "4K first write, mapped by nobody else", sides, NR(sides), comparisons,
@@ -225,12 +237,21 @@ static void overwrite(struct suite *s)
 {
 	const struct trial_args ours = args_of(s, &subject_clone, TRIAL_OVERWRITE, SMALL);
 	const struct trial_args forked = args_of(s, &subject_fork, TRIAL_OVERWRITE, SMALL);
+	struct floor_args least = floor_of(s, FLOOR_BREAK, 0);
 	const struct side sides[] = { { "mmbroker", trial_side, &ours },
-				      { "fork, 4K", trial_side, &forked } };
-	const struct comparison page = { .metric = "page", .unit = "ns", .ours = { 0, TOUCH_PAGE },
-					 .peer = { 1, TOUCH_PAGE }, .goal = GOAL_OVERWRITE };
+				      { "fork, 4K", trial_side, &forked },
+				      { by_hand, floor_side, &least } };
+	const struct comparison pages[] = {
+		{ .metric = "page", .unit = "ns", .ours = { 0, TOUCH_PAGE },
+		  .peer = { 1, TOUCH_PAGE }, .goal = GOAL_OVERWRITE },
+		{ .name = "4K overwritten in order, read, write, WRITEPROTECT of 64",
+		  .metric = "page", .unit = "ns", .ours = { 2, TOUCH_PAGE },
+		  .peer = { 1, TOUCH_PAGE } },
+	};
 
-	run(s, "4K overwritten in order", sides, NR(sides), &page, 1);
+	least.touch.random = false;
+	least.around = FLOOR_BREAK_MAX;
+	run(s, "4K overwritten in order", sides, NR(sides), pages, NR(pages));
 }
 
 static void break_huge(struct suite *s)
@@ -255,8 +276,11 @@ static void tail(struct suite *s)
 {
 	const struct trial_args ours = args_of(s, &subject_clone, TRIAL_TAIL, SMALL);
 	const struct trial_args forked = args_of(s, &subject_fork, TRIAL_TAIL, SMALL);
+	const struct trial_args bare = args_of(s, &subject_armed, TRIAL_TAIL, SMALL);
+	static const char armed[] = "4K writes while and after it is protected, WRITEPROTECT";
 	const struct side sides[] = { { "mmbroker", trial_side, &ours },
-				      { "fork, 4K", trial_side, &forked } };
+				      { "fork, 4K", trial_side, &forked },
+				      { "uffd WRITEPROTECT", trial_side, &bare } };
 	const struct comparison comparisons[] = {
 		{ .metric = "p99 afterwards", .unit = "ns", .ours = { 0, FIGURE_P99 },
 		  .peer = { 1, FIGURE_P99 }, .goal = GOAL_TAIL },
@@ -264,6 +288,11 @@ static void tail(struct suite *s)
 		  .constant = LIMIT_PAUSE_NS, .peer_name = "limit", .goal = 1 },
 		{ .metric = "longest pause", .unit = "ns", .ours = { 0, FIGURE_LONGEST },
 		  .peer = { 1, FIGURE_LONGEST } },
+		{ .name = armed, .metric = "p99 afterwards", .unit = "ns",
+		  .ours = { 2, FIGURE_P99 }, .peer = { 1, FIGURE_P99 } },
+		{ .name = armed, .metric = "longest pause", .unit = "ns",
+		  .ours = { 2, FIGURE_LONGEST }, .constant = LIMIT_PAUSE_NS,
+		  .peer_name = "limit" },
 	};
 
 	run(s, "4K writes while and after it is copied", sides, NR(sides), comparisons,
@@ -278,10 +307,12 @@ static void copys_accesses(struct suite *s)
 	const struct trial_args scan = args_of(s, &subject_clone, TRIAL_SCAN, SMALL);
 	const struct trial_args diverge = args_of(s, &subject_clone, TRIAL_DIVERGE, SMALL);
 	const struct floor_args floor = floor_of(s, FLOOR_CONTINUE, s->touches);
+	struct floor_args all = floor_of(s, FLOOR_CONTINUE, 0);
 	const struct side sides[] = { { "mmbroker", trial_side, &read },
 				      { "mmbroker", trial_side, &scan },
 				      { "mmbroker", trial_side, &diverge },
-				      { "uffd CONTINUE", floor_side, &floor } };
+				      { "uffd CONTINUE", floor_side, &floor },
+				      { "uffd CONTINUE", floor_side, &all } };
 	const struct comparison comparisons[] = {
 		{ .metric = "p50", .unit = "ns", .ours = { 0, TOUCH_P50 },
 		  .peer = { 3, TOUCH_P50 }, .goal = GOAL_READ },
@@ -290,8 +321,13 @@ static void copys_accesses(struct suite *s)
 		  .goal = 1 },
 		{ .name = "4K clone's first write", .metric = "p50", .unit = "ns",
 		  .ours = { 2, TOUCH_P50 }, .peer = { 3, TOUCH_P50 }, .goal = GOAL_DIVERGE },
+		{ .name = "4K read in order, CONTINUE of 512", .metric = "page", .unit = "ns",
+		  .ours = { 4, TOUCH_PAGE }, .constant = LIMIT_SCAN_NS, .peer_name = "limit" },
 	};
 
+	all.touch.random = false;
+	all.touch.reads = true;
+	all.around = HUGE / SMALL;
 	run(s, "4K clone's first read", sides, NR(sides), comparisons, NR(comparisons));
 }
 
@@ -339,8 +375,10 @@ static void stream(struct suite *s)
 {
 	struct trial_args ours = args_of(s, &subject_clone, TRIAL_STREAM, SMALL);
 	struct trial_args forked = args_of(s, &subject_fork, TRIAL_STREAM, SMALL);
+	const struct floor_args bare = floor_of(s, FLOOR_PROTECTED, s->touches);
 	const struct side sides[] = { { "mmbroker", trial_side, &ours },
-				      { "fork, 4K", trial_side, &forked } };
+				      { "fork, 4K", trial_side, &forked },
+				      { "uffd WRITEPROTECT", floor_side, &bare } };
 	const struct comparison comparisons[] = {
 		{ .metric = "writes", .unit = "1/s", .kind = HIGHER_IS_BETTER,
 		  .ours = { 0, FIGURE_RATE }, .peer = { 1, FIGURE_RATE }, .goal = 1 },
@@ -348,6 +386,9 @@ static void stream(struct suite *s)
 		  .peer = { 0, FIGURE_WRITTEN }, .peer_name = "pages written" },
 		{ .metric = "growth", .unit = "bytes", .ours = { 0, FIGURE_GROWTH },
 		  .peer = { 1, FIGURE_GROWTH } },
+		{ .name = "4K written while nothing is streamed, WRITEPROTECT",
+		  .metric = "writes", .unit = "1/s", .kind = HIGHER_IS_BETTER,
+		  .ours = { 2, TOUCH_RATE }, .peer = { 1, FIGURE_RATE } },
 	};
 
 	ours.bytes = forked.bytes = s->b->quick ? 128 * MIB : 2 * GIB;

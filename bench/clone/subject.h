@@ -40,7 +40,7 @@ struct subject_kind {
 	/* Bytes that the original and its copy take now. */
 	int (*memory)(struct subject *s, uint64_t *bytes);
 };
-extern const struct subject_kind subject_fork, subject_clone;
+extern const struct subject_kind subject_fork, subject_clone, subject_armed;
 
 enum { SUBJECT_SMALL = 4096, SUBJECT_HUGE = 2 << 20, SUBJECT_BLOCK = 1 << 20 };
 
