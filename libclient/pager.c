@@ -25,6 +25,7 @@
 #include "pool_heap.h"
 #include "proto/wire.h"
 #include "remapper.h"
+#include "small_thread.h"
 
 /* What a handler returns that has handed the upcall on. */
 enum { ACKNOWLEDGED_LATER = 1 };
@@ -35,7 +36,6 @@ enum { ACKNOWLEDGED_LATER = 1 };
 enum {
 	TICK_MS = 125,
 	LEAVE_REST_MS = 5,
-	PAGER_STACK_BYTES = 256 * 1024,
 	GOODBYE_SCRATCH_BYTES = 1024,
 };
 
@@ -47,7 +47,7 @@ struct upcall {
 	uint8_t bytes[MMB_PACKET_MAX] __attribute__((aligned(16)));
 	uint8_t memory[WIRE_SCRATCH_BYTES] __attribute__((aligned(16)));
 };
-static_assert(sizeof(struct upcall) < PAGER_STACK_BYTES / 2, "fits the pager's stack");
+static_assert(sizeof(struct upcall) < SMALL_THREAD_STACK / 2, "fits the pager's stack");
 
 /* ---- what the upcalls do ---- */
 
@@ -418,7 +418,6 @@ static int start_locked(struct mmb *mmb)
 {
 	struct pager *pager = &mmb->pager;
 	sigset_t all, before;
-	pthread_attr_t attr;
 	int error;
 
 	pager->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -427,13 +426,10 @@ static int start_locked(struct mmb *mmb)
 			    errno);
 	process_set_fd(mmb->entry, PROCESS_UPCALLS, pager->sock);
 	process_set_fd(mmb->entry, PROCESS_KICK, pager->kick);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, PAGER_STACK_BYTES);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = -pthread_create(&pager->thread, &attr, pager_main, mmb);
+	error = small_thread_start(&pager->thread, pager_main, mmb);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
 	if (error)
 		return fail(error, "can't start the pager thread (errno %d); look at RLIMIT_NPROC",
 			    -error);

@@ -9,9 +9,10 @@
 #include <time.h>
 
 #include "connection.h"
+#include "small_thread.h"
 #include "window.h"
 
-enum { STACK_BYTES = 256 * 1024, REST_NS = 1000 * 1000 };
+enum { REST_NS = 1000 * 1000 };
 
 /* ---- the thread ---- */
 
@@ -91,19 +92,6 @@ static void *remapper_main(void *arg)
 	return NULL;
 }
 
-/* The pager's signals are blocked, and so are this one's. */
-static int start(struct mmb *mmb)
-{
-	pthread_attr_t attr;
-	int error;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	error = -pthread_create(&mmb->remapper.thread, &attr, remapper_main, mmb);
-	pthread_attr_destroy(&attr);
-	return error;
-}
-
 /* ---- for the pager ---- */
 
 int remapper_add(struct mmb *mmb, const struct remap_want *want)
@@ -117,7 +105,7 @@ int remapper_add(struct mmb *mmb, const struct remap_want *want)
 	else if (r->nr == REMAPPER_QUEUE)
 		error = -EAGAIN; /* the daemon asks again */
 	else if (!r->started)
-		error = start(mmb);
+		error = small_thread_start(&r->thread, remapper_main, mmb);
 	if (!error) {
 		r->started = true;
 		r->queue[(r->first + r->nr++) % REMAPPER_QUEUE] = *want;

@@ -17,6 +17,9 @@
 
 enum { BYTES = 4 * MIB, PAGES = BYTES / PAGE };
 
+/* More than the stack of a thread of the library's: those have room for it all the same. */
+static _Thread_local volatile char thread_local_memory[MIB];
+
 static const char *const base_flags[] = { "--memory.reserve=128M", "--memory.pass_userfaultfd=all",
 					  NULL };
 static const char *const huge_flags[] = { "--memory.reserve=128M", "--memory.reserve_huge=64M",
@@ -55,6 +58,7 @@ static void small_pages(struct actor *a)
 {
 	struct mmb_region *region;
 
+	thread_local_memory[0] = 1;
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	diverge_both(region, PAGE);
