@@ -25,7 +25,7 @@ def human(value, unit):
 
 
 def is_floor(r):
-    how = r"fallocate|COPY|touch and|read, write|WRITEPROTECT|CONTINUE of"
+    how = r"fallocate|COPY|touch and|read, write|WRITEPROTECT|CONTINUE of|two calls"
     return re.search(rf", (\d threads of|{how})", f"{r['case']}, {r['metric']}") is not None
 
 

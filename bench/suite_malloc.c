@@ -152,6 +152,29 @@ static void time_case(struct bench *b, const struct contest *c, const struct fie
 		emit_peers(b, c->workload, &how, &t, find_reference(c->reference, &t));
 }
 
+/* What no allocator can be faster than, beside the fastest one. */
+static void calls_case(struct bench *b, const struct field *f)
+{
+	struct comparison line = { .metric = "pair", .unit = "ns" };
+	struct contest_args args[BENCH_SIDES];
+	struct side sides[BENCH_SIDES];
+	struct bench_case measured = { .name = "pair-16, two calls that do nothing",
+				       .sides = sides, .nr_sides = f->nr };
+	struct table t = { .field = f };
+	unsigned int fastest;
+
+	for (unsigned int i = 0; i < f->nr; i++) {
+		args[i] = (struct contest_args){ i == 0 ? "pair-calls" : "pair-16",
+						 i == 0 ? "glibc" : f->names[i], false };
+		sides[i] = (struct side){ i == 0 ? "calls" : f->names[i], contest_side, &args[i] };
+	}
+	if (f->nr < 2 || bench_measure(b, &measured, t.medians) != 0)
+		return;
+	fastest = find_reference(FASTEST, &t);
+	line.peer_name = f->names[fastest];
+	bench_emit(b, measured.name, &line, t.medians[0][0], t.medians[fastest][0]);
+}
+
 /* ---- what isn't a time beside a peer's time ---- */
 
 static void bulk_case(struct bench *b, const struct field *f)
@@ -333,6 +356,7 @@ void suite_malloc(struct bench *b)
 	b->rotates = true;
 	for (unsigned int i = 0; i < NR(contests); i++)
 		time_case(b, &contests[i], &field);
+	calls_case(b, &field);
 	bulk_case(b, &field);
 	for (unsigned int i = 0; i < NR(shared_contests); i++)
 		time_case(b, &shared_contests[i], &shared);

@@ -3,8 +3,12 @@
  * pairs - malloc and free of one size, again and again
  *
  * Purpose     The hot path: the object that was freed last comes back. One store into each
- *             object; objects that live side by side are compared before the clock starts.
+ *             object; objects that live side by side are compared before the clock starts. And what
+ *             calls cost by themselves.
  */
+#include <arpa/inet.h>
+#include <errno.h>
+
 #include "lib/bench.h"
 #include "lib/clock.h"
 #include "lib/parallel.h"
@@ -69,6 +73,32 @@ static int pairs_run(struct run *r)
 	return parallel_run(pairs_thread, r, r->workload->threads, &r->figures[0]);
 }
 
+/* What two calls into a shared library cost that do nothing: no allocator's pair takes less. */
+static int calls_loop(uint64_t ops)
+{
+	uint16_t sum = 0;
+
+	for (uint64_t i = 0; i < ops; i++) {
+		/* In brackets: the functions, and not the macros. */
+		uint64_t at = (htons)((uint16_t)i);
+
+		at = *(uint64_t *)run_keep(&at);
+		sum = (uint16_t)(sum + (ntohs)((uint16_t)at));
+	}
+	return sum == (uint16_t)(ops * (ops - 1) / 2) ? 0 : bench_because(-EPROTO, "a wrong sum");
+}
+
+static int calls_run(struct run *r)
+{
+	int error = calls_loop(WARM_UP);
+	uint64_t before = clock_ns();
+
+	if (error == 0)
+		error = calls_loop(r->ops);
+	r->figures[0] = (double)(clock_ns() - before) / (double)r->ops;
+	return error;
+}
+
 const struct workload VARIANT(workloads_pairs)[] = {
 	{ "probe", pairs_run, 64, 1, 1, 1000, 1000 },
 	{ "pair-16", pairs_run, 16, 1, 1, 10000000, 200000 },
@@ -80,6 +110,7 @@ const struct workload VARIANT(workloads_pairs)[] = {
 	{ "pair-16-2t", pairs_run, 16, 1, 2, 10000000, 200000 },
 	{ "pair-64-2t", pairs_run, 64, 1, 2, 10000000, 200000 },
 	{ "pair-1K-2t", pairs_run, 1024, 1, 2, 10000000, 200000 },
+	{ "pair-calls", calls_run, 0, 1, 1, 10000000, 200000 },
 	{ "pair-32K-2t", pairs_run, 32 << 10, 1, 2, 4000000, 50000 },
 	{ 0 },
 };

@@ -141,6 +141,18 @@ static uint32_t fill_free(struct heap_magazine *m, struct slab_header *s, uint32
 	return nr;
 }
 
+/* The slab is used up soon. What comes then is the oldest full one, which is let go, and as a rule
+ * the unit behind this one: their headers come meanwhile. */
+static void expect_next(struct heap *h, const struct slab_header *s)
+{
+	uint64_t full = (uintptr_t)h->cold[s->bin].full_head, next = (uintptr_t)(s + s->units);
+
+	for (uint64_t line = 0; line < SLAB_HEADER_BYTES; line += 64) {
+		hit_fetch(full + line);
+		hit_fetch(next + line);
+	}
+}
+
 /* Some that nobody has used yet. */
 static uint32_t fill_unused(struct heap *h, struct heap_magazine *m, struct slab_header *s,
 			    uint32_t want)
@@ -151,6 +163,8 @@ static uint32_t fill_unused(struct heap *h, struct heap_magazine *m, struct slab
 
 	s->left += nr;
 	h->counts.carved++;
+	if (!slab_has_unused(&v))
+		expect_next(h, s);
 	for (uint32_t i = nr; i; i--, object += s->size) {
 		hit_fetch(object + (uint64_t)FILL_AHEAD * s->size);
 		m->slots[i] = object;
