@@ -219,9 +219,9 @@ static __attribute__((noinline)) void free_elsewhere(uint64_t object, struct hea
 }
 
 /* Not simply the owner's. Another thread's, as a rule: no frame is made for that. */
-static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h)
+static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h, uint64_t unit)
 {
-	if (unlikely(!hit_keep(h, h->map + ((object - h->base) >> SLAB_UNIT_SHIFT), object))) {
+	if (unlikely(!hit_keep(h, h->map + unit, object))) {
 		free_elsewhere(object, h);
 		return;
 	}
@@ -254,7 +254,7 @@ PUBLIC void mmb_free(void *p)
 		free_more(object, h);
 		return;
 	case HIT_OTHER:
-		free_other(object, h);
+		free_other(object, h, offset >> SLAB_UNIT_SHIFT);
 	}
 }
 
