@@ -403,6 +403,56 @@ static struct slab_header *from_full(struct heap *h, unsigned int bin)
 	return NULL;
 }
 
+/* Slabs in which nothing is in use. Of those with room the first one, as a rule: the others went
+ * when they became empty. */
+static void release_empty(struct heap *h, unsigned int bin)
+{
+	struct slab_header *s = h->bins[bin];
+
+	if (s != &slab_none && !slab_used(s)) {
+		h->bins[bin] = &slab_none;
+		disown_slab(h, s);
+		heap_release(h->pool, &(struct slab_view){ s, heap_slab_view(h->pool, s).start,
+							   h->key });
+	}
+	s = h->cold[bin].partial_head;
+	if (s && !slab_used(s)) {
+		del_partial(h, s);
+		disown_slab(h, s);
+		heap_release(h->pool, &(struct slab_view){ s, heap_slab_view(h->pool, s).start,
+							   h->key });
+	}
+}
+
+/* A few objects in a magazine keep a slab each from all other sizes. */
+static void save_units(struct heap *h)
+{
+	h->nr_taken = 0;
+	for (unsigned int b = 0; b < h->nr_bins; b++) {
+		if (h->bins[b] == &slab_none && h->magazines[b] == &magazine_none)
+			continue;
+		heap_flush_magazine(h, b);
+		release_empty(h, b);
+	}
+	run_drop_kept(h);
+}
+
+uint64_t heap_take_units(struct heap *h, const struct stock_want *want)
+{
+	struct stock *stock = &h->pool->stock;
+	bool low;
+	uint64_t span = stock_take_held(stock, want, &low);
+
+	h->nr_taken += want->units;
+	if (!span || (low && h->nr_taken >= HEAP_SAVE_UNITS))
+		save_units(h);
+	if (!span)
+		return stock_take(stock, want);
+	if (low)
+		stock_look_ahead(stock);
+	return span;
+}
+
 /* In units: an object whose size is a multiple of a power of two lies at one (aligned_alloc). */
 static uint32_t slab_align(uint32_t size)
 {
@@ -424,7 +474,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	uint32_t least;
 
 	make.units = want.units = size_slab_units(make.size);
-	v.start = stock_take(&hp->stock, &want);
+	v.start = heap_take_units(h, &want);
 	/* Near the end of the pool: what holds one object may still be there in one piece. */
 	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
 	if (!v.start && least < make.units) {

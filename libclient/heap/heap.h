@@ -58,6 +58,7 @@ enum {
 	HEAP_PENDING_SHARED = 1,
 	HEAP_PENDING_OBJECTS_SHARED = 1,
 	HEAP_RUNS = 4,          /* freed runs that a heap keeps */
+	HEAP_SAVE_UNITS = 32,   /* taken since it looked last for units that it doesn't need */
 };
 
 /* An arena window and its slab map in this process. c: fixed once published */
@@ -105,6 +106,7 @@ struct heap {
 	_Atomic uint64_t           nr_slow;     /* (o) times the hit missed */
 	uint64_t                   seen_slow;   /* (v) at the last visit */
 	uint32_t                   nr_idle;     /* (v) visits in a row without a miss */
+	uint32_t                   nr_taken;    /* (h) units, since it looked for spare ones */
 	LIST_ENTRY(heap)           link;        /* (v) */
 	uint64_t                   pending_set; /* (h) bits of those with a slab */
 	struct heap_run            runs[HEAP_RUNS]; /* (h) */
@@ -247,6 +249,9 @@ static inline void heap_need_bin(struct heap *h, unsigned int bin)
 void heap_put_more(struct heap *h, struct slab_header *s);
 /* left has come to 0. */
 void heap_free_more(struct heap *h, struct slab_header *s);
+/* Units in stock, for a slab or a run of its own: what it has at hand and doesn't need joins the
+ * stock before more is leased. 0 without memory (sentence recorded). */
+uint64_t heap_take_units(struct heap *h, const struct stock_want *want);
 /* What is in a bin's magazine goes to its slabs. */
 void heap_flush_magazine(struct heap *h, unsigned int bin);
 /* What it has gathered for others goes to them. */

@@ -85,7 +85,7 @@ uint64_t run_alloc(struct heap *h, size_t size, size_t align)
 	if (!address) {
 		/* They may lie beside what is free already. */
 		run_drop_kept(h);
-		address = stock_take(&h->pool->stock, &want);
+		address = heap_take_units(h, &want);
 		if (!address)
 			return 0;
 		make_run(heap_header(heap_view_of(h->pool, address), address), units);

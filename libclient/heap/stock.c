@@ -14,20 +14,22 @@
 #include "heap/heap.h"
 #include "probe.h"
 
-enum { LEASE_MEANWHILE = 4 }; /* spans */
+enum { HOLE_BLOCKS = 8 }; /* that are searched for a hole of the right size */
 
 int stock_init(struct stock *stock, const struct stock_source *source, struct heap_pool *pool)
 {
 	stock->source = *source;
 	stock->pool = pool;
 	stock->batch = 1;
-	return -pthread_mutex_init(&stock->lock, NULL);
+	return -(pthread_mutex_init(&stock->leasing, NULL) ||
+		 pthread_mutex_init(&stock->lock, NULL));
 }
 
 void stock_fini(struct stock *stock)
 {
 	free(stock->blocks);
 	pthread_mutex_destroy(&stock->lock);
+	pthread_mutex_destroy(&stock->leasing);
 }
 
 /* Whoever is kicked clears `kicked`, perhaps before the kick has returned: it is set before, and
@@ -189,18 +191,32 @@ static bool put_locked(struct stock *stock, const struct stock_span *span, uint3
 	return true;
 }
 
+/* Of the runs that begin there, those that are all of a hole. */
+static uint32_t holes_of(uint32_t free, uint32_t runs, uint32_t units)
+{
+	return runs & ~(free << 1) & ~(units < STOCK_BLOCK_UNITS ? free >> units : 0);
+}
+
+/* The lowest one; but for a slab, of the first few blocks, a hole that it fills, so that others
+ * stay long. A run may grow. */
 static uint64_t find_inside_locked(const struct stock *stock, const struct stock_want *want)
 {
 	uint32_t places = multiples_of(want->align);
+	uint64_t lowest = 0;
 
 	for (uint32_t i = 0; i < stock->nr_blocks; i++) {
 		const struct stock_block *b = &stock->blocks[i];
 		uint32_t runs = runs_of(b->free, want->units) & places;
+		uint32_t holes = holes_of(b->free, runs, want->units);
 
-		if (runs)
-			return b->base + slab_unit_bytes((uint32_t)__builtin_ctz(runs));
+		if (holes && !want->may_cross)
+			return b->base + slab_unit_bytes((uint32_t)__builtin_ctz(holes));
+		if (runs && !lowest)
+			lowest = b->base + slab_unit_bytes((uint32_t)__builtin_ctz(runs));
+		if (lowest && (want->may_cross || i >= HOLE_BLOCKS))
+			break;
 	}
-	return 0;
+	return lowest;
 }
 
 /* How many bits are set from the lowest one on. */
@@ -329,22 +345,32 @@ uint32_t stock_take_at(struct stock *stock, uint64_t address, uint32_t least, ui
 
 /* ---- leases ---- */
 
-/* What the next lease asks for. Spans are aligned to the power of two that holds them. What isn't a
- * power of two is cut out of whole pageblocks by a process that has some: more of it fits there. */
+/* Of so many units, how many spans of `units` there are; one at least. */
+static uint32_t count_of(uint32_t all, uint32_t units)
+{
+	return all > units ? all / units : 1;
+}
+
+/* Up to the end of the pageblock that the last lease began: each is charged as a whole. */
+static uint32_t rest_locked(const struct stock *stock)
+{
+	int64_t rest = STOCK_BLOCK_UNITS - stock->owned % STOCK_BLOCK_UNITS;
+
+	return rest < STOCK_BLOCK_UNITS ? (uint32_t)rest : STOCK_BLOCK_UNITS;
+}
+
+/* What the next lease asks for. Spans are aligned to the power of two that holds them, so what is
+ * behind them in it comes along. */
 static struct stock_lease plan_locked(struct stock *stock, uint32_t units)
 {
-	struct stock_lease want = { .units = units, .count = 1 };
-	bool is_power = !(want.units & (want.units - 1));
+	struct stock_lease want = { .units = 1 };
 
-	if (is_power && stock->batch > want.units)
-		want.count = stock->batch / want.units;
-	if (!is_power && want.units < STOCK_BLOCK_UNITS && stock->batch == STOCK_BATCH_UNITS)
-		want.units = STOCK_BLOCK_UNITS;
-	/* The keeper is about to lease many. */
-	if (stock->topping) {
-		want.count = want.count < LEASE_MEANWHILE ? want.count : LEASE_MEANWHILE;
-		return want;
-	}
+	if (units > STOCK_BLOCK_UNITS)
+		return (struct stock_lease){ .units = units, .count = 1 };
+	while (want.units < units)
+		want.units *= 2;
+	want.count = count_of(stock->batch < STOCK_BATCH_UNITS ? stock->batch : rest_locked(stock),
+			      want.units);
 	stock->batch = stock->batch * 2 < STOCK_BATCH_UNITS ? stock->batch * 2 : STOCK_BATCH_UNITS;
 	return want;
 }
@@ -387,6 +413,12 @@ static int lease(struct stock *stock, const struct stock_lease *want)
 	return error ? error : stock_fill(stock, want->units, spans, nr);
 }
 
+/* A process that has come to large batches is worth a look ahead. */
+static bool is_low_locked(const struct stock *stock)
+{
+	return stock->batch == STOCK_BATCH_UNITS && stock->nr_units < STOCK_LOW && !stock->topping;
+}
+
 static void ask_for_more(struct stock *stock)
 {
 	atomic_store(&stock->kicked, true);
@@ -397,11 +429,11 @@ static void ask_for_more(struct stock *stock)
 	pthread_mutex_unlock(&stock->lock);
 }
 
-uint64_t stock_take(struct stock *stock, const struct stock_want *want)
+/* With `leasing`: another thread may have leased meanwhile. */
+static uint64_t take_leased(struct stock *stock, const struct stock_want *want)
 {
 	uint32_t units = want->units > want->align ? want->units : want->align;
 	struct stock_lease next = { 0 };
-	bool low = false;
 	uint64_t span;
 	int error = 0;
 
@@ -413,20 +445,51 @@ uint64_t stock_take(struct stock *stock, const struct stock_want *want)
 			next = (struct stock_lease){ .units = units, .count = 1 };
 		else if (!span)
 			next = plan_locked(stock, units);
-		/* A process that has come to large batches is worth a look ahead. */
-		if (span && stock->batch == STOCK_BATCH_UNITS && stock->nr_units < STOCK_LOW &&
-		    units == 1 && !stock->topping)
-			low = stock->topping = true;
 		pthread_mutex_unlock(&stock->lock);
 		if (span || (error && tries > 1))
-			break;
+			return span;
 		error = lease(stock, &next);
 		if (error && error != -ENOMEM)
-			break;
+			return 0;
 	}
+}
+
+uint64_t stock_take(struct stock *stock, const struct stock_want *want)
+{
+	bool low;
+	uint64_t span = stock_take_held(stock, want, &low);
+
+	if (!span) {
+		pthread_mutex_lock(&stock->leasing);
+		span = take_leased(stock, want);
+		pthread_mutex_unlock(&stock->leasing);
+	}
+	if (span)
+		stock_look_ahead(stock);
+	return span;
+}
+
+uint64_t stock_take_held(struct stock *stock, const struct stock_want *want, bool *low)
+{
+	uint64_t span;
+
+	pthread_mutex_lock(&stock->lock);
+	span = take_locked(stock, want);
+	*low = is_low_locked(stock);
+	pthread_mutex_unlock(&stock->lock);
+	return span;
+}
+
+void stock_look_ahead(struct stock *stock)
+{
+	bool low;
+
+	pthread_mutex_lock(&stock->lock);
+	low = is_low_locked(stock);
+	stock->topping |= low;
+	pthread_mutex_unlock(&stock->lock);
 	if (low)
 		ask_for_more(stock);
-	return span;
 }
 
 void stock_put(struct stock *stock, uint64_t address, uint32_t units)
@@ -454,7 +517,29 @@ struct shedding {
 	uint32_t nr;
 	uint64_t from; /* blocks below have been looked at */
 	bool     all;  /* not only what wasn't needed since the last tick */
+	bool     more; /* something may go at the next one */
 };
+
+/* Whether another unit of the block is in use, by its header (K1): then the block is charged all
+ * the same, if nobody else is in the pool. */
+static bool is_used_beside(const struct stock *stock, const struct stock_block *b)
+{
+	const struct heap_view *view = heap_view_of(stock->pool, b->base);
+	const struct slab_header *s = heap_header(view, b->base);
+
+	for (uint32_t i = 0; i < STOCK_BLOCK_UNITS; i++, s++)
+		if (!(b->free >> i & 1) && (slab_kind(s) != SLAB_NONE || slab_shared(s)))
+			return true;
+	return false;
+}
+
+/* A whole pageblock is worth most to others, a part of it to us. */
+static bool is_kept_locked(struct stock *stock, struct stock_block *b)
+{
+	if (b->least == UINT32_MAX)
+		return false;
+	return ++b->ticks < STOCK_TICKS || (stock->pool->is_private && is_used_beside(stock, b));
+}
 
 /* The block's part, one span after the other. False: no room for more. */
 static bool shed_block_locked(struct stock *stock, uint32_t i, struct shedding *s)
@@ -463,8 +548,8 @@ static bool shed_block_locked(struct stock *stock, uint32_t i, struct shedding *
 	uint32_t bits = s->all ? stock->blocks[i].free : stock->blocks[i].least, out = 0;
 	bool room = true;
 
-	/* A whole pageblock is worth most to others, a part of it to us. */
-	if (!s->all && bits != UINT32_MAX && ++stock->blocks[i].ticks < STOCK_TICKS) {
+	if (!s->all && is_kept_locked(stock, &stock->blocks[i])) {
+		s->more |= stock->blocks[i].ticks < STOCK_TICKS;
 		stock->blocks[i].least = stock->blocks[i].free;
 		s->from = base + STOCK_BLOCK_BYTES;
 		return true;
@@ -480,11 +565,13 @@ static bool shed_block_locked(struct stock *stock, uint32_t i, struct shedding *
 	}
 	stock->blocks[i].least = room ? stock->blocks[i].free & ~out : bits;
 	s->from = room ? base + STOCK_BLOCK_BYTES : base;
+	s->more |= stock->blocks[i].free != out;
 	take_bits_locked(stock, i, out);
 	return room;
 }
 
-static void shed(struct stock *stock, bool all)
+/* True: there is more for the next tick. */
+static bool shed(struct stock *stock, bool all)
 {
 	struct shedding s = { .all = all };
 
@@ -500,36 +587,44 @@ static void shed(struct stock *stock, bool all)
 		if (s.nr)
 			give(stock, s.spans, s.nr);
 	} while (s.nr);
+	return s.more;
 }
 
-static uint32_t ahead_locked(const struct stock *stock)
+/* Unless a thread is at it, or was since it was asked for. */
+static void top_up(struct stock *stock)
 {
-	int64_t part = stock->owned / STOCK_AHEAD;
+	struct stock_lease want = { .units = 1 };
+	bool low;
 
-	return part < STOCK_LOW ? STOCK_LOW : part < STOCK_BATCH_UNITS ? (uint32_t)part
-								       : STOCK_BATCH_UNITS;
+	if (pthread_mutex_trylock(&stock->leasing))
+		return;
+	pthread_mutex_lock(&stock->lock);
+	low = stock->nr_units < STOCK_LOW;
+	want.count = rest_locked(stock);
+	pthread_mutex_unlock(&stock->lock);
+	if (low)
+		lease(stock, &want);
+	pthread_mutex_unlock(&stock->leasing);
 }
 
 bool stock_tick(struct stock *stock)
 {
-	uint32_t ahead;
-	bool top;
+	bool top, more = true;
 
 	pthread_mutex_lock(&stock->lock);
 	top = stock->topping;
-	ahead = ahead_locked(stock);
 	pthread_mutex_unlock(&stock->lock);
 	if (top)
-		lease(stock, &(struct stock_lease){ .units = 1, .count = ahead });
+		top_up(stock);
 	else
-		shed(stock, false);
+		more = shed(stock, false);
 	pthread_mutex_lock(&stock->lock);
 	stock->topping = false;
 	/* Quiet for a tick: the next burst begins small again. */
 	if (!top && !stock->nr_units)
 		stock->batch = 1;
 	pthread_mutex_unlock(&stock->lock);
-	return stock->nr_units != 0;
+	return more;
 }
 
 void stock_flush(struct stock *stock)

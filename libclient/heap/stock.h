@@ -11,7 +11,8 @@
  *                 of a window.
  *             K3  Blocks are in the order of their addresses, and each has a unit in stock. The
  *                 lowest addresses are taken first, so that the others can go back whole.
- * Locking     stock.lock; no request to the daemon is made under it.
+ * Locking     stock.lock; no request to the daemon is made under it. Before it stock.leasing, for
+ *             the whole of a lease: who comes second finds what the first one got.
  * Not here    Messages (source.c).
  */
 #ifndef MMB_LIBCLIENT_HEAP_STOCK_H
@@ -26,8 +27,7 @@
 
 enum {
 	STOCK_BATCH_UNITS = 32, /* of the largest lease of single units: 2 MiB */
-	STOCK_LOW = 8,          /* fewer units than that: the keeper leases more */
-	STOCK_AHEAD = 8,        /* it leases an n-th of what the process has */
+	STOCK_LOW = 2,          /* fewer units than that: the keeper leases more */
 	STOCK_BLOCK_UNITS = 32, /* of a pageblock */
 	STOCK_TICKS = 3,        /* for so long part of a block is kept that nobody takes from */
 	STOCK_BLOCK_BYTES = STOCK_BLOCK_UNITS * SLAB_UNIT_BYTES,
@@ -69,6 +69,7 @@ struct heap_pool;
 struct stock {
 	struct stock_source source; /* (c) */
 	struct heap_pool   *pool;   /* (c) */
+	pthread_mutex_t     leasing;
 	pthread_mutex_t     lock;
 	struct stock_block *blocks;   /* (l) K3 */
 	uint32_t            nr_blocks, room; /* (l) */
@@ -91,6 +92,10 @@ struct stock_want {
 	bool     may_cross; /* multiples of 2 MiB */
 };
 uint64_t stock_take(struct stock *stock, const struct stock_want *want);
+/* The same without a lease; *low: so little is left that the keeper would be asked for more. */
+uint64_t stock_take_held(struct stock *stock, const struct stock_want *want, bool *low);
+/* Asks the keeper for more, if it is low. */
+void stock_look_ahead(struct stock *stock);
 /* Of the units right before an address, as many as are in stock: at least `least`, or none, and at
  * most `most`. How many it was. */
 uint32_t stock_take_before(struct stock *stock, uint64_t address, uint32_t least, uint32_t most);

@@ -518,10 +518,8 @@ static void batches(void)
 {
 	begin();
 	take(0, MANY);
-	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS / 2);
+	EXPECT_EQ(heap_area.largest, STOCK_BATCH_UNITS);
 	EXPECT(heap_area.nr_asked < 10);
-	/* The keeper has been asked for more; until it comes, little is leased at a time. */
-	EXPECT(pool->stock.topping);
 	give_to(h, 0, MANY);
 	tick(pool);
 	/* After quiet it begins small again. */
