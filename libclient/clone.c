@@ -20,7 +20,7 @@
 enum {
 	CLONES_MAX = 64,
 	SHORT_PAGES = 4096, /* 8 GiB of 2 MiB pages take the broker less than a millisecond */
-	SHORT_NS = 200 * 1000,
+	SHORT_NS = 500 * 1000,
 	SHORT_PAGE_NS = 200,
 	CLONE_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
 		      MMB_REGION_POPULATE | MMB_REGION_LOCKED,
