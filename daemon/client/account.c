@@ -222,6 +222,19 @@ uint64_t account_arena_frames(uid_t uid, uint64_t frames)
 	return min_t(uint64_t, frames, piece);
 }
 
+bool account_is_at_ease(uid_t uid)
+{
+	const struct account *a;
+	bool at_ease;
+
+	mutex_lock(&accounts.lock);
+	a = find(uid);
+	at_ease = !a || (a->nr[ACCOUNT_POOLS] <= limit_of(ACCOUNT_POOLS) / 2 &&
+			 a->nr[ACCOUNT_SPAN] <= span_share_locked(a) / 2);
+	mutex_unlock(&accounts.lock);
+	return at_ease;
+}
+
 uint64_t account_total(enum account_kind kind)
 {
 	uint64_t total;

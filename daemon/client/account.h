@@ -12,6 +12,7 @@
 #ifndef MMB_CLIENT_ACCOUNT_H
 #define MMB_CLIENT_ACCOUNT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -52,5 +53,8 @@ void account_uncharge_span(uid_t uid, uint64_t frames);
  * lasts; from the other half each of its pools can have a piece. */
 uint64_t account_arena_frames(uid_t uid, uint64_t frames);
 uint64_t account_total(enum account_kind kind);
+/* It has at most half of the pools and of the span that it may have: what it didn't ask for takes
+ * nothing from it. */
+bool account_is_at_ease(uid_t uid);
 
 #endif

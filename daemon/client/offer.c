@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/lock.h"
+#include "client/account.h"
 #include "client/arena_ahead.h"
 #include "client/session.h"
 #include "mm/phys/node.h"
@@ -364,7 +365,7 @@ int verb_pool_offer(struct session *s, const struct request_past *past, struct o
 	int r;
 
 	if (nr_nodes != 1 || frames_at_rest() || !atomic_load(expectation(&s->peer)) ||
-	    !arena_ahead_is_ready(0))
+	    !arena_ahead_is_ready(0) || !account_is_at_ease(s->peer.uid))
 		return -EAGAIN;
 	s->offer.since_ns = os->now_ns();
 	if (!add(s) && !(settle_oldest() && add(s)))

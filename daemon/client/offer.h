@@ -8,7 +8,8 @@
  *             other. It uses it when it asks for such a pool, or gives it back.
  * Invariants  O1  made only where an arena was made ahead, OFFERS_MAX at most are open, and only
  *                 for a user and a name whose last session began with such a pool. One that nobody
- *                 wanted is the last until a session begins so again.
+ *                 wanted is the last until a session begins so again. Nor to a user who has used
+ *                 half of its pools or span: an offer takes nothing from who wants something else.
  *             O2  an offer is open until the client claims it, a verb is asked for its handle, it
  *                 is withdrawn, or the session ends. One that is open for offer_ns is withdrawn.
  *             O3  a client claims by storing `claimed` in the unit's header and reading `offered`;

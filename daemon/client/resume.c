@@ -17,7 +17,6 @@
 #include "client/suspect.h"
 #include "mm/balance/swap_area.h"
 #include "mm/map/swap.h"
-#include "mm/phys/node.h"
 #include "mm/space/clone.h"
 #include "mm/space/evict.h"
 #include "mm/space/lane.h"
@@ -393,8 +392,7 @@ void resume_end(void)
 	for (uint32_t i = 0; i < found.nr_regions; i++)
 		pool_region_close(found.regions[i]);
 	pools_resumed();
-	for (int node = 0; node < nr_nodes; node++)
-		stock_settle_spare(node);
+	takeouts_settle();
 	orphans = sections_settle();
 	keep_settle();
 	log_emit(LOG_NOTICE, "resumed",

@@ -405,8 +405,11 @@ static void kill_client(void *context, const char *reason)
 
 	if (!c)
 		return;
-	if (c->pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+	if (c->pidfd >= 0 && syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0) &&
+	    errno != ESRCH)
+		log_emit_limited(LOG_WARNING, "client_not_killed",
+				 "pid %d goes on without its session and its memory: %s",
+				 c->peer.pid, strerror(errno));
 	connection_kill(c, -ECONNABORTED, "%s", reason);
 	connection_put(c);
 }

@@ -85,6 +85,8 @@ int process_find(uint64_t mark)
 	found = process_mark(pid, pidfd);
 	if (found == mark)
 		return pidfd;
+	if (!found && process_has_ended(pidfd)) /* and nobody has waited for it yet */
+		found = -1ull;
 	close(pidfd);
 	return found ? -ESRCH : -EAGAIN;
 }

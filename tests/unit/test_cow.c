@@ -404,7 +404,7 @@ static void who_keeps_an_owner_waiting_is_ended(void)
 
 /* ---- pages of 2 MiB ---- */
 
-enum { NR_HUGE = 4, HUGE_MIB = 64 };
+enum { NR_HUGE = 4, HUGE_MIB = 64, SECOND_NS = 1000 * 1000 * 1000 };
 
 static void put_huge(struct region *region, uint64_t page, uint64_t value)
 {
@@ -555,11 +555,16 @@ static void who_reads_in_order_has_the_next_ones_mapped(void)
 
 static void without_a_page_to_spare_nothing_is_shown(void)
 {
+	int r;
+
 	begin_huge(false, WINDOW_RANDOM);
 	fake_os_set_limit(0, 1ull << 40, fake_os_used(0, true));
 	EXPECT(clone_prepare_huge(child) != 0);
 	fake_os_set_limit(0, fake_os_used(0, false), 1ull << 40);
-	EXPECT(clone_prepare_huge(child) != 0);
+	EXPECT_EQ(clone_prepare_huge(child), -EAGAIN); /* nobody tries again at once */
+	fake_os_advance_ns(SECOND_NS);
+	r = clone_prepare_huge(child);
+	EXPECT(r && r != -EAGAIN);
 	space_fault(mm, clone_base + PAGEBLOCK_SIZE, 0);
 	fake_os_set_limit(0, 1ull << 40, 1ull << 40);
 	EXPECT(!fake_uffd_mapped(mm->uffd, clone_base + PAGEBLOCK_SIZE));
@@ -567,6 +572,7 @@ static void without_a_page_to_spare_nothing_is_shown(void)
 	EXPECT_EQ(space_told.nr_remaps, 1);
 	EXPECT(holds_huge(child, 1, 100));
 	EXPECT(!atomic_load(&child->shows_huge));
+	fake_os_advance_ns(SECOND_NS);
 	space_fault(mm, clone_base + 2 * PAGEBLOCK_SIZE, 0);
 	EXPECT(fake_uffd_protected(mm->uffd, clone_base + 2 * PAGEBLOCK_SIZE));
 	EXPECT_EQ(space_state(child, 2), PAGE_INHERIT);

@@ -344,7 +344,7 @@ static void liars_lose_their_own_pool_at_most(void)
 	end();
 }
 
-static void a_limit_of_its_user_means_none(void)
+static void who_has_used_half_is_offered_none(void)
 {
 	uint32_t pools[CLIENT_POOLS_PER_UID];
 	struct session *other, *s;
@@ -358,8 +358,12 @@ static void a_limit_of_its_user_means_none(void)
 	s = client_session(UID);
 	EXPECT(offer(s, &o) < 0);
 	EXPECT_EQ(offers_open(), 0);
-	EXPECT_EQ(verb_pool_close(other, pools[0], &client_why), 0);
-	pools_flush();
+	/* Nor does an offer take the last ones from who wants something else. */
+	for (uint32_t i = 0; i < CLIENT_POOLS_PER_UID - CLIENT_POOLS_PER_UID / 2; i++) {
+		EXPECT_EQ(offer(s, &o), -EAGAIN);
+		EXPECT_EQ(verb_pool_close(other, pools[i], &client_why), 0);
+		pools_flush();
+	}
 	EXPECT_EQ(offer(s, &o), 0);
 	close_fds(&o);
 	client_leave(s);
@@ -378,6 +382,7 @@ static const struct test_case cases[] = {
 	{ "who uses the handle has claimed it", who_uses_the_handle_has_claimed_it },
 	{ "only so many are open", only_so_many_are_open },
 	{ "liars lose their own pool at most", liars_lose_their_own_pool_at_most },
-	{ "a limit of its user means none", a_limit_of_its_user_means_none },
+	{ "who has used half of what a user may have is offered none",
+	  who_has_used_half_is_offered_none },
 };
 TEST_MAIN(cases)

@@ -110,6 +110,7 @@ static void a_process_is_found_by_its_mark(void)
 	survivor_put(same);
 	EXPECT(survivor_has_ended(s));
 	survivor_put(s);
+	EXPECT_EQ(process_find(mark), -ESRCH); /* its parent hasn't heard of it yet */
 	waitpid(pid, NULL, 0);
 	EXPECT_EQ(process_find(mark), -ESRCH);
 	EXPECT_EQ(process_mark(pid, pidfd), 0);

@@ -261,6 +261,12 @@ void records_unpin_contents(void)
 	meta_release(META_CONTENTS, 0, 1);
 }
 
+void records_settle_contents(void)
+{
+	if (atomic_exchange(&table.has_contents, false))
+		meta_release(META_CONTENTS, 0, 1);
+}
+
 int records_init(void)
 {
 	atomic_store(&table.has_contents, false);

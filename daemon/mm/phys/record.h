@@ -163,6 +163,8 @@ int records_pin(void);
  * -ENOMEM. */
 int records_pin_contents(void);
 void records_unpin_contents(void);
+/* A resume is over: whoever needs what the predecessor had pinned has pinned it. */
+void records_settle_contents(void);
 /* With meta_init and meta_fini. */
 int records_init(void);
 void records_fini(void);

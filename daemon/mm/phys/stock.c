@@ -30,6 +30,7 @@ enum {
 	CREDIT_DIVISOR_MIN = 8,
 	CREDIT_FRAMES_MIN = 2 * PAGEBLOCK_PAGES,
 	CREDIT_FRAMES_MAX = 16 * PAGEBLOCK_PAGES,
+	SPARE_PAUSE_NS = 1000 * 1000 * 1000,
 };
 
 static struct stock stocks[MAX_NUMNODES][NR_STOCK_KINDS];
@@ -440,14 +441,27 @@ int stock_keep_spare(int node)
 	mutex_lock(&s->lock);
 	s->nr_sparing++; /* it stays from now on */
 	there = s->spare;
-	if (there)
+	if (!s->has_spare && os->now_ns() < s->no_spare_until_ns)
+		r = -EAGAIN;
+	else if (there)
 		r = stock_fill_spare_locked(s);
 	mutex_unlock(&s->lock);
-	if (!there)
+	if (!there && !r)
 		r = stock_add_spare(s);
 	if (r)
 		stock_leave_spare(node);
 	return r;
+}
+
+void stock_pause_spares(int node)
+{
+	struct stock *s = stock_of(node, STOCK_HUGE);
+
+	if (has_no_spares(s))
+		return;
+	mutex_lock(&s->lock);
+	s->no_spare_until_ns = os->now_ns() + SPARE_PAUSE_NS;
+	mutex_unlock(&s->lock);
 }
 
 /* So many fewer need it. */

@@ -81,6 +81,7 @@ struct stock {
 	struct section  *spare;     /* (l) for one huge page, held in account mode; NULL: none */
 	bool             has_spare; /* (l) the page is in it, and counts as held */
 	uint32_t         nr_sparing; /* (l) who asked for it, and may need it */
+	uint64_t         no_spare_until_ns; /* (l) it was asked for in vain */
 	_Atomic bool     locked;    /* (a) all held memory so far could be locked */
 	_Atomic uint64_t nr_punched, nr_refilled, nr_refused; /* (a) */
 };
@@ -174,6 +175,8 @@ int stock_populate(const struct stock_populate_request *request);
  * has one, or no such stock; else the host has none to spare. */
 int stock_keep_spare(int node);
 void stock_leave_spare(int node);
+/* Whoever asks within the next second, and nobody has one, is refused at once. */
+void stock_pause_spares(int node);
 /* Those who asked for it have needed it: it is to be there again. */
 void stock_renew_spare(int node);
 /* After a restart: whoever needs the last daemon's has asked for it. */

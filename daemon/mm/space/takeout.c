@@ -25,20 +25,29 @@ enum { TRIES_SOON = 2000, TRIES_MAX = TRIES_SOON + 60000 };
 static const struct timespec soon = { .tv_nsec = 50 * 1000 }, later = { .tv_nsec = 1000 * 1000 };
 static const char not_put_back[] = "no memory to put the page back that clones had mapped";
 
+/* Each fault asks that finds no room: only one in a second is worth the attempt. */
 int takeout_prepare(void)
 {
-	int node = 0, r = records_pin_contents();
+	int node = 0, r = 0;
 
-	if (r)
-		return r;
 	while (node < nr_nodes && !(r = stock_keep_spare(node)))
 		node++;
+	if (!r)
+		r = records_pin_contents();
 	if (!r)
 		return 0;
 	while (node--)
 		stock_leave_spare(node);
-	records_unpin_contents();
+	for (node = 0; node < nr_nodes && r != -EAGAIN; node++)
+		stock_pause_spares(node);
 	return r;
+}
+
+void takeouts_settle(void)
+{
+	for (int node = 0; node < nr_nodes; node++)
+		stock_settle_spare(node);
+	records_settle_contents();
 }
 
 void takeout_leave(void)

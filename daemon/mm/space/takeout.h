@@ -26,7 +26,7 @@
 struct taken_record *takeout_begin(unsigned int page_shift);
 void takeout_end(struct taken_record *note); /* NULL does nothing */
 /* A page of 2 MiB has room to be noted, and to be put back, without asking for memory, until as
- * many have left as have asked for it. -ENOMEM, -ENOSPC. */
+ * many have left as have asked for it. -ENOMEM, -ENOSPC; -EAGAIN: so a moment ago. */
 int takeout_prepare(void);
 void takeout_leave(void);
 /* 0; -ENODATA: a client had taken it out of the file before, and nothing has changed; else it
@@ -34,6 +34,8 @@ void takeout_leave(void);
 int takeout_page(struct taken_record *note, struct section *section, uint64_t page, int node);
 /* After a restart, before the regions. What can't be put back is poisoned. */
 void takeouts_resume(void);
+/* At a resume's end: what the predecessor had put by and nobody has asked for goes. */
+void takeouts_settle(void);
 /* The page's contents are lost, and its word is idle: before or after its region has come back. */
 void takeout_lose(const struct section *section, uint64_t page);
 
