@@ -114,6 +114,8 @@ static void a_failed_population_leaves_no_trace(void)
 	EXPECT(meta_is_populated(META_RECORDS, first + 5 * PER_PAGE - 1));
 	meta_release(META_RECORDS, first, 5 * PER_PAGE);
 	EXPECT(!meta_is_populated(META_RECORDS, first));
+	EXPECT(!meta_is_populated(META_RECORDS, first + 3 * PER_PAGE));
+	EXPECT(meta_is_populated(META_RECORDS, first + 2 * PER_PAGE));
 	EXPECT_EQ(meta_bytes(), before);
 	meta_release(META_RECORDS, first + 2 * PER_PAGE, 1);
 	before -= PAGE_SIZE;

@@ -391,17 +391,20 @@ static void drop(const struct window *w, uint64_t at, uint64_t bytes)
 	CHECK(!r);
 }
 
-/* Counts a user out of pieces [first, end) and punches those without any; returns bytes. */
+/* Counts a user out of pieces [first, end) and punches runs of those without any; returns bytes. */
 static uint64_t put_pieces_locked(struct window *w, uint64_t first, uint64_t end)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, run;
 
-	for (uint64_t i = first; i < end; i++) {
-		CHECK(w->pieces[i]);
-		if (--w->pieces[i])
-			continue;
-		drop(w, i << PAGE_SHIFT, PAGE_SIZE);
-		bytes += PAGE_SIZE;
+	for (uint64_t i = first; i < end; i += run + 1) { /* the one behind a run stays */
+		for (run = 0; i + run < end; run++) {
+			CHECK(w->pieces[i + run]);
+			if (--w->pieces[i + run])
+				break;
+		}
+		if (run)
+			drop(w, i << PAGE_SHIFT, run << PAGE_SHIFT);
+		bytes += run << PAGE_SHIFT;
 	}
 	return bytes;
 }
