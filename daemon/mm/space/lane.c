@@ -30,6 +30,8 @@
 enum {
 	SPIN_NS = 50 * 1000,        /* after the last event, while L2 allows it */
 	SPIN_ROUNDS = 64,           /* before the other sessions are looked at */
+	CROWD_NS = 30 * 1000,       /* somebody else had the CPU for longer than a fault takes */
+	CROWD_PAUSE_NS = 1000 * 1000,
 	RECENT_NS = 200 * 1000,     /* faults of two threads this close are a burst of both */
 	SLOW_NS = 15 * 1000 * 1000, /* longer than that, it has met a busy lock of the client */
 	EPOLL_EVENTS = 8,
@@ -45,6 +47,7 @@ struct lane {
 	int cpu;            /* (c) -1: anywhere */
 	bool slow;          /* (c) */
 	uint64_t served_ns; /* (o) when it last served a fault */
+	uint64_t crowded_ns; /* (o) when somebody else last had the CPU for a while */
 	struct mm *spin_mm; /* (o) whose event woke it last, referenced; NULL: none */
 };
 
@@ -171,7 +174,7 @@ static bool spins(const struct lane *lane)
 
 	if (lane->slow)
 		return false;
-	return reader_spins(now) ||
+	return (now - lane->crowded_ns > CROWD_PAUSE_NS && reader_spins(now)) ||
 	       (now - lane->served_ns < SPIN_NS && several_threads_fault(now));
 }
 
@@ -182,12 +185,27 @@ static void remember(struct lane *lane, struct mm *mm)
 	lane->spin_mm = mm;
 }
 
+/* Who spins for a read on a CPU that others want waits for its turn when the read is there, and
+ * one who sleeps gets it at once; nor does such a CPU halt. */
+static void yield_cpu(struct lane *lane)
+{
+	uint64_t before = os->now_ns();
+	uint64_t after;
+
+	sched_yield();
+	after = os->now_ns();
+	if (after - before > CROWD_NS) {
+		lane->crowded_ns = after;
+		reader_disturbed();
+	}
+}
+
 /* Reading one userfaultfd costs half of asking the epoll set. */
 static void spin(struct lane *lane)
 {
 	for (int i = 0; i < SPIN_ROUNDS && lane->spin_mm && spins(lane); i++)
 		if (!reader_reap() && !drain(lane, lane->spin_mm))
-			sched_yield();
+			yield_cpu(lane);
 }
 
 static void pin_to(int cpu)
@@ -218,6 +236,7 @@ static int wait_for_events(struct lane *lane, struct epoll_event *events)
 	int nr;
 
 	if (timeout) {
+		reader_sleeps(os->now_ns());
 		remember(lane, NULL);
 		heartbeat_idle();
 	}

@@ -8,16 +8,12 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
+#include "mm/space/patience.h"
 #include "mm/space/rejoin.h"
 #include "os/disk.h"
 #include "os/os.h"
 
-enum {
-	READS_MAX = 32,
-	SPIN_NS_MAX = 150 * 1000, /* reads that usually take longer aren't worth a CPU */
-	SPIN_TIMES = 2,           /* what is usual, and then it sleeps */
-	USUAL_SHIFT = 3,          /* the mean moves by an eighth of the difference */
-};
+enum { READS_MAX = 32 };
 
 struct reading {
 	struct disk_io io;
@@ -26,7 +22,8 @@ struct reading {
 	struct waiting_fault fault;
 	struct list_head link; /* of free or busy */
 	char *memory;
-	uint64_t begun_ns;
+	uint64_t begun_ns, patience_ns;
+	bool slept; /* the thread has slept since it was begun */
 };
 
 /* o: its thread only */
@@ -35,7 +32,7 @@ struct reader {
 	char *buffer;             /* (o) */
 	struct list_head free;    /* (o) */
 	struct list_head busy;    /* (o) the oldest first */
-	uint64_t usual_ns;        /* (o) what a read takes; 0: not known yet */
+	struct patience patience; /* (o) */
 	struct reading reads[READS_MAX]; /* (o) */
 };
 
@@ -133,17 +130,12 @@ bool reader_add(const struct waiting_fault *fault)
 	reading->fault = *fault;
 	memstall_enter(region->memcg, &fault->mm->psi);
 	reading->begun_ns = os->now_ns();
+	reading->patience_ns = patience_begin(&r->patience);
+	reading->slept = false;
 	swap_prepare_read(&reading->page, reading->memory, &reading->io);
 	disk_add(r->disk, &reading->io);
 	disk_start(r->disk);
 	return true;
-}
-
-static void note_time(struct reader *r, uint64_t took)
-{
-	int64_t off = (int64_t)(took - r->usual_ns);
-
-	r->usual_ns = r->usual_ns ? r->usual_ns + (uint64_t)(off >> USUAL_SHIFT) : took;
 }
 
 static void settle(struct reader *r, struct reading *reading)
@@ -151,7 +143,8 @@ static void settle(struct reader *r, struct reading *reading)
 	struct waiting_fault fault = reading->fault;
 	int error = swap_end_read(&reading->page, &reading->io, reading->begun_ns);
 
-	note_time(r, os->now_ns() - reading->begun_ns);
+	if (!reading->slept)
+		patience_came(&r->patience, os->now_ns() - reading->begun_ns);
 	region_swap_settle(&reading->claim, reading->memory, error,
 			   fault.event.flags & OS_FAULT_WRITE);
 	list_del(&reading->link);
@@ -179,11 +172,35 @@ bool reader_spins(uint64_t now_ns)
 {
 	const struct reading *oldest;
 
-	if (!mine || list_empty(&mine->busy) || mine->usual_ns > SPIN_NS_MAX)
+	if (!mine || list_empty(&mine->busy))
 		return false;
 	oldest = list_first_entry(&mine->busy, struct reading, link);
-	return now_ns - oldest->begun_ns <
-	       (mine->usual_ns ? SPIN_TIMES * mine->usual_ns : SPIN_NS_MAX);
+	return !oldest->slept && now_ns - oldest->begun_ns < oldest->patience_ns;
+}
+
+void reader_sleeps(uint64_t now_ns)
+{
+	struct reading *reading;
+
+	if (!mine)
+		return;
+	list_for_each_entry(reading, &mine->busy, link) {
+		uint64_t waited = now_ns - reading->begun_ns;
+
+		if (!reading->slept && reading->patience_ns && waited >= reading->patience_ns)
+			patience_lost(&mine->patience, waited);
+		reading->slept = true;
+	}
+}
+
+void reader_disturbed(void)
+{
+	struct reading *reading;
+
+	if (!mine)
+		return;
+	list_for_each_entry(reading, &mine->busy, link)
+		reading->slept = true;
 }
 
 void reader_end(void)

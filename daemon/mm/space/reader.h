@@ -35,5 +35,9 @@ bool reader_add(const struct waiting_fault *fault);
 bool reader_reap(void);
 /* A read is under way that will probably be done in a moment. */
 bool reader_spins(uint64_t now_ns);
+/* The thread is about to sleep, and isn't waiting awake for what is under way any more. */
+void reader_sleeps(uint64_t now_ns);
+/* Another thread has had the CPU meanwhile: what comes now says nothing about the disk. */
+void reader_disturbed(void);
 
 #endif
