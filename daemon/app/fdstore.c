@@ -91,7 +91,8 @@ int fdstore_receive(int sock, struct fdstore_message *m, int *fd)
 	c = CMSG_FIRSTHDR(&msg);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-	if (got == sizeof(*m) && (*fd >= 0) == (m->op == FDSTORE_KEEP))
+	if (got == sizeof(*m) &&
+	    (*fd >= 0) == (m->op == FDSTORE_KEEP || m->op == FDSTORE_BARRIER))
 		return 1;
 	if (*fd >= 0)
 		close(*fd);
@@ -151,6 +152,18 @@ static void supervisor_drop(uint32_t key)
 {
 	if (send_to_supervisor(FDSTORE_DROP, key, -1) == -EAGAIN)
 		set_owed(key, true);
+}
+
+/* Drops that are owed go first. A supervisor of an older release closes what it doesn't know. */
+static int supervisor_barrier(int fd)
+{
+	bool owes;
+
+	pay_drops();
+	pthread_mutex_lock(&owed_lock);
+	owes = nr_owed;
+	pthread_mutex_unlock(&owed_lock);
+	return owes ? -EAGAIN : send_once(FDSTORE_BARRIER, 0, fd);
 }
 
 static int take_from_supervisor(int table)
@@ -217,6 +230,11 @@ static void manager_drop(uint32_t key)
 	notify_send(state, -1);
 }
 
+static int manager_barrier(int fd)
+{
+	return notify_send("BARRIER=1", fd);
+}
+
 static int take_from_manager(void)
 {
 	char **names = NULL;
@@ -245,8 +263,9 @@ static _Noreturn void refuse_supervisor(void)
 
 int fdstore_init(void)
 {
-	static const struct keep_ops own = { supervisor_keep, supervisor_drop };
-	static const struct keep_ops manager = { manager_keep, manager_drop };
+	static const struct keep_ops own = { supervisor_keep, supervisor_drop,
+					     supervisor_barrier };
+	static const struct keep_ops manager = { manager_keep, manager_drop, manager_barrier };
 	const char *given = getenv(FDSTORE_VARIABLE), *room = getenv("FDSTORE");
 	const char *noticed = getenv(FDSTORE_NOTICED), *table = getenv(FDSTORE_TABLE);
 	int r = notify_init();

@@ -38,6 +38,7 @@ enum fdstore_op {
 	FDSTORE_DROP,
 	FDSTORE_READY, /* it serves */
 	FDSTORE_ALIVE, /* all its threads turn */
+	FDSTORE_BARRIER, /* with a descriptor, which shows by its end that this was read */
 };
 
 /* From the child to the supervisor. */

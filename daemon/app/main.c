@@ -33,6 +33,7 @@
 #include "ipc/adopt.h"
 #include "ipc/server.h"
 #include "mm/phys/zone.h"
+#include "os/holdup.h"
 #include "os/keep.h"
 #include "proto/methods.h"
 
@@ -240,6 +241,11 @@ static int run(struct reload *reload, int status)
 	resume_mark(RESUME_GIVEN, 0);
 	if (!r)
 		r = check_store(config);
+	if (!r && holdup_start()) {
+		log_emit(LOG_ERR, "start_failed", "a thread can't be started: %s",
+			 strerror(EAGAIN));
+		r = EX_OSERR;
+	}
 	if (!r)
 		r = start_broker(config, reload->argv);
 	started = !r;
@@ -249,6 +255,7 @@ static int run(struct reload *reload, int status)
 		leave_for_next(config, r);
 	if (started)
 		broker_stop();
+	holdup_stop();
 	return r;
 }
 

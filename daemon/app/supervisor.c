@@ -154,6 +154,8 @@ static bool take_message(void)
 		keep(m.key, fd);
 	} else if (m.op == FDSTORE_DROP) {
 		drop(m.key);
+	} else if (m.op == FDSTORE_BARRIER) {
+		close(fd);
 	} else if (m.op == FDSTORE_READY) {
 		s.ready = s.was_ready = true;
 		s.tries = 0;

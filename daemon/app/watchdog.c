@@ -14,6 +14,7 @@
 #include "app/notify.h"
 #include "base/heartbeat.h"
 #include "base/log.h"
+#include "os/holdup.h"
 
 enum { LOOKS_PER_PERIOD = 4 };
 
@@ -41,7 +42,8 @@ void watchdog_look(uint64_t now_ns)
 	if (!period_ns)
 		return;
 	age = heartbeat_oldest(now_ns, period_ns / 2, name);
-	if (age < period_ns / 2) {
+	/* A thread that a client holds up would keep this process from ending, too. */
+	if (age < period_ns / 2 || holdup_lasts()) {
 		notify_show("WATCHDOG=1");
 		fdstore_alive();
 		return;

@@ -41,6 +41,7 @@
 #include "mm/space/reclaim.h"
 #include "os/hugepages.h"
 #include "os/keep.h"
+#include "os/last_close.h"
 #include "os/os.h"
 #include "os/process.h"
 
@@ -407,7 +408,9 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 	fault_init(&fault);
 	reclaim_init(&(struct reclaim_config){ .drop_entries = session_drop_entries });
 	evacuate_init();
-	r = mm_closers_start();
+	r = last_close_start();
+	if (!r)
+		r = mm_closers_start();
 	if (!r)
 		r = regions_init();
 	if (!r)
@@ -554,5 +557,6 @@ void broker_stop(void)
 	section_files_keep(0);
 	fault_fini();
 	mm_closers_stop();
+	last_close_stop();
 	swap_areas_fini();
 }

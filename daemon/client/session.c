@@ -23,7 +23,9 @@
 #include "mm/phys/node.h"
 #include "mm/phys/section_file.h"
 #include "mm/space/lane.h"
+#include "os/holdup.h"
 #include "os/keep.h"
+#include "os/last_close.h"
 #include "os/os.h"
 #include "os/process.h"
 #include "os/uffd_features.h"
@@ -402,6 +404,13 @@ void session_mm_released(void *owner)
 	session_put(owner);
 }
 
+/* The client may have closed its own by now, and keep the lock of its map. */
+static void close_uffd(int uffd)
+{
+	if (!last_close(uffd))
+		os->close(uffd);
+}
+
 int session_attach(struct session *s, const struct attach_args *args, struct refusal *why)
 {
 	struct mm_request want = { .uffd = args->uffd, .pid = s->peer.pid, .owner = s,
@@ -416,16 +425,17 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 	if (!r && (features & features_needed) != features_needed)
 		r = -EPROTO;
 	if (r) {
-		os->close(args->uffd);
+		close_uffd(args->uffd);
 		return refuse(why, -EINVAL,
 			      "the userfaultfd has not MISSING and MINOR faults of shared "
 			      "memory enabled");
 	}
 	r = mm_new(&want, &mm);
 	if (r) {
-		os->close(args->uffd);
+		close_uffd(args->uffd);
 		return refuse(why, r, "the limit of %d sessions with memory is reached", NR_MM_MAX);
 	}
+	holdup_set_owner(args->uffd, s->peer.pid);
 	session_get(s);
 	mutex_lock(&s->lock);
 	if (s->ended)

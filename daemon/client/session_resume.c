@@ -9,6 +9,7 @@
 
 #include "client/resume.h"
 #include "client/session.h"
+#include "os/holdup.h"
 #include "os/keep.h"
 #include "os/os.h"
 
@@ -49,6 +50,7 @@ static int take_uffd(struct session *s)
 		os->close(want.uffd);
 		return r;
 	}
+	holdup_set_owner(want.uffd, s->peer.pid);
 	session_get(s);
 	s->user_mode_only = attached & 2;
 	s->can_remap = attached & 4;

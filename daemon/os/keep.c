@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "os/last_close.h"
 
 static const struct keep_ops *keeper; /* fixed while others run */
 static int *left;                     /* by key: descriptor + 1; NULL: nothing was left */
@@ -116,6 +117,11 @@ void keep_drop(uint32_t key)
 	unmark(key);
 }
 
+int keep_barrier(int fd)
+{
+	return keeper ? keeper->barrier(fd) : 0;
+}
+
 int keep_give(uint32_t key, int fd)
 {
 	if (!left)
@@ -151,8 +157,9 @@ void keep_settle(void)
 	for (uint32_t key = 0; left && key < KEEP_KEYS; key++) {
 		if (!left[key])
 			continue;
-		close(left[key] - 1);
 		keep_drop(key);
+		if (!last_close(left[key] - 1))
+			close(left[key] - 1);
 	}
 	free(left);
 	left = NULL;

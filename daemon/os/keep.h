@@ -49,6 +49,7 @@ static inline uint32_t keep_session_key(uint32_t slot, enum keep_session what)
 struct keep_ops {
 	int (*keep)(uint32_t key, int fd);
 	void (*drop)(uint32_t key);
+	int (*barrier)(int fd);
 };
 
 /* NULL: no keeper. */
@@ -65,13 +66,16 @@ uint32_t keep_room_for_sections(void);
 /* The descriptor stays the caller's too. -EMFILE: the keeper has no room for more. */
 int keep_fd(uint32_t key, int fd);
 void keep_drop(uint32_t key);
+/* The keeper closes its copy of the descriptor when it has done all that it was told before. Or a
+ * negative errno: it can't be told just now. */
+int keep_barrier(int fd);
 
 /* What the predecessor had kept; this process's from now on. -ENOMEM. */
 int keep_give(uint32_t key, int fd);
 bool keep_has(uint32_t key);
 /* The caller's from then on; -1: nothing was kept under it. It stays kept. */
 int keep_take(uint32_t key);
-/* Closes what nobody took, and tells the keeper. */
+/* Tells the keeper of what nobody took, and closes it. */
 void keep_settle(void);
 
 #endif

@@ -23,6 +23,7 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/types.h"
+#include "os/holdup.h"
 #include "os/huge_copy.h"
 #include "os/hugepages.h"
 #include "os/os.h"
@@ -168,12 +169,21 @@ static void unbind_thread(const struct policy *before)
 
 typedef int (*populate_step_fn)(int fd, uint64_t offset, uint64_t length);
 
+/* fallocate(), which takes the file's lock, for as long as it is interrupted. */
+static int allocate(int fd, int mode, uint64_t offset, uint64_t length)
+{
+	int error = 0;
+
+	holdup_enter(fd);
+	while (!error && fallocate(fd, mode, (off_t)offset, (off_t)length))
+		error = errno == EINTR ? 0 : failure();
+	holdup_leave();
+	return error;
+}
+
 static int step_by_fallocate(int fd, uint64_t offset, uint64_t length)
 {
-	while (fallocate(fd, 0, (off_t)offset, (off_t)length))
-		if (errno != EINTR)
-			return failure();
-	return 0;
+	return allocate(fd, 0, offset, length);
 }
 
 static int step_by_mapping(int fd, uint64_t offset, uint64_t length)
@@ -204,11 +214,7 @@ static int64_t bytes_of(int fd)
 static int punch_step(int fd, uint64_t offset, uint64_t length)
 {
 	heartbeat_touch();
-	while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-			 (off_t)length))
-		if (errno != EINTR)
-			return failure();
-	return 0;
+	return allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
 /* In steps: of small pages a GiB takes up to a second. */
@@ -310,12 +316,22 @@ static int linux_populate_mapped(int fd, uint64_t offset, uint64_t length, int n
 	return error;
 }
 
+static ssize_t put(int fd, const void *from, uint64_t length, uint64_t offset)
+{
+	ssize_t n;
+
+	holdup_enter(fd);
+	n = pwrite(fd, from, length, (off_t)offset);
+	holdup_leave();
+	return n;
+}
+
 static int step_by_write(int fd, uint64_t offset, uint64_t length)
 {
 	static const char zeros[ZEROS_BYTES];
 
 	while (length) {
-		ssize_t n = pwrite(fd, zeros, min_t(uint64_t, length, ZEROS_BYTES), (off_t)offset);
+		ssize_t n = put(fd, zeros, min_t(uint64_t, length, ZEROS_BYTES), offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -370,14 +386,13 @@ static int linux_read(int fd, uint64_t offset, void *to, uint64_t length)
 static int linux_write(int fd, uint64_t offset, const void *from, uint64_t length)
 {
 	for (uint64_t done = 0; done < length;) {
-		ssize_t put = pwrite(fd, (const char *)from + done, length - done,
-				     (off_t)(offset + done));
+		ssize_t n = put(fd, (const char *)from + done, length - done, offset + done);
 
-		if (put < 0 && errno == EINTR)
+		if (n < 0 && errno == EINTR)
 			continue;
-		if (put <= 0)
-			return put ? failure() : -EIO;
-		done += (uint64_t)put;
+		if (n <= 0)
+			return n ? failure() : -EIO;
+		done += (uint64_t)n;
 	}
 	return 0;
 }

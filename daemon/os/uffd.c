@@ -17,10 +17,22 @@
 
 #include "base/inject.h"
 #include "base/types.h"
+#include "os/holdup.h"
 #include "os/uffd_features.h"
 #include "proto/uffd_compat.h"
 
 enum { BUSY_MAP_RETRIES = 8 };
+
+/* The kernel takes the lock of the client's map for it. */
+static int ask(int uffd, unsigned long request, void *arg)
+{
+	int r;
+
+	holdup_enter(uffd);
+	r = ioctl(uffd, request, arg);
+	holdup_leave();
+	return r;
+}
 
 /* One ioctl over [address, + length): 0 or -errno; *progress: bytes done. */
 typedef int (*fill_fn)(int uffd, uint64_t address, uint64_t length, int64_t *progress);
@@ -28,7 +40,7 @@ typedef int (*fill_fn)(int uffd, uint64_t address, uint64_t length, int64_t *pro
 static int fill_continue(int uffd, uint64_t address, uint64_t length, int64_t *progress)
 {
 	struct uffdio_continue arg = { .range = { address, length } };
-	int                    error = ioctl(uffd, UFFDIO_CONTINUE, &arg) ? -errno : 0;
+	int                    error = ask(uffd, UFFDIO_CONTINUE, &arg) ? -errno : 0;
 
 	*progress = arg.mapped;
 	return error;
@@ -38,7 +50,7 @@ static int fill_protected(int uffd, uint64_t address, uint64_t length, int64_t *
 {
 	struct uffdio_continue arg = { .range = { address, length },
 				       .mode = UFFDIO_CONTINUE_MODE_WP };
-	int                    error = ioctl(uffd, UFFDIO_CONTINUE, &arg) ? -errno : 0;
+	int                    error = ask(uffd, UFFDIO_CONTINUE, &arg) ? -errno : 0;
 
 	*progress = arg.mapped;
 	return error;
@@ -47,7 +59,7 @@ static int fill_protected(int uffd, uint64_t address, uint64_t length, int64_t *
 static int poison(int uffd, uint64_t address, uint64_t length, int64_t *progress)
 {
 	struct uffdio_poison arg = { .range = { address, length } };
-	int                  error = ioctl(uffd, UFFDIO_POISON, &arg) ? -errno : 0;
+	int                  error = ask(uffd, UFFDIO_POISON, &arg) ? -errno : 0;
 
 	*progress = arg.updated;
 	return error;
@@ -65,10 +77,10 @@ static int fill_poison(int uffd, uint64_t address, uint64_t length, int64_t *pro
 
 	if (error != -EEXIST || *progress > 0)
 		return error;
-	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &lift) && is_aligned(address, PAGEBLOCK_SIZE) &&
+	if (ask(uffd, UFFDIO_WRITEPROTECT, &lift) && is_aligned(address, PAGEBLOCK_SIZE) &&
 	    length >= PAGEBLOCK_SIZE) { /* hugetlb */
 		lift.range.len = PAGEBLOCK_SIZE;
-		if (ioctl(uffd, UFFDIO_WRITEPROTECT, &lift))
+		if (ask(uffd, UFFDIO_WRITEPROTECT, &lift))
 			return error;
 	}
 	return poison(uffd, address, length, progress);
@@ -78,7 +90,7 @@ static int wake(int uffd, uint64_t address, uint64_t length)
 {
 	struct uffdio_range range = { address, length };
 
-	return ioctl(uffd, UFFDIO_WAKE, &range) ? -errno : 0;
+	return ask(uffd, UFFDIO_WAKE, &range) ? -errno : 0;
 }
 
 /*
@@ -201,7 +213,7 @@ static int write_protect(int uffd, uint64_t address, uint64_t length, uint64_t m
 	struct uffdio_writeprotect arg = { .range = { address, length }, .mode = mode };
 	unsigned int               retries = 0;
 
-	while (ioctl(uffd, UFFDIO_WRITEPROTECT, &arg))
+	while (ask(uffd, UFFDIO_WRITEPROTECT, &arg))
 		if (errno != EAGAIN || ++retries > BUSY_MAP_RETRIES)
 			return -errno;
 	return 0;

@@ -23,7 +23,12 @@ static void forget(uint32_t key)
 	nr_dropped++;
 }
 
-static const struct keep_ops ops = { take, forget };
+static int nothing_before(int fd)
+{
+	return result;
+}
+
+static const struct keep_ops ops = { take, forget, nothing_before };
 
 static void without_a_keeper_nothing_fails(void)
 {

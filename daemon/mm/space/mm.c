@@ -13,6 +13,7 @@
 #include "base/inject.h"
 #include "mm/obj/slab.h"
 #include "mm/space/mm_tree.h"
+#include "os/last_close.h"
 #include "os/os.h"
 
 enum { NR_CLOSERS = 2 };
@@ -127,7 +128,7 @@ static void end_mm(struct work *work)
 	void *owner = mm->owner;
 
 	mm_remap_forget_all(mm);
-	if (mm->uffd >= 0)
+	if (mm->uffd >= 0 && !last_close(mm->uffd))
 		os->close(mm->uffd);
 	psi_fini(&mm->psi);
 	mutex_lock(&table.lock);
@@ -139,7 +140,6 @@ static void end_mm(struct work *work)
 		released(owner);
 }
 
-/* Closing a userfaultfd for good waits for the client's map, which the client may keep busy. */
 void mm_put(struct mm *mm)
 {
 	if (atomic_fetch_sub_explicit(&mm->refs, 1, memory_order_acq_rel) != 1)

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * holdup - notes of calls, the look at them, the search through /proc
+ *
+ * Why kcmp    A file can't be opened anew (it is 0400, of this daemon's user), so a client's
+ *             descriptor is the same open file as ours. Nothing is duplicated by asking, and so
+ *             nothing has to be closed, which a file system of a client's could make last.
+ * Why ptrace  A service without CAP_KILL may not signal processes of other users. CAP_SYS_PTRACE
+ *             lets it trace them, and a process whose tracer ends is killed if that asked for it.
+ */
+#include "os/holdup.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/types.h"
+
+enum {
+	LOOK_MS = 250,
+	STUCK_LOOKS = 4,  /* in the same call on a file for so many looks */
+	MAP_LOOKS = 16,
+	ASLEEP_LOOKS = 3, /* and never running, in as many short pauses */
+	ASLEEP_MS = 20,
+	CALLS_MAX = 64,
+	SUSPECTS_MAX = 64,
+	FDS_MAX = 65536,
+	OWNED_MAX = 131072, /* descriptors of ours, see LimitNOFILE of the unit */
+	FIELD_START = 22,
+	TEXT_BYTES = 512,
+};
+
+/* How sure it is that a process keeps the lock. */
+enum evidence { NOT_IT, HAS_FILE, HAS_FILE_AND_WAITS, IS_IN_CALL };
+
+/* l: lock   a: atomic, written by its thread   o: its thread's   k: who looks */
+struct call {
+	struct list_head link; /* (l) */
+	pid_t tid;             /* (o) 0: not on the list */
+	uint32_t turn;         /* (o) */
+	_Atomic uint64_t word; /* (a) turn, and the descriptor + 1 of the call it is in, or 0 */
+	uint64_t seen;         /* (k) word at the last look */
+	uint32_t nr_looks;     /* (k) that have found it so */
+};
+
+struct stuck_call {
+	pid_t tid;
+	int fd;
+	uint32_t nr_looks;
+	uint64_t word;
+};
+
+/* a: atomic */
+struct owner {
+	_Atomic pid_t pid;         /* (a) 0: none */
+	_Atomic uint64_t since_ns; /* (a) since the host was booted */
+};
+
+struct suspect {
+	pid_t pid;
+	int pidfd;
+	enum evidence evidence;
+};
+
+/* l: lock   k: who looks */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t stop;
+	struct list_head calls; /* (l) */
+	bool stopping, running; /* (l) */
+	pthread_t thread;
+	_Atomic bool lasts;
+} holdup = { .lock = PTHREAD_MUTEX_INITIALIZER, .calls = LIST_HEAD_INIT(holdup.calls) };
+
+static struct owner owners[OWNED_MAX];
+static _Thread_local struct call mine;
+static pthread_key_t at_exit;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* ---- notes ---- */
+
+static void forget(void *call)
+{
+	struct call *c = call;
+
+	pthread_mutex_lock(&holdup.lock);
+	list_del(&c->link);
+	pthread_mutex_unlock(&holdup.lock);
+	c->tid = 0;
+}
+
+static void make_key(void)
+{
+	if (pthread_key_create(&at_exit, forget))
+		abort(); /* of a thousand keys none is left */
+}
+
+static void remember(void)
+{
+	pthread_once(&once, make_key);
+	mine.tid = gettid();
+	pthread_mutex_lock(&holdup.lock);
+	list_add_tail(&mine.link, &holdup.calls);
+	pthread_mutex_unlock(&holdup.lock);
+	pthread_setspecific(at_exit, &mine);
+}
+
+void holdup_enter(int fd)
+{
+	if (unlikely(!mine.tid))
+		remember();
+	atomic_store_explicit(&mine.word, (uint64_t)++mine.turn << 32 | ((uint32_t)fd + 1),
+			      memory_order_relaxed);
+}
+
+void holdup_leave(void)
+{
+	atomic_store_explicit(&mine.word, (uint64_t)mine.turn << 32, memory_order_relaxed);
+}
+
+static uint64_t since_boot_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void holdup_set_owner(int uffd, pid_t pid)
+{
+	if (uffd < 0 || uffd >= OWNED_MAX)
+		return;
+	atomic_store(&owners[uffd].since_ns, since_boot_ns());
+	atomic_store(&owners[uffd].pid, pid);
+}
+
+static pid_t owner_of(int fd)
+{
+	return fd < OWNED_MAX ? atomic_load(&owners[fd].pid) : 0;
+}
+
+bool holdup_lasts(void)
+{
+	return atomic_load(&holdup.lasts);
+}
+
+/* ---- /proc ---- */
+
+static bool read_text(const char *path, char text[TEXT_BYTES])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, TEXT_BYTES - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	return got > 0;
+}
+
+/* A thread of ours sleeps so that no signal wakes it, each time it is looked at. */
+static bool is_asleep(pid_t tid)
+{
+	const struct timespec pause = { .tv_nsec = ASLEEP_MS * 1000 * 1000 };
+	char path[64], text[TEXT_BYTES];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	for (int i = 0; i < ASLEEP_LOOKS; i++) {
+		const char *name_end;
+
+		if (i)
+			nanosleep(&pause, NULL);
+		if (!read_text(path, text))
+			return false;
+		name_end = strrchr(text, ')');
+		if (!name_end || strncmp(name_end, ") D", 3))
+			return false;
+	}
+	return true;
+}
+
+/* Which argument of a call that takes the lock of a file names the file; -1: it is none. */
+static int file_argument(long call)
+{
+	switch (call) {
+	case SYS_write:
+	case SYS_pwrite64:
+	case SYS_writev:
+	case SYS_pwritev:
+	case SYS_pwritev2:
+	case SYS_fallocate:
+	case SYS_ftruncate:
+	case SYS_sendfile:
+		return 0;
+	case SYS_splice:
+	case SYS_copy_file_range:
+		return 2;
+	default:
+		return -1;
+	}
+}
+
+/* A process of our own user, or root's, may have opened it anew: then it has the name. */
+static bool has_name(pid_t pid, int fd, int our_fd)
+{
+	char path[64], ours[TEXT_BYTES], theirs[TEXT_BYTES];
+	ssize_t nr, other;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", our_fd);
+	nr = readlink(path, ours, sizeof(ours));
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+	other = readlink(path, theirs, sizeof(theirs));
+	return nr > 0 && nr == other && !memcmp(ours, theirs, (size_t)nr) &&
+	       !strncmp(ours, "/memfd:", 7);
+}
+
+/* The process has our file as descriptor fd. *closed: it has none of that number. */
+static bool has_file(pid_t pid, int fd, int our_fd, bool *closed)
+{
+	long r = syscall(SYS_kcmp, getpid(), pid, KCMP_FILE, our_fd, fd);
+
+	*closed = r < 0 && errno == EBADF;
+	return r == 0 || (!*closed && has_name(pid, fd, our_fd));
+}
+
+/* Of one thread: "CALL ARGUMENT ARGUMENT ..." while it is in a call. waits: for a page. */
+static enum evidence look_at_call(pid_t pid, const char *text, int our_fd, bool waits)
+{
+	unsigned long long arguments[3] = { 0 };
+	long call;
+	int which;
+	bool closed;
+
+	if (sscanf(text, "%ld %llx %llx %llx", &call, &arguments[0], &arguments[1],
+		   &arguments[2]) != 4)
+		return NOT_IT;
+	which = file_argument(call);
+	if (which < 0)
+		return NOT_IT;
+	if (has_file(pid, (int)arguments[which], our_fd, &closed))
+		return IS_IN_CALL;
+	/* Another thread has closed it meanwhile. */
+	return closed && waits ? HAS_FILE_AND_WAITS : NOT_IT;
+}
+
+/* Waits for a page that another process is to bring. */
+static bool waits_for_fault(const char *wchan)
+{
+	return strstr(wchan, "userfault") || strstr(wchan, "request_wait_answer") ||
+	       strstr(wchan, "folio_wait");
+}
+
+struct threads_seen {
+	enum evidence best;
+	bool waits; /* one that can't be looked into waits for a page */
+};
+
+static void look_at_thread(pid_t pid, long tid, int our_fd, struct threads_seen *seen)
+{
+	char path[96], text[TEXT_BYTES];
+	enum evidence found;
+	bool waits;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%ld/wchan", pid, tid);
+	waits = read_text(path, text) && waits_for_fault(text);
+	snprintf(path, sizeof(path), "/proc/%d/task/%ld/syscall", pid, tid);
+	if (read_text(path, text) && isdigit((unsigned char)text[0])) {
+		found = look_at_call(pid, text, our_fd, waits);
+		seen->best = max_t(enum evidence, seen->best, found);
+	} else if (waits) {
+		seen->waits = true; /* also a worker of an io_uring */
+	}
+}
+
+static struct threads_seen look_at_threads(pid_t pid, int our_fd)
+{
+	struct threads_seen seen = { .best = NOT_IT };
+	struct dirent *entry;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			look_at_thread(pid, strtol(entry->d_name, NULL, 10), our_fd, &seen);
+	if (dir)
+		closedir(dir);
+	return seen;
+}
+
+static int nr_descriptors(pid_t pid)
+{
+	char path[64], line[128];
+	FILE *status;
+	int nr = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	status = fopen(path, "re");
+	while (status && !nr && fgets(line, sizeof(line), status))
+		if (sscanf(line, "FDSize: %d", &nr) != 1)
+			nr = 0;
+	if (status)
+		fclose(status);
+	return min_t(int, nr, FDS_MAX);
+}
+
+static bool has_file_open(pid_t pid, int our_fd)
+{
+	int nr = nr_descriptors(pid);
+	bool closed;
+
+	for (int fd = 0; fd < nr; fd++)
+		if (has_file(pid, fd, our_fd, &closed))
+			return true;
+	return false;
+}
+
+static enum evidence look_at(pid_t pid, int our_fd)
+{
+	struct threads_seen seen = look_at_threads(pid, our_fd);
+
+	if (seen.best == IS_IN_CALL || seen.best == HAS_FILE_AND_WAITS)
+		return seen.best;
+	if (!has_file_open(pid, our_fd))
+		return NOT_IT;
+	return seen.waits ? HAS_FILE_AND_WAITS : HAS_FILE;
+}
+
+/* ---- the search ---- */
+
+/* H3 */
+static bool is_spared(pid_t pid)
+{
+	return pid <= 1 || pid == getpid() || pid == getppid();
+}
+
+static unsigned int find_suspects(int our_fd, struct suspect *suspects)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	unsigned int nr = 0;
+
+	while (proc && nr < SUSPECTS_MAX && (entry = readdir(proc))) {
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		struct suspect s = { .pid = pid };
+
+		if (is_spared(pid))
+			continue;
+		s.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (s.pidfd < 0)
+			continue;
+		s.evidence = look_at(pid, our_fd);
+		if (s.evidence == NOT_IT)
+			close(s.pidfd);
+		else
+			suspects[nr++] = s;
+	}
+	if (proc)
+		closedir(proc);
+	return nr;
+}
+
+static void *trace_and_end(void *pid)
+{
+	long r = ptrace(PTRACE_SEIZE, (pid_t)(intptr_t)pid, NULL,
+			(void *)(uintptr_t)PTRACE_O_EXITKILL);
+
+	return r ? pid : NULL;
+}
+
+static bool end_process(const struct suspect *s)
+{
+	pthread_t tracer;
+	void *failed;
+
+	if (!syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0))
+		return true;
+	if (errno != EPERM ||
+	    pthread_create(&tracer, NULL, trace_and_end, (void *)(intptr_t)s->pid))
+		return errno == ESRCH;
+	pthread_join(tracer, &failed);
+	return !failed;
+}
+
+/* While the search went on the call may have ended, and its descriptor be another file's. */
+static bool is_in_call(const struct stuck_call *call)
+{
+	struct call *c;
+	bool found = false;
+
+	pthread_mutex_lock(&holdup.lock);
+	list_for_each_entry(c, &holdup.calls, link)
+		if (c->tid == call->tid && atomic_load(&c->word) == call->word)
+			found = true;
+	pthread_mutex_unlock(&holdup.lock);
+	return found;
+}
+
+/* H2. False: there is nobody, or nobody that we may end. */
+static bool end_writers(const struct stuck_call *call)
+{
+	struct suspect suspects[SUSPECTS_MAX];
+	unsigned int nr = find_suspects(call->fd, suspects);
+	enum evidence best = NOT_IT;
+	bool any = false;
+
+	for (unsigned int i = 0; i < nr; i++)
+		best = max_t(enum evidence, best, suspects[i].evidence);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (suspects[i].evidence == best && is_in_call(call) &&
+		    end_process(&suspects[i])) {
+			any = true;
+			log_emit(LOG_ERR, "holdup",
+				 "pid %d was killed: it kept a file of the broker locked, by a "
+				 "write out of memory that doesn't come, and a thread of the "
+				 "daemon had to wait for it", suspects[i].pid);
+		}
+		close(suspects[i].pidfd);
+	}
+	return any;
+}
+
+/* The process had been started when the daemon heard of its map: it is no later one. */
+static bool is_the_owner(pid_t pid, uint64_t since_ns)
+{
+	uint64_t ticks = 0, hz = (uint64_t)sysconf(_SC_CLK_TCK);
+	char path[64], text[TEXT_BYTES];
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (!read_text(path, text))
+		return false;
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < FIELD_START; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		ticks = strtoull(at, NULL, 10);
+	return at && ticks <= since_ns / (1000000000 / hz);
+}
+
+/* H4 */
+static bool end_owner(const struct stuck_call *call)
+{
+	struct suspect s = { .pid = owner_of(call->fd) };
+	uint64_t since_ns = atomic_load(&owners[call->fd].since_ns);
+	bool ended;
+
+	s.pidfd = is_spared(s.pid) ? -1 : (int)syscall(SYS_pidfd_open, s.pid, 0);
+	if (s.pidfd < 0)
+		return false;
+	ended = is_the_owner(s.pid, since_ns) && is_in_call(call) && end_process(&s);
+	close(s.pidfd);
+	if (ended)
+		log_emit(LOG_ERR, "holdup",
+			 "pid %d was killed: the map of its memory was locked for %d s, and a "
+			 "thread of the daemon had to wait for it", s.pid,
+			 MAP_LOOKS * LOOK_MS / 1000);
+	return ended;
+}
+
+/* A call that has ended by now needs nobody's end. */
+static bool end_culprits(const struct stuck_call *call)
+{
+	return (owner_of(call->fd) ? end_owner(call) : end_writers(call)) || !is_in_call(call);
+}
+
+/* ---- the look ---- */
+
+static unsigned int collect(struct stuck_call *calls)
+{
+	unsigned int nr = 0;
+	struct call *c;
+
+	list_for_each_entry(c, &holdup.calls, link) {
+		uint64_t word = atomic_load_explicit(&c->word, memory_order_relaxed);
+
+		c->nr_looks = word == c->seen ? c->nr_looks + 1 : 0;
+		c->seen = word;
+		if ((uint32_t)word && nr < CALLS_MAX)
+			calls[nr++] = (struct stuck_call){ c->tid, (int)((uint32_t)word - 1),
+							   c->nr_looks, word };
+	}
+	return nr;
+}
+
+/* Not of userfaultfds: all of them are one anonymous file to fstat(). */
+static bool same_file(int a, int b)
+{
+	struct stat one, other;
+
+	return !fstat(a, &one) && !fstat(b, &other) && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
+/* H1 */
+static bool is_held_up(const struct stuck_call *call, const struct stuck_call *calls,
+		       unsigned int nr)
+{
+	bool map = owner_of(call->fd);
+	uint32_t looks = map ? MAP_LOOKS : STUCK_LOOKS;
+
+	if (call->nr_looks < looks || !is_asleep(call->tid))
+		return false;
+	for (unsigned int i = 0; i < nr; i++)
+		if (&calls[i] != call && !map && same_file(calls[i].fd, call->fd) &&
+		    !is_asleep(calls[i].tid))
+			return false;
+	return true;
+}
+
+static void settle(const struct stuck_call *calls, unsigned int nr)
+{
+	bool lasts = false;
+
+	for (unsigned int i = 0; i < nr; i++)
+		if (is_held_up(&calls[i], calls, nr) && !end_culprits(&calls[i]))
+			lasts = true;
+	if (lasts && !atomic_load(&holdup.lasts))
+		log_emit(LOG_CRIT, "holdup_lasts",
+			 "a thread waits for the lock of a file, or of a client's map, and "
+			 "whoever keeps it is not found or can't be ended: look for processes "
+			 "that write to files of the broker, or read other processes' memory, "
+			 "and end them");
+	atomic_store(&holdup.lasts, lasts);
+}
+
+static void *look_out(void *unused)
+{
+	struct stuck_call calls[CALLS_MAX];
+	struct timespec until;
+
+	(void)unused;
+	pthread_mutex_lock(&holdup.lock);
+	while (!holdup.stopping) {
+		unsigned int nr;
+
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += LOOK_MS * 1000 * 1000;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&holdup.stop, &holdup.lock, &until);
+		nr = collect(calls);
+		pthread_mutex_unlock(&holdup.lock);
+		settle(calls, nr);
+		pthread_mutex_lock(&holdup.lock);
+	}
+	pthread_mutex_unlock(&holdup.lock);
+	return NULL;
+}
+
+int holdup_start(void)
+{
+	pthread_condattr_t attributes;
+
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&holdup.stop, &attributes);
+	pthread_condattr_destroy(&attributes);
+	holdup.stopping = false;
+	if (pthread_create(&holdup.thread, NULL, look_out, NULL))
+		return -EAGAIN;
+	pthread_setname_np(holdup.thread, "mmb-holdup");
+	holdup.running = true;
+	return 0;
+}
+
+void holdup_stop(void)
+{
+	if (!holdup.running)
+		return;
+	pthread_mutex_lock(&holdup.lock);
+	holdup.stopping = true;
+	pthread_cond_signal(&holdup.stop);
+	pthread_mutex_unlock(&holdup.lock);
+	pthread_join(holdup.thread, NULL);
+	pthread_cond_destroy(&holdup.stop);
+	holdup.running = false;
+}
