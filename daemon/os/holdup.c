@@ -36,7 +36,7 @@ enum {
 	LOOK_MS = 250,
 	STUCK_LOOKS = 4,  /* in the same call on a file for so many looks */
 	MAP_LOOKS = 16,
-	ASLEEP_LOOKS = 3, /* and never running, in as many short pauses */
+	ASLEEP_LOOKS = 3, /* and waiting for a lock, at as many moments */
 	ASLEEP_MS = 20,
 	CALLS_MAX = 64,
 	SUSPECTS_MAX = 64,
@@ -173,22 +173,46 @@ static bool read_text(const char *path, char text[TEXT_BYTES])
 	return got > 0;
 }
 
-/* A thread of ours sleeps so that no signal wakes it, each time it is looked at. */
-static bool is_asleep(pid_t tid)
+/* Where the kernel waits for a lock: it tells the function that has asked for it. For memory, or
+ * for the host's swap, it waits elsewhere. */
+static bool is_lock(const char *wchan)
 {
-	const struct timespec pause = { .tv_nsec = ASLEEP_MS * 1000 * 1000 };
+	static const char *const places[] = {
+		"shmem_fallocate", "hugetlbfs_fallocate", "shmem_file_write_iter",
+		"generic_file_write_iter", "rwsem_", "mwriteprotect_range", "mfill_",
+		"userfaultfd_", "uffd_",
+	};
+
+	for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (!strncmp(wchan, places[i], strlen(places[i])))
+			return true;
+	return false;
+}
+
+static bool waits_now(pid_t tid)
+{
 	char path[64], text[TEXT_BYTES];
+	const char *name_end;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	for (int i = 0; i < ASLEEP_LOOKS; i++) {
-		const char *name_end;
+	if (!read_text(path, text))
+		return false;
+	name_end = strrchr(text, ')');
+	if (!name_end || strncmp(name_end, ") D", 3))
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", tid);
+	return read_text(path, text) && is_lock(text);
+}
 
+/* A thread of ours waits for a lock so that no signal wakes it, each time it is looked at. */
+static bool waits_for_lock(pid_t tid)
+{
+	const struct timespec pause = { .tv_nsec = ASLEEP_MS * 1000 * 1000 };
+
+	for (int i = 0; i < ASLEEP_LOOKS; i++) {
 		if (i)
 			nanosleep(&pause, NULL);
-		if (!read_text(path, text))
-			return false;
-		name_end = strrchr(text, ')');
-		if (!name_end || strncmp(name_end, ") D", 3))
+		if (!waits_now(tid))
 			return false;
 	}
 	return true;
@@ -515,11 +539,11 @@ static bool is_held_up(const struct stuck_call *call, const struct stuck_call *c
 	bool map = owner_of(call->fd);
 	uint32_t looks = map ? MAP_LOOKS : STUCK_LOOKS;
 
-	if (call->nr_looks < looks || !is_asleep(call->tid))
+	if (call->nr_looks < looks || !waits_for_lock(call->tid))
 		return false;
 	for (unsigned int i = 0; i < nr; i++)
 		if (&calls[i] != call && !map && same_file(calls[i].fd, call->fd) &&
-		    !is_asleep(calls[i].tid))
+		    !waits_for_lock(calls[i].tid))
 			return false;
 	return true;
 }
