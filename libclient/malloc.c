@@ -68,7 +68,7 @@ static __attribute__((noinline)) void *alloc_run(struct mmb_pool *pool, size_t s
 }
 
 /* Nothing here has its address taken: a hit needs no frame. */
-static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_t size)
+static HOT __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_t size)
 {
 	struct heap *h = heap_current;
 	uint64_t object;
@@ -85,7 +85,7 @@ static __attribute__((noinline)) void *alloc_medium(struct mmb_pool *pool, size_
 	return (void *)(uintptr_t)object;
 }
 
-PUBLIC void *mmb_malloc(struct mmb_pool *pool, size_t size)
+PUBLIC HOT void *mmb_malloc(struct mmb_pool *pool, size_t size)
 {
 	struct heap *h = heap_current;
 	uint64_t object;
@@ -219,7 +219,8 @@ static __attribute__((noinline)) void free_elsewhere(uint64_t object, struct hea
 }
 
 /* Not simply the owner's. Another thread's, as a rule: no frame is made for that. */
-static __attribute__((noinline)) void free_other(uint64_t object, struct heap *h, uint64_t unit)
+static HOT __attribute__((noinline)) void free_other(uint64_t object, struct heap *h,
+						     uint64_t unit)
 {
 	if (unlikely(!hit_keep(h, h->map + unit, object))) {
 		free_elsewhere(object, h);
@@ -234,7 +235,7 @@ static __attribute__((noinline)) void free_more(uint64_t object, struct heap *h)
 	object_free_more(h, h->map + ((object - h->base) >> SLAB_UNIT_SHIFT));
 }
 
-PUBLIC void mmb_free(void *p)
+PUBLIC HOT void mmb_free(void *p)
 {
 	struct heap *h = heap_current;
 	uint64_t object = (uintptr_t)p, offset;

@@ -197,7 +197,7 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_cache *cache)
 	return object_alloc(cache->pool, &cache->want);
 }
 
-PUBLIC void *mmb_cache_alloc(struct mmb_cache *cache)
+PUBLIC HOT void *mmb_cache_alloc(struct mmb_cache *cache)
 {
 	uint64_t object = likely(cache) ? cache_hit(cache) : 0;
 
@@ -249,7 +249,7 @@ static __attribute__((noinline)) void free_slowly(struct mmb_cache *cache, void 
 	heap_leave(h);
 }
 
-PUBLIC void mmb_cache_free(struct mmb_cache *cache, void *p)
+PUBLIC HOT void mmb_cache_free(struct mmb_cache *cache, void *p)
 {
 	struct heap *h = heap_current;
 	uint64_t object = (uintptr_t)p, offset;
