@@ -25,7 +25,7 @@ static const uint64_t bounds[][2] = {
 	{ 0x550000000000ull, 0x555000000000ull }, /* 320 GiB */
 	{ 0x200000000000ull, 0x4e0000000000ull }, /* 46 TiB */
 };
-enum { NR_BOUNDS = ARRAY_SIZE(bounds) };
+enum { NR_BOUNDS = ARRAY_SIZE(bounds), EARLY_STEPS = 512 };
 
 const uint64_t address_private_bounds[2] = { 0x4e0000000000ull, 0x500000000000ull };
 
@@ -46,6 +46,37 @@ int address_alloc(struct range *r, uint64_t length, uint64_t align)
 	mutex_lock(&lock);
 	for (int i = 0; i < NR_BOUNDS && error; i++)
 		error = range_alloc(&table[i], r, length, align);
+	mutex_unlock(&lock);
+	return error ? -EADDRNOTAVAIL : 0;
+}
+
+/* First fit; each step is past a range that is in the way. */
+static int alloc_early_locked(struct range_alloc *ra, struct range *r, uint64_t length,
+			      uint64_t lead)
+{
+	uint64_t start = round_up(ra->start + lead, ADDRESS_SPAN) - lead;
+
+	for (int i = 0; i < EARLY_STEPS && start + length <= ra->end; i++) {
+		const struct range *busy = range_find_from(ra, start);
+
+		if (!busy || busy->start >= start + length)
+			return range_alloc_at(ra, r, start, length);
+		start = round_up(busy->start + busy->length + lead, ADDRESS_SPAN) - lead;
+	}
+	return -ENOSPC;
+}
+
+int address_alloc_early(struct range *r, uint64_t length, uint64_t align, uint64_t lead)
+{
+	int error = -EADDRNOTAVAIL;
+
+	mutex_lock(&lock);
+	for (int i = 0; i < NR_BOUNDS && error; i++) {
+		error = alloc_early_locked(&table[i], r, length, lead);
+		/* Rather than where fewer processes can have it. */
+		if (error)
+			error = range_alloc(&table[i], r, length, align);
+	}
 	mutex_unlock(&lock);
 	return error ? -EADDRNOTAVAIL : 0;
 }

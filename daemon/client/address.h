@@ -15,6 +15,14 @@
 void addresses_init(void);
 /* `align` is a power of two. -EADDRNOTAVAIL: no room. r->start is the address. */
 int address_alloc(struct range *r, uint64_t length, uint64_t align);
+/*
+ * For what is touched at its beginning first: `lead` bytes, a multiple of align, lie before a
+ * multiple of ADDRESS_SPAN, if there is room so, and all else behind. A table of page tables is for
+ * one span, and of each that it has touched, a process that ends looks at all entries that lie in
+ * the window: 40 us where one of huge pages begins with a span.
+ */
+#define ADDRESS_SPAN (1ull << 30)
+int address_alloc_early(struct range *r, uint64_t length, uint64_t align, uint64_t lead);
 /* Exactly there, as it was before; -EADDRNOTAVAIL. */
 int address_take(struct range *r, uint64_t start, uint64_t length);
 /* An allocated range is another's from now on. */

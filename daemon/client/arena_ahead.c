@@ -36,6 +36,9 @@ static struct {
 	struct work work;                         /* (p) */
 } ahead;
 
+/* Most processes have no more objects. */
+enum { ARENA_LEAD = 16 * PAGEBLOCK_SIZE };
+
 /* Its pageblock, and the first page of its slab map. */
 enum { ARENA_AHEAD_BYTES = PAGEBLOCK_SIZE + PAGE_SIZE };
 
@@ -59,7 +62,12 @@ bool arena_plan(int node, uint64_t max, struct arena_plan *out)
 
 int arena_reserve(const struct arena_plan *plan, struct range *window)
 {
-	return address_alloc(window, plan->nr_frames << PAGE_SHIFT, PAGEBLOCK_SIZE << 1);
+	uint64_t bytes = plan->nr_frames << PAGE_SHIFT;
+	uint64_t align = PAGEBLOCK_SIZE << 1;
+
+	if (plan->kind == STOCK_HUGE)
+		return address_alloc_early(window, bytes, align, ARENA_LEAD);
+	return address_alloc(window, bytes, align);
 }
 
 int arena_section(const struct arena_plan *plan, const struct section_request *request,

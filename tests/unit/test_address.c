@@ -73,6 +73,50 @@ static void what_fits_is_legal_under_both_sanitizers(void)
 	expect_valid();
 }
 
+/* Arenas of 100 MiB to 3 GiB, and gaps between them that others fill. */
+static void what_begins_early_ends_a_span(void)
+{
+	const uint64_t lead = 32 * mib;
+	int nr = 0;
+
+	addresses_init();
+	for (; nr < 40; nr++) {
+		EXPECT_EQ(address_alloc_early(&ranges[nr], (nr + 1) * 100 * mib, 4 * mib, lead), 0);
+		EXPECT_EQ((ranges[nr].start + lead) % ADDRESS_SPAN, 0);
+		EXPECT(legal_under_asan(&ranges[nr]) && legal_under_tsan(&ranges[nr]));
+		EXPECT(!nr || ranges[nr].start >= ranges[nr - 1].start + ranges[nr - 1].length);
+	}
+	EXPECT_EQ(address_alloc(&ranges[nr++], 64 * mib, 4 * mib), 0);
+	EXPECT(ranges[nr - 1].start < ranges[0].start);
+	expect_valid();
+	address_free(&ranges[5]);
+	EXPECT_EQ(address_alloc_early(&ranges[5], 500 * mib, 4 * mib, lead), 0);
+	EXPECT(ranges[5].start < ranges[6].start);
+	while (nr--)
+		address_free(&ranges[nr]);
+	expect_valid();
+}
+
+/* A place that begins otherwise is better than none, and than one that fewer processes can have. */
+static void without_such_a_place_it_is_another(void)
+{
+	const uint64_t blocks = 448ull * 1024 * mib / (512 * mib);
+	uint64_t nr = 0;
+
+	addresses_init();
+	for (; nr < blocks; nr++) /* every other half of a span stays free */
+		EXPECT_EQ(address_take(&ranges[nr], 0x7e8000000000ull + nr * 512 * mib,
+				       nr % 2 ? 512 * mib : 256 * mib), 0);
+	EXPECT_EQ(address_alloc_early(&ranges[nr], 64 * mib, 4 * mib, 32 * mib), 0);
+	EXPECT_EQ(ranges[nr].start, 0x7e8000000000ull + 256 * mib);
+	EXPECT_EQ(address_alloc_early(&ranges[nr + 1], 64 * tib, 4 * mib, 32 * mib),
+		  -EADDRNOTAVAIL);
+	do
+		address_free(&ranges[nr]);
+	while (nr--);
+	expect_valid();
+}
+
 static void there_is_an_end(void)
 {
 	int nr = 0;
@@ -119,6 +163,9 @@ static const struct test_case cases[] = {
 	{ "places are aligned and never share an address (X1)", places_are_aligned_and_apart },
 	{ "what fits there is legal under both sanitizers",
 	  what_fits_is_legal_under_both_sanitizers },
+	{ "what begins early ends a span, and others fill the gaps",
+	  what_begins_early_ends_a_span },
+	{ "without such a place it is another one", without_such_a_place_it_is_another },
 	{ "there is an end, and what is freed is used again", there_is_an_end },
 	{ "a session's own places are none of the table's", private_places_are_others },
 	{ "what a process can have is legal", legality_is_a_process_s },
