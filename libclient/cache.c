@@ -204,6 +204,7 @@ void cache_prepare(void)
 	h->next_spare = t->spare;
 	t->spare = h;
 	process_unlock();
+	heap_pool_prepare();
 }
 
 static void init_magazines(struct run_cache *cache)

@@ -98,8 +98,8 @@ static inline struct run_cache *cache_of_slot(uint32_t slot)
 }
 /* This thread's cache of the pool, made if need be; NULL without memory or slot: do without. */
 struct run_cache *cache_get(struct mmb_pool *pool);
-/* What this thread's first cache and heap need, if it has never had any: while something has to be
- * waited for. */
+/* What this thread's first cache and heap need, and their pool's, if it has never had any: while
+ * something has to be waited for. */
 void cache_prepare(void);
 /* The memory of one of this thread's ended heaps, for its next one; NULL: none. */
 struct heap *cache_spare_heap(void);

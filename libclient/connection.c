@@ -186,6 +186,7 @@ static int say_hello(struct mmb *mmb, struct call *c)
 		sent = connection_attach(mmb, 0);
 	/* The broker has to be woken first. */
 	cache_prepare();
+	c->bytes[0] = 0; /* its page is there then, when the kernel writes to it */
 	error = call_wait(mmb, c);
 	return error ? error : sent;
 }

@@ -183,6 +183,8 @@ struct heap_pool_spec {
 	uint64_t            key;
 	uint32_t            member;
 };
+/* Memory for the next one, touched. */
+void heap_pool_prepare(void);
 /* NULL: no memory. */
 struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec);
 /* Every heap misses from now on, and nobody visits any more. */

@@ -25,13 +25,35 @@ enum { VISIT_PATIENCE = 20, IDLE_VISITS_TO_LEAVE = 2 };
 
 /* ---- the pool ---- */
 
+static _Atomic(struct heap_pool *) ahead; /* all zero */
+
+/* Most of it isn't touched while there are no typed caches, which calloc() would do. */
+static struct heap_pool *pool_memory(void)
+{
+	struct heap_pool *hp = atomic_exchange(&ahead, NULL);
+
+	if (hp)
+		return hp;
+	hp = mmap(NULL, sizeof(*hp), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return hp == MAP_FAILED ? NULL : hp;
+}
+
+void heap_pool_prepare(void)
+{
+	struct heap_pool *hp = pool_memory(), *none = NULL;
+
+	if (!hp)
+		return;
+	hp->handle = NULL;
+	if (!atomic_compare_exchange_strong(&ahead, &none, hp))
+		munmap(hp, sizeof(*hp));
+}
+
 struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 {
-	/* Most of it isn't touched while there are no typed caches, which calloc() would do. */
-	struct heap_pool *hp = mmap(NULL, sizeof(*hp), PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct heap_pool *hp = pool_memory();
 
-	if (hp == MAP_FAILED)
+	if (!hp)
 		return NULL;
 	hp->handle = spec->handle;
 	if (!heap_grow_ids(hp) || stock_init(&hp->stock, &spec->source, hp)) {

@@ -100,6 +100,8 @@ static void made_ahead(void)
 	struct heap *spare = heap_ahead();
 
 	EXPECT(spare);
+	heap_pool_prepare();
+	heap_pool_prepare(); /* one at most */
 	set_up(true, spare);
 	EXPECT(user == spare);
 	take_all(user, size_bin(BYTES));
