@@ -189,6 +189,7 @@ struct pages_args {
 	uint64_t *addresses; /* client addresses, equal in all clients */
 	uint64_t since_ns;   /* alloc: when it was first asked for */
 	bool at_once;        /* alloc: see struct lease_args */
+	bool to_min;         /* alloc: of struct alloc_request */
 	struct request_past past;
 };
 /* slow. Fills up to nr addresses and sets *got (at least 1 on success). -EAGAIN: none yet, and

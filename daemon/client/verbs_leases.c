@@ -132,7 +132,8 @@ static int lease(struct session *s, struct pool_handle *ph, const struct lease_a
 				   .gfp = args->gfp,
 				   .nr = args->nr,
 				   .since_ns = args->since_ns,
-				   .at_once = args->at_once };
+				   .at_once = args->at_once,
+				   .to_min = true };
 	uint32_t nr;
 	int r = runs_alloc(s, ph, &want, runs, &nr, why);
 

@@ -151,6 +151,7 @@ int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_arg
 		.pool = (uint32_t)ph->pool->id,
 		.deadline_ns = os->now_ns() + nofail_part_ns,
 		.at_once = args->at_once,
+		.to_min = args->to_min,
 		.failure = &failure,
 	};
 	int r;

@@ -197,8 +197,7 @@ static uint32_t holes_of(uint32_t free, uint32_t runs, uint32_t units)
 	return runs & ~(free << 1) & ~(units < STOCK_BLOCK_UNITS ? free >> units : 0);
 }
 
-/* The lowest one; but for a slab, of the first few blocks, a hole that it fills, so that others
- * stay long. A run may grow. */
+/* The lowest one; but of the first few blocks a hole that it fills, so that others stay long. */
 static uint64_t find_inside_locked(const struct stock *stock, const struct stock_want *want)
 {
 	uint32_t places = multiples_of(want->align);
@@ -209,11 +208,11 @@ static uint64_t find_inside_locked(const struct stock *stock, const struct stock
 		uint32_t runs = runs_of(b->free, want->units) & places;
 		uint32_t holes = holes_of(b->free, runs, want->units);
 
-		if (holes && !want->may_cross)
+		if (holes)
 			return b->base + slab_unit_bytes((uint32_t)__builtin_ctz(holes));
 		if (runs && !lowest)
 			lowest = b->base + slab_unit_bytes((uint32_t)__builtin_ctz(runs));
-		if (lowest && (want->may_cross || i >= HOLE_BLOCKS))
+		if (lowest && i >= HOLE_BLOCKS)
 			break;
 	}
 	return lowest;

@@ -27,7 +27,7 @@
 
 enum {
 	STOCK_BATCH_UNITS = 32, /* of the largest lease of single units: 2 MiB */
-	STOCK_LOW = 2,          /* fewer units than that: the keeper leases more */
+	STOCK_LOW = 1,          /* fewer units than that: the keeper leases more */
 	STOCK_BLOCK_UNITS = 32, /* of a pageblock */
 	STOCK_TICKS = 3,        /* for so long part of a block is kept that nobody takes from */
 	STOCK_BLOCK_BYTES = STOCK_BLOCK_UNITS * SLAB_UNIT_BYTES,

@@ -30,7 +30,7 @@
 
 enum {
 	RANGE_IDLE_MS = 1000,
-	RANGE_AHEAD_SHIFT = 6, /* a chunk may be larger than needed by 1/64 of the heap */
+	RANGE_AHEAD_SHIFT = 8, /* a chunk may be larger than needed by 1/256 of the heap */
 };
 #define RANGE_HOME_BYTES  (64ull << 30)
 #define RANGE_AHEAD_MAX   (64ull << 20)

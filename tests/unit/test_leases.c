@@ -140,6 +140,16 @@ static void the_tail_of_a_lease_is_free_at_once(void)
 	client_end_two(a, b, &before);
 }
 
+static void an_arena_is_used_up_before_it_grows(void)
+{
+	begin();
+	for (uint32_t i = 1; i <= 8; i++) {
+		EXPECT_EQ(lease(a, pool_a, 1, UNITS_PER_BLOCK, got_a), UNITS_PER_BLOCK);
+		EXPECT_EQ(stat_of(a, pool_a).arena, i * PAGEBLOCK_SIZE);
+	}
+	client_end_two(a, b, &before);
+}
+
 static void slab_map_pages_come_and_go(void)
 {
 	struct slab_mapped mapped;
@@ -761,6 +771,7 @@ static const struct test_case cases[] = {
 	{ "units are aligned, apart, and counted", units_are_aligned_apart_and_counted },
 	{ "a lease is returned in any parts", a_lease_is_returned_in_any_parts },
 	{ "the tail of a lease is free at once", the_tail_of_a_lease_is_free_at_once },
+	{ "an arena is used up before it grows", an_arena_is_used_up_before_it_grows },
 	{ "pages of the slab map come with units and go after them", slab_map_pages_come_and_go },
 	{ "wrong requests are refused in words", wrong_requests_are_refused_in_words },
 	{ "wrong addresses return nothing", wrong_addresses_return_nothing },

@@ -312,7 +312,7 @@ static int alloc_one(struct alloc_context *ac, bool slow, struct page **out)
 	struct page *page = try_pageset(ac);
 
 	if (!page)
-		page = get_page_from_freelist(ac, WMARK_LOW,
+		page = get_page_from_freelist(ac, ac->request->to_min ? WMARK_MIN : WMARK_LOW,
 					      ac->may_wait && !ac->request->at_once);
 	if (!page && ac->request->at_once)
 		return -EAGAIN;

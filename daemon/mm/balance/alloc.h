@@ -58,7 +58,8 @@ struct alloc_request {
 	uint64_t                 session; /* owner, for page->session and page->pool */
 	uint32_t                 pool;
 	uint64_t                 deadline_ns; /* os->now_ns(): NOFAIL waits until then */
-	bool                     at_once; /* what is free above the low mark, or -EAGAIN */
+	bool                     at_once; /* what is free above the mark, or -EAGAIN */
+	bool                     to_min;  /* a zone grows when it is at its min mark, not at low */
 	struct alloc_failure    *failure;     /* filled on failure; may be NULL */
 	struct pcp_want          hit;         /* alloc_prepare() */
 };

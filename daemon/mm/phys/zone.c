@@ -21,7 +21,7 @@
 enum {
 	WMARK_DIVISOR = 256,
 	WMARK_MIN_MAX = (64 << 20) >> PAGE_SHIFT,
-	WMARK_MANAGED_MIN = (32 << 20) >> PAGE_SHIFT,
+	WMARK_MANAGED_MIN = (64 << 20) >> PAGE_SHIFT,
 	WATERMARK_BOOST_FACTOR = 15000, /* vm.watermark_boost_factor: of the high mark, 1/10000 */
 };
 

@@ -168,7 +168,7 @@ static inline uint64_t zone_wmark(const struct zone *zone, enum zone_watermark m
 
 /* True if a block of this order can be taken without going below the mark in flags. */
 bool zone_watermark_ok(const struct zone *zone, unsigned int order, unsigned int flags);
-/* Watermarks follow managed: min = managed / 256 up to 64 MiB, none in arenas below 32 MiB, where
+/* Watermarks follow managed: min = managed / 256 up to 64 MiB, none in arenas below 64 MiB, where
  * a reserve would cost more than it helps; low and high are min + 1/4 and 1/2, or, where that is
  * more, one and two scale factors. */
 void zone_set_watermarks_locked(struct zone *zone);
