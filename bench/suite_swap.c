@@ -13,6 +13,7 @@
 
 #include "floor_uffd.h"
 #include "suites.h"
+#include "swap/bare.h"
 #include "swap/duel.h"
 #include "swap/disk.h"
 
@@ -60,11 +61,14 @@ static void run_pair(struct duel *c, const char *name, const struct order *order
 
 /* ---- back from the disk ---- */
 
-/* Beside the kernel's, and what the disk alone gives to as many threads: what ours could be at
- * most, and how near it is. */
+/* Beside the kernel's; what the disk alone gives to as many threads, and what is left of that where
+ * another process answers: what ours could be at most, and how near it is. */
 static void refault_threads(struct duel *c, const struct order *order, uint64_t bytes)
 {
 	const struct disk_args disk = { .folder = c->kernel_swap.folder, .bytes = bytes,
+					.threads = order->threads, .touches = order->touches,
+					.seed = order->seed };
+	const struct bare_args bare = { .folder = disk.folder, .bytes = bytes,
 					.threads = order->threads, .touches = order->touches,
 					.seed = order->seed };
 	const struct comparison comparisons[] = {
@@ -74,18 +78,22 @@ static void refault_threads(struct duel *c, const struct order *order, uint64_t 
 		  .ours = { 0, FIGURE_RATE }, .peer = { 2, FIGURE_RATE } },
 		{ .metric = "direct reads, throughput", .unit = "1/s", .kind = HIGHER_IS_BETTER,
 		  .ours = { 2, FIGURE_RATE }, .peer = { 1, FIGURE_RATE } },
+		{ .metric = "fault, read, write, CONTINUE alone, throughput", .unit = "1/s",
+		  .kind = HIGHER_IS_BETTER, .ours = { 3, FIGURE_RATE },
+		  .peer = { 1, FIGURE_RATE } },
 	};
 	struct pair pair;
-	struct side sides[3];
+	struct side sides[4];
 	char name[LEDGER_NAME];
 
 	make_pair(c, &pair, order);
 	sides[0] = pair.sides[0];
 	sides[1] = pair.sides[1];
 	sides[2] = (struct side){ "direct reads of 4 KiB", disk_read_side, &disk };
+	sides[3] = (struct side){ "the bare calls", bare_in_side, &bare };
 	snprintf(name, sizeof(name), "4K random refault, %u threads", order->threads);
 	ledger_run(&c->ledger, c->b,
-		   &(struct bench_case){ name, sides, 3, comparisons, NR(comparisons), ROUNDS },
+		   &(struct bench_case){ name, sides, 4, comparisons, NR(comparisons), ROUNDS },
 		   NULL);
 }
 
@@ -123,9 +131,11 @@ static void sweep(struct duel *c, const char *name)
 
 /* ---- to the disk ---- */
 
+/* Small pages also beside the bare mechanism, which has no other way for them. */
 static void write_out(struct duel *c, const char *name, uint64_t bytes)
 {
 	const struct order order = { .kind = ORDER_OUT };
+	const struct bare_args bare = { .folder = c->kernel_swap.folder, .bytes = bytes };
 	const struct disk_args disk = { .folder = c->kernel_swap.folder, .bytes = bytes };
 	const struct disk_args busy = { .folder = disk.folder, .bytes = bytes, .busy = true };
 	const struct comparison comparisons[] = {
@@ -137,17 +147,21 @@ static void write_out(struct duel *c, const char *name, uint64_t bytes)
 		  .ours = { 0, FIGURE_RATE }, .peer = { 3, 0 } },
 		{ .metric = "CPU a page", .unit = "ns", .ours = { 0, FIGURE_CPU },
 		  .peer = { 1, FIGURE_CPU }, .goal = GOAL_OUT_CPU },
+		{ .metric = "protect, read, write, punch alone, CPU a page", .unit = "ns",
+		  .ours = { 4, FIGURE_CPU }, .peer = { 1, FIGURE_CPU } },
 	};
+	unsigned int small = c->ours.page == SMALL;
 	struct pair pair;
-	struct side sides[4];
+	struct side sides[5];
 
 	make_pair(c, &pair, &order);
 	sides[0] = pair.sides[0];
 	sides[1] = pair.sides[1];
 	sides[2] = (struct side){ "1 MiB direct writes", disk_side, &disk };
 	sides[3] = (struct side){ "1 MiB direct writes, busy CPUs", disk_side, &busy };
+	sides[4] = (struct side){ "the bare calls", bare_out_side, &bare };
 	ledger_run(&c->ledger, c->b,
-		   &(struct bench_case){ name, sides, 4, comparisons, NR(comparisons), ROUNDS },
+		   &(struct bench_case){ name, sides, 4 + small, comparisons, 4 + small, ROUNDS },
 		   NULL);
 }
 
