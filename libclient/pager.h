@@ -8,9 +8,9 @@
  * Invariants  P1  A ZAP touches only windows of this connection; anything else is refused.
  *             P2  Every upcall is acknowledged once, with a code, when it is done.
  *             P3  The thread takes no signals and calls nothing of the application's.
- *             P4  Thread and upcall socket exist from the first arena window or named region on,
- *                 not before: a process that needs no upcalls gets neither. The daemon says goodbye
- *                 on the connection's own socket then.
+ *             P4  Thread and upcall socket exist from the first arena window, named region or
+ *                 region that can be evicted on, not before: a process that needs no upcalls
+ *                 gets neither. The daemon says goodbye on the connection's own socket then.
  *             P5  Who gave daemon_timeout_ms gets the thread with mmb_open(): it asks whether
  *                 somebody serves (absence.h).
  *             P6  After a GOODBYE the heaps get no ticks: what the broker destroys at its end

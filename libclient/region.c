@@ -271,6 +271,7 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 	Mmb__Wire__NodePolicy nodes = MMB__WIRE__NODE_POLICY__INIT;
 	uint32_t method = r->name ? MMB_METHOD_REGION_OPEN : MMB_METHOD_REGION_CREATE;
 	struct mmb *mmb = r->pool->mmb;
+	bool evictable = false;
 	struct call *c;
 	int error;
 
@@ -288,9 +289,14 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 	request.nodes = &nodes;
 	request.address = (uintptr_t)r->options.address;
 	error = call_run(mmb, c, method, &request.base);
-	if (!error)
+	if (!error) {
+		evictable = ((const Mmb__Wire__RegionOpenReply *)c->reply)->evictable;
 		error = region_take_reply(mmb, c, (const void *)c->reply, r->options.address, out);
+	}
 	call_put(mmb, c);
+	/* Without it the daemon can't learn which pages are in use: what is evicted comes back. */
+	if (!error && evictable)
+		pager_start(mmb);
 	return error;
 }
 

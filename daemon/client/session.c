@@ -321,13 +321,11 @@ int session_fault_log_fd(struct session *s)
 	return r ? r : os->dup(s->fault_log.fd);
 }
 
-void session_drop_entries(void *session, const struct reclaim_range *range)
+bool session_drop_entries(void *session, const struct mapped_range *ranges, uint32_t nr)
 {
 	struct session *s = session;
-	struct zap_range zap = { .address = range->address, .length = range->length };
 
-	if (s->upcalls.zap)
-		s->upcalls.zap(s->upcall_context, &zap, 1);
+	return !s->upcalls.zap || s->upcalls.zap(s->upcall_context, ranges, nr);
 }
 
 void session_log_fault(void *session, const struct fault_record *record)

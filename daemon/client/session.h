@@ -131,7 +131,7 @@ void region_handle_commit(struct region_handle *rh, const struct session *s, uin
 			  const struct region_open_args *args);
 
 /* What fault.h calls with mm->owner. */
-void session_drop_entries(void *session, const struct reclaim_range *range);
+bool session_drop_entries(void *session, const struct mapped_range *ranges, uint32_t nr);
 void session_log_fault(void *session, const struct fault_record *record);
 void session_end_client(void *session, const char *reason);
 void session_ask_remap(void *session, const struct remap *remap);

@@ -18,7 +18,7 @@
 
 static const char cause[] = "the broker has been stopped";
 
-static void poison(struct session *s, struct mm *mm, const struct zap_range *range,
+static void poison(struct session *s, struct mm *mm, const struct mapped_range *range,
 		   const char *region)
 {
 	struct fault_record record = { .address = range->address, .length = range->length,
@@ -36,7 +36,7 @@ struct stop_walk {
 static void poison_window(const struct window *w, void *arg)
 {
 	struct stop_walk *walk = arg;
-	struct zap_range range = { w->range.start, w->range.length };
+	struct mapped_range range = { w->range.start, w->range.length };
 
 	os->punch(w->region->section->fd, w->page << w->region->page_shift, w->range.length);
 	poison(walk->session, walk->mm, &range, w->region->name);
@@ -49,7 +49,7 @@ static void poison_arena(struct stop_walk *walk, struct pool *pool, int node)
 	uint32_t first = pfn_to_block(section->pfn);
 
 	for (uint32_t i = 0; i < section->nr_frames / PAGEBLOCK_PAGES; i++) {
-		struct zap_range range = {
+		struct mapped_range range = {
 			pool->windows[node].start + (uint64_t)i * PAGEBLOCK_SIZE, PAGEBLOCK_SIZE
 		};
 

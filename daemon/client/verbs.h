@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "base/types.h"
+#include "mm/space/region.h"
 
 enum { REFUSAL_BYTES = 320, PEER_GROUPS_MAX = 64 };
 
@@ -56,9 +57,6 @@ bool session_is_out(struct session *s);
  * work thread. Idempotent. `reason` is logged. */
 void session_end(struct session *s, const char *reason);
 /* Set once by ipc before the session serves: sends an upcall and returns at once. */
-struct zap_range {
-	uint64_t address, length;
-};
 struct pressure_call {
 	uint32_t pool;   /* handle */
 	uint32_t level;  /* 1: low, 2: min */
@@ -75,7 +73,8 @@ struct upcall_ops {
 	bool (*listens)(void *context);
 	/* It does, and hasn't acknowledged one in time: it may be stopped. */
 	bool (*is_late)(void *context);
-	void (*zap)(void *context, const struct zap_range *ranges, uint32_t nr);
+	/* It is to drop its entries there; false: it has as many requests as it may have. */
+	bool (*zap)(void *context, const struct mapped_range *ranges, uint32_t nr);
 	void (*pressure)(void *context, const struct pressure_call *call);
 	/* A member of a pool has ended; false if the client couldn't be told, and still exists. */
 	bool (*orphans)(void *context, uint32_t pool, uint32_t member);
@@ -272,7 +271,7 @@ struct region_open_args {
 struct region_opened {
 	uint32_t handle, page_size, flags;
 	uint64_t address, length;
-	bool hugetlb, created;
+	bool hugetlb, created, evictable;
 	int fd; /* the caller closes it */
 	int base_fd; /* whose memory the window shows at first, read-only; -1: the region's own */
 };

@@ -17,6 +17,7 @@
 #include "client/pool_stat.h"
 #include "client/region_open.h"
 #include "client/session.h"
+#include "mm/map/swap.h"
 #include "mm/space/clone.h"
 #include "mm/space/evict.h"
 #include "mm/space/fault.h"
@@ -95,6 +96,7 @@ int region_describe(struct region_handle *rh, uint32_t flags, struct region_open
 	out->length = rh->pr->bytes;
 	out->address = atomic_load(&rh->start);
 	out->hugetlb = region_is_hugetlb(region);
+	out->evictable = swap_capacity() > 0;
 	out->fd = rh->readonly ? os->reopen_readonly(fd) : os->dup(fd);
 	if (out->fd < 0)
 		return out->fd;
@@ -481,7 +483,7 @@ struct zap_search {
 	struct region *region;
 	struct page_range range;
 	struct session *session; /* the one looked at */
-	struct zap_range found[ZAP_RANGES];
+	struct mapped_range found[ZAP_RANGES];
 	uint32_t nr;
 };
 
@@ -506,7 +508,7 @@ static void collect_window(const struct window *w, void *arg)
 		return;
 	if (z->nr == ZAP_RANGES)
 		send_zap(z);
-	z->found[z->nr++] = (struct zap_range){
+	z->found[z->nr++] = (struct mapped_range){
 		.address = w->range.start + ((low - w->page) << shift),
 		.length = (high - low) << shift,
 	};

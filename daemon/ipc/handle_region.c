@@ -23,6 +23,7 @@ static Mmb__Wire__RegionOpenReply told(const struct region_opened *opened)
 	reply.flags = opened->flags;
 	reply.hugetlb = opened->hugetlb;
 	reply.created = opened->created;
+	reply.evictable = opened->evictable;
 	reply.has_base = opened->base_fd >= 0;
 	return reply;
 }

@@ -301,7 +301,7 @@ void upcall_goodbye(struct connection *c, const char *reason)
 
 /* ---- what the floor below calls ---- */
 
-static void send_zap(struct connection *c, const struct zap_range *ranges, uint32_t nr)
+static int send_zap(struct connection *c, const struct mapped_range *ranges, uint32_t nr)
 {
 	Mmb__Wire__ZapRequest         body = MMB__WIRE__ZAP_REQUEST__INIT;
 	Mmb__Wire__ZapRequest__Range  parts[ZAP_RANGES_PER_PACKET];
@@ -315,18 +315,21 @@ static void send_zap(struct connection *c, const struct zap_range *ranges, uint3
 	}
 	body.n_ranges = nr;
 	body.ranges = pointers;
-	upcall_send(c, MMB_UPCALL_ZAP, &body.base);
+	return upcall_send(c, MMB_UPCALL_ZAP, &body.base);
 }
 
-static void zap(void *context, const struct zap_range *ranges, uint32_t nr)
+/* Who has no socket for it can't be told later either. */
+static bool zap(void *context, const struct mapped_range *ranges, uint32_t nr)
 {
 	struct connection *c = registry_get((uintptr_t)context);
+	int                error = 0;
 
 	if (!c)
-		return;
-	for (uint32_t i = 0; i < nr; i += ZAP_RANGES_PER_PACKET)
-		send_zap(c, &ranges[i], min_t(uint32_t, nr - i, ZAP_RANGES_PER_PACKET));
+		return true;
+	for (uint32_t i = 0; i < nr && error != -EAGAIN; i += ZAP_RANGES_PER_PACKET)
+		error = send_zap(c, &ranges[i], min_t(uint32_t, nr - i, ZAP_RANGES_PER_PACKET));
 	connection_put(c);
+	return error != -EAGAIN;
 }
 
 static void pressure(void *context, const struct pressure_call *call)

@@ -102,12 +102,13 @@ void client_end(void)
 
 /* ---- clients ---- */
 
-static void zap(void *context, const struct zap_range *ranges, uint32_t nr)
+static bool zap(void *context, const struct mapped_range *ranges, uint32_t nr)
 {
 	for (uint32_t i = 0; i < nr; i++)
 		fake_uffd_zap(client_uffd(context), ranges[i].address, ranges[i].length);
 	client_told.nr_zaps++;
 	client_told.last_zap = ranges[nr - 1];
+	return true;
 }
 
 static bool orphans(void *context, uint32_t pool, uint32_t member)

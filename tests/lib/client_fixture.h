@@ -64,7 +64,7 @@ struct client_told {
 	struct session *pressed, *killed; /* last */
 	uint32_t orphans_of, orphans_pool; /* member and handle of the last ORPHANS */
 	bool deaf; /* set by a test: ORPHANS can't be delivered */
-	struct zap_range last_zap;
+	struct mapped_range last_zap;
 	char reason[160];
 };
 extern struct client_told client_told;

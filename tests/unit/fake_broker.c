@@ -339,6 +339,7 @@ static void answer_region(struct fake_broker *b, struct answer *a)
 	reply.length = request->length;
 	reply.page_size = request->page_size ? request->page_size : REGION_PAGE;
 	reply.flags = request->flags & 4;
+	reply.evictable = b->swap;
 	a->fds[a->nr_fds++] = memory("region", request->length);
 	send_answer(a, &reply.base);
 }
@@ -628,6 +629,13 @@ void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char 
 	pthread_mutex_lock(&b->lock);
 	b->code[method] = code;
 	snprintf(b->words[method], sizeof(b->words[method]), "%s", words);
+	pthread_mutex_unlock(&b->lock);
+}
+
+void broker_swap(struct fake_broker *b)
+{
+	pthread_mutex_lock(&b->lock);
+	b->swap = true;
 	pthread_mutex_unlock(&b->lock);
 }
 

@@ -51,6 +51,8 @@ void broker_release(struct fake_broker *b, uint32_t method);
 bool broker_wait_count(struct fake_broker *b, uint32_t method, uint32_t nr);
 /* Answered with this code and sentence; code 0: as usual again. */
 void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char *words);
+/* From now on there is swap. */
+void broker_swap(struct fake_broker *b);
 /* The next reply carries an id nobody asked with. */
 void broker_confuse(struct fake_broker *b);
 void broker_offer(struct fake_broker *b, enum broker_offer how);

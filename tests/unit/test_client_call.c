@@ -57,6 +57,25 @@ static void upcalls_come_when_others_can_change_memory(void)
 	fake_client_end(&client);
 }
 
+/* Who isn't asked which pages are in use loses them to swap. */
+static void upcalls_come_when_pages_can_be_evicted(void)
+{
+	struct mmb_region *before, *region, *again;
+
+	fake_client_begin(&client, 0);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &before), 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_UPCALLS), 0);
+	broker_swap(client.broker);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_UPCALLS), 1);
+	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &again), 0);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_UPCALLS), 1);
+	mmb_region_close(again);
+	mmb_region_close(region);
+	mmb_region_close(before);
+	fake_client_end(&client);
+}
+
 static void a_refused_upcall_socket_is_said(void)
 {
 	struct mmb_region *region;
@@ -405,6 +424,7 @@ static const struct test_case cases[] = {
 	{ "opening waits for one reply, and starts no thread", opening_waits_for_one_reply },
 	{ "the upcall socket comes when others can change memory",
 	  upcalls_come_when_others_can_change_memory },
+	{ "and when pages can be evicted", upcalls_come_when_pages_can_be_evicted },
 	{ "a refused upcall socket is said", a_refused_upcall_socket_is_said },
 	{ "a refused HELLO is said though ATTACH was sent",
 	  a_refused_hello_is_said_though_attach_was_sent },

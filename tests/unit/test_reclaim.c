@@ -456,10 +456,40 @@ static void generations_and_questions_wait_for_their_turn(void)
 	EXPECT(lru_is_ripe(&lru));
 	lru_next_generation(&lru);
 	EXPECT(!lru_is_ripe(&lru));
-	atomic_store(&lru.nr_active, 700);
+	atomic_store(&lru.nr_active, 10 * LRU_ACTIVE_MAX_PERCENT);
 	EXPECT(!lru_is_crowded(&lru));
-	atomic_store(&lru.nr_active, 800);
+	atomic_fetch_add(&lru.nr_active, 1);
 	EXPECT(lru_is_crowded(&lru));
+}
+
+/* Its client is asked while there is time to answer, and one answer keeps it. */
+static void who_is_used_is_known_before_it_goes(void)
+{
+	enum { OLD = 256, USED = 300, UNUSED = 301 };
+	uint64_t word;
+
+	start();
+	for (uint64_t i = 0; i < OLD; i++)
+		put(i);
+	lru_next_generation(region_lru(region, 0));
+	put(USED);
+	put(UNUSED);
+	EXPECT(!(word_load(region_word(region, USED)) & WORD_ASKED));
+	lru_next_generation(region_lru(region, 0));
+	EXPECT_EQ(reclaim_memcg(region->memcg, 1), OLD);
+	EXPECT(word_load(region_word(region, USED)) & WORD_ASKED);
+	EXPECT(word_load(region_word(region, UNUSED)) & WORD_ASKED);
+
+	fake_uffd_zap(mm->uffd, BASE + ((uint64_t)USED << PAGE_SHIFT), 2 * PAGE_SIZE);
+	touch(USED, 0);
+	word = word_load(region_word(region, USED));
+	EXPECT(word & WORD_ACTIVE);
+	EXPECT(!(word & WORD_ASKED));
+	lru_next_generation(region_lru(region, 0));
+	EXPECT_EQ(reclaim_memcg(region->memcg, 1), 1);
+	EXPECT_EQ(space_state(region, USED), PAGE_PRESENT);
+	EXPECT_EQ(space_state(region, UNUSED), PAGE_SWAPPED);
+	stop();
 }
 
 /* A write to a page that has a valid copy is heard of, and says that the page is in use. */
@@ -503,6 +533,7 @@ static const struct test_case cases[] = {
 	{ "the shadow of a page tells how long ago it was evicted", shadows_tell_soon_from_late },
 	{ "generations and questions wait for their turn",
 	  generations_and_questions_wait_for_their_turn },
+	{ "who is used is known before it goes", who_is_used_is_known_before_it_goes },
 	{ "who writes uses the page", who_writes_uses_the_page },
 };
 TEST_MAIN(cases)

@@ -48,10 +48,10 @@ static void acknowledge(struct upcall_fixture *f, uint64_t id)
 
 static void zap(struct upcall_fixture *f, uint32_t nr)
 {
-	struct zap_range ranges[1000];
+	struct mapped_range ranges[1000];
 
 	for (uint32_t i = 0; i < nr; i++)
-		ranges[i] = (struct zap_range){ UINT64_C(0x7f0000000000) + i * 8192, 4096 };
+		ranges[i] = (struct mapped_range){ UINT64_C(0x7f0000000000) + i * 8192, 4096 };
 	f->ops->zap(f->context, ranges, nr);
 }
 

@@ -25,11 +25,12 @@
 
 enum {
 	LRU_GENERATIONS = 8,
-	LRU_OLD = 2,        /* generations after which a page may be evicted */
-	LRU_ASK = 4,        /* an active one's client is asked whether it is in use */
-	LRU_OLD_ACTIVE = 6, /* and after which it becomes inactive */
-	LRU_PARTS = 4,      /* a generation lasts until such a part of what is resident has gone */
-	LRU_ACTIVE_MAX_PERCENT = 75, /* of what is resident; until then nobody is asked */
+	LRU_ASK_INACTIVE = 1, /* generations after which clients are asked for a page */
+	LRU_OLD = 2,          /* and after which it may be evicted */
+	LRU_ASK = 3,          /* the same for an active one, */
+	LRU_OLD_ACTIVE = 4,   /* which becomes inactive */
+	LRU_PARTS = 4,        /* a generation lasts until so much of what is resident has gone */
+	LRU_ACTIVE_MAX_PERCENT = 60, /* of what is resident; until then they stay */
 	SHADOW_BITS = 16,
 	SHADOW_RESIDENT_BITS = 10, /* what is resident, in units of a shadow */
 };

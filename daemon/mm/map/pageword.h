@@ -49,6 +49,7 @@ enum {
 	WORD_ACTIVE = 1 << 18,   /* came back soon after it was evicted, or was referenced */
 	WORD_CLEAN = 1 << 19,    /* write-protected in every mapper: written out, or being so */
 	WORD_LAZYFREE = 1 << 20, /* as CLEAN, and may be dropped: its contents are not wanted */
+	WORD_ASKED = 1 << 21,    /* inactive, and clients are to show whether they use it */
 	WORD_AGE_SHIFT = 22,     /* the generation of its lruvec in which it was touched last */
 	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
 	/* INHERIT: a window that shows the ancestor's memory may have it mapped. PRESENT, beside

@@ -45,47 +45,67 @@ static void age_page(struct region *region, uint64_t page, uint64_t seen)
 	}
 }
 
-static void ask_mapping(struct mm *mm, uint64_t address, uint64_t length, void *unused)
+static void ask_mapping(struct mm *mm, const struct mapped_range *ranges, uint32_t nr, void *told)
 {
-	reclaim_ask(mm, &(struct reclaim_range){ address, length });
+	if (!reclaim_ask(mm, ranges, nr))
+		*(bool *)told = false;
 }
 
-/* Active pages whose clients are to show whether they use them: adjoining ones together. */
-struct questions {
-	struct page_range run;
-};
-
-static void ask(struct region *region, struct questions *q)
+/* Who couldn't be told is silent for that alone: the pages are asked for another time. */
+static void take_back(struct region *region, struct page_range run)
 {
-	if (q->run.nr)
-		region_for_each_mapping(region, q->run, ask_mapping, NULL);
-	q->run.nr = 0;
+	for (uint64_t page = run.first; page < run.first + run.nr; page++) {
+		uint64_t seen = word_load(region_word(region, page));
+		uint64_t value = seen & WORD_ACTIVE ? seen | WORD_REFERENCED
+						    : seen & ~(uint64_t)WORD_ASKED;
+
+		if (word_state(seen) == PAGE_PRESENT && !(seen & WORD_BUSY) && value != seen)
+			word_replace(region_word(region, page), &seen, value);
+	}
 }
 
-/* Nobody has an entry of what isn't there: one request does for both sides of it. */
-static bool reaches(struct region *region, const struct questions *q, uint64_t page)
+/* Clients are to show whether they use these pages: many runs in one request. */
+static void ask(struct swapper *s, struct region *region)
 {
-	uint64_t at = q->run.first + q->run.nr;
+	bool told = true;
 
-	while (q->run.nr && at < page &&
-	       word_state(word_load(region_word(region, at))) != PAGE_PRESENT)
+	if (s->nr_questions)
+		region_for_each_mapped_run(region, s->questions, s->nr_questions, ask_mapping,
+					   &told);
+	for (uint32_t i = 0; i < s->nr_questions && !told; i++)
+		take_back(region, s->questions[i]);
+	s->nr_questions = 0;
+}
+
+/* Nobody has an entry of what isn't there: one run does for both sides of it. */
+static bool reaches(struct region *region, const struct page_range *run, uint64_t page)
+{
+	uint64_t at = run->first + run->nr;
+
+	while (at < page && word_state(word_load(region_word(region, at))) != PAGE_PRESENT)
 		at++;
-	return q->run.nr && at == page;
+	return at == page;
 }
 
-/* Each active page once: REFERENCED comes back with the fault that is the answer. */
-static void question(struct region *region, uint64_t page, uint64_t seen, struct questions *q)
+/* Each page once. The fault that is the answer brings REFERENCED back to an active page, and makes
+ * an inactive one active. */
+static void question(struct swapper *s, struct region *region, uint64_t page, uint64_t seen)
 {
+	struct page_range *last = s->nr_questions ? &s->questions[s->nr_questions - 1] : NULL;
 	unsigned int asked = lru_age_now(region_lru(region, word_node(seen))) - LRU_ASK;
-	uint64_t value = word_with_age(seen & ~(uint64_t)WORD_REFERENCED, asked);
+	uint64_t value = seen | WORD_ASKED;
 
+	if (seen & WORD_ACTIVE)
+		value = word_with_age(seen & ~(uint64_t)WORD_REFERENCED, asked);
 	if (!word_replace(region_word(region, page), &seen, value))
 		return;
-	if (!reaches(region, q, page)) {
-		ask(region, q);
-		q->run.first = page;
+	if (last && reaches(region, last, page)) {
+		last->nr = page + 1 - last->first;
+		return;
 	}
-	q->run.nr = page + 1 - q->run.first;
+	if (s->nr_questions == MAPPED_RUNS_MAX)
+		ask(s, region);
+	s->questions[s->nr_questions++] = (struct page_range){ page, 1 };
 }
 
 /* It grows no older: ages wrap. */
@@ -97,8 +117,8 @@ static void keep_active(struct region *region, uint64_t page, uint64_t seen)
 }
 
 /* A page that stays. */
-static void look_after(struct region *region, uint64_t page, uint64_t word,
-		       const struct evict_filter *filter, struct questions *q)
+static void look_after(struct swapper *s, struct region *region, uint64_t page, uint64_t word,
+		       const struct evict_filter *filter)
 {
 	struct lruvec *lru = region_lru(region, word_node(word));
 	unsigned int distance = lru_distance(lru, word);
@@ -110,8 +130,9 @@ static void look_after(struct region *region, uint64_t page, uint64_t word,
 			keep_active(region, page, word);
 		else
 			age_page(region, page, word);
-	} else if (distance >= LRU_ASK && asks && referenced) {
-		question(region, page, word, q);
+	} else if (word & WORD_ACTIVE ? distance >= LRU_ASK && asks && referenced
+				      : distance >= LRU_ASK_INACTIVE && !(word & WORD_ASKED)) {
+		question(s, region, page, word);
 	}
 }
 
@@ -141,7 +162,6 @@ static enum swap_fate choose(struct region *region, struct swap_item *item)
 static bool collect(struct swapper *s, struct region *region, struct page_range block,
 		    const struct evict_filter *filter, struct evict_result *result)
 {
-	struct questions q = { 0 };
 	bool dirty = false;
 
 	s->w->nr = 0;
@@ -154,7 +174,7 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 		result->nr_scanned += region_frames_per_page(region);
 		result->scanned_on[word_node(word)] += region_frames_per_page(region);
 		if (!filter->all_ages && !is_old(region, word, filter)) {
-			look_after(region, i, word, filter, &q);
+			look_after(s, region, i, word, filter);
 			continue;
 		}
 		*item = (struct swap_item){ .page = i, .word = word };
@@ -164,7 +184,6 @@ static bool collect(struct swapper *s, struct region *region, struct page_range 
 		dirty |= item->fate == FATE_DIRTY;
 		s->w->nr++;
 	}
-	ask(region, &q);
 	return dirty;
 }
 
@@ -673,7 +692,7 @@ void evict_rest(bool rest)
 
 bool evict_begin(struct swapper *s, struct region *region)
 {
-	CHECK(!s->works[0].nr && !s->works[1].nr);
+	CHECK(!s->works[0].nr && !s->works[1].nr && !s->nr_questions);
 	return !atomic_load(&all_rest) && !atomic_exchange(&region->evicting, true); /* E3 */
 }
 
@@ -711,6 +730,7 @@ void evict_block(struct swapper *s, struct region *region, struct page_range blo
 
 void evict_flush(struct swapper *s, struct region *region, struct evict_result *result)
 {
+	ask(s, region);
 	settle_other(s, region, result);
 	DCHECK(!s->works[0].nr && !s->works[1].nr);
 }

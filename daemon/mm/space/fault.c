@@ -382,11 +382,12 @@ static void note_reference(struct region *region, uint64_t page)
 	_Atomic uint64_t *word = &region->words[page];
 	uint64_t seen = word_load(word);
 	struct lruvec *lru = region_lru(region, word_node(seen));
-	uint64_t value = word_with_age(seen, lru_age_now(lru)) | WORD_REFERENCED;
+	uint64_t value = word_with_age(seen & ~(uint64_t)WORD_ASKED, lru_age_now(lru)) |
+			 WORD_REFERENCED;
 
 	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
 		return;
-	if (seen & WORD_REFERENCED)
+	if (seen & (WORD_REFERENCED | WORD_ASKED))
 		value |= WORD_ACTIVE;
 	if (!word_replace(word, &seen, value) || !(value & ~seen & WORD_ACTIVE))
 		return;

@@ -48,10 +48,9 @@ struct reclaim_stats reclaim_stats;
 
 static struct reclaim_config config; /* fixed after init */
 
-void reclaim_ask(struct mm *mm, const struct reclaim_range *range)
+bool reclaim_ask(struct mm *mm, const struct mapped_range *ranges, uint32_t nr)
 {
-	if (config.drop_entries && mm->owner)
-		config.drop_entries(mm->owner, range);
+	return !config.drop_entries || !mm->owner || config.drop_entries(mm->owner, ranges, nr);
 }
 
 /* ---- walks ---- */
@@ -262,7 +261,8 @@ void reclaim_make_cold(struct region *region, struct page_range range)
 	for (uint64_t i = range.first; i < range.first + range.nr; i++) {
 		uint64_t seen = word_load(&region->words[i]);
 		struct lruvec *lru = region_lru(region, word_node(seen));
-		uint64_t cold = word_with_age(seen & ~(uint64_t)(WORD_ACTIVE | WORD_REFERENCED),
+		uint64_t cold = word_with_age(seen & ~(uint64_t)(WORD_ACTIVE | WORD_REFERENCED |
+						       WORD_ASKED),
 					      lru_age_now(lru) - LRU_OLD);
 
 		if (word_state(seen) != PAGE_PRESENT || seen & (WORD_BUSY | WORD_LOCKED))

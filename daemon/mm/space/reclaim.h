@@ -37,19 +37,17 @@ static inline void reclaim_count(_Atomic uint64_t *counter, uint64_t nr)
 	atomic_fetch_add_explicit(counter, nr, memory_order_relaxed);
 }
 
-struct reclaim_range {
-	uint64_t address, length;
-};
 struct reclaim_config {
-	/* Asks the client to drop entries: what it then touches shows by a fault. May be called
-	 * with a region's lock held; never waits. NULL: nobody is asked. */
-	void (*drop_entries)(void *owner, const struct reclaim_range *range);
+	/* Asks the client to drop entries: what it then touches shows by a fault. False: it has as
+	 * many requests as it may have. May be called with a region's lock held; never waits. NULL:
+	 * nobody is asked. */
+	bool (*drop_entries)(void *owner, const struct mapped_range *ranges, uint32_t nr);
 };
 
 /* Once, before the first region. */
 void reclaim_init(const struct reclaim_config *config);
-/* The client of this mm is to drop entries. */
-void reclaim_ask(struct mm *mm, const struct reclaim_range *range);
+/* The client of this mm is to drop entries; false if it can't be told now. */
+bool reclaim_ask(struct mm *mm, const struct mapped_range *ranges, uint32_t nr);
 void reclaim_fini(void);
 int kswapd_start(void);
 void kswapd_stop(void);

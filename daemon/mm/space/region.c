@@ -668,6 +668,47 @@ void region_for_each_mapping(struct region *region, struct page_range range,
 	for_each_window(region, range, true, fn, arg);
 }
 
+/* The parts of the runs that the window shows. */
+static uint32_t find_parts(const struct window *w, const struct page_range *runs, uint32_t nr,
+			   struct mapped_range *parts)
+{
+	unsigned int shift = w->region->page_shift;
+	uint64_t end = w->page + (w->range.length >> shift);
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		uint64_t low = max_t(uint64_t, runs[i].first, w->page);
+		uint64_t high = min_t(uint64_t, runs[i].first + runs[i].nr, end);
+
+		if (low < high)
+			parts[found++] = (struct mapped_range){
+				w->range.start + ((low - w->page) << shift), (high - low) << shift
+			};
+	}
+	return found;
+}
+
+void region_for_each_mapped_run(struct region *region, const struct page_range *runs, uint32_t nr,
+				void (*fn)(struct mm *mm, const struct mapped_range *ranges,
+					   uint32_t nr, void *arg),
+				void *arg)
+{
+	struct mapped_range parts[MAPPED_RUNS_MAX];
+	struct window *w;
+
+	CHECK(nr <= MAPPED_RUNS_MAX);
+	mutex_lock(&region->lock);
+	list_for_each_entry(w, &region->windows, region_link) {
+		uint32_t found = 0;
+
+		if (window_shows_own(w) && atomic_load(&w->entered))
+			found = find_parts(w, runs, nr, parts);
+		if (found)
+			fn(w->mm, parts, found, arg);
+	}
+	mutex_unlock(&region->lock);
+}
+
 void region_for_each_window(struct region *region, struct page_range range,
 			    void (*fn)(struct mm *mm, uint64_t address, uint64_t length, void *arg),
 			    void *arg)

@@ -244,7 +244,16 @@ void region_for_each_mapping(struct region *region, struct page_range range,
 			     void (*fn)(struct mm *mm, uint64_t address, uint64_t length,
 					void *arg),
 			     void *arg);
-/* The same, also where a clone's window shows an ancestor's memory. */
+/* The same for each window's parts of at most MAPPED_RUNS_MAX runs at once. */
+struct mapped_range {
+	uint64_t address, length;
+};
+enum { MAPPED_RUNS_MAX = 128 };
+void region_for_each_mapped_run(struct region *region, const struct page_range *runs, uint32_t nr,
+				void (*fn)(struct mm *mm, const struct mapped_range *ranges,
+					   uint32_t nr, void *arg),
+				void *arg);
+/* As region_for_each_mapping(), also where a clone's window shows an ancestor's memory. */
 void region_for_each_window(struct region *region, struct page_range range,
 			    void (*fn)(struct mm *mm, uint64_t address, uint64_t length, void *arg),
 			    void *arg);

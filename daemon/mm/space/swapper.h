@@ -51,6 +51,8 @@ struct swap_work {
 struct swapper {
 	enum swapper_kind kind;
 	bool in_use;
+	struct page_range questions[MAPPED_RUNS_MAX]; /* of a writer: what clients are asked for */
+	uint32_t nr_questions;
 	bool needed;               /* of a writer: somebody waits for what it frees */
 	struct swap_queue *queue;
 	struct swap_cursor cursor;
