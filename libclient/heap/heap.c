@@ -172,6 +172,9 @@ void heap_release(struct heap_pool *hp, const struct slab_view *v)
 {
 	uint32_t units = v->slab->units;
 
+	if (v->slab->bin < SLAB_BINS)
+		atomic_fetch_sub_explicit(&hp->units[v->slab->bin], (int32_t)units,
+					  memory_order_relaxed);
 	slab_fini(v);
 	stock_put(&hp->stock, v->start, units);
 }
@@ -461,6 +464,17 @@ static uint32_t slab_align(uint32_t size)
 	return units ? units : 1;
 }
 
+/* Where there are many slabs, one of them that isn't full is little, and what is left over at the
+ * end of each is much. */
+static uint32_t slab_units(const struct heap_pool *hp, unsigned int bin, uint32_t size)
+{
+	int32_t has = atomic_load_explicit(&hp->units[bin], memory_order_relaxed);
+
+	if (has >= HEAP_MANY && has >= HEAP_MANY * (int32_t)size_slab_units_tight(size))
+		return size_slab_units_tight(size);
+	return size_slab_units(size);
+}
+
 static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 {
 	struct heap_pool *hp = h->pool;
@@ -473,7 +487,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	struct stock_want want = { .align = slab_align(make.size) };
 	uint32_t least;
 
-	make.units = want.units = size_slab_units(make.size);
+	make.units = want.units = slab_units(hp, bin, make.size);
 	v.start = heap_take_units(h, &want);
 	/* Near the end of the pool: what holds one object may still be there in one piece. */
 	least = (make.size + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
@@ -486,6 +500,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	make.turn = (uint32_t)(v.start >> SLAB_UNIT_SHIFT) * SPREAD;
 	v.slab = heap_header(heap_view_of(hp, v.start), v.start);
 	slab_init(&v, &make);
+	atomic_fetch_add_explicit(&hp->units[bin], (int32_t)make.units, memory_order_relaxed);
 	harden_new_slab(hp, &v);
 	return v.slab;
 }

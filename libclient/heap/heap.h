@@ -58,6 +58,7 @@ enum {
 	HEAP_PENDING_SHARED = 1,
 	HEAP_PENDING_OBJECTS_SHARED = 1,
 	HEAP_RUNS = 4,          /* freed runs that a heap keeps */
+	HEAP_MANY = 8,          /* slabs of a size, from which on they are tight ones */
 	HEAP_SAVE_UNITS = 32,   /* taken since it looked last for units that it doesn't need */
 };
 
@@ -149,6 +150,7 @@ struct heap_pool {
 	struct heap_counts  counts;    /* (l) of heaps that are gone */
 	struct heap_view    views[HEAP_VIEWS];
 	_Atomic uint32_t    size[SLAB_BINS];  /* (a) bytes of an object; 0: no such bin yet */
+	_Atomic int32_t     units[SLAB_BINS]; /* (a) of slabs made less those released */
 	struct slab_header *shelf[SLAB_BINS]; /* (l) slabs without a thread, that have room */
 	_Atomic(struct relay *) relays[SLAB_BINS]; /* (a) made once; NULL: nothing came yet */
 };

@@ -31,11 +31,25 @@ uint32_t size_of_bin(unsigned int bin)
 	return (128u << ((step - 1) / 8)) + (((step - 1) % 8 + 1) * (16u << ((step - 1) / 8)));
 }
 
-uint32_t size_slab_units(uint32_t object)
+/* The least that leave at most a part of themselves over. */
+static uint32_t units_leaving(uint32_t object, uint32_t part)
 {
 	uint32_t units = (object + SLAB_UNIT_BYTES - 1) >> SLAB_UNIT_SHIFT;
 
-	while (units * (uint32_t)SLAB_UNIT_BYTES % object > units * (uint32_t)SLAB_UNIT_BYTES / 8)
+	while (slab_unit_bytes(units) % object > slab_unit_bytes(units) / part)
 		units++;
 	return units;
+}
+
+uint32_t size_slab_units(uint32_t object)
+{
+	return units_leaving(object, 8);
+}
+
+/* Larger objects are as a rule too few for slabs of many units. */
+uint32_t size_slab_units_tight(uint32_t object)
+{
+	uint32_t units = object <= SLAB_UNIT_BYTES / 2 ? units_leaving(object, 32) : UINT32_MAX;
+
+	return units <= SIZE_SLAB_UNITS_MAX ? units : size_slab_units(object);
 }

@@ -6,7 +6,8 @@
  *             up to 128, then eight classes a doubling up to 256 KiB.
  * Invariants  S1  Above 128 bytes an object is at most 1/8 larger than what was asked for.
  *             S2  A size of 16 bytes and more is a multiple of 16, and so is every object's place.
- *             S3  A slab is as few units as leave at most 1/8 of it over: 10 of them at most.
+ *             S3  A slab is as few units as leave at most 1/8 of it over: 10 of them at most. Of a
+ *                 size up to 32 KiB that has many, as few as leave at most 1/32 if 10 do.
  * Source      The spacing is that of most allocators with size classes (first: P. R. Wilson et
  *             al., "Dynamic Storage Allocation: A Survey", section 3.6, segregated fits).
  */
@@ -21,6 +22,7 @@
 enum {
 	SIZE_TABLE_MAX = 1024,     /* up to here a table tells */
 	SIZE_SLAB_MAX = 256 << 10, /* larger objects are runs of units */
+	SIZE_SLAB_UNITS_MAX = 10,
 };
 
 extern const uint8_t size_table[SIZE_TABLE_MAX / 8 + 1];
@@ -49,5 +51,7 @@ static inline unsigned int size_bin(size_t size)
 uint32_t size_of_bin(unsigned int bin);
 /* Units of a slab of objects of that size. */
 uint32_t size_slab_units(uint32_t object);
+/* The same where there are many. */
+uint32_t size_slab_units_tight(uint32_t object);
 
 #endif

@@ -76,11 +76,27 @@ static void units(void)
 	EXPECT(most * SLAB_UNIT_BYTES <= 1u << SLAB_SPAN_SHIFT);
 }
 
+static void tight_units(void)
+{
+	unsigned int nr_tight = 0;
+
+	for (uint32_t object = CACHE_ALIGN; object <= SIZE_SLAB_MAX; object += CACHE_ALIGN) {
+		uint32_t units = size_slab_units_tight(object), bytes = units * SLAB_UNIT_BYTES;
+		bool is_tight = bytes % object <= bytes / 32;
+
+		EXPECT(units <= SIZE_SLAB_UNITS_MAX);
+		EXPECT(is_tight || units == size_slab_units(object));
+		nr_tight += is_tight && units > size_slab_units(object);
+	}
+	EXPECT(nr_tight > 0);
+}
+
 static const struct test_case cases[] = {
 	{ "every size up to 256 KiB has the smallest class that fits, with at most 1/8 waste",
 	  every_size },
 	{ "the table says what the formula says", table },
 	{ "classes rise, and each begins where the one before ends", classes },
 	{ "a slab of any object is the fewest units that leave at most 1/8 over", units },
+	{ "a tight one leaves at most 1/32 over, if ten units are enough for that", tight_units },
 };
 TEST_MAIN(cases)

@@ -160,11 +160,35 @@ static void a_slab_fills_a_hole(void)
 	heap_area_kill(pool);
 }
 
+/* 20480 bytes: 3 in a unit, 16 in five. */
+static void a_size_with_many_slabs_has_tight_ones(void)
+{
+	static uint64_t many[30 * 16];
+	unsigned int bin = size_bin(20 << 10), nr = 0;
+	uint32_t first, last, used;
+
+	begin(true);
+	for (; nr < sizeof(many) / sizeof(many[0]); nr++)
+		EXPECT(many[nr] = heap_area_alloc(h, bin));
+	first = heap_slab_of(pool, many[0]).slab->units;
+	last = heap_slab_of(pool, many[nr - 1]).slab->units;
+	EXPECT(first == 1 && last == 5);
+	used = heap_area.nr_leased - (uint32_t)atomic_load(&pool->stock.nr_units);
+	EXPECT_EQ(atomic_load(&pool->units[bin]), (int32_t)used);
+	while (nr)
+		heap_area_free(h, many[--nr]);
+	tick_to_the_end();
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	EXPECT_EQ(atomic_load(&pool->units[bin]), 0);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "what is in magazines keeps no unit from others", nothing_is_kept_from_others },
 	{ "leases fill pageblocks", pageblocks_are_filled },
 	{ "in a private pool a part of a used pageblock stays", a_part_of_what_is_used_stays },
 	{ "in a shared pool it goes", others_of_a_pool_may_use_a_part },
 	{ "a slab fills a hole of its size", a_slab_fills_a_hole },
+	{ "a size that has many slabs has tight ones", a_size_with_many_slabs_has_tight_ones },
 };
 TEST_MAIN(cases)
