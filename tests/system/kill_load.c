@@ -7,9 +7,11 @@
 #include "system/kill_load.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench/lib/clock.h"
 #include "bench/lib/pattern.h"
@@ -447,12 +449,25 @@ struct fixture *loads_stage(void)
 	return f;
 }
 
+/* It ends by the touch after it. */
+static void say_why(int number, siginfo_t *info, void *unused)
+{
+	struct mmb_fault_info why = { .size = sizeof(why) };
+	int r = mmb_fault_info(info->si_addr, &why);
+
+	dprintf(STDOUT_FILENO, "  SIGBUS at %p, %s: %s\n", info->si_addr, r ? "?" : why.region,
+		r ? "without a cause" : why.cause);
+	signal(number, SIG_DFL);
+}
+
 void verify_under_kills(struct actor *a)
 {
+	struct sigaction told = { .sa_sigaction = say_why, .sa_flags = SA_SIGINFO };
 	const struct kind *kind = &kinds[a->place];
 	struct load l = { .a = a, .random = test_seed() + a->place };
 	uint64_t ops = 0;
 
+	sigaction(SIGBUS, &told, NULL);
 	begin_load(&l, kind);
 	while (atomic_load(&board->reached) < STEP_OVER) {
 		touch_one(&l);

@@ -25,6 +25,7 @@ static struct setting wanted, running;
 static struct client_process actors[ACTORS_MAX];
 static struct role cast[ACTORS_MAX];
 static unsigned int nr_actors;
+static bool told[ACTORS_MAX]; /* that it has failed */
 static bool checked; /* S1 */
 
 /* ---- the daemon ---- */
@@ -125,6 +126,7 @@ static void act(struct client_process *self, void *arg)
 void stage_cast(const struct role *roles, unsigned int nr)
 {
 	EXPECT(nr_actors + nr <= ACTORS_MAX);
+	memset(told, 0, sizeof(told));
 	for (unsigned int i = 0; i < nr; i++, nr_actors++) {
 		cast[nr_actors] = roles[i];
 		client_fork(&actors[nr_actors], act, &cast[nr_actors]);
@@ -155,6 +157,9 @@ static bool has_failed(unsigned int place, bool *still)
 		return false;
 	}
 	status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+	if (status != cast[place].status && !told[place]) /* whatever the test makes of it */
+		printf("  actor %u has ended with %d, not %d\n", place, status, cast[place].status);
+	told[place] |= status != cast[place].status;
 	return status != cast[place].status;
 }
 
