@@ -420,6 +420,7 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 
 	if (r == -EINVAL) /* closing a stranger's file may take long */
 		return refuse(why, -EPROTO, "the descriptor of ATTACH is no userfaultfd");
+	holdup_set_owner(args->uffd, s->peer.pid, s->peer.uid);
 	if (!r && (features & features_needed) != features_needed)
 		r = -EPROTO;
 	if (r) {
@@ -433,7 +434,6 @@ int session_attach(struct session *s, const struct attach_args *args, struct ref
 		close_uffd(args->uffd);
 		return refuse(why, r, "the limit of %d sessions with memory is reached", NR_MM_MAX);
 	}
-	holdup_set_owner(args->uffd, s->peer.pid);
 	session_get(s);
 	mutex_lock(&s->lock);
 	if (s->ended)

@@ -50,7 +50,7 @@ static int take_uffd(struct session *s)
 		os->close(want.uffd);
 		return r;
 	}
-	holdup_set_owner(want.uffd, s->peer.pid);
+	holdup_set_owner(want.uffd, s->peer.pid, s->peer.uid);
 	session_get(s);
 	s->user_mode_only = attached & 2;
 	s->can_remap = attached & 4;

@@ -39,15 +39,18 @@ enum {
 	ASLEEP_LOOKS = 3, /* and waiting for a lock, at as many moments */
 	ASLEEP_MS = 20,
 	CALLS_MAX = 64,
-	SUSPECTS_MAX = 64,
+	SEARCH_MS = 3000, /* then whoever keeps the search is passed over */
+	SEARCH_STEP_MS = 20,
+	SKIPPED_MAX = 16,
 	FDS_MAX = 65536,
+	CLIENT_UIDS = 1024,
 	OWNED_MAX = 131072, /* descriptors of ours, see LimitNOFILE of the unit */
 	FIELD_START = 22,
 	TEXT_BYTES = 512,
 };
 
 /* How sure it is that a process keeps the lock. */
-enum evidence { NOT_IT, HAS_FILE, HAS_FILE_AND_WAITS, IS_IN_CALL };
+enum evidence { NOT_IT, PROBABLY, IS_IN_CALL };
 
 /* l: lock   a: atomic, written by its thread   o: its thread's   k: who looks */
 struct call {
@@ -69,13 +72,17 @@ struct stuck_call {
 /* a: atomic */
 struct owner {
 	_Atomic pid_t pid;         /* (a) 0: none */
+	_Atomic uid_t uid;         /* (a) */
 	_Atomic uint64_t since_ns; /* (a) since the host was booted */
 };
 
-struct suspect {
-	pid_t pid;
-	int pidfd;
-	enum evidence evidence;
+/* A thread of its own searches: /proc and kcmp wait for a process that is just being executed,
+ * and that may wait for ever as well. a: atomic   c: fixed */
+struct search {
+	struct stuck_call call;   /* (c) */
+	_Atomic pid_t at;         /* (a) which process it looks at */
+	_Atomic bool done;        /* (a) */
+	_Atomic unsigned int refs; /* (a) the thread's, and who waits for it */
 };
 
 /* l: lock   k: who looks */
@@ -85,6 +92,9 @@ static struct {
 	struct list_head calls; /* (l) */
 	bool stopping, running; /* (l) */
 	pthread_t thread;
+	pid_t skipped[SKIPPED_MAX]; /* (k) searches were kept by them; 0: none */
+	uint32_t nr_skipped;        /* (k) */
+	bool told;                  /* (k) that it lasts */
 	_Atomic bool lasts;
 } holdup = { .lock = PTHREAD_MUTEX_INITIALIZER, .calls = LIST_HEAD_INIT(holdup.calls) };
 
@@ -134,6 +144,25 @@ void holdup_leave(void)
 	atomic_store_explicit(&mine.word, (uint64_t)mine.turn << 32, memory_order_relaxed);
 }
 
+/* Of clients, one a place: weak evidence counts for them only. */
+static _Atomic uint64_t client_uids[CLIENT_UIDS]; /* uid + 1; 0: none */
+
+static void note_uid(uid_t uid)
+{
+	atomic_store_explicit(&client_uids[uid % CLIENT_UIDS], (uint64_t)uid + 1,
+			      memory_order_relaxed);
+}
+
+static bool is_client(pid_t pid)
+{
+	struct stat of;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	return !stat(path, &of) &&
+	       atomic_load(&client_uids[of.st_uid % CLIENT_UIDS]) == (uint64_t)of.st_uid + 1;
+}
+
 static uint64_t since_boot_ns(void)
 {
 	struct timespec now;
@@ -142,12 +171,20 @@ static uint64_t since_boot_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void holdup_set_owner(int uffd, pid_t pid)
+void holdup_set_owner(int uffd, pid_t pid, uid_t uid)
 {
+	if (pid)
+		note_uid(uid);
 	if (uffd < 0 || uffd >= OWNED_MAX)
 		return;
+	atomic_store(&owners[uffd].uid, uid);
 	atomic_store(&owners[uffd].since_ns, since_boot_ns());
 	atomic_store(&owners[uffd].pid, pid);
+}
+
+uid_t holdup_owner_uid(int uffd)
+{
+	return uffd >= 0 && uffd < OWNED_MAX ? atomic_load(&owners[uffd].uid) : 0;
 }
 
 static pid_t owner_of(int fd)
@@ -239,27 +276,31 @@ static int file_argument(long call)
 	}
 }
 
-/* A process of our own user, or root's, may have opened it anew: then it has the name. */
-static bool has_name(pid_t pid, int fd, int our_fd)
+/* A process of our own user, or root's, may have opened it anew. A file of memory tells its number
+ * without asking anybody. */
+static bool has_inode(pid_t pid, int fd, int our_fd)
 {
-	char path[64], ours[TEXT_BYTES], theirs[TEXT_BYTES];
-	ssize_t nr, other;
+	struct statx ours, theirs;
+	char path[64], link[TEXT_BYTES];
+	ssize_t nr;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", our_fd);
-	nr = readlink(path, ours, sizeof(ours));
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
-	other = readlink(path, theirs, sizeof(theirs));
-	return nr > 0 && nr == other && !memcmp(ours, theirs, (size_t)nr) &&
-	       !strncmp(ours, "/memfd:", 7);
+	nr = readlink(path, link, sizeof(link) - 1);
+	if (nr <= 0 || strncmp(link, "/memfd:", min_t(size_t, (size_t)nr, 7)) ||
+	    statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, &theirs) ||
+	    statx(our_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &ours))
+		return false;
+	return ours.stx_ino == theirs.stx_ino && ours.stx_dev_major == theirs.stx_dev_major &&
+	       ours.stx_dev_minor == theirs.stx_dev_minor;
 }
 
-/* The process has our file as descriptor fd. *closed: it has none of that number. */
+/* The process has our open file as descriptor fd. *closed: it has none of that number. */
 static bool has_file(pid_t pid, int fd, int our_fd, bool *closed)
 {
 	long r = syscall(SYS_kcmp, getpid(), pid, KCMP_FILE, our_fd, fd);
 
 	*closed = r < 0 && errno == EBADF;
-	return r == 0 || (!*closed && has_name(pid, fd, our_fd));
+	return r == 0;
 }
 
 /* Of one thread: "CALL ARGUMENT ARGUMENT ..." while it is in a call. waits: for a page. */
@@ -276,10 +317,11 @@ static enum evidence look_at_call(pid_t pid, const char *text, int our_fd, bool 
 	which = file_argument(call);
 	if (which < 0)
 		return NOT_IT;
-	if (has_file(pid, (int)arguments[which], our_fd, &closed))
+	if (has_file(pid, (int)arguments[which], our_fd, &closed) ||
+	    (!closed && has_inode(pid, (int)arguments[which], our_fd)))
 		return IS_IN_CALL;
 	/* Another thread has closed it meanwhile. */
-	return closed && waits ? HAS_FILE_AND_WAITS : NOT_IT;
+	return closed && waits && is_client(pid) ? PROBABLY : NOT_IT;
 }
 
 /* Waits for a page that another process is to bring. */
@@ -294,21 +336,31 @@ struct threads_seen {
 	bool waits; /* one that can't be looked into waits for a page */
 };
 
+/* It works for an io_uring: its call isn't told, and the file may have no descriptor. */
+static bool is_ring_worker(pid_t pid, long tid)
+{
+	char path[96], text[TEXT_BYTES];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%ld/comm", pid, tid);
+	return read_text(path, text) && !strncmp(text, "iou-", 4);
+}
+
 static void look_at_thread(pid_t pid, long tid, int our_fd, struct threads_seen *seen)
 {
 	char path[96], text[TEXT_BYTES];
-	enum evidence found;
+	enum evidence found = NOT_IT;
 	bool waits;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/wchan", pid, tid);
 	waits = read_text(path, text) && waits_for_fault(text);
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/syscall", pid, tid);
-	if (read_text(path, text) && isdigit((unsigned char)text[0])) {
+	if (waits && is_ring_worker(pid, tid))
+		found = is_client(pid) ? PROBABLY : NOT_IT;
+	else if (read_text(path, text) && isdigit((unsigned char)text[0]))
 		found = look_at_call(pid, text, our_fd, waits);
-		seen->best = max_t(enum evidence, seen->best, found);
-	} else if (waits) {
-		seen->waits = true; /* also a worker of an io_uring */
-	}
+	else if (waits)
+		seen->waits = true;
+	seen->best = max_t(enum evidence, seen->best, found);
 }
 
 static struct threads_seen look_at_threads(pid_t pid, int our_fd)
@@ -355,15 +407,14 @@ static bool has_file_open(pid_t pid, int our_fd)
 	return false;
 }
 
+/* Who can't be looked into, has the file open, and waits for a page. */
 static enum evidence look_at(pid_t pid, int our_fd)
 {
 	struct threads_seen seen = look_at_threads(pid, our_fd);
 
-	if (seen.best == IS_IN_CALL || seen.best == HAS_FILE_AND_WAITS)
-		return seen.best;
-	if (!has_file_open(pid, our_fd))
-		return NOT_IT;
-	return seen.waits ? HAS_FILE_AND_WAITS : HAS_FILE;
+	if (seen.best == NOT_IT && seen.waits && has_file_open(pid, our_fd))
+		return PROBABLY;
+	return seen.best;
 }
 
 /* ---- the search ---- */
@@ -374,32 +425,6 @@ static bool is_spared(pid_t pid)
 	return pid <= 1 || pid == getpid() || pid == getppid();
 }
 
-static unsigned int find_suspects(int our_fd, struct suspect *suspects)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *entry;
-	unsigned int nr = 0;
-
-	while (proc && nr < SUSPECTS_MAX && (entry = readdir(proc))) {
-		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-		struct suspect s = { .pid = pid };
-
-		if (is_spared(pid))
-			continue;
-		s.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-		if (s.pidfd < 0)
-			continue;
-		s.evidence = look_at(pid, our_fd);
-		if (s.evidence == NOT_IT)
-			close(s.pidfd);
-		else
-			suspects[nr++] = s;
-	}
-	if (proc)
-		closedir(proc);
-	return nr;
-}
-
 static void *trace_and_end(void *pid)
 {
 	long r = ptrace(PTRACE_SEIZE, (pid_t)(intptr_t)pid, NULL,
@@ -408,15 +433,15 @@ static void *trace_and_end(void *pid)
 	return r ? pid : NULL;
 }
 
-static bool end_process(const struct suspect *s)
+static bool end_process(pid_t pid, int pidfd)
 {
 	pthread_t tracer;
 	void *failed;
 
-	if (!syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0))
+	if (!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0))
 		return true;
 	if (errno != EPERM ||
-	    pthread_create(&tracer, NULL, trace_and_end, (void *)(intptr_t)s->pid))
+	    pthread_create(&tracer, NULL, trace_and_end, (void *)(intptr_t)pid))
 		return errno == ESRCH;
 	pthread_join(tracer, &failed);
 	return !failed;
@@ -436,27 +461,48 @@ static bool is_in_call(const struct stuck_call *call)
 	return found;
 }
 
-/* H2. False: there is nobody, or nobody that we may end. */
-static bool end_writers(const struct stuck_call *call)
+static bool end_if(const struct search *search, pid_t pid, enum evidence wanted)
 {
-	struct suspect suspects[SUSPECTS_MAX];
-	unsigned int nr = find_suspects(call->fd, suspects);
-	enum evidence best = NOT_IT;
+	const struct stuck_call *call = &search->call;
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool ended;
+
+	if (pidfd < 0)
+		return false;
+	ended = look_at(pid, call->fd) == wanted && is_in_call(call) && end_process(pid, pidfd);
+	close(pidfd);
+	if (ended)
+		log_emit(LOG_ERR, "holdup",
+			 "pid %d was killed: it kept a file of the broker locked, by a write out "
+			 "of memory that doesn't come, and a thread of the daemon had to wait "
+			 "for it", pid);
+	return ended;
+}
+
+static bool is_skipped(pid_t pid)
+{
+	for (uint32_t i = 0; i < SKIPPED_MAX; i++)
+		if (holdup.skipped[i] == pid)
+			return true;
+	return false;
+}
+
+static bool end_all(struct search *search, enum evidence wanted)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
 	bool any = false;
 
-	for (unsigned int i = 0; i < nr; i++)
-		best = max_t(enum evidence, best, suspects[i].evidence);
-	for (unsigned int i = 0; i < nr; i++) {
-		if (suspects[i].evidence == best && is_in_call(call) &&
-		    end_process(&suspects[i])) {
-			any = true;
-			log_emit(LOG_ERR, "holdup",
-				 "pid %d was killed: it kept a file of the broker locked, by a "
-				 "write out of memory that doesn't come, and a thread of the "
-				 "daemon had to wait for it", suspects[i].pid);
-		}
-		close(suspects[i].pidfd);
+	while (proc && (entry = readdir(proc))) {
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (is_spared(pid) || is_skipped(pid))
+			continue;
+		atomic_store(&search->at, pid);
+		any |= end_if(search, pid, wanted);
 	}
+	if (proc)
+		closedir(proc);
 	return any;
 }
 
@@ -479,29 +525,65 @@ static bool is_the_owner(pid_t pid, uint64_t since_ns)
 }
 
 /* H4 */
-static bool end_owner(const struct stuck_call *call)
+static void end_owner(const struct stuck_call *call)
 {
-	struct suspect s = { .pid = owner_of(call->fd) };
+	pid_t pid = owner_of(call->fd);
 	uint64_t since_ns = atomic_load(&owners[call->fd].since_ns);
+	int pidfd = is_spared(pid) ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
 	bool ended;
 
-	s.pidfd = is_spared(s.pid) ? -1 : (int)syscall(SYS_pidfd_open, s.pid, 0);
-	if (s.pidfd < 0)
-		return false;
-	ended = is_the_owner(s.pid, since_ns) && is_in_call(call) && end_process(&s);
-	close(s.pidfd);
+	if (pidfd < 0)
+		return;
+	ended = is_the_owner(pid, since_ns) && is_in_call(call) && end_process(pid, pidfd);
+	close(pidfd);
 	if (ended)
 		log_emit(LOG_ERR, "holdup",
 			 "pid %d was killed: the map of its memory was locked for %d s, and a "
-			 "thread of the daemon had to wait for it", s.pid,
+			 "thread of the daemon had to wait for it", pid,
 			 MAP_LOOKS * LOOK_MS / 1000);
-	return ended;
 }
 
-/* A call that has ended by now needs nobody's end. */
-static bool end_culprits(const struct stuck_call *call)
+static void put_search(struct search *search)
 {
-	return (owner_of(call->fd) ? end_owner(call) : end_writers(call)) || !is_in_call(call);
+	if (atomic_fetch_sub(&search->refs, 1) == 1)
+		free(search);
+}
+
+/* H2 */
+static void *end_culprits(void *argument)
+{
+	struct search *search = argument;
+
+	if (owner_of(search->call.fd))
+		end_owner(&search->call);
+	else if (!end_all(search, IS_IN_CALL))
+		end_all(search, PROBABLY);
+	atomic_store(&search->done, true);
+	put_search(search);
+	return NULL;
+}
+
+static void search_for(const struct stuck_call *call)
+{
+	const struct timespec pause = { .tv_nsec = SEARCH_STEP_MS * 1000 * 1000 };
+	struct search *search = calloc(1, sizeof(*search));
+	pthread_t thread;
+
+	if (!search)
+		return;
+	search->call = *call;
+	atomic_store(&search->refs, 2);
+	if (pthread_create(&thread, NULL, end_culprits, search)) {
+		free(search);
+		return;
+	}
+	pthread_setname_np(thread, "mmb-search");
+	pthread_detach(thread);
+	for (int ms = 0; ms < SEARCH_MS && !atomic_load(&search->done); ms += SEARCH_STEP_MS)
+		nanosleep(&pause, NULL);
+	if (!atomic_load(&search->done) && holdup.nr_skipped < SKIPPED_MAX)
+		holdup.skipped[holdup.nr_skipped++] = atomic_load(&search->at);
+	put_search(search);
 }
 
 /* ---- the look ---- */
@@ -548,20 +630,33 @@ static bool is_held_up(const struct stuck_call *call, const struct stuck_call *c
 	return true;
 }
 
+/* Until the call has ended nobody is to give this process up: it couldn't end. */
 static void settle(const struct stuck_call *calls, unsigned int nr)
 {
 	bool lasts = false;
 
-	for (unsigned int i = 0; i < nr; i++)
-		if (is_held_up(&calls[i], calls, nr) && !end_culprits(&calls[i]))
-			lasts = true;
-	if (lasts && !atomic_load(&holdup.lasts))
-		log_emit(LOG_CRIT, "holdup_lasts",
-			 "a thread waits for the lock of a file, or of a client's map, and "
-			 "whoever keeps it is not found or can't be ended: look for processes "
-			 "that write to files of the broker, or read other processes' memory, "
-			 "and end them");
-	atomic_store(&holdup.lasts, lasts);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (!is_held_up(&calls[i], calls, nr))
+			continue;
+		lasts = true;
+		atomic_store(&holdup.lasts, true);
+		if (holdup.nr_skipped < SKIPPED_MAX)
+			search_for(&calls[i]);
+		if (is_in_call(&calls[i]) && !holdup.told) {
+			holdup.told = true;
+			log_emit(LOG_CRIT, "holdup_lasts",
+				 "a thread waits for the lock of a file, or of a client's map, "
+				 "and whoever keeps it is not found, or not gone yet: if this "
+				 "lasts, look for processes that write to files of the broker, or "
+				 "read other processes' memory, and end them");
+		}
+	}
+	if (lasts)
+		return;
+	holdup.told = false;
+	holdup.nr_skipped = 0;
+	memset(holdup.skipped, 0, sizeof(holdup.skipped));
+	atomic_store(&holdup.lasts, false);
 }
 
 static void *look_out(void *unused)

@@ -13,8 +13,9 @@
  *             since with it goes whoever waits to change the map, and readers get through.
  * Invariants  H1  a thread of ours that has the lock, or that only waits for its turn behind one
  *                 that works, is nobody's fault.
- *             H2  who is seen in such a call on the file goes first; then who can't be looked at
- *                 and has the file open; then whoever else has it open: all of them share it.
+ *             H2  who is seen in such a call on the file goes; if nobody is, who can't be looked
+ *                 into, waits for a page, and has the file open, or an io_uring and a client's
+ *                 user. To have the file open is no evidence: all of a pool have.
  *             H3  the service manager, our parent and ourselves are never ended.
  *             H4  a map may be locked for long without any ill will (a fork, an munmap): it gets
  *                 MAP_LOOKS. Whoever has the pid of the client later is left alone.
@@ -31,13 +32,14 @@
 /* Around a call that takes the lock of a file, or of the map that a userfaultfd is of. */
 void holdup_enter(int fd);
 void holdup_leave(void);
-/* Whose map a userfaultfd is of; 0: nobody's any more. */
-void holdup_set_owner(int uffd, pid_t pid);
+/* Whose map a userfaultfd is of; pid 0: nobody's any more. */
+void holdup_set_owner(int uffd, pid_t pid, uid_t uid);
+uid_t holdup_owner_uid(int uffd);
 
 /* Before any file is asked for; -EAGAIN if there can be no thread. */
 int holdup_start(void);
 void holdup_stop(void);
-/* A thread is stuck, and who did it couldn't be ended: no restart would help. */
+/* A thread is stuck: no restart would help, and this process couldn't even end. */
 bool holdup_lasts(void);
 
 #endif

@@ -22,16 +22,22 @@
 #include "os/os.h"
 
 enum {
-	CLOSERS_MAX = 32,
+	CLOSERS_MAX = 64,
+	CLOSERS_A_USER = 4,
 	GATHER_MS = 50,
 	ASK_MS = 1000, /* and then it looks whether the daemon ends */
 	ROOM_FIRST = 64,
 };
 
+struct descriptor {
+	int fd;
+	uid_t uid; /* whose map it was of */
+};
+
 /* l: lock */
 struct descriptors {
-	int *fds;          /* (l) */
-	uint32_t nr, room; /* (l) */
+	struct descriptor *all; /* (l) */
+	uint32_t nr, room;      /* (l) */
 };
 
 static struct {
@@ -40,45 +46,80 @@ static struct {
 	struct descriptors asked_for; /* (l) the keeper may have them still */
 	struct descriptors ready;     /* (l) nobody else has them */
 	uint32_t nr_closers, nr_idle; /* (l) */
+	uid_t closing[CLOSERS_MAX];   /* (l) for whom each of nr_closing is at work */
+	uint32_t nr_closing;          /* (l) */
 	bool stopping, running;       /* (l) */
 	pthread_t asker;
 } last = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static bool add_locked(struct descriptors *d, int fd)
+static bool add_locked(struct descriptors *d, struct descriptor one)
 {
 	if (d->nr == d->room) {
 		uint32_t room = max_t(uint32_t, ROOM_FIRST, 2 * d->room);
-		int *fds = realloc(d->fds, room * sizeof(*fds));
+		struct descriptor *all = realloc(d->all, room * sizeof(*all));
 
-		if (!fds)
+		if (!all)
 			return false;
-		d->fds = fds;
+		d->all = all;
 		d->room = room;
 	}
-	d->fds[d->nr++] = fd;
+	d->all[d->nr++] = one;
 	return true;
 }
 
 /* ---- closers ---- */
 
+static uint32_t nr_closing_for_locked(uid_t uid)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < last.nr_closing; i++)
+		nr += last.closing[i] == uid;
+	return nr;
+}
+
+/* L2. One of a user that hasn't as many under way as it may. */
+static bool take_locked(struct descriptor *one)
+{
+	for (uint32_t i = last.ready.nr; i-- > 0;) {
+		if (nr_closing_for_locked(last.ready.all[i].uid) >= CLOSERS_A_USER)
+			continue;
+		*one = last.ready.all[i];
+		last.ready.all[i] = last.ready.all[--last.ready.nr];
+		last.closing[last.nr_closing++] = one->uid;
+		return true;
+	}
+	return false;
+}
+
+static void end_closing_locked(uid_t uid)
+{
+	for (uint32_t i = 0; i < last.nr_closing; i++) {
+		if (last.closing[i] != uid)
+			continue;
+		last.closing[i] = last.closing[--last.nr_closing];
+		return;
+	}
+}
+
 static void *close_all(void *unused)
 {
-	int fd;
+	struct descriptor one;
 
 	(void)unused;
 	pthread_mutex_lock(&last.lock);
 	for (;;) {
-		while (!last.ready.nr && !last.stopping) {
-			last.nr_idle++;
-			pthread_cond_wait(&last.ready_ones, &last.lock);
-			last.nr_idle--;
+		while (take_locked(&one)) {
+			pthread_mutex_unlock(&last.lock);
+			os->close(one.fd);
+			pthread_mutex_lock(&last.lock);
+			end_closing_locked(one.uid);
 		}
-		if (!last.ready.nr)
+		if (last.stopping)
 			break;
-		fd = last.ready.fds[--last.ready.nr];
-		pthread_mutex_unlock(&last.lock);
-		os->close(fd);
-		pthread_mutex_lock(&last.lock);
+		last.nr_idle++;
+		pthread_cond_wait(&last.ready_ones, &last.lock);
+		last.nr_idle--;
 	}
 	last.nr_closers--;
 	pthread_mutex_unlock(&last.lock);
@@ -164,10 +205,10 @@ static void *ask(void *unused)
 		ask_keeper();
 		pthread_mutex_lock(&last.lock);
 		for (uint32_t i = 0; i < batch.nr; i++)
-			if (!have_closer_locked() || !add_locked(&last.ready, batch.fds[i]))
-				os->close(batch.fds[i]);
+			if (!have_closer_locked() || !add_locked(&last.ready, batch.all[i]))
+				os->close(batch.all[i].fd);
 		pthread_cond_broadcast(&last.ready_ones);
-		free(batch.fds);
+		free(batch.all);
 	}
 	pthread_mutex_unlock(&last.lock);
 	return NULL;
@@ -175,11 +216,12 @@ static void *ask(void *unused)
 
 bool last_close(int fd)
 {
+	struct descriptor one = { fd, holdup_owner_uid(fd) };
 	bool taken;
 
-	holdup_set_owner(fd, 0);
+	holdup_set_owner(fd, 0, 0);
 	pthread_mutex_lock(&last.lock);
-	taken = last.running && !last.stopping && add_locked(&last.asked_for, fd);
+	taken = last.running && !last.stopping && add_locked(&last.asked_for, one);
 	if (taken && last.asked_for.nr == 1)
 		pthread_cond_signal(&last.wanted);
 	pthread_mutex_unlock(&last.lock);

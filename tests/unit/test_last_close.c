@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/test.h"
+#include "os/holdup.h"
 #include "os/keep.h"
 #include "os/os.h"
 
@@ -105,7 +106,7 @@ static void many_are_one_question(void)
 	keep_set(&slow_keeper);
 	EXPECT_EQ(last_close_start(), 0);
 	for (int i = 0; i < NR; i++)
-		fds[i] = watched(&ends[i]);
+		holdup_set_owner(fds[i] = watched(&ends[i]), 1, (uid_t)i % 3);
 	for (int i = 0; i < NR; i++)
 		EXPECT(last_close(fds[i]));
 	for (int i = 0; i < NR; i++) {
