@@ -412,7 +412,7 @@ static enum evidence look_at(pid_t pid, int our_fd)
 {
 	struct threads_seen seen = look_at_threads(pid, our_fd);
 
-	if (seen.best == NOT_IT && seen.waits && has_file_open(pid, our_fd))
+	if (seen.best == NOT_IT && seen.waits && is_client(pid) && has_file_open(pid, our_fd))
 		return PROBABLY;
 	return seen.best;
 }
