@@ -120,7 +120,7 @@ static void copy(struct suite *s, const char *name, uint32_t page, uint64_t byte
 		[OURS] = args_of(s, &subject_clone, TRIAL_COPY, page),
 		[FORK_SMALL] = args_of(s, &subject_fork, TRIAL_COPY, SMALL),
 		[FORK_HUGE] = args_of(s, &subject_fork, TRIAL_COPY, HUGE),
-		[BARE] = args_of(s, &subject_armed, TRIAL_COPY, SMALL),
+		[BARE] = args_of(s, &subject_armed, TRIAL_COPY, page),
 	};
 	const struct side sides[NR_COPIERS] = {
 		[OURS] = { "mmbroker", trial_side, &args[OURS] },
@@ -129,7 +129,6 @@ static void copy(struct suite *s, const char *name, uint32_t page, uint64_t byte
 		[BARE] = { "uffd WRITEPROTECT", trial_side, &args[BARE] },
 	};
 	bool huge = page == HUGE;
-	const unsigned int nr_sides = huge ? BARE : NR_COPIERS; /* armed in small pages only */
 	const struct comparison comparisons[] = {
 		{ .metric = "copy", .unit = "ns", .ours = { OURS, FIGURE_COPY },
 		  .peer = { FORK_SMALL, FIGURE_COPY },
@@ -141,15 +140,15 @@ static void copy(struct suite *s, const char *name, uint32_t page, uint64_t byte
 		{ .metric = "drop", .unit = "ns", .ours = { OURS, FIGURE_DROP },
 		  .peer = { FORK_HUGE, FIGURE_DROP } },
 		{ .metric = "WRITEPROTECT alone", .unit = "ns", .ours = { BARE, FIGURE_COPY },
-		  .peer = { FORK_SMALL, FIGURE_COPY } },
+		  .peer = { huge ? FORK_HUGE : FORK_SMALL, FIGURE_COPY } },
 	};
 
 	for (unsigned int i = 0; i < NR_COPIERS; i++)
 		args[i].bytes = bytes;
 	args[OURS].overcommit = 2 * bytes + bytes / 8 > (huge ? s->reserve_huge : s->reserve);
 	ledger_run(&s->ledger, s->b,
-		   &(struct bench_case){ name, sides, nr_sides, comparisons,
-					 NR(comparisons) - huge, ROUNDS_LARGE },
+		   &(struct bench_case){ name, sides, NR_COPIERS, comparisons, NR(comparisons),
+					 ROUNDS_LARGE },
 		   NULL);
 }
 

@@ -54,7 +54,7 @@ struct call {
 	size_t                  out_bytes;  /* (o) length of the request */
 	uint32_t                method;     /* (o) */
 	uint64_t                timeout_ms; /* (o) */
-	uint64_t                soon_ns;    /* (o) if it reads, it doesn't sleep at once */
+	uint64_t                soon_ns;    /* (o) if it reads, it doesn't sleep so long, once */
 	uint32_t                pool, order; /* (o) PAGES_ALLOC, SLAB_LEASE: what undoing needs */
 	struct wire_message     message;    /* (o) */
 	struct wire_scratch     scratch;    /* (o) */

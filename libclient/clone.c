@@ -8,6 +8,7 @@
  * Not here    What happens when a page is written (the daemon).
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,8 +21,7 @@
 enum {
 	CLONES_MAX = 64,
 	SHORT_PAGES = 4096, /* 8 GiB of 2 MiB pages take the broker less than a millisecond */
-	SHORT_NS = 500 * 1000,
-	SHORT_PAGE_NS = 200,
+	SHORT_NS = 300 * 1000,
 	CLONE_FLAGS = MMB_REGION_CREATE | MMB_REGION_EXCL | MMB_REGION_READONLY |
 		      MMB_REGION_POPULATE | MMB_REGION_LOCKED,
 };
@@ -87,14 +87,18 @@ struct clones {
 	struct mmb_region *regions[CLONES_MAX]; /* mapped; NULL: none */
 };
 
-/* Few pages are cloned in less time than it takes to be woken. */
+/* Few pages are cloned in little more time than it takes to be woken. The broker needs a CPU. */
 static uint64_t soon_ns(const struct clone_request *r)
 {
 	uint64_t pages = 0;
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2)
+		return 0;
 
 	for (size_t i = 0; i < r->nr; i++)
 		pages += r->of[i]->window.length / r->of[i]->page_size;
-	return pages <= SHORT_PAGES ? SHORT_NS + pages * SHORT_PAGE_NS : 0;
+	return pages <= SHORT_PAGES ? SHORT_NS : 0;
 }
 
 /* The region has the handle from here on, or nobody. */

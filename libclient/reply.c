@@ -57,11 +57,11 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* The answer comes in less time, or not much more, than it takes to be woken. Who else wants the
- * CPU gets it. */
-static ssize_t receive_soon(struct channel *ch, struct wire_message *message, uint64_t for_ns)
+/* The broker doesn't sleep either while a session begins, and answers in less time than it takes to
+ * be woken. Who else wants the CPU gets it. */
+static ssize_t receive_soon(struct channel *ch, struct wire_message *message)
 {
-	uint64_t until = now_ns() + for_ns;
+	uint64_t until = now_ns() + SOON_NS;
 	ssize_t got = wire_recv(ch->sock, message, MSG_DONTWAIT);
 
 	while (got == -EAGAIN && now_ns() < until) {
@@ -71,18 +71,17 @@ static ssize_t receive_soon(struct channel *ch, struct wire_message *message, ui
 	return got;
 }
 
-/* How long the reader goes without sleep, once: the broker doesn't sleep either while a session
- * begins, and some requests are short. */
-static uint64_t soon_ns(struct channel *ch, struct call *me)
+/* Keeps its CPU: who yields beside a busy thread gets it back milliseconds later. */
+static ssize_t receive_short(struct channel *ch, struct call *me)
 {
-	uint64_t for_ns = me->soon_ns;
+	uint64_t until = now_ns() + me->soon_ns;
+	ssize_t got;
 
+	do {
+		got = wire_recv(ch->sock, &me->message, MSG_DONTWAIT);
+	} while (got == -EAGAIN && now_ns() < until);
 	me->soon_ns = 0;
-	if (ch->nr_soon) {
-		ch->nr_soon--;
-		for_ns = for_ns > SOON_NS ? for_ns : SOON_NS;
-	}
-	return for_ns;
+	return got;
 }
 
 /* Waits no longer than until the deadline, and no longer than a while. */
@@ -91,11 +90,14 @@ static ssize_t receive_some(struct channel *ch, struct call *me, uint64_t deadli
 	struct pollfd p = { .fd = ch->sock, .events = POLLIN };
 	struct wire_message *message = &me->message;
 	int left = call_left_ms(deadline);
-	uint64_t for_ns = soon_ns(ch, me);
 	ssize_t got = -EAGAIN;
 
-	if (for_ns)
-		got = receive_soon(ch, message, for_ns);
+	if (ch->nr_soon) {
+		ch->nr_soon--;
+		got = receive_soon(ch, message);
+	}
+	if (got == -EAGAIN && me->soon_ns)
+		got = receive_short(ch, me);
 	if (got != -EAGAIN)
 		return got;
 	/* One system call instead of two where the socket's own timeout is early enough. */

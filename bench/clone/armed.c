@@ -20,16 +20,18 @@
 #include "clone/subject.h"
 #include "lib/place.h"
 
-enum { STEP = 2 << 20, EVENTS = 16 }; /* as one table of small entries has */
+enum { STEP = 2 << 20, STEP_HUGE = 1 << 30, EVENTS = 16 }; /* as one table of entries has */
 
 /* One process has one subject. */
 static struct {
-	int uffd;
+	int      uffd;
+	uint64_t page;
 } armed;
 
 static int complain(const char *what)
 {
-	int code = errno == EPERM || errno == ENOSYS ? BENCH_SKIP : -errno;
+	bool lacking = errno == EPERM || errno == ENOSYS || errno == ENOSPC; /* huge pages */
+	int code = lacking ? BENCH_SKIP : -errno;
 
 	return bench_because(code, "%s: %s", what, strerror(errno));
 }
@@ -44,7 +46,7 @@ static void *handler_main(void *arg)
 		for (size_t i = 0; i < (size_t)bytes / sizeof(events[0]); i++) {
 			uint64_t at = events[i].arg.pagefault.address;
 			struct uffdio_writeprotect lift = {
-				.range = { at / SUBJECT_SMALL * SUBJECT_SMALL, SUBJECT_SMALL },
+				.range = { at / armed.page * armed.page, armed.page },
 			};
 
 			if (ioctl(armed.uffd, UFFDIO_WRITEPROTECT, &lift) != 0)
@@ -57,6 +59,7 @@ static int watch(const struct subject *s)
 {
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_MINOR_SHMEM |
+					      UFFD_FEATURE_MINOR_HUGETLBFS |
 					      UFFD_FEATURE_PAGEFAULT_FLAG_WP |
 					      UFFD_FEATURE_WP_HUGETLBFS_SHMEM };
 	struct uffdio_register window = {
@@ -81,8 +84,10 @@ static int watch(const struct subject *s)
 
 static int armed_take(struct subject *s)
 {
-	int fd = memfd_create("armed", MFD_CLOEXEC);
+	unsigned int huge = s->page == SUBJECT_HUGE ? MFD_HUGETLB : 0;
+	int fd = memfd_create("armed", MFD_CLOEXEC | huge);
 
+	armed.page = s->page;
 	if (fd < 0 || ftruncate(fd, (off_t)s->bytes) != 0 ||
 	    fallocate(fd, 0, 0, (off_t)s->bytes) != 0)
 		return complain("memfd");
@@ -93,9 +98,12 @@ static int armed_take(struct subject *s)
 
 static int armed_copy(struct subject *s)
 {
-	for (uint64_t at = 0; at < s->bytes; at += STEP) {
+	uint64_t most = s->page == SUBJECT_HUGE ? STEP_HUGE : STEP;
+
+	for (uint64_t at = 0; at < s->bytes; at += most) {
+		uint64_t length = s->bytes - at < most ? s->bytes - at : most;
 		struct uffdio_writeprotect arm = {
-			.range = { (uintptr_t)s->base + at, STEP },
+			.range = { (uintptr_t)s->base + at, length },
 			.mode = UFFDIO_WRITEPROTECT_MODE_WP,
 		};
 

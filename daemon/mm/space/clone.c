@@ -404,11 +404,13 @@ static int arm(const struct clone_pair *p, struct page_range range)
 {
 	uint64_t step = max_t(uint64_t, ARM_BYTES >> p->parent->page_shift, ARM_PAGES_MIN);
 	uint64_t end = range.first + range.nr;
+	bool huge = p->parent->page_shift != PAGE_SHIFT; /* few pages: it's over soon */
 	int r = INJECT(CLONE_ARM);
 
 	for (uint64_t at = range.first; at < end && !r; at += step) {
 		heartbeat_touch();
-		if (at > range.first && !is_frozen(p->parent)) /* writers need the CPU at once */
+		/* Who writes meanwhile needs the CPU at once. */
+		if (at > range.first && !huge && !is_frozen(p->parent))
 			sched_yield();
 		r = arm_batch(p, (struct page_range){ at, min_t(uint64_t, step, end - at) });
 	}
