@@ -223,6 +223,8 @@ static void clones_are_made_once(void)
 
 /* ---- the daemon dies between a grant and its answer ---- */
 
+enum { LOOKS = 100, LOOK_US = 20000 };
+
 static void take_and_give_back(struct actor *a)
 {
 	enum { NR = 4, ORDER = 3, BYTES = 100000 };
@@ -246,6 +248,20 @@ static void take_and_give_back(struct actor *a)
 	mmb_trim(a->pool);
 }
 
+/* The keeper may lease ahead just when all was given back: that goes with the next trim, and what
+ * nobody knows of doesn't. */
+static int64_t least_leased(struct actor *a, int64_t wanted)
+{
+	int64_t leased = of_session(a, "leased");
+
+	for (int i = 0; i < LOOKS && leased > wanted; i++) {
+		rest_us(LOOK_US);
+		mmb_trim(a->pool);
+		leased = of_session(a, "leased");
+	}
+	return leased;
+}
+
 /* What the broker counts of this session is what the process has. */
 static void keep_nothing(struct actor *a)
 {
@@ -254,14 +270,14 @@ static void keep_nothing(struct actor *a)
 	act_open(a);
 	act_pool(a, 0);
 	take_and_give_back(a);
-	leased = of_session(a, "leased");
+	leased = least_leased(a, 0);
 	CLIENT_EXPECT_EQ(of_session(a, "page_runs"), 0);
 	atomic_fetch_add(&board->number[0], 1);
 	while (atomic_load(&board->reached) < STEP_OVER)
 		take_and_give_back(a);
 	take_and_give_back(a);
 	CLIENT_EXPECT_EQ(of_session(a, "page_runs"), 0);
-	CLIENT_EXPECT_EQ(of_session(a, "leased"), leased);
+	CLIENT_EXPECT_EQ(least_leased(a, leased), leased);
 }
 
 static void grants_are_neither_lost_nor_doubled(void)
