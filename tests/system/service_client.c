@@ -9,6 +9,7 @@
  *   fill      "filled"                  a new generation in every page
  *   check     "good", "wrong PAGE VALUE", or "sigbus CAUSE" at the first page that says so
  *   pageout   "out", or "failed ..."    all pages to the disk, if there is swap
+ *   pageouts  the same, after twenty times, with new contents each time
  *   ping      "pong", or "gone SENTENCE" when the connection is
  *   close     "closed": the connection, as a program does at its end
  */
@@ -19,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE_BYTES = 4096, WORDS = PAGE_BYTES / 8 };
+enum { PAGE_BYTES = 4096, WORDS = PAGE_BYTES / 8, ROUNDS = 20 };
 
 static sigjmp_buf                     on_bus;
 static void *volatile                 bus_address;
@@ -56,14 +57,19 @@ static void use_objects(struct mmb_pool *pool)
 	kept = objects[0];
 }
 
-static void fill(struct mmb_pool *pool)
+static void write_all(void)
 {
-	use_objects(pool);
 	generation++;
 	for (unsigned long page = 0; page < nr_pages; page++) {
 		memory[page * WORDS] = value_of(page);
 		memory[page * WORDS + WORDS - 1] = ~value_of(page);
 	}
+}
+
+static void fill(struct mmb_pool *pool)
+{
+	use_objects(pool);
+	write_all();
 	puts("filled");
 }
 
@@ -106,6 +112,15 @@ static void pageout(struct mmb_region *region)
 		printf("failed pageout: %s\n", mmb_error());
 	else
 		puts("out");
+}
+
+static void pageouts(struct mmb_region *region)
+{
+	for (int i = 0; i < ROUNDS - 1; i++) {
+		write_all();
+		mmb_region_advise(region, 0, nr_pages * PAGE_BYTES, MMB_ADVISE_PAGEOUT);
+	}
+	pageout(region);
 }
 
 static void close_all(struct mmb *mmb)
@@ -154,6 +169,8 @@ int main(int argc, char **argv)
 			check();
 		else if (!strcmp(line, "pageout\n"))
 			pageout(region);
+		else if (!strcmp(line, "pageouts\n"))
+			pageouts(region);
 		else if (!strcmp(line, "close\n"))
 			close_all(mmb);
 		else

@@ -99,7 +99,7 @@ def hang_is_ended(build, point):
         worker = daemon.worker()
         begin = time.monotonic()
         os.kill(worker, signal.SIGSTOP if point == "MAIN" else signal.SIGRTMIN + 1)
-        word, answer = ("pageout", "out") if point == "PAGEOUT_TURN" else ("fill", "filled")
+        word, answer = ("pageouts", "out") if point == "PAGEOUT_TURN" else ("fill", "filled")
         late.process.stdin.write(word + "\n")
         late.process.stdin.flush()
 
