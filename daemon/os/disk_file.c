@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/types.h"
 
 enum { MAGIC_BYTES = 8, LOOK_BYTES = 1 << 20 };
@@ -250,6 +251,15 @@ int disk_file_open(const struct disk_file_request *request, struct disk_file *ou
 		undo(&o);
 	*why = r ? o.why : NULL;
 	return r;
+}
+
+/* A call that changes nothing, for which file systems wait until direct writes have ended. */
+void disk_file_settle(int fd)
+{
+	if (fallocate(fd, 0, 0, PAGE_SIZE) && errno != EOPNOTSUPP && errno != ENODEV)
+		log_emit(LOG_WARNING, "swap_unsettled",
+			 "a swap area can't be asked whether it is being written to: %s",
+			 strerror(errno));
 }
 
 void disk_file_close(struct disk_file *file)

@@ -35,6 +35,9 @@ struct disk_file {
  * -EOPNOTSUPP (no direct I/O, or no room in advance), and what open(2) gives. */
 int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
 		   const char **why);
+/* Writes that a process has begun by io_uring go on after it has ended: waits for those to a
+ * file. */
+void disk_file_settle(int fd);
 void disk_file_close(struct disk_file *file);
 
 #endif

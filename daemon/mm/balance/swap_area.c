@@ -295,6 +295,7 @@ int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES])
 	int                      r = header ? read_header(fd, header) : -ENOMEM;
 	int                      lost = r == -EILSEQ || r == -ENOMEM ? 0 : r;
 
+	disk_file_settle(fd); /* nobody takes a slot that is still written to */
 	if (lost)
 		r = guess_header(fd, area, header);
 	if (!r && header->area != area)
