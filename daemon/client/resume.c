@@ -132,8 +132,8 @@ static void resume_cache(void *r, void *unused)
 }
 
 /* Areas accept at once, since what their slots hold was promised with them; nobody takes slots
- * before kswapd starts. What the dead daemon was writing or reading has ended with it: the kernel
- * lets no process go before. */
+ * before kswapd starts, and the dead daemon's reads and writes have been waited for by then
+ * (disk_file_settle()). */
 static int resume_swap(struct refusal *why)
 {
 	struct swap_report report;
