@@ -305,12 +305,12 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 static int open_on(int sock, const struct mmb_open_options *options, struct mmb **out)
 {
 	struct hello_fds fds = { -1, -1 };
-	int error = process_init();
-	struct mmb *mmb = error ? NULL : connection_new(sock, options->operation_timeout_ms);
+	struct mmb *mmb = connection_new(sock, options->operation_timeout_ms);
+	int error;
 
 	if (!mmb) {
 		close(sock);
-		return error ? error : fail(-ENOMEM, "mmb_open: no memory for a connection");
+		return fail(-ENOMEM, "mmb_open: no memory for a connection");
 	}
 	conf_init();
 	/* One that serves user faults only is for when the broker has no better one to offer. */
@@ -353,6 +353,8 @@ PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *opti
 	if (!out)
 		return fail(-EINVAL, "mmb_open: out is NULL; pass where the connection is to go");
 	error = options_read(&o, sizeof(o), options, "mmb_open_options");
+	if (!error)
+		error = process_init(); /* it may close descriptors of a parent's, by number */
 	if (error)
 		return error;
 	search.timeout_ms = o.operation_timeout_ms ? o.operation_timeout_ms
