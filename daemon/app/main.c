@@ -210,7 +210,8 @@ static int find_others(const struct config *config)
 {
 	char error[SERVER_ERROR_BYTES];
 
-	if (!server_probe(config->socket_path, error))
+	/* Of a predecessor's process a thread may be left, and with it its lock. */
+	if (keep_has(KEEP_LISTENER) || !server_probe(config->socket_path, error))
 		return EX_OK;
 	log_emit(LOG_ERR, "socket_failed", "%s", error);
 	return EX_UNAVAILABLE;

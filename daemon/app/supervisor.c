@@ -6,6 +6,7 @@
  */
 #include "app/supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,6 +38,7 @@ enum {
 	DEATHS_FAST = 10, /* of daemons that served, within so many seconds: then the host gets */
 	DEATHS_FAST_S = 60,
 	LOOP_MS = 640, /* so much between one and the next */
+	LEFT_MAX = 16,
 	RESTART_STATUS = EX_TEMPFAIL, /* of a child that hands over to the next */
 	WATCHDOG_MS = 10000, /* unless $WATCHDOG_USEC says otherwise */
 	LOOKS_PER_PERIOD = 4,
@@ -51,6 +53,7 @@ static struct {
 	int sock;            /* to the child; -1: none */
 	int signals;
 	pid_t child;   /* 0: none */
+	pid_t left[LEFT_MAX]; /* children that have ended but for closers; 0: none */
 	uint64_t noticed_ns; /* the last one's end */
 	bool ready;    /* this child serves */
 	bool alive;    /* it has said so since the last look */
@@ -320,12 +323,16 @@ static int judge(int status)
 	return -1;
 }
 
-static int reap(void)
+/* Those that closers had kept. */
+static void reap_left(void)
 {
-	int status;
+	for (int i = 0; i < LEFT_MAX; i++)
+		if (s.left[i] && waitpid(s.left[i], NULL, WNOHANG) == s.left[i])
+			s.left[i] = 0;
+}
 
-	if (!s.child || waitpid(s.child, &status, WNOHANG) != s.child)
-		return -1;
+static int end_child(int status)
+{
 	s.noticed_ns = os->now_ns();
 	while (take_message()) /* W1 */
 		;
@@ -333,6 +340,89 @@ static int reap(void)
 	s.sock = -1;
 	s.child = 0;
 	return judge(status);
+}
+
+static int reap(void)
+{
+	int status;
+
+	reap_left();
+	if (!s.child || waitpid(s.child, &status, WNOHANG) != s.child)
+		return -1;
+	return end_child(status);
+}
+
+/* ---- what keeps a process from being gone ---- */
+
+static bool has_ended(pid_t pid)
+{
+	char path[32], text[512] = "";
+	const char *name_end;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	stat = fopen(path, "re");
+	if (!stat)
+		return false;
+	if (!fgets(text, sizeof(text), stat))
+		text[0] = '\0';
+	fclose(stat);
+	name_end = strrchr(text, ')');
+	return name_end && !strncmp(name_end, ") Z", 3);
+}
+
+static bool is_closer(pid_t pid, long tid)
+{
+	char path[64], name[32] = "";
+	FILE *comm;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%ld/comm", pid, tid);
+	comm = fopen(path, "re");
+	if (comm && !fgets(name, sizeof(name), comm))
+		name[0] = '\0';
+	if (comm)
+		fclose(comm);
+	return !strcmp(name, "mmb-closer\n") || !strcmp(name, "mmb-lastclose\n");
+}
+
+/* W2. Threads that a client's file system, or its map, doesn't let end. */
+static bool only_closers_are_left(pid_t pid)
+{
+	char path[32];
+	struct dirent *entry;
+	unsigned int nr = 0;
+	bool others = false;
+	DIR *tasks;
+
+	if (!has_ended(pid))
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	while (tasks && !others && (entry = readdir(tasks))) {
+		long tid = strtol(entry->d_name, NULL, 10);
+
+		if (tid <= 0 || tid == pid)
+			continue;
+		others = !is_closer(pid, tid);
+		nr++;
+	}
+	if (tasks)
+		closedir(tasks);
+	return nr && !others;
+}
+
+static int leave_to_closers(void)
+{
+	for (int i = 0; i < LEFT_MAX; i++) {
+		if (s.left[i])
+			continue;
+		log_emit(LOG_ERR, "daemon_left",
+			 "process %d has ended, but for threads that close what clients have left, "
+			 "which a client holds up: another daemon goes on", s.child);
+		s.left[i] = s.child;
+		return end_child(SIGKILL);
+	}
+	return -1;
 }
 
 /* ---- the loop ---- */
@@ -359,21 +449,24 @@ static int take_signals(void)
 }
 
 /* Looks are counted, and not time: this process may have been stopped as well. */
-static void look(void)
+static int look(void)
 {
 	uint64_t most = s.ready ? SILENT_LOOKS_MAX : START_MS / s.look_ms;
 
 	if (os->now_ns() / 1000000 < s.next_look_ms)
-		return;
+		return -1;
 	s.next_look_ms = os->now_ns() / 1000000 + s.look_ms;
 	s.silent = s.alive ? 0 : s.silent + 1;
 	s.alive = false;
+	if (s.silent && only_closers_are_left(s.child))
+		return leave_to_closers();
 	if (s.silent < most)
-		return;
+		return -1;
 	log_emit(LOG_ERR, "daemon_hung", "the daemon hasn't said for %llu ms that it is alive",
 		 (unsigned long long)(s.silent * s.look_ms));
 	s.silent = 0;
 	kill(s.child, SIGKILL);
+	return -1;
 }
 
 static int wait_ms(void)
@@ -391,14 +484,14 @@ static int wait_for_news(void)
 {
 	struct pollfd p[] = { { .fd = s.signals, .events = POLLIN },
 			      { .fd = s.sock, .events = POLLIN } };
-	int nr = poll(p, s.child ? 2 : 1, wait_ms());
+	int nr = poll(p, s.child ? 2 : 1, wait_ms()), code = -1;
 
 	if (s.child && nr > 0 && p[1].revents && !take_message())
 		/* Closed: it is about to end, and the signal will say so. */
 		poll(p, 1, PAUSE_MS);
 	if (s.child && s.look_ms)
-		look();
-	return take_signals();
+		code = look();
+	return code < 0 ? take_signals() : code;
 }
 
 int supervisor_run(int argc, char **argv)

@@ -10,7 +10,9 @@
  *             that refuses the state of the last one is followed by the program of the last one.
  * Invariants  W1  the child's descriptors are taken out of the socket before another child begins.
  *             W2  one child at a time, and the next only when the last has been waited for: nothing
- *                 of its is still running.
+ *                 of its is still running; or when it has been ended and only threads that close
+ *                 what clients have left are in the kernel still, which a client's file system may
+ *                 hold up: none of them touches memory or files of the broker any more.
  *             W3  a child that dies before it serves is followed by the next more and more slowly;
  *                 after some the supervisor gives up.
  *             W4  once one has served, a child that says with an exit status that it can't is

@@ -224,6 +224,9 @@ int listener_open(struct listener *l, const struct server_options *options,
 	if (code)
 		return fail(error, code, "can't make the folder of %s: %s", path, strerror(-code));
 	code = take_lock(l, error);
+	/* By a thread of the predecessor's that a client holds up; what it served is ours. */
+	if (code == -EADDRINUSE && options->listen_fd >= 0)
+		return inherit(l, options->listen_fd, error);
 	if (!code && options->listen_fd >= 0) { /* a predecessor's, whose name is there */
 		code = inherit(l, options->listen_fd, error);
 		return code || !lstat(path, &l->identity) ? code : -errno;
