@@ -50,7 +50,9 @@ static struct {
 	uint32_t nr_closing;          /* (l) */
 	bool stopping, running;       /* (l) */
 	pthread_t asker;
-} last = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} last = { .lock = PTHREAD_MUTEX_INITIALIZER,
+	   .wanted = PTHREAD_COND_INITIALIZER,
+	   .ready_ones = PTHREAD_COND_INITIALIZER };
 
 static bool add_locked(struct descriptors *d, struct descriptor one)
 {
@@ -230,13 +232,16 @@ bool last_close(int fd)
 
 int last_close_start(void)
 {
-	pthread_cond_init(&last.wanted, NULL);
-	pthread_cond_init(&last.ready_ones, NULL);
+	int error;
+
+	pthread_mutex_lock(&last.lock);
 	last.stopping = false;
-	if (pthread_create(&last.asker, NULL, ask, NULL))
+	error = pthread_create(&last.asker, NULL, ask, NULL);
+	last.running = !error;
+	pthread_mutex_unlock(&last.lock);
+	if (error)
 		return -EAGAIN;
 	pthread_setname_np(last.asker, "mmb-lastask");
-	last.running = true;
 	return 0;
 }
 

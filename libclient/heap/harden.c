@@ -43,6 +43,8 @@ static size_t first_written(uint64_t object, size_t size)
 	const uint8_t *bytes = (const uint8_t *)(uintptr_t)object;
 	size_t i = sizeof(uint64_t);
 
+	while (i + sizeof(uint64_t) <= size && !*slab_word(object + i))
+		i += sizeof(uint64_t);
 	while (i < size && !bytes[i])
 		i++;
 	return i;
