@@ -114,19 +114,23 @@ static void come_and_go(struct actor *a)
 	}
 }
 
+/* Its strays are in an arena of its own: whatever the others need is granted in theirs. */
 static void read_only(struct actor *a)
 {
 	struct mmb_region_options options = { .size = sizeof(options) };
 	struct mmb_region *region, *own;
+	struct mmb_pool *lone;
 	char value;
 
 	act_open(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_CREATE | MMB_POOL_PRIVATE, NULL,
+				       &lone), 0);
 	act_common_pool(a);
 	own = act_named(a, "readable", MIB);
 	stamp(act_at(own), MIB, 1);
 	atomic_fetch_add(&board->number[0], 1);
 	for (uint64_t turn = 0; !over(); turn = (turn + 1) % STRAY_PAGES) {
-		char *run = mmb_alloc_pages(a->pool, 0, 0), *never = run + NEVER_GRANTED;
+		char *run = mmb_alloc_pages(lone, 0, 0), *never = run + NEVER_GRANTED;
 
 		CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "readable", 0, MMB_REGION_READONLY,
 						 &options, &region), 0);
@@ -134,8 +138,9 @@ static void read_only(struct actor *a)
 		mmb_region_close(region);
 		CLIENT_EXPECT(run);
 		CLIENT_EXPECT_EQ(touch_read(never + turn * PAGE, &value), SIGBUS);
-		mmb_free_pages(a->pool, run, 0);
+		mmb_free_pages(lone, run, 0);
 	}
+	mmb_pool_close(lone);
 	mmb_region_unlink(a->pool, "readable");
 	mmb_region_close(own);
 }
