@@ -57,22 +57,35 @@ static bool is_closed(int end, int wait_ms)
 	return poll(&p, 1, wait_ms) == 1;
 }
 
-static void let_go(void)
+static void wait_for_barrier(void)
 {
 	while (atomic_load(&barrier_fd) < 0)
 		usleep(1000);
+}
+
+/* Returns the descriptor that is to be closed. */
+static int begin_with_one(int *end)
+{
+	int fd = watched(end);
+
+	keep_set(&slow_keeper);
+	EXPECT_EQ(last_close_start(), 0);
+	EXPECT(last_close(fd));
+	return fd;
+}
+
+static void let_go(void)
+{
+	wait_for_barrier();
 	close(atomic_exchange(&barrier_fd, -1));
 }
 
 static void the_keeper_is_awaited(void)
 {
-	int end, fd = watched(&end);
+	int end;
 
-	keep_set(&slow_keeper);
-	EXPECT_EQ(last_close_start(), 0);
-	EXPECT(last_close(fd));
-	while (atomic_load(&barrier_fd) < 0)
-		usleep(1000);
+	begin_with_one(&end);
+	wait_for_barrier();
 	EXPECT(!is_closed(end, MOMENT_MS));
 	let_go();
 	EXPECT(is_closed(end, DEADLINE_MS));
@@ -83,12 +96,10 @@ static void the_keeper_is_awaited(void)
 
 static void it_is_asked_again_until_it_hears(void)
 {
-	int end, fd = watched(&end);
+	int end;
 
 	atomic_store(&busy, true);
-	keep_set(&slow_keeper);
-	EXPECT_EQ(last_close_start(), 0);
-	EXPECT(last_close(fd));
+	begin_with_one(&end);
 	EXPECT(!is_closed(end, MOMENT_MS));
 	atomic_store(&busy, false);
 	let_go();
@@ -122,13 +133,9 @@ static void many_are_one_question(void)
 
 static void the_end_waits_for_no_keeper(void)
 {
-	int end, fd = watched(&end);
+	int end, fd = begin_with_one(&end);
 
-	keep_set(&slow_keeper);
-	EXPECT_EQ(last_close_start(), 0);
-	EXPECT(last_close(fd));
-	while (atomic_load(&barrier_fd) < 0)
-		usleep(1000);
+	wait_for_barrier();
 	last_close_stop();
 	EXPECT(is_closed(end, DEADLINE_MS));
 	close(atomic_exchange(&barrier_fd, -1));
