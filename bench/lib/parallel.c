@@ -69,7 +69,7 @@ int parallel_run(parallel_fn fn, void *arg, unsigned int threads, double *mean)
 int parallel_fair(parallel_fn fn, void *arg, unsigned int threads, double *mean)
 {
 	const struct parallel what = { .fn = fn, .arg = arg };
-	double figure;
+	double figure = 0;
 	int error = 0;
 
 	if (threads > 1)
