@@ -131,9 +131,8 @@ static void resume_cache(void *r, void *unused)
 		found.error = error;
 }
 
-/* Areas accept at once, since what their slots hold was promised with them; nobody takes slots
- * before kswapd starts, and the dead daemon's reads and writes have been waited for by then
- * (disk_file_settle()). */
+/* Areas accept at once, since what their slots hold was promised with them. What is to be written
+ * there waits until the dead daemon's writes have ended (swap_area_settle()). */
 static int resume_swap(struct refusal *why)
 {
 	struct swap_report report;

@@ -7,18 +7,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
-#include "base/log.h"
+#include "base/heartbeat.h"
 #include "base/types.h"
 
-enum { MAGIC_BYTES = 8, LOOK_BYTES = 1 << 20 };
+enum { MAGIC_BYTES = 8, LOOK_BYTES = 1 << 20, SETTLE_TRIES = 400 };
+
+static const struct timespec settle_pause = { .tv_nsec = 5 * 1000 * 1000 };
 
 struct opening {
 	const struct disk_file_request *request;
@@ -81,7 +85,7 @@ static int open_it(struct opening *o)
 	}
 	if (fd < 0)
 		return open_failed(o, fd);
-	o->out->fd = fd;
+	o->out->kept = fd;
 	return fstat(fd, &o->st) ? -errno : 0;
 }
 
@@ -93,7 +97,7 @@ static int check_file(struct opening *o)
 		return refuse_with(o, -EPERM, "can be read by others; chmod 600 it");
 	if (o->st.st_nlink != 1)
 		return refuse_with(o, -EPERM, "has more than one name, or none");
-	if (flock(o->out->fd, LOCK_EX | LOCK_NB))
+	if (flock(o->out->kept, LOCK_EX | LOCK_NB))
 		return refuse_with(o, errno == EWOULDBLOCK ? -EBUSY : -errno,
 				   "is in use by a broker already");
 	return 0;
@@ -108,8 +112,8 @@ static int check_device(struct opening *o)
 	exclusive = try_open(o->request->path, O_EXCL);
 	if (exclusive < 0)
 		return open_failed(o, exclusive);
-	close(o->out->fd);
-	o->out->fd = exclusive;
+	close(o->out->kept);
+	o->out->kept = exclusive;
 	o->out->is_device = true;
 	if (fstat(exclusive, &st) || !S_ISBLK(st.st_mode) || st.st_rdev != o->st.st_rdev)
 		return refuse_with(o, -EBUSY, "became something else meanwhile");
@@ -128,11 +132,74 @@ static int check_kind(struct opening *o)
 
 static int use_direct(struct opening *o)
 {
-	int flags = fcntl(o->out->fd, F_GETFL);
+	int flags = fcntl(o->out->kept, F_GETFL);
 
-	if (flags < 0 || fcntl(o->out->fd, F_SETFL, (flags & ~O_NONBLOCK) | O_DIRECT))
+	if (flags < 0 || fcntl(o->out->kept, F_SETFL, (flags & ~O_NONBLOCK) | O_DIRECT))
 		return refuse_with(o, -EOPNOTSUPP, "is on a file system without direct I/O");
 	return 0;
+}
+
+/* ---- who writes to it ---- */
+
+static int set_lock(int fd, int command)
+{
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, command, &whole) ? -errno : 0;
+}
+
+int disk_file_resume(struct disk_file *file, int kept)
+{
+	char link[32];
+	int  fd;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", kept);
+	fd = open(link, O_RDWR | O_CLOEXEC | O_NOCTTY | O_DIRECT);
+	file->kept = kept;
+	file->fd = fd < 0 ? kept : fd;
+	return fd < 0 ? -errno : 0;
+}
+
+int disk_file_try_settle(const struct disk_file *file)
+{
+	int r = set_lock(file->fd, F_OFD_SETLK);
+
+	return r == -EACCES ? -EAGAIN : r;
+}
+
+void disk_file_settle(const struct disk_file *file)
+{
+	int r;
+
+	heartbeat_idle(); /* for the disk: os/disk.c */
+	while ((r = set_lock(file->fd, F_OFD_SETLKW)))
+		if (r != -EINTR)
+			nanosleep(&settle_pause, NULL);
+	heartbeat_touch();
+}
+
+int disk_file_settle_soon(const struct disk_file *file)
+{
+	int r;
+
+	heartbeat_idle();
+	for (int i = 0; (r = disk_file_try_settle(file)) == -EAGAIN && i < SETTLE_TRIES; i++)
+		nanosleep(&settle_pause, NULL);
+	heartbeat_touch();
+	return r;
+}
+
+static int own(struct opening *o)
+{
+	int r = disk_file_resume(o->out, o->out->kept);
+
+	if (r)
+		return refuse_with(o, r, "can't be opened a second time");
+	r = disk_file_settle_soon(o->out);
+	if (r == -EAGAIN)
+		return refuse_with(o, -EBUSY, "is still being written to by a broker that has "
+					      "ended");
+	return r ? refuse_with(o, r, "can't be locked") : 0;
 }
 
 /* ---- whose content it has ---- */
@@ -144,7 +211,7 @@ static bool all_zero(const char *bytes, size_t nr)
 
 static int look_at(struct opening *o, char *bytes)
 {
-	ssize_t got = pread(o->out->fd, bytes, LOOK_BYTES, 0);
+	ssize_t got = pread(o->out->kept, bytes, LOOK_BYTES, 0);
 	bool    foreign;
 
 	if (got < 0)
@@ -153,7 +220,7 @@ static int look_at(struct opening *o, char *bytes)
 		return 0;
 	foreign = got && !all_zero(bytes, (size_t)got);
 	if (!foreign && !o->out->is_device)
-		foreign = lseek(o->out->fd, 0, SEEK_DATA) >= 0;
+		foreign = lseek(o->out->kept, 0, SEEK_DATA) >= 0;
 	if (foreign)
 		return refuse_with(o, -EEXIST, "has other content; remove it, or wipe it first");
 	return 0;
@@ -181,7 +248,7 @@ static int check_size(struct opening *o)
 {
 	uint64_t there = (uint64_t)o->st.st_size, want = o->request->bytes;
 
-	if (o->out->is_device && ioctl(o->out->fd, BLKGETSIZE64, &there))
+	if (o->out->is_device && ioctl(o->out->kept, BLKGETSIZE64, &there))
 		return refuse_with(o, -errno, "doesn't tell its size");
 	if (!want)
 		want = there;
@@ -200,9 +267,9 @@ static int take_blocks(struct opening *o)
 {
 	if (o->out->is_device)
 		return 0;
-	if (ftruncate(o->out->fd, (off_t)o->out->bytes))
+	if (ftruncate(o->out->kept, (off_t)o->out->bytes))
 		return refuse_with(o, -errno, "can't be given its size");
-	while (fallocate(o->out->fd, 0, 0, (off_t)o->out->bytes)) {
+	while (fallocate(o->out->kept, 0, 0, (off_t)o->out->bytes)) {
 		if (errno == EINTR)
 			continue;
 		if (errno == ENOSPC || errno == EDQUOT)
@@ -210,20 +277,18 @@ static int take_blocks(struct opening *o)
 		return refuse_with(o, errno == EOPNOTSUPP ? -EOPNOTSUPP : -errno,
 				   "can't be given its blocks in advance on this file system");
 	}
-	return fsync(o->out->fd) ? refuse_with(o, -errno, "can't be made durable") : 0;
+	return fsync(o->out->kept) ? refuse_with(o, -errno, "can't be made durable") : 0;
 }
 
 static void undo(struct opening *o)
 {
 	if (o->made)
 		unlink(o->request->path);
-	else if (o->out->fd >= 0 && !o->out->is_device && o->out->bytes &&
+	else if (o->out->kept >= 0 && !o->out->is_device && o->out->bytes &&
 		 (uint64_t)o->st.st_size < o->out->bytes)
 		/* What it was before; failure leaves a larger file of ours. */
-		CHECK(ftruncate(o->out->fd, o->st.st_size) == 0 || errno);
-	if (o->out->fd >= 0)
-		close(o->out->fd);
-	o->out->fd = -1;
+		CHECK(ftruncate(o->out->kept, o->st.st_size) == 0 || errno);
+	disk_file_close(o->out);
 }
 
 int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
@@ -232,7 +297,7 @@ int disk_file_open(const struct disk_file_request *request, struct disk_file *ou
 	struct opening o = { .request = request, .out = out, .why = "can't be used" };
 	int            r;
 
-	*out = (struct disk_file){ .fd = -1 };
+	*out = (struct disk_file){ .fd = -1, .kept = -1 };
 	if (request->path[0] != '/')
 		r = refuse_with(&o, -EINVAL, "isn't an absolute path");
 	else
@@ -241,6 +306,8 @@ int disk_file_open(const struct disk_file_request *request, struct disk_file *ou
 		r = check_kind(&o);
 	if (!r)
 		r = use_direct(&o);
+	if (!r)
+		r = own(&o);
 	if (!r)
 		r = check_content(&o);
 	if (!r)
@@ -253,18 +320,11 @@ int disk_file_open(const struct disk_file_request *request, struct disk_file *ou
 	return r;
 }
 
-/* A call that changes nothing, for which file systems wait until direct writes have ended. */
-void disk_file_settle(int fd)
-{
-	if (fallocate(fd, 0, 0, PAGE_SIZE) && errno != EOPNOTSUPP && errno != ENODEV)
-		log_emit(LOG_WARNING, "swap_unsettled",
-			 "a swap area can't be asked whether it is being written to: %s",
-			 strerror(errno));
-}
-
 void disk_file_close(struct disk_file *file)
 {
-	if (file->fd >= 0)
+	if (file->fd >= 0 && file->fd != file->kept)
 		close(file->fd);
-	file->fd = -1;
+	if (file->kept >= 0)
+		close(file->kept);
+	file->fd = file->kept = -1;
 }

@@ -9,6 +9,10 @@
  *                 opened exclusively.
  *             F3  a file is a regular one, not reached by a symbolic link, of the daemon's user,
  *                 with one name and for nobody else's eyes (0600).
+ *             F4  each process reads and writes through an open file description of its own, which
+ *                 it has locked (an OFD lock) before the first write after disk_file_open(). What
+ *                 it began by io_uring goes on after its end and holds that description, and so
+ *                 the lock, until nothing of it is left.
  * Not here    The header's contents (balance/swap_area.c).
  */
 #ifndef MMB_OS_DISK_FILE_H
@@ -25,7 +29,8 @@ struct disk_file_request {
 };
 
 struct disk_file {
-	int      fd; /* direct I/O */
+	int      fd;   /* direct I/O, this process's own */
+	int      kept; /* what outlives the process: has F2's claim, and nothing is written by it */
 	uint64_t bytes;
 	bool     is_device;
 };
@@ -35,9 +40,16 @@ struct disk_file {
  * -EOPNOTSUPP (no direct I/O, or no room in advance), and what open(2) gives. */
 int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
 		   const char **why);
-/* Writes that a process has begun by io_uring go on after it has ended: waits for those to a
- * file. */
-void disk_file_settle(int fd);
+/* In the next process, with what outlived the last one: makes file->fd. A negative errno: it can't
+ * be opened any more, and file->fd is `kept`, only to be read from. */
+int disk_file_resume(struct disk_file *file, int kept);
+/* 0: nothing that a process before this one began is under way any more, and the file is locked.
+ * -EAGAIN: something is. Another negative errno: can't be found out. */
+int disk_file_try_settle(const struct disk_file *file);
+/* Waits for that, as long as the disk takes. */
+void disk_file_settle(const struct disk_file *file);
+/* -EAGAIN after two seconds. */
+int disk_file_settle_soon(const struct disk_file *file);
 void disk_file_close(struct disk_file *file);
 
 #endif

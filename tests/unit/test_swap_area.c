@@ -6,9 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -282,8 +285,9 @@ static int area_left_behind(const char *path)
 
 	swap_boot();
 	EXPECT_EQ(on(path, 4 * MIB), 0);
-	fd = dup(swap_area_fd(0));
 	EXPECT_EQ(swap_off(path, why), 0);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	EXPECT(fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB));
 	return fd;
 }
 
@@ -333,7 +337,73 @@ static void an_area_without_a_header_is_dead(void)
 	swap_shutdown();
 }
 
+/* The open file description of one that is dead, which its writes hold. */
+static int left_writing(const char *path)
+{
+	struct flock whole = { .l_type = F_WRLCK };
+	int          fd = open(path, O_RDWR | O_CLOEXEC);
+
+	EXPECT(fd >= 0 && !fcntl(fd, F_OFD_SETLK, &whole));
+	return fd;
+}
+
+static _Atomic bool is_settled;
+
+static void *settle(void *unused)
+{
+	swap_area_settle(0);
+	atomic_store(&is_settled, true);
+	return NULL;
+}
+
+static void nothing_is_written_while_a_dead_daemon_writes(void)
+{
+	const char        *path = swap_test_path("area");
+	struct swap_report report;
+	pthread_t          thread;
+	int                fd = area_left_behind(path), late = left_writing(path);
+
+	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_ON);
+	swap_area_accept(0, true);
+	EXPECT_EQ(swap_capacity(), 1023);
+	EXPECT_EQ(pthread_create(&thread, NULL, settle, NULL), 0);
+	usleep(50 * 1000);
+	EXPECT(!atomic_load(&is_settled));
+	close(late);
+	pthread_join(thread, NULL);
+	EXPECT(atomic_load(&is_settled));
+	EXPECT_EQ(swap_off(path, why), 0);
+	unlink(path);
+	swap_shutdown();
+}
+
+static void swapon_and_swapoff_wait_for_a_dead_daemon_and_say_so(void)
+{
+	const char *path = swap_test_path("area");
+	int         fd = area_left_behind(path), late = left_writing(path);
+
+	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
+	EXPECT_EQ(swap_off(path, why), -EBUSY);
+	EXPECT(strstr(why, "still writing"));
+	swap_areas_fini();
+	swap_areas_init();
+	swap_area_remove(0);
+	EXPECT_EQ(on(path, 0), -EBUSY);
+	EXPECT(strstr(why, "still being written to"));
+	close(late);
+	EXPECT_EQ(on(path, 0), 0);
+	EXPECT_EQ(swap_off(path, why), 0);
+	unlink(path);
+	swap_shutdown();
+}
+
 static const struct test_case cases[] = {
+	{ "nothing is written to an area while a dead daemon writes there",
+	  nothing_is_written_while_a_dead_daemon_writes },
+	{ "swapon and swapoff wait for a dead daemon's writes, and say so",
+	  swapon_and_swapoff_wait_for_a_dead_daemon_and_say_so },
 	{ "an area whose header can't be read is taken up dead", an_area_without_a_header_is_dead },
 	{ "a new file is private and has its blocks", a_new_file_is_private_and_has_its_blocks },
 	{ "an empty file will do", an_empty_file_will_do },

@@ -55,6 +55,7 @@ struct entry {
 	int16_t          priority; /* (c) */
 	char             path[SWAP_PATH_BYTES]; /* (c) */
 	_Atomic int      state;    /* (a) enum swap_state */
+	_Atomic bool     settled;  /* (a) A3 */
 	_Atomic uint64_t errors[SWAP_CHECKSUM_WRONG + 1]; /* (a) by enum swap_fault */
 };
 
@@ -162,7 +163,8 @@ static void fill_entry(uint32_t area, const char *path, const struct disk_file *
 	struct entry *entry = &table[area];
 
 	mutex_lock(&table_lock);
-	*entry = (struct entry){ .used = true, .file = *file, .priority = priority };
+	*entry = (struct entry){ .used = true, .file = *file, .priority = priority,
+				 .settled = true };
 	snprintf(entry->path, sizeof(entry->path), "%s", path);
 	mutex_unlock(&table_lock);
 }
@@ -244,7 +246,7 @@ static int swap_on_locked(const struct swap_on_request *request, char why[SWAP_W
 		return refuse_swap(why, r, "%.180s can't be written to: %s", request->path,
 				   strerror(-r));
 	}
-	r = keep_fd(KEEP_SWAP + area, file.fd);
+	r = keep_fd(KEEP_SWAP + area, file.kept);
 	if (r) {
 		clear_entry(area);
 		swap_area_remove(area);
@@ -287,15 +289,35 @@ static int guess_header(int fd, uint32_t area, struct swap_header *header)
 	return 0;
 }
 
+/* What the last daemon was writing goes on; who reads needn't care. */
+static int take_up_file(struct disk_file *file, int kept, bool *settled)
+{
+	int r = disk_file_resume(file, kept);
+
+	if (!r)
+		r = disk_file_try_settle(file);
+	*settled = !r;
+	return r == -EAGAIN ? 0 : r;
+}
+
+/* Who has nothing there lives on; pages that can't be read are lost one by one. */
+static void take_up_dead(uint32_t area, const char *what, int error)
+{
+	atomic_store(&table[area].state, SWAP_DEAD);
+	log_emit(LOG_ERR, "swap_dead", "%s: %s (%s); nothing more is written there",
+		 table[area].path, what, strerror(-error));
+}
+
 int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES])
 {
 	struct swap_header      *header = new_header();
-	struct disk_file         file = { .fd = fd };
+	struct disk_file         file = { .fd = fd, .kept = fd };
 	struct swap_area_request want = { .resumed = true, .number = area };
 	int                      r = header ? read_header(fd, header) : -ENOMEM;
 	int                      lost = r == -EILSEQ || r == -ENOMEM ? 0 : r;
+	bool                     settled;
+	int                      unsure = take_up_file(&file, fd, &settled);
 
-	disk_file_settle(fd); /* nobody takes a slot that is still written to */
 	if (lost)
 		r = guess_header(fd, area, header);
 	if (!r && header->area != area)
@@ -309,17 +331,28 @@ int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES])
 		file.bytes = header->nr_slots << PAGE_SHIFT;
 		file.is_device = header->is_device;
 		fill_entry(area, header->path, &file, header->priority);
+		atomic_store(&table[area].settled, settled);
 	}
-	/* Who has nothing there lives on; pages that can't be read are lost one by one. */
-	if (!r && lost) {
-		atomic_store(&table[area].state, SWAP_DEAD);
-		log_emit(LOG_ERR, "swap_dead", "%s: its header can't be read (%s); nothing more is "
-			 "written there", table[area].path, strerror(-lost));
-	}
+	if (!r && lost)
+		take_up_dead(area, "its header can't be read", lost);
+	else if (!r && unsure)
+		take_up_dead(area, "it can't be opened and locked once more", unsure);
+	if (r && file.fd != fd)
+		close(file.fd);
 	free(header);
 	return r ? refuse_swap(why, r, "swap area %u can't be taken up again: %s", area,
 			       strerror(-r))
 		 : 0;
+}
+
+void swap_area_settle(uint32_t area)
+{
+	struct entry *entry = &table[area];
+
+	if (atomic_load_explicit(&entry->settled, memory_order_acquire))
+		return;
+	disk_file_settle(&entry->file);
+	atomic_store(&entry->settled, true);
 }
 
 /* ---- swapoff ---- */
@@ -364,7 +397,12 @@ static int bring_back(uint32_t area, char why[SWAP_WHY_BYTES])
 	if (stat.nr_used)
 		return refuse_swap(why, -EBUSY, "%llu KiB are still in use",
 				   (unsigned long long)stat.nr_used << (PAGE_SHIFT - 10));
-	return 0;
+	if (atomic_load(&table[area].settled))
+		return 0;
+	r = disk_file_settle_soon(&table[area].file);
+	return r == -EAGAIN ? refuse_swap(why, -EBUSY, "a daemon that has ended is still writing "
+						       "there")
+			    : 0;
 }
 
 static int swap_off_locked(const char *path, char why[SWAP_WHY_BYTES])

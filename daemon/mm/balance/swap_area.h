@@ -9,6 +9,8 @@
  *             A2  an area is DEGRADED from its first failed write on, and DEAD (no new slots; what
  *                 it holds is still read) when writes keep failing or the device has gone. What a
  *                 client can provoke (a checksum that doesn't match) changes neither.
+ *             A3  nothing is written to an area before all has ended that daemons before this one
+ *                 began to write there: it could come later, into a slot that has been given anew.
  * Locking     swap_on and swap_off one at a time (a mutex of rank SWAP_CHANGES); everything else at
  *             any time.
  * Not here    Slots (map/swap.h), I/O (swap_io.h), who brings pages back (the hooks' owner).
@@ -70,6 +72,8 @@ int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES]);
 
 /* Of an area one of whose slots is in use. */
 int swap_area_fd(uint32_t area);
+/* Before a slot of it is written to: A3. Waits as long as the disk takes. */
+void swap_area_settle(uint32_t area);
 enum swap_fault { SWAP_WRITE_FAILED, SWAP_READ_FAILED, SWAP_CHECKSUM_WRONG };
 /* The disk failed for nr slots; error says how. */
 void swap_area_fault(uint32_t area, enum swap_fault fault, int error);

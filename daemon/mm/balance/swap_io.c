@@ -413,6 +413,8 @@ static void begin(struct swap_queue *queue, struct swap_batch *batch, uint32_t n
 		span.nr = nr = fill(batch, span);
 	if (!nr)
 		return;
+	if (batch->write)
+		swap_area_settle(slot_area(slot));
 	chunk = nth_chunk(queue, queue->nr++);
 	*chunk = (struct chunk){
 		.batch = batch,
