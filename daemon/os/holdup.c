@@ -45,12 +45,15 @@ enum {
 	FDS_MAX = 65536,
 	CLIENT_UIDS = 1024,
 	OWNED_MAX = 131072, /* descriptors of ours, see LimitNOFILE of the unit */
+	FIELD_FLAGS = 9,
 	FIELD_START = 22,
+	IO_WORKER = 0x10, /* of a thread's flags: PF_IO_WORKER, of an io_uring's threads */
+	WEAK_MS = 1000, /* for the call to end, before the next one is ended on weak evidence */
 	TEXT_BYTES = 512,
 };
 
 /* How sure it is that a process keeps the lock. */
-enum evidence { NOT_IT, PROBABLY, IS_IN_CALL };
+enum evidence { NOT_IT, POSSIBLY, PROBABLY, LIKELY, IS_IN_CALL };
 
 /* l: lock   a: atomic, written by its thread   o: its thread's   k: who looks */
 struct call {
@@ -81,6 +84,7 @@ struct owner {
 struct search {
 	struct stuck_call call;   /* (c) */
 	_Atomic pid_t at;         /* (a) which process it looks at */
+	_Atomic uint32_t nr_seen; /* (a) it is the how manieth */
 	_Atomic bool done;        /* (a) */
 	_Atomic unsigned int refs; /* (a) the thread's, and who waits for it */
 };
@@ -144,7 +148,7 @@ void holdup_leave(void)
 	atomic_store_explicit(&mine.word, (uint64_t)mine.turn << 32, memory_order_relaxed);
 }
 
-/* Of clients, one a place: weak evidence counts for them only. */
+/* Of clients, one a place: weak evidence counts for them first. */
 static _Atomic uint64_t client_uids[CLIENT_UIDS]; /* uid + 1; 0: none */
 
 static void note_uid(uid_t uid)
@@ -153,14 +157,9 @@ static void note_uid(uid_t uid)
 			      memory_order_relaxed);
 }
 
-static bool is_client(pid_t pid)
+static bool is_client_uid(unsigned long uid)
 {
-	struct stat of;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d", pid);
-	return !stat(path, &of) &&
-	       atomic_load(&client_uids[of.st_uid % CLIENT_UIDS]) == (uint64_t)of.st_uid + 1;
+	return atomic_load(&client_uids[uid % CLIENT_UIDS]) == (uint64_t)uid + 1;
 }
 
 static uint64_t since_boot_ns(void)
@@ -210,6 +209,43 @@ static bool read_text(const char *path, char text[TEXT_BYTES])
 	return got > 0;
 }
 
+/* From /proc/PID/status, whose lines anybody may read; the folder of a process that isn't dumpable
+ * is root's. Up to two numbers; how many there are. */
+static int read_status(pid_t pid, const char *format, unsigned long numbers[2])
+{
+	char path[64], line[128];
+	FILE *status;
+	int got = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	status = fopen(path, "re");
+	while (status && got <= 0 && fgets(line, sizeof(line), status))
+		got = sscanf(line, format, &numbers[0], &numbers[1]);
+	if (status)
+		fclose(status);
+	return got;
+}
+
+static int nr_descriptors(pid_t pid)
+{
+	unsigned long nr[2];
+
+	return read_status(pid, "FDSize: %lu", nr) == 1 ? (int)min_t(unsigned long, nr[0], FDS_MAX)
+							: 0;
+}
+
+/* What it is worth that a process waits: root has other ways to stop the broker. */
+static enum evidence suspicion_of(pid_t pid)
+{
+	unsigned long uids[2]; /* real and effective */
+
+	if (read_status(pid, "Uid: %lu %lu", uids) != 2)
+		return NOT_IT;
+	if (is_client_uid(uids[0]) || is_client_uid(uids[1]))
+		return PROBABLY;
+	return uids[0] && uids[1] ? POSSIBLY : NOT_IT;
+}
+
 /* Where the kernel waits for a lock: it tells the function that has asked for it. For memory, or
  * for the host's swap, it waits elsewhere. */
 static bool is_lock(const char *wchan)
@@ -255,10 +291,15 @@ static bool waits_for_lock(pid_t tid)
 	return true;
 }
 
-/* Which argument of a call that takes the lock of a file names the file; -1: it is none. */
+enum { NO_FILE = -1, ANY_FILE = -2 };
+
+/* Which argument of a call that takes the lock of a file names the file. */
 static int file_argument(long call)
 {
 	switch (call) {
+	case SYS_io_submit:
+	case SYS_io_uring_enter:
+		return ANY_FILE;
 	case SYS_write:
 	case SYS_pwrite64:
 	case SYS_writev:
@@ -272,7 +313,7 @@ static int file_argument(long call)
 	case SYS_copy_file_range:
 		return 2;
 	default:
-		return -1;
+		return NO_FILE;
 	}
 }
 
@@ -303,64 +344,85 @@ static bool has_file(pid_t pid, int fd, int our_fd, bool *closed)
 	return r == 0;
 }
 
-/* Of one thread: "CALL ARGUMENT ARGUMENT ..." while it is in a call. waits: for a page. */
-static enum evidence look_at_call(pid_t pid, const char *text, int our_fd, bool waits)
+/* Waits for a page that another process is to bring, or for the lock of its own map to get one. */
+static bool waits_for_page(const char *wchan)
 {
-	unsigned long long arguments[3] = { 0 };
-	long call;
-	int which;
-	bool closed;
+	static const char *const places[] = {
+		"userfault", "request_wait_answer", "folio_wait", "mm_and_find_vma",
+		"user_addr_fault", "exc_page_fault",
+	};
 
-	if (sscanf(text, "%ld %llx %llx %llx", &call, &arguments[0], &arguments[1],
-		   &arguments[2]) != 4)
-		return NOT_IT;
-	which = file_argument(call);
-	if (which < 0)
-		return NOT_IT;
-	if (has_file(pid, (int)arguments[which], our_fd, &closed) ||
-	    (!closed && has_inode(pid, (int)arguments[which], our_fd)))
-		return IS_IN_CALL;
-	/* Another thread has closed it meanwhile. */
-	return closed && waits && is_client(pid) ? PROBABLY : NOT_IT;
-}
-
-/* Waits for a page that another process is to bring. */
-static bool waits_for_fault(const char *wchan)
-{
-	return strstr(wchan, "userfault") || strstr(wchan, "request_wait_answer") ||
-	       strstr(wchan, "folio_wait");
+	for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (strstr(wchan, places[i]))
+			return true;
+	return false;
 }
 
 struct threads_seen {
 	enum evidence best;
-	bool waits; /* one that can't be looked into waits for a page */
+	bool waits; /* one that may be it waits for a page */
 };
+
+/* Of one thread: "CALL ARGUMENT ARGUMENT ..." while it is in a call. waits: for a page. */
+static void look_at_call(pid_t pid, const char *text, int our_fd, bool waits,
+			 struct threads_seen *seen)
+{
+	unsigned long long arguments[3] = { 0 };
+	long call;
+	int which;
+	bool closed = false;
+
+	if (sscanf(text, "%ld %llx %llx %llx", &call, &arguments[0], &arguments[1],
+		   &arguments[2]) != 4)
+		return; /* -1: a fault of the program's own */
+	which = file_argument(call);
+	if (which == NO_FILE)
+		return;
+	if (which >= 0 && (has_file(pid, (int)arguments[which], our_fd, &closed) ||
+			   (!closed && has_inode(pid, (int)arguments[which], our_fd))))
+		seen->best = IS_IN_CALL;
+	/* Another thread has closed it meanwhile, or made the number another file's. */
+	else if (closed && waits && suspicion_of(pid))
+		seen->best = max_t(enum evidence, seen->best, LIKELY);
+	else
+		seen->waits |= waits;
+}
+
+/* After the name, which may be anything. */
+static const char *field_of(const char *stat, int number)
+{
+	const char *at = strrchr(stat, ')');
+
+	for (int field = 2; at && field < number; field++)
+		at = strchr(at + 1, ' ');
+	return at;
+}
 
 /* It works for an io_uring: its call isn't told, and the file may have no descriptor. */
 static bool is_ring_worker(pid_t pid, long tid)
 {
 	char path[96], text[TEXT_BYTES];
+	const char *flags;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%ld/comm", pid, tid);
-	return read_text(path, text) && !strncmp(text, "iou-", 4);
+	snprintf(path, sizeof(path), "/proc/%d/task/%ld/stat", pid, tid);
+	flags = read_text(path, text) ? field_of(text, FIELD_FLAGS) : NULL;
+	return flags && (strtoul(flags, NULL, 10) & IO_WORKER);
 }
 
 static void look_at_thread(pid_t pid, long tid, int our_fd, struct threads_seen *seen)
 {
 	char path[96], text[TEXT_BYTES];
-	enum evidence found = NOT_IT;
 	bool waits;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/wchan", pid, tid);
-	waits = read_text(path, text) && waits_for_fault(text);
+	waits = read_text(path, text) && waits_for_page(text);
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/syscall", pid, tid);
 	if (waits && is_ring_worker(pid, tid))
-		found = is_client(pid) ? PROBABLY : NOT_IT;
-	else if (read_text(path, text) && isdigit((unsigned char)text[0]))
-		found = look_at_call(pid, text, our_fd, waits);
-	else if (waits)
 		seen->waits = true;
-	seen->best = max_t(enum evidence, seen->best, found);
+	else if (read_text(path, text) && text[0] != 'r') /* "running" */
+		look_at_call(pid, text, our_fd, waits, seen);
+	else
+		seen->waits |= waits;
 }
 
 static struct threads_seen look_at_threads(pid_t pid, int our_fd)
@@ -380,22 +442,6 @@ static struct threads_seen look_at_threads(pid_t pid, int our_fd)
 	return seen;
 }
 
-static int nr_descriptors(pid_t pid)
-{
-	char path[64], line[128];
-	FILE *status;
-	int nr = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	status = fopen(path, "re");
-	while (status && !nr && fgets(line, sizeof(line), status))
-		if (sscanf(line, "FDSize: %d", &nr) != 1)
-			nr = 0;
-	if (status)
-		fclose(status);
-	return min_t(int, nr, FDS_MAX);
-}
-
 static bool has_file_open(pid_t pid, int our_fd)
 {
 	int nr = nr_descriptors(pid);
@@ -407,14 +453,13 @@ static bool has_file_open(pid_t pid, int our_fd)
 	return false;
 }
 
-/* Who can't be looked into, has the file open, and waits for a page. */
 static enum evidence look_at(pid_t pid, int our_fd)
 {
 	struct threads_seen seen = look_at_threads(pid, our_fd);
 
-	if (seen.best == NOT_IT && seen.waits && is_client(pid) && has_file_open(pid, our_fd))
-		return PROBABLY;
-	return seen.best;
+	if (seen.best != NOT_IT || !seen.waits)
+		return seen.best;
+	return has_file_open(pid, our_fd) ? LIKELY : suspicion_of(pid);
 }
 
 /* ---- the search ---- */
@@ -461,6 +506,29 @@ static bool is_in_call(const struct stuck_call *call)
 	return found;
 }
 
+/* Who goes next goes only if it wasn't this one. */
+static void wait_for_end(const struct stuck_call *call)
+{
+	const struct timespec pause = { .tv_nsec = SEARCH_STEP_MS * 1000 * 1000 };
+
+	for (int ms = 0; ms < WEAK_MS && is_in_call(call); ms += SEARCH_STEP_MS)
+		nanosleep(&pause, NULL);
+}
+
+/* Whose page comes doesn't wait for long. */
+static bool is_suspect(pid_t pid, int our_fd, enum evidence wanted)
+{
+	const struct timespec pause = { .tv_nsec = ASLEEP_MS * 1000 * 1000 };
+
+	for (int i = 0; i < (wanted == IS_IN_CALL ? 1 : ASLEEP_LOOKS); i++) {
+		if (i)
+			nanosleep(&pause, NULL);
+		if (look_at(pid, our_fd) < wanted)
+			return false;
+	}
+	return true;
+}
+
 static bool end_if(const struct search *search, pid_t pid, enum evidence wanted)
 {
 	const struct stuck_call *call = &search->call;
@@ -469,14 +537,16 @@ static bool end_if(const struct search *search, pid_t pid, enum evidence wanted)
 
 	if (pidfd < 0)
 		return false;
-	ended = look_at(pid, call->fd) == wanted && is_in_call(call) && end_process(pid, pidfd);
+	ended = is_suspect(pid, call->fd, wanted) && is_in_call(call) && end_process(pid, pidfd);
 	close(pidfd);
-	if (ended)
-		log_emit(LOG_ERR, "holdup",
-			 "pid %d was killed: it kept a file of the broker locked, by a write out "
-			 "of memory that doesn't come, and a thread of the daemon had to wait "
-			 "for it", pid);
-	return ended;
+	if (!ended)
+		return false;
+	log_emit(LOG_ERR, "holdup",
+		 "pid %d was killed: it kept a file of the broker locked, by a write out of memory "
+		 "that doesn't come, and a thread of the daemon had to wait for it", pid);
+	if (wanted != IS_IN_CALL)
+		wait_for_end(call);
+	return true;
 }
 
 static bool is_skipped(pid_t pid)
@@ -499,6 +569,7 @@ static bool end_all(struct search *search, enum evidence wanted)
 		if (is_spared(pid) || is_skipped(pid))
 			continue;
 		atomic_store(&search->at, pid);
+		atomic_fetch_add(&search->nr_seen, 1);
 		any |= end_if(search, pid, wanted);
 	}
 	if (proc)
@@ -516,9 +587,7 @@ static bool is_the_owner(pid_t pid, uint64_t since_ns)
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	if (!read_text(path, text))
 		return false;
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < FIELD_START; field++)
-		at = strchr(at + 1, ' ');
+	at = field_of(text, FIELD_START);
 	if (at)
 		ticks = strtoull(at, NULL, 10);
 	return at && ticks <= since_ns / (1000000000 / hz);
@@ -556,8 +625,10 @@ static void *end_culprits(void *argument)
 
 	if (owner_of(search->call.fd))
 		end_owner(&search->call);
-	else if (!end_all(search, IS_IN_CALL))
-		end_all(search, PROBABLY);
+	else
+		for (int wanted = IS_IN_CALL; wanted > NOT_IT; wanted--)
+			if (end_all(search, (enum evidence)wanted))
+				break;
 	atomic_store(&search->done, true);
 	put_search(search);
 	return NULL;
@@ -567,6 +638,7 @@ static void search_for(const struct stuck_call *call)
 {
 	const struct timespec pause = { .tv_nsec = SEARCH_STEP_MS * 1000 * 1000 };
 	struct search *search = calloc(1, sizeof(*search));
+	uint32_t nr_seen = 0;
 	pthread_t thread;
 
 	if (!search)
@@ -579,8 +651,12 @@ static void search_for(const struct stuck_call *call)
 	}
 	pthread_setname_np(thread, "mmb-search");
 	pthread_detach(thread);
-	for (int ms = 0; ms < SEARCH_MS && !atomic_load(&search->done); ms += SEARCH_STEP_MS)
+	for (int ms = 0; ms < SEARCH_MS && !atomic_load(&search->done); ms += SEARCH_STEP_MS) {
 		nanosleep(&pause, NULL);
+		if (nr_seen != atomic_load(&search->nr_seen))
+			ms = 0;
+		nr_seen = atomic_load(&search->nr_seen);
+	}
 	if (!atomic_load(&search->done) && holdup.nr_skipped < SKIPPED_MAX)
 		holdup.skipped[holdup.nr_skipped++] = atomic_load(&search->at);
 	put_search(search);

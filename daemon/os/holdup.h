@@ -13,9 +13,12 @@
  *             since with it goes whoever waits to change the map, and readers get through.
  * Invariants  H1  a thread of ours that has the lock, or that only waits for its turn behind one
  *                 that works, is nobody's fault.
- *             H2  who is seen in such a call on the file goes; if nobody is, who can't be looked
- *                 into, waits for a page, and has the file open, or an io_uring and a client's
- *                 user. To have the file open is no evidence: all of a pool have.
+ *             H2  who is seen in such a call on the file goes. If nobody is, who waits for a page
+ *                 in a call that may be one is suspected: which file a ring's worker writes to
+ *                 isn't told, nor which one a descriptor was that is another's since. First who
+ *                 has the file open, then clients' users, then anybody but root, one after the
+ *                 other until the lock is free. To have it open is no evidence, nor is a plain
+ *                 fault: all of a pool have both.
  *             H3  the service manager, our parent and ourselves are never ended.
  *             H4  a map may be locked for long without any ill will (a fork, an munmap): it gets
  *                 MAP_LOOKS. Whoever has the pid of the client later is left alone.

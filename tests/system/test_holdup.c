@@ -7,9 +7,14 @@
  *             process that does it is ended, whether it is a client or not, and the daemon serves
  *             on, as the same process.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
+#include <linux/aio_abi.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -22,7 +27,7 @@
 
 const char *const hostile_flags[] = { NULL };
 
-enum { PAGES = 1024, DEADLINE_S = 60 };
+enum { PAGES = 1024, DEADLINE_S = 25, ANOTHER_USER = 65533 };
 
 /* A page whose fault nobody answers. */
 static char *page_that_never_comes(void)
@@ -82,9 +87,53 @@ static void a_client_that_writes_from_a_hole_is_ended(void)
 	hostile_check();
 }
 
-/* A process that the daemon has never heard of, which its client has forked, keeps the lock while
- * the region is given back. */
-ATTACK(a_strangers_write)
+/* ---- strangers: processes that the daemon has never heard of, which its client has forked ---- */
+
+static bool waits_for_its_page(pid_t pid, const char *thread)
+{
+	char path[300], place[64] = "";
+	FILE *wchan;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%s/wchan", pid, thread);
+	wchan = fopen(path, "re");
+	if (!wchan)
+		return false;
+	if (!fgets(place, sizeof(place), wchan))
+		place[0] = '\0';
+	fclose(wchan);
+	return strstr(place, "userfault");
+}
+
+/* Until one of its threads waits for a page: it has the lock. */
+static void wait_for_hold(pid_t pid)
+{
+	struct dirent *entry;
+	char path[64];
+	bool waits = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	for (int i = 0; i < DEADLINE_S * 100 && !waits; i++) {
+		DIR *dir = opendir(path);
+
+		CLIENT_EXPECT(dir);
+		while (!waits && (entry = readdir(dir)))
+			waits = waits_for_its_page(pid, entry->d_name);
+		closedir(dir);
+		usleep(10 * 1000);
+	}
+	CLIENT_EXPECT(waits);
+}
+
+/* They say 'w', and keep the lock. */
+typedef void (*hold_fn)(int ready, int fd, char *never);
+
+static void say_ready(int ready)
+{
+	CLIENT_EXPECT_EQ(write(ready, "w", 1), 1);
+}
+
+/* While the region is given back. */
+static void expect_end_of(struct attack *a, hold_fn hold)
 {
 	struct raw_region region;
 	int ready[2];
@@ -97,22 +146,138 @@ ATTACK(a_strangers_write)
 	CLIENT_EXPECT_EQ(pipe2(ready, O_CLOEXEC), 0);
 	writer = fork();
 	if (!writer) {
-		char *never = page_that_never_comes();
-
-		CLIENT_EXPECT_EQ(write(ready[1], "w", 1), 1);
-		pwrite(region.fd, never, PAGE, 0);
+		hold(ready[1], region.fd, page_that_never_comes());
 		_exit(1);
 	}
 	CLIENT_EXPECT_EQ(read(ready[0], &step, 1), 1);
+	wait_for_hold(writer);
 	CLIENT_EXPECT_EQ(raw_region_close(&a->r, &region), 0);
 	CLIENT_EXPECT(is_killed(writer));
 	attack_serves(&a->r);
+}
+
+static void write_it(int ready, int fd, char *never)
+{
+	say_ready(ready);
+	pwrite(fd, never, PAGE, 0);
+}
+
+ATTACK(a_strangers_write)
+{
+	expect_end_of(a, write_it);
+}
+
+static void submit_it(int ready, int fd, char *never)
+{
+	struct iocb block = { .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_fildes = (uint32_t)fd,
+			      .aio_buf = (uintptr_t)never, .aio_nbytes = PAGE };
+	struct iocb *list = &block;
+	aio_context_t context = 0;
+
+	CLIENT_EXPECT_EQ(syscall(SYS_io_setup, 1, &context), 0);
+	say_ready(ready);
+	syscall(SYS_io_submit, context, 1, &list);
+}
+
+ATTACK(a_submitted_write)
+{
+	expect_end_of(a, submit_it);
+}
+
+struct write_args {
+	int fd;
+	char *from;
+};
+
+static void *write_beside(void *args)
+{
+	const struct write_args *w = args;
+
+	pwrite(w->fd, w->from, PAGE, 0);
+	return NULL;
+}
+
+/* While the call lasts its number becomes another file's. */
+static void write_under_a_name(int ready, int fd, char *never)
+{
+	struct write_args args = { fd, never };
+	int other = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	pthread_t thread;
+
+	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, write_beside, &args), 0);
+	wait_for_hold(getpid());
+	CLIENT_EXPECT_EQ(dup2(other, fd), fd);
+	say_ready(ready);
+	pause();
+}
+
+ATTACK(a_write_to_a_number_of_another_file)
+{
+	expect_end_of(a, write_under_a_name);
+}
+
+/* No client has that user, and the process can't be looked into but by root. */
+static void write_as_another_user(int ready, int fd, char *never)
+{
+	CLIENT_EXPECT_EQ(setresuid(ANOTHER_USER, ANOTHER_USER, ANOTHER_USER), 0);
+	write_under_a_name(ready, fd, never);
+}
+
+ATTACK(another_users_write)
+{
+	expect_end_of(a, write_as_another_user);
+}
+
+static void rename_threads(const char *name)
+{
+	struct dirent *entry;
+	char path[300];
+	DIR *dir = opendir("/proc/self/task");
+
+	while ((entry = readdir(dir))) {
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			CLIENT_EXPECT(write(fd, name, strlen(name)) > 0);
+			close(fd);
+		}
+	}
+	closedir(dir);
+}
+
+/* A worker of the kernel's has any name. */
+static void write_by_a_renamed_worker(int ready, int fd, char *never)
+{
+	struct io_uring ring;
+	struct io_uring_sqe *sqe;
+
+	CLIENT_EXPECT_EQ(io_uring_queue_init(4, &ring, 0), 0);
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_write(sqe, fd, never, PAGE, 0);
+	CLIENT_EXPECT_EQ(io_uring_submit(&ring), 1);
+	wait_for_hold(getpid());
+	rename_threads("somebody");
+	close(fd);
+	say_ready(ready);
+	pause();
+}
+
+ATTACK(a_write_by_a_renamed_worker)
+{
+	expect_end_of(a, write_by_a_renamed_worker);
 }
 
 static const struct test_case cases[] = {
 	{ "a client that writes from a hole of its window is ended",
 	  a_client_that_writes_from_a_hole_is_ended },
 	{ "so is a process that no client is", a_strangers_write },
+	{ "so is who has submitted the write", a_submitted_write },
+	{ "so is who has given the number to another file meanwhile",
+	  a_write_to_a_number_of_another_file },
+	{ "so is who has done so as a user that no client has", another_users_write },
+	{ "so is whose ring's worker writes, under any name", a_write_by_a_renamed_worker },
 	HOSTILE_STOPS,
 };
 TEST_MAIN(cases)
