@@ -30,6 +30,7 @@
 #include "base/types.h"
 #include "os/keep.h"
 #include "os/os.h"
+#include "os/process.h"
 
 enum {
 	TRIES = 10, /* children in a row that die before they serve */
@@ -354,23 +355,6 @@ static int reap(void)
 
 /* ---- what keeps a process from being gone ---- */
 
-static bool has_ended(pid_t pid)
-{
-	char path[32], text[512] = "";
-	const char *name_end;
-	FILE *stat;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	stat = fopen(path, "re");
-	if (!stat)
-		return false;
-	if (!fgets(text, sizeof(text), stat))
-		text[0] = '\0';
-	fclose(stat);
-	name_end = strrchr(text, ')');
-	return name_end && !strncmp(name_end, ") Z", 3);
-}
-
 static bool is_closer(pid_t pid, long tid)
 {
 	char path[64], name[32] = "";
@@ -394,7 +378,7 @@ static bool only_closers_are_left(pid_t pid)
 	bool others = false;
 	DIR *tasks;
 
-	if (!has_ended(pid))
+	if (thread_state(pid, pid) != 'Z')
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	tasks = opendir(path);

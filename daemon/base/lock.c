@@ -185,6 +185,16 @@ void mutex_unlock(struct mutex *m)
 	CHECK(pthread_mutex_unlock(&m->lock) == 0);
 }
 
+void condition_init(pthread_cond_t *condition)
+{
+	pthread_condattr_t attributes;
+
+	CHECK(pthread_condattr_init(&attributes) == 0);
+	CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+	CHECK(pthread_cond_init(condition, &attributes) == 0);
+	pthread_condattr_destroy(&attributes);
+}
+
 void mutex_wait(struct mutex *m, pthread_cond_t *condition)
 {
 	check_innermost(m);

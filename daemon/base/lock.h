@@ -62,6 +62,8 @@ void mutex_lock_long_nested(struct mutex *m);
 /* 1: acquired. Never checked for order, since it can't wait. */
 int mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
+/* Its times are CLOCK_MONOTONIC's. */
+void condition_init(pthread_cond_t *condition);
 /* Waits on a condition with m held; m must be the innermost lock held. */
 void mutex_wait(struct mutex *m, pthread_cond_t *condition);
 /* The same until a time of the condition's clock; 0, or -ETIMEDOUT. */

@@ -267,13 +267,8 @@ static void *keeper_main(void *unused)
 
 int keeper_start(void)
 {
-	pthread_condattr_t attributes;
-
 	mutex_init(&keeper.lock, RANK_LEAF, "keeper");
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&keeper.wanted, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&keeper.wanted);
 	keeper.stopping = false;
 	if (pthread_create(&keeper.thread, NULL, keeper_main, NULL))
 		return -EAGAIN;

@@ -29,8 +29,10 @@
 #include <unistd.h>
 
 #include "base/list.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/types.h"
+#include "os/process.h"
 
 enum {
 	LOOK_MS = 250,
@@ -45,8 +47,6 @@ enum {
 	FDS_MAX = 65536,
 	CLIENT_UIDS = 1024,
 	OWNED_MAX = 131072, /* descriptors of ours, see LimitNOFILE of the unit */
-	FIELD_FLAGS = 9,
-	FIELD_START = 22,
 	IO_WORKER = 0x10, /* of a thread's flags: PF_IO_WORKER, of an io_uring's threads */
 	WEAK_MS = 1000, /* for the call to end, before the next one is ended on weak evidence */
 	TEXT_BYTES = 512,
@@ -89,16 +89,16 @@ struct search {
 	_Atomic unsigned int refs; /* (a) the thread's, and who waits for it */
 };
 
-/* l: lock   k: who looks */
+/* l: lock   k: who looks   a: atomic, written by who looks */
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t stop;
 	struct list_head calls; /* (l) */
 	bool stopping, running; /* (l) */
 	pthread_t thread;
-	pid_t skipped[SKIPPED_MAX]; /* (k) searches were kept by them; 0: none */
-	uint32_t nr_skipped;        /* (k) */
-	bool told;                  /* (k) that it lasts */
+	_Atomic pid_t skipped[SKIPPED_MAX]; /* (a) searches were kept by them; 0: none */
+	uint32_t nr_skipped;                /* (k) */
+	bool told;                          /* (k) that it lasts */
 	_Atomic bool lasts;
 } holdup = { .lock = PTHREAD_MUTEX_INITIALIZER, .calls = LIST_HEAD_INIT(holdup.calls) };
 
@@ -265,13 +265,8 @@ static bool is_lock(const char *wchan)
 static bool waits_now(pid_t tid)
 {
 	char path[64], text[TEXT_BYTES];
-	const char *name_end;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	if (!read_text(path, text))
-		return false;
-	name_end = strrchr(text, ')');
-	if (!name_end || strncmp(name_end, ") D", 3))
+	if (thread_state(getpid(), tid) != 'D')
 		return false;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", tid);
 	return read_text(path, text) && is_lock(text);
@@ -388,25 +383,10 @@ static void look_at_call(pid_t pid, const char *text, int our_fd, bool waits,
 		seen->waits |= waits;
 }
 
-/* After the name, which may be anything. */
-static const char *field_of(const char *stat, int number)
-{
-	const char *at = strrchr(stat, ')');
-
-	for (int field = 2; at && field < number; field++)
-		at = strchr(at + 1, ' ');
-	return at;
-}
-
 /* It works for an io_uring: its call isn't told, and the file may have no descriptor. */
 static bool is_ring_worker(pid_t pid, long tid)
 {
-	char path[96], text[TEXT_BYTES];
-	const char *flags;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%ld/stat", pid, tid);
-	flags = read_text(path, text) ? field_of(text, FIELD_FLAGS) : NULL;
-	return flags && (strtoul(flags, NULL, 10) & IO_WORKER);
+	return thread_flags(pid, (pid_t)tid) & IO_WORKER;
 }
 
 static void look_at_thread(pid_t pid, long tid, int our_fd, struct threads_seen *seen)
@@ -552,7 +532,7 @@ static bool end_if(const struct search *search, pid_t pid, enum evidence wanted)
 static bool is_skipped(pid_t pid)
 {
 	for (uint32_t i = 0; i < SKIPPED_MAX; i++)
-		if (holdup.skipped[i] == pid)
+		if (atomic_load(&holdup.skipped[i]) == pid)
 			return true;
 	return false;
 }
@@ -580,17 +560,9 @@ static bool end_all(struct search *search, enum evidence wanted)
 /* The process had been started when the daemon heard of its map: it is no later one. */
 static bool is_the_owner(pid_t pid, uint64_t since_ns)
 {
-	uint64_t ticks = 0, hz = (uint64_t)sysconf(_SC_CLK_TCK);
-	char path[64], text[TEXT_BYTES];
-	const char *at;
+	uint64_t ticks = process_start_ticks(pid), hz = (uint64_t)sysconf(_SC_CLK_TCK);
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (!read_text(path, text))
-		return false;
-	at = field_of(text, FIELD_START);
-	if (at)
-		ticks = strtoull(at, NULL, 10);
-	return at && ticks <= since_ns / (1000000000 / hz);
+	return ticks && ticks <= since_ns / (1000000000 / hz);
 }
 
 /* H4 */
@@ -658,7 +630,7 @@ static void search_for(const struct stuck_call *call)
 		nr_seen = atomic_load(&search->nr_seen);
 	}
 	if (!atomic_load(&search->done) && holdup.nr_skipped < SKIPPED_MAX)
-		holdup.skipped[holdup.nr_skipped++] = atomic_load(&search->at);
+		atomic_store(&holdup.skipped[holdup.nr_skipped++], atomic_load(&search->at));
 	put_search(search);
 }
 
@@ -731,7 +703,8 @@ static void settle(const struct stuck_call *calls, unsigned int nr)
 		return;
 	holdup.told = false;
 	holdup.nr_skipped = 0;
-	memset(holdup.skipped, 0, sizeof(holdup.skipped));
+	for (uint32_t i = 0; i < SKIPPED_MAX; i++)
+		atomic_store(&holdup.skipped[i], 0);
 	atomic_store(&holdup.lasts, false);
 }
 
@@ -761,12 +734,7 @@ static void *look_out(void *unused)
 
 int holdup_start(void)
 {
-	pthread_condattr_t attributes;
-
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&holdup.stop, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&holdup.stop);
 	holdup.stopping = false;
 	if (pthread_create(&holdup.thread, NULL, look_out, NULL))
 		return -EAGAIN;

@@ -16,31 +16,61 @@
 static const int8_t *cpu_nodes;
 static unsigned int nr_cpu_nodes;
 
-enum { FIELD_START = 22, FIELD_PROCESSOR = 39 };
+enum {
+	FIELD_STATE = 3,
+	FIELD_FLAGS = 9,
+	FIELD_START = 22,
+	FIELD_PROCESSOR = 39,
+	STAT_BYTES = 1024,
+};
 enum { PID_BITS = 22, START_BITS = PROCESS_MARK_BITS - PID_BITS }; /* of clock ticks: 43 minutes */
 
-/* Field of /proc/PID/stat, counted from 1 as in proc(5). The name may hold spaces and brackets:
- * what follows the last bracket is field 3. */
-static uint64_t stat_field(pid_t pid, int field)
+/* What follows the name, which may hold spaces and brackets: " STATE ..."; NULL: not told. */
+static const char *read_stat(pid_t pid, pid_t tid, char text[STAT_BYTES])
 {
-	char path[64], text[1024];
-	char *at;
+	char path[64];
+	const char *name_end;
 	int fd;
 	ssize_t got;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
-	got = read(fd, text, sizeof(text) - 1);
+		return NULL;
+	got = read(fd, text, STAT_BYTES - 1);
 	close(fd);
-	if (got <= 0)
-		return 0;
-	text[got] = '\0';
-	at = strrchr(text, ')');
-	for (int i = 2; at && i < field; i++)
+	text[got > 0 ? got : 0] = '\0';
+	name_end = strrchr(text, ')');
+	return name_end ? name_end + 1 : NULL;
+}
+
+/* Field counted from 1 as in proc(5). */
+static uint64_t stat_field(pid_t pid, pid_t tid, int field)
+{
+	char text[STAT_BYTES];
+	const char *at = read_stat(pid, tid, text);
+
+	for (int i = FIELD_STATE; at && i < field; i++)
 		at = strchr(at + 1, ' ');
 	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+char thread_state(pid_t pid, pid_t tid)
+{
+	char text[STAT_BYTES];
+	const char *at = read_stat(pid, tid, text);
+
+	return at && at[0] ? at[1] : '\0';
+}
+
+uint64_t thread_flags(pid_t pid, pid_t tid)
+{
+	return stat_field(pid, tid, FIELD_FLAGS);
+}
+
+uint64_t process_start_ticks(pid_t pid)
+{
+	return stat_field(pid, pid, FIELD_START);
 }
 
 void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)
@@ -51,7 +81,7 @@ void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)
 
 int process_node(pid_t pid)
 {
-	uint64_t cpu = stat_field(pid, FIELD_PROCESSOR);
+	uint64_t cpu = stat_field(pid, pid, FIELD_PROCESSOR);
 
 	return cpu < nr_cpu_nodes && cpu_nodes[cpu] > 0 ? cpu_nodes[cpu] : 0;
 }
@@ -66,7 +96,7 @@ bool process_has_ended(int pidfd)
 /* The pid of the one behind the pidfd, if that lives still, was its own when /proc was read. */
 uint64_t process_mark(pid_t pid, int pidfd)
 {
-	uint64_t start = stat_field(pid, FIELD_START);
+	uint64_t start = process_start_ticks(pid);
 
 	if (pid <= 0 || pid >= 1 << PID_BITS || !start || process_has_ended(pidfd))
 		return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * process - on which node a client's process runs, from /proc; whether it has ended, from a pidfd;
- * whether it has left a socket
+ * process - on which node a process runs, since when, and what a thread of it is at, from /proc;
+ * whether it has ended, from a pidfd; whether it has left a socket
  *
  * Purpose     A pid may be reused: an answer about the wrong process costs placement, nothing else.
  *             A pidfd names one process for as long as the daemon lives; a mark does so over its
@@ -16,6 +16,13 @@
 
 /* Index of the node whose CPU its main thread last ran on; 0 if unknown. */
 int process_node(pid_t pid);
+/* As /proc/PID/stat has it: 'D', 'Z' ...; '\0': no such thread, or /proc doesn't tell. */
+char thread_state(pid_t pid, pid_t tid);
+/* The kernel's PF_ flags; 0: likewise. */
+uint64_t thread_flags(pid_t pid, pid_t tid);
+/* Of the clock of sysconf(_SC_CLK_TCK), since the host was booted; 0: it has ended, or /proc
+ * doesn't tell. */
+uint64_t process_start_ticks(pid_t pid);
 /* Nothing of it runs any more. */
 bool process_has_ended(int pidfd);
 /* Of the living process behind a pidfd: another daemon finds it by that. Its pid, and when it was

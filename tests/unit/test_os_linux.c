@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/inject.h"
@@ -18,6 +19,7 @@
 #include "lib/test.h"
 #include "os/huge_copy.h"
 #include "os/os.h"
+#include "os/process.h"
 #include "os/topology.h"
 
 enum { MB = 1 << 20 };
@@ -353,7 +355,28 @@ static void clock_goes_on(void)
 	EXPECT(os->now_ns() >= before);
 }
 
+static void processes_tell_their_threads_states(void)
+{
+	const struct timespec pause = { .tv_nsec = 1000 * 1000 };
+	uint64_t before = process_start_ticks(getpid());
+	pid_t child = fork();
+
+	if (!child)
+		_exit(0);
+	EXPECT(child > 0 && before > 0);
+	EXPECT_EQ(thread_state(getpid(), gettid()), 'R');
+	for (int i = 0; i < 5000 && thread_state(child, child) != 'Z'; i++)
+		nanosleep(&pause, NULL);
+	EXPECT_EQ(thread_state(child, child), 'Z');
+	EXPECT(process_start_ticks(child) >= before);
+	EXPECT_EQ(waitpid(child, NULL, 0), child);
+	EXPECT_EQ(thread_state(child, child), '\0');
+	EXPECT_EQ(process_start_ticks(child), 0);
+}
+
 static const struct test_case cases[] = {
+	{ "a process tells its threads' states and since when it is",
+	  processes_tell_their_threads_states },
 	{ "a new file has its size, mode 0400, and can't be resized", file_is_sealed },
 	{ "a read-only descriptor neither maps writable nor punches", readonly_descriptor },
 	{ "populated pages are there, punched ones are gone", populate_and_punch },

@@ -489,16 +489,6 @@ static void *kswapd_main(void *argument)
 	return NULL;
 }
 
-static void init_condition(pthread_cond_t *condition)
-{
-	pthread_condattr_t attributes;
-
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(condition, &attributes);
-	pthread_condattr_destroy(&attributes);
-}
-
 static int start_one(int node, enum duty duty)
 {
 	static const char *const names[] = { [FOR_STOCKS] = "kswapd", [FOR_POOLS] = "kpool" };
@@ -507,7 +497,7 @@ static int start_one(int node, enum duty duty)
 
 	*k = (struct kswapd){ .node = node, .duty = duty };
 	mutex_init(&k->lock, RANK_LEAF, "kswapd");
-	init_condition(&k->wanted);
+	condition_init(&k->wanted);
 	if (pthread_create(&k->thread, NULL, kswapd_main, k))
 		return -EAGAIN;
 	k->running = true;

@@ -148,15 +148,11 @@ static void *waiter_main(void *argument)
 static int start_cpu(int cpu)
 {
 	struct waiter_cpu *w = &cpus[nr_cpus_used];
-	pthread_condattr_t attributes;
 	char name[16];
 
 	*w = (struct waiter_cpu){ .cpu = cpu };
 	mutex_init(&w->lock, RANK_LEAF, "waiters");
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->wanted, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&w->wanted);
 	for (int i = 0; i < NR_FLOWS; i++)
 		list_init(&w->flows[i]);
 	nr_cpus_used++;
