@@ -40,8 +40,8 @@ static bool is_verified(void *socket)
 	return mmbctl(socket, "-t 60 verify");
 }
 
-/* What is just being written to swap is counted and named nowhere, and a region that has been
- * closed waits for it: on a slow disk that lasts. What is lost stays different. */
+/* A region that has been closed waits for what is just being written of it: on a slow disk that
+ * lasts. What is lost stays different. */
 static bool counts_are_right(void *socket)
 {
 	bool right = loads_rest() && test_wait(is_verified, socket, VERIFY_SECONDS);

@@ -200,6 +200,7 @@ static void nothing_comes_late(void)
 	wait_for_number(OUT_AGAIN_BEGUN, 1);
 	rest_us(1000 * 1000);
 	EXPECT_EQ(board->number[OUT_AGAIN_DONE], 0); /* else the rest shows nothing */
+	EXPECT(mmbctl(f->socket, "-t 60 verify")); /* what waits to be written counts */
 	EXPECT(limit(key[0] ? "max" : "0"));
 	EXPECT(test_wait(all_landed, NULL, 30));
 	rest_us(300 * 1000);

@@ -157,5 +157,5 @@ void region_count_charge(struct region *region, uint64_t counted[NR_MEMCG_KINDS]
 	take_census(region, &c);
 	counted[MEMCG_REGION] += c.resident * frames;
 	counted[MEMCG_LOCKED] += c.locked * frames;
-	counted[MEMCG_SWAP] += c.slots * frames;
+	counted[MEMCG_SWAP] += (c.slots + atomic_load(&region->nr_writing)) * frames;
 }

@@ -354,7 +354,9 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 	slot = frames > 1 ? swap_alloc_huge(&s->cursor)
 			  : swap_alloc(&s->cursor, nr, slot_hint(s, region, first), got);
 	memcg_uncharge(region->memcg, MEMCG_SWAP, (slot ? nr - *got : nr) * frames);
-	if (!slot)
+	if (slot)
+		atomic_fetch_add(&region->nr_writing, *got);
+	else
 		atomic_store(&slots_missing, true);
 	return slot;
 }
@@ -404,10 +406,7 @@ static void note_written(struct region *region, struct swap_item *item, const st
 		return;
 	}
 	/* After another error than -EFAULT swap_write() has retired the slot. */
-	if (io->same || io->error == -EFAULT)
-		region_free_slot(region, item->value);
-	else
-		memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
+	region_drop_slot(region, item->value, !io->same && io->error != -EFAULT);
 	item->fate = io->same ? FATE_SAME : FATE_DIRTY;
 	item->value = io->value;
 	if (!io->same)
@@ -446,7 +445,7 @@ static bool was_touched(uint64_t before, uint64_t now)
 static void lose(struct region *region, struct swap_item *item)
 {
 	if (item->fate == FATE_COPIED && !word_high(item->word)) /* the word never named it */
-		region_free_slot(region, item->value);
+		region_drop_slot(region, item->value, false);
 	item->fate = FATE_GIVEN_UP;
 }
 
@@ -489,6 +488,8 @@ static void take_page(struct region *region, struct swap_item *item)
 			value |= WORD_BUSY;
 	} while (!word_replace(word, &seen, value));
 	item->word = seen;
+	if (slot && !word_high(seen))
+		atomic_fetch_sub(&region->nr_writing, 1);
 	if (touched)
 		item->fate = FATE_GIVEN_UP;
 }

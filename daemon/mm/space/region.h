@@ -11,7 +11,8 @@
  *             R3  the memfd has a page exactly where the word is PRESENT, or BUSY for a while;
  *                 anything else was done by a client and is found by the audit.
  *             R5  nr_swapped, nr_same_filled = number of words in these states; the memcg is
- *                 charged for every slot that a word names, whatever its state.
+ *                 charged for every slot that a word names, whatever its state, and for those of
+ *                 nr_writing pages, which are being written and not named yet.
  *             R4  the memcg is charged for the frames of nr_resident and of nr_locked.
  *             R6  nr_inherit = number of words in state INHERIT; nr_shared = with SHARED set.
  * Crash       a region is its section and its words: one whose owner has no record (client) is
@@ -81,6 +82,7 @@ struct region {
 	_Atomic uint64_t nr_locked;               /* (W) R2 */
 	_Atomic uint64_t locked_on[MAX_NUMNODES]; /* (W) the same by node; fixed in its stock */
 	_Atomic uint64_t nr_swapped, nr_same_filled; /* (W) R5 */
+	_Atomic uint64_t nr_writing;              /* (a) R5 */
 	_Atomic uint64_t nr_refaults;             /* (a) pages that came back after eviction */
 	_Atomic uint64_t hand;                    /* (a) blocks that reclaim has passed */
 	_Atomic bool evicting;                    /* (a) by one thread at a time, and its helper */

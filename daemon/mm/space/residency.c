@@ -167,6 +167,15 @@ void region_free_slot(struct region *region, uint32_t slot)
 	memcg_uncharge(region->memcg, MEMCG_SWAP, frames);
 }
 
+void region_drop_slot(struct region *region, uint32_t slot, bool retired)
+{
+	if (retired)
+		memcg_uncharge(region->memcg, MEMCG_SWAP, region_frames_per_page(region));
+	else
+		region_free_slot(region, slot);
+	atomic_fetch_sub(&region->nr_writing, 1);
+}
+
 static int share_slot(struct region *region, uint32_t slot)
 {
 	uint64_t frames = region_frames_per_page(region);

@@ -34,6 +34,8 @@ bool region_try_again(struct region *region, unsigned int *tries);
 
 /* A word doesn't name the slot of this region's page any more. */
 void region_free_slot(struct region *region, uint32_t slot);
+/* None ever will: of nr_writing (R5). retired: the slot itself is nobody's any more. */
+void region_drop_slot(struct region *region, uint32_t slot, bool retired);
 /* Becomes one more user of it. 0, or why it can't. */
 int region_share_slot(struct region *region, uint32_t slot);
 /* The same where the slot is another region's, whom the pool's swap_max mustn't hold up. */
