@@ -15,11 +15,13 @@
 #include "lib/space_fixture.h"
 #include "lib/test.h"
 #include "mm/balance/swap_io.h"
+#include "mm/space/crowd.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/swapper.h"
 #include "os/disk.h"
 
-enum { BASE = 0x10000000, NR = 64, SWAP_MIB = 16, TAG = 4711, PATIENCE_MS = 60000 };
+enum { BASE = 0x10000000, NR = 64, NR_MANY = 5 * CROWD_PLACE,
+       SWAP_MIB = 16, TAG = 4711, PATIENCE_MS = 60000 };
 
 static struct region *region;
 static struct mm *mm;
@@ -38,25 +40,30 @@ static void resume(const struct waiting_fault *fault)
 }
 
 /* All pages are in slots. */
-static void start(void)
+static void start_with(uint64_t nr)
 {
 	if (disk_uring_probe())
 		SKIP("there is no io_uring");
 	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
 	swapper_keep(true);
-	region = space_region(NR, PAGE_SHIFT);
+	region = space_region(nr, PAGE_SHIFT);
 	mm = space_mm();
 	space_window(mm, region, BASE, 1);
-	for (uint64_t i = 0; i < NR; i++) {
+	for (uint64_t i = 0; i < nr; i++) {
 		uint64_t mark[2] = { i, ~i };
 
 		space_fault(mm, where(i), OS_FAULT_WRITE);
 		EXPECT_EQ(os->write(region->section->fd, i << PAGE_SHIFT, mark, sizeof(mark)), 0);
 	}
-	EXPECT_EQ(reclaim_range(region, (struct page_range){ 0, NR }), NR);
+	EXPECT_EQ(reclaim_range(region, (struct page_range){ 0, nr }), nr);
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	nr_resumed = 0;
-	reader_begin(&(struct reader_config){ epoll_fd, TAG, resume });
+	reader_begin(&(struct reader_config){ epoll_fd, TAG, resume, fault_show_ahead });
+}
+
+static void start(void)
+{
+	start_with(NR);
 }
 
 static void stop(void)
@@ -86,6 +93,14 @@ static void await(unsigned int nr)
 		/* A completion may interrupt the call. */
 		EXPECT(epoll_wait(epoll_fd, &event, 1, PATIENCE_MS) == 1 || errno == EINTR);
 		reader_reap();
+	}
+}
+
+static void await_all(void)
+{
+	while (atomic_load(&mm->nr_waiting)) {
+		reader_reap();
+		usleep(100);
 	}
 }
 
@@ -164,6 +179,81 @@ static void what_it_cant_read_is_left_to_others(void)
 	EXPECT(!reader_add(&fault)); /* this thread isn't a reader any more */
 }
 
+/* Every other page of a place, until its share of all faults is too big for chance. */
+static unsigned int crowd_in(uint32_t flags)
+{
+	unsigned int nr = 0;
+	uint64_t page = 0;
+
+	for (; atomic_load(&mm->nr_waiting) < CROWD_READS && nr < CROWD_PLACE / 2; page += 2) {
+		if (space_state(region, page) == PAGE_PRESENT)
+			continue;
+		await(nr++);
+		space_fault(mm, where(page), flags);
+	}
+	EXPECT_EQ(atomic_load(&mm->nr_waiting), 1 + CROWD_READS);
+	EXPECT(nr > CROWD_LEAST);
+	await_all();
+	return nr;
+}
+
+static void neighbours_come_where_many_faults_are(void)
+{
+	unsigned int nr, nr_mapped = 0, nr_came = 0;
+
+	start_with(NR_MANY);
+	nr = crowd_in(0);
+	for (uint64_t i = 0; i < NR_MANY; i++) {
+		if (space_state(region, i) != PAGE_PRESENT)
+			continue;
+		EXPECT(i < CROWD_PLACE && holds(i));
+		nr_came++;
+		nr_mapped += fake_uffd_mapped(mm->uffd, where(i));
+	}
+	EXPECT_EQ(nr_resumed, nr);
+	EXPECT_EQ(nr_came, nr + CROWD_READS);
+	EXPECT_EQ(nr_mapped, nr_came - CROWD_READS / CROWD_UNMAPPED);
+	stop();
+}
+
+static void what_comes_with_a_write_stays_unmapped(void)
+{
+	unsigned int nr, nr_mapped = 0;
+
+	start_with(NR_MANY);
+	nr = crowd_in(OS_FAULT_WRITE);
+	for (uint64_t i = 0; i < CROWD_PLACE; i++)
+		nr_mapped += fake_uffd_mapped(mm->uffd, where(i));
+	EXPECT_EQ(nr_mapped, nr);
+	for (uint64_t i = CROWD_PLACE; i-- > 0;) /* no streak */
+		if (space_state(region, i) == PAGE_PRESENT && !fake_uffd_mapped(mm->uffd, where(i)))
+			space_fault(mm, where(i), OS_FAULT_MINOR);
+	EXPECT_EQ(atomic_load(&region->crowd.nr_won), CROWD_READS);
+	EXPECT_EQ(atomic_load(&region->crowd.nr_lost), 0);
+	stop();
+}
+
+static void what_came_for_nothing_is_lost(void)
+{
+	start_with(NR_MANY);
+	crowd_in(OS_FAULT_WRITE);
+	reclaim_range(region, (struct page_range){ 0, NR_MANY });
+	EXPECT_EQ(atomic_load(&region->crowd.nr_lost), CROWD_READS);
+	EXPECT_EQ(atomic_load(&region->crowd.nr_won), 0);
+	stop();
+}
+
+static void even_faults_bring_nobody(void)
+{
+	start_with(NR_MANY);
+	for (uint64_t i = 0; i < NR_MANY / 8; i++) {
+		space_fault(mm, where(i * 1237 % NR_MANY), 0);
+		EXPECT_EQ(atomic_load(&mm->nr_waiting), 1);
+		await((unsigned int)i + 1);
+	}
+	stop();
+}
+
 /* ---- a disk that answers nothing ---- */
 
 struct slow_disk {
@@ -221,6 +311,11 @@ static const struct test_case cases[] = {
 	{ "who touches a page that is being read is woken with it", who_comes_second_is_woken },
 	{ "a page that can't be read is poisoned alone", a_lost_page_is_poisoned_alone },
 	{ "the end waits for what is under way (A2)", ending_waits_for_what_is_under_way },
+	{ "neighbours come where a place has many faults", neighbours_come_where_many_faults_are },
+	{ "what comes with a write stays unmapped, and its touch is won (D3)",
+	  what_comes_with_a_write_stays_unmapped },
+	{ "what came and went untouched is lost (D3)", what_came_for_nothing_is_lost },
+	{ "faults that lie evenly bring no neighbours", even_faults_bring_nobody },
 	{ "runs, and pages that are here, are left to others (A1)",
 	  what_it_cant_read_is_left_to_others },
 };

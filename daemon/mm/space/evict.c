@@ -10,6 +10,7 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 #include "mm/map/lru.h"
+#include "mm/space/crowd.h"
 #include "mm/space/heirs.h"
 #include "mm/space/mapping.h"
 #include "mm/space/protect.h"
@@ -552,11 +553,12 @@ static bool adjoin(struct region *region, const struct swap_item *a, const struc
 
 static void settle_punched(struct region *region, const struct swap_item *item, uint64_t value)
 {
-	uint64_t frames = region_frames_per_page(region);
-
 	if (item->word & WORD_ACTIVE)
-		atomic_fetch_sub(&region_lru(region, word_node(item->word))->nr_active, frames);
+		atomic_fetch_sub(&region_lru(region, word_node(item->word))->nr_active,
+				 region_frames_per_page(region));
 	region_count_state(region, word_state(value), 1);
+	if (item->word & WORD_UNASKED)
+		crowd_lost(region);
 	if (item->fate == FATE_LAZY && word_high(item->word))
 		region_free_slot(region, word_high(item->word));
 }

@@ -13,6 +13,7 @@
 #include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
 #include "mm/space/cow.h"
+#include "mm/space/crowd.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reader.h"
 #include "mm/space/reclaim.h"
@@ -382,17 +383,21 @@ static void note_reference(struct region *region, uint64_t page)
 	_Atomic uint64_t *word = &region->words[page];
 	uint64_t seen = word_load(word);
 	struct lruvec *lru = region_lru(region, word_node(seen));
-	uint64_t value = word_with_age(seen & ~(uint64_t)WORD_ASKED, lru_age_now(lru)) |
-			 WORD_REFERENCED;
+	uint64_t value = word_with_age(seen & ~(uint64_t)(WORD_ASKED | WORD_UNASKED),
+				       lru_age_now(lru)) | WORD_REFERENCED;
 
 	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
 		return;
 	if (seen & (WORD_REFERENCED | WORD_ASKED))
 		value |= WORD_ACTIVE;
-	if (!word_replace(word, &seen, value) || !(value & ~seen & WORD_ACTIVE))
+	if (!word_replace(word, &seen, value))
 		return;
-	atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
-	reclaim_count(&reclaim_stats.pgactivate, 1);
+	if (seen & WORD_UNASKED)
+		crowd_won(region);
+	if (value & ~seen & WORD_ACTIVE) {
+		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
+		reclaim_count(&reclaim_stats.pgactivate, 1);
+	}
 }
 
 /* A write to what is mapped protected, and need not be any more; or what a client protected by
@@ -650,6 +655,11 @@ void fault_resume(const struct waiting_fault *f)
 	else
 		histogram_add(&fault_latency, os->now_ns() - f->first_ns);
 	region_put(f->target.region);
+}
+
+void fault_show_ahead(const struct waiting_fault *f)
+{
+	map_run(f->mm, &f->target, (struct page_range){ f->target.page, 1 }, &(uint64_t){ 0 });
 }
 
 /* An address without a window is looked up twice: another lane may have read that the window has

@@ -54,6 +54,8 @@ void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t rea
 void fault_wait(const struct waiting_fault *fault);
 /* Goes on with one whose page a lane has read: for reader_begin(). */
 void fault_resume(const struct waiting_fault *fault);
+/* Maps a page that was read although nobody waits for it, if it still can be. */
+void fault_show_ahead(const struct waiting_fault *fault);
 /* Retries what is parked and due; returns nanoseconds until the next retry, 0: none. */
 uint64_t fault_retry_parked(uint64_t now_ns);
 

@@ -258,7 +258,8 @@ static void *lane_main(void *argument)
 	if (lane->cpu >= 0)
 		pin_to(lane->cpu);
 	if (!lane->slow)
-		reader_begin(&(struct reader_config){ lane->epoll_fd, read_tag, fault_resume });
+		reader_begin(&(struct reader_config){ lane->epoll_fd, read_tag, fault_resume,
+						      fault_show_ahead });
 	for (;;) {
 		int nr = wait_for_events(lane, events);
 

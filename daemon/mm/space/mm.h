@@ -171,6 +171,7 @@ struct mm_target {
 };
 /* Streak hints of a fault at target->page, decided under mm->lock. */
 struct mm_hint {
+	bool alone;           /* the client says that neighbours are of no use */
 	uint64_t around;      /* pages to produce and map from the page on; 1: only it */
 	bool in_ahead;        /* made, or being made, in the background: if present, map only it */
 	uint64_t ahead_first; /* pages to produce in the background */

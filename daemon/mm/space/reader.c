@@ -8,12 +8,17 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
+#include "mm/space/crowd.h"
 #include "mm/space/patience.h"
 #include "mm/space/rejoin.h"
 #include "os/disk.h"
 #include "os/os.h"
 
-enum { READS_MAX = 32 };
+enum {
+	READS_MAX = 64,
+	READS_KEPT = 16,          /* for faults: no neighbours come then, */
+	MARGIN = 4 * CROWD_READS, /* nor where frames will be short */
+};
 
 struct reading {
 	struct disk_io io;
@@ -23,6 +28,7 @@ struct reading {
 	struct list_head link; /* of free or busy */
 	char *memory;
 	uint64_t begun_ns, patience_ns;
+	bool ahead; /* nobody waits for it */
 	bool slept; /* the thread has slept since it was begun */
 };
 
@@ -32,6 +38,7 @@ struct reader {
 	char *buffer;             /* (o) */
 	struct list_head free;    /* (o) */
 	struct list_head busy;    /* (o) the oldest first */
+	uint32_t nr_busy;         /* (o) */
 	struct patience patience; /* (o) */
 	struct reading reads[READS_MAX]; /* (o) */
 };
@@ -110,14 +117,14 @@ static bool is_for_ancestor(const struct waiting_fault *fault)
 	       rejoin_has_source(fault->target.region, fault->target.page);
 }
 
-bool reader_add(const struct waiting_fault *fault)
+/* The caller has a reference to the region for it. */
+enum why { FOR_FAULT, AHEAD, AHEAD_WATCHED };
+static bool begin(struct reader *r, const struct waiting_fault *fault, enum why why)
 {
 	struct region *region = fault->target.region;
-	struct reader *r = get();
 	struct reading *reading;
 
-	if (!r || fault->hint.around > 1 || region->page_shift != PAGE_SHIFT ||
-	    list_empty(&r->free) || is_for_ancestor(fault) || !take_part(fault->mm))
+	if (list_empty(&r->free) || !take_part(fault->mm))
 		return false;
 	reading = list_first_entry(&r->free, struct reading, link);
 	if (region_swap_claim(region, fault->target.page, &reading->claim, &reading->page)) {
@@ -127,15 +134,71 @@ bool reader_add(const struct waiting_fault *fault)
 	}
 	list_del(&reading->link);
 	list_add_tail(&reading->link, &r->busy);
+	r->nr_busy++;
 	reading->fault = *fault;
-	memstall_enter(region->memcg, &fault->mm->psi);
+	reading->ahead = why != FOR_FAULT;
+	reading->claim.item.ahead = reading->ahead;
+	reading->claim.item.watched = why == AHEAD_WATCHED;
+	if (!reading->ahead)
+		memstall_enter(region->memcg, &fault->mm->psi);
 	reading->begun_ns = os->now_ns();
-	reading->patience_ns = patience_begin(&r->patience);
-	reading->slept = false;
+	reading->patience_ns = reading->ahead ? 0 : patience_begin(&r->patience);
+	reading->slept = reading->ahead;
 	swap_prepare_read(&reading->page, reading->memory, &reading->io);
 	disk_add(r->disk, &reading->io);
+	return true;
+}
+
+/* What is in use around the page comes by the same call of the kernel. */
+static void begin_neighbours(struct reader *r, const struct waiting_fault *fault)
+{
+	const struct memcg *memcg = fault->target.region->memcg;
+	struct crowd crowd;
+
+	crowd_fault(&fault->target, &crowd);
+	if (fault->hint.alone || r->nr_busy > READS_MAX - READS_KEPT - CROWD_READS ||
+	    memcg_excess(memcg) || memcg_margin(memcg) < MARGIN)
+		return;
+	for (uint32_t i = 0; i < crowd.nr; i++) {
+		struct waiting_fault neighbour = *fault;
+		bool watched = fault->event.flags & OS_FAULT_WRITE || i % CROWD_UNMAPPED == 0;
+
+		neighbour.target.page = crowd.pages[i];
+		neighbour.event.flags = 0;
+		region_get(neighbour.target.region);
+		if (!begin(r, &neighbour, watched ? AHEAD_WATCHED : AHEAD)) {
+			region_put(neighbour.target.region);
+			return;
+		}
+		swap_ahead_count(1);
+	}
+}
+
+bool reader_add(const struct waiting_fault *fault)
+{
+	struct reader *r = get();
+
+	if (!r || fault->hint.around > 1 || fault->target.region->page_shift != PAGE_SHIFT ||
+	    is_for_ancestor(fault) || !begin(r, fault, FOR_FAULT))
+		return false;
+	begin_neighbours(r, fault);
 	disk_start(r->disk);
 	return true;
+}
+
+/* Who waits for it, or nobody, goes on. */
+static void go_on(const struct reading *reading, int error)
+{
+	const struct waiting_fault *fault = &reading->fault;
+	int lost = region_swap_settle(&reading->claim, reading->memory, error,
+				      fault->event.flags & OS_FAULT_WRITE);
+	if (reading->ahead) {
+		if (!lost && !reading->claim.item.watched)
+			config.show(fault);
+		return;
+	}
+	memstall_leave(fault->target.region->memcg, &fault->mm->psi);
+	config.resume(fault);
 }
 
 static void settle(struct reader *r, struct reading *reading)
@@ -145,12 +208,10 @@ static void settle(struct reader *r, struct reading *reading)
 
 	if (!reading->slept)
 		patience_came(&r->patience, os->now_ns() - reading->begun_ns);
-	region_swap_settle(&reading->claim, reading->memory, error,
-			   fault.event.flags & OS_FAULT_WRITE);
+	go_on(reading, error);
 	list_del(&reading->link);
 	list_add(&reading->link, &r->free);
-	memstall_leave(fault.target.region->memcg, &fault.mm->psi);
-	config.resume(&fault);
+	r->nr_busy--;
 	atomic_fetch_sub(&fault.mm->nr_waiting, 1);
 	region_put(fault.target.region);
 	mm_put(fault.mm);
@@ -168,14 +229,18 @@ bool reader_reap(void)
 	return any;
 }
 
+/* For the oldest that anybody waits for. */
 bool reader_spins(uint64_t now_ns)
 {
-	const struct reading *oldest;
+	const struct reading *reading;
 
-	if (!mine || list_empty(&mine->busy))
+	if (!mine)
 		return false;
-	oldest = list_first_entry(&mine->busy, struct reading, link);
-	return !oldest->slept && now_ns - oldest->begun_ns < oldest->patience_ns;
+	list_for_each_entry(reading, &mine->busy, link)
+		if (!reading->ahead)
+			return !reading->slept &&
+			       now_ns - reading->begun_ns < reading->patience_ns;
+	return false;
 }
 
 void reader_sleeps(uint64_t now_ns)

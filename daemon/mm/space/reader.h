@@ -10,7 +10,8 @@
  *             A2  a read holds its fault's mm and region, and BUSY of the page, until it is done.
  *             A3  a lane never waits for the disk, except when it ends.
  * Locking     none: thread-local.
- * Not here    Runs of pages, pages of 2 MiB, making room (waiter.h): whatever takes long.
+ * Not here    Which neighbours come along (crowd.h). Runs of pages, pages of 2 MiB, making room
+ *             (waiter.h): whatever takes long.
  */
 #ifndef MMB_SPACE_READER_H
 #define MMB_SPACE_READER_H
@@ -23,6 +24,8 @@ struct reader_config {
 	/* Goes on with a fault whose page has come, or hasn't: it looks at the word. The reference
 	 * to the region stays the reader's. */
 	void (*resume)(const struct waiting_fault *fault);
+	/* Maps a page that was read because its neighbours are in use (crowd.h). */
+	void (*show)(const struct waiting_fault *fault);
 };
 
 /* The calling thread reads from now on; the ring is made when it is needed first. */

@@ -62,6 +62,15 @@ struct region_request {
 	bool overcommit;       /* pages are promised when they are touched */
 };
 
+/* a: atomic; see crowd.h */
+enum { CROWD_PLACES = 256 };
+struct crowd_marks {
+	_Atomic uint16_t faults[CROWD_PLACES]; /* (a) of pages that were out, by place */
+	_Atomic uint32_t nr_faults;            /* (a) D1 */
+	_Atomic uint32_t nr_won, nr_lost;      /* (a) D3 */
+	_Atomic uint32_t nr_declined;          /* (a) */
+};
+
 /* c: fixed after creation   l: lock   a: atomic, W: changed with a word's BUSY held */
 struct region {
 	uint64_t id;                              /* (c) the owner's, in records */
@@ -84,6 +93,7 @@ struct region {
 	_Atomic uint64_t nr_swapped, nr_same_filled; /* (W) R5 */
 	_Atomic uint64_t nr_writing;              /* (a) R5 */
 	_Atomic uint64_t nr_refaults;             /* (a) pages that came back after eviction */
+	struct crowd_marks crowd;                 /* crowd.h */
 	_Atomic uint64_t hand;                    /* (a) blocks that reclaim has passed */
 	_Atomic bool evicting;                    /* (a) by one thread at a time, and its helper */
 	_Atomic uint64_t nr_moves;                /* (a) windows that clients moved elsewhere */

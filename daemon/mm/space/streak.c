@@ -150,6 +150,7 @@ static void plan(struct window *w, const struct mm_target *t, struct mm_hint *hi
 	uint64_t block = ahead_block_pages(w->region);
 
 	/* Blocks made ahead begin at aligned pages; what is mapped now ends there. */
+	hint->alone = w->advice == WINDOW_RANDOM;
 	hint->around = min_t(uint64_t, around_pages(w, k->steps, t->page), block - t->page % block);
 	hint->in_ahead = t->page < k->ahead;
 	plan_ahead(w, k, t, hint);

@@ -138,8 +138,10 @@ static uint64_t word_back(struct region *region, const struct swap_item *item, i
 	uint64_t word = word_with_age(word_present(node), lru_age_now(lru));
 
 	word |= item->word & WORD_SHARED;
+	if (item->watched)
+		word |= WORD_UNASKED;
 	reclaim_count(&reclaim_stats.workingset_refault_anon, 1);
-	if (lru_refaults_soon(lru, word_shadow(item->word))) {
+	if (!item->ahead && lru_refaults_soon(lru, word_shadow(item->word))) {
 		word |= WORD_ACTIVE | WORD_REFERENCED;
 		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
 		reclaim_count(&reclaim_stats.workingset_activate_anon, 1);

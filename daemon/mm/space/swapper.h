@@ -34,6 +34,8 @@ struct swap_item {
 	uint64_t word;  /* as it was when the page was chosen */
 	uint32_t value; /* slot, or what SAME repeats */
 	enum swap_fate fate;
+	bool ahead;   /* nobody has asked for it */
+	bool watched; /* and it stays unmapped until somebody does: crowd.h */
 };
 
 /* Writers have room for large requests, readers are many. */
