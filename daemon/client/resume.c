@@ -140,12 +140,12 @@ static int resume_swap(struct refusal *why)
 
 	for (uint32_t area = 0; area < SWAP_AREAS_MAX; area++) {
 		int fd = keep_take(KEEP_SWAP + area);
-		int r = fd < 0 ? 0 : swap_on_resumed(area, fd, text);
+		int r = swap_on_resumed(area, fd, text);
 
-		if (r)
-			return refuse(why, r, "%s", text);
-		if (fd < 0)
+		if (r == -ENOENT)
 			swap_forget(area);
+		else if (r)
+			return refuse(why, r, "%s", text);
 		else if (swap_area_report(area, &report) && report.state != SWAP_DEAD)
 			swap_area_accept(area, true);
 	}

@@ -6,8 +6,10 @@
  * slowly. It is killed in the middle of writing a region out, together with the region's client.
  * The next daemon, which is in no such group, has those slots to give away, and what was begun is
  * still on its way to them: another client's pages must not be written there before, or they are
- * overwritten. Reading goes on meanwhile.
+ * overwritten. Reading goes on meanwhile. And of a disk that doesn't answer at all the next daemon
+ * asks nothing.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,13 +24,14 @@
 #include "system/stage.h"
 
 enum { PAGES = 512, SLOW_BYTES = 128 << 10 };
-enum { EARLY_OUT = 1, MAY_BEGIN, KILLED, LANDED };
-enum { LATE_BEGUN, OUT_AGAIN_BEGUN, OUT_AGAIN_DONE, EARLY_READ };
+enum { EARLY_OUT = 1, FILLED = EARLY_OUT, MAY_BEGIN, KILLED, LANDED };
+enum { WRITES, READS };
+enum { LATE_BEGUN, OUT_AGAIN_BEGUN, OUT_AGAIN_DONE, EARLY_READ, SERVED };
 
 static const char *const flags[] = { "--memory.reserve=64M", "--supervise", NULL };
 static const struct setting setting = { .flags = flags };
-static char group[100], limits[160];
-static const char *key;
+static char group[100], limits[2][160];
+static const char *keys[2];
 
 /* ---- a group that writes slowly ---- */
 
@@ -42,19 +45,28 @@ static bool put(const char *path, const char *text)
 	return done;
 }
 
-static bool limit(const char *bytes_a_second)
+static bool limit(int what, const char *bytes_a_second)
 {
 	char text[80];
 	struct stat st;
 
 	EXPECT_EQ(stat(loop_device, &st), 0);
-	snprintf(text, sizeof(text), "%u:%u %s%s", major(st.st_rdev), minor(st.st_rdev), key,
-		 bytes_a_second);
-	return put(limits, text);
+	snprintf(text, sizeof(text), "%u:%u %s%s", major(st.st_rdev), minor(st.st_rdev),
+		 keys[what], bytes_a_second);
+	return put(limits[what], text);
+}
+
+static void limit_no_more(int what)
+{
+	EXPECT(limit(what, keys[what][0] ? "max" : "0"));
 }
 
 static void remove_group(void)
 {
+	if (group[0] && loop_device[0]) { /* a case has failed */
+		limit_no_more(WRITES);
+		limit_no_more(READS);
+	}
 	if (group[0])
 		rmdir(group);
 }
@@ -62,10 +74,12 @@ static void remove_group(void)
 static void make_group(void)
 {
 	static const struct {
-		const char *folder, *limits, *key;
+		const char *folder, *limits[2], *keys[2];
 	} ways[] = {
-		{ "/sys/fs/cgroup/blkio", "blkio.throttle.write_bps_device", "" },
-		{ "/sys/fs/cgroup", "io.max", "wbps=" },
+		{ "/sys/fs/cgroup/blkio",
+		  { "blkio.throttle.write_bps_device", "blkio.throttle.read_bps_device" },
+		  { "", "" } },
+		{ "/sys/fs/cgroup", { "io.max", "io.max" }, { "wbps=", "rbps=" } },
 	};
 	char slow[24];
 
@@ -74,9 +88,12 @@ static void make_group(void)
 	atexit(remove_group);
 	for (unsigned int i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		snprintf(group, sizeof(group), "%s/mmb-test-%d", ways[i].folder, (int)getpid());
-		snprintf(limits, sizeof(limits), "%s/%s", group, ways[i].limits);
-		key = ways[i].key;
-		if (!mkdir(group, 0700) && limit(slow))
+		for (int what = 0; what < 2; what++) {
+			snprintf(limits[what], sizeof(limits[what]), "%s/%s", group,
+				 ways[i].limits[what]);
+			keys[what] = ways[i].keys[what];
+		}
+		if ((!mkdir(group, 0700) || errno == EEXIST) && limit(WRITES, slow))
 			return;
 		rmdir(group);
 	}
@@ -170,12 +187,10 @@ static bool all_landed(void *unused)
 	return board->number[OUT_AGAIN_DONE] != 0;
 }
 
-static void nothing_comes_late(void)
+static struct fixture *begin(void)
 {
 	struct fixture *f;
-	const char *areas;
 	char line[100];
-	pid_t worker;
 
 	loop_begin("");
 	EXPECT_EQ(loop_run("fallocate -l 32M %s/disk", loop_folder), 0);
@@ -184,6 +199,25 @@ static void nothing_comes_late(void)
 	f = stage_begin();
 	snprintf(line, sizeof(line), "swapon %s", loop_device);
 	EXPECT(mmbctl(f->socket, line));
+	return f;
+}
+
+static void end(struct fixture *f)
+{
+	char line[100];
+
+	snprintf(line, sizeof(line), "swapoff %s", loop_device);
+	EXPECT(mmbctl(f->socket, line));
+	stage_end();
+	loop_end();
+}
+
+static void nothing_comes_late(void)
+{
+	struct fixture *f = begin();
+	const char *areas;
+	pid_t worker;
+
 	CAST(ROLE(be_read_meanwhile), ROLE(be_written_late, .status = -SIGKILL),
 	     ROLE(be_written_there));
 	EXPECT(cue_comes(EARLY_OUT));
@@ -201,7 +235,7 @@ static void nothing_comes_late(void)
 	rest_us(1000 * 1000);
 	EXPECT_EQ(board->number[OUT_AGAIN_DONE], 0); /* else the rest shows nothing */
 	EXPECT(mmbctl(f->socket, "-t 60 verify")); /* what waits to be written counts */
-	EXPECT(limit(key[0] ? "max" : "0"));
+	limit_no_more(WRITES);
 	EXPECT(test_wait(all_landed, NULL, 30));
 	rest_us(300 * 1000);
 	cue(LANDED);
@@ -209,15 +243,52 @@ static void nothing_comes_late(void)
 		EXPECT(stage_ended(i));
 	areas = mmbctl(f->socket, "swaps --json");
 	EXPECT_EQ(json_number(areas, loop_device, "checksum_errors"), 0);
-	snprintf(line, sizeof(line), "swapoff %s", loop_device);
-	EXPECT(mmbctl(f->socket, line));
-	stage_end();
-	loop_end();
+	end(f);
+}
+
+static void have_all_in_memory(struct actor *a)
+{
+	struct mmb_region *region;
+	char *at = fill(a, &region, 4 << 20);
+
+	cue(FILLED);
+	await(KILLED);
+	stamp(at, PAGE, 5 << 20);
+	CLIENT_EXPECT(is_stamped(at, PAGE, 5 << 20));
+	mmb_region_close(region);
+	region = act_region(a, PAGE, 0);
+	stamp(act_at(region), PAGE, 1);
+	atomic_store(&board->number[SERVED], 1);
+	await(LANDED);
+}
+
+static void a_disk_that_stands_still_keeps_nobody(void)
+{
+	struct fixture *f = begin();
+	pid_t worker = worker_of(f->pid);
+
+	CAST(ROLE(have_all_in_memory));
+	EXPECT(cue_comes(FILLED));
+	EXPECT(limit(READS, "1") && limit(WRITES, "1"));
+	slow_down(f->pid);
+	slow_down(worker);
+	EXPECT_EQ(kill(worker, SIGKILL), 0);
+	fixture_reconnect(f);
+	cue(KILLED);
+	wait_for_number(SERVED, 1);
+	EXPECT(mmbctl(f->socket, "-t 60 verify"));
+	limit_no_more(READS);
+	limit_no_more(WRITES);
+	cue(LANDED);
+	EXPECT(stage_ended(0));
+	end(f);
 }
 
 static const struct test_case cases[] = {
 	{ "what a dead daemon was writing overwrites nothing of the next one's",
 	  nothing_comes_late },
+	{ "a disk that stands still keeps nobody waiting who needs nothing of it",
+	  a_disk_that_stands_still_keeps_nobody },
 	STAGE_STOPS,
 };
 

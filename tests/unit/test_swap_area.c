@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -285,7 +286,9 @@ static int area_left_behind(const char *path)
 
 	swap_boot();
 	EXPECT_EQ(on(path, 4 * MIB), 0);
-	EXPECT_EQ(swap_off(path, why), 0);
+	swap_areas_fini();
+	swap_areas_init();
+	swap_area_remove(0);
 	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
 	EXPECT(fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB));
 	return fd;
@@ -299,7 +302,7 @@ static void a_resumed_area_has_what_words_claim(void)
 	uint32_t           got;
 	int                fd = area_left_behind(path);
 
-	EXPECT_EQ(swap_on_resumed(3, fd, why), -EILSEQ); /* its header names another */
+	EXPECT_EQ(swap_on_resumed(3, dup(fd), why), -ENOENT); /* its record names another */
 	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
 	EXPECT_EQ(swap_claim(slot_make(0, 5), 2), 0);
 	EXPECT_EQ(swap_alloc(&cursor, 1, SLOT_NONE, &got), SLOT_NONE);
@@ -314,8 +317,8 @@ static void a_resumed_area_has_what_words_claim(void)
 	swap_shutdown();
 }
 
-/* A disk that can't be read any more takes nobody along who has nothing there. */
-static void an_area_without_a_header_is_dead(void)
+/* It takes nobody along who has nothing there. */
+static void an_area_that_cannot_be_opened_again_is_dead(void)
 {
 	const char        *path = swap_test_path("area");
 	struct swap_cursor cursor = { 0 };
@@ -323,7 +326,8 @@ static void an_area_without_a_header_is_dead(void)
 	uint32_t           got;
 	int                fd = area_left_behind(path);
 
-	inject_arm(INJECT_DISK_READ, 1, -EIO);
+	close(fd);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	EXPECT_EQ(swap_on_resumed(0, fd, why), 0);
 	EXPECT(swap_area_report(0, &report));
 	EXPECT_EQ(report.state, SWAP_DEAD);
@@ -332,6 +336,22 @@ static void an_area_without_a_header_is_dead(void)
 	EXPECT_EQ(swap_alloc(&cursor, 1, SLOT_NONE, &got), SLOT_NONE);
 	EXPECT_EQ(swap_capacity(), 0);
 	swap_free(slot_make(0, 5), 2);
+	EXPECT_EQ(swap_off(path, why), 0);
+	unlink(path);
+	swap_shutdown();
+}
+
+/* A death between the two. */
+static void what_is_kept_without_a_record_is_no_area(void)
+{
+	const char        *path = swap_test_path("area");
+	struct swap_report report;
+	int                fd = area_left_behind(path);
+
+	EXPECT_EQ(swap_on_resumed(0, -1, why), -ENOENT);
+	EXPECT_EQ(swap_on_resumed(0, fd, why), -ENOENT);
+	EXPECT(!swap_area_report(0, &report));
+	EXPECT_EQ(on(path, 0), 0);
 	EXPECT_EQ(swap_off(path, why), 0);
 	unlink(path);
 	swap_shutdown();
@@ -390,6 +410,7 @@ static void swapon_and_swapoff_wait_for_a_dead_daemon_and_say_so(void)
 	swap_areas_fini();
 	swap_areas_init();
 	swap_area_remove(0);
+	EXPECT_EQ(swap_on_resumed(0, -1, why), -ENOENT);
 	EXPECT_EQ(on(path, 0), -EBUSY);
 	EXPECT(strstr(why, "still being written to"));
 	close(late);
@@ -404,7 +425,10 @@ static const struct test_case cases[] = {
 	  nothing_is_written_while_a_dead_daemon_writes },
 	{ "swapon and swapoff wait for a dead daemon's writes, and say so",
 	  swapon_and_swapoff_wait_for_a_dead_daemon_and_say_so },
-	{ "an area whose header can't be read is taken up dead", an_area_without_a_header_is_dead },
+	{ "an area that can't be opened again is taken up dead",
+	  an_area_that_cannot_be_opened_again_is_dead },
+	{ "what is kept without a record, or recorded and not kept, is no area",
+	  what_is_kept_without_a_record_is_no_area },
 	{ "a new file is private and has its blocks", a_new_file_is_private_and_has_its_blocks },
 	{ "an empty file will do", an_empty_file_will_do },
 	{ "what isn't ours is refused", what_is_not_ours_is_refused },

@@ -5,7 +5,8 @@
  * Purpose     See swap_area.h.
  * Locking     changes (outermost) for swapon and swapoff; table_lock (leaf) for what reports read.
  * Crash       swapon: a file without a header is empty and is used by the next swapon; one with it
- *             is ours. swapoff: an area whose words are gone is as good as closed.
+ *             is ours. An area is there from its record on, and until that goes: of what is kept
+ *             without one no word names a slot.
  */
 #include "mm/balance/swap_area.h"
 
@@ -25,6 +26,7 @@
 #include "base/log.h"
 #include "mm/balance/swap_io.h"
 #include "mm/map/swap.h"
+#include "mm/phys/record.h"
 #include "os/disk.h"
 #include "os/disk_file.h"
 #include "os/keep.h"
@@ -47,12 +49,14 @@ struct swap_header {
 };
 
 static_assert(sizeof(struct swap_header) == PAGE_SIZE, "the header is the first slot");
+static_assert(sizeof(((struct swap_record *)NULL)->path) == SWAP_PATH_BYTES, "its path fits");
 
 /* c: fixed while used   t: table_lock   a: atomic */
 struct entry {
 	bool             used;     /* (t) */
 	struct disk_file file;     /* (c) */
 	int16_t          priority; /* (c) */
+	struct swap_record *record; /* (c) */
 	char             path[SWAP_PATH_BYTES]; /* (c) */
 	_Atomic int      state;    /* (a) enum swap_state */
 	_Atomic bool     settled;  /* (a) A3 */
@@ -95,17 +99,6 @@ static uint64_t header_sum(const struct swap_header *header)
 	return XXH3_64bits(header, offsetof(struct swap_header, sum));
 }
 
-static int transfer_header(int fd, struct swap_header *header, bool write)
-{
-	struct disk_io io = { .fd = fd, .write = write, .memory = header,
-			      .bytes = sizeof(*header) };
-
-	disk_run(&io);
-	if (io.result < 0)
-		return (int)io.result;
-	return io.result == io.bytes ? 0 : -EIO;
-}
-
 static struct swap_header *new_header(void)
 {
 	void *header;
@@ -120,6 +113,8 @@ static int write_header(uint32_t area, uint64_t nr_slots)
 {
 	const struct entry *entry = &table[area];
 	struct swap_header *header = new_header();
+	struct disk_io      io = { .fd = entry->file.fd, .write = true, .memory = header,
+				   .bytes = sizeof(*header) };
 	int                 r;
 
 	if (!header)
@@ -134,25 +129,58 @@ static int write_header(uint32_t area, uint64_t nr_slots)
 	memcpy(header->path, entry->path, sizeof(header->path));
 	r = getrandom(header->uuid, UUID_BYTES, 0) == UUID_BYTES ? 0 : -EIO;
 	header->sum = header_sum(header);
-	if (!r)
-		r = transfer_header(entry->file.fd, header, true);
+	if (!r) {
+		disk_run(&io);
+		r = io.result < 0 ? (int)io.result : io.result == io.bytes ? 0 : -EIO;
+	}
 	if (!r && fdatasync(entry->file.fd))
 		r = -errno;
 	free(header);
 	return r;
 }
 
-static int read_header(int fd, struct swap_header *header)
+/* ---- its record ---- */
+
+static int make_record(uint32_t area)
 {
-	int r = transfer_header(fd, header, false);
+	struct entry       *entry = &table[area];
+	struct swap_record *record;
+	void               *fresh;
+	int                 r = record_new(RECORD_SWAP, &fresh);
 
 	if (r)
 		return r;
-	if (memcmp(header->magic, header_magic, sizeof(header->magic)) ||
-	    header->version != HEADER_VERSION || header->sum != header_sum(header) ||
-	    header->path[SWAP_PATH_BYTES - 1])
-		return -EILSEQ;
+	record = fresh;
+	record->nr_slots = entry->file.bytes >> PAGE_SHIFT;
+	record->area = area;
+	record->is_device = entry->file.is_device;
+	record->priority = entry->priority;
+	memcpy(record->path, entry->path, sizeof(record->path));
+	record_commit(RECORD_SWAP, record);
+	entry->record = record;
 	return 0;
+}
+
+struct finding {
+	uint32_t            area;
+	struct swap_record *record;
+};
+
+static void compare_area(void *record, void *arg)
+{
+	struct swap_record *r = record;
+	struct finding     *f = arg;
+
+	if (r->area == f->area)
+		f->record = r;
+}
+
+static struct swap_record *record_of(uint32_t area)
+{
+	struct finding f = { .area = area };
+
+	record_for_each(RECORD_SWAP, compare_area, &f);
+	return f.record;
 }
 
 /* ---- swapon ---- */
@@ -225,6 +253,18 @@ static void say_on(uint32_t area, const struct disk_file *file)
 		 refused ? "; io_uring is refused: " : "", refused ? strerror(-refused) : "");
 }
 
+static int keep_area(uint32_t area, int fd)
+{
+	int r = keep_fd(KEEP_SWAP + area, fd);
+
+	if (r)
+		return r;
+	r = make_record(area);
+	if (r)
+		keep_drop(KEEP_SWAP + area);
+	return r;
+}
+
 static int swap_on_locked(const struct swap_on_request *request, char why[SWAP_WHY_BYTES])
 {
 	struct disk_file file;
@@ -246,7 +286,7 @@ static int swap_on_locked(const struct swap_on_request *request, char why[SWAP_W
 		return refuse_swap(why, r, "%.180s can't be written to: %s", request->path,
 				   strerror(-r));
 	}
-	r = keep_fd(KEEP_SWAP + area, file.kept);
+	r = keep_area(area, file.kept);
 	if (r) {
 		clear_entry(area);
 		swap_area_remove(area);
@@ -269,26 +309,6 @@ int swap_on(const struct swap_on_request *request, char why[SWAP_WHY_BYTES])
 	return r;
 }
 
-/* What the kernel says of an area whose header can't be read. Too many slots do no harm: none is
- * given away any more. */
-static int guess_header(int fd, uint32_t area, struct swap_header *header)
-{
-	off_t       end = lseek(fd, 0, SEEK_END);
-	struct stat st;
-	char        link[48];
-	ssize_t     got;
-
-	if (end < 2 * PAGE_SIZE || fstat(fd, &st))
-		return -EIO;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	got = readlink(link, header->path, SWAP_PATH_BYTES - 1);
-	header->path[got < 0 ? 0 : got] = '\0';
-	header->nr_slots = min_t(uint64_t, (uint64_t)end >> PAGE_SHIFT, swap_slots_max());
-	header->area = area;
-	header->is_device = S_ISBLK(st.st_mode);
-	return 0;
-}
-
 /* What the last daemon was writing goes on; who reads needn't care. */
 static int take_up_file(struct disk_file *file, int kept, bool *settled)
 {
@@ -300,49 +320,51 @@ static int take_up_file(struct disk_file *file, int kept, bool *settled)
 	return r == -EAGAIN ? 0 : r;
 }
 
-/* Who has nothing there lives on; pages that can't be read are lost one by one. */
-static void take_up_dead(uint32_t area, const char *what, int error)
+/* Of what is kept, or recorded, and not both. */
+static int forget_area(uint32_t area, struct swap_record *record, int fd)
+{
+	record_free(RECORD_SWAP, record);
+	if (fd >= 0) {
+		keep_drop(KEEP_SWAP + area);
+		close(fd);
+	}
+	return -ENOENT;
+}
+
+/* Who has nothing there lives on. */
+static void take_up_dead(uint32_t area, int error)
 {
 	atomic_store(&table[area].state, SWAP_DEAD);
-	log_emit(LOG_ERR, "swap_dead", "%s: %s (%s); nothing more is written there",
-		 table[area].path, what, strerror(-error));
+	log_emit(LOG_ERR, "swap_dead",
+		 "%s: it can't be opened and locked once more (%s); nothing more is written there",
+		 table[area].path, strerror(-error));
 }
 
 int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES])
 {
-	struct swap_header      *header = new_header();
-	struct disk_file         file = { .fd = fd, .kept = fd };
+	struct swap_record      *record = record_of(area);
+	struct disk_file         file;
 	struct swap_area_request want = { .resumed = true, .number = area };
-	int                      r = header ? read_header(fd, header) : -ENOMEM;
-	int                      lost = r == -EILSEQ || r == -ENOMEM ? 0 : r;
 	bool                     settled;
-	int                      unsure = take_up_file(&file, fd, &settled);
+	int                      r, unsure;
 
-	if (lost)
-		r = guess_header(fd, area, header);
-	if (!r && header->area != area)
-		r = -EILSEQ;
-	if (!r) {
-		want.nr_slots = header->nr_slots;
-		want.priority = header->priority;
-		r = swap_area_add(&want, &area);
-	}
-	if (!r) {
-		file.bytes = header->nr_slots << PAGE_SHIFT;
-		file.is_device = header->is_device;
-		fill_entry(area, header->path, &file, header->priority);
-		atomic_store(&table[area].settled, settled);
-	}
-	if (!r && lost)
-		take_up_dead(area, "its header can't be read", lost);
-	else if (!r && unsure)
-		take_up_dead(area, "it can't be opened and locked once more", unsure);
-	if (r && file.fd != fd)
-		close(file.fd);
-	free(header);
-	return r ? refuse_swap(why, r, "swap area %u can't be taken up again: %s", area,
-			       strerror(-r))
-		 : 0;
+	if (!record || fd < 0)
+		return forget_area(area, record, fd);
+	want.nr_slots = record->nr_slots;
+	want.priority = (int16_t)record->priority;
+	r = swap_area_add(&want, &area);
+	if (r)
+		return refuse_swap(why, r, "swap area %u can't be taken up again: %s", area,
+				   strerror(-r));
+	unsure = take_up_file(&file, fd, &settled);
+	file.bytes = record->nr_slots << PAGE_SHIFT;
+	file.is_device = record->is_device;
+	fill_entry(area, record->path, &file, (int16_t)record->priority);
+	table[area].record = record;
+	atomic_store(&table[area].settled, settled);
+	if (unsure)
+		take_up_dead(area, unsure);
+	return 0;
 }
 
 void swap_area_settle(uint32_t area)
@@ -421,6 +443,7 @@ static int swap_off_locked(const char *path, char why[SWAP_WHY_BYTES])
 		tell_capacity();
 		return r;
 	}
+	record_free(RECORD_SWAP, table[area].record);
 	swap_area_remove((uint32_t)area);
 	log_emit(LOG_NOTICE, "swap_off", "%s", table[area].path);
 	keep_drop(KEEP_SWAP + (uint32_t)area);

@@ -64,8 +64,8 @@ int swap_off(const char *path, char why[SWAP_WHY_BYTES]);
 /* False: no area has that number. */
 bool swap_area_report(uint32_t area, struct swap_report *out);
 
-/* At resume: the area of that number is in this open file, as its header says. Its records are as
- * the metadata file has them. Claim its slots, then swap_area_accept(). */
+/* At resume: the area of that number is in this open file, as its record says; the disk isn't
+ * asked. Claim its slots, then swap_area_accept(). -ENOENT: there is none, and fd is closed. */
 int swap_on_resumed(uint32_t area, int fd, char why[SWAP_WHY_BYTES]);
 
 /* ---- for swap_io.c ---- */

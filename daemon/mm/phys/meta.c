@@ -88,6 +88,7 @@ static void layout(uint64_t span)
 	windows[META_CLIENT_WINDOWS] = (struct window){ META_CLIENT_WINDOW_BYTES,
 							META_CLIENT_WINDOWS_MAX, 0, 0, NULL, 0 };
 	windows[META_CACHES] = (struct window){ META_CACHE_BYTES, META_CACHES_MAX, 0, 0, NULL, 0 };
+	windows[META_SWAPS] = (struct window){ META_SWAP_BYTES, META_SWAPS_MAX, 0, 0, NULL, 0 };
 	windows[META_TAKEN] = (struct window){ META_TAKEN_BYTES, META_TAKEN_MAX, 0, 0, NULL, 0 };
 	windows[META_CONTENTS] = (struct window){ META_CONTENTS_BYTES, META_TAKEN_MAX, 0, 0,
 						  NULL, 0 };

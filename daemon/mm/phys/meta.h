@@ -46,13 +46,14 @@ enum meta_window {
 	META_HANDLES,
 	META_CLIENT_WINDOWS,
 	META_CACHES,
+	META_SWAPS,
 	META_TAKEN,
 	META_CONTENTS, /* of pages of 2 MiB, by slot of the record in META_TAKEN */
 	NR_META_WINDOWS
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 6, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+enum { META_VERSION = 7, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
        SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
 /* Bytes of a record, a power of two, and how many there may be. */
 enum {
@@ -68,6 +69,8 @@ enum {
 	META_CLIENT_WINDOWS_MAX = 1 << 20,
 	META_CACHE_BYTES = 128,
 	META_CACHES_MAX = 65536,
+	META_SWAP_BYTES = 2048,
+	META_SWAPS_MAX = 64, /* fewer are used: META_SWAP_AREAS */
 	META_TAKEN_BYTES = 8192,
 	META_TAKEN_MAX = 64,
 	META_CONTENTS_BYTES = PAGEBLOCK_SIZE,

@@ -34,6 +34,8 @@ static const struct {
 			    offsetof(struct window_record, start), META_CLIENT_WINDOWS_MAX },
 	[RECORD_CACHE] = { META_CACHES, META_CACHE_BYTES, sizeof(struct cache_record),
 			   META_CACHES_MAX },
+	[RECORD_SWAP] = { META_SWAPS, META_SWAP_BYTES, sizeof(struct swap_record),
+			  META_SWAPS_MAX },
 	[RECORD_TAKEN] = { META_TAKEN, META_TAKEN_BYTES, sizeof(struct taken_record),
 			   META_TAKEN_MAX },
 };
@@ -43,6 +45,7 @@ static_assert(sizeof(struct session_record) <= META_SESSION_BYTES, "a session's 
 static_assert(sizeof(struct region_record) <= META_REGION_BYTES, "a region's record fits");
 static_assert(sizeof(struct handle_record) <= META_HANDLE_BYTES, "a handle's record fits");
 static_assert(sizeof(struct cache_record) <= META_CACHE_BYTES, "a cache's record fits");
+static_assert(sizeof(struct swap_record) <= META_SWAP_BYTES, "an area's record fits");
 static_assert(sizeof(struct taken_record) <= META_TAKEN_BYTES, "a page's record fits");
 static_assert(sizeof(struct window_record) <= META_CLIENT_WINDOW_BYTES, "a window's record fits");
 

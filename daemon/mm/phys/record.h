@@ -32,6 +32,7 @@ enum record_kind {
 	RECORD_HANDLE,
 	RECORD_WINDOW,
 	RECORD_CACHE,
+	RECORD_SWAP,
 	RECORD_TAKEN,
 	NR_RECORD_KINDS
 };
@@ -122,6 +123,18 @@ struct cache_record {
 	uint64_t pool; /* id */
 	uint32_t number, object, align, flags;
 	char name[NAME_MAX_BYTES + 1];
+};
+
+/* What nobody asks the disk for at resume: it may be slow, or stand still. */
+enum { RECORD_PATH_BYTES = 1024 };
+
+struct swap_record {
+	_Atomic uint64_t seal;
+	uint64_t nr_slots;
+	uint32_t area, is_device;
+	int32_t priority;
+	uint32_t reserved;
+	char path[RECORD_PATH_BYTES];
 };
 
 /* A page that is out of its file for a moment (space/takeout.h). Of 2 MiB, its bytes are in the
