@@ -623,6 +623,90 @@ static void arming_waits_without_the_lock(void)
 	end();
 }
 
+/* ---- a large parent ---- */
+
+enum { BATCH = (8 << 20) >> PAGE_SHIFT, NR_BATCHES = 12, NR_LARGE = NR_BATCHES * BATCH,
+       ALONE = 6 * BATCH, HELP_TRIES = 10 * 1000 * 1000 };
+static pthread_t maker;
+static _Atomic unsigned int nr_helped;
+
+static void begin_large(int (*protect)(int uffd, uint64_t address, uint64_t length))
+{
+	space_begin(&(struct space_options){ .base_mib = 256 });
+	parent = space_region(NR_LARGE, PAGE_SHIFT);
+	mm = space_mm();
+	space_window(mm, parent, base, 1);
+	EXPECT_EQ(region_populate(parent, (struct page_range){ 0, NR_LARGE }), 0);
+	for (uint64_t i = 0; i < NR_LARGE; i += BATCH / 2)
+		space_fault(mm, base + (i << PAGE_SHIFT), OS_FAULT_WRITE);
+	os_before = os;
+	os_hostile = *os;
+	os_hostile.uffd_protect = protect;
+	maker = pthread_self();
+	atomic_store(&nr_helped, 0);
+}
+
+static void clone_large(void)
+{
+	os = &os_hostile;
+	child = clone_of(parent);
+	os = os_before;
+	for (uint64_t i = 0; i < NR_LARGE; i++)
+		if (space_state(child, i) != PAGE_INHERIT)
+			EXPECT_EQ(space_state(child, i), PAGE_PRESENT);
+	for (uint64_t i = 0; i < NR_LARGE; i += BATCH / 2)
+		EXPECT(fake_uffd_protected(mm->uffd, base + (i << PAGE_SHIFT)));
+}
+
+/* Who makes the clone is slow. */
+static int protect_with_help(int uffd, uint64_t address, uint64_t length)
+{
+	bool helps = !pthread_equal(pthread_self(), maker);
+
+	if (helps)
+		atomic_fetch_add(&nr_helped, 1);
+	else if (address >= base + ((uint64_t)ALONE << PAGE_SHIFT))
+		for (int i = 0; i < HELP_TRIES && !atomic_load(&nr_helped); i++)
+			sched_yield();
+	return os_before->uffd_protect(uffd, address, length);
+}
+
+static void a_large_parent_is_armed_by_two(void)
+{
+	begin_large(protect_with_help);
+	for (uint64_t i = 5; i < NR_LARGE; i += BATCH)
+		EXPECT_EQ(region_lock_pages(parent, (struct page_range){ i, 1 }), 0);
+	clone_large();
+	EXPECT(atomic_load(&nr_helped) > 0);
+	EXPECT_EQ(atomic_load(&child->nr_inherit), NR_LARGE - NR_BATCHES);
+	EXPECT_EQ(atomic_load(&parent->nr_shared), NR_LARGE - NR_BATCHES);
+	EXPECT_EQ(atomic_load(&child->nr_resident), NR_BATCHES);
+	for (uint64_t i = 5; i < NR_LARGE; i += BATCH)
+		region_unlock_pages(parent, (struct page_range){ i, 1 });
+	end();
+}
+
+static int protect_while_written(int uffd, uint64_t address, uint64_t length)
+{
+	unsigned int turn = region_map_enter(parent);
+
+	if (pthread_equal(pthread_self(), maker))
+		region_note_touched(parent, (struct page_range){ 0, 1 });
+	else
+		atomic_fetch_add(&nr_helped, 1);
+	region_map_leave(parent, turn);
+	return os_before->uffd_protect(uffd, address, length);
+}
+
+static void nobody_helps_where_somebody_writes(void)
+{
+	begin_large(protect_while_written);
+	clone_large();
+	EXPECT_EQ(atomic_load(&nr_helped), 0);
+	EXPECT_EQ(atomic_load(&child->nr_inherit), NR_LARGE);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "a clone holds what its parent held", a_clone_holds_what_its_parent_held },
 	{ "both diverge", both_diverge },
@@ -653,6 +737,8 @@ static const struct test_case cases[] = {
 	  without_a_page_to_spare_nothing_is_shown },
 	{ "who keeps an owner waiting is ended", who_keeps_an_owner_waiting_is_ended },
 	{ "arming waits for a client's map without the lock", arming_waits_without_the_lock },
+	{ "a large parent is armed by two threads", a_large_parent_is_armed_by_two },
+	{ "nobody helps where somebody writes", nobody_helps_where_somebody_writes },
 	{ "what was lost before is not put back", what_was_lost_before_is_not_put_back },
 };
 TEST_MAIN(cases)

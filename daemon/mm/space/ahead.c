@@ -235,6 +235,11 @@ void ahead_break(struct region *region, struct page_range range)
 	workqueue_add(&queue, &region->break_work);
 }
 
+void ahead_add(struct work *work)
+{
+	workqueue_add(&queue, work);
+}
+
 int ahead_init(unsigned int nr_threads)
 {
 	mutex_init(&jobs_lock, RANK_LEAF, "ahead jobs");

@@ -51,6 +51,8 @@ void ahead_fini(void);
 /* The jobs among the blocks of [first, first + nr) of the target's region, as seen through its
  * window. */
 void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range);
+/* Runs other work between jobs. */
+void ahead_add(struct work *work);
 /* A8: of the shared pages from the range's start on. */
 void ahead_break(struct region *region, struct page_range range);
 enum ahead_state {

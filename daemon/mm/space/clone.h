@@ -4,6 +4,9 @@
  *
  * Purpose     A clone is a region of its own whose words say INHERIT where the parent has contents
  *             at the instant of the clone. Nothing is copied but locked pages.
+ * Two threads A large parent of 4 KiB pages is armed by a second thread, too, of those that work
+ *             ahead of streaks, as long as nobody writes to it and that thread has nothing else to
+ *             do. What isn't shared by a store a page it leaves to who makes the clone.
  * Instant     Parents are armed batch by batch while their threads go on. A write to a page that
  *             is armed already is let through and the page noted, as is everything else that
  *             becomes writable; what was noted is armed again, in rounds, until little is left.
