@@ -20,7 +20,7 @@
 #include "suites.h"
 
 #define NR(array) (sizeof(array) / sizeof((array)[0]))
-enum { NAME = 80, CHASE_ROUNDS = 2, HELD_ROUNDS = 1 };
+enum { NAME = 80, CHASE_ROUNDS = 2, MEMORY_ROUNDS = 3 };
 
 #define MIB     1048576.0
 #define MILLION 1e6
@@ -71,7 +71,8 @@ static const struct contest shared_contests[] = {
 	{ "shared-pass-64", "object", NOBODY, 0, 0 },
 };
 
-/* Workloads whose peak is compared: those that hold some tens of MiB, or hundreds. */
+/* Workloads whose peak is compared, medians of rounds with a seed each: those that hold some tens
+ * of MiB, or hundreds. */
 static const char *const memory_workloads[] = {
 	"random-free-64x100000", "mixed-live-20000", "mixed-live-20000-2t", "grow-vector-1M",
 	"large-blocks",
@@ -272,7 +273,7 @@ static void emit_peak(struct bench *b, const char *workload, struct table *t, st
 static void peak_case(struct bench *b, const char *workload, const struct field *f,
 		      struct peaks *peaks)
 {
-	const struct contest c = { workload, "peak memory", NOBODY, 0, 1 };
+	const struct contest c = { workload, "peak memory", NOBODY, 0, MEMORY_ROUNDS };
 	struct table t;
 
 	if (measure(b, &c, f, true, &t))
@@ -282,7 +283,7 @@ static void peak_case(struct bench *b, const char *workload, const struct field 
 static void held_case(struct bench *b, const char *workload, const struct field *f,
 		      struct peaks *peaks)
 {
-	const struct contest c = { workload, "held", NOBODY, 0, HELD_ROUNDS };
+	const struct contest c = { workload, "held", NOBODY, 0, MEMORY_ROUNDS };
 	struct comparison how = { .metric = b->quick ? "charged 0.2 s after free" :
 						       "charged 2 s after free",
 				  .unit = "%" };

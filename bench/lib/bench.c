@@ -174,6 +174,7 @@ static int run_round(struct bench *b, const struct bench_case *c, struct results
 {
 	unsigned int first = b->rotates && round > 0 ? (unsigned int)round : 0;
 
+	b->round = round > 0 ? (unsigned int)round : 0;
 	for (unsigned int i = 0; i < c->nr_sides; i++) {
 		unsigned int s = (first + i) % c->nr_sides;
 		struct sample sample = { 0 };

@@ -42,6 +42,7 @@ struct bench {
 				 * CPU in another state. A suite says so */
 	unsigned int   clients, seconds; /* stress */
 	uint64_t       seed;
+	unsigned int   round; /* that is being measured; 0 while it warms up */
 	const char    *only; /* cases whose name contains it; NULL: all */
 	const char    *one, *allocator; /* malloc: run this workload here, by this one */
 	uint64_t       ops;             /* malloc --one; 0: the workload's own number */
