@@ -158,17 +158,20 @@ static uint32_t fill_unused(struct heap *h, struct heap_magazine *m, struct slab
 			    uint32_t want)
 {
 	struct slab_view v = heap_slab_view(h->pool, s);
-	uint64_t object;
-	uint32_t nr = slab_cut(&v, want, &object);
+	/* Read once: for the compiler each mark could be written over them. */
+	const uint64_t mark = slab_mark(h->key), size = s->size, ahead = FILL_AHEAD * size;
+	uint64_t first, object;
+	uint32_t nr = slab_cut(&v, want, &first);
 
+	object = first; /* a register, which `first` can't be */
 	s->left += nr;
 	h->counts.carved++;
 	if (!slab_has_unused(&v))
 		expect_next(h, s);
-	for (uint32_t i = nr; i; i--, object += s->size) {
-		hit_fetch(object + (uint64_t)FILL_AHEAD * s->size);
-		m->slots[i] = object;
-		*slab_word(object) = slab_mark(h->key);
+	for (uint64_t *slot = m->slots + nr; slot > m->slots; slot--, object += size) {
+		hit_fetch(object + ahead);
+		*slot = object;
+		*slab_word(object) = mark;
 	}
 	return nr;
 }
