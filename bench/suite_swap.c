@@ -97,6 +97,33 @@ static void refault_threads(struct duel *c, const struct order *order, uint64_t 
 		   NULL);
 }
 
+/* Beside the kernel's, and how much of that is the bare calls'. */
+static void refault_one(struct duel *c, const struct order *order, uint64_t bytes)
+{
+	const struct bare_args bare = { .folder = c->kernel_swap.folder, .bytes = bytes,
+					.threads = 1, .touches = order->touches,
+					.seed = order->seed };
+	const struct comparison comparisons[] = {
+		{ .metric = "p50", .unit = "ns", .ours = { 0, FIGURE_P50 },
+		  .peer = { 1, FIGURE_P50 }, .goal = GOAL_REFAULT_HOT },
+		{ .metric = "p99", .unit = "ns", .ours = { 0, FIGURE_P99 },
+		  .peer = { 1, FIGURE_P99 } },
+		{ .metric = "fault, read, write, CONTINUE alone, p50", .unit = "ns",
+		  .ours = { 2, FIGURE_P50 }, .peer = { 1, FIGURE_P50 } },
+	};
+	struct pair pair;
+	struct side sides[3];
+
+	make_pair(c, &pair, order);
+	sides[0] = pair.sides[0];
+	sides[1] = pair.sides[1];
+	sides[2] = (struct side){ "the bare calls", bare_in_side, &bare };
+	ledger_run(&c->ledger, c->b,
+		   &(struct bench_case){ "4K random refault, one after the other", sides, 3,
+					 comparisons, NR(comparisons), ROUNDS },
+		   NULL);
+}
+
 static void refault(struct duel *c, uint64_t bytes)
 {
 	struct order order = { .kind = ORDER_REFAULT, .threads = 1,
@@ -108,13 +135,11 @@ static void refault(struct duel *c, uint64_t bytes)
 		{ .metric = "p99", .unit = "ns", .ours = { 0, FIGURE_P99 },
 		  .peer = { 1, FIGURE_P99 } },
 	};
-	struct comparison hot[] = { cold[0], cold[1] };
 
 	paused.pause_us = PAUSE_US;
 	paused.touches /= 4;
-	hot[0].goal = GOAL_REFAULT_HOT;
 	run_pair(c, "4K random refault, now and then", &paused, cold, NR(cold));
-	run_pair(c, "4K random refault, one after the other", &order, hot, NR(hot));
+	refault_one(c, &order, bytes);
 	for (order.threads = 2; order.threads <= 4; order.threads *= 2)
 		refault_threads(c, &order, bytes);
 }
