@@ -155,7 +155,7 @@ PUBLIC int mmb_cache_open(struct mmb_pool *pool, const char *name, size_t object
 		return fail(-ENOMEM, "mmb_cache_open: no memory for a handle");
 	}
 	hp = atomic_load_explicit(&pool->heap, memory_order_acquire);
-	atomic_store(&hp->size[cache->bin], stride(&spec)); /* Y1 */
+	atomic_store(&hp->bins[cache->bin].size, stride(&spec)); /* Y1 */
 	pthread_mutex_lock(&pool->map_lock);
 	LIST_INSERT_HEAD(&pool->typed, cache, link);
 	pthread_mutex_unlock(&pool->map_lock);

@@ -173,7 +173,7 @@ void heap_release(struct heap_pool *hp, const struct slab_view *v)
 	uint32_t units = v->slab->units;
 
 	if (v->slab->bin < SLAB_BINS)
-		atomic_fetch_sub_explicit(&hp->units[v->slab->bin], (int32_t)units,
+		atomic_fetch_sub_explicit(&hp->bins[v->slab->bin].units, (int32_t)units,
 					  memory_order_relaxed);
 	slab_fini(v);
 	stock_put(&hp->stock, v->start, units);
@@ -186,8 +186,8 @@ void heap_shelve_locked(struct heap_pool *hp, const struct slab_view *v)
 	s->state = SLAB_ON_SHELF;
 	slab_set_slow(s, SLAB_SLOW_NEVER);
 	s->prev = 0;
-	s->next = (uintptr_t)hp->shelf[s->bin];
-	hp->shelf[s->bin] = s;
+	s->next = (uintptr_t)hp->bins[s->bin].shelf;
+	hp->bins[s->bin].shelf = s;
 	atomic_store_explicit(&hp->nr_shelf, hp->nr_shelf + 1, memory_order_relaxed);
 	slab_pass(v, heap_shelf_id(hp));
 }
@@ -200,9 +200,9 @@ static struct slab_header *from_shelf(struct heap *h, unsigned int bin)
 	if (!atomic_load_explicit(&hp->nr_shelf, memory_order_relaxed))
 		return NULL;
 	pthread_mutex_lock(&hp->lock);
-	s = hp->shelf[bin];
+	s = hp->bins[bin].shelf;
 	if (s) {
-		hp->shelf[bin] = next_slab(s);
+		hp->bins[bin].shelf = next_slab(s);
 		atomic_store_explicit(&hp->nr_shelf, hp->nr_shelf - 1, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&hp->lock);
@@ -468,7 +468,7 @@ static uint32_t slab_align(uint32_t size)
  * end of each is much. */
 static uint32_t slab_units(const struct heap_pool *hp, unsigned int bin, uint32_t size)
 {
-	int32_t has = atomic_load_explicit(&hp->units[bin], memory_order_relaxed);
+	int32_t has = atomic_load_explicit(&hp->bins[bin].units, memory_order_relaxed);
 
 	if (has >= HEAP_MANY && has >= HEAP_MANY * (int32_t)size_slab_units_tight(size))
 		return size_slab_units_tight(size);
@@ -480,7 +480,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	struct heap_pool *hp = h->pool;
 	struct slab_make make = {
 		.owner = h->id,
-		.size = atomic_load_explicit(&hp->size[bin], memory_order_relaxed),
+		.size = atomic_load_explicit(&hp->bins[bin].size, memory_order_relaxed),
 		.bin = (uint16_t)bin,
 	};
 	struct slab_view v = { .key = h->key };
@@ -500,7 +500,7 @@ static struct slab_header *from_stock(struct heap *h, unsigned int bin)
 	make.turn = (uint32_t)(v.start >> SLAB_UNIT_SHIFT) * SPREAD;
 	v.slab = heap_header(heap_view_of(hp, v.start), v.start);
 	slab_init(&v, &make);
-	atomic_fetch_add_explicit(&hp->units[bin], (int32_t)make.units, memory_order_relaxed);
+	atomic_fetch_add_explicit(&hp->bins[bin].units, (int32_t)make.units, memory_order_relaxed);
 	harden_new_slab(hp, &v);
 	return v.slab;
 }

@@ -126,6 +126,14 @@ struct heap {
 /* No pool's handle, and not NULL either, which an application may pass. */
 #define HEAP_CLOSED ((struct mmb_pool *)(uintptr_t)1)
 
+/* l: the pool's lock   a: atomic */
+struct heap_pool_bin {
+	_Atomic uint32_t    size;  /* (a) bytes of an object; 0: no such bin yet */
+	_Atomic int32_t     units; /* (a) of slabs made less those released */
+	struct slab_header *shelf; /* (l) slabs without a thread, that have room */
+	_Atomic(struct relay *) relay; /* (a) made once; NULL: nothing came yet */
+};
+
 /* c: fixed once published   l: lock   a: atomic */
 struct heap_pool {
 	struct mmb_pool    *handle;  /* (c) */
@@ -149,10 +157,7 @@ struct heap_pool {
 	_Atomic uint32_t    nr_shelf;  /* (a) changes under lock */
 	struct heap_counts  counts;    /* (l) of heaps that are gone */
 	struct heap_view    views[HEAP_VIEWS];
-	_Atomic uint32_t    size[SLAB_BINS];  /* (a) bytes of an object; 0: no such bin yet */
-	_Atomic int32_t     units[SLAB_BINS]; /* (a) of slabs made less those released */
-	struct slab_header *shelf[SLAB_BINS]; /* (l) slabs without a thread, that have room */
-	_Atomic(struct relay *) relays[SLAB_BINS]; /* (a) made once; NULL: nothing came yet */
+	struct heap_pool_bin bins[SLAB_BINS]; /* one array: a small program's bins are on a page */
 };
 
 extern struct slab_header slab_none; /* never has anything free */

@@ -24,7 +24,7 @@ struct heap_magazine magazine_none = {
 
 static uint32_t room_of(const struct heap_pool *hp, unsigned int bin, uint32_t growth)
 {
-	uint32_t size = atomic_load_explicit(&hp->size[bin], memory_order_relaxed);
+	uint32_t size = atomic_load_explicit(&hp->bins[bin].size, memory_order_relaxed);
 	uint32_t nr = size ? hp->magazine_bytes / size : 0;
 
 	return growth * (nr < 1 ? 1 : nr > MAGAZINE_OBJECTS ? MAGAZINE_OBJECTS : nr);
@@ -103,7 +103,7 @@ bool magazine_keep(struct heap *h, const struct slab_header *s, uint64_t object)
 static bool may_double(const struct heap *h, unsigned int bin)
 {
 	const struct heap_magazine *m = h->magazines[bin];
-	uint64_t size = atomic_load_explicit(&h->pool->size[bin], memory_order_relaxed);
+	uint64_t size = atomic_load_explicit(&h->pool->bins[bin].size, memory_order_relaxed);
 
 	if (!m->spilled || m->spilled == MAGAZINE_BURST || m->growth == MAGAZINE_GROWTH)
 		return false;

@@ -31,7 +31,7 @@ struct relay {
 
 static struct relay *relay_of(const struct heap_pool *hp, unsigned int bin)
 {
-	return atomic_load_explicit(&hp->relays[bin], memory_order_acquire);
+	return atomic_load_explicit(&hp->bins[bin].relay, memory_order_acquire);
 }
 
 static struct relay *make(struct heap_pool *hp, unsigned int bin)
@@ -44,7 +44,7 @@ static struct relay *make(struct heap_pool *hp, unsigned int bin)
 	if (!r)
 		return NULL;
 	memset(r, 0, sizeof(*r));
-	if (atomic_compare_exchange_strong(&hp->relays[bin], &old, r))
+	if (atomic_compare_exchange_strong(&hp->bins[bin].relay, &old, r))
 		return r;
 	free(r);
 	return old;

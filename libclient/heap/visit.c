@@ -35,7 +35,11 @@ static struct heap_pool *pool_memory(void)
 	if (hp)
 		return hp;
 	hp = mmap(NULL, sizeof(*hp), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return hp == MAP_FAILED ? NULL : hp;
+	if (hp == MAP_FAILED)
+		return NULL;
+	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
+		atomic_store_explicit(&hp->bins[b].size, size_of_bin(b), memory_order_relaxed);
+	return hp;
 }
 
 void heap_pool_prepare(void)
@@ -70,8 +74,6 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	pthread_mutex_init(&hp->visiting, NULL);
 	pthread_mutex_init(&hp->lock, NULL);
 	LIST_INIT(&hp->heaps);
-	for (unsigned int b = 0; b < SLAB_SIZE_CLASSES; b++)
-		atomic_store(&hp->size[b], size_of_bin(b));
 	return hp;
 }
 
@@ -206,9 +208,9 @@ static bool visit_all_locked(struct heap_pool *hp, bool trim)
 
 static void tidy_shelf_bin_locked(struct heap_pool *hp, unsigned int bin)
 {
-	struct slab_header *s = hp->shelf[bin];
+	struct slab_header *s = hp->bins[bin].shelf;
 
-	hp->shelf[bin] = NULL;
+	hp->bins[bin].shelf = NULL;
 	while (s) {
 		struct slab_view v = heap_slab_view(hp, s);
 
@@ -225,7 +227,7 @@ static void tidy_shelf_bin_locked(struct heap_pool *hp, unsigned int bin)
 static void tidy_shelf_locked(struct heap_pool *hp)
 {
 	for (unsigned int b = 0; b < SLAB_BINS; b++)
-		if (hp->shelf[b])
+		if (hp->bins[b].shelf)
 			tidy_shelf_bin_locked(hp, b);
 }
 
@@ -448,7 +450,7 @@ uint32_t heap_pool_validate(struct heap_pool *hp)
 	LIST_FOREACH(h, &hp->heaps, link)
 		differences += heap_validate(h);
 	for (unsigned int b = 0; b < SLAB_BINS; b++) {
-		struct slab_header *s = hp->shelf[b];
+		struct slab_header *s = hp->bins[b].shelf;
 
 		for (; s; s = (struct slab_header *)(uintptr_t)s->next, nr++) {
 			struct slab_view v = heap_slab_view(hp, s);

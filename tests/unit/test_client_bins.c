@@ -34,7 +34,7 @@ static void set_up(bool is_private, struct heap *spare)
 {
 	heap_area_begin(1);
 	area_pool = heap_area_pool(1, is_private);
-	atomic_store(&area_pool->size[BIN], BYTES);
+	atomic_store(&area_pool->bins[BIN].size, BYTES);
 	user = heap_new(area_pool, spare);
 	EXPECT(user);
 }

@@ -174,7 +174,7 @@ static void caches(void)
 {
 	begin();
 	bin = SLAB_SIZE_CLASSES + 5;
-	atomic_store(&pool->size[bin], 1000);
+	atomic_store(&pool->bins[bin].size, 1000);
 	take(0, 300);
 	EXPECT_EQ(slab_at(0)->size, 1000);
 	EXPECT_EQ(slab_at(0)->bin, bin);

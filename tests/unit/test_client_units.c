@@ -174,12 +174,12 @@ static void a_size_with_many_slabs_has_tight_ones(void)
 	last = heap_slab_of(pool, many[nr - 1]).slab->units;
 	EXPECT(first == 1 && last == 5);
 	used = heap_area.nr_leased - (uint32_t)atomic_load(&pool->stock.nr_units);
-	EXPECT_EQ(atomic_load(&pool->units[bin]), (int32_t)used);
+	EXPECT_EQ(atomic_load(&pool->bins[bin].units), (int32_t)used);
 	while (nr)
 		heap_area_free(h, many[--nr]);
 	tick_to_the_end();
 	EXPECT_EQ(heap_area.nr_leased, 0);
-	EXPECT_EQ(atomic_load(&pool->units[bin]), 0);
+	EXPECT_EQ(atomic_load(&pool->bins[bin].units), 0);
 	end();
 }
 
