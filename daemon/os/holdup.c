@@ -5,8 +5,6 @@
  * Why kcmp    A file can't be opened anew (it is 0400, of this daemon's user), so a client's
  *             descriptor is the same open file as ours. Nothing is duplicated by asking, and so
  *             nothing has to be closed, which a file system of a client's could make last.
- * Why ptrace  A service without CAP_KILL may not signal processes of other users. CAP_SYS_PTRACE
- *             lets it trace them, and a process whose tracer ends is killed if that asked for it.
  */
 #include "os/holdup.h"
 
@@ -22,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -32,12 +29,14 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/types.h"
+#include "os/map_keeper.h"
 #include "os/process.h"
 
 enum {
 	LOOK_MS = 250,
 	STUCK_LOOKS = 4,  /* in the same call on a file for so many looks */
 	MAP_LOOKS = 16,
+	OWNER_LOOKS = 4, /* more, in which the owner is to be gone */
 	ASLEEP_LOOKS = 3, /* and waiting for a lock, at as many moments */
 	ASLEEP_MS = 20,
 	CALLS_MAX = 64,
@@ -54,6 +53,9 @@ enum {
 
 /* How sure it is that a process keeps the lock. */
 enum evidence { NOT_IT, POSSIBLY, PROBABLY, LIKELY, IS_IN_CALL };
+
+/* Of a map, one after the other: of the owner's user first, then of anybody but root. */
+enum keeper { MAP_IS_LOCKED, ANY_MAP_IS_LOCKED, SERVES_FUSE, ANY_SERVES_FUSE, NR_KEEPERS };
 
 /* l: lock   a: atomic, written by its thread   o: its thread's   k: who looks */
 struct call {
@@ -85,6 +87,7 @@ struct search {
 	struct stuck_call call;   /* (c) */
 	_Atomic pid_t at;         /* (a) which process it looks at */
 	_Atomic uint32_t nr_seen; /* (a) it is the how manieth */
+	_Atomic int pidfd;        /* (a) of a process whose map it waits for; -1: of none */
 	_Atomic bool done;        /* (a) */
 	_Atomic unsigned int refs; /* (a) the thread's, and who waits for it */
 };
@@ -209,29 +212,12 @@ static bool read_text(const char *path, char text[TEXT_BYTES])
 	return got > 0;
 }
 
-/* From /proc/PID/status, whose lines anybody may read; the folder of a process that isn't dumpable
- * is root's. Up to two numbers; how many there are. */
-static int read_status(pid_t pid, const char *format, unsigned long numbers[2])
-{
-	char path[64], line[128];
-	FILE *status;
-	int got = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	status = fopen(path, "re");
-	while (status && got <= 0 && fgets(line, sizeof(line), status))
-		got = sscanf(line, format, &numbers[0], &numbers[1]);
-	if (status)
-		fclose(status);
-	return got;
-}
-
 static int nr_descriptors(pid_t pid)
 {
-	unsigned long nr[2];
+	unsigned long nr[2] = { 0 };
 
-	return read_status(pid, "FDSize: %lu", nr) == 1 ? (int)min_t(unsigned long, nr[0], FDS_MAX)
-							: 0;
+	process_numbers(pid, "FDSize: %lu", nr);
+	return (int)min_t(unsigned long, nr[0], FDS_MAX);
 }
 
 /* What it is worth that a process waits: root has other ways to stop the broker. */
@@ -239,7 +225,7 @@ static enum evidence suspicion_of(pid_t pid)
 {
 	unsigned long uids[2]; /* real and effective */
 
-	if (read_status(pid, "Uid: %lu %lu", uids) != 2)
+	if (process_numbers(pid, "Uid: %lu %lu", uids) != 2)
 		return NOT_IT;
 	if (is_client_uid(uids[0]) || is_client_uid(uids[1]))
 		return PROBABLY;
@@ -450,28 +436,6 @@ static bool is_spared(pid_t pid)
 	return pid <= 1 || pid == getpid() || pid == getppid();
 }
 
-static void *trace_and_end(void *pid)
-{
-	long r = ptrace(PTRACE_SEIZE, (pid_t)(intptr_t)pid, NULL,
-			(void *)(uintptr_t)PTRACE_O_EXITKILL);
-
-	return r ? pid : NULL;
-}
-
-static bool end_process(pid_t pid, int pidfd)
-{
-	pthread_t tracer;
-	void *failed;
-
-	if (!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0))
-		return true;
-	if (errno != EPERM ||
-	    pthread_create(&tracer, NULL, trace_and_end, (void *)(intptr_t)pid))
-		return errno == ESRCH;
-	pthread_join(tracer, &failed);
-	return !failed;
-}
-
 /* While the search went on the call may have ended, and its descriptor be another file's. */
 static bool is_in_call(const struct stuck_call *call)
 {
@@ -496,20 +460,20 @@ static void wait_for_end(const struct stuck_call *call)
 }
 
 /* Whose page comes doesn't wait for long. */
-static bool is_suspect(pid_t pid, int our_fd, enum evidence wanted)
+static bool is_suspect(pid_t pid, int our_fd, int wanted)
 {
 	const struct timespec pause = { .tv_nsec = ASLEEP_MS * 1000 * 1000 };
 
 	for (int i = 0; i < (wanted == IS_IN_CALL ? 1 : ASLEEP_LOOKS); i++) {
 		if (i)
 			nanosleep(&pause, NULL);
-		if (look_at(pid, our_fd) < wanted)
+		if ((int)look_at(pid, our_fd) < wanted)
 			return false;
 	}
 	return true;
 }
 
-static bool end_if(const struct search *search, pid_t pid, enum evidence wanted)
+static bool end_if(struct search *search, pid_t pid, int wanted)
 {
 	const struct stuck_call *call = &search->call;
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -517,7 +481,7 @@ static bool end_if(const struct search *search, pid_t pid, enum evidence wanted)
 
 	if (pidfd < 0)
 		return false;
-	ended = is_suspect(pid, call->fd, wanted) && is_in_call(call) && end_process(pid, pidfd);
+	ended = is_suspect(pid, call->fd, wanted) && is_in_call(call) && process_kill(pid, pidfd);
 	close(pidfd);
 	if (!ended)
 		return false;
@@ -537,7 +501,8 @@ static bool is_skipped(pid_t pid)
 	return false;
 }
 
-static bool end_all(struct search *search, enum evidence wanted)
+static bool end_all(struct search *search, bool (*end)(struct search *s, pid_t pid, int wanted),
+		    int wanted)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
@@ -550,7 +515,7 @@ static bool end_all(struct search *search, enum evidence wanted)
 			continue;
 		atomic_store(&search->at, pid);
 		atomic_fetch_add(&search->nr_seen, 1);
-		any |= end_if(search, pid, wanted);
+		any |= end(search, pid, wanted);
 	}
 	if (proc)
 		closedir(proc);
@@ -575,13 +540,66 @@ static void end_owner(const struct stuck_call *call)
 
 	if (pidfd < 0)
 		return;
-	ended = is_the_owner(pid, since_ns) && is_in_call(call) && end_process(pid, pidfd);
+	ended = is_the_owner(pid, since_ns) && is_in_call(call) && process_kill(pid, pidfd);
 	close(pidfd);
 	if (ended)
 		log_emit(LOG_ERR, "holdup",
 			 "pid %d was killed: the map of its memory was locked for %d s, and a "
 			 "thread of the daemon had to wait for it", pid,
 			 MAP_LOOKS * LOOK_MS / 1000);
+}
+
+/* If it lasts, search_for() ends the process. */
+static void await_map(struct search *search, pid_t pid, int pidfd)
+{
+	atomic_store(&search->pidfd, pidfd);
+	map_keeper_await_map(pid);
+	pidfd = atomic_exchange(&search->pidfd, -1);
+	if (pidfd >= 0)
+		close(pidfd);
+}
+
+static void end_waited_for(struct search *search)
+{
+	pid_t pid = atomic_load(&search->at);
+	int pidfd = atomic_exchange(&search->pidfd, -1);
+
+	if (pidfd < 0)
+		return;
+	if (is_in_call(&search->call) && process_kill(pid, pidfd))
+		log_emit(LOG_ERR, "holdup",
+			 "pid %d was killed: the map of its memory is locked, and a thread of the "
+			 "daemon waits for one that a client has sent", pid);
+	close(pidfd);
+}
+
+/* H5 */
+static bool end_keeper_if(struct search *search, pid_t pid, int wanted)
+{
+	unsigned long owner = holdup_owner_uid(search->call.fd), uids[2];
+	bool any = wanted == ANY_MAP_IS_LOCKED || wanted == ANY_SERVES_FUSE, ended;
+	int pidfd;
+
+	if (!is_in_call(&search->call) || process_numbers(pid, "Uid: %lu %lu", uids) != 2)
+		return false;
+	if (any ? !uids[0] || !uids[1] : uids[0] != owner && uids[1] != owner)
+		return false;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return false;
+	if (wanted == MAP_IS_LOCKED || wanted == ANY_MAP_IS_LOCKED) {
+		await_map(search, pid, pidfd);
+		return false;
+	}
+	ended = map_keeper_serves_fuse(pid) && process_kill(pid, pidfd);
+	close(pidfd);
+	if (!ended)
+		return false;
+	log_emit(LOG_ERR, "holdup",
+		 "pid %d was killed: it serves a file system of FUSE, and one of these keeps the "
+		 "map locked that a client has sent, for which a thread of the daemon waits", pid);
+	wait_for_end(&search->call);
+	return true;
 }
 
 static void put_search(struct search *search)
@@ -595,39 +613,54 @@ static void *end_culprits(void *argument)
 {
 	struct search *search = argument;
 
-	if (owner_of(search->call.fd))
-		end_owner(&search->call);
-	else
+	if (!owner_of(search->call.fd))
 		for (int wanted = IS_IN_CALL; wanted > NOT_IT; wanted--)
-			if (end_all(search, (enum evidence)wanted))
+			if (end_all(search, end_if, wanted))
 				break;
+	if (owner_of(search->call.fd) && search->call.nr_looks < MAP_LOOKS + OWNER_LOOKS)
+		end_owner(&search->call);
+	else if (owner_of(search->call.fd))
+		for (int wanted = 0; wanted < NR_KEEPERS; wanted++)
+			end_all(search, end_keeper_if, wanted);
 	atomic_store(&search->done, true);
 	put_search(search);
 	return NULL;
 }
 
-static void search_for(const struct stuck_call *call)
+/* Or it stays where it is for SEARCH_MS. */
+static void wait_for_search(struct search *search)
 {
 	const struct timespec pause = { .tv_nsec = SEARCH_STEP_MS * 1000 * 1000 };
-	struct search *search = calloc(1, sizeof(*search));
 	uint32_t nr_seen = 0;
+
+	for (int ms = 0; ms < SEARCH_MS && !atomic_load(&search->done); ms += SEARCH_STEP_MS) {
+		nanosleep(&pause, NULL);
+		if (nr_seen != atomic_load(&search->nr_seen))
+			ms = 0;
+		nr_seen = atomic_load(&search->nr_seen);
+	}
+}
+
+static void search_for(const struct stuck_call *call)
+{
+	struct search *search = calloc(1, sizeof(*search));
 	pthread_t thread;
 
 	if (!search)
 		return;
 	search->call = *call;
 	atomic_store(&search->refs, 2);
+	atomic_store(&search->pidfd, -1);
 	if (pthread_create(&thread, NULL, end_culprits, search)) {
 		free(search);
 		return;
 	}
 	pthread_setname_np(thread, "mmb-search");
 	pthread_detach(thread);
-	for (int ms = 0; ms < SEARCH_MS && !atomic_load(&search->done); ms += SEARCH_STEP_MS) {
-		nanosleep(&pause, NULL);
-		if (nr_seen != atomic_load(&search->nr_seen))
-			ms = 0;
-		nr_seen = atomic_load(&search->nr_seen);
+	wait_for_search(search);
+	while (atomic_load(&search->pidfd) >= 0) {
+		end_waited_for(search);
+		wait_for_search(search);
 	}
 	if (!atomic_load(&search->done) && holdup.nr_skipped < SKIPPED_MAX)
 		atomic_store(&holdup.skipped[holdup.nr_skipped++], atomic_load(&search->at));

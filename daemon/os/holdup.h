@@ -22,6 +22,9 @@
  *             H3  the service manager, our parent and ourselves are never ended.
  *             H4  a map may be locked for long without any ill will (a fork, an munmap): it gets
  *                 MAP_LOOKS. Whoever has the pid of the client later is left alone.
+ *             H5  if its owner is gone, the map is another process's, or who waits to change it
+ *                 can't be killed: whose map is locked goes, then who serves FUSE, one after the
+ *                 other until the lock is free.
  * Locking     a leaf mutex for the list of threads.
  * Not here    Closing a userfaultfd (last_close.h); what a session leaves behind when its process
  *             ends (client/session.h).

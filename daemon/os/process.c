@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -126,4 +129,41 @@ bool socket_is_shut(int sock)
 	struct pollfd p = { .fd = sock };
 
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}
+
+int process_numbers(pid_t pid, const char *format, unsigned long numbers[2])
+{
+	char path[64], line[128];
+	FILE *status;
+	int got = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	status = fopen(path, "re");
+	while (status && got <= 0 && fgets(line, sizeof(line), status))
+		got = sscanf(line, format, &numbers[0], &numbers[1]);
+	if (status)
+		fclose(status);
+	return got;
+}
+
+static void *trace_and_end(void *pid)
+{
+	long r = ptrace(PTRACE_SEIZE, (pid_t)(intptr_t)pid, NULL,
+			(void *)(uintptr_t)PTRACE_O_EXITKILL);
+
+	return r ? pid : NULL;
+}
+
+bool process_kill(pid_t pid, int pidfd)
+{
+	pthread_t tracer;
+	void *failed;
+
+	if (!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0))
+		return true;
+	if (errno != EPERM ||
+	    pthread_create(&tracer, NULL, trace_and_end, (void *)(intptr_t)pid))
+		return errno == ESRCH;
+	pthread_join(tracer, &failed);
+	return !failed;
 }

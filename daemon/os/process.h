@@ -34,6 +34,12 @@ uint64_t process_mark(pid_t pid, int pidfd);
 int process_find(uint64_t mark);
 /* Both ends of a connected socket have been shut down, or the other one has been closed. */
 bool socket_is_shut(int sock);
+/* Up to two numbers of a line of /proc/PID/status, which anybody may read (the folder of a process
+ * that isn't dumpable is root's); how many there are. */
+int process_numbers(pid_t pid, const char *format, unsigned long numbers[2]);
+/* By SIGKILL; or, of another user's where this process has not CAP_KILL but CAP_SYS_PTRACE, by the
+ * end of its tracer. */
+bool process_kill(pid_t pid, int pidfd);
 /* Which node a CPU belongs to; set once at start. */
 void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr);
 
