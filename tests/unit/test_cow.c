@@ -623,6 +623,39 @@ static void arming_waits_without_the_lock(void)
 	end();
 }
 
+/* ---- a parent that is written meanwhile ---- */
+
+static unsigned int nr_protects;
+
+static int protect_and_note(int uffd, uint64_t address, uint64_t length)
+{
+	unsigned int turn = region_map_enter(parent);
+
+	for (uint64_t i = 0; i < NR && !nr_protects; i += 2)
+		region_note_touched(parent, (struct page_range){ i, 1 });
+	nr_protects++;
+	region_map_leave(parent, turn);
+	return os_before->uffd_protect(uffd, address, length);
+}
+
+static void what_was_written_close_by_is_armed_by_one_call(void)
+{
+	struct region *other;
+
+	begin();
+	os_before = os;
+	os_hostile = *os;
+	os_hostile.uffd_protect = protect_and_note;
+	nr_protects = 0;
+	os = &os_hostile;
+	other = clone_of(parent);
+	os = os_before;
+	EXPECT_EQ(nr_protects, 2); /* all of it, and what was noted then */
+	EXPECT_EQ(atomic_load(&other->nr_inherit), NR / 2);
+	space_drop_region(other);
+	end();
+}
+
 /* ---- a large parent ---- */
 
 enum { BATCH = (8 << 20) >> PAGE_SHIFT, NR_BATCHES = 12, NR_LARGE = NR_BATCHES * BATCH,
@@ -737,6 +770,8 @@ static const struct test_case cases[] = {
 	  without_a_page_to_spare_nothing_is_shown },
 	{ "who keeps an owner waiting is ended", who_keeps_an_owner_waiting_is_ended },
 	{ "arming waits for a client's map without the lock", arming_waits_without_the_lock },
+	{ "what was written close by is armed by one call",
+	  what_was_written_close_by_is_armed_by_one_call },
 	{ "a large parent is armed by two threads", a_large_parent_is_armed_by_two },
 	{ "nobody helps where somebody writes", nobody_helps_where_somebody_writes },
 	{ "what was lost before is not put back", what_was_lost_before_is_not_put_back },

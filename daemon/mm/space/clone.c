@@ -25,6 +25,8 @@ enum {
 	ARM_PAGES_MIN = 512, /* of 2 MiB pages: some 30 to 70 us */
 	ROUNDS_MAX = 16,
 	HELP_SPINS = 64,
+	NOTES_NEAR = 64,      /* pages between them */
+	NOTES_TOGETHER = 512, /* pages of one call: some 30 us for who writes there */
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	PROTECT_TRIES = 2000,
 	ROOM_TRIES = 100,
@@ -699,6 +701,26 @@ static uint64_t nr_touched(const struct parents *p)
 	return nr;
 }
 
+/* Notes close to each other in one: a call on a client that has a second thread running costs as
+ * much as some hundred pages do, and to arm what lies between again changes nothing. */
+static struct page_range next_noted(const struct touched *noted, const struct region *parent,
+				    uint64_t from)
+{
+	struct page_range run = touched_next(noted, parent, from), next;
+	uint64_t end = run.first + run.nr;
+
+	if (parent->page_shift != PAGE_SHIFT || atomic_load(&parent->nr_locked))
+		return run; /* locked pages would be copied again */
+	for (; run.nr; end = next.first + next.nr) {
+		next = touched_next(noted, parent, end);
+		if (!next.nr || next.first - end > NOTES_NEAR ||
+		    next.first + next.nr - run.first > NOTES_TOGETHER)
+			break;
+		run.nr = next.first + next.nr - run.first;
+	}
+	return run;
+}
+
 static int arm_noted(const struct clone_pair *pair, const struct touched *noted, bool moved)
 {
 	struct page_range run;
@@ -707,7 +729,7 @@ static int arm_noted(const struct clone_pair *pair, const struct touched *noted,
 	if (moved) /* a window may have left while it was being protected */
 		return arm(pair, (struct page_range){ 0, pair->parent->nr_pages });
 	for (uint64_t at = 0; !r; at = run.first + run.nr) {
-		run = touched_next(noted, pair->parent, at);
+		run = next_noted(noted, pair->parent, at);
 		if (!run.nr)
 			break;
 		r = arm(pair, run);
