@@ -54,8 +54,8 @@ enum {
 /* How sure it is that a process keeps the lock. */
 enum evidence { NOT_IT, POSSIBLY, PROBABLY, LIKELY, IS_IN_CALL };
 
-/* Of a map, one after the other: of the owner's user first, then of anybody but root. */
-enum keeper { MAP_IS_LOCKED, ANY_MAP_IS_LOCKED, SERVES_FUSE, ANY_SERVES_FUSE, NR_KEEPERS };
+/* Of a map, one after the other. */
+enum keeper { MAP_IS_LOCKED, SERVES_FUSE, NR_KEEPERS };
 
 /* l: lock   a: atomic, written by its thread   o: its thread's   k: who looks */
 struct call {
@@ -577,17 +577,17 @@ static void end_waited_for(struct search *search)
 static bool end_keeper_if(struct search *search, pid_t pid, int wanted)
 {
 	unsigned long owner = holdup_owner_uid(search->call.fd), uids[2];
-	bool any = wanted == ANY_MAP_IS_LOCKED || wanted == ANY_SERVES_FUSE, ended;
+	bool ended;
 	int pidfd;
 
 	if (!is_in_call(&search->call) || process_numbers(pid, "Uid: %lu %lu", uids) != 2)
 		return false;
-	if (any ? !uids[0] || !uids[1] : uids[0] != owner && uids[1] != owner)
+	if ((uids[0] != owner && uids[1] != owner) || (wanted == SERVES_FUSE && !owner))
 		return false;
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
 		return false;
-	if (wanted == MAP_IS_LOCKED || wanted == ANY_MAP_IS_LOCKED) {
+	if (wanted == MAP_IS_LOCKED) {
 		await_map(search, pid, pidfd);
 		return false;
 	}

@@ -23,8 +23,10 @@
  *             H4  a map may be locked for long without any ill will (a fork, an munmap): it gets
  *                 MAP_LOOKS. Whoever has the pid of the client later is left alone.
  *             H5  if its owner is gone, the map is another process's, or who waits to change it
- *                 can't be killed: whose map is locked goes, then who serves FUSE, one after the
- *                 other until the lock is free.
+ *                 can't be killed: of the owner's user that process goes whose map is locked, then
+ *                 who serves FUSE, one after the other until the lock is free. Nobody of another
+ *                 user: a client could have them ended by keeping its own map locked. Of root's,
+ *                 no server of FUSE: what others need may depend on it.
  * Locking     a leaf mutex for the list of threads.
  * Not here    Closing a userfaultfd (last_close.h); what a session leaves behind when its process
  *             ends (client/session.h).
