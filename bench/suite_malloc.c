@@ -270,10 +270,15 @@ static void emit_peak(struct bench *b, const char *workload, struct table *t, st
 	emit_peers(b, workload, &how, t, 0);
 }
 
+static unsigned int memory_rounds(const struct bench *b)
+{
+	return b->quick ? 1 : MEMORY_ROUNDS;
+}
+
 static void peak_case(struct bench *b, const char *workload, const struct field *f,
 		      struct peaks *peaks)
 {
-	const struct contest c = { workload, "peak memory", NOBODY, 0, MEMORY_ROUNDS };
+	const struct contest c = { workload, "peak memory", NOBODY, 0, memory_rounds(b) };
 	struct table t;
 
 	if (measure(b, &c, f, true, &t))
@@ -283,7 +288,7 @@ static void peak_case(struct bench *b, const char *workload, const struct field 
 static void held_case(struct bench *b, const char *workload, const struct field *f,
 		      struct peaks *peaks)
 {
-	const struct contest c = { workload, "held", NOBODY, 0, MEMORY_ROUNDS };
+	const struct contest c = { workload, "held", NOBODY, 0, memory_rounds(b) };
 	struct comparison how = { .metric = b->quick ? "charged 0.2 s after free" :
 						       "charged 2 s after free",
 				  .unit = "%" };

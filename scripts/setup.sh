@@ -112,10 +112,33 @@ packages_want() {
 	((EUID != 0)) || packages_need "$@"
 }
 
+# What build_tree builds: the name of a function that prints ninja's targets for DIR; empty: all.
+build_what=
+
+# The programs and libraries, without the tests.
+product_targets() {
+	targets_of "$1" --targets "[f for t in found for f in t['filename'] if
+		t['type'] in ('executable', 'shared library') and '/tests/' not in f]"
+}
+
+# What the tests of the suite tsan need.
+tsan_targets() {
+	targets_of "$1" --tests "[t['cmd'][0] for t in found if
+		any(s.endswith(':tsan') for s in t['suite'])]"
+}
+
+# targets_of DIR QUESTION EXPRESSION: file names in DIR, of what meson tells.
+targets_of() {
+	meson introspect "$2" "$1" | python3 -c "import json, os, sys
+found = json.load(sys.stdin)
+for name in sorted(set($3)):
+    print(os.path.relpath(name, sys.argv[1]))" "$1"
+}
+
 # build_tree DIR [meson options]: sets it up anew when it was made for another folder or by us with
 # other options; a folder that somebody else set up keeps the options it has.
 build_tree() {
-	local dir=$1 begin=$SECONDS log options
+	local dir=$1 begin=$SECONDS log options targets=()
 	shift
 	log=$dir/mmbroker-build.log
 	options=$dir/mmbroker-options
@@ -128,7 +151,8 @@ build_tree() {
 		run_logged "$log" meson setup "$@" "$dir" "$root" || return
 		echo "$*" >"$options"
 	fi
-	run_logged "$log" ninja -C "$dir" || return
+	[[ -z $build_what ]] || mapfile -t targets < <("$build_what" "$dir")
+	run_logged "$log" ninja -C "$dir" "${targets[@]}" || return
 	say "built ${dir#"$root"/} in $((SECONDS - begin)) s"
 }
 
