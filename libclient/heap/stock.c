@@ -628,5 +628,8 @@ bool stock_tick(struct stock *stock)
 
 void stock_flush(struct stock *stock)
 {
+	pthread_mutex_lock(&stock->lock);
+	stock->topping = false;
+	pthread_mutex_unlock(&stock->lock);
 	shed(stock, true);
 }

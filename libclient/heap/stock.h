@@ -107,6 +107,7 @@ int stock_fill(struct stock *stock, uint32_t units, const uint64_t *spans, uint3
 void stock_put(struct stock *stock, uint64_t address, uint32_t units);
 /* Once in a while: what was not needed since the last time goes back. True: there is more left. */
 bool stock_tick(struct stock *stock);
+/* All of it goes back, and what the keeper has been asked for isn't wanted any more. */
 void stock_flush(struct stock *stock);
 /* Makes sure that somebody will call heap_pool_tick(). */
 void stock_kick(struct stock *stock);

@@ -217,9 +217,6 @@ static void to_the_limit(struct actor *a)
 		free_list(list, again);
 	}
 	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
-	/* What was being fetched ahead meanwhile goes back when nobody has used it. */
-	for (int i = 0; i < 600 && leased(a->pool); i++)
-		usleep(50000);
 	CLIENT_EXPECT_EQ(leased(a->pool), 0);
 }
 

@@ -530,21 +530,42 @@ static void batches(void)
 	end();
 }
 
+static void run_low(void)
+{
+	take(0, MANY);
+	heap_pool_tick(pool);
+	while (pool->stock.nr_units > STOCK_LOW)
+		EXPECT(take_units(1, 1, false));
+}
+
 static void topping(void)
 {
 	uint32_t asked, kicks;
 
 	begin();
-	take(0, MANY);
-	heap_pool_tick(pool);
-	while (pool->stock.nr_units > STOCK_LOW)
-		EXPECT(take_units(1, 1, false));
+	run_low();
 	asked = heap_area.nr_asked;
 	kicks = heap_area.nr_kicks;
 	objects[0] = take_units(1, 1, false);
 	EXPECT(objects[0] && heap_area.nr_asked == asked && heap_area.nr_kicks == kicks + 1);
 	heap_pool_tick(pool);
 	EXPECT(pool->stock.nr_units >= 2 * STOCK_LOW - 1);
+	heap_area_kill(pool);
+}
+
+static void trimmed_before_the_keeper_came(void)
+{
+	uint32_t asked;
+
+	begin();
+	run_low();
+	objects[0] = take_units(1, 1, false);
+	EXPECT(objects[0] && pool->stock.topping);
+	asked = heap_area.nr_asked;
+	heap_pool_trim(pool);
+	heap_pool_tick(pool);
+	EXPECT_EQ(heap_area.nr_asked, asked);
+	EXPECT_EQ(pool->stock.nr_units, 0);
 	heap_area_kill(pool);
 }
 
@@ -760,6 +781,8 @@ static const struct test_case cases[] = {
 	{ "a pool that is left gives nothing, and touches nothing any more", a_pool_is_left },
 	{ "leases double to 32 units, and begin small after quiet", batches },
 	{ "a stock that runs low is topped up by the keeper", topping },
+	{ "what is trimmed isn't fetched again by a keeper that comes later",
+	  trimmed_before_the_keeper_came },
 	{ "a keeper that ticks before the kick returns is kicked again", a_keeper_that_is_quick },
 	{ "units in stock are split and joined", spans_split_and_join },
 	{ "spans longer than a pageblock are two of them side by side", long_spans },
