@@ -450,6 +450,15 @@ static bool is_in_call(const struct stuck_call *call)
 	return found;
 }
 
+/* why: what it did. Whether it ends now. */
+static bool end_for(const struct stuck_call *call, pid_t pid, int pidfd, const char *why)
+{
+	if (!is_in_call(call) || !process_kill(pid, pidfd))
+		return false;
+	log_emit(LOG_ERR, "holdup", "pid %d was killed: %s", pid, why);
+	return true;
+}
+
 /* Who goes next goes only if it wasn't this one. */
 static void wait_for_end(const struct stuck_call *call)
 {
@@ -481,16 +490,14 @@ static bool end_if(struct search *search, pid_t pid, int wanted)
 
 	if (pidfd < 0)
 		return false;
-	ended = is_suspect(pid, call->fd, wanted) && is_in_call(call) && process_kill(pid, pidfd);
+	ended = is_suspect(pid, call->fd, wanted) &&
+		end_for(call, pid, pidfd,
+			"it kept a file of the broker locked, by a write out of memory that "
+			"doesn't come, and a thread of the daemon had to wait for it");
 	close(pidfd);
-	if (!ended)
-		return false;
-	log_emit(LOG_ERR, "holdup",
-		 "pid %d was killed: it kept a file of the broker locked, by a write out of memory "
-		 "that doesn't come, and a thread of the daemon had to wait for it", pid);
-	if (wanted != IS_IN_CALL)
+	if (ended && wanted != IS_IN_CALL)
 		wait_for_end(call);
-	return true;
+	return ended;
 }
 
 static bool is_skipped(pid_t pid)
@@ -536,17 +543,15 @@ static void end_owner(const struct stuck_call *call)
 	pid_t pid = owner_of(call->fd);
 	uint64_t since_ns = atomic_load(&owners[call->fd].since_ns);
 	int pidfd = is_spared(pid) ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
-	bool ended;
+	char why[128];
 
 	if (pidfd < 0)
 		return;
-	ended = is_the_owner(pid, since_ns) && is_in_call(call) && process_kill(pid, pidfd);
+	snprintf(why, sizeof(why), "the map of its memory was locked for %d s, and a thread of the "
+		 "daemon had to wait for it", MAP_LOOKS * LOOK_MS / 1000);
+	if (is_the_owner(pid, since_ns))
+		end_for(call, pid, pidfd, why);
 	close(pidfd);
-	if (ended)
-		log_emit(LOG_ERR, "holdup",
-			 "pid %d was killed: the map of its memory was locked for %d s, and a "
-			 "thread of the daemon had to wait for it", pid,
-			 MAP_LOOKS * LOOK_MS / 1000);
 }
 
 /* If it lasts, search_for() ends the process. */
@@ -566,10 +571,8 @@ static void end_waited_for(struct search *search)
 
 	if (pidfd < 0)
 		return;
-	if (is_in_call(&search->call) && process_kill(pid, pidfd))
-		log_emit(LOG_ERR, "holdup",
-			 "pid %d was killed: the map of its memory is locked, and a thread of the "
-			 "daemon waits for one that a client has sent", pid);
+	end_for(&search->call, pid, pidfd, "the map of its memory is locked, and a thread of the "
+					   "daemon waits for one that a client has sent");
 	close(pidfd);
 }
 
@@ -591,15 +594,14 @@ static bool end_keeper_if(struct search *search, pid_t pid, int wanted)
 		await_map(search, pid, pidfd);
 		return false;
 	}
-	ended = map_keeper_serves_fuse(pid) && process_kill(pid, pidfd);
+	ended = map_keeper_serves_fuse(pid) &&
+		end_for(&search->call, pid, pidfd,
+			"it serves a file system of FUSE, and one of these keeps the map locked "
+			"that a client has sent, for which a thread of the daemon waits");
 	close(pidfd);
-	if (!ended)
-		return false;
-	log_emit(LOG_ERR, "holdup",
-		 "pid %d was killed: it serves a file system of FUSE, and one of these keeps the "
-		 "map locked that a client has sent, for which a thread of the daemon waits", pid);
-	wait_for_end(&search->call);
-	return true;
+	if (ended)
+		wait_for_end(&search->call);
+	return ended;
 }
 
 static void put_search(struct search *search)
