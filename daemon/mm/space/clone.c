@@ -442,7 +442,9 @@ static int arm_batch(const struct clone_pair *p, struct page_range batch, protec
 		}
 		at += max_t(uint64_t, nr, 1);
 	}
-	return r < 0 || !shared.nr ? min_t(int, r, 0) : protect(p->parent, shared);
+	if (r < 0)
+		return r;
+	return shared.nr ? protect(p->parent, shared) : 0;
 }
 
 static int arm(const struct clone_pair *p, struct page_range range)
