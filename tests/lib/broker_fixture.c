@@ -293,7 +293,21 @@ static bool is_kept(int folder, const char *name)
 		(strstr(target, "mmb-region") && is_fresh_file(folder, name)));
 }
 
-static uint64_t count_fds(pid_t pid)
+static bool is_counted(int folder, const char *name)
+{
+	return !is_kept(folder, name);
+}
+
+/* What the daemon serves by (daemon/app/config_kept.c): kept last. */
+static bool is_config(int folder, const char *name)
+{
+	char target[64] = "";
+
+	return readlinkat(folder, name, target, sizeof(target) - 1) > 0 &&
+	       strstr(target, "memfd:config");
+}
+
+static uint64_t count_fds(pid_t pid, bool (*counts)(int folder, const char *name))
 {
 	char           path[32];
 	uint64_t       nr = 0;
@@ -305,7 +319,7 @@ static uint64_t count_fds(pid_t pid)
 	if (!folder)
 		return 0;
 	while ((entry = readdir(folder)))
-		nr += !is_kept(dirfd(folder), entry->d_name);
+		nr += counts(dirfd(folder), entry->d_name);
 	closedir(folder);
 	return nr;
 }
@@ -351,7 +365,7 @@ static bool read_pools(struct raw *r, struct broker_counters *out)
 
 bool fixture_read(struct fixture *f, struct broker_counters *out)
 {
-	*out = (struct broker_counters){ .fds = count_fds(f->pid) };
+	*out = (struct broker_counters){ .fds = count_fds(f->pid, is_counted) };
 	return read_status(f->control, out) && read_pools(f->control, out);
 }
 
@@ -360,25 +374,11 @@ static bool same(const struct broker_counters *a, const struct broker_counters *
 	return !memcmp(a, b, sizeof(*a));
 }
 
-/* A supervisor takes what the daemon has it keep when it comes to that. */
+/* A supervisor takes what the daemon has it keep when it comes to that. Who may not look counts
+ * none. */
 static bool supervisor_keeps(const struct fixture *f)
 {
-	char           path[32], target[64];
-	bool           config = false;
-	DIR           *folder;
-	struct dirent *entry;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", f->pid);
-	folder = opendir(path);
-	while (folder && !config && (entry = readdir(folder))) {
-		ssize_t nr = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
-
-		target[nr > 0 ? nr : 0] = '\0';
-		config = strstr(target, "memfd:config");
-	}
-	if (folder)
-		closedir(folder);
-	return config || !folder; /* who may not look counts none */
+	return count_fds(f->pid, is_config) || !count_fds(f->pid, is_counted);
 }
 
 /* Twice the same, 50 ms apart. */
