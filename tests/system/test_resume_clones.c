@@ -144,7 +144,7 @@ static const struct kill_point huge_points[] = { HUGE_POINTS(X) };
 
 /* ---- the daemon dies while a clone's pages of 2 MiB are taken from its window ---- */
 
-enum { NR_HUGE = 4, HUGE_STOCK = 33, SPARE_FDS = 256 };
+enum { NR_HUGE = 4, HUGE_STOCK = 33, SPARE_FDS = 256, KEPT_SECONDS = 30 };
 
 struct huge_relative {
 	struct mmb_region *region;
@@ -249,6 +249,12 @@ static void show_huge(struct actor *a)
 	mmb_region_close(origin.region);
 }
 
+/* It has read what the daemon has sent. */
+static bool supervisor_has_spare(void *f)
+{
+	return spare_of(((struct fixture *)f)->pid);
+}
+
 /* Nobody of the host gets it while there is no daemon. */
 static void the_spare_page_outlives_the_daemon(void)
 {
@@ -265,7 +271,8 @@ static void the_spare_page_outlives_the_daemon(void)
 	EXPECT(cue_comes(STEP_STARTED));
 	worker = worker_of(f->pid);
 	spare = spare_of(worker);
-	EXPECT(spare && stop_process(f->pid) && !kill(worker, SIGKILL));
+	EXPECT(spare && test_wait(supervisor_has_spare, f, KEPT_SECONDS));
+	EXPECT(stop_process(f->pid) && !kill(worker, SIGKILL));
 	EXPECT_EQ(spare_of(f->pid), spare);
 	EXPECT_EQ(kill(f->pid, SIGCONT), 0);
 	EXPECT(worker_dies(f->pid, worker));
