@@ -252,25 +252,22 @@ static void be_mute(struct actor *a)
 	cue(5);
 }
 
-/* The library's threads of a process; how many. */
+/* The library's threads of an actor, which has no other but its first; how many. By number: each
+ * gives itself its name a moment after it was made. */
 static unsigned int find_threads(pid_t pid, pid_t found[THREADS])
 {
 	unsigned int nr = 0;
-	char path[300], comm[32];
 	struct dirent *entry;
+	char path[64];
 	DIR *tasks;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	tasks = opendir(path);
 	while (tasks && nr < THREADS && (entry = readdir(tasks))) {
-		FILE *f;
+		pid_t thread = atoi(entry->d_name);
 
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", (int)pid, entry->d_name);
-		f = fopen(path, "r");
-		if (f && fgets(comm, sizeof(comm), f) && !strncmp(comm, "mmb-", 4))
-			found[nr++] = atoi(entry->d_name);
-		if (f)
-			fclose(f);
+		if (thread && thread != pid)
+			found[nr++] = thread;
 	}
 	if (tasks)
 		closedir(tasks);
