@@ -114,6 +114,13 @@ static bool control_connects(void *arg)
 	return false;
 }
 
+static bool has_flag(const char *const *flags, const char *flag)
+{
+	while (flags && *flags && strcmp(*flags, flag))
+		flags++;
+	return flags && *flags;
+}
+
 void fixture_restart(struct fixture *f, const char *const *flags)
 {
 	const char        *argv[FLAGS_MAX + 1] = { daemon_path(), "--socket", f->socket };
@@ -125,7 +132,7 @@ void fixture_restart(struct fixture *f, const char *const *flags)
 	EXPECT(log >= 0);
 	append_flags(argv, &nr, own);
 	append_flags(argv, &nr, flags);
-	f->supervised = flags && *flags && !strcmp(*flags, "--supervise");
+	f->supervised = has_flag(flags, "--supervise");
 	raw_close(f->control);
 	f->pid = spawn(argv, log);
 	close(log);

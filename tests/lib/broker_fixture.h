@@ -31,7 +31,7 @@ struct broker_counters {
 
 struct fixture {
 	pid_t                  pid; /* 0: not running */
-	bool                   supervised; /* the first of its flags says so */
+	bool                   supervised; /* by a process of its own, --supervise */
 	char                   folder[48], socket[80], log[80];
 	struct raw            *control;
 	struct broker_counters baseline;
