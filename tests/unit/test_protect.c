@@ -10,7 +10,6 @@
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
-#include "mm/space/clone.h"
 
 enum { NR = 2048, BASE = 0x10000000, PIECE = PROTECT_PIECE_BYTES / PAGE_SIZE };
 
@@ -140,6 +139,20 @@ static void pages_between_are_protected_nevertheless(void)
 	end();
 }
 
+/* T3: a lane has read something, and a window may have moved. */
+static void what_a_lane_has_read_is_waited_for(void)
+{
+	const struct page_range all = { 0, NR };
+
+	begin();
+	EXPECT(region_moves_known(region, all));
+	mutex_lock(&mm->events_lock);
+	EXPECT(!region_moves_known(region, all));
+	mutex_unlock(&mm->events_lock);
+	EXPECT(region_moves_known(region, all));
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "a window is protected by one call", all_at_once },
 	{ "what is left of a mapping is protected", what_is_left_of_a_mapping },
@@ -148,5 +161,7 @@ static const struct test_case cases[] = {
 	  who_undoes_its_registration_is_known_in_the_end },
 	{ "pages between holes are protected nevertheless",
 	  pages_between_are_protected_nevertheless },
+	{ "what a lane has read may be a move, until it has dealt with it",
+	  what_a_lane_has_read_is_waited_for },
 };
 TEST_MAIN(cases)

@@ -28,9 +28,9 @@ enum {
 	NOTES_NEAR = 64,      /* pages between them */
 	NOTES_TOGETHER = 512, /* pages of one call: some 30 us for who writes there */
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
-	PROTECT_TRIES = 2000,
 	ROOM_TRIES = 100,
 	FROZEN_TRIES = 16, /* while all others wait for the parent */
+	MOVES_TRIES = 5000, /* of a millisecond each */
 	PARTS_MAX = 8,
 	HELP_FROM = 4,     /* batches that are armed before somebody else is asked to help */
 	LEFT_MAX = 32,
@@ -160,34 +160,6 @@ int clone_open_base(struct region *region, bool (*may)(const struct region *ance
 }
 
 /* ---- protecting ---- */
-
-struct protection {
-	const struct region *region;
-	int error;
-};
-
-static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, void *arg)
-{
-	struct protection *p = arg;
-
-	if (!p->error)
-		p->error = mm_protect(mm, p->region, address, length);
-}
-
-/* A client whose map is changing is asked again, and not under the lock that those wait for who
- * handle the changes. */
-int region_protect(struct region *region, struct page_range range)
-{
-	struct protection p = { region, -EAGAIN };
-
-	for (unsigned int i = 0; range.nr && p.error == -EAGAIN && i < PROTECT_TRIES; i++) {
-		if (i)
-			heartbeat_sleep(&busy_pause);
-		p.error = 0;
-		region_for_each_mapping(region, range, protect_mapping, &p);
-	}
-	return range.nr ? p.error : 0;
-}
 
 struct mapped_parts {
 	struct mm *mm[PARTS_MAX]; /* referenced */
@@ -767,6 +739,33 @@ static void set_arming(const struct clone_pair *pairs, unsigned int nr, bool arm
 	}
 }
 
+/* 1: a window has moved since a round looked, and was protected where it had been (T3). */
+static int look_for_moves(const struct parents *p)
+{
+	int moved = 0;
+
+	for (unsigned int i = 0; i < p->nr; i++) {
+		const struct page_range whole = { 0, p->list[i]->nr_pages };
+
+		for (int k = 0; !region_moves_known(p->list[i], whole); k++)
+			if (k == MOVES_TRIES)
+				return -EAGAIN;
+		moved |= atomic_load(&p->list[i]->nr_moves) != p->moves[i];
+	}
+	return moved;
+}
+
+static int arm_frozen(const struct clone_pair *pairs, unsigned int nr, struct parents *p)
+{
+	int r = 1;
+
+	for (unsigned int i = 0; i < FROZEN_TRIES && r > 0; i++) {
+		r = arm_again(pairs, nr, p);
+		r = r ? r : look_for_moves(p);
+	}
+	return r > 0 ? -EAGAIN : r;
+}
+
 static int arm_all(const struct clone_pair *pairs, unsigned int nr, struct parents *p)
 {
 	int r = watch(p);
@@ -775,9 +774,10 @@ static int arm_all(const struct clone_pair *pairs, unsigned int nr, struct paren
 		r = arm_whole(&pairs[i]);
 	for (unsigned int i = 0; i < ROUNDS_MAX && !r && nr_touched(p) > TOUCHED_FEW; i++)
 		r = arm_again(pairs, nr, p);
+	r = r ? r : look_for_moves(p); /* before others wait as well */
 	freeze(p->list, p->nr);
-	if (!r)
-		r = arm_again(pairs, nr, p);
+	if (r >= 0)
+		r = arm_frozen(pairs, nr, p);
 	unwatch(p);
 	return r;
 }

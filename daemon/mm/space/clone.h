@@ -41,8 +41,6 @@ int clone_arm(const struct clone_pair *pairs, unsigned int nr);
  * once, by address. */
 void regions_freeze(struct region *const *regions, unsigned int nr);
 void regions_thaw(struct region *const *regions, unsigned int nr);
-/* Whoever writes to what is mapped of the range faults, until somebody lets it be written again. */
-int region_protect(struct region *region, struct page_range range);
 /* The region's contents become the snapshot's (rollback.c). -EINVAL: of another length or page
  * size; -EBUSY: a page that would change is locked. */
 int region_rollback(struct region *region, struct region *snapshot);

@@ -21,7 +21,6 @@
 
 enum {
 	BETWEEN_MAX = 32, /* pages; holding them takes less than another punch */
-	READ_TRIES = 64,  /* pauses while a lane deals with what it has read */
 };
 
 /* ---- which pages ---- */
@@ -229,6 +228,12 @@ static bool protect(struct region *region, struct page_range range)
 
 	region_for_each_mapping(region, range, protect_mapping, &p);
 	return !p.error;
+}
+
+/* No window of the range has moved since there were so many moves: what was protected is. */
+static bool has_stayed(struct region *region, struct page_range range, uint64_t moves)
+{
+	return region_moves_known(region, range) && atomic_load(&region->nr_moves) == moves;
 }
 
 /* Only holes and pages that are protected anyway lie between two items of a span, so that one call
@@ -706,9 +711,12 @@ static void settle_other(struct swapper *s, struct region *region, struct evict_
 
 	s->w = now == &s->works[0] ? &s->works[1] : &s->works[0];
 	if (s->w->nr) {
+		uint64_t first = s->w->items[0].page, last = s->w->items[s->w->nr - 1].page;
+
 		end_writing(s, region);
 		/* Protected where the window was, perhaps, and not where it had gone. */
-		if (atomic_load(&region->nr_moves) != s->w->moves)
+		if (!has_stayed(region, (struct page_range){ first, last + 1 - first },
+				s->w->moves))
 			lose_new(s, region);
 		result->nr_freed += take_all(s, region);
 		s->w->nr = 0;
@@ -760,33 +768,14 @@ static uint64_t mark_lazy(struct region *region, struct page_range range)
 	return marked;
 }
 
-static void await_events(struct mm *mm, uint64_t address, uint64_t length, void *arg)
-{
-	bool *dealt_with = arg;
-
-	(void)address;
-	(void)length;
-	for (int i = 0; i < READ_TRIES; i++) {
-		if (mutex_trylock(&mm->events_lock)) {
-			mutex_unlock(&mm->events_lock);
-			return;
-		}
-		cpu_relax();
-	}
-	*dealt_with = false;
-}
-
 /* In each window, wherever it is: while a client moves one its entries can't be protected, until
  * that has been read; and what has been read is dealt with, or nothing is certain. */
 static bool protect_for_good(struct region *region, struct page_range range)
 {
 	uint64_t moves = atomic_load(&region->nr_moves);
-	bool dealt_with = true;
 
-	if (!region_map_try_sync(region) || !protect(region, range))
-		return false;
-	region_for_each_mapping(region, range, await_events, &dealt_with);
-	return dealt_with && atomic_load(&region->nr_moves) == moves;
+	return region_map_try_sync(region) && protect(region, range) &&
+	       has_stayed(region, range, moves);
 }
 
 void evict_lazily(struct region *region, struct page_range range)

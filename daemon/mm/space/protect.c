@@ -5,11 +5,20 @@
 #include "mm/space/protect.h"
 
 #include <errno.h>
+#include <time.h>
 
+#include "base/cpu.h"
 #include "base/heartbeat.h"
 #include "os/os.h"
 
+enum {
+	PROTECT_TRIES = 2000,
+	READ_SPINS = 64, /* while a lane deals with what it has read */
+	READ_TRIES = 16,
+};
 static const uint64_t vain_ns = 1000000000ull / PROTECT_VAIN_PER_S;
+static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
+static const struct timespec reading_pause = { .tv_nsec = 20 * 1000 };
 
 /* One call of protect(). */
 struct descent {
@@ -96,4 +105,65 @@ int mm_protect(struct mm *mm, const struct region *region, uint64_t address, uin
 		pay_vain(mm, now_ns, d.nr_vain);
 	}
 	return r == -ESRCH ? 0 : r;
+}
+
+/* ---- of a region ---- */
+
+struct protection {
+	const struct region *region;
+	int error;
+};
+
+static void protect_mapping(struct mm *mm, uint64_t address, uint64_t length, void *arg)
+{
+	struct protection *p = arg;
+
+	if (!p->error)
+		p->error = mm_protect(mm, p->region, address, length);
+}
+
+/* A client whose map is changing is asked again, and not under the lock that those wait for who
+ * handle the changes. */
+int region_protect(struct region *region, struct page_range range)
+{
+	struct protection p = { region, -EAGAIN };
+
+	for (unsigned int i = 0; range.nr && p.error == -EAGAIN && i < PROTECT_TRIES; i++) {
+		if (i)
+			heartbeat_sleep(&busy_pause);
+		p.error = 0;
+		region_for_each_mapping(region, range, protect_mapping, &p);
+	}
+	return range.nr ? p.error : 0;
+}
+
+/* A lane holds the lock from before it reads until it has dealt with what it has read. */
+static void look_for_reader(struct mm *mm, uint64_t address, uint64_t length, void *arg)
+{
+	bool *known = arg;
+
+	(void)address;
+	(void)length;
+	for (int i = 0; i < READ_SPINS; i++) {
+		if (mutex_trylock(&mm->events_lock)) {
+			mutex_unlock(&mm->events_lock);
+			return;
+		}
+		cpu_relax();
+	}
+	*known = false;
+}
+
+/* A lane may need the region's lock for it, so that nobody waits under that. */
+bool region_moves_known(struct region *region, struct page_range range)
+{
+	bool known = false;
+
+	for (unsigned int i = 0; !known && i < READ_TRIES; i++) {
+		if (i)
+			heartbeat_sleep(&reading_pause);
+		known = true;
+		region_for_each_mapping(region, range, look_for_reader, &known);
+	}
+	return known;
 }

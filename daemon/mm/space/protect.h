@@ -11,6 +11,10 @@
  *                 PROTECT_VAIN_PER_S of them from then on. Beyond that a piece of
  *                 PROTECT_PIECE_BYTES whose first and last page aren't registered is taken for one
  *                 of which nothing is: T1 holds for what the daemon has heard of.
+ *             T3  T1 is of where the daemon takes a window to be. What a client has moved can't be
+ *                 protected until a lane has read of it (-EAGAIN), and is missed until that lane
+ *                 has dealt with it: who protects asks region_moves_known() afterwards, and then
+ *                 whether nr_moves is what it was before.
  * Locking     the caller's, of the window: mostly region->lock.
  */
 #ifndef MMB_SPACE_PROTECT_H
@@ -23,5 +27,10 @@ enum { PROTECT_VAIN_MAX = 1 << 16, PROTECT_VAIN_PER_S = 1000, PROTECT_PIECE_BYTE
 
 /* Of the region's. 0: also of a client that has gone. -EAGAIN: its map is changing. */
 int mm_protect(struct mm *mm, const struct region *region, uint64_t address, uint64_t length);
+/* Whoever writes to what is mapped of the range faults, until somebody lets it be written again. */
+int region_protect(struct region *region, struct page_range range);
+/* T3, of all windows that show pages of the range. False after a millisecond or two: some may
+ * have moved without its being counted. */
+bool region_moves_known(struct region *region, struct page_range range);
 
 #endif

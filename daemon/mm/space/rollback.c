@@ -20,6 +20,7 @@
 #include "base/heartbeat.h"
 #include "mm/space/clone.h"
 #include "mm/space/cow.h"
+#include "mm/space/protect.h"
 #include "mm/space/residency.h"
 
 enum { PAGE_TRIES = 1000 };
