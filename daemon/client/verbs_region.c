@@ -209,6 +209,18 @@ static int add_window(struct session *s, struct region_handle *rh, uint32_t hand
 	return r;
 }
 
+/* Before the client hears of it: where a window has gone or is new, nothing is mapped any more for
+ * one that was there before. */
+static void settle_windows(struct session *s)
+{
+	struct mm *mm = mm_of(s);
+
+	if (!mm)
+		return;
+	map_late_sync(mm);
+	mm_put(mm);
+}
+
 /* S2: handle and window together, unless the session has ended. */
 int region_publish(struct session *s, struct region_handle *rh,
 		   const struct region_open_args *args, uint32_t *handle, struct refusal *why)
@@ -238,6 +250,7 @@ int region_publish(struct session *s, struct region_handle *rh,
 		}
 	}
 	mutex_unlock(&s->lock);
+	settle_windows(s);
 	return r;
 }
 
@@ -390,6 +403,7 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 	mutex_unlock(&s->lock);
 	if (!rh)
 		return refuse(why, -EBADF, "%#x is no region handle of this session", handle);
+	settle_windows(s);
 	region_handle_put(rh);
 	return 0;
 }
@@ -449,6 +463,7 @@ int verb_region_window(struct session *s, uint32_t handle, uint64_t address, str
 			add_window(s, rh, handle, old, shown);
 	}
 	mutex_unlock(&s->lock);
+	settle_windows(s);
 	region_handle_put(rh);
 	return r ? refuse(why, r, "no window at %#llx: %s", (unsigned long long)address,
 			  strerror(-r))

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_moved - a window has moved in the client, and the daemon has read of it, but not dealt with
- *              it yet
+ * test_moved - a window isn't any more where the daemon has found it a moment ago
  *
- * Purpose     What is write-protected meanwhile is protected where the window was, and the client
- *             goes on writing where it is: no clone may show that, and nothing of it may be lost
- *             when the page is written out.
+ * Purpose     One that has moved in the client, of which the daemon has read and not dealt with it
+ *             yet: what is write-protected meanwhile is protected where the window was, and the
+ *             client goes on writing where it is. No clone may show that, and nothing of it may be
+ *             lost when the page is written out. And one that was closed while its pages were made
+ *             ahead: where another region is now, none of them is mapped for the first.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "system/swap_scene.h"
 
@@ -110,7 +113,60 @@ static void nothing_is_lost_by_writing_out(void)
 	PLAY(ROLE(write_out_what_moved));
 }
 
+/* ---- closed ---- */
+
+enum { DAEMON, LARGE = 16 * MIB, ARMED_US = 100000, REST_US = 2500000 };
+
+static struct mmb_region *placed(struct actor *a, uint32_t flags)
+{
+	struct mmb_region_options options = { .size = sizeof(options), .flags = flags,
+					      .address = (void *)(uintptr_t)0x120000000000 };
+	struct mmb_region *region;
+
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, LARGE, &options, &region), 0);
+	CLIENT_EXPECT(act_at(region) == options.address);
+	return region;
+}
+
+static void follow_one_that_was_closed(struct actor *a)
+{
+	struct mmb_region *region, *clone;
+
+	act_pool(a, 0);
+	region = placed(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, LARGE, MMB_ADVISE_SEQUENTIAL), 0);
+	CLIENT_EXPECT_EQ(kill((pid_t)atomic_load(&board->number[DAEMON]), SIGRTMIN + 1), 0);
+	usleep(ARMED_US);
+	*act_at(region) = 1; /* blocks after it are to be mapped ahead */
+	usleep(ARMED_US);
+	mmb_region_close(region);
+	region = placed(a, MMB_REGION_POPULATE);
+	clone = act_clone(region, NULL, 0);
+	usleep(REST_US);
+	stamp(act_at(region), LARGE, 1);
+	CLIENT_EXPECT(is_zero(act_at(clone), LARGE));
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+static void what_comes_late_is_mapped_nowhere(void)
+{
+	static const char *const rest[] = { "MMB_INJECT=QUEUE_TURN:1:rest", NULL };
+	static const char *const flags[] = { "--memory.reserve=128M", NULL };
+	static const struct setting setting = { flags, rest };
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	atomic_store(&board->number[DAEMON], (uint64_t)f->pid);
+	CAST(ROLE(follow_one_that_was_closed));
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+
 static const struct test_case cases[] = {
+	{ "pages made ahead of a closed region aren't mapped into the one that is there now",
+	  what_comes_late_is_mapped_nowhere },
 	{ "a clone shows nothing that was written after it where the window has moved to",
 	  a_clone_is_none_of_what_comes_later },
 	{ "what is written there while the page goes out isn't lost",

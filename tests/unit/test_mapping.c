@@ -107,7 +107,7 @@ static void sync_waits_for_what_began_before(void)
 	atomic_store(&synced, false);
 	first = region_map_enter(region);
 	EXPECT_EQ(pthread_create(&thread, NULL, sync_main, NULL), 0);
-	while ((atomic_load(&region->map_turn) & 1) == first)
+	while ((atomic_load(&region->mapping.turn) & 1) == first)
 		sched_yield();
 	later = region_map_enter(region); /* and not for this one */
 	EXPECT(!atomic_load(&synced));

@@ -185,21 +185,29 @@ static void show_block(struct job *job)
 	shown_ahead(job->mm, &job->target, rest);
 }
 
+static void do_job(struct job *job)
+{
+	bool own = job->target.shown == job->target.region->section->id;
+	unsigned int turn;
+
+	if (own)
+		atomic_fetch_add_explicit(&fault_stats.nr_ahead, produce_block(job),
+					  memory_order_relaxed);
+	if (!map_late_begin(job->mm, &job->target, job->range, &turn))
+		return;
+	if (own)
+		map_block(job);
+	else
+		show_block(job);
+	map_late_end(job->mm, turn);
+}
+
 static void run_job(struct work *work)
 {
 	struct job *job = container_of(work, struct job, work);
 
-	if (!begin(job)) {
-		end_job(job);
-		return;
-	}
-	if (job->target.shown != job->target.region->section->id) {
-		show_block(job);
-	} else {
-		atomic_fetch_add_explicit(&fault_stats.nr_ahead, produce_block(job),
-					  memory_order_relaxed);
-		map_block(job);
-	}
+	if (begin(job))
+		do_job(job);
 	end_job(job);
 }
 

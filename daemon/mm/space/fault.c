@@ -13,10 +13,10 @@
 #include "mm/obj/slab.h"
 #include "mm/space/ahead.h"
 #include "mm/space/cow.h"
-#include "mm/space/crowd.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reader.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/residency.h"
 #include "mm/space/rejoin.h"
 #include "mm/space/swapin.h"
 #include "mm/space/waiter.h"
@@ -377,29 +377,6 @@ static uint64_t dirty_run(const struct mm_target *target, uint64_t around)
 	return max_t(uint64_t, i - target->page, 1);
 }
 
-/* An entry was missing, or protected, for a page that is there: it is in use. */
-static void note_reference(struct region *region, uint64_t page)
-{
-	_Atomic uint64_t *word = &region->words[page];
-	uint64_t seen = word_load(word);
-	struct lruvec *lru = region_lru(region, word_node(seen));
-	uint64_t value = word_with_age(seen & ~(uint64_t)(WORD_ASKED | WORD_UNASKED),
-				       lru_age_now(lru)) | WORD_REFERENCED;
-
-	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
-		return;
-	if (seen & (WORD_REFERENCED | WORD_ASKED))
-		value |= WORD_ACTIVE;
-	if (!word_replace(word, &seen, value))
-		return;
-	if (seen & WORD_UNASKED)
-		crowd_won(region);
-	if (value & ~seen & WORD_ACTIVE) {
-		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
-		reclaim_count(&reclaim_stats.pgactivate, 1);
-	}
-}
-
 /* A write to what is mapped protected, and need not be any more; or what a client protected by
  * itself. */
 static void end_protection(struct mm *mm, const struct mm_target *target, uint64_t around)
@@ -414,7 +391,7 @@ static void end_protection(struct mm *mm, const struct mm_target *target, uint64
 		return;
 	}
 	run.nr = dirty_run(target, around);
-	note_reference(target->region, target->page);
+	region_note_use(target->region, target->page);
 	r = map_unprotect(mm, target, run);
 	if (r && run.nr > 1) {
 		run.nr = 1;
@@ -477,7 +454,22 @@ static int try_rounds(const struct waiting_fault *f)
 	for (int round = 0; round < ROUNDS_MAX && !r; round++)
 		r = fault_round(f->mm, &f->target, &f->event, f->hint.around);
 	if (r > 0 && f->event.flags & OS_FAULT_MINOR)
-		note_reference(f->target.region, f->target.page);
+		region_note_use(f->target.region, f->target.page);
+	return r;
+}
+
+/* I5 of mapping.h: the same some time after the target was found. */
+static int try_late(const struct waiting_fault *f)
+{
+	const struct mm_target *t = &f->target;
+	uint64_t around = min_t(uint64_t, f->hint.around, t->end - t->page);
+	unsigned int turn;
+	int r;
+
+	if (!map_late_begin(f->mm, t, (struct page_range){ t->page, around }, &turn))
+		return 0; /* it looks again, if there is anybody */
+	r = try_rounds(f);
+	map_late_end(f->mm, turn);
 	return r;
 }
 
@@ -513,7 +505,7 @@ static int serve_waiting(const struct waiting_fault *f)
 
 	memstall_enter(memcg, &f->mm->psi);
 	for (int round = 0; round < ROUNDS_MAX && !r; round++) {
-		r = try_rounds(f);
+		r = try_late(f);
 		if (r == -ENODATA)
 			r = swap_in(f);
 		if (r == -ENOMEM && reclaim_for(f->target.region))
@@ -626,11 +618,10 @@ static uint64_t throttle_ns(const struct waiting_fault *f)
 	return memcg_delay_ns(region->memcg, f->hint.around * region_frames_per_page(region));
 }
 
-/* *waits: somebody else goes on with it, and has the reference to the region. */
-static int resolve_target(const struct waiting_fault *f, bool *waits)
+/* r is what came of trying. *waits: somebody else goes on with it, and has the reference to the
+ * region. */
+static int resolve_target(const struct waiting_fault *f, int r, bool *waits)
 {
-	int r = try_rounds(f);
-
 	*waits = (r == -ENODATA && reader_add(f)) ||
 		 ((r == -ENODATA || r == -ENOMEM) && waiters_add(f));
 	if (*waits)
@@ -647,7 +638,7 @@ void fault_resume(const struct waiting_fault *f)
 	int r;
 
 	region_get(f->target.region); /* for who waits next */
-	r = resolve_target(f, &waits);
+	r = resolve_target(f, try_late(f), &waits);
 	if (waits)
 		return;
 	if (r)
@@ -659,7 +650,13 @@ void fault_resume(const struct waiting_fault *f)
 
 void fault_show_ahead(const struct waiting_fault *f)
 {
-	map_run(f->mm, &f->target, (struct page_range){ f->target.page, 1 }, &(uint64_t){ 0 });
+	const struct page_range one = { f->target.page, 1 };
+	unsigned int turn;
+
+	if (!map_late_begin(f->mm, &f->target, one, &turn))
+		return;
+	map_run(f->mm, &f->target, one, &(uint64_t){ 0 });
+	map_late_end(f->mm, turn);
 }
 
 /* An address without a window is looked up twice: another lane may have read that the window has
@@ -693,7 +690,7 @@ static int resolve(struct waiting_fault *f, enum look look)
 	else if (f->hint.in_ahead && left_to_job(f->mm, &f->target, &f->event, &f->hint))
 		r = 0;
 	else
-		r = resolve_target(f, &waits);
+		r = resolve_target(f, try_rounds(f), &waits);
 	if (!r)
 		f->target.region = NULL;
 	if (!r && !waits)

@@ -13,27 +13,37 @@
 #include "mm/space/residency.h"
 #include "os/os.h"
 
-enum { SYNC_SPINS = 64, TRY_SYNC_NS = 1000 * 1000, WORD_BITS = 64 };
+enum {
+	SYNC_SPINS = 64,
+	TRY_SYNC_NS = 1000 * 1000,
+	LATE_SYNC_NS = 1000 * 1000 * 1000,
+	WORD_BITS = 64,
+};
 /* A word of `showing`: the first page above, how many below. */
 enum { SHOWING_SHIFT = 16, SHOWING_PAGES_MAX = (1 << SHOWING_SHIFT) - 1 };
 static _Atomic bool cannot_protect; /* the kernel has said so */
 static const struct timespec sync_pause = { .tv_nsec = 20 * 1000 };
 
-unsigned int region_map_enter(struct region *region)
+static unsigned int enter(struct map_turns *turns)
 {
 	for (;;) {
-		unsigned int turn = atomic_load(&region->map_turn) & 1;
+		unsigned int turn = atomic_load(&turns->turn) & 1;
 
-		atomic_fetch_add(&region->nr_mapping[turn], 1);
-		if ((atomic_load(&region->map_turn) & 1) == turn)
+		atomic_fetch_add(&turns->nr[turn], 1);
+		if ((atomic_load(&turns->turn) & 1) == turn)
 			return turn;
-		atomic_fetch_sub(&region->nr_mapping[turn], 1); /* it has just ended */
+		atomic_fetch_sub(&turns->nr[turn], 1); /* it has just ended */
 	}
+}
+
+unsigned int region_map_enter(struct region *region)
+{
+	return enter(&region->mapping);
 }
 
 void region_map_leave(struct region *region, unsigned int turn)
 {
-	atomic_fetch_sub(&region->nr_mapping[turn], 1);
+	atomic_fetch_sub(&region->mapping.nr[turn], 1);
 }
 
 /* The i-th pause of one who waits for calls that take microseconds. False: not any longer. */
@@ -48,29 +58,29 @@ static bool rest_a_moment(unsigned int i, uint64_t until_ns)
 	return true;
 }
 
-static bool wait_for_turn(struct region *region, unsigned int turn, uint64_t until_ns)
+static bool wait_for_turn(struct map_turns *turns, unsigned int turn, uint64_t until_ns)
 {
-	for (unsigned int i = 0; atomic_load(&region->nr_mapping[turn]); i++)
+	for (unsigned int i = 0; atomic_load(&turns->nr[turn]); i++)
 		if (!rest_a_moment(i, until_ns))
 			return false;
 	return true;
 }
 
 /* Who gave up waiting has left the other turn behind, perhaps not empty. */
-static bool end_turn(struct region *region, uint64_t until_ns)
+static bool end_turn(struct map_turns *turns, uint64_t until_ns)
 {
-	unsigned int turn = atomic_load(&region->map_turn) & 1;
+	unsigned int turn = atomic_load(&turns->turn) & 1;
 
-	if (!wait_for_turn(region, !turn, until_ns))
+	if (!wait_for_turn(turns, !turn, until_ns))
 		return false;
-	atomic_fetch_add(&region->map_turn, 1);
-	return wait_for_turn(region, turn, until_ns);
+	atomic_fetch_add(&turns->turn, 1);
+	return wait_for_turn(turns, turn, until_ns);
 }
 
 void region_map_sync(struct region *region)
 {
 	mutex_lock(&region->sync_lock);
-	end_turn(region, UINT64_MAX);
+	end_turn(&region->mapping, UINT64_MAX);
 	mutex_unlock(&region->sync_lock);
 }
 
@@ -84,9 +94,32 @@ bool region_map_try_sync(struct region *region)
 			return false;
 		sched_yield();
 	}
-	ended = end_turn(region, until_ns);
+	ended = end_turn(&region->mapping, until_ns);
 	mutex_unlock(&region->sync_lock);
 	return ended;
+}
+
+/* ---- for windows that were found some time ago ---- */
+
+bool map_late_begin(struct mm *mm, const struct mm_target *target, struct page_range run,
+		    unsigned int *turn)
+{
+	*turn = enter(&mm->late);
+	if (mm_shows(mm, target, run))
+		return true;
+	map_late_end(mm, *turn);
+	return false;
+}
+
+void map_late_end(struct mm *mm, unsigned int turn)
+{
+	atomic_fetch_sub(&mm->late.nr[turn], 1);
+}
+
+/* Several at once end one more turn than they need. */
+void map_late_sync(struct mm *mm)
+{
+	end_turn(&mm->late, os->now_ns() + LATE_SYNC_NS);
 }
 
 /* ---- inherited pages on their way into windows ---- */
@@ -226,7 +259,7 @@ bool region_map_idle(struct region *region)
 {
 	/* The caller's change of a word is seen by whoever enters after this. */
 	atomic_thread_fence(memory_order_seq_cst);
-	return !atomic_load(&region->nr_mapping[0]) && !atomic_load(&region->nr_mapping[1]);
+	return !atomic_load(&region->mapping.nr[0]) && !atomic_load(&region->mapping.nr[1]);
 }
 
 bool region_map_settle(struct region *region)
@@ -236,7 +269,7 @@ bool region_map_settle(struct region *region)
 	if (region_map_idle(region))
 		return true;
 	mutex_lock(&region->sync_lock);
-	ended = end_turn(region, os->now_ns() + TRY_SYNC_NS);
+	ended = end_turn(&region->mapping, os->now_ns() + TRY_SYNC_NS);
 	mutex_unlock(&region->sync_lock);
 	return ended;
 }

@@ -11,6 +11,10 @@
  *             I3  while a region is frozen, nothing of it becomes writable.
  *             I4  while a region has `touched`, whatever of it becomes writable is noted there
  *                 before region_map_leave().
+ *             I5  what isn't done for the thread that touched the page, in the course of that, may
+ *                 find another window where the one was that it is for, whose pages are to be
+ *                 mapped by other words: it looks again, and whoever takes a window away, or adds
+ *                 one, waits for those who have looked.
  * Locking     a count for each of two turns; region_map_sync() waits for those of the turn that
  *             it ends. It may wait for as long as an ioctl on a client takes.
  */
@@ -30,6 +34,14 @@ bool region_map_try_sync(struct region *region);
  * millisecond at most, for who holds BUSY and nothing else. False: some haven't. */
 bool region_map_idle(struct region *region);
 bool region_map_settle(struct region *region);
+
+/* I5. False: the window, or part of it, has gone. */
+bool map_late_begin(struct mm *mm, const struct mm_target *target, struct page_range run,
+		    unsigned int *turn);
+void map_late_end(struct mm *mm, unsigned int turn);
+/* Who looked before this call is done with what it maps; waits for a second at most, as long as the
+ * client keeps its map busy. */
+void map_late_sync(struct mm *mm);
 
 /* Around each call that maps inherited pages into a window, before their words are read; the
  * result is for region_show_end(). Who has made such words busy waits for the calls that may not

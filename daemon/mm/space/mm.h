@@ -97,6 +97,7 @@ struct mm {
 	_Atomic uint64_t showing_ns;    /* (a) when the last of them began */
 	_Atomic(const char *) ends_for; /* (a) why its client is to end; NULL: it isn't */
 	_Atomic uint32_t nr_circles;    /* (a) faults that led to no page, since the last tick */
+	struct map_turns late;              /* (a) map_late_begin() */
 	_Atomic uint32_t slow_level;    /* (a) grows while ioctls on it are slow; 0: fast lanes */
 	_Atomic uint64_t slow_until_ns; /* (a) */
 	_Atomic uint64_t vain_until_ns; /* (a) see protect.h: what it has cost is paid then */
@@ -178,6 +179,8 @@ struct mm_hint {
 	uint64_t ahead_nr;
 };
 bool mm_find(struct mm *mm, uint64_t address, struct mm_target *target, struct mm_hint *hint);
+/* All of the range is still seen as the target says. */
+bool mm_shows(struct mm *mm, const struct mm_target *target, struct page_range range);
 
 /* ---- remap.c: windows of clones that come to show the clone's own memory ---- */
 

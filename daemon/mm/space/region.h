@@ -45,6 +45,12 @@ struct mm;
 enum region_policy { POLICY_LOCAL, POLICY_PREFERRED, POLICY_BIND, POLICY_INTERLEAVE };
 enum { SHOWING_MAX = 8 }; /* calls about inherited pages that are told apart */
 
+/* a: atomic; see mapping.h */
+struct map_turns {
+	_Atomic uint32_t turn;  /* (a) those that began since it changed last are of this one */
+	_Atomic uint32_t nr[2]; /* (a) under way, of each turn */
+};
+
 struct region_request {
 	const char *name; /* of the memfd; "" for unnamed regions */
 	uint64_t nr_pages;
@@ -101,7 +107,7 @@ struct region {
 	_Atomic uint64_t nr_poisoned;             /* (a) ever; and faults given up */
 	_Atomic(const char *) poison_cause;       /* (a) of the last one */
 	_Atomic uint64_t nr_faults, nr_write_faults; /* (a) */
-	_Atomic uint32_t map_turn, nr_mapping[2];    /* (a) see mapping.h */
+	struct map_turns mapping;                        /* (a) installations */
 	_Atomic uint64_t showing[SHOWING_MAX];       /* (a) see mapping.h; 0: free */
 	_Atomic uint32_t nr_showing_more;            /* (a) for which none was free */
 	struct mutex sync_lock;        /* one region_map_sync() at a time */

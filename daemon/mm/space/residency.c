@@ -18,6 +18,7 @@
 #include "mm/phys/node.h"
 #include "mm/map/swap.h"
 #include "mm/space/cow.h"
+#include "mm/space/crowd.h"
 #include "mm/space/lineage.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/rejoin.h"
@@ -734,4 +735,28 @@ bool region_poison(struct region *region, uint64_t page, const char *cause)
 		return false;
 	region_poison_busy(region, page, old, cause);
 	return true;
+}
+
+/* ---- use ---- */
+
+void region_note_use(struct region *region, uint64_t page)
+{
+	_Atomic uint64_t *word = &region->words[page];
+	uint64_t seen = word_load(word);
+	struct lruvec *lru = region_lru(region, word_node(seen));
+	uint64_t value = word_with_age(seen & ~(uint64_t)(WORD_ASKED | WORD_UNASKED),
+				       lru_age_now(lru)) | WORD_REFERENCED;
+
+	if (word_state(seen) != PAGE_PRESENT || seen & WORD_BUSY || value == seen)
+		return;
+	if (seen & (WORD_REFERENCED | WORD_ASKED))
+		value |= WORD_ACTIVE;
+	if (!word_replace(word, &seen, value))
+		return;
+	if (seen & WORD_UNASKED)
+		crowd_won(region);
+	if (value & ~seen & WORD_ACTIVE) {
+		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
+		reclaim_count(&reclaim_stats.pgactivate, 1);
+	}
 }

@@ -40,6 +40,8 @@ void region_drop_slot(struct region *region, uint32_t slot, bool retired);
 int region_share_slot(struct region *region, uint32_t slot);
 /* The same where the slot is another region's, whom the pool's swap_max mustn't hold up. */
 int region_inherit_slot(struct region *region, uint32_t slot);
+/* An entry was missing, or protected, for a page that is there: it is in use. */
+void region_note_use(struct region *region, uint64_t page);
 /* Words of the region in states that are neither present nor empty: +1, -1. */
 void region_count_state(struct region *region, enum page_state state, int64_t pages);
 

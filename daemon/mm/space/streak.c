@@ -200,3 +200,19 @@ bool mm_find(struct mm *mm, uint64_t address, struct mm_target *t, struct mm_hin
 	mutex_unlock(&mm->lock);
 	return true;
 }
+
+bool mm_shows(struct mm *mm, const struct mm_target *t, struct page_range range)
+{
+	unsigned int shift = t->region->page_shift;
+	uint64_t start = t->base + (range.first << shift);
+	const struct window *w;
+	bool shows;
+
+	mutex_lock(&mm->lock);
+	w = window_of(range_find(&mm->windows, start));
+	shows = w && w->region == t->region && w->handle == t->handle && w->shown == t->shown &&
+		w->range.start - (w->page << shift) == t->base &&
+		start + (range.nr << shift) <= window_end(w);
+	mutex_unlock(&mm->lock);
+	return shows;
+}
