@@ -11,6 +11,22 @@
 
 enum { CHILD_MS = 60000 };
 
+static int touch_again(struct touch *touch, size_t bytes, struct sample *out)
+{
+	char *first = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (first == MAP_FAILED)
+		return bench_because(-errno, "mmap of %zu MiB, shared: %s", bytes >> 20,
+				     strerror(errno));
+	memset(first, 1, bytes);
+	/* Of 0 bytes that are mapped: the same memory once more. */
+	touch->base = mremap(first, 0, bytes, MREMAP_MAYMOVE);
+	if (touch->base == MAP_FAILED || madvise(touch->base, bytes, MADV_POPULATE_WRITE) != 0)
+		return bench_because(-errno, "mapping %zu MiB again: %s", bytes >> 20,
+				     strerror(errno));
+	return touch_run(touch, out);
+}
+
 static int touch_kernel(void *arg, struct sample *out)
 {
 	const struct kernel_args *args = arg;
@@ -18,6 +34,8 @@ static int touch_kernel(void *arg, struct sample *out)
 	size_t bytes = touch.page * touch.pages;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | (args->huge ? MAP_HUGETLB : MAP_NORESERVE);
 
+	if (args->mapped_again)
+		return touch_again(&touch, bytes, out);
 	touch.base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (touch.base == MAP_FAILED)
 		return bench_because(args->huge ? BENCH_SKIP : -errno, "mmap of %zu MiB%s: %s",

@@ -3,7 +3,9 @@
  * kernel_memory - first touch of the kernel's own memory
  *
  * Purpose     The peers without a broker: anonymous memory with 4 KiB pages (MADV_NOHUGEPAGE),
- *             and a hugetlb mapping. Touched in a child, as ours is.
+ *             and a hugetlb mapping; and shared memory through a second mapping that has all its
+ *             entries, where no access faults in this kernel: what it costs all the same is the
+ *             host's. Touched in a child, as ours is.
  */
 #ifndef MMB_BENCH_KERNEL_MEMORY_H
 #define MMB_BENCH_KERNEL_MEMORY_H
@@ -14,6 +16,7 @@
 
 struct kernel_args {
 	bool         huge;
+	bool         mapped_again;
 	struct touch touch; /* base is set here */
 };
 

@@ -307,11 +307,13 @@ static void copys_accesses(struct suite *s)
 	const struct trial_args diverge = args_of(s, &subject_clone, TRIAL_DIVERGE, SMALL);
 	const struct floor_args floor = floor_of(s, FLOOR_CONTINUE, s->touches);
 	struct floor_args all = floor_of(s, FLOOR_CONTINUE, 0);
+	struct kernel_args again = { .mapped_again = true, .touch = all.touch };
 	const struct side sides[] = { { "mmbroker", trial_side, &read },
 				      { "mmbroker", trial_side, &scan },
 				      { "mmbroker", trial_side, &diverge },
 				      { "uffd CONTINUE", floor_side, &floor },
-				      { "uffd CONTINUE", floor_side, &all } };
+				      { "uffd CONTINUE", floor_side, &all },
+				      { "no faults", kernel_side, &again } };
 	const struct comparison comparisons[] = {
 		{ .metric = "p50", .unit = "ns", .ours = { 0, TOUCH_P50 },
 		  .peer = { 3, TOUCH_P50 }, .goal = GOAL_READ },
@@ -322,11 +324,14 @@ static void copys_accesses(struct suite *s)
 		  .ours = { 2, TOUCH_P50 }, .peer = { 3, TOUCH_P50 }, .goal = GOAL_DIVERGE },
 		{ .name = "4K read in order, CONTINUE of 512", .metric = "page", .unit = "ns",
 		  .ours = { 4, TOUCH_PAGE }, .constant = LIMIT_SCAN_NS, .peer_name = "limit" },
+		{ .name = "4K clone read in order", .metric = "page", .unit = "ns",
+		  .ours = { 1, TOUCH_PAGE }, .peer = { 5, TOUCH_PAGE } },
 	};
 
 	all.touch.random = false;
 	all.touch.reads = true;
 	all.around = HUGE / SMALL;
+	again.touch = all.touch;
 	run(s, "4K clone's first read", sides, NR(sides), comparisons, NR(comparisons));
 }
 

@@ -9,9 +9,15 @@
  *             swap/table.c. The lost cells are printed first.
  * Needs       root (swapon, memory cgroups) and a disk; else it is skipped.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "floor_uffd.h"
+#include "lib/child.h"
+#include "lib/clock.h"
+#include "lib/place.h"
 #include "suites.h"
 #include "swap/bare.h"
 #include "swap/duel.h"
@@ -257,25 +263,59 @@ static void recover(struct duel *c)
 }
 
 enum { NEIGHBOUR_ALONE, NEIGHBOUR_BESIDE, NEIGHBOUR_KEPT };
+enum { PROTECTED = 32 * MIB, LOAD_END_MS = 60000 };
 
 struct neighbour_args {
-	struct player *neighbour, *loader;
+	struct player *neighbour, *loader; /* no loader: protects_pages() */
 	struct order   order, load;
 };
 
-/* The neighbour's rate alone, and then beside a pool that thrashes at its limit. */
+/* A process without a broker that changes one entry of its page table after the other: where the
+ * host keeps tables of its own for the guest's, that alone costs the other CPU's program. */
+static int protects_pages(void *arg, struct sample *out)
+{
+	const struct order *load = arg;
+	uint64_t until = clock_ns() + (load->warm_ms + load->ms) * 1000000ull;
+	char *memory = mmap(NULL, PROTECTED, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	(void)out;
+	if (memory == MAP_FAILED)
+		return bench_because(-errno, "mmap: %s", strerror(errno));
+	place_self((int)load->place);
+	for (uint64_t at = 0; clock_ns() < until; at = (at + SMALL) % PROTECTED) {
+		if (mprotect(memory + at, SMALL, PROT_READ) != 0 ||
+		    mprotect(memory + at, SMALL, PROT_READ | PROT_WRITE) != 0)
+			return bench_because(-errno, "mprotect: %s", strerror(errno));
+		memory[at]++;
+	}
+	return 0;
+}
+
+static int start_load(const struct neighbour_args *args, struct child *child)
+{
+	struct order load = args->load;
+
+	return args->loader ? player_tell(args->loader, &load) :
+			      child_start(child, protects_pages, &load);
+}
+
+/* The neighbour's rate alone, and then beside a pool that thrashes at its limit; or beside memory
+ * that has no limit: what the CPUs share costs it as well. */
 static int neighbour_side(struct bench *b, const void *arg, struct sample *out)
 {
 	const struct neighbour_args *args = arg;
 	struct sample alone = { 0 }, beside = { 0 }, load;
 	int error = player_do(args->neighbour, &args->order, &alone), late;
+	struct child child;
 
 	if (error == 0)
-		error = player_tell(args->loader, &args->load);
+		error = start_load(args, &child);
 	if (error != 0)
 		return error;
 	error = player_do(args->neighbour, &args->order, &beside);
-	late = player_await(args->loader, &load);
+	late = args->loader ? player_await(args->loader, &load) :
+			      child_finish(&child, LOAD_END_MS, &load);
 	out->v[NEIGHBOUR_ALONE] = alone.v[FIGURE_RATE];
 	out->v[NEIGHBOUR_BESIDE] = beside.v[FIGURE_RATE];
 	out->v[NEIGHBOUR_KEPT] = beside.v[FIGURE_RATE] / alone.v[FIGURE_RATE] * 100;
@@ -292,19 +332,29 @@ static void neighbours(struct duel *c)
 	const struct neighbour_args args[] = {
 		{ &c->our_neighbour, &c->ours, order, load },
 		{ &c->kernel_neighbour, &c->kernel, order, load },
+		{ &c->our_neighbour, &c->kernel_neighbour, order, load },
+		{ &c->our_neighbour, NULL, order, load },
 	};
 	const struct side sides[] = { { "mmbroker", neighbour_side, &args[0] },
-				      { "kernel swap", neighbour_side, &args[1] } };
+				      { "kernel swap", neighbour_side, &args[1] },
+				      { "no limit", neighbour_side, &args[2] },
+				      { "mprotect", neighbour_side, &args[3] } };
 	const struct comparison comparisons[] = {
 		{ .metric = "accesses", .unit = "1/s", .kind = HIGHER_IS_BETTER,
 		  .ours = { 0, NEIGHBOUR_BESIDE }, .peer = { 0, NEIGHBOUR_ALONE },
 		  .peer_name = "alone", .goal = GOAL_NEIGHBOUR },
 		{ .metric = "of its rate alone", .unit = "%", .kind = HIGHER_IS_BETTER,
 		  .ours = { 0, NEIGHBOUR_KEPT }, .peer = { 1, NEIGHBOUR_KEPT } },
+		{ .metric = "of its rate alone", .unit = "%", .kind = HIGHER_IS_BETTER,
+		  .ours = { 0, NEIGHBOUR_KEPT }, .peer = { 2, NEIGHBOUR_KEPT },
+		  .peer_name = "no limit" },
+		{ .metric = "of its rate alone", .unit = "%", .kind = HIGHER_IS_BETTER,
+		  .ours = { 0, NEIGHBOUR_KEPT }, .peer = { 3, NEIGHBOUR_KEPT },
+		  .peer_name = "mprotect alone" },
 	};
 
 	ledger_run(&c->ledger, c->b,
-		   &(struct bench_case){ "4K neighbour of a pool at its limit", sides, 2,
+		   &(struct bench_case){ "4K neighbour of a pool at its limit", sides, NR(sides),
 					 comparisons, NR(comparisons), ROUNDS },
 		   NULL);
 }
