@@ -249,6 +249,25 @@ static void a_window_that_is_just_moving_there_is_found(void)
 	end();
 }
 
+/* A lane that has been interrupted may take longer than that. */
+static void a_move_that_takes_long_poisons_nobody(void)
+{
+	begin();
+	space_fault(mm, OTHER + PAGE_SIZE, 0);
+	mutex_lock(&mm->events_lock);
+	fake_os_advance_ns(PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), PARK_NS);
+	EXPECT_COUNT(nr_strays, 0);
+	EXPECT_EQ(mm_move_range(mm, BASE, OTHER, (uint64_t)PAGES * PAGE_SIZE), 0);
+	mutex_unlock(&mm->events_lock);
+	fake_uffd_window(mm->uffd, OTHER, PAGES * PAGE_SIZE, region->section->fd, 0);
+	fake_os_advance_ns(PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
+	EXPECT(fake_uffd_mapped(mm->uffd, OTHER + PAGE_SIZE));
+	EXPECT_COUNT(nr_strays, 0);
+	end();
+}
+
 static void a_stray_in_hugetlb_is_poisoned_by_the_large_page(void)
 {
 	begin();
@@ -597,6 +616,8 @@ static const struct test_case cases[] = {
 	  an_address_without_a_window_is_poisoned },
 	{ "a window that is just moving to the address is found",
 	  a_window_that_is_just_moving_there_is_found },
+	{ "while a lane is at work on a move nobody is poisoned",
+	  a_move_that_takes_long_poisons_nobody },
 	{ "a stray in hugetlb is poisoned by the large page",
 	  a_stray_in_hugetlb_is_poisoned_by_the_large_page },
 	{ "where the kernel can't poison the client is ended",

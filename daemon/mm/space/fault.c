@@ -14,6 +14,7 @@
 #include "mm/space/ahead.h"
 #include "mm/space/cow.h"
 #include "mm/space/mapping.h"
+#include "mm/space/protect.h"
 #include "mm/space/reader.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
@@ -559,8 +560,10 @@ static void give_up(const struct waiting_fault *f, const char *cause)
 	if (write_on(f, COW_NO_PATIENCE))
 		return;
 	log_emit_limited(LOG_ERR, "fault_deadline", "pid %d: %s", f->mm->pid, cause);
-	if (!mm_find(f->mm, f->event.address, &target, &hint))
+	if (!mm_find(f->mm, f->event.address, &target, &hint)) {
+		os->uffd_wake(f->mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
 		return;
+	}
 	/* The page itself isn't lost, but DONTNEED must know that clients have poison to drop. */
 	atomic_fetch_add(&target.region->nr_poisoned, 1);
 	poison_target(f->mm, &target, cause, POISON_UNSERVED);
@@ -659,22 +662,23 @@ void fault_show_ahead(const struct waiting_fault *f)
 	map_late_end(f->mm, turn);
 }
 
-/* An address without a window is looked up twice: another lane may have read that the window has
- * moved there, and be about to say so. */
+/* An address without a window is looked up again: another lane may have read that the window has
+ * moved there, and be about to say so. Until the deadline nobody is poisoned for that. */
 enum look { LOOK_FIRST, LOOK_AGAIN };
 
 /* 0: settled, and f's region is nobody's; else the error for which the page can't be produced now,
  * and the caller's is a reference to the region. -ENOENT: without window. */
 static int resolve(struct waiting_fault *f, enum look look)
 {
+	bool waits = false, known = look == LOOK_AGAIN && mm_moves_known(f->mm);
 	struct region *region;
-	bool waits = false;
 	int r = 0;
 
 	f->target.region = NULL;
 	if (!mm_find(f->mm, f->event.address, &f->target, &f->hint)) {
 		f->target.region = NULL;
-		if (look == LOOK_FIRST)
+		if (look == LOOK_FIRST ||
+		    (!known && os->now_ns() - f->first_ns < config.deadline_ns))
 			return -ENOENT;
 		poison_stray(f->mm, f->event.address);
 		return 0;

@@ -138,20 +138,25 @@ int region_protect(struct region *region, struct page_range range)
 }
 
 /* A lane holds the lock from before it reads until it has dealt with what it has read. */
+bool mm_moves_known(struct mm *mm)
+{
+	for (int i = 0; i < READ_SPINS; i++) {
+		if (mutex_trylock(&mm->events_lock)) {
+			mutex_unlock(&mm->events_lock);
+			return true;
+		}
+		cpu_relax();
+	}
+	return false;
+}
+
 static void look_for_reader(struct mm *mm, uint64_t address, uint64_t length, void *arg)
 {
 	bool *known = arg;
 
 	(void)address;
 	(void)length;
-	for (int i = 0; i < READ_SPINS; i++) {
-		if (mutex_trylock(&mm->events_lock)) {
-			mutex_unlock(&mm->events_lock);
-			return;
-		}
-		cpu_relax();
-	}
-	*known = false;
+	*known = *known && mm_moves_known(mm);
 }
 
 /* A lane may need the region's lock for it, so that nobody waits under that. */

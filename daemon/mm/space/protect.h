@@ -29,7 +29,9 @@ enum { PROTECT_VAIN_MAX = 1 << 16, PROTECT_VAIN_PER_S = 1000, PROTECT_PIECE_BYTE
 int mm_protect(struct mm *mm, const struct region *region, uint64_t address, uint64_t length);
 /* Whoever writes to what is mapped of the range faults, until somebody lets it be written again. */
 int region_protect(struct region *region, struct page_range range);
-/* T3, of all windows that show pages of the range. False after a millisecond or two: some may
+/* T3, of whatever a lane has read so far. False: it may be at work on a move. */
+bool mm_moves_known(struct mm *mm);
+/* The same of all clients that see pages of the range. False after a millisecond or two: some may
  * have moved without its being counted. */
 bool region_moves_known(struct region *region, struct page_range range);
 
