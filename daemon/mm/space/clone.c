@@ -29,7 +29,7 @@ enum {
 	NOTES_TOGETHER = 512, /* pages of one call: some 30 us for who writes there */
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	ROOM_TRIES = 100,
-	FROZEN_TRIES = 16, /* while all others wait for the parent */
+	FROZEN_TRIES = 16, FROZEN_PASSES = 4, /* while all others wait for the parent */
 	MOVES_TRIES = 5000, /* of a millisecond each */
 	PARTS_MAX = 8,
 	HELP_FROM = 4,     /* batches that are armed before somebody else is asked to help */
@@ -759,7 +759,7 @@ static int arm_frozen(const struct clone_pair *pairs, unsigned int nr, struct pa
 {
 	int r = 1;
 
-	for (unsigned int i = 0; i < FROZEN_TRIES && r > 0; i++) {
+	for (unsigned int i = 0; i < FROZEN_PASSES && r > 0; i++) {
 		r = arm_again(pairs, nr, p);
 		r = r ? r : look_for_moves(p);
 	}
