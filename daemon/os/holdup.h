@@ -28,8 +28,8 @@
  *                 user: a client could have them ended by keeping its own map locked. Of root's,
  *                 no server of FUSE: what others need may depend on it.
  * Locking     a leaf mutex for the list of threads.
- * Not here    Closing a userfaultfd (last_close.h); what a session leaves behind when its process
- *             ends (client/session.h).
+ * Not here    The search (culprit.h); closing a userfaultfd (last_close.h); what a session leaves
+ *             behind when its process ends (client/session.h).
  */
 #ifndef MMB_OS_HOLDUP_H
 #define MMB_OS_HOLDUP_H

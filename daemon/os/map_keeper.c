@@ -5,12 +5,13 @@
 #include "os/map_keeper.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 64 };
+#include "os/bounded.h"
+
+enum { PATH_BYTES = 64, ENTRIES_BYTES = 2048 };
 
 void map_keeper_await_map(pid_t pid)
 {
@@ -19,12 +20,12 @@ void map_keeper_await_map(pid_t pid)
 
 	/* It is in the process's memory. */
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = bounded_open(path);
 	if (fd < 0)
 		return;
 	if (read(fd, &byte, 1) < 0)
 		byte = 0; /* it has ended: as good */
-	close(fd);
+	bounded_close(fd);
 }
 
 static bool is_fuse(int folder, const char *name)
@@ -38,16 +39,23 @@ static bool is_fuse(int folder, const char *name)
 
 bool map_keeper_serves_fuse(pid_t pid)
 {
+	_Alignas(struct dirent64) char room[ENTRIES_BYTES];
 	char path[PATH_BYTES];
-	struct dirent *entry;
 	bool serves = false;
-	DIR *dir;
+	ssize_t got;
+	int folder;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	while (dir && !serves && (entry = readdir(dir)))
-		serves = is_fuse(dirfd(dir), entry->d_name);
-	if (dir)
-		closedir(dir);
+	folder = bounded_open(path);
+	while (folder >= 0 && !serves && (got = getdents64(folder, room, sizeof(room))) > 0)
+		for (ssize_t at = 0; at < got && !serves;) {
+			const struct dirent64 *entry = (const void *)(room + at);
+
+			bounded_prolong();
+			serves = is_fuse(folder, entry->d_name);
+			at += entry->d_reclen;
+		}
+	if (folder >= 0)
+		bounded_close(folder);
 	return serves;
 }

@@ -6,8 +6,9 @@
  *             fork. And who waits to change a map isn't always killable. So there are two more
  *             signs: what needs the lock of a process's map doesn't come back, and a process serves
  *             a file system of FUSE, without which no reader keeps a map for long.
+ * Invariants  Both are for bounded_run(): they may wait for the process for ever.
  * Locking     none.
- * Not here    Who is looked at, when, and ended (holdup.h).
+ * Not here    Who is looked at, when, and ended (culprit.h).
  */
 #ifndef MMB_OS_MAP_KEEPER_H
 #define MMB_OS_MAP_KEEPER_H

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,64 +15,66 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os/bounded.h"
+
 static const int8_t *cpu_nodes;
 static unsigned int nr_cpu_nodes;
 
-enum {
-	FIELD_STATE = 3,
-	FIELD_FLAGS = 9,
-	FIELD_START = 22,
-	FIELD_PROCESSOR = 39,
-	STAT_BYTES = 1024,
-};
+enum { STAT_BYTES = 1024, TRACE_MS = 3000 };
 enum { PID_BITS = 22, START_BITS = PROCESS_MARK_BITS - PID_BITS }; /* of clock ticks: 43 minutes */
 
 /* What follows the name, which may hold spaces and brackets: " STATE ..."; NULL: not told. */
-static const char *read_stat(pid_t pid, pid_t tid, char text[STAT_BYTES])
+static const char *after_name(const char *text)
 {
-	char path[64];
-	const char *name_end;
-	int fd;
-	ssize_t got;
+	const char *name_end = strrchr(text, ')');
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
-	got = read(fd, text, STAT_BYTES - 1);
-	close(fd);
-	text[got > 0 ? got : 0] = '\0';
-	name_end = strrchr(text, ')');
 	return name_end ? name_end + 1 : NULL;
 }
 
-/* Field counted from 1 as in proc(5). */
-static uint64_t stat_field(pid_t pid, pid_t tid, int field)
+uint64_t process_stat_number(const char *text, enum process_stat field)
 {
-	char text[STAT_BYTES];
-	const char *at = read_stat(pid, tid, text);
+	const char *at = after_name(text);
 
-	for (int i = FIELD_STATE; at && i < field; i++)
+	for (int i = STAT_STATE; at && i < (int)field; i++)
 		at = strchr(at + 1, ' ');
 	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+static void read_stat(pid_t pid, pid_t tid, char text[STAT_BYTES])
+{
+	char path[64];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	got = fd < 0 ? -1 : read(fd, text, STAT_BYTES - 1);
+	if (fd >= 0)
+		close(fd);
+	text[got > 0 ? got : 0] = '\0';
+}
+
+static uint64_t stat_field(pid_t pid, pid_t tid, enum process_stat field)
+{
+	char text[STAT_BYTES];
+
+	read_stat(pid, tid, text);
+	return process_stat_number(text, field);
 }
 
 char thread_state(pid_t pid, pid_t tid)
 {
 	char text[STAT_BYTES];
-	const char *at = read_stat(pid, tid, text);
+	const char *at;
 
+	read_stat(pid, tid, text);
+	at = after_name(text);
 	return at && at[0] ? at[1] : '\0';
-}
-
-uint64_t thread_flags(pid_t pid, pid_t tid)
-{
-	return stat_field(pid, tid, FIELD_FLAGS);
 }
 
 uint64_t process_start_ticks(pid_t pid)
 {
-	return stat_field(pid, pid, FIELD_START);
+	return stat_field(pid, pid, STAT_START);
 }
 
 void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)
@@ -84,7 +85,7 @@ void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)
 
 int process_node(pid_t pid)
 {
-	uint64_t cpu = stat_field(pid, pid, FIELD_PROCESSOR);
+	uint64_t cpu = stat_field(pid, pid, STAT_PROCESSOR);
 
 	return cpu < nr_cpu_nodes && cpu_nodes[cpu] > 0 ? cpu_nodes[cpu] : 0;
 }
@@ -131,39 +132,27 @@ bool socket_is_shut(int sock)
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
-int process_numbers(pid_t pid, const char *format, unsigned long numbers[2])
+struct tracee {
+	pid_t pid;
+	bool is_traced;
+};
+
+static void trace(void *tracee)
 {
-	char path[64], line[128];
-	FILE *status;
-	int got = 0;
+	struct tracee *t = tracee;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	status = fopen(path, "re");
-	while (status && got <= 0 && fgets(line, sizeof(line), status))
-		got = sscanf(line, format, &numbers[0], &numbers[1]);
-	if (status)
-		fclose(status);
-	return got;
-}
-
-static void *trace_and_end(void *pid)
-{
-	long r = ptrace(PTRACE_SEIZE, (pid_t)(intptr_t)pid, NULL,
-			(void *)(uintptr_t)PTRACE_O_EXITKILL);
-
-	return r ? pid : NULL;
+	t->is_traced = !ptrace(PTRACE_SEIZE, t->pid, NULL,
+			       (void *)(uintptr_t)PTRACE_O_EXITKILL);
 }
 
 bool process_kill(pid_t pid, int pidfd)
 {
-	pthread_t tracer;
-	void *failed;
+	struct tracee t = { .pid = pid };
 
 	if (!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0))
 		return true;
-	if (errno != EPERM ||
-	    pthread_create(&tracer, NULL, trace_and_end, (void *)(intptr_t)pid))
+	if (errno != EPERM)
 		return errno == ESRCH;
-	pthread_join(tracer, &failed);
-	return !failed;
+	bounded_run(trace, &t, TRACE_MS);
+	return t.is_traced;
 }

@@ -16,10 +16,11 @@
 
 /* Index of the node whose CPU its main thread last ran on; 0 if unknown. */
 int process_node(pid_t pid);
+/* Fields of a line of /proc/PID/stat, counted as in proc(5). */
+enum process_stat { STAT_STATE = 3, STAT_FLAGS = 9, STAT_START = 22, STAT_PROCESSOR = 39 };
+uint64_t process_stat_number(const char *line, enum process_stat field);
 /* As /proc/PID/stat has it: 'D', 'Z' ...; '\0': no such thread, or /proc doesn't tell. */
 char thread_state(pid_t pid, pid_t tid);
-/* The kernel's PF_ flags; 0: likewise. */
-uint64_t thread_flags(pid_t pid, pid_t tid);
 /* Of the clock of sysconf(_SC_CLK_TCK), since the host was booted; 0: it has ended, or /proc
  * doesn't tell. */
 uint64_t process_start_ticks(pid_t pid);
@@ -34,9 +35,6 @@ uint64_t process_mark(pid_t pid, int pidfd);
 int process_find(uint64_t mark);
 /* Both ends of a connected socket have been shut down, or the other one has been closed. */
 bool socket_is_shut(int sock);
-/* Up to two numbers of a line of /proc/PID/status, which anybody may read (the folder of a process
- * that isn't dumpable is root's); how many there are. */
-int process_numbers(pid_t pid, const char *format, unsigned long numbers[2]);
 /* By SIGKILL; or, of another user's where this process has not CAP_KILL but CAP_SYS_PTRACE, by the
  * end of its tracer. */
 bool process_kill(pid_t pid, int pidfd);

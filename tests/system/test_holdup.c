@@ -18,16 +18,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/uffd_compat.h"
 #include "system/hostile.h"
+#include "system/silent_file.h"
 
 const char *const hostile_flags[] = { NULL };
 
-enum { PAGES = 1024, DEADLINE_S = 25, ANOTHER_USER = 65533 };
+enum { PAGES = 1024, DEADLINE_S = 25, ANOTHER_USER = 65533, EXECUTED = 20 };
 
 /* A page whose fault nobody answers. */
 static char *page_that_never_comes(void)
@@ -269,6 +271,51 @@ ATTACK(a_write_by_a_renamed_worker)
 	expect_end_of(a, write_by_a_renamed_worker);
 }
 
+/* ---- processes that nobody can look at: in execve(), which doesn't come back ---- */
+
+static void be_executed(const char *path, int ready)
+{
+	char *const argv[] = { "true", NULL };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	CLIENT_EXPECT(open(path, O_RDONLY | O_CLOEXEC) >= 0);
+	say_ready(ready);
+	execv("/bin/true", argv);
+	_exit(1);
+}
+
+/* The search meets them before the one that it is for, whose number is higher. */
+static void write_behind_executed(struct attack *a)
+{
+	struct silent_file file;
+	pid_t executed[EXECUTED];
+	int ready[2];
+	char step;
+
+	silent_file_make(&file);
+	CLIENT_EXPECT_EQ(pipe2(ready, O_CLOEXEC), 0);
+	for (int i = 0; i < EXECUTED; i++) {
+		executed[i] = fork();
+		if (!executed[i])
+			be_executed(file.path, ready[1]);
+		CLIENT_EXPECT_EQ(read(ready[0], &step, 1), 1);
+	}
+	usleep(300 * 1000); /* and is there */
+	expect_end_of(a, write_it);
+	for (int i = 0; i < EXECUTED; i++)
+		CLIENT_EXPECT_EQ(waitpid(executed[i], NULL, WNOHANG), 0);
+	silent_file_end(&file);
+	for (int i = 0; i < EXECUTED; i++)
+		CLIENT_EXPECT_EQ(waitpid(executed[i], NULL, 0), executed[i]);
+}
+
+static void a_writer_behind_processes_that_are_executed(void)
+{
+	if (!silent_file_is_possible())
+		SKIP("needs root, and /dev/fuse");
+	hostile_run(write_behind_executed);
+}
+
 static const struct test_case cases[] = {
 	{ "a client that writes from a hole of its window is ended",
 	  a_client_that_writes_from_a_hole_is_ended },
@@ -278,6 +325,8 @@ static const struct test_case cases[] = {
 	  a_write_to_a_number_of_another_file },
 	{ "so is who has done so as a user that no client has", another_users_write },
 	{ "so is whose ring's worker writes, under any name", a_write_by_a_renamed_worker },
+	{ "so is who writes behind twenty processes that can't be looked at",
+	  a_writer_behind_processes_that_are_executed },
 	HOSTILE_STOPS,
 };
 TEST_MAIN(cases)
