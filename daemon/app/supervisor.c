@@ -39,7 +39,6 @@ enum {
 	DEATHS_FAST = 10, /* of daemons that served, within so many seconds: then the host gets */
 	DEATHS_FAST_S = 60,
 	LOOP_MS = 640, /* so much between one and the next */
-	LEFT_MAX = 16,
 	RESTART_STATUS = EX_TEMPFAIL, /* of a child that hands over to the next */
 	WATCHDOG_MS = 10000, /* unless $WATCHDOG_USEC says otherwise */
 	LOOKS_PER_PERIOD = 4,
@@ -54,7 +53,6 @@ static struct {
 	int sock;            /* to the child; -1: none */
 	int signals;
 	pid_t child;   /* 0: none */
-	pid_t left[LEFT_MAX]; /* children that have ended but for closers; 0: none */
 	uint64_t noticed_ns; /* the last one's end */
 	bool ready;    /* this child serves */
 	bool alive;    /* it has said so since the last look */
@@ -324,14 +322,6 @@ static int judge(int status)
 	return -1;
 }
 
-/* Those that closers had kept. */
-static void reap_left(void)
-{
-	for (int i = 0; i < LEFT_MAX; i++)
-		if (s.left[i] && waitpid(s.left[i], NULL, WNOHANG) == s.left[i])
-			s.left[i] = 0;
-}
-
 static int end_child(int status)
 {
 	s.noticed_ns = os->now_ns();
@@ -343,14 +333,20 @@ static int end_child(int status)
 	return judge(status);
 }
 
+/* Also those that closers had kept. */
 static int reap(void)
 {
-	int status;
+	int status, of_child = 0;
+	bool ended = false;
+	pid_t pid;
 
-	reap_left();
-	if (!s.child || waitpid(s.child, &status, WNOHANG) != s.child)
-		return -1;
-	return end_child(status);
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != s.child)
+			continue;
+		ended = true;
+		of_child = status;
+	}
+	return ended ? end_child(of_child) : -1;
 }
 
 /* ---- what keeps a process from being gone ---- */
@@ -395,18 +391,14 @@ static bool only_closers_are_left(pid_t pid)
 	return nr && !others;
 }
 
+/* Nobody can wait for it yet. */
 static int leave_to_closers(void)
 {
-	for (int i = 0; i < LEFT_MAX; i++) {
-		if (s.left[i])
-			continue;
-		log_emit(LOG_ERR, "daemon_left",
-			 "process %d has ended, but for threads that close what clients have left, "
-			 "which a client holds up: another daemon goes on", s.child);
-		s.left[i] = s.child;
-		return end_child(SIGKILL);
-	}
-	return -1;
+	log_emit(LOG_ERR, "daemon_left",
+		 "process %d has ended, but for threads that close what clients have left, "
+		 "which a client holds up: %s", s.child,
+		 s.ending ? "nobody waits for them" : "another daemon goes on");
+	return end_child(process_exit_status(s.child));
 }
 
 /* ---- the loop ---- */

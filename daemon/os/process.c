@@ -72,6 +72,11 @@ char thread_state(pid_t pid, pid_t tid)
 	return at && at[0] ? at[1] : '\0';
 }
 
+int process_exit_status(pid_t pid)
+{
+	return (int)stat_field(pid, pid, STAT_EXIT);
+}
+
 uint64_t process_start_ticks(pid_t pid)
 {
 	return stat_field(pid, pid, STAT_START);

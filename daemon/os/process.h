@@ -17,10 +17,18 @@
 /* Index of the node whose CPU its main thread last ran on; 0 if unknown. */
 int process_node(pid_t pid);
 /* Fields of a line of /proc/PID/stat, counted as in proc(5). */
-enum process_stat { STAT_STATE = 3, STAT_FLAGS = 9, STAT_START = 22, STAT_PROCESSOR = 39 };
+enum process_stat {
+	STAT_STATE = 3,
+	STAT_FLAGS = 9,
+	STAT_START = 22,
+	STAT_PROCESSOR = 39,
+	STAT_EXIT = 52,
+};
 uint64_t process_stat_number(const char *line, enum process_stat field);
 /* As /proc/PID/stat has it: 'D', 'Z' ...; '\0': no such thread, or /proc doesn't tell. */
 char thread_state(pid_t pid, pid_t tid);
+/* As wait(2) will have it, of a process whose main thread has ended. */
+int process_exit_status(pid_t pid);
 /* Of the clock of sysconf(_SC_CLK_TCK), since the host was booted; 0: it has ended, or /proc
  * doesn't tell. */
 uint64_t process_start_ticks(pid_t pid);

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 
-from service import expect, run_cases, wait_for
+from service import DEADLINE, expect, run_cases, wait_for
 from supervise import Supervised, lost_nothing
 
 GETATTR, OPEN, FLUSH, INIT = 3, 14, 25, 26
@@ -123,10 +123,55 @@ def next_daemon_serves(build):
         daemon.end()
 
 
+def last_worker(daemon):
+    path = f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children"
+    with open(path, encoding="ascii") as children:
+        return int(children.read().split()[-1])
+
+
+def planned_end_stays_one(build):
+    """A hand-over, and a stop, of a daemon that isn't gone is no death; 18 of them may be left"""
+    daemon = Supervised(build, "daemon/mmbrokerd", {"WATCHDOG_USEC": str(WATCHDOG_US)})
+    file = SilentFile(daemon.folder + "/silent")
+    senders = []
+
+    def leave(number):
+        senders.append(subprocess.Popen([sys.executable, "-c", SEND, daemon.socket, file.path],
+                                        stdout=subprocess.PIPE))
+        expect(senders[-1].stdout.readline() == b"sent\n", "it is sent")
+        worker = last_worker(daemon)
+        wait_for(lambda: closer_waits(worker), "a closer that waits")
+        served = daemon.times("ready: serving on")
+        os.kill(worker if number == signal.SIGKILL else daemon.process.pid, number)
+        if number != signal.SIGTERM:
+            daemon.wait_times("ready: serving on", served + 1)
+
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        leave(signal.SIGUSR2)
+        lost_nothing(client)
+        expect(daemon.times("handed_over: the daemon hands over") == 1, daemon.log())
+        expect(daemon.times("daemon_died") == 0, daemon.log())
+        for _ in range(16):
+            leave(signal.SIGKILL)
+        lost_nothing(client)
+        leave(signal.SIGTERM)
+        expect(daemon.process.wait(timeout=DEADLINE) == 0, daemon.log())
+        expect(daemon.times("daemon_left") == 18, daemon.log())
+    finally:
+        file.end()
+        for sender in senders:
+            sender.kill()
+            sender.wait()
+            sender.stdout.close()
+        daemon.end()
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     if os.geteuid() or not os.path.exists("/dev/fuse"):
         print("skipped  all cases: needs root, and /dev/fuse\n0 passed, 0 failed, 1 skipped")
         sys.exit(77)
-    sys.exit(run_cases((next_daemon_serves,), sys.argv[1]))
+    sys.exit(run_cases((next_daemon_serves, planned_end_stays_one), sys.argv[1]))
