@@ -178,15 +178,20 @@ int handle_REGION_ROLLBACK(struct request *r)
 	return error ? error : reply_empty(r);
 }
 
+static int close_one(struct request *r, uint32_t region)
+{
+	int error = verb_region_close(r->session, region, &r->why);
+
+	return error == -EBADF && r->packet.again ? 0 : error; /* it was carried out before */
+}
+
 int handle_REGION_CLOSE(struct request *r)
 {
 	const Mmb__Wire__RegionRequest *m = r->message;
-	int error = verb_region_close(r->session, m->region, &r->why);
+	int error = close_one(r, m->region);
 
-	if (error == -EBADF && r->packet.again)
-		error = 0; /* it was carried out before */
 	for (size_t i = 0; i < m->n_more && !error; i++)
-		error = verb_region_close(r->session, m->more[i], &r->why);
+		error = close_one(r, m->more[i]);
 	return error ? error : reply_empty(r);
 }
 

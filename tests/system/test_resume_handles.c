@@ -238,6 +238,56 @@ static void others_are_told_of_who_was_cut_before_it_died(void)
 	stage_end();
 }
 
+/* ---- several handles in one request ---- */
+
+enum { REGIONS = 3, REGION_BYTES = 2 * MIB };
+
+/* As if it had been read by the daemon that died. */
+static int close_again(struct raw *r, const struct raw_region *regions, uint64_t lost)
+{
+	uint32_t more[] = { regions[1].handle, regions[2].handle };
+	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
+	struct wire_packet head = { .method = MMB_METHOD_REGION_CLOSE, .again = lost };
+	ssize_t nr;
+
+	request.region = regions[0].handle;
+	request.more = more;
+	request.n_more = REGIONS - 1;
+	head.id = ++r->next_id;
+	nr = wire_encode(&head, &request.base, r->out, sizeof(r->out));
+	EXPECT(nr > 0 && !raw_send(r, r->out, (size_t)nr));
+	do
+		EXPECT_EQ(raw_recv(r), 0);
+	while (r->reply.id < r->next_id);
+	return r->reply.code;
+}
+
+static void what_was_closed_by_halves_is_closed(void)
+{
+	static struct raw r;
+	struct raw_region regions[REGIONS];
+	Mmb__Wire__RegionRequest last = MMB__WIRE__REGION_REQUEST__INIT;
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	raw_init(&r);
+	EXPECT_EQ(raw_session(&r, f->socket, "halves"), 0);
+	EXPECT_EQ(raw_pool(&r, NULL, 0), 0);
+	for (int i = 0; i < REGIONS; i++)
+		EXPECT_EQ(raw_region(&r, REGION_BYTES, &regions[i]), 0);
+	last.region = regions[REGIONS - 1].handle;
+	for (int i = 0; i < REGIONS - 1; i++)
+		EXPECT_EQ(raw_region_close(&r, &regions[i]), 0);
+	kill_worker(f);
+	EXPECT_EQ(close_again(&r, regions, r.next_id), 0);
+	EXPECT_EQ(raw_call(&r, MMB_METHOD_REGION_CLOSE, &last), -EBADF);
+	munmap(regions[REGIONS - 1].at, REGION_BYTES);
+	close(regions[REGIONS - 1].fd);
+	raw_close(&r);
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "who gets the slot of a session that has ended has none of its handles",
 	  slots_next_session_has_nothing_of_the_last },
@@ -245,6 +295,8 @@ static const struct test_case cases[] = {
 	  others_are_told_of_who_died_with_the_daemon },
 	{ "the others of a pool are told of who was cut before the daemon died, and has ended",
 	  others_are_told_of_who_was_cut_before_it_died },
+	{ "a request that had closed some of its regions closes the others when it is repeated",
+	  what_was_closed_by_halves_is_closed },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
