@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,14 +20,16 @@
 
 enum { STACK_BYTES = 256 * 1024, OPEN_MAX = 4 };
 
+/* l: lock   w: the work's, while it runs */
 static struct {
-	void (*work)(void *argument);
-	void *argument;
-	unsigned int ms;
-	pid_t parent;
-	int open[OPEN_MAX]; /* by the work: descriptor + 1 */
-	bool done;
-} run;
+	pthread_mutex_t lock;
+	void (*work)(void *argument); /* (l) */
+	void *argument;     /* (l) */
+	unsigned int ms;    /* (l) */
+	pid_t parent;       /* (l) */
+	int open[OPEN_MAX]; /* (w) descriptor + 1 */
+	bool done;          /* (w) */
+} run = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 void bounded_prolong(void)
 {
@@ -92,6 +95,7 @@ int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms)
 
 	if (stack == MAP_FAILED)
 		return -errno;
+	pthread_mutex_lock(&run.lock);
 	run.work = work;
 	run.argument = argument;
 	run.ms = ms;
@@ -106,6 +110,7 @@ int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms)
 	if (!error && !run.done)
 		error = -ETIMEDOUT;
 	close_what_is_left();
+	pthread_mutex_unlock(&run.lock);
 	munmap(stack, STACK_BYTES);
 	return error;
 }

@@ -11,7 +11,7 @@
  *             B2  the work allocates nothing, takes no lock, and opens descriptors with
  *                 bounded_open() alone: wherever it is killed, nothing is left behind.
  *             B3  it doesn't outlive this process.
- * Locking     one thread at a time.
+ * Locking     a leaf mutex: one at a time.
  */
 #ifndef MMB_OS_BOUNDED_H
 #define MMB_OS_BOUNDED_H

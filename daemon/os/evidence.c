@@ -132,11 +132,18 @@ static bool is_lock(const char *wchan)
 static bool waits_now(pid_t tid)
 {
 	char path[64], text[TEXT_BYTES];
+	ssize_t got;
+	int fd;
 
 	if (thread_state(getpid(), tid) != 'D')
 		return false;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", tid);
-	return read_text(path, text) && is_lock(text);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	got = fd < 0 ? -1 : read(fd, text, TEXT_BYTES - 1);
+	if (fd >= 0)
+		close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	return is_lock(text);
 }
 
 bool evidence_waits_for_lock(pid_t tid)

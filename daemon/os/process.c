@@ -5,7 +5,6 @@
 #include "os/process.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +19,7 @@
 static const int8_t *cpu_nodes;
 static unsigned int nr_cpu_nodes;
 
-enum { STAT_BYTES = 1024, TRACE_MS = 3000 };
+enum { STAT_BYTES = 1024, STAT_MS = 200, TRACE_MS = 3000 };
 enum { PID_BITS = 22, START_BITS = PROCESS_MARK_BITS - PID_BITS }; /* of clock ticks: 43 minutes */
 
 /* What follows the name, which may hold spaces and brackets: " STATE ..."; NULL: not told. */
@@ -40,35 +39,48 @@ uint64_t process_stat_number(const char *text, enum process_stat field)
 	return at ? strtoull(at, NULL, 10) : 0;
 }
 
-static void read_stat(pid_t pid, pid_t tid, char text[STAT_BYTES])
+struct stat_line {
+	pid_t pid, tid;
+	char text[STAT_BYTES];
+};
+
+static void read_line(void *stat_line)
 {
+	struct stat_line *line = stat_line;
 	char path[64];
 	ssize_t got;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	got = fd < 0 ? -1 : read(fd, text, STAT_BYTES - 1);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", line->pid, line->tid);
+	fd = bounded_open(path);
+	got = fd < 0 ? -1 : read(fd, line->text, STAT_BYTES - 1);
 	if (fd >= 0)
-		close(fd);
-	text[got > 0 ? got : 0] = '\0';
+		bounded_close(fd);
+	line->text[got > 0 ? got : 0] = '\0';
+}
+
+/* A client that is just being executed may keep whoever reads it (os/bounded.h). */
+static void read_stat(struct stat_line *line)
+{
+	if (bounded_run(read_line, line, STAT_MS))
+		line->text[0] = '\0';
 }
 
 static uint64_t stat_field(pid_t pid, pid_t tid, enum process_stat field)
 {
-	char text[STAT_BYTES];
+	struct stat_line line = { .pid = pid, .tid = tid };
 
-	read_stat(pid, tid, text);
-	return process_stat_number(text, field);
+	read_stat(&line);
+	return process_stat_number(line.text, field);
 }
 
 char thread_state(pid_t pid, pid_t tid)
 {
-	char text[STAT_BYTES];
+	struct stat_line line = { .pid = pid, .tid = tid };
 	const char *at;
 
-	read_stat(pid, tid, text);
-	at = after_name(text);
+	read_stat(&line);
+	at = after_name(line.text);
 	return at && at[0] ? at[1] : '\0';
 }
 

@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -309,6 +310,54 @@ static void write_behind_executed(struct attack *a)
 		CLIENT_EXPECT_EQ(waitpid(executed[i], NULL, 0), executed[i]);
 }
 
+/* Another process has the session of one that is in execve() cut off: the daemon looks when that
+ * was started. */
+static void be_cut_off(const char *socket, const char *path, int ready)
+{
+	static const char nonsense[32] = "no request";
+	static struct attack a;
+
+	raw_init(&a.r);
+	a.socket = socket;
+	attack_pool(&a);
+	attack_region(&a, 1);
+	if (!fork()) {
+		usleep(500 * 1000);
+		CLIENT_EXPECT_EQ(send(a.r.sock, nonsense, sizeof(nonsense), 0), sizeof(nonsense));
+		_exit(0);
+	}
+	be_executed(path, ready);
+}
+
+static void cut_off_while_executed(struct attack *a)
+{
+	struct silent_file file;
+	int ready[2];
+	pid_t client;
+	char step;
+
+	silent_file_make(&file);
+	CLIENT_EXPECT_EQ(pipe2(ready, O_CLOEXEC), 0);
+	client = fork();
+	if (!client)
+		be_cut_off(a->socket, file.path, ready[1]);
+	CLIENT_EXPECT_EQ(read(ready[0], &step, 1), 1);
+	usleep(1500 * 1000);
+	alarm(DEADLINE_S);
+	attack_pool(a);
+	attack_serves(&a->r);
+	CLIENT_EXPECT_EQ(waitpid(client, NULL, WNOHANG), 0);
+	silent_file_end(&file);
+	CLIENT_EXPECT_EQ(waitpid(client, NULL, 0), client);
+}
+
+static void a_client_that_is_cut_off_in_execve(void)
+{
+	if (!silent_file_is_possible())
+		SKIP("needs root, and /dev/fuse");
+	hostile_run(cut_off_while_executed);
+}
+
 static void a_writer_behind_processes_that_are_executed(void)
 {
 	if (!silent_file_is_possible())
@@ -327,6 +376,8 @@ static const struct test_case cases[] = {
 	{ "so is whose ring's worker writes, under any name", a_write_by_a_renamed_worker },
 	{ "so is who writes behind twenty processes that can't be looked at",
 	  a_writer_behind_processes_that_are_executed },
+	{ "a client that is cut off while it can't be looked at holds up nobody",
+	  a_client_that_is_cut_off_in_execve },
 	HOSTILE_STOPS,
 };
 TEST_MAIN(cases)
