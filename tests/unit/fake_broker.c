@@ -546,6 +546,12 @@ static void end_peer(struct peer *peer)
 		munmap(peer->log, MMB_FAULT_LOG_BYTES);
 }
 
+void broker_hide(struct fake_broker *b)
+{
+	unlink(b->path);
+	rmdir(b->directory);
+}
+
 void broker_stop(struct fake_broker *b)
 {
 	uint32_t i;
@@ -559,8 +565,7 @@ void broker_stop(struct fake_broker *b)
 		free(b->held[i].bytes);
 	close(b->arena);
 	close(b->slab_map);
-	unlink(b->path);
-	rmdir(b->directory);
+	broker_hide(b);
 	pthread_cond_destroy(&b->changed);
 	pthread_mutex_destroy(&b->lock);
 	free(b);

@@ -40,6 +40,8 @@ enum broker_clone {
 struct fake_broker *broker_start(void);
 /* Ends every connection and joins every thread. */
 void                broker_stop(struct fake_broker *b);
+/* Nobody can connect any more, and no file is left; who is connected stays so. */
+void                broker_hide(struct fake_broker *b);
 const char         *broker_path(const struct fake_broker *b);
 uint64_t            broker_arena_address(const struct fake_broker *b);
 uint64_t            broker_region_address(const struct fake_broker *b);
