@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -25,6 +26,7 @@ static struct {
 	pthread_mutex_t lock;
 	void (*work)(void *argument); /* (l) */
 	void *argument;     /* (l) */
+	char *stack;        /* (l) the work's; NULL: none yet */
 	unsigned int ms;    /* (l) */
 	pid_t parent;       /* (l) */
 	int open[OPEN_MAX]; /* (w) descriptor + 1 */
@@ -86,31 +88,46 @@ static void close_what_is_left(void)
 	}
 }
 
+/* Pages of a stack that has been there are touched already. */
+static int get_stack(void)
+{
+	char *at;
+
+	if (run.stack)
+		return 0;
+	at = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (at == MAP_FAILED)
+		return -errno;
+	run.stack = at;
+	return 0;
+}
+
 int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms)
 {
-	char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	int error = 0;
-	pid_t pid;
+	pid_t pid = -1;
+	int error;
 
-	if (stack == MAP_FAILED)
-		return -errno;
 	pthread_mutex_lock(&run.lock);
 	run.work = work;
 	run.argument = argument;
 	run.ms = ms;
 	run.parent = getpid();
 	run.done = false;
-	pid = clone(begin, stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_FILES, NULL);
-	if (pid < 0)
+	error = get_stack();
+	/* Frames that nobody has left, as the process ended in them. */
+	if (!error)
+		ASAN_UNPOISON_MEMORY_REGION(run.stack, STACK_BYTES);
+	if (!error)
+		pid = clone(begin, run.stack + STACK_BYTES,
+			    CLONE_VM | CLONE_VFORK | CLONE_FILES, NULL);
+	if (!error && pid < 0)
 		error = -errno;
-	else
-		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-			;
+	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+		;
 	if (!error && !run.done)
 		error = -ETIMEDOUT;
 	close_what_is_left();
 	pthread_mutex_unlock(&run.lock);
-	munmap(stack, STACK_BYTES);
 	return error;
 }
