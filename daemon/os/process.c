@@ -5,6 +5,7 @@
 #include "os/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -44,25 +45,43 @@ struct stat_line {
 	char text[STAT_BYTES];
 };
 
-static void read_line(void *stat_line)
+static void read_line(struct stat_line *line, int (*open_it)(const char *path),
+		      void (*close_it)(int fd))
 {
-	struct stat_line *line = stat_line;
 	char path[64];
 	ssize_t got;
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", line->pid, line->tid);
-	fd = bounded_open(path);
+	fd = open_it(path);
 	got = fd < 0 ? -1 : read(fd, line->text, STAT_BYTES - 1);
 	if (fd >= 0)
-		bounded_close(fd);
+		close_it(fd);
 	line->text[got > 0 ? got : 0] = '\0';
 }
 
-/* A client that is just being executed may keep whoever reads it (os/bounded.h). */
+static void read_bounded(void *stat_line)
+{
+	read_line(stat_line, bounded_open, bounded_close);
+}
+
+static int open_own(const char *path)
+{
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void close_own(int fd)
+{
+	close(fd);
+}
+
+/* A client that is just being executed may keep whoever reads it (os/bounded.h); we don't, and a
+ * thread that has its own state read isn't to wait for that. */
 static void read_stat(struct stat_line *line)
 {
-	if (bounded_run(read_line, line, STAT_MS))
+	if (line->pid == getpid())
+		read_line(line, open_own, close_own);
+	else if (bounded_run(read_bounded, line, STAT_MS))
 		line->text[0] = '\0';
 }
 
