@@ -578,7 +578,8 @@ void region_handle_commit(struct region_handle *rh, const struct session *s, uin
 	record->member = args->place;
 	record->session = slot_of(s);
 	record->handle = handle;
-	record->what = HANDLE_OF_REGION | (rh->readonly ? HANDLE_READONLY : 0);
+	record->what = HANDLE_OF_REGION | (rh->readonly ? HANDLE_READONLY : 0) |
+		       (rh->made ? HANDLE_MADE : 0);
 	record_word_set(&record->start, atomic_load(&rh->start) >> PAGE_SHIFT);
 	record_commit(RECORD_HANDLE, record);
 }

@@ -52,6 +52,7 @@ struct region_handle {
 	struct pool_region *pr; /* fixed; one of its handles */
 	_Atomic uint32_t refs;  /* the handle and verbs in progress */
 	bool readonly;          /* fixed */
+	bool made;              /* fixed once it is listed: by the request that made the region */
 	/* (a) of what its window shows at first, until the client has it; -1: none */
 	_Atomic int base_fd;
 	_Atomic uint64_t start; /* where the client has it */

@@ -126,6 +126,7 @@ int session_resume_region(struct session *s, struct pool_region *pr, struct hand
 	rh = region_handle_new(pr, record->what & HANDLE_READONLY);
 	if (!rh)
 		return -ENOMEM;
+	rh->made = record->what & HANDLE_MADE;
 	pool_region_reopen(pr);
 	atomic_store(&rh->start, start << PAGE_SHIFT);
 	rh->record = record;

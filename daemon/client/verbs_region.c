@@ -308,6 +308,7 @@ static int open_in_pool(struct session *s, struct pool *pool, const struct regio
 		return r;
 	}
 	rh->record = record;
+	rh->made = out->created;
 	r = region_publish(s, rh, args, &handle, why);
 	if (!r) {
 		out->handle = handle;
@@ -362,6 +363,14 @@ static int reply_again(struct session *s, const struct region_open_args *args,
 			refuse(why, r, "the region's descriptor can't be passed: %s",
 			       strerror(-r));
 	}
+	out->created = rh->made;
+	if (r) {
+		struct refusal unused;
+
+		verb_region_close(s, out->handle, &unused);
+	}
+	if (r && rh->made)
+		pool_region_abandon(rh->pr);
 	region_handle_put(rh);
 	return r;
 }

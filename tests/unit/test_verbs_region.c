@@ -492,6 +492,30 @@ static void a_region_that_cant_be_given_is_not_left_behind(void)
 	client_end_two(a, b, &before);
 }
 
+/* What a dead daemon has begun, and its successor can't finish. */
+static void nor_is_one_whose_request_fails_when_repeated(void)
+{
+	struct region_open_args args = { .name = "r", .length = MIB, .flags = MMB_REGION_CREATE,
+					 .request = 77 };
+	struct region_opened first, again;
+
+	begin_with(NULL);
+	EXPECT_EQ(open_region(a, args, &first), 0);
+	os->close(first.fd);
+	args.again = true;
+	EXPECT_EQ(open_region(a, args, &again), 0);
+	EXPECT_EQ(again.handle, first.handle);
+	EXPECT(again.created);
+	os->close(again.fd);
+	args.flags |= MMB_REGION_POPULATE;
+	inject_arm(INJECT_POPULATE, 1, -ENOMEM);
+	EXPECT_EQ(open_region(a, args, &again), -ENOMEM);
+	inject_arm(INJECT_POPULATE, 0, 0);
+	EXPECT_REFUSED(verb_region_close(a, first.handle, &client_why), -EBADF, "handle");
+	EXPECT_REFUSED(try_open(a, "r", 0, 0), -ENOENT, "no region");
+	client_end_two(a, b, &before);
+}
+
 static void a_failed_opener_ends_nobody_else_s_region(void)
 {
 	begin_with(NULL);
@@ -570,6 +594,8 @@ static const struct test_case cases[] = {
 	{ "regions of 2 MiB pages say what they are", large_pages_say_what_they_are },
 	{ "a region that can't be given to its maker is not left behind",
 	  a_region_that_cant_be_given_is_not_left_behind },
+	{ "nor is one whose request fails when it is repeated",
+	  nor_is_one_whose_request_fails_when_repeated },
 	{ "a failed opener ends nobody else's region", a_failed_opener_ends_nobody_else_s_region },
 	{ "openers race for one name", openers_race_for_one_name },
 };

@@ -89,7 +89,8 @@ struct region_record {
 	struct record_word closed; /* 1: it stays for its clones, and is promised what it has */
 };
 
-enum { HANDLE_OF_POOL = 1, HANDLE_OF_REGION, HANDLE_READONLY = 0x100 };
+enum { HANDLE_OF_POOL = 1, HANDLE_OF_REGION, HANDLE_READONLY = 0x100,
+       HANDLE_MADE = 0x200 /* by the request that made its region */ };
 
 struct handle_record {
 	_Atomic uint64_t seal;
