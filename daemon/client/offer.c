@@ -237,8 +237,14 @@ static void withdraw(struct session *s)
 		if (settle(s, handle, claimed) && !claimed)
 			verb_pool_close(s, handle, &why);
 		pool_handle_put(ph);
+		del(s);
+		return;
 	}
-	del(s);
+	/* Still being made: it won't be open any more. Unless it has just become so. */
+	mutex_lock(&s->lock);
+	if (s->offer.handle == handle)
+		del(s);
+	mutex_unlock(&s->lock);
 }
 
 /* If the client has it. */
@@ -316,6 +322,24 @@ static int get_windows(struct session *s, struct offered *out)
 	return 0;
 }
 
+/* O2: it may have been withdrawn while it was made. */
+static int open_offer(struct session *s, uint32_t handle, uint64_t place)
+{
+	bool listed;
+
+	mutex_lock(&s->lock);
+	mutex_lock(&offers.lock);
+	listed = !list_empty(&s->offer.link);
+	mutex_unlock(&offers.lock);
+	if (listed) {
+		s->offer.handle = s->offer.first_plain = handle;
+		s->offer.has_opened = true;
+		s->offer.place = place;
+	}
+	mutex_unlock(&s->lock);
+	return listed ? 0 : -EAGAIN;
+}
+
 /* From now on it is open. */
 static int publish(struct session *s, struct offered *out)
 {
@@ -325,14 +349,7 @@ static int publish(struct session *s, struct offered *out)
 	int r = os->write(out->map_fd, place + offsetof(struct slab_header, offered), &yes,
 			  sizeof(yes));
 
-	if (r)
-		return r;
-	mutex_lock(&s->lock);
-	s->offer.handle = s->offer.first_plain = out->opened.handle;
-	s->offer.has_opened = true;
-	s->offer.place = place;
-	mutex_unlock(&s->lock);
-	return 0;
+	return r ? r : open_offer(s, out->opened.handle, place);
 }
 
 static int make(struct session *s, const struct request_past *past, struct offered *out)

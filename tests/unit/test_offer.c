@@ -237,6 +237,36 @@ static void what_nobody_claims_is_withdrawn(void)
 	end();
 }
 
+static int late_dup(int fd)
+{
+	tick_after(2 * second_ns);
+	return os_fake.dup(fd);
+}
+
+static void what_takes_long_to_make_is_withdrawn(void)
+{
+	struct os_ops slow;
+	struct session *s;
+	struct offered o;
+
+	begin();
+	begin_so(UID);
+	s = client_session(UID);
+	slow = *os;
+	slow.dup = late_dup;
+	os = &slow;
+	EXPECT_EQ(offer(s, &o), -EAGAIN);
+	os = &os_fake;
+	EXPECT_EQ(offers_open(), 0);
+	client_leave(s);
+	/* The next one isn't made in vain. */
+	s = next_offered(&o);
+	EXPECT_EQ(offers_open(), 1);
+	close_fds(&o);
+	client_leave(s);
+	end();
+}
+
 static void the_end_of_the_session_is_its_end(void)
 {
 	struct session *s;
@@ -377,6 +407,8 @@ static const struct test_case cases[] = {
 	{ "without an arena made ahead there is none", without_an_arena_made_ahead_there_is_none },
 	{ "what is claimed stays", what_is_claimed_stays },
 	{ "what nobody claims is withdrawn", what_nobody_claims_is_withdrawn },
+	{ "what takes long to make is withdrawn while it is made",
+	  what_takes_long_to_make_is_withdrawn },
 	{ "the end of the session is its end", the_end_of_the_session_is_its_end },
 	{ "it can be given back", it_can_be_given_back },
 	{ "who uses the handle has claimed it", who_uses_the_handle_has_claimed_it },
