@@ -113,6 +113,55 @@ static void nothing_is_lost_by_writing_out(void)
 	PLAY(ROLE(write_out_what_moved));
 }
 
+/* ---- rollback ---- */
+
+/* The first page is never behind the last. */
+static void *write_both_ends(void *argument)
+{
+	struct writer *w = argument;
+
+	for (uint64_t n = 1; !atomic_load(&w->stop); n++) {
+		atomic_store(w->at, n);
+		atomic_store(w->at + (BYTES - 4096) / sizeof(*w->at), n);
+	}
+	return NULL;
+}
+
+static void roll_back_to_what_moved(struct actor *a)
+{
+	struct mmb_region *region, *snapshot;
+	struct writer w = { 0 };
+	uint64_t *shown;
+	pthread_t thread;
+	char *at;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	snapshot = act_region(a, BYTES, 0);
+	memset(act_at(snapshot), 0, BYTES);
+	at = move(snapshot);
+	w.at = (_Atomic uint64_t *)(void *)at;
+	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, write_both_ends, &w), 0);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
+	atomic_store(&w.stop, true);
+	pthread_join(thread, NULL);
+	shown = (uint64_t *)(void *)act_at(region);
+	CLIENT_EXPECT(shown[0] >= shown[(BYTES - 4096) / sizeof(*shown)]);
+	CLIENT_EXPECT_EQ(munmap(at, BYTES), 0);
+	mmb_region_close(snapshot);
+	mmb_region_close(region);
+}
+
+static void a_rollback_is_of_one_instant(void)
+{
+	static const char *const flags[] = { "--memory.reserve=64M", NULL };
+	static const struct setting setting = { .flags = flags };
+
+	be_slow();
+	stage_set(&setting);
+	PLAY(ROLE(roll_back_to_what_moved));
+}
+
 /* ---- closed ---- */
 
 enum { DAEMON, LARGE = 16 * MIB, ARMED_US = 100000, REST_US = 2500000 };
@@ -169,6 +218,7 @@ static const struct test_case cases[] = {
 	  what_comes_late_is_mapped_nowhere },
 	{ "a clone shows nothing that was written after it where the window has moved to",
 	  a_clone_is_none_of_what_comes_later },
+	{ "a rollback to what has moved is one instant of it", a_rollback_is_of_one_instant },
 	{ "what is written there while the page goes out isn't lost",
 	  nothing_is_lost_by_writing_out },
 	STAGE_STOPS,

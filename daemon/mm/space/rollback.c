@@ -23,7 +23,7 @@
 #include "mm/space/protect.h"
 #include "mm/space/residency.h"
 
-enum { PAGE_TRIES = 1000 };
+enum { PAGE_TRIES = 1000, MOVES_TRIES = 5000 /* of a millisecond each */ };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
 /* The home that has the page of a member; NULL: nowhere, it is zero, lost or not in memory. */
@@ -126,6 +126,27 @@ static int roll_page(struct region *region, struct region *snapshot, uint64_t pa
 	return r == -EAGAIN ? 0 : r;
 }
 
+/* T3: wherever its windows have moved. */
+static int protect_all(struct region *snapshot)
+{
+	const struct page_range whole = { 0, snapshot->nr_pages };
+	uint64_t moves;
+	int r;
+
+	for (unsigned int i = 0; i < MOVES_TRIES; i++) {
+		moves = atomic_load(&snapshot->nr_moves);
+		r = region_protect(snapshot, whole);
+		if (r)
+			return r;
+		while (!region_moves_known(snapshot, whole))
+			if (++i >= MOVES_TRIES)
+				return -EAGAIN;
+		if (atomic_load(&snapshot->nr_moves) == moves)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
 int region_rollback(struct region *region, struct region *snapshot)
 {
 	struct region *both[] = { region < snapshot ? region : snapshot,
@@ -139,7 +160,7 @@ int region_rollback(struct region *region, struct region *snapshot)
 	regions_freeze(both, 2);
 	r = any_locked(region, snapshot) ? -EBUSY : 0;
 	if (!r)
-		r = region_protect(snapshot, (struct page_range){ 0, snapshot->nr_pages });
+		r = protect_all(snapshot);
 	for (uint64_t page = 0; page < region->nr_pages && !r; page++) {
 		r = roll_page(region, snapshot, page);
 		heartbeat_touch();
