@@ -23,7 +23,11 @@
 #include "mm/space/protect.h"
 #include "mm/space/residency.h"
 
-enum { PAGE_TRIES = 1000, MOVES_TRIES = 5000 /* of a millisecond each */ };
+enum {
+	PAGE_TRIES = 1000,
+	PROTECT_PASSES = 4, /* of a client that moves its window again and again */
+	MOVES_TRIES = 5000, /* of a millisecond each */
+};
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
 /* The home that has the page of a member; NULL: nowhere, it is zero, lost or not in memory. */
@@ -133,13 +137,13 @@ static int protect_all(struct region *snapshot)
 	uint64_t moves;
 	int r;
 
-	for (unsigned int i = 0; i < MOVES_TRIES; i++) {
+	for (unsigned int pass = 0; pass < PROTECT_PASSES; pass++) {
 		moves = atomic_load(&snapshot->nr_moves);
 		r = region_protect(snapshot, whole);
 		if (r)
 			return r;
-		while (!region_moves_known(snapshot, whole))
-			if (++i >= MOVES_TRIES)
+		for (unsigned int i = 0; !region_moves_known(snapshot, whole); i++)
+			if (i == MOVES_TRIES)
 				return -EAGAIN;
 		if (atomic_load(&snapshot->nr_moves) == moves)
 			return 0;
