@@ -445,6 +445,13 @@ void pool_del_region(struct pool *pool)
 	mutex_unlock(&pools_lock);
 }
 
+static int refuse_charge(struct pool *pool, uint64_t bytes, uint64_t now)
+{
+	atomic_fetch_add(&pool->nr_refused, 1);
+	memcg_pressure(&pool->memcg, MEMCG_LEVEL_MIN, min_t(uint64_t, bytes, now) >> PAGE_SHIFT);
+	return -ENOMEM;
+}
+
 int pool_charge(struct pool *pool, uint64_t bytes)
 {
 	uint64_t now = atomic_load(&pool->committed);
@@ -452,14 +459,14 @@ int pool_charge(struct pool *pool, uint64_t bytes)
 	uint64_t want;
 
 	do {
-		if (__builtin_add_overflow(now, bytes, &want) || want > max) {
-			atomic_fetch_add(&pool->nr_refused, 1);
-			memcg_pressure(&pool->memcg, MEMCG_LEVEL_MIN,
-				       min_t(uint64_t, bytes, now) >> PAGE_SHIFT);
-			return -ENOMEM;
-		}
+		if (__builtin_add_overflow(now, bytes, &want) || want > max)
+			return refuse_charge(pool, bytes, now);
 	} while (!atomic_compare_exchange_weak(&pool->committed, &now, want));
-	return 0;
+	/* L2: who has lowered it meanwhile saw this, or is seen here. */
+	if (want <= pool_commit_limit(pool))
+		return 0;
+	pool_uncharge(pool, bytes);
+	return refuse_charge(pool, bytes, now);
 }
 
 void pool_uncharge(struct pool *pool, uint64_t bytes)

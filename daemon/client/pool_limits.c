@@ -259,10 +259,29 @@ static int keep_below_locked(struct pool *pool, const struct pool_limits *limits
 		      (unsigned long long)limits->max, pool->name);
 }
 
+/* L2: what was committed since check_room() looked, by the limits that were before. */
+static int set_if_room(struct pool *pool, const struct pool_limits *limits,
+		       const struct pool_limits *before, struct refusal *why)
+{
+	uint64_t limit_before = pool_commit_limit(pool), limit;
+
+	set_all(pool, limits);
+	limit = pool_commit_limit(pool);
+	if (limit >= limit_before || atomic_load(&pool->committed) <= limit)
+		return 0;
+	guarantee_locked(pool, before->min, UINT64_MAX, why);
+	set_all(pool, before);
+	return refuse(why, -EBUSY,
+		      "pool '%s' has committed more at this moment than a max of %llu bytes with "
+		      "what it may swap out; its clients must close regions or free objects first",
+		      pool->name, (unsigned long long)limits->max);
+}
+
 static int change_locked(struct pool *pool, const struct pool_limits *limits, uint64_t can_have,
 			 const struct peer *by, struct refusal *why)
 {
 	uint64_t before = memcg_limit(&pool->memcg, MEMCG_MAX);
+	struct pool_limits all_before;
 	int r = check_owner(pool, by, why);
 
 	if (!r)
@@ -278,7 +297,10 @@ static int change_locked(struct pool *pool, const struct pool_limits *limits, ui
 		memcg_set_limit(&pool->memcg, MEMCG_MAX, before);
 		return r;
 	}
-	set_all(pool, limits);
+	pool_limits_get(pool, &all_before);
+	r = set_if_room(pool, limits, &all_before, why);
+	if (r)
+		return r;
 	pool_record_limits(pool);
 	pool->operated |= by->admin && by->uid != pool->uid;
 	record_word_set(&pool->record->operated, pool->operated);

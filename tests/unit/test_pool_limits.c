@@ -3,8 +3,12 @@
  * test_pool_limits - limits of pools: which are right, who sets them, and pools that operators keep
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
+#include "base/cpu.h"
+#include "client/pool.h"
 #include "lib/client_fixture.h"
 #include "lib/test.h"
 #include "mmbroker.h"
@@ -214,6 +218,50 @@ static void page_tables_are_charged_where_nothing_is_promised(void)
 	end();
 }
 
+/* ---- lowered while a charge is in flight ---- */
+
+enum { LOWERINGS = 100000, HOLD_SPINS = 300, LOOK_SPINS = 100 };
+static _Atomic bool ends, holds;
+
+static void *charge_on(void *arg)
+{
+	struct pool *pool = arg;
+
+	while (!atomic_load(&ends)) {
+		if (pool_charge(pool, 4 * MIB))
+			continue;
+		atomic_store(&holds, true);
+		for (int i = 0; i < HOLD_SPINS; i++)
+			cpu_relax();
+		atomic_store(&holds, false);
+		pool_uncharge(pool, 4 * MIB);
+	}
+	return NULL;
+}
+
+/* A charge that a limit is lowered below isn't given, or the limit isn't lowered. */
+static void a_charge_and_a_lower_limit_dont_pass_each_other(void)
+{
+	const struct pool_limits high = { .max = 8 * MIB }, low = { .max = 2 * MIB };
+	struct pool *pool;
+	pthread_t thread;
+
+	begin();
+	pool = client_pool_of(a, client_pool(a, "p", MMB_POOL_CREATE));
+	EXPECT_EQ(pthread_create(&thread, NULL, charge_on, pool), 0);
+	for (int i = 0; i < LOWERINGS; i++) {
+		EXPECT_EQ(set(a, "p", MMB_POOL_SET_MAX, high), 0);
+		if (set(a, "p", MMB_POOL_SET_MAX, low))
+			continue;
+		for (int k = 0; k < LOOK_SPINS; k++)
+			EXPECT(!atomic_load(&holds));
+	}
+	atomic_store(&ends, true);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(atomic_load(&pool->committed), 0);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "limits are set one by one and read back", limits_are_set_one_by_one },
 	{ "contradictions are refused in words", contradictions_are_refused_in_words },
@@ -224,5 +272,7 @@ static const struct test_case cases[] = {
 	  page_tables_are_charged_where_nothing_is_promised },
 	{ "a pool that an operator made stays until it is removed",
 	  a_kept_pool_outlives_its_clients },
+	{ "a charge and a lower limit don't pass each other",
+	  a_charge_and_a_lower_limit_dont_pass_each_other },
 };
 TEST_MAIN(cases)
