@@ -421,6 +421,19 @@ def counters_stay(broker):
            f"{counters}")
 
 
+def zones_and_buddies(broker):
+    """Both texts of one moment: the daemon moves pages by itself, and the texts come one by one"""
+    zones = parse_zoneinfo(broker.ctl("zoneinfo", "--pool", "formats"))
+    for _ in range(200):
+        buddy = parse_buddyinfo(broker.ctl("buddyinfo", "--pool", "formats"))
+        before, zones = zones, parse_zoneinfo(broker.ctl("zoneinfo", "--pool", "formats"))
+        if zones == before:
+            break
+        time.sleep(0.05)
+    expect(zones == before, f"zones don't come to rest: {before} and {zones}")
+    return zones, buddy
+
+
 def check_client(broker):
     [pool] = [row for row in broker.json("pools") if row["name"] == "formats"]
     regions = {row["name"]: row for row in broker.json("regions", "--pool", "formats")}
@@ -440,13 +453,12 @@ def check_client(broker):
     expect(memory["AnonPages"] == regions[""]["resident"], f"{memory}")
     expect(memory["Mlocked"] == 1 << 16, f"{memory}")
     expect(memory["Committed_AS"] == pool["committed"], f"{memory}")
-    zones = parse_zoneinfo(broker.ctl("zoneinfo", "--pool", "formats"))
+    zones, buddy = zones_and_buddies(broker)
     normal = [zone for (_, name), zone in zones.items() if name == "Normal"]
     movable = [zone for (_, name), zone in zones.items() if name == "Movable"]
     expect(sum(zone["pages"]["present"] for zone in normal) << 12 == pool["arena"], f"{normal}")
     expect(sum(zone["pages"]["present"] for zone in movable) << 12 ==
            sum(region["resident"] for region in regions.values()), f"{movable}")
-    buddy = parse_buddyinfo(broker.ctl("buddyinfo", "--pool", "formats"))
     free = sum(count << order for counts in buddy.values() for order, count in enumerate(counts))
     expect(free == sum(zone["pages"]["free"] for zone in zones.values()), "free pages")
     events = parse_vmstat(broker.ctl("vmstat", "--pool", "formats"))
