@@ -29,8 +29,7 @@ enum {
 	NOTES_TOGETHER = 512, /* pages of one call: some 30 us for who writes there */
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
 	ROOM_TRIES = 100,
-	FROZEN_TRIES = 16, FROZEN_PASSES = 4, /* while all others wait for the parent */
-	MOVES_TRIES = 5000, /* of a millisecond each */
+	FROZEN_TRIES = 16, /* while all others wait for the parent */
 	PARTS_MAX = 8,
 	HELP_FROM = 4,     /* batches that are armed before somebody else is asked to help */
 	LEFT_MAX = 32,
@@ -745,11 +744,11 @@ static int look_for_moves(const struct parents *p)
 	int moved = 0;
 
 	for (unsigned int i = 0; i < p->nr; i++) {
-		const struct page_range whole = { 0, p->list[i]->nr_pages };
+		int r = region_await_moves(p->list[i],
+					   (struct page_range){ 0, p->list[i]->nr_pages });
 
-		for (int k = 0; !region_moves_known(p->list[i], whole); k++)
-			if (k == MOVES_TRIES)
-				return -EAGAIN;
+		if (r)
+			return r;
 		moved |= atomic_load(&p->list[i]->nr_moves) != p->moves[i];
 	}
 	return moved;
@@ -759,7 +758,7 @@ static int arm_frozen(const struct clone_pair *pairs, unsigned int nr, struct pa
 {
 	int r = 1;
 
-	for (unsigned int i = 0; i < FROZEN_PASSES && r > 0; i++) {
+	for (unsigned int i = 0; i < MOVES_PASSES && r > 0; i++) {
 		r = arm_again(pairs, nr, p);
 		r = r ? r : look_for_moves(p);
 	}

@@ -15,6 +15,7 @@ enum {
 	PROTECT_TRIES = 2000,
 	READ_SPINS = 64, /* while a lane deals with what it has read */
 	READ_TRIES = 16,
+	MOVES_TRIES = 5000, /* of a millisecond each */
 };
 static const uint64_t vain_ns = 1000000000ull / PROTECT_VAIN_PER_S;
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
@@ -171,4 +172,12 @@ bool region_moves_known(struct region *region, struct page_range range)
 		region_for_each_mapping(region, range, look_for_reader, &known);
 	}
 	return known;
+}
+
+int region_await_moves(struct region *region, struct page_range range)
+{
+	for (unsigned int i = 0; !region_moves_known(region, range); i++)
+		if (i == MOVES_TRIES)
+			return -EAGAIN;
+	return 0;
 }

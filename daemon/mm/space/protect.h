@@ -34,5 +34,9 @@ bool mm_moves_known(struct mm *mm);
 /* The same of all clients that see pages of the range. False after a millisecond or two: some may
  * have moved without its being counted. */
 bool region_moves_known(struct region *region, struct page_range range);
+/* The same for who can wait: -EAGAIN after some seconds. */
+int region_await_moves(struct region *region, struct page_range range);
+/* So often it is protected anew while others wait, if a client moves its window again and again. */
+enum { MOVES_PASSES = 4 };
 
 #endif

@@ -23,11 +23,7 @@
 #include "mm/space/protect.h"
 #include "mm/space/residency.h"
 
-enum {
-	PAGE_TRIES = 1000,
-	PROTECT_PASSES = 4, /* of a client that moves its window again and again */
-	MOVES_TRIES = 5000, /* of a millisecond each */
-};
+enum { PAGE_TRIES = 1000 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
 /* The home that has the page of a member; NULL: nowhere, it is zero, lost or not in memory. */
@@ -134,19 +130,15 @@ static int roll_page(struct region *region, struct region *snapshot, uint64_t pa
 static int protect_all(struct region *snapshot)
 {
 	const struct page_range whole = { 0, snapshot->nr_pages };
-	uint64_t moves;
-	int r;
 
-	for (unsigned int pass = 0; pass < PROTECT_PASSES; pass++) {
-		moves = atomic_load(&snapshot->nr_moves);
-		r = region_protect(snapshot, whole);
-		if (r)
+	for (unsigned int pass = 0; pass < MOVES_PASSES; pass++) {
+		uint64_t moves = atomic_load(&snapshot->nr_moves);
+		int r = region_protect(snapshot, whole);
+
+		if (!r)
+			r = region_await_moves(snapshot, whole);
+		if (r || atomic_load(&snapshot->nr_moves) == moves)
 			return r;
-		for (unsigned int i = 0; !region_moves_known(snapshot, whole); i++)
-			if (i == MOVES_TRIES)
-				return -EAGAIN;
-		if (atomic_load(&snapshot->nr_moves) == moves)
-			return 0;
 	}
 	return -EAGAIN;
 }
