@@ -260,17 +260,18 @@ static int keep_below_locked(struct pool *pool, const struct pool_limits *limits
 }
 
 /* L2: what was committed since check_room() looked, by the limits that were before. */
-static int set_if_room(struct pool *pool, const struct pool_limits *limits,
-		       const struct pool_limits *before, struct refusal *why)
+static int set_if_room(struct pool *pool, const struct pool_limits *limits, struct refusal *why)
 {
 	uint64_t limit_before = pool_commit_limit(pool), limit;
+	struct pool_limits before;
 
+	pool_limits_get(pool, &before);
 	set_all(pool, limits);
 	limit = pool_commit_limit(pool);
 	if (limit >= limit_before || atomic_load(&pool->committed) <= limit)
 		return 0;
-	guarantee_locked(pool, before->min, UINT64_MAX, why);
-	set_all(pool, before);
+	guarantee_locked(pool, before.min, UINT64_MAX, why);
+	set_all(pool, &before);
 	return refuse(why, -EBUSY,
 		      "pool '%s' has committed more at this moment than a max of %llu bytes with "
 		      "what it may swap out; its clients must close regions or free objects first",
@@ -281,7 +282,6 @@ static int change_locked(struct pool *pool, const struct pool_limits *limits, ui
 			 const struct peer *by, struct refusal *why)
 {
 	uint64_t before = memcg_limit(&pool->memcg, MEMCG_MAX);
-	struct pool_limits all_before;
 	int r = check_owner(pool, by, why);
 
 	if (!r)
@@ -297,8 +297,7 @@ static int change_locked(struct pool *pool, const struct pool_limits *limits, ui
 		memcg_set_limit(&pool->memcg, MEMCG_MAX, before);
 		return r;
 	}
-	pool_limits_get(pool, &all_before);
-	r = set_if_room(pool, limits, &all_before, why);
+	r = set_if_room(pool, limits, why);
 	if (r)
 		return r;
 	pool_record_limits(pool);
