@@ -61,6 +61,17 @@ void bounded_close(int fd)
 	close(fd);
 }
 
+bool bounded_read(const char *path, char *text, size_t bytes)
+{
+	int fd = bounded_open(path);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, bytes - 1);
+
+	if (fd >= 0)
+		bounded_close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	return got > 0;
+}
+
 static void close_what_is_left(void)
 {
 	for (int i = 0; i < OPEN_MAX; i++) {
@@ -70,7 +81,6 @@ static void close_what_is_left(void)
 	}
 }
 
-/* Pages of a stack that has been there are touched already. */
 #ifdef __SANITIZE_THREAD__ /* takes the process for this thread; its tests have no such clients */
 
 int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms)
@@ -103,6 +113,7 @@ static int begin(void *unused)
 	_exit(0);
 }
 
+/* Kept: its pages are touched already the next time. */
 static int get_stack(void)
 {
 	char *at;
@@ -117,9 +128,26 @@ static int get_stack(void)
 	return 0;
 }
 
+/* B1. 0, or why there is no such process. */
+static int make_and_await(void)
+{
+	int error = get_stack();
+	pid_t pid;
+
+	if (error)
+		return error;
+	/* Frames that nobody has left, as the process ended in them. */
+	ASAN_UNPOISON_MEMORY_REGION(run.stack, STACK_BYTES);
+	pid = clone(begin, run.stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | CLONE_FILES, NULL);
+	if (pid < 0)
+		return -errno;
+	while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
 int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms)
 {
-	pid_t pid = -1;
 	int error;
 
 	pthread_mutex_lock(&run.lock);
@@ -128,17 +156,7 @@ int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms)
 	run.ms = ms;
 	run.parent = getpid();
 	run.done = false;
-	error = get_stack();
-	/* Frames that nobody has left, as the process ended in them. */
-	if (!error)
-		ASAN_UNPOISON_MEMORY_REGION(run.stack, STACK_BYTES);
-	if (!error)
-		pid = clone(begin, run.stack + STACK_BYTES,
-			    CLONE_VM | CLONE_VFORK | CLONE_FILES, NULL);
-	if (!error && pid < 0)
-		error = -errno;
-	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-		;
+	error = make_and_await();
 	if (!error && !run.done)
 		error = -ETIMEDOUT;
 	close_what_is_left();

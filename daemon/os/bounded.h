@@ -16,6 +16,9 @@
 #ifndef MMB_OS_BOUNDED_H
 #define MMB_OS_BOUNDED_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 /* 0; -ETIMEDOUT: it was given up after so many milliseconds; another error: it wasn't begun. */
 int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms);
 
@@ -26,5 +29,7 @@ void bounded_prolong(void);
 /* For reading; -errno. */
 int bounded_open(const char *path);
 void bounded_close(int fd);
+/* The beginning of a file, ended by 0. False: nothing of it. */
+bool bounded_read(const char *path, char *text, size_t bytes);
 
 #endif

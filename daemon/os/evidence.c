@@ -52,24 +52,13 @@ static bool is_client_uid(unsigned long uid)
 	return atomic_load(&client_uids[uid % CLIENT_UIDS]) == (uint64_t)uid + 1;
 }
 
-static bool read_text(const char *path, char text[TEXT_BYTES])
-{
-	int fd = bounded_open(path);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, TEXT_BYTES - 1);
-
-	if (fd >= 0)
-		bounded_close(fd);
-	text[got > 0 ? got : 0] = '\0';
-	return got > 0;
-}
-
 int evidence_status(pid_t pid, const char *format, unsigned long numbers[2])
 {
 	char path[64], text[TEXT_BYTES], *rest, *line;
 	int got = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (!read_text(path, text))
+	if (!bounded_read(path, text, TEXT_BYTES))
 		return 0;
 	for (line = strtok_r(text, "\n", &rest); line && got <= 0;
 	     line = strtok_r(NULL, "\n", &rest))
@@ -82,7 +71,7 @@ static uint64_t stat_number(pid_t pid, long tid, enum process_stat field)
 	char path[96], text[TEXT_BYTES];
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/stat", pid, tid);
-	return read_text(path, text) ? process_stat_number(text, field) : 0;
+	return bounded_read(path, text, TEXT_BYTES) ? process_stat_number(text, field) : 0;
 }
 
 bool evidence_is_as_old(pid_t pid, uint64_t since_ns)
@@ -132,17 +121,11 @@ static bool is_lock(const char *wchan)
 static bool waits_now(pid_t tid)
 {
 	char path[64], text[TEXT_BYTES];
-	ssize_t got;
-	int fd;
 
 	if (thread_state(getpid(), tid) != 'D')
 		return false;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	got = fd < 0 ? -1 : read(fd, text, TEXT_BYTES - 1);
-	if (fd >= 0)
-		close(fd);
-	text[got > 0 ? got : 0] = '\0';
+	process_read_own(path, text, TEXT_BYTES);
 	return is_lock(text);
 }
 
@@ -268,11 +251,11 @@ static void look_at_thread(pid_t pid, long tid, int our_fd, struct threads_seen 
 	bool waits;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/wchan", pid, tid);
-	waits = read_text(path, text) && waits_for_page(text);
+	waits = bounded_read(path, text, TEXT_BYTES) && waits_for_page(text);
 	snprintf(path, sizeof(path), "/proc/%d/task/%ld/syscall", pid, tid);
 	if (waits && is_ring_worker(pid, tid))
 		seen->waits = true;
-	else if (read_text(path, text) && text[0] != 'r') /* "running" */
+	else if (bounded_read(path, text, TEXT_BYTES) && text[0] != 'r') /* "running" */
 		look_at_call(pid, text, our_fd, waits, seen);
 	else
 		seen->waits |= waits;

@@ -15,17 +15,11 @@ enum { PATH_BYTES = 64, ENTRIES_BYTES = 2048 };
 
 void map_keeper_await_map(pid_t pid)
 {
-	char path[PATH_BYTES], byte;
-	int fd;
+	char path[PATH_BYTES], text[2];
 
-	/* It is in the process's memory. */
+	/* It is in the process's memory; who has ended has none, which is as good. */
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	fd = bounded_open(path);
-	if (fd < 0)
-		return;
-	if (read(fd, &byte, 1) < 0)
-		byte = 0; /* it has ended: as good */
-	bounded_close(fd);
+	bounded_read(path, text, sizeof(text));
 }
 
 static bool is_fuse(int folder, const char *name)

@@ -41,64 +41,51 @@ uint64_t process_stat_number(const char *text, enum process_stat field)
 }
 
 struct stat_line {
-	pid_t pid, tid;
-	char text[STAT_BYTES];
+	char path[64], text[STAT_BYTES];
 };
-
-static void read_line(struct stat_line *line, int (*open_it)(const char *path),
-		      void (*close_it)(int fd))
-{
-	char path[64];
-	ssize_t got;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", line->pid, line->tid);
-	fd = open_it(path);
-	got = fd < 0 ? -1 : read(fd, line->text, STAT_BYTES - 1);
-	if (fd >= 0)
-		close_it(fd);
-	line->text[got > 0 ? got : 0] = '\0';
-}
 
 static void read_bounded(void *stat_line)
 {
-	read_line(stat_line, bounded_open, bounded_close);
+	struct stat_line *line = stat_line;
+
+	bounded_read(line->path, line->text, STAT_BYTES);
 }
 
-static int open_own(const char *path)
+void process_read_own(const char *path, char *text, size_t bytes)
 {
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, bytes - 1);
 
-static void close_own(int fd)
-{
-	close(fd);
+	if (fd >= 0)
+		close(fd);
+	text[got > 0 ? got : 0] = '\0';
 }
 
 /* A client that is just being executed may keep whoever reads it (os/bounded.h); we don't, and a
  * thread that has its own state read isn't to wait for that. */
-static void read_stat(struct stat_line *line)
+static void read_stat(pid_t pid, pid_t tid, struct stat_line *line)
 {
-	if (line->pid == getpid())
-		read_line(line, open_own, close_own);
+	snprintf(line->path, sizeof(line->path), "/proc/%d/task/%d/stat", pid, tid);
+	if (pid == getpid())
+		process_read_own(line->path, line->text, STAT_BYTES);
 	else if (bounded_run(read_bounded, line, STAT_MS))
 		line->text[0] = '\0';
 }
 
 static uint64_t stat_field(pid_t pid, pid_t tid, enum process_stat field)
 {
-	struct stat_line line = { .pid = pid, .tid = tid };
+	struct stat_line line;
 
-	read_stat(&line);
+	read_stat(pid, tid, &line);
 	return process_stat_number(line.text, field);
 }
 
 char thread_state(pid_t pid, pid_t tid)
 {
-	struct stat_line line = { .pid = pid, .tid = tid };
+	struct stat_line line;
 	const char *at;
 
-	read_stat(&line);
+	read_stat(pid, tid, &line);
 	at = after_name(line.text);
 	return at && at[0] ? at[1] : '\0';
 }

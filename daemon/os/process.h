@@ -11,6 +11,7 @@
 #define MMB_OS_PROCESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,6 +26,9 @@ enum process_stat {
 	STAT_EXIT = 52,
 };
 uint64_t process_stat_number(const char *line, enum process_stat field);
+/* The beginning of a file of /proc about this process, ended by 0; "": nothing of it. Of others'
+ * see os/bounded.h. */
+void process_read_own(const char *path, char *text, size_t bytes);
 /* As /proc/PID/stat has it: 'D', 'Z' ...; '\0': no such thread, or /proc doesn't tell. */
 char thread_state(pid_t pid, pid_t tid);
 /* As wait(2) will have it, of a process whose main thread has ended. */
