@@ -20,7 +20,8 @@
 
 enum { BYTES = 1 * MIB, RESERVE_MIB = 64, SWAP_MIB = 32, OUTS = 8 };
 
-/* Of each daemon, which begins with this case: what moves first is dealt with after 1.5 s. */
+/* Of each daemon, which begins with this case, since no other has the same setting: what moves
+ * first is dealt with after 1.5 s. */
 static void be_slow(void)
 {
 	EXPECT(!setenv("MMB_INJECT", "CHANGE_READ:1:rest", 1) && !setenv("MMB_INJECT_NOW", "1", 1));
@@ -71,7 +72,23 @@ struct writer {
 	_Atomic uint64_t *at;
 	atomic_bool stop;
 	uint64_t nr_lost;
+	pthread_t thread;
 };
+
+/* Moves a region of zeroes, and writes there until write_no_more(). */
+static void write_where_it_moved(struct writer *w, struct mmb_region *region,
+				 void *(*write)(void *writer))
+{
+	memset(act_at(region), 0, BYTES);
+	w->at = (_Atomic uint64_t *)(void *)move(region);
+	CLIENT_EXPECT_EQ(pthread_create(&w->thread, NULL, write, w), 0);
+}
+
+static void write_no_more(struct writer *w)
+{
+	atomic_store(&w->stop, true);
+	pthread_join(w->thread, NULL);
+}
 
 static void *write_on(void *argument)
 {
@@ -88,21 +105,15 @@ static void write_out_what_moved(struct actor *a)
 {
 	struct mmb_region *region;
 	struct writer w = { 0 };
-	pthread_t thread;
-	char *at;
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
-	memset(act_at(region), 0, BYTES);
-	at = move(region);
-	w.at = (_Atomic uint64_t *)(void *)at;
-	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, write_on, &w), 0);
+	write_where_it_moved(&w, region, write_on);
 	for (int i = 0; i < OUTS; i++)
 		CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, BYTES, MMB_ADVISE_PAGEOUT), 0);
-	atomic_store(&w.stop, true);
-	pthread_join(thread, NULL);
+	write_no_more(&w);
 	CLIENT_EXPECT_EQ(w.nr_lost, 0);
-	CLIENT_EXPECT_EQ(munmap(at, BYTES), 0);
+	CLIENT_EXPECT_EQ(munmap((void *)w.at, BYTES), 0);
 	mmb_region_close(region);
 }
 
@@ -132,22 +143,16 @@ static void roll_back_to_what_moved(struct actor *a)
 	struct mmb_region *region, *snapshot;
 	struct writer w = { 0 };
 	uint64_t *shown;
-	pthread_t thread;
-	char *at;
 
 	act_pool(a, 0);
 	region = act_region(a, BYTES, 0);
 	snapshot = act_region(a, BYTES, 0);
-	memset(act_at(snapshot), 0, BYTES);
-	at = move(snapshot);
-	w.at = (_Atomic uint64_t *)(void *)at;
-	CLIENT_EXPECT_EQ(pthread_create(&thread, NULL, write_both_ends, &w), 0);
+	write_where_it_moved(&w, snapshot, write_both_ends);
 	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
-	atomic_store(&w.stop, true);
-	pthread_join(thread, NULL);
+	write_no_more(&w);
 	shown = (uint64_t *)(void *)act_at(region);
 	CLIENT_EXPECT(shown[0] >= shown[(BYTES - 4096) / sizeof(*shown)]);
-	CLIENT_EXPECT_EQ(munmap(at, BYTES), 0);
+	CLIENT_EXPECT_EQ(munmap((void *)w.at, BYTES), 0);
 	mmb_region_close(snapshot);
 	mmb_region_close(region);
 }

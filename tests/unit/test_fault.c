@@ -236,16 +236,22 @@ static void an_address_without_a_window_is_poisoned(void)
 	end();
 }
 
-static void a_window_that_is_just_moving_there_is_found(void)
+/* The window has moved to OTHER: who touched there before is served at the next look. */
+static void expect_served_there(void)
 {
-	begin();
-	space_fault(mm, OTHER + PAGE_SIZE, 0);
-	EXPECT_EQ(mm_move_range(mm, BASE, OTHER, (uint64_t)PAGES * PAGE_SIZE), 0);
 	fake_uffd_window(mm->uffd, OTHER, PAGES * PAGE_SIZE, region->section->fd, 0);
 	fake_os_advance_ns(PARK_NS);
 	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
 	EXPECT(fake_uffd_mapped(mm->uffd, OTHER + PAGE_SIZE));
 	EXPECT_COUNT(nr_strays, 0);
+}
+
+static void a_window_that_is_just_moving_there_is_found(void)
+{
+	begin();
+	space_fault(mm, OTHER + PAGE_SIZE, 0);
+	EXPECT_EQ(mm_move_range(mm, BASE, OTHER, (uint64_t)PAGES * PAGE_SIZE), 0);
+	expect_served_there();
 	end();
 }
 
@@ -260,11 +266,7 @@ static void a_move_that_takes_long_poisons_nobody(void)
 	EXPECT_COUNT(nr_strays, 0);
 	EXPECT_EQ(mm_move_range(mm, BASE, OTHER, (uint64_t)PAGES * PAGE_SIZE), 0);
 	mutex_unlock(&mm->events_lock);
-	fake_uffd_window(mm->uffd, OTHER, PAGES * PAGE_SIZE, region->section->fd, 0);
-	fake_os_advance_ns(PARK_NS);
-	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
-	EXPECT(fake_uffd_mapped(mm->uffd, OTHER + PAGE_SIZE));
-	EXPECT_COUNT(nr_strays, 0);
+	expect_served_there();
 	end();
 }
 
