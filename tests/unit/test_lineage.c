@@ -186,6 +186,7 @@ static void a_closed_parent_keeps_what_is_inherited_alone(void)
 	struct region *parent = begin(), *clone = clone_of(parent);
 	uint32_t handle = show(clone);
 
+	region_get(parent); /* what is read may have it settled, and gone */
 	for (uint64_t i = 0; i < 3; i++)
 		write_page(clone, handle, i, 1000 + i);
 	close_region(parent); /* and stays */
@@ -197,6 +198,7 @@ static void a_closed_parent_keeps_what_is_inherited_alone(void)
 	hide(handle);
 	/* Each read has made a copy: nobody inherits anything any more. */
 	region_settle_later(parent);
+	region_put(parent);
 	regions_flush();
 	EXPECT_EQ(space_nr_regions(), 1);
 	EXPECT(!region_kin(clone)->parent);
