@@ -665,28 +665,51 @@ void pool_region_close(struct pool_region *pr)
 		region_put(pr->region);
 }
 
-int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
-		       struct refusal *why)
+static bool unlinked_before(const struct unlink_request *want, const struct pool_region *pr)
+{
+	return want->carried && carried_before(want->carried, &want->past, pr ? pr->id : 0);
+}
+
+static int check_unlink(const struct pool *pool, const struct pool_region *pr,
+			const struct unlink_request *want, struct refusal *why)
+{
+	uid_t uid = want->peer->uid;
+
+	if (!pr)
+		return refuse(why, -ENOENT, "pool '%s' has no region '%s'", pool->name, want->name);
+	if (uid && uid != pr->uid && uid != pool->uid)
+		return refuse(why, -EACCES,
+			      "only the owner of region '%s', of pool '%s', or root may unlink it",
+			      want->name, pool->name);
+	return 0;
+}
+
+/* Crash: noted before, so that a repeated request ends this name and no later one. */
+static bool unlink_locked(struct pool_region *pr, const struct unlink_request *want)
+{
+	bool ended = !pr->nr_handles;
+
+	if (want->carried)
+		carried_note(want->carried, &want->past, pr->id);
+	set_name(pr, "");
+	record_name(pr, NAME_NONE);
+	if (ended)
+		end_locked(pr);
+	return ended;
+}
+
+int pool_region_unlink(struct pool *pool, const struct unlink_request *want, struct refusal *why)
 {
 	struct pool_region *pr;
 	bool ended = false;
 	int r = 0;
 
 	mutex_lock(&pool->lock);
-	pr = find_name(pool, name);
-	if (!pr) {
-		r = refuse(why, -ENOENT, "pool '%s' has no region '%s'", pool->name, name);
-	} else if (peer->uid && peer->uid != pr->uid && peer->uid != pool->uid) {
-		r = refuse(why, -EACCES,
-			   "only the owner of region '%s', of pool '%s', or root may "
-			   "unlink it",
-			   name, pool->name);
-	} else {
-		set_name(pr, "");
-		record_name(pr, NAME_NONE);
-		ended = !pr->nr_handles;
-		if (ended)
-			end_locked(pr);
+	pr = find_name(pool, want->name);
+	if (!unlinked_before(want, pr)) {
+		r = check_unlink(pool, pr, want, why);
+		if (!r)
+			ended = unlink_locked(pr, want);
 	}
 	mutex_unlock(&pool->lock);
 	if (ended)

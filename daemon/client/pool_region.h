@@ -20,6 +20,7 @@
 #ifndef MMB_CLIENT_POOL_REGION_H
 #define MMB_CLIENT_POOL_REGION_H
 
+#include "client/carried.h"
 #include "client/pool.h"
 #include "mm/space/region.h"
 
@@ -75,8 +76,14 @@ void pool_region_abandon(struct pool_region *pr);
 void pool_region_close(struct pool_region *pr);
 /* Its contents are being destroyed: the name goes now, the region with its last handle. */
 void pool_region_lose(struct pool_region *pr);
-int pool_region_unlink(struct pool *pool, const char *name, const struct peer *peer,
-		       struct refusal *why);
+
+struct unlink_request {
+	const char *name;
+	const struct peer *peer;
+	struct carried *carried;   /* NULL: nobody repeats it */
+	struct request_past past;
+};
+int pool_region_unlink(struct pool *pool, const struct unlink_request *want, struct refusal *why);
 /* All named ones. */
 void pool_region_unlink_all(struct pool *pool);
 uint64_t pool_region_live(void);

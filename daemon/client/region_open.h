@@ -32,7 +32,15 @@ int clone_make(const struct clone_making *making, struct pool_region **out, stru
 /* All at one instant. */
 int clones_arm(const struct clone_pair *pairs, uint32_t nr, struct refusal *why);
 /* With a sentence for what can go wrong. */
-int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struct refusal *why);
+/* As whom it is noted once the region has the snapshot's contents. */
+struct rollback_past {
+	struct carried *carried;
+	struct request_past request;
+	uint64_t region; /* its id */
+};
+/* past NULL: nobody repeats it. */
+int region_roll_back(struct pool_region *pr, struct pool_region *snapshot,
+		     struct rollback_past *past, struct refusal *why);
 /* Whole and locked, as the flags of the request say. */
 int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why);
 /* What the client needs in order to map it. 0 or the errno of making a descriptor. */

@@ -154,6 +154,7 @@ int session_new(const struct peer *peer, struct session **out, struct refusal *w
 	}
 	s->record = record;
 	atomic_store(&s->suspect, s->record ? &s->record->suspect : NULL);
+	carried_init(&s->carried, s->record);
 	mutex_lock(&sessions_lock);
 	s->id = next_id++;
 	list_add_tail(&s->link, &sessions);
@@ -196,6 +197,7 @@ static void free_record(struct session *s)
 	for (int what = 0; s->record && what < KEEP_SESSION_FDS; what++)
 		keep_drop(keep_session_key(slot_of(s), (enum keep_session)what));
 	atomic_store(&s->suspect, NULL);
+	carried_end(&s->carried);
 	record_free(RECORD_SESSION, s->record);
 	s->record = NULL;
 }
@@ -219,6 +221,7 @@ struct session *session_resume(struct session_record *record, const struct peer 
 	init_session(s, peer);
 	s->record = record;
 	atomic_store(&s->suspect, &record->suspect);
+	carried_init(&s->carried, record);
 	s->id = record->id;
 	if (account_recharge(peer->uid, ACCOUNT_SESSIONS) || session_resume_parts(s))
 		return NULL; /* the daemon doesn't start */
@@ -255,6 +258,7 @@ void session_put(struct session *s)
 		fault_log_close(&s->fault_log);
 	handles_fini(&s->pools);
 	handles_fini(&s->regions);
+	carried_fini(&s->carried);
 	free_object(s);
 }
 

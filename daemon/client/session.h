@@ -22,6 +22,7 @@
 #include "client/handles.h"
 #include "client/offer.h"
 #include "client/pool_region.h"
+#include "client/carried.h"
 #include "client/fault_log.h"
 #include "client/verbs.h"
 #include "mm/space/fault.h"
@@ -85,6 +86,7 @@ struct session {
 	_Atomic bool is_out;           /* (a) it does no more, or works in no slab */
 	_Atomic uint64_t looked_ns;    /* (a) when that was last looked at */
 	_Atomic(struct record_word *) suspect; /* (a) its record's, see suspect.h; or NULL */
+	struct carried carried;        /* its own lock */
 	struct list_head resume_link;  /* the resuming thread only */
 };
 

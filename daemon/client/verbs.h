@@ -286,7 +286,15 @@ bool regions_settling(void);
 void regions_settle(void);
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why);
 int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
-int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why);
+
+struct region_unlink_args {
+	uint32_t pool;
+	const char *name;
+	struct request_past past;
+};
+/* Again: only the region that had the name then. */
+int verb_region_unlink(struct session *s, const struct region_unlink_args *args,
+		       struct refusal *why);
 
 struct region_clone_args {
 	uint32_t region; /* of which */
@@ -304,8 +312,12 @@ enum { REGION_CLONES_MAX = 64 };
 /* slow. All at one instant or none; each has a handle then, which verb_region_map() describes. */
 int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why);
-/* slow. The region's contents become the snapshot's. */
-int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
+struct region_rollback_args {
+	uint32_t region, snapshot;
+	struct request_past past;
+};
+/* slow. The region's contents become the snapshot's. Again: unless they did. */
+int verb_region_rollback(struct session *s, const struct region_rollback_args *args,
 			 struct refusal *why);
 int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,
 		    struct refusal *why);

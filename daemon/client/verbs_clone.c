@@ -250,9 +250,17 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 	return r ? refuse(why, r, "the region's descriptor can't be passed: %s", strerror(-r)) : 0;
 }
 
-int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struct refusal *why)
+static void note_whole(void *arg)
 {
-	int r = region_rollback(pr->region, snapshot->region);
+	const struct rollback_past *past = arg;
+
+	carried_note(past->carried, &past->request, past->region);
+}
+
+int region_roll_back(struct pool_region *pr, struct pool_region *snapshot,
+		     struct rollback_past *past, struct refusal *why)
+{
+	int r = region_rollback(pr->region, snapshot->region, past ? note_whole : NULL, past);
 
 	if (r == -EINVAL)
 		return refuse(why, r, "region and snapshot differ in length or page size");
@@ -261,17 +269,25 @@ int region_roll_back(struct pool_region *pr, struct pool_region *snapshot, struc
 	return r ? refuse(why, r, "the rollback stopped half-way: %s; repeat it", strerror(-r)) : 0;
 }
 
-int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
+static int roll_back(struct session *s, const struct region_rollback_args *args,
+		     struct region_handle *rh, struct region_handle *from, struct refusal *why)
+{
+	struct rollback_past past = { &s->carried, args->past, rh->pr->id };
+
+	if (rh->readonly)
+		return refuse(why, -EACCES, "the region is open read-only");
+	if (carried_before(past.carried, &past.request, 0))
+		return 0;
+	return region_roll_back(rh->pr, from->pr, &past, why);
+}
+
+int verb_region_rollback(struct session *s, const struct region_rollback_args *args,
 			 struct refusal *why)
 {
-	struct region_handle *rh = session_region(s, region, why);
-	struct region_handle *from = rh ? session_region(s, snapshot, why) : NULL;
-	int r = -EBADF;
+	struct region_handle *rh = session_region(s, args->region, why);
+	struct region_handle *from = rh ? session_region(s, args->snapshot, why) : NULL;
+	int r = from ? roll_back(s, args, rh, from, why) : -EBADF;
 
-	if (from && rh->readonly)
-		r = refuse(why, -EACCES, "the region is open read-only");
-	else if (from)
-		r = region_roll_back(rh->pr, from->pr, why);
 	if (from)
 		region_handle_put(from);
 	if (rh)

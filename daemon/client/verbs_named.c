@@ -148,7 +148,7 @@ int verb_named_rollback(struct session *s, const char *pool_name, const char *re
 	if (!r) {
 		r = open_region(s, pool, snapshot, MMB_REGION_READONLY, &from, why);
 		if (!r) {
-			r = region_roll_back(pr, from, why);
+			r = region_roll_back(pr, from, NULL, why);
 			pool_region_close(from);
 		}
 		pool_region_close(pr);
@@ -167,7 +167,8 @@ int verb_named_unlink(struct session *s, const char *pool_name, const char *regi
 		return r;
 	r = name_check("region", region, why);
 	if (!r)
-		r = pool_region_unlink(pool, region, &s->peer, why);
+		r = pool_region_unlink(
+			pool, &(struct unlink_request){ .name = region, .peer = &s->peer }, why);
 	pool_close(pool);
 	return r;
 }

@@ -417,17 +417,20 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 	return 0;
 }
 
-int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
+int verb_region_unlink(struct session *s, const struct region_unlink_args *args,
+		       struct refusal *why)
 {
+	struct unlink_request want = { .name = args->name, .peer = &s->peer,
+				       .carried = &s->carried, .past = args->past };
 	struct pool_handle *ph;
-	int r = name_check("region", name, why);
+	int r = name_check("region", args->name, why);
 
 	if (r)
 		return r;
-	ph = session_pool(s, pool, why);
+	ph = session_pool(s, args->pool, why);
 	if (!ph)
 		return -EBADF;
-	r = pool_region_unlink(ph->pool, name, &s->peer, why);
+	r = pool_region_unlink(ph->pool, &want, why);
 	pool_handle_put(ph);
 	return r;
 }

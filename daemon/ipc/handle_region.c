@@ -173,8 +173,12 @@ int handle_REGION_CLONE(struct request *r)
 int handle_REGION_ROLLBACK(struct request *r)
 {
 	const Mmb__Wire__RegionRollbackRequest *m = r->message;
-	int error = verb_region_rollback(r->session, m->region, m->snapshot, &r->why);
+	struct region_rollback_args args = { .region = m->region,
+					     .snapshot = m->snapshot,
+					     .past = request_past(r) };
+	int error = verb_region_rollback(r->session, &args, &r->why);
 
+	INJECT_TURN(ROLLED_BACK);
 	return error ? error : reply_empty(r);
 }
 
@@ -198,10 +202,14 @@ int handle_REGION_CLOSE(struct request *r)
 int handle_REGION_UNLINK(struct request *r)
 {
 	const Mmb__Wire__RegionUnlinkRequest *m = r->message;
-	int                                   error = check_name(r, "region name", m->name);
+	struct region_unlink_args args = { .pool = m->pool,
+					   .name = m->name,
+					   .past = request_past(r) };
+	int error = check_name(r, "region name", m->name);
 
 	if (!error)
-		error = verb_region_unlink(r->session, m->pool, m->name, &r->why);
+		error = verb_region_unlink(r->session, &args, &r->why);
+	INJECT_TURN(UNLINKED);
 	if (error == -ENOENT && r->packet.again)
 		error = 0; /* it was carried out before */
 	return error ? error : reply_empty(r);

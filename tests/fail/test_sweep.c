@@ -214,7 +214,7 @@ static void tick_leases(struct pool *pool, void *unused)
 static void close_some(struct script *c)
 {
 	verb_region_close(c->s, c->large.handle, &client_why);
-	verb_region_unlink(c->s, c->pool, "shared", &client_why);
+	client_unlink(c->s, c->pool, "shared", &client_why);
 	verb_pool_close(c->s, c->pool, &client_why);
 }
 
@@ -264,7 +264,7 @@ static void unlink_shared(void)
 	uint32_t pool;
 
 	if (!client_open_pool(root, &args, &pool))
-		verb_region_unlink(root, pool, "shared", &client_why);
+		client_unlink(root, pool, "shared", &client_why);
 	client_leave(root);
 }
 

@@ -179,6 +179,12 @@ void client_leave(struct session *s)
 	session_put(s);
 }
 
+int client_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
+{
+	return verb_region_unlink(
+		s, &(struct region_unlink_args){ .pool = pool, .name = name }, why);
+}
+
 uint32_t client_pool(struct session *s, const char *name, uint32_t flags)
 {
 	struct pool_open_args args = { .name = name, .flags = flags };

@@ -45,6 +45,8 @@ void client_leave(struct session *s);
 struct pool *client_pool_of(struct session *s, uint32_t handle);
 /* Must succeed. */
 uint32_t client_pool(struct session *s, const char *name, uint32_t flags);
+/* As a request that nobody repeats. */
+int client_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why);
 /* May fail, with the sentence in client_why. */
 int client_open_pool(struct session *s, const struct pool_open_args *args, uint32_t *handle);
 /* Opens, and maps it where the broker says. name "": unnamed. */

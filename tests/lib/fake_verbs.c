@@ -484,12 +484,11 @@ int verb_region_clone(struct session *s, const struct region_clone_request *want
 	return 0;
 }
 
-int verb_region_rollback(struct session *s, uint32_t region, uint32_t snapshot,
+int verb_region_rollback(struct session *s, const struct region_rollback_args *args,
 			 struct refusal *why)
 {
-	(void)snapshot;
 	seen_slow(s);
-	return check_handle(region, FAKE_REGION, why);
+	return check_handle(args->region, FAKE_REGION, why);
 }
 
 int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,
@@ -511,11 +510,11 @@ int verb_region_map(struct session *s, uint32_t handle, struct region_opened *ou
 	return 0;
 }
 
-int verb_region_unlink(struct session *s, uint32_t pool, const char *name, struct refusal *why)
+int verb_region_unlink(struct session *s, const struct region_unlink_args *args,
+		       struct refusal *why)
 {
-	(void)name;
 	seen(s);
-	return check_handle(pool, FAKE_POOL, why);
+	return check_handle(args->pool, FAKE_POOL, why);
 }
 
 int verb_region_advise(struct session *s, const struct region_range_args *args,

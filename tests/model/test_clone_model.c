@@ -240,7 +240,7 @@ static void unlock_all(struct member *m)
 static void roll_back(struct member *m, struct member *to)
 {
 	unlock_all(m);
-	EXPECT_EQ(region_rollback(m->region, to->region), 0);
+	EXPECT_EQ(region_rollback(m->region, to->region, NULL, NULL), 0);
 	for (uint64_t i = 0; i < nr_pages; i++)
 		m->value[i] = to->value[i];
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_resume_handles - whose a dead client's handles are after a daemon's death: nobody's
+ * test_resume_handles - whose a dead client's handles are after a daemon's death: nobody's; and
+ *                       what requests do to handles and names when they are repeated
  *
  * Purpose     A session's record has a slot that the next session takes while requests of the one
- *             before are still at work; and a client may die together with the daemon.
+ *             before are still at work; and a client may die together with the daemon. A request
+ *             whose answer was lost may have been carried out, and others have gone on meanwhile.
  */
 #include <errno.h>
 #include <poll.h>
@@ -244,28 +246,32 @@ static void others_are_told_of_who_was_cut_before_it_died(void)
 	stage_end();
 }
 
-/* ---- several handles in one request ---- */
+/* ---- repeated requests ---- */
 
 enum { REGIONS = 3, REGION_BYTES = 2 * MIB };
 
 /* As if it had been read by the daemon that died. */
-static int close_again(struct raw *r, const struct raw_region *regions, uint64_t lost)
+static int repeat(struct raw *r, uint32_t method, const void *request, uint64_t lost)
 {
-	uint32_t more[] = { regions[1].handle, regions[2].handle };
-	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
-	struct wire_packet head = { .method = MMB_METHOD_REGION_CLOSE, .again = lost };
-	ssize_t nr;
+	struct wire_packet head = { .method = method, .again = lost, .id = ++r->next_id };
+	ssize_t nr = wire_encode(&head, request, r->out, sizeof(r->out));
 
-	request.region = regions[0].handle;
-	request.more = more;
-	request.n_more = REGIONS - 1;
-	head.id = ++r->next_id;
-	nr = wire_encode(&head, &request.base, r->out, sizeof(r->out));
 	EXPECT(nr > 0 && !raw_send(r, r->out, (size_t)nr));
 	do
 		EXPECT_EQ(raw_recv(r), 0);
 	while (r->reply.id < r->next_id);
 	return r->reply.code;
+}
+
+static int close_again(struct raw *r, const struct raw_region *regions, uint64_t lost)
+{
+	uint32_t more[] = { regions[1].handle, regions[2].handle };
+	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
+
+	request.region = regions[0].handle;
+	request.more = more;
+	request.n_more = REGIONS - 1;
+	return repeat(r, MMB_METHOD_REGION_CLOSE, &request.base, lost);
 }
 
 static void what_was_closed_by_halves_is_closed(void)
@@ -294,6 +300,99 @@ static void what_was_closed_by_halves_is_closed(void)
 	stage_end();
 }
 
+static void open_named(struct raw *r, unsigned int how, struct raw_region *out)
+{
+	const struct raw_region_want want = { .name = "named", .length = REGION_BYTES,
+					      .page_size = PAGE, .flags = how };
+
+	EXPECT_EQ(raw_region_ask(r, &want, out), 0);
+	close(out->fd);
+}
+
+/* Another client's has the name now. */
+static void a_name_that_is_given_anew_isnt_ended(void)
+{
+	static struct raw r, other;
+	Mmb__Wire__RegionUnlinkRequest request = MMB__WIRE__REGION_UNLINK_REQUEST__INIT;
+	struct raw_region region;
+	struct fixture *f;
+	uint64_t lost;
+
+	stage_set(&setting);
+	f = stage_begin();
+	raw_init(&r);
+	raw_init(&other);
+	EXPECT_EQ(raw_session(&r, f->socket, "ends"), 0);
+	EXPECT_EQ(raw_pool(&r, "common", 0), 0);
+	open_named(&r, MMB_REGION_CREATE, &region);
+	request.pool = r.pool;
+	request.name = (char *)"named";
+	EXPECT_EQ(raw_call(&r, MMB_METHOD_REGION_UNLINK, &request), 0);
+	lost = r.next_id;
+	kill_worker(f);
+	EXPECT_EQ(raw_session(&other, f->socket, "makes"), 0);
+	EXPECT_EQ(raw_pool(&other, "common", 0), 0);
+	open_named(&other, MMB_REGION_CREATE | MMB_REGION_EXCL, &region);
+	EXPECT_EQ(repeat(&r, MMB_METHOD_REGION_UNLINK, &request, lost), 0);
+	open_named(&other, 0, &region);
+	/* What wasn't carried out is. */
+	EXPECT_EQ(repeat(&r, MMB_METHOD_REGION_UNLINK, &request, lost - 1), 0);
+	EXPECT_EQ(raw_call(&other, MMB_METHOD_REGION_UNLINK, &request), -ENOENT);
+	raw_close(&other);
+	raw_close(&r);
+	stage_end();
+}
+
+static uint32_t take_snapshot(struct raw *r, const struct raw_region *region)
+{
+	Mmb__Wire__RegionCloneRequest request = MMB__WIRE__REGION_CLONE_REQUEST__INIT;
+	Mmb__Wire__RegionCloneRequest__Clone clone = MMB__WIRE__REGION_CLONE_REQUEST__CLONE__INIT;
+	Mmb__Wire__RegionCloneRequest__Clone *clones[] = { &clone };
+
+	clone.region = region->handle;
+	clone.name = (char *)"";
+	request.clones = clones;
+	request.n_clones = 1;
+	EXPECT_EQ(raw_call(r, MMB_METHOD_REGION_CLONE, &request), 0);
+	return ((const Mmb__Wire__RegionCloneReply *)r->body)->regions[0];
+}
+
+/* How the region reads once another daemon has been asked for the rollback: first as it was asked
+ * before, and somebody has written since, then as if that one hadn't been read. */
+static void what_was_rolled_back_isnt_once_more(void)
+{
+	static struct raw r;
+	Mmb__Wire__RegionRollbackRequest request = MMB__WIRE__REGION_ROLLBACK_REQUEST__INIT;
+	struct raw_region region;
+	struct fixture *f;
+	uint64_t lost;
+	char value;
+
+	stage_set(&setting);
+	f = stage_begin();
+	raw_init(&r);
+	EXPECT_EQ(raw_session(&r, f->socket, "rolls"), 0);
+	EXPECT_EQ(raw_pool(&r, NULL, 0), 0);
+	EXPECT_EQ(raw_region(&r, REGION_BYTES, &region), 0);
+	EXPECT_EQ(raw_write_byte(region.at, 1), 0);
+	request.region = region.handle;
+	request.snapshot = take_snapshot(&r, &region);
+	EXPECT_EQ(raw_write_byte(region.at, 2), 0);
+	EXPECT_EQ(raw_call(&r, MMB_METHOD_REGION_ROLLBACK, &request), 0);
+	lost = r.next_id;
+	EXPECT(!raw_read_byte(region.at, &value) && value == 1);
+	kill_worker(f);
+	EXPECT_EQ(raw_write_byte(region.at, 3), 0);
+	EXPECT_EQ(repeat(&r, MMB_METHOD_REGION_ROLLBACK, &request, lost), 0);
+	EXPECT(!raw_read_byte(region.at, &value) && value == 3);
+	EXPECT_EQ(repeat(&r, MMB_METHOD_REGION_ROLLBACK, &request, lost - 1), 0);
+	EXPECT(!raw_read_byte(region.at, &value) && value == 1);
+	munmap(region.at, REGION_BYTES);
+	close(region.fd);
+	raw_close(&r);
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "who gets the slot of a session that has ended has none of its handles",
 	  slots_next_session_has_nothing_of_the_last },
@@ -303,6 +402,10 @@ static const struct test_case cases[] = {
 	  others_are_told_of_who_was_cut_before_it_died },
 	{ "a request that had closed some of its regions closes the others when it is repeated",
 	  what_was_closed_by_halves_is_closed },
+	{ "a repeated unlink ends no name that another region has been given meanwhile",
+	  a_name_that_is_given_anew_isnt_ended },
+	{ "a repeated rollback loses nothing that was written after it had been carried out",
+	  what_was_rolled_back_isnt_once_more },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

@@ -275,7 +275,7 @@ static void rollback_takes_back_what_was_written(void)
 		write_page(parent, base, i, 1000 + i);
 	write_page(child, clone_base, 5, 5005);
 	write_page(child, clone_base, 12, 5012);
-	EXPECT_EQ(region_rollback(parent, child), 0);
+	EXPECT_EQ(region_rollback(parent, child, NULL, NULL), 0);
 	for (uint64_t i = 0; i < NR; i++) {
 		uint64_t then = i == 5 || i == 12 ? 5000 + i : i < NR / 2 ? 100 + i : 0;
 
@@ -285,10 +285,10 @@ static void rollback_takes_back_what_was_written(void)
 	locked = 5;
 	write_page(parent, base, locked, 1);
 	EXPECT_EQ(region_lock_pages(parent, (struct page_range){ locked, 1 }), 0);
-	EXPECT_EQ(region_rollback(parent, child), -EBUSY);
+	EXPECT_EQ(region_rollback(parent, child, NULL, NULL), -EBUSY);
 	EXPECT_EQ(read_page(parent, base, locked), 1);
 	region_unlock_pages(parent, (struct page_range){ locked, 1 });
-	EXPECT_EQ(region_rollback(parent, parent), 0);
+	EXPECT_EQ(region_rollback(parent, parent, NULL, NULL), 0);
 	end();
 }
 

@@ -340,7 +340,7 @@ static void units_go_with_the_last_handle(void)
 	leases_tick(&pool->leases);
 	EXPECT_EQ(os->allocated(mapped.windows[0].fd), 0);
 	os->close(mapped.windows[0].fd);
-	EXPECT_EQ(verb_region_unlink(a, client_pool(a, "p", 0), "keeper", &client_why), 0);
+	EXPECT_EQ(client_unlink(a, client_pool(a, "p", 0), "keeper", &client_why), 0);
 	client_end_two(a, b, &before);
 }
 

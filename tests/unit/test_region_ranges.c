@@ -41,7 +41,7 @@ static void begin(void)
 static void end(void)
 {
 	client_expect_valid();
-	EXPECT_EQ(verb_region_unlink(a, pool_a, "r", &client_why), 0);
+	EXPECT_EQ(client_unlink(a, pool_a, "r", &client_why), 0);
 	client_leave(a);
 	client_leave(b);
 	client_settle();

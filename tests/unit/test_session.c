@@ -330,7 +330,7 @@ static void run_script(unsigned int nr_steps)
 	if (nr_steps > 2) { /* "shared" has a name and stays */
 		c.s = client_session(0);
 		c.pool = client_pool(c.s, "p", 0);
-		EXPECT_EQ(verb_region_unlink(c.s, c.pool, "shared", &client_why), 0);
+		EXPECT_EQ(client_unlink(c.s, c.pool, "shared", &client_why), 0);
 		client_leave(c.s);
 	}
 	client_settle();

@@ -101,7 +101,7 @@ static void a_region_keeps_its_pool(void)
 	pool = client_pool(a, "p", 0);
 	EXPECT_EQ(stat_of(a, pool).regions, 1);
 	EXPECT_EQ(stat_of(a, pool).resident, PAGE_SIZE);
-	EXPECT_EQ(verb_region_unlink(a, pool, "kept", &client_why), 0);
+	EXPECT_EQ(client_unlink(a, pool, "kept", &client_why), 0);
 	client_end_two(a, b, &before);
 }
 

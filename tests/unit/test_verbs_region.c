@@ -60,7 +60,7 @@ static int try_open(struct session *s, const char *name, uint32_t flags, uint32_
 
 static void unlink_name(const char *name)
 {
-	EXPECT_EQ(verb_region_unlink(a, pool_a, name, &client_why), 0);
+	EXPECT_EQ(client_unlink(a, pool_a, name, &client_why), 0);
 }
 
 /* ---- names ---- */
@@ -121,7 +121,7 @@ static void an_unlinked_region_lives_with_its_users(void)
 	EXPECT_EQ(client_touch(a, old.address), TOUCH_MAPPED);
 	unlink_name("r");
 	EXPECT_REFUSED(try_open(a, "r", 0, 0), -ENOENT, "no region");
-	EXPECT_REFUSED(verb_region_unlink(a, pool_a, "r", &client_why), -ENOENT, "no region");
+	EXPECT_REFUSED(client_unlink(a, pool_a, "r", &client_why), -ENOENT, "no region");
 	fresh = client_region(a, pool_a, "r", 2 * MIB, MMB_REGION_CREATE);
 	EXPECT(fresh.address != old.address);
 	EXPECT_EQ(client_touch(a, old.address + PAGE_SIZE), TOUCH_MAPPED);
@@ -160,7 +160,7 @@ static void mode_bits_decide_who_may_open(void)
 	EXPECT_REFUSED(try_open(b, "look", 0, 0), -EACCES, "mode 0644");
 	r = client_region(b, pool_b, "look", 0, MMB_REGION_READONLY);
 	EXPECT_EQ(r.flags, MMB_REGION_READONLY);
-	EXPECT_REFUSED(verb_region_unlink(b, pool_b, "look", &client_why), -EACCES, "owner");
+	EXPECT_REFUSED(client_unlink(b, pool_b, "look", &client_why), -EACCES, "owner");
 	unlink_name("mine");
 	unlink_name("look");
 	client_end_two(a, b, &before);
@@ -346,7 +346,7 @@ static void invented_handles_are_refused(void)
 			       "handle");
 		args.pool = pool_a + i;
 		EXPECT_REFUSED(verb_region_open(a, &args, &opened, &client_why), -EBADF, "handle");
-		EXPECT_REFUSED(verb_region_unlink(a, pool_a + i, "r", &client_why), -EBADF,
+		EXPECT_REFUSED(client_unlink(a, pool_a + i, "r", &client_why), -EBADF,
 			       "handle");
 	}
 	client_end_two(a, b, &before);
@@ -549,7 +549,7 @@ static void *open_and_close(void *session)
 			continue; /* regions of a uid that are on their way back count */
 		os->close(opened.fd);
 		if (i % 3 == 0)
-			verb_region_unlink(s, args.pool, "r", &why);
+			client_unlink(s, args.pool, "r", &why);
 		EXPECT_EQ(verb_region_close(s, opened.handle, &why), 0);
 	}
 	return NULL;
@@ -567,7 +567,7 @@ static void openers_race_for_one_name(void)
 	client_leave(a);
 	a = client_session(0);
 	pool_a = open_to_all(a);
-	verb_region_unlink(a, pool_a, "r", &client_why);
+	client_unlink(a, pool_a, "r", &client_why);
 	client_end_two(a, b, &before);
 }
 

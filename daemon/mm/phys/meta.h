@@ -53,13 +53,13 @@ enum meta_window {
 };
 
 #define META_MAGIC 0x4154454d424d4dull /* "MMBMETA" */
-enum { META_VERSION = 7, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
+enum { META_VERSION = 8, NR_SECTIONS_MAX = 65536, META_SWAP_AREAS = 8,
        SLOT_RECORD_BYTES = 12, SWAP_CLUSTER_BYTES = 128 /* of map/swap.h */ };
 /* Bytes of a record, a power of two, and how many there may be. */
 enum {
 	META_POOL_BYTES = 512,
 	META_POOLS_MAX = 16384,
-	META_SESSION_BYTES = 128,
+	META_SESSION_BYTES = 256,
 	META_SESSIONS_MAX = 16384,
 	META_REGION_BYTES = 512,
 	META_REGIONS_MAX = 65536,

@@ -60,6 +60,12 @@ struct pool_record {
 	struct record_word limits[RECORD_LIMITS]; /* the limits that can change, in pages */
 };
 
+/* client/carried.h */
+enum { CARRIED_MAX = 8 };
+struct carried_note {
+	struct record_word request, region; /* ids; 0: no note */
+};
+
 struct session_record {
 	_Atomic uint64_t seal;
 	uint64_t id;
@@ -69,6 +75,7 @@ struct session_record {
 				      * 8: 2 MiB pages, too */
 	struct record_word last_upcall; /* no later id than this was sent */
 	struct record_word suspect; /* a request that daemons died by: client/suspect.h */
+	struct carried_note carried[CARRIED_MAX];
 };
 
 struct region_record {

@@ -41,9 +41,11 @@ int clone_arm(const struct clone_pair *pairs, unsigned int nr);
  * once, by address. */
 void regions_freeze(struct region *const *regions, unsigned int nr);
 void regions_thaw(struct region *const *regions, unsigned int nr);
-/* The region's contents become the snapshot's (rollback.c). -EINVAL: of another length or page
- * size; -EBUSY: a page that would change is locked. */
-int region_rollback(struct region *region, struct region *snapshot);
+/* The region's contents become the snapshot's (rollback.c). `whole`, unless NULL, is called once
+ * they are, before anybody can write. -EINVAL: of another length or page size; -EBUSY: a page that
+ * would change is locked. */
+int region_rollback(struct region *region, struct region *snapshot, void (*whole)(void *arg),
+		    void *arg);
 /* The descriptor, read-only, of the memory that windows of a clone can show at first, an ancestor's
  * if `may` says so of that; *section is its. -1: they show the clone's own. */
 int clone_open_base(struct region *region, bool (*may)(const struct region *ancestor, void *arg),

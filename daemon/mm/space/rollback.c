@@ -12,7 +12,8 @@
  *             clients may write to it: the end of its protection.
  * Locking     change_lock of both, as for a clone.
  * Crash       page by page either the old or the new contents, or a hole between: whoever asked
- *             was not answered and asks again.
+ *             was not answered and asks again. What was whole is noted (client/carried.h) before
+ *             anybody writes, and isn't done twice.
  */
 #include <errno.h>
 #include <time.h>
@@ -143,7 +144,8 @@ static int protect_all(struct region *snapshot)
 	return -EAGAIN;
 }
 
-int region_rollback(struct region *region, struct region *snapshot)
+int region_rollback(struct region *region, struct region *snapshot, void (*whole)(void *arg),
+		    void *arg)
 {
 	struct region *both[] = { region < snapshot ? region : snapshot,
 				  region < snapshot ? snapshot : region };
@@ -161,6 +163,8 @@ int region_rollback(struct region *region, struct region *snapshot)
 		r = roll_page(region, snapshot, page);
 		heartbeat_touch();
 	}
+	if (!r && whole)
+		whole(arg);
 	regions_thaw(both, 2);
 	return r;
 }
