@@ -37,6 +37,8 @@ struct mmb_open_options {
 
 /* Connects. NULL path: $MMB_SOCKET, then the user's, then the system's socket. */
 int mmb_open(const char *socket_path, const struct mmb_open_options *options, struct mmb **out);
+/* Ends the connection, its regions, and all objects and page runs of its pools; no other thread may
+ * be using them. Handles of pools answer -ENOTCONN then, and are small until mmb_pool_close(). */
 void mmb_close(struct mmb *mmb);
 
 /* The sentence for the calling thread's last failure; never NULL, valid until the next failure. */

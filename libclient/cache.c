@@ -56,13 +56,15 @@ void cache_slot_put(uint32_t slot)
 /* ---- a thread's end ---- */
 
 /* Takes a cache out of its table and its pool's list; the pool stays referenced. NULL: none, or
- * one of the parent's before a fork, or of a closed connection. */
-static struct run_cache *detach(struct thread_table *t, uint32_t slot)
+ * its pool isn't left, or one of the parent's before a fork. */
+static struct run_cache *detach(struct thread_table *t, uint32_t slot, bool left)
 {
 	struct run_cache *cache;
 
 	process_lock();
 	cache = atomic_load_explicit(&t->caches[slot], memory_order_relaxed);
+	if (cache && left && !cache->pool->left)
+		cache = NULL;
 	if (cache) {
 		pool_get(cache->pool);
 		LIST_REMOVE(cache, link);
@@ -118,6 +120,59 @@ struct heap *cache_spare_heap(void)
 	return h;
 }
 
+static void end_caches(struct thread_table *t, bool left)
+{
+	for (uint32_t i = 0; i < t->nr; i++) {
+		struct run_cache *cache = detach(t, i, left);
+		struct mmb_pool *pool;
+
+		if (!cache)
+			continue;
+		pool = cache->pool;
+		pool_heap_end_cache(pool, cache);
+		free_cache(cache);
+		pool_heap_release(pool);
+		pool_put(pool);
+	}
+}
+
+void cache_end_left(void)
+{
+	if (thread_table && process_owns(thread_table->generation))
+		end_caches(thread_table, true);
+}
+
+void cache_leave_pool(struct mmb_pool *pool)
+{
+	process_lock();
+	pool->left = true;
+	process_unlock();
+}
+
+bool cache_release_pool(struct mmb_pool *pool)
+{
+	bool released;
+
+	process_lock();
+	released = pool->left && LIST_EMPTY(&pool->caches);
+	if (released) {
+		pool->left = false;
+		pool->released = true;
+		if (pool->slot < CACHE_SLOTS)
+			used_slots[pool->slot / 64] &= ~(1ull << (pool->slot % 64));
+		pool->slot = CACHE_SLOTS;
+	}
+	process_unlock();
+	return released;
+}
+
+void cache_claim_pool(struct mmb_pool *pool)
+{
+	process_lock();
+	pool->left = false;
+	process_unlock();
+}
+
 static void thread_exits(void *arg)
 {
 	struct thread_table *t = arg;
@@ -130,15 +185,7 @@ static void thread_exits(void *arg)
 		return;
 	}
 	/* A child's copy of the parent's table: nothing in it is ours to give back. */
-	for (uint32_t i = 0; i < t->nr; i++) {
-		struct run_cache *cache = detach(t, i);
-
-		if (!cache)
-			continue;
-		pool_heap_end_cache(cache->pool, cache);
-		pool_put(cache->pool);
-		free_cache(cache);
-	}
+	end_caches(t, false);
 	process_lock();
 	table_put_locked(t);
 	process_unlock();
@@ -223,10 +270,12 @@ static void init_magazines(struct run_cache *cache)
 
 struct run_cache *cache_get(struct mmb_pool *pool)
 {
-	struct run_cache *cache = cache_of_slot(pool->slot);
+	uint32_t slot = pool->slot;
+	struct run_cache *cache = cache_of_slot(slot);
 	struct thread_table *t = thread_table;
+	bool released;
 
-	if (cache || pool->slot >= CACHE_SLOTS)
+	if (cache || slot >= CACHE_SLOTS)
 		return cache;
 	if (t && !process_owns(t->generation)) {
 		/* Inherited by fork; what it points to is the parent's. */
@@ -235,8 +284,9 @@ struct run_cache *cache_get(struct mmb_pool *pool)
 	}
 	if (!t)
 		t = make_table();
-	if (!t || !grow_table(t, pool->slot))
+	if (!t || !grow_table(t, slot))
 		return NULL;
+	end_caches(t, true);
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
 		return NULL;
@@ -245,10 +295,16 @@ struct run_cache *cache_get(struct mmb_pool *pool)
 	cache->drains_seen = atomic_load_explicit(&pool->drains, memory_order_relaxed);
 	init_magazines(cache);
 	process_lock();
-	LIST_INSERT_HEAD(&pool->caches, cache, link);
-	atomic_store_explicit(&t->caches[pool->slot], cache, memory_order_relaxed);
+	released = pool->released;
+	if (!released) {
+		LIST_INSERT_HEAD(&pool->caches, cache, link);
+		atomic_store_explicit(&t->caches[slot], cache, memory_order_relaxed);
+	}
 	process_unlock();
-	return cache;
+	if (!released)
+		return cache;
+	free(cache);
+	return NULL;
 }
 
 void cache_close_pool(struct mmb_pool *pool, cache_flush_fn flush)

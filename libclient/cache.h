@@ -10,7 +10,8 @@
  *             K2  Magazines are bounded by their capacity (512 KiB an order, 4 MiB for order 9),
  *                 the depot by DEPOT_BYTES.
  *             K3  A thread's cache is emptied by its thread alone, or by whoever closes the pool,
- *                 when no thread may use the pool any more.
+ *                 when no thread may use the pool any more. After mmb_close() other
+ *                 threads may still ask, and find out that the pool is closed.
  * Locking     magazines: none, the owning thread. Lists and tables of caches: the process lock.
  *             Depot: its own lock.
  * Not here    Messages to the daemon (pages.c).
@@ -109,6 +110,15 @@ typedef void (*cache_flush_fn)(struct mmb_pool *pool, struct run_cache *cache);
 /* A pool's slot: before the first and after the last cache_get. */
 uint32_t cache_slot_get(void);
 void     cache_slot_put(uint32_t slot);
+/* mmb_close() is done with the pool, whose handle was not closed: its caches are to end. */
+void cache_leave_pool(struct mmb_pool *pool);
+/* Ends this thread's caches of such pools. The others' end with their threads, or when these make
+ * a cache. */
+void cache_end_left(void);
+/* True, once: the pool is left, and no thread has, or gets, a cache of it. */
+bool cache_release_pool(struct mmb_pool *pool);
+/* Its handle is being closed: whoever does that releases it. */
+void cache_claim_pool(struct mmb_pool *pool);
 /* Takes all threads' caches of the pool (K3). */
 void cache_close_pool(struct mmb_pool *pool, cache_flush_fn flush);
 

@@ -118,6 +118,13 @@ static void free_calls(struct call_list *list)
 	}
 }
 
+void channel_trim(struct channel *ch)
+{
+	pthread_mutex_lock(&ch->lock);
+	free_calls(&ch->free);
+	pthread_mutex_unlock(&ch->lock);
+}
+
 void channel_fini(struct channel *ch)
 {
 	free_calls(&ch->pending);

@@ -96,6 +96,8 @@ void channel_hold(struct channel *ch);
 bool channel_is_broken(struct channel *ch);
 /* C6 doesn't hold any more: the daemon is told now, if the channel is broken. */
 void channel_release(struct channel *ch);
+/* Frees the memory that is kept for calls; others are freed by channel_fini(). */
+void channel_trim(struct channel *ch);
 /* Nobody calls any more: frees all calls. */
 void channel_fini(struct channel *ch);
 

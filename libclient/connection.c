@@ -66,6 +66,7 @@ void connection_leave(struct mmb *mmb)
 			close(mmb->pager.kick);
 		if (mmb->log >= 0)
 			close(mmb->log);
+		channel_trim(&mmb->channel);
 	}
 	connection_put(mmb);
 }
@@ -376,7 +377,8 @@ PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *opti
 
 /* M2. The windows go first (W3): then no thread waits at a fault that the end of the userfaultfd
  * would answer with zeros. */
-static void close_handles(struct mmb *mmb)
+/* The pools' handles stay the program's, and are in `left`. */
+static void close_handles(struct mmb *mmb, struct pool_list *left)
 {
 	struct mmb_pool *pool;
 	struct window *w;
@@ -388,6 +390,8 @@ static void close_handles(struct mmb *mmb)
 		pool->listed = false;
 		atomic_store(&pool->generation, POOL_CLOSED);
 		pool_heap_close(pool);
+		pool_get(pool);
+		LIST_INSERT_HEAD(left, pool, link);
 	}
 	while ((w = LIST_FIRST(&mmb->windows))) {
 		LIST_REMOVE(w, link);
@@ -435,9 +439,26 @@ static void close_heaps(struct mmb *mmb)
 	connection_each_pool(mmb, stop_heap);
 }
 
+/* All but the handles of pools that the program hasn't closed, as far as no other thread may still
+ * be on its way into them. */
+static void leave_pools(struct pool_list *left)
+{
+	struct mmb_pool *pool;
+
+	LIST_FOREACH(pool, left, link)
+		cache_leave_pool(pool);
+	cache_end_left();
+	while ((pool = LIST_FIRST(left))) {
+		LIST_REMOVE(pool, link);
+		pool_heap_release(pool);
+		pool_put(pool);
+	}
+}
+
 PUBLIC void mmb_close(struct mmb *mmb)
 {
 	UNCANCELLED;
+	struct pool_list left = LIST_HEAD_INITIALIZER(left);
 
 	if (!mmb)
 		return;
@@ -453,7 +474,8 @@ PUBLIC void mmb_close(struct mmb *mmb)
 	channel_release(&mmb->channel);
 	shrink_stop(&mmb->shrinkers);
 	offer_forget(mmb);
-	close_handles(mmb);
+	close_handles(mmb, &left);
+	leave_pools(&left);
 	if (mmb->entry)
 		faultlog_unmap(process_del(mmb->entry));
 	mmb->entry = NULL;

@@ -351,6 +351,10 @@ PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 		LIST_REMOVE(pool, link);
 	pool->listed = false;
 	pthread_mutex_unlock(&pool->mmb->lock);
+	/* With the lock: who has just begun to release it is done then. */
+	pthread_mutex_lock(&pool->map_lock);
+	cache_claim_pool(pool);
+	pthread_mutex_unlock(&pool->map_lock);
 	shrink_forget(pool);
 	pool_heap_close(pool);
 	pages_drain(pool);

@@ -40,8 +40,11 @@ struct mmb_pool {
 	bool                   windows_left; /* (m) the handle uses none any more */
 	struct runmap          runs;
 	struct run_depot       depot;
-	uint32_t               slot;       /* (c) index of its cache in every thread's table */
+	_Atomic uint32_t       slot;       /* (p) index of its cache in every thread's table; with
+					    * the last cache of a pool that is left it goes */
 	struct run_cache_list  caches;     /* (p) one a thread that uses the pool */
+	bool                   left;       /* (p) mmb_close() is done with it: its handle is left */
+	bool                   released;   /* (p) so was this: no thread gets a cache */
 	uint32_t               member;     /* (c) our number in the pool, part of owners' ids */
 	uint64_t               key;        /* (c) of words in free objects */
 	bool                   is_private; /* (c) */

@@ -467,14 +467,29 @@ void pool_heap_drain(struct mmb_pool *pool)
 	}
 }
 
-void pool_heap_fini(struct mmb_pool *pool)
+static void free_heap(struct mmb_pool *pool)
 {
 	struct heap_pool *hp = heap_of(pool);
 
-	range_fini(pool);
 	if (!hp)
 		return;
+	atomic_store(&pool->heap, NULL);
 	unmap_views(hp);
 	heap_pool_free(hp);
-	atomic_store(&pool->heap, NULL);
+}
+
+void pool_heap_release(struct mmb_pool *pool)
+{
+	pthread_mutex_lock(&pool->give_lock); /* a trim */
+	pthread_mutex_lock(&pool->map_lock);
+	if (cache_release_pool(pool))
+		free_heap(pool);
+	pthread_mutex_unlock(&pool->map_lock);
+	pthread_mutex_unlock(&pool->give_lock);
+}
+
+void pool_heap_fini(struct mmb_pool *pool)
+{
+	range_fini(pool);
+	free_heap(pool);
 }

@@ -54,6 +54,9 @@ void pool_heap_close(struct mmb_pool *pool);
 /* After that, and after all heaps were retired, while the daemon still knows the handle: what isn't
  * in use goes back. */
 void pool_heap_drain(struct mmb_pool *pool);
+/* mmb_close() was there, and the handle wasn't closed: unless somebody has a cache of it, nothing
+ * of its heap is kept. */
+void pool_heap_release(struct mmb_pool *pool);
 /* The last reference is going. */
 void pool_heap_fini(struct mmb_pool *pool);
 /* In a forked child. */

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_unclosed - programs that close the connection and not the pools
+ *
+ * Purpose     mmb_close() gives everything back: a program that opens and closes connections as
+ *             long as it lives has no more descriptors and mappings than after the first ones, also
+ *             if another of its threads has used the pools. The handles answer that they are
+ *             closed, and can be closed later.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+
+#include "system/stage.h"
+
+/* More than a thread can have caches of pools (libclient/cache.h). */
+enum { ROUNDS = 1200, WARM = 20, OBJECT = 200, MORE_MAPS = 4 };
+
+static const char *const flags[] = { "--memory.reserve=256M", NULL };
+static const struct setting setting = { .flags = flags };
+
+static unsigned int count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int nr = 0;
+
+	CLIENT_EXPECT(dir);
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
+}
+
+static unsigned int count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned int nr = 0;
+	int c;
+
+	CLIENT_EXPECT(maps);
+	while ((c = getc(maps)) != EOF)
+		nr += c == '\n';
+	fclose(maps);
+	return nr;
+}
+
+/* ---- a thread that uses what the other opens ---- */
+
+struct helper {
+	sem_t go, done;
+	struct mmb_pool *pool; /* of this round; NULL: no more rounds */
+};
+
+static void use(struct mmb_pool *pool)
+{
+	char *object = mmb_malloc(pool, OBJECT), *run = mmb_alloc_pages(pool, 0, 0);
+
+	CLIENT_EXPECT(object && run);
+	object[0] = run[0] = 1;
+}
+
+static void *help(void *argument)
+{
+	struct helper *h = argument;
+
+	for (;;) {
+		sem_wait(&h->go);
+		if (!h->pool)
+			break;
+		use(h->pool);
+		sem_post(&h->done);
+	}
+	return NULL;
+}
+
+static void open_one(struct actor *a, unsigned int round, struct mmb **mmb, struct mmb_pool **pool)
+{
+	bool shared = round % 2;
+
+	CLIENT_EXPECT_EQ(mmb_open(a->socket, NULL, mmb), 0);
+	CLIENT_EXPECT_EQ(mmb_pool_open(*mmb, shared ? "shared" : NULL,
+				       shared ? MMB_POOL_CREATE : MMB_POOL_PRIVATE, NULL, pool), 0);
+}
+
+/* ---- the cases ---- */
+
+static void open_and_close(struct actor *a)
+{
+	static struct mmb_pool *pools[ROUNDS];
+	unsigned int descriptors = 0, mappings = 0;
+	struct helper h = { 0 };
+	pthread_t thread;
+
+	sem_init(&h.go, 0, 0);
+	sem_init(&h.done, 0, 0);
+	CLIENT_EXPECT(!pthread_create(&thread, NULL, help, &h));
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		struct mmb *mmb;
+
+		open_one(a, i, &mmb, &pools[i]);
+		use(pools[i]);
+		h.pool = pools[i];
+		sem_post(&h.go);
+		sem_wait(&h.done);
+		mmb_close(mmb);
+		if (i == WARM) {
+			descriptors = count_descriptors();
+			mappings = count_mappings();
+		}
+	}
+	CLIENT_EXPECT(count_descriptors() <= descriptors);
+	CLIENT_EXPECT(count_mappings() <= mappings + MORE_MAPS);
+	h.pool = NULL;
+	sem_post(&h.go);
+	pthread_join(thread, NULL);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		errno = 0;
+		CLIENT_EXPECT(!mmb_malloc(pools[i], OBJECT));
+		CLIENT_EXPECT_EQ(errno, ENOTCONN);
+		CLIENT_EXPECT(!mmb_alloc_pages(pools[i], 0, 0));
+		CLIENT_EXPECT_EQ(mmb_trim(pools[i]), -ENOTCONN);
+		mmb_pool_close(pools[i]);
+	}
+	CLIENT_EXPECT(count_descriptors() < descriptors); /* the thread's last pool is gone, too */
+}
+
+static void connections_leave_nothing(void)
+{
+	stage_set(&setting);
+	stage_begin();
+	CAST(ROLE(open_and_close));
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+
+static const struct test_case cases[] = {
+	{ "connections whose pools aren't closed leave no descriptor and no mapping behind",
+	  connections_leave_nothing },
+	STAGE_STOPS,
+};
+TEST_MAIN(cases)
