@@ -4,8 +4,9 @@
  *
  * Purpose     As test_kills, but at named points: before each call to the host, and between the
  *             steps of whatever has several. Beside its loads one client comes and goes, one opens
- *             read-only and touches what was never granted, and an operator sets limits, takes
- *             snapshots, and turns a second swap area on and off. MMB_LONG=1: ten deaths at each.
+ *             read-only and touches what was never granted, one writes what its clones have
+ *             mapped, and an operator sets limits, takes snapshots, and turns a second swap area
+ *             on and off. MMB_LONG=1: ten deaths at each.
  * Passes      which pass of a point kills is random: one is met early and late in a request.
  * Not here    Points that are passed at the start only (RESERVE, LOCK, NEXT_PRESENT): that a daemon
  *             dies before it serves is in test_kills.
@@ -46,21 +47,17 @@ enum {
 	X(CONTROL_TURN) X(WORK_TURN) X(QUEUE_TURN) X(LANE_TURN) X(KEEPER_TURN) X(WAITER_TURN) \
 	X(KSWAPD_TURN) X(PAGEOUT_TURN) X(CHANGE_READ) X(PAGES_DONE) X(FREE_DONE)              \
 	X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE) X(PUNCHED_OUT) X(SWAPPED_IN) X(COPIED_IN)  \
-	X(ADOPTED) X(LIMITS_HALF) X(CLONE_TOLD) X(UNLINKED) X(ROLLED_BACK)
-#define RARE(X) X(TAKEN_OUT)
+	X(ADOPTED) X(LIMITS_HALF) X(CLONE_TOLD) X(UNLINKED) X(ROLLED_BACK) X(TAKEN_OUT)
 
 static const struct point {
 	const char *name;
 	enum inject_point point;
 } points[] = {
 #define X(name) { #name, INJECT_##name },
-	CALLS(X) STEPS(X) RARE(X)
+	CALLS(X) STEPS(X)
 #undef X
 };
-/* Those last ones are waited for in the long form only. */
-#define X(name) + 1
-enum { NR_POINTS = sizeof(points) / sizeof(points[0]), NR_RARE = 0 RARE(X) };
-#undef X
+enum { NR_POINTS = sizeof(points) / sizeof(points[0]) };
 
 static bool over(void)
 {
@@ -104,10 +101,12 @@ static void come_and_go(struct actor *a)
 		struct mmb_region *region;
 		char *run;
 
-		act_pool(a, 0);
-		region = act_region(a, MIB, 0);
+		act_common_pool(a);
+		region = act_named(a, "passing", MIB);
 		CLIENT_EXPECT(is_zero(act_at(region), MIB));
 		memset(act_at(region), 0x77, MIB);
+		CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "passing"), 0);
+		act_pool(a, 0);
 		run = mmb_alloc_pages(a->pool, 0, MMB_GFP_ZERO); /* others may have taken all */
 		CLIENT_EXPECT(!run || is_zero(run, PAGE));
 		go(a);
@@ -146,6 +145,26 @@ static void read_only(struct actor *a)
 }
 
 /* ---- the operator ---- */
+
+/* The parent's frames are taken from where its clone has mapped them. */
+static void relatives(struct actor *a)
+{
+	struct mmb_region *parent, *clone;
+	uint64_t turn = 1;
+
+	act_pool(a, 0);
+	parent = act_region(a, MIB, 0);
+	stamp(act_at(parent), MIB, turn);
+	atomic_fetch_add(&board->number[0], 1);
+	for (; !over(); turn++) {
+		clone = act_clone(parent, NULL, 0);
+		CLIENT_EXPECT(is_stamped(act_at(clone), MIB, turn));
+		stamp(act_at(parent), MIB, turn + 1);
+		CLIENT_EXPECT(is_stamped(act_at(clone), MIB, turn));
+		mmb_region_close(clone);
+		CLIENT_EXPECT(is_stamped(act_at(parent), MIB, turn + 1));
+	}
+}
 
 /* Either limit alone leaves room for the region, and so does every mixture of them on the way. */
 static void set_limits(struct actor *a, unsigned int turn)
@@ -212,11 +231,10 @@ static bool dies_at(const struct fixture *f, enum inject_point point, unsigned i
 
 static void die_everywhere(struct fixture *f)
 {
-	bool longer = getenv("MMB_LONG");
-	unsigned int times = longer ? TIMES_LONG : TIMES;
+	unsigned int times = getenv("MMB_LONG") ? TIMES_LONG : TIMES;
 	uint64_t random = test_seed();
 
-	for (int i = 0; i < NR_POINTS - (longer ? 0 : NR_RARE); i++)
+	for (int i = 0; i < NR_POINTS; i++)
 		for (unsigned int done = 0; done < times && !stage_failed(); done++) {
 			unsigned int nth = 1 + (unsigned int)test_below(&random, PASSES_MAX);
 			time_t began = time(NULL);
@@ -235,7 +253,7 @@ static void die_everywhere(struct fixture *f)
 
 static void deaths_cost_a_pause(void)
 {
-	static const act_fn others[] = { come_and_go, read_only, operator };
+	static const act_fn others[] = { come_and_go, read_only, relatives, operator };
 	enum { OTHERS = sizeof(others) / sizeof(others[0]), ALL = KILL_CLIENTS + OTHERS };
 	struct role roles[ALL];
 	uint64_t p99, worst;
