@@ -7,6 +7,7 @@
  * Not here    The verbs and options themselves (verbs.c).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,12 +140,25 @@ static int parse_verb(int argc, char **argv, struct invocation *in)
 	return CTL_DONE;
 }
 
+/* The broker's socket must not get the number of a closed stdout: that would be printed to. */
+static void occupy_closed_outputs(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const char       *no_color = getenv("NO_COLOR");
 	struct invocation in = { .pool = "", .color = isatty(STDOUT_FILENO) == 1 };
 	int               code;
 
+	occupy_closed_outputs();
 	if (no_color && no_color[0] != '\0')
 		in.color = false;
 	code = parse_options(argc, argv, &in);

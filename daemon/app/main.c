@@ -8,6 +8,7 @@
  *             restarts this program tries again.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,18 @@
 #include "proto/methods.h"
 
 enum { DRAIN_MS = 1000, OPERATION_TIMEOUT_MS = 30000, POOLS_PER_UID = 1024 };
+
+/* What got the number of a closed standard error would be logged to: the state, or a socket. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
 
 /* Each region and session takes descriptors. */
 static void raise_descriptor_limit(void)
@@ -281,6 +294,7 @@ int main(int argc, char **argv)
 	struct reload reload = { .argc = argc, .argv = argv, .config = &config };
 	int r;
 
+	fill_standard_descriptors();
 	resume_mark(RESUME_EXECUTED, 0);
 	r = config_load(argc, argv, &config, stderr);
 

@@ -61,6 +61,16 @@ class Supervised(Daemon):
         wait_for(lambda: self.times(text) >= times, f"'{text}' {times} times in the log")
 
 
+class Outputless(Supervised):
+    """The same of whoever starts it with no standard descriptor open"""
+
+    def command(self, program):
+        return ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *super().command(program)]
+
+    def wait_ready(self):
+        wait_for(lambda: os.path.exists(self.socket), "the socket")
+
+
 def lost_nothing(client):
     """Its process stands again where it was."""
     expect(client.ask("check") == "good", "its memory")
@@ -140,6 +150,30 @@ def stopped_supervisor_judges_nobody(build):
         daemon.process.send_signal(signal.SIGCONT)
         time.sleep(WATCHDOG_S / 4)
         expect(daemon.worker() == worker, daemon.log())
+    finally:
+        daemon.end()
+
+
+def closed_outputs_cost_nothing(build):
+    """Who has no standard error logs into nothing that the next daemon needs"""
+    daemon = Outputless(build, INJECT)
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        worker = daemon.worker()
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: daemon.worker() not in (0, worker), "another daemon")
+        lost_nothing(client)
+        daemon.ctl("verify")
+        for fd in range(3):
+            expect(os.readlink(f"/proc/{daemon.worker()}/fd/{fd}") == "/dev/null", f"{fd}")
+        # The socket of a tool must not be taken for its output either.
+        done = subprocess.run(["sh", "-c", '"$@" >&-', "sh",
+                               os.path.join(build, "tools/mmbctl"), "--socket", daemon.socket,
+                               "sessions", "--json"], timeout=DEADLINE, capture_output=True,
+                              text=True, check=False)
+        expect(done.returncode == 1 and "stdout" in done.stderr, done.stderr)
+        expect('"bad_messages":0' in daemon.ctl("status", "--json"), "no bad message")
     finally:
         daemon.end()
 
@@ -320,6 +354,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     sys.exit(run_cases((every_hang_is_ended, stopped_supervisor_judges_nobody,
-                        release_that_refuses_changes_nothing, death_loop_slows_down,
-                        mistake_costs_nobody_memory, start_that_fails_is_tried_again,
-                        manager_that_does_not_read), sys.argv[1]))
+                        closed_outputs_cost_nothing, release_that_refuses_changes_nothing,
+                        death_loop_slows_down, mistake_costs_nobody_memory,
+                        start_that_fails_is_tried_again, manager_that_does_not_read),
+                       sys.argv[1]))
