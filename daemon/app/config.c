@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -263,6 +264,40 @@ static void read_command_line(struct config *out, struct command_line *line,
 
 /* ---- all of it ---- */
 
+int config_group(const char *name, int64_t *gid)
+{
+	struct group  entry, *found = NULL;
+	char          strings[4096], *end;
+	unsigned long number;
+
+	*gid = -1;
+	if (!name[0])
+		return 0;
+	number = strtoul(name, &end, 10);
+	if (*end == '\0' && number < UINT32_MAX) {
+		*gid = (int64_t)number;
+		return 0;
+	}
+	if (getgrnam_r(name, &entry, strings, sizeof(strings), &found) || !found)
+		return -ENOENT;
+	*gid = found->gr_gid;
+	return 0;
+}
+
+static void settle_group(struct config_sink *sink, int key, const char *name)
+{
+	const struct config_key *k = &config_keys[key];
+	const char              *place = sink->config->places[key];
+	char                     full[64];
+	int64_t                  gid;
+
+	if (!config_group(name, &gid))
+		return;
+	snprintf(full, sizeof(full), "%s.%s", k->section, k->name);
+	config_mistake(sink, place ? place : full,
+		       "%s: there is no group '%s'; expected a group's name or number", full, name);
+}
+
 static void settle_socket(struct config_sink *sink)
 {
 	struct config *config = sink->config;
@@ -323,5 +358,10 @@ int config_load(int argc, char **argv, struct config *out, FILE *err)
 		return EX_USAGE;
 	settle_socket(&sink);
 	settle_swap(&sink);
+	/* Early in boot, where one key is asked for, groups of a directory aren't there yet. */
+	if (out->action != CONFIG_SHOW) {
+		settle_group(&sink, CONFIG_KEY_socket_group, out->socket_group);
+		settle_group(&sink, CONFIG_KEY_socket_admin_group, out->socket_admin_group);
+	}
 	return sink.nr_mistakes ? EX_CONFIG : EX_OK;
 }

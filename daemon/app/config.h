@@ -56,6 +56,8 @@ struct config {
  * Mistakes go to `err`, answers (--help, --version, --dump-keys) to stdout. config_fini() is due
  * in every case. */
 int config_load(int argc, char **argv, struct config *out, FILE *err);
+/* Group name or number to a gid; "" is -1; -ENOENT. */
+int config_group(const char *name, int64_t *gid);
 void config_fini(struct config *config);
 
 /* For a mistake that shows only when the value is used: where the key was set that the sentence

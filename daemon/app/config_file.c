@@ -33,6 +33,14 @@ static void mistake(struct reader *r, const char *what)
 	r->bad = true;
 }
 
+static void mistake_length(struct reader *r, int most)
+{
+	char what[80];
+
+	snprintf(what, sizeof(what), "this line is too long; expected at most %d bytes", most);
+	mistake(r, what);
+}
+
 /* inih asks a handler about keys only: an unknown section without any would pass. */
 static void check_section(struct reader *r, const char *text)
 {
@@ -81,8 +89,10 @@ static char *read_line(char *out, int room, void *stream)
 	text = r->line + strspn(r->line, " \t");
 	if (strlen(r->line) != (size_t)nr)
 		mistake(r, "there is a NUL byte in this line");
+	else if (text[0] && strchr("#;", text[0]))
+		text = "\n";
 	else if (strlen(text) >= (size_t)room)
-		mistake(r, "this line is too long");
+		mistake_length(r, room - 2); /* its end, and a NUL */
 	else if (text[0] == '[')
 		check_section(r, text);
 	else if (text[0] && !strchr("#;\r\n", text[0]) && !strchr(text, '='))

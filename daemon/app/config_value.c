@@ -346,12 +346,16 @@ void config_value_expected(const struct config_key *key, char out[CONFIG_EXPECTE
 		[CONFIG_MODE] = "octal permission bits such as 0660, at most 0777",
 		[CONFIG_STRING] = "a text without control characters of at most ",
 	};
-	char allowed[CONFIG_EXPECTED_BYTES / 2];
+	char        allowed[CONFIG_EXPECTED_BYTES / 2];
+	const char *between = "";
 
 	spell_allowed(key->allowed, allowed, sizeof(allowed));
+	if (key->type == CONFIG_SIZE && key->allowed[0])
+		between = ", from ";
 	if (key->type == CONFIG_STRING)
 		snprintf(out, CONFIG_EXPECTED_BYTES, "%s%zu bytes", types[key->type],
 			 string_max(key));
 	else
-		snprintf(out, CONFIG_EXPECTED_BYTES, "%s%s", types[key->type], allowed);
+		snprintf(out, CONFIG_EXPECTED_BYTES, "%s%s%s", types[key->type], between,
+			 allowed);
 }

@@ -139,9 +139,9 @@ static int fill_options(const struct config *config, struct server_options *opti
 			    (broker.features.poison ? MMB_FEATURE_POISON : 0);
 	options->operation_timeout_ms = OPERATION_TIMEOUT_MS;
 	options->topology = &broker.topology;
-	if (server_group(config->socket_group, &options->gid))
+	if (config_group(config->socket_group, &options->gid))
 		return no_group(config, "socket.group", config->socket_group);
-	if (server_group(config->socket_admin_group, &options->admin_gid))
+	if (config_group(config->socket_admin_group, &options->admin_gid))
 		return no_group(config, "socket.admin_group", config->socket_admin_group);
 	return EX_OK;
 }

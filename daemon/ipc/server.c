@@ -12,7 +12,6 @@
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,26 +62,6 @@ void server_options_init(struct server_options *options)
 		.features = MMB_FEATURE_UPCALLS | MMB_FEATURE_FAULT_LOG,
 		.operation_timeout_ms = 30000,
 	};
-}
-
-int server_group(const char *name, int64_t *gid)
-{
-	struct group  entry, *found = NULL;
-	char          strings[4096], *end;
-	unsigned long number;
-
-	*gid = GID_NONE;
-	if (!name[0])
-		return 0;
-	number = strtoul(name, &end, 10);
-	if (*end == '\0' && number < UINT32_MAX) {
-		*gid = (int64_t)number;
-		return 0;
-	}
-	if (getgrnam_r(name, &entry, strings, sizeof(strings), &found) || !found)
-		return -ENOENT;
-	*gid = found->gr_gid;
-	return 0;
 }
 
 /* ---- connections ---- */

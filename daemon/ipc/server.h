@@ -68,8 +68,6 @@ struct server_options {
 
 /* All fields set to the defaults of the configuration; path is NULL. */
 void server_options_init(struct server_options *options);
-/* Group name or number to a gid; "" is GID_NONE; -ENOENT. */
-int server_group(const char *name, int64_t *gid);
 
 enum { SERVER_ERROR_BYTES = 512 };
 

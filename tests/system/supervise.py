@@ -263,7 +263,7 @@ def mistake_costs_nobody_memory(build):
         ("what the host refuses", lambda: daemon.write_config(
             f"[swap]\npath = {daemon.folder}/none/swap\nsize = 64M\n"), "swap.path"),
         ("a group that isn't there", lambda: daemon.write_config("[socket]\ngroup = no-such\n"),
-         "no_group"),
+         ".conf:4: socket.group: there is no group 'no-such'"),
         ("no file", lambda: os.unlink(daemon.config), "can't be read"),
     )
     try:

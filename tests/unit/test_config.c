@@ -253,6 +253,11 @@ static const struct mistake {
 	{ IN_FILE, "[control]\nworkers = 0\n",
 	  { ":2: control.workers can't be \"0\"; expected a whole number from 1 to 16" } },
 	{ IN_FILE, "[control]\nworkers = 2x\n", { "expected a whole number from 1 to 16" } },
+	{ IN_FILE, "[limits]\nspan_per_uid = 1M\n", { "such as 512M, from 1G to 16T" } },
+	{ IN_FILE, "[socket]\ngroup = no-such\nadmin_group = 99999999999\n",
+	  { ":2: socket.group: there is no group 'no-such'", ":3: socket.admin_group: there is" } },
+	{ IN_ENVIRONMENT, "MMB_SOCKET_GROUP=no-such",
+	  { "environment MMB_SOCKET_GROUP: socket.group: there is no group" } },
 	{ IN_FILE, "[log]\nlevel = loud\n",
 	  { "expected one of error, warning, notice, info, debug" } },
 	{ IN_FILE, "[log]\nlevel = loud\n[control]\nworkers = no\n", { ":2: ", ":4: " } },
@@ -374,9 +379,34 @@ static void line_that_is_too_long_is_one_mistake(void)
 	line[3] = '=';
 	load_around(&o, line, sizeof(line));
 	EXPECT_EQ(o.status, EX_CONFIG);
-	EXPECT(strstr(o.err, ":3: this line is too long") != NULL);
+	EXPECT(strstr(o.err, ":3: this line is too long; expected at most 198 bytes") != NULL);
 	EXPECT(strchr(o.err, '\n')[1] == '\0');
 	EXPECT_EQ(o.config.control_workers, 1);
+	outcome_fini(&o);
+}
+
+static void comment_may_be_as_long_as_it_likes(void)
+{
+	char           line[1000];
+	struct outcome o;
+
+	memset(line, 'x', sizeof(line));
+	line[0] = '#';
+	load_around(&o, line, sizeof(line));
+	EXPECT_EQ(o.status, EX_OK);
+	EXPECT_EQ(o.config.control_workers, 1);
+	outcome_fini(&o);
+}
+
+/* Early in boot a directory's groups aren't there yet. */
+static void key_is_shown_without_its_group(void)
+{
+	const char *const args[] = { "--socket.group=no-such", "--show", "memory.reserve_huge",
+				     NULL };
+	struct outcome    o;
+
+	load(&o, NULL, args);
+	EXPECT_EQ(o.status, EX_OK);
 	outcome_fini(&o);
 }
 
@@ -454,6 +484,8 @@ static const struct test_case cases[] = {
 	{ "an absent file is no input", absent_file_is_no_input },
 	{ "a folder is no input", folder_is_no_input },
 	{ "a line that is too long is one mistake", line_that_is_too_long_is_one_mistake },
+	{ "a comment may be as long as it likes", comment_may_be_as_long_as_it_likes },
+	{ "a key is shown without its group", key_is_shown_without_its_group },
 	{ "a socket's path must fit an address", socket_path_must_fit_an_address },
 };
 
