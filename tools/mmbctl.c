@@ -45,7 +45,7 @@ static int parse_timeout(const char *text, unsigned int *ms)
 	double seconds = strtod(text, &end);
 
 	if (end == text || *end != '\0' || !(seconds > 0) || seconds > TIMEOUT_S_MAX)
-		return usage("--timeout wants seconds above 0, not", text);
+		return usage("--timeout wants seconds above 0, 86400 at most, not", text);
 	*ms = (unsigned int)(seconds * 1000) ? (unsigned int)(seconds * 1000) : 1;
 	return CTL_DONE;
 }
