@@ -25,6 +25,7 @@ static struct list_head pools = LIST_HEAD_INIT(pools); /* pools_lock */
 static uint64_t nr_pools, next_id = 1;                 /* pools_lock */
 static struct kmem_cache *pool_cache; /* fixed after init */
 static struct workqueue free_queue;
+static _Atomic uint32_t nr_ending; /* pools and leases that have something to give back */
 
 int pools_init(void)
 {
@@ -39,6 +40,11 @@ int pools_init(void)
 void pools_work(struct work *work)
 {
 	workqueue_add(&free_queue, work);
+}
+
+bool pools_ending(void)
+{
+	return atomic_load(&nr_ending);
 }
 
 void pools_flush(void)
@@ -87,11 +93,20 @@ static void free_pool(struct work *work)
 	nr_pools--;
 	mutex_unlock(&pools_lock);
 	kmem_cache_free(pool_cache, pool);
+	atomic_fetch_sub(&nr_ending, 1);
 }
 
 static void free_leases(struct work *work)
 {
 	leases_free_ended(container_of(work, struct pool, lease_work));
+	atomic_fetch_sub(&nr_ending, 1);
+}
+
+static void queue_end(struct work *work)
+{
+	atomic_fetch_add(&nr_ending, 1);
+	if (!workqueue_add(&free_queue, work))
+		atomic_fetch_sub(&nr_ending, 1);
 }
 
 /* P4, with pools_lock held. The queue has one thread: free_pool() runs after it. */
@@ -104,7 +119,7 @@ static void end_leases(struct pool *pool)
 	/* Crash: units of the owner before are freed by who resumes. */
 	record_word_set(&pool->record->lease_owner, leases_owner(&pool->leases));
 	if (any && (pool->nr_regions || pool->kept))
-		workqueue_add(&free_queue, &pool->lease_work);
+		queue_end(&pool->lease_work);
 }
 
 /* P2, with pools_lock held. */
@@ -116,7 +131,7 @@ static void end_if_unused(struct pool *pool)
 	record_free(RECORD_POOL, pool->record);
 	pool->record = NULL;
 	work_init(&pool->free_work, free_pool);
-	workqueue_add(&free_queue, &pool->free_work);
+	queue_end(&pool->free_work);
 }
 
 static struct pool *find_name(const char *name)

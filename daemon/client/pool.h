@@ -81,7 +81,9 @@ int pools_init(void);
 void pools_fini(void);
 /* On the thread that gives back what pools had. */
 void pools_work(struct work *work);
-/* Waits for what pools that have ended have to give back. */
+/* Pools that have ended have something to give back. */
+bool pools_ending(void);
+/* Waits for that. */
 void pools_flush(void);
 /* Each open is closed once. */
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why);

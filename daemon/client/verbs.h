@@ -280,10 +280,10 @@ int verb_region_open(struct session *s, const struct region_open_args *args,
 		     struct region_opened *out, struct refusal *why);
 /* A verify walk keeps frames at rest: what gives some back now waits for it. */
 bool frames_at_rest(void);
-/* Memory of closed regions is on its way back: what is refused now may be granted after
- * regions_settle(), which waits for that and isn't for an event loop. */
-bool regions_settling(void);
-void regions_settle(void);
+/* Memory of closed regions or pools is on its way back: what is refused now may be granted after
+ * frames_settle(), which waits for that and isn't for an event loop. */
+bool frames_settling(void);
+void frames_settle(void);
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why);
 int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
 

@@ -211,7 +211,7 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 	if (r == -ENOMEM && args->at_once)
 		r = -EAGAIN;
 	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
-		regions_settle();
+		frames_settle();
 		r = lease(s, ph, args, got, why);
 	}
 	INJECT_TURN(LEASE_DONE);

@@ -207,7 +207,7 @@ bool runs_may_settle(uint32_t gfp)
 {
 	if (gfp & (GFP_NOWAIT | GFP_ATOMIC))
 		return false;
-	return arenas_ahead_drop() || regions_settling();
+	return arenas_ahead_drop() || frames_settling();
 }
 
 static int check_pages_args(const struct pages_args *args, struct refusal *why)
@@ -239,7 +239,7 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 	if (!r && !*got)
 		r = alloc_runs(s, ph, args, got, why);
 	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
-		regions_settle();
+		frames_settle();
 		r = alloc_runs(s, ph, args, got, why);
 	}
 	INJECT_TURN(PAGES_DONE);

@@ -435,14 +435,15 @@ int verb_region_unlink(struct session *s, const struct region_unlink_args *args,
 	return r;
 }
 
-bool regions_settling(void)
+bool frames_settling(void)
 {
-	return regions_ending();
+	return regions_ending() || pools_ending();
 }
 
-void regions_settle(void)
+void frames_settle(void)
 {
 	regions_flush();
+	pools_flush(); /* what ended with its last region, too */
 }
 
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)

@@ -406,15 +406,15 @@ enum {
 	SHORT_RANGE = 2 << 20, /* bytes whose pages are produced or given up in a short time */
 };
 
-/* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once, or might be refused for
- * memory that is on its way back. Who opens needn't say how long the region is. */
+/* REGION_CREATE and REGION_OPEN are quick unless pages are wanted at once; handle_region.c looks
+ * for memory that is on its way back. Who opens needn't say how long the region is. */
 static enum pace pace_of_open(const struct request *r)
 {
 	const Mmb__Wire__RegionOpenRequest *open = r->message;
 
 	if (open->flags & (MMB_REGION_POPULATE | MMB_REGION_LOCKED))
 		return open->length && open->length <= SHORT_RANGE ? SLOW : LENGTHY;
-	return regions_settling() ? SLOW : QUICK;
+	return QUICK;
 }
 
 static enum pace pace_of_range(const struct request *r)

@@ -49,12 +49,16 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	return reply_with(r, &reply.base, opened);
 }
 
-/* What has just been closed counts, too. Only a work thread waits for that. */
-static bool comes_back(const struct request *r)
+/* What has just been closed counts, too. Only a work thread waits for that: elsewhere the request
+ * is to run there. */
+static bool comes_back(struct request *r)
 {
-	if (r->received || !regions_settling())
+	if (!frames_settling())
 		return false;
-	regions_settle();
+	r->again = r->received != NULL;
+	if (r->again)
+		return false;
+	frames_settle();
 	return true;
 }
 

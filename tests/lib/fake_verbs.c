@@ -445,7 +445,7 @@ int verb_region_open(struct session *s, const struct region_open_args *args,
 	return 0;
 }
 
-bool regions_settling(void)
+bool frames_settling(void)
 {
 	return false;
 }
@@ -455,7 +455,7 @@ bool frames_at_rest(void)
 	return false;
 }
 
-void regions_settle(void)
+void frames_settle(void)
 {
 }
 

@@ -644,6 +644,30 @@ static void granted_after_a_stray(void)
 	PLAY(ROLE(touch_early));
 }
 
+/* More than half of the reserve each time. */
+static void open_in_turn(struct actor *a)
+{
+	enum { TURNS = 40, BYTES = 40 * MIB };
+
+	act_pool(a, 0);
+	for (int i = 0; i < TURNS; i++) {
+		struct mmb_region *region;
+		struct mmb_pool *pool;
+
+		CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, NULL, &pool), 0);
+		for (uint64_t taken = 0; taken < BYTES; taken += run_bytes(MMB_ORDER_MAX))
+			CLIENT_EXPECT(mmb_alloc_pages(pool, MMB_ORDER_MAX, 0));
+		mmb_pool_close(pool);
+		CLIENT_EXPECT_EQ(mmb_region_create(a->pool, BYTES, NULL, &region), 0);
+		mmb_region_close(region);
+	}
+}
+
+static void pools_in_turn(void)
+{
+	PLAY(ROLE(open_in_turn));
+}
+
 static const struct test_case cases[] = {
 	{ "runs of orders 0 to 10 are aligned, distinct, and zero if asked", orders },
 	{ "a run is at one address in all clients of the pool, also in those that took nothing",
@@ -659,6 +683,8 @@ static const struct test_case cases[] = {
 	{ "another client's run can't be freed", freeing_anothers },
 	{ "a session's runs come back when it closes or is killed, and the pool shrinks",
 	  runs_of_the_dead },
+	{ "what a pool had that has just been closed is there for the next one and for regions",
+	  pools_in_turn },
 	{ "a run never holds another pool's data", no_secrets },
 	{ "most calls make no round trip", few_round_trips },
 	{ "runs wander between threads", threads },
