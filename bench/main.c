@@ -153,7 +153,9 @@ static int parse_argument(struct bench *b, struct command *c, char **argv)
 	char name[32], *equals = strchr(argv[0], '=');
 
 	if (argv[0][0] != '-') {
-		c->suite = c->suite == NULL ? argv[0] : "";
+		if (c->suite != NULL)
+			return -EINVAL;
+		c->suite = argv[0];
 		return 1;
 	}
 	if (strcmp(argv[0], "--json") == 0 || strcmp(argv[0], "--quick") == 0 ||

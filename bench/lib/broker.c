@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,39 @@ static int make_directory(struct broker *broker)
 	snprintf(broker->socket, sizeof(broker->socket), "%s/socket", broker->directory);
 	snprintf(broker->log, sizeof(broker->log), "%s/log", broker->directory);
 	return 0;
+}
+
+/* A program of its own: a forked child would have all of the bench's memory copied on write. */
+static int start_tidier(struct broker *broker, const char *swap_path)
+{
+	static const char script[] = "trap '' INT TERM HUP QUIT; cat >/dev/null; "
+				     "rm -rf -- \"$1\"; [ -z \"$2\" ] || rm -f -- \"$2\"";
+	const char *arguments[] = { "sh", "-c", script, "sh", broker->directory,
+				    swap_path != NULL ? swap_path : "", NULL };
+	posix_spawn_file_actions_t actions;
+	int ends[2], error;
+
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return -errno;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO);
+	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	error = -posix_spawn(&broker->tidier, "/bin/sh", &actions, NULL,
+			     (char *const *)(uintptr_t)arguments, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[0]);
+	broker->alive = ends[1];
+	if (error != 0)
+		close(ends[1]);
+	return error;
+}
+
+static void stop_tidier(struct broker *broker)
+{
+	kill(broker->tidier, SIGKILL);
+	waitpid(broker->tidier, NULL, 0);
+	close(broker->alive);
 }
 
 static _Noreturn void exec_daemon(const struct broker *broker, const struct broker_config *c,
@@ -144,11 +178,17 @@ int broker_start(struct broker *broker, const struct broker_config *config)
 		error = make_directory(broker);
 	if (error != 0)
 		return error;
+	error = start_tidier(broker, config->swap_path);
+	if (error != 0) {
+		rmdir(broker->directory);
+		return bench_because(error, "/bin/sh: %s", strerror(-error));
+	}
 	began = clock_ns();
 	broker->pid = fork();
 	if (broker->pid == 0)
 		exec_daemon(broker, config, path);
 	if (broker->pid < 0) {
+		stop_tidier(broker);
 		rmdir(broker->directory);
 		return bench_because(-errno, "fork: %s", strerror(errno));
 	}
@@ -179,6 +219,7 @@ int broker_stop(struct broker *broker)
 	char words[256];
 	int status = 0;
 
+	stop_tidier(broker);
 	kill(broker->pid, SIGTERM);
 	if (poll(&ended, 1, STOP_MS) == 0)
 		kill(broker->pid, SIGKILL);

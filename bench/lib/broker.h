@@ -4,7 +4,8 @@
  *
  * Purpose     Starts the daemon of this build ($MMB_BROKERD, else ../daemon/mmbrokerd seen from
  *             this executable) on a socket in a directory of its own, with limits per uid that
- *             one user's crowd of clients doesn't reach, and ends it. It dies with its starter.
+ *             one user's crowd of clients doesn't reach, and ends it. It dies with its starter,
+ *             however that ends, and leaves no files then.
  * Errors      0 or a negative errno after bench_because(), with the daemon's last words.
  */
 #ifndef MMB_BENCH_LIB_BROKER_H
@@ -27,6 +28,8 @@ struct broker_config {
 struct broker {
 	pid_t    pid;
 	int      pidfd;
+	pid_t    tidier;   /* removes what a starter that is killed leaves */
+	int      alive;    /* closed: the starter has ended */
 	uint64_t ready_ns; /* from the fork to the reply to HELLO */
 	char     directory[BROKER_PATH - 16];
 	char     socket[BROKER_PATH];

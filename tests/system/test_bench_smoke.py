@@ -13,6 +13,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 
 KEYS = ["suite", "case", "metric", "unit", "value", "peer", "peer_value", "ratio", "goal", "met"]
 SUITES = ["pages", "objects", "fault", "rpc", "start", "death", "overhead", "malloc", "swap",
@@ -80,6 +82,26 @@ def check_usage(bench):
     return problems
 
 
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def check_killed(bench):
+    """One that is killed leaves no file behind."""
+    with tempfile.TemporaryDirectory(prefix="mmb-killed-", dir="/tmp") as folder:
+        with subprocess.Popen([bench, "stress", "--quick"], env=os.environ | {"TMPDIR": folder},
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench_run:
+            begun = wait_for(lambda: any(os.path.exists(f"{folder}/{name}/socket")
+                                         for name in os.listdir(folder)))
+            bench_run.kill()
+        gone = wait_for(lambda: not os.listdir(folder))
+        left = os.listdir(folder)
+    return ([] if begun else ["no broker"]) + ([] if gone else [f"left behind: {left}"])
+
+
 def verdict(name, check):
     """Printed; whether there are problems."""
     try:
@@ -101,10 +123,11 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         beside = pool.submit(verdict, "swap", lambda: run_suite(bench, "swap"))
         failed = verdict("usage", lambda: check_usage(bench))
+        failed += verdict("killed", lambda: check_killed(bench))
         for suite in SUITES:
             failed += suite != "swap" and verdict(suite, lambda s=suite: run_suite(bench, s))
         failed += beside.result()
-    print(f"{len(SUITES) + 1 - failed} passed, {failed} failed, 0 skipped")
+    print(f"{len(SUITES) + 2 - failed} passed, {failed} failed, 0 skipped")
     return 1 if failed else 0
 
 
