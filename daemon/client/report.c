@@ -265,6 +265,26 @@ uint32_t report_regions(uint64_t after, const char *pool, struct region_report *
 	return l.nr;
 }
 
+struct pool_wanted {
+	const char *name;
+	bool found;
+};
+
+static void compare_name(struct pool *pool, void *arg)
+{
+	struct pool_wanted *wanted = arg;
+
+	wanted->found |= !strcmp(pool->name, wanted->name);
+}
+
+bool report_knows_pool(const char *pool)
+{
+	struct pool_wanted wanted = { .name = pool };
+
+	pool_for_each(compare_name, &wanted);
+	return wanted.found;
+}
+
 /* ---- maps ---- */
 
 struct maps {

@@ -173,6 +173,9 @@ int handle_REGIONS(struct request *r)
 
 	if (error)
 		return error;
+	if (m->pool[0] && !report_knows_pool(m->pool))
+		return refuse(&r->why, -ENOENT,
+			      "no pool is named '%s'; 'mmbctl pools' lists them", m->pool);
 	nr = report_regions(m->after, m->pool, regions, LIST_PAGE, &reply.next);
 	for (uint32_t i = 0; i < nr; i++) {
 		Mmb__Wire__RegionInfo *p = pointers[i] = &parts[i];

@@ -646,6 +646,11 @@ uint32_t report_regions(uint64_t after, const char *pool, struct region_report *
 	return nr;
 }
 
+bool report_knows_pool(const char *pool)
+{
+	return pool[0] != '\0';
+}
+
 static char *make_text(void)
 {
 	char *text = malloc(FAKE_TEXT_LINES * 40 + 1), *at = text;

@@ -328,6 +328,7 @@ def lists(broker):
     for verb in ("pools", "sessions", "regions"):
         broker.json(verb)
         expect(broker.ctl(verb).splitlines()[0].split()[0] == "ID", verb)
+    expect("no pool is named" in broker.ctl("regions", "--pool", "none", code=1), "an error")
     [verified] = broker.json("verify")
     expect(verified["checked"] > 0 and verified["differences"] == 0, f"{verified}")
 

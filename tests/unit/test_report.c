@@ -100,6 +100,8 @@ static void regions_are_listed_whatever_the_page(void)
 	EXPECT_EQ(report_regions(0, "q", list, LIST_MAX, &(uint64_t){ 0 }), 4);
 	EXPECT(!strcmp(list[0].pool, "q"));
 	EXPECT_EQ(report_regions(0, "none", list, LIST_MAX, &(uint64_t){ 0 }), 0);
+	EXPECT(report_knows_pool("q"));
+	EXPECT(!report_knows_pool("none"));
 	client_end_two(a, b, &before);
 }
 
