@@ -109,9 +109,10 @@ int pool_map_window_locked(struct mmb_pool *pool, const struct arena_spec *w)
 	error = arena_map(pool->mmb, w);
 	if (error)
 		return error;
-	error = runmap_add(&pool->runs, w->address, w->length);
-	if (!error && !pool_heap_add_window(pool, w->address, w->length))
-		error = fail(-ENOMEM, "this process has too many arena windows");
+	/* What may fail again and again before what can't be undone. */
+	error = pool_heap_add_window(pool, w->address, w->length);
+	if (!error)
+		error = runmap_add(&pool->runs, w->address, w->length);
 	if (error)
 		arena_unuse(pool->mmb, w->address);
 	else

@@ -24,7 +24,8 @@
 
 /* ---- windows by address, for mmb_free() ---- */
 
-enum { WINDOWS = 256 };
+/* As many as the pools of 16 full sessions have on one node. */
+enum { WINDOWS = 4096 };
 
 /* w: written under the process lock; length last when it comes, first when it goes */
 struct heap_window {
@@ -35,9 +36,9 @@ struct heap_window {
 	_Atomic int                fd;     /* (w) of the slab map, or -1; a child closes it */
 };
 static struct heap_window windows[WINDOWS];
-static _Atomic uint32_t nr_windows; /* ever used */
+static _Atomic uint32_t nr_windows; /* (w) behind them all are free, and were no parent's */
 
-bool pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length)
+int pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length)
 {
 	uint32_t i;
 
@@ -54,15 +55,23 @@ bool pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length)
 			nr_windows = i + 1;
 	}
 	process_unlock();
-	return i < WINDOWS;
+	return i < WINDOWS ? 0
+			   : fail(-ENOMEM, "this process has %d arena windows of open pools, which "
+				  "is the most; close some pools", WINDOWS);
 }
 
 static void unlist_windows(const struct mmb_pool *pool)
 {
+	uint32_t nr;
+
 	process_lock();
-	for (uint32_t i = 0; i < nr_windows; i++)
+	nr = nr_windows;
+	for (uint32_t i = 0; i < nr; i++)
 		if (windows[i].pool == pool)
 			windows[i].length = 0;
+	while (nr && !windows[nr - 1].length && !windows[nr - 1].inherited)
+		nr--;
+	nr_windows = nr;
 	process_unlock();
 }
 

@@ -33,8 +33,8 @@ struct heap *pool_heap_enter(struct mmb_pool *pool);
 struct mmb_pool *pool_heap_find(uint64_t address);
 /* An object of the parent's, in a forked child, which doesn't see it. */
 bool pool_heap_was_parents(uint64_t address);
-/* A window of the pool's arena is mapped. False: this process has too many. */
-bool pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length);
+/* A window of the pool's arena is mapped. -ENOMEM: this process has too many. */
+int pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length);
 /* The header of the address's unit; NULL with a sentence: its slab map can't be had. */
 struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address);
 /* What isn't in use goes back to the daemon. */

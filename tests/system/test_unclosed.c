@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_unclosed - programs that close the connection and not the pools
+ * test_unclosed - programs that close the connection and not the pools, and that have many
  *
  * Purpose     mmb_close() gives everything back: a program that opens and closes connections as
  *             long as it lives has no more descriptors and mappings than after the first ones, also
  *             if another of its threads has used the pools. The handles answer that they are
- *             closed, and can be closed later.
+ *             closed, and can be closed later. A process may have more pools open than a connection
+ *             can have.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -135,9 +136,46 @@ static void connections_leave_nothing(void)
 	stage_end();
 }
 
+/* More than one connection may have. */
+static void open_many(struct actor *a)
+{
+	enum { CONNECTIONS = 4, EACH = 200 };
+	static struct mmb_pool *pools[CONNECTIONS][EACH];
+	struct mmb *mmb[CONNECTIONS];
+	char name[16], *object = NULL;
+
+	for (unsigned int i = 0; i < CONNECTIONS; i++) {
+		CLIENT_EXPECT_EQ(mmb_open(a->socket, NULL, &mmb[i]), 0);
+		for (unsigned int k = 0; k < EACH; k++) {
+			snprintf(name, sizeof(name), "many-%u", k % 8);
+			CLIENT_EXPECT_EQ(mmb_pool_open(mmb[i], name, MMB_POOL_CREATE, NULL,
+						       &pools[i][k]), 0);
+			mmb_free(object);
+			object = mmb_malloc(pools[i][k], OBJECT);
+			CLIENT_EXPECT(object);
+		}
+	}
+	mmb_free(object);
+	for (unsigned int i = 0; i < CONNECTIONS; i++)
+		mmb_close(mmb[i]);
+	for (unsigned int i = 0; i < CONNECTIONS; i++)
+		for (unsigned int k = 0; k < EACH; k++)
+			mmb_pool_close(pools[i][k]);
+}
+
+static void many_at_once(void)
+{
+	stage_set(&setting);
+	stage_begin();
+	CAST(ROLE(open_many));
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "connections whose pools aren't closed leave no descriptor and no mapping behind",
 	  connections_leave_nothing },
+	{ "a process has more pools open than a connection can have", many_at_once },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
