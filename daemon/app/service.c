@@ -24,6 +24,7 @@ void service_block_signals(sigset_t *set)
 	sigaddset(set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* beyond ulimit -f: EFBIG, with a sentence */
 }
 
 /* ---- the status line ---- */
