@@ -143,9 +143,23 @@ static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct ref
 	return 0;
 }
 
+/* Beyond it the kernel would end the daemon while the reserve is filled, without a word. */
+static int check_limit(const struct broker_config *config, struct refusal *why)
+{
+	uint64_t limit = host_memory_limit();
+
+	if (!config->hold || broker.resumes || config->reserve < limit)
+		return 0;
+	return refuse(why, -ENOMEM,
+		      "memory.reserve wants %llu MiB, and the daemon's memory cgroup allows %llu "
+		      "MiB; lower the key or raise the limit",
+		      (unsigned long long)(config->reserve >> 20),
+		      (unsigned long long)(limit >> 20));
+}
+
 static int init_stocks(const struct broker_config *config, struct refusal *why)
 {
-	int r = 0;
+	int r = check_limit(config, why);
 
 	for (int node = 0; node < nr_nodes && !r; node++) {
 		r = init_stock(node, STOCK_BASE, config->reserve, why);
@@ -442,6 +456,9 @@ static int start_threads(const struct broker_config *config, struct refusal *why
 		r = lanes_start(&lanes);
 	if (!r)
 		r = keeper_start();
+	if (r == -EMFILE)
+		return refuse(why, r, "too few files may be open for the daemon's threads: raise "
+				      "'ulimit -n', or LimitNOFILE of the unit");
 	return r ? refuse(why, r, "a thread can't be started: %s", strerror(-r)) : 0;
 }
 

@@ -34,11 +34,12 @@ static FILE *open_host_file(const char *path)
 
 static int read_number(const char *directory, const char *name, uint64_t *out)
 {
-	char  path[128];
+	char  path[PATH_MAX];
 	FILE *file;
 	int   nr;
 
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
 	file = open_host_file(path);
 	if (!file)
 		return -errno;
@@ -125,6 +126,54 @@ int host_memory_read(int node, struct host_memory *out)
 	if (node != OS_NODE_ANY)
 		return read_node_memory(node, out);
 	return read_meminfo("/proc/meminfo", lines, 3);
+}
+
+/* From the cgroup itself up to what is mounted; one that can't be seen limits nothing here. */
+static uint64_t least_limit(const char *hierarchy, char *cgroup, const char *name)
+{
+	uint64_t limit, least = UINT64_MAX;
+	char     directory[PATH_MAX], *slash;
+
+	for (;;) {
+		size_t length = strlen(cgroup);
+
+		if (length && cgroup[length - 1] == '/')
+			cgroup[length - 1] = '\0';
+		snprintf(directory, sizeof(directory), "%s%s", hierarchy, cgroup);
+		if (!read_number(directory, name, &limit) && limit < least)
+			least = limit;
+		slash = strrchr(cgroup, '/');
+		if (!slash)
+			return least;
+		*slash = '\0';
+	}
+}
+
+/* Lines are "4:memory:/a/b" of version 1, "0::/a/b" of version 2. */
+uint64_t host_memory_limit(void)
+{
+	uint64_t limit, least = UINT64_MAX;
+	char     line[PATH_MAX];
+	FILE    *file = open_host_file("/proc/self/cgroup");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+
+		if (!path)
+			continue;
+		*path++ = '\0';
+		path[strcspn(path, "\n")] = '\0';
+		limit = UINT64_MAX;
+		if (!names[1])
+			limit = least_limit("/sys/fs/cgroup", path, "memory.max");
+		else if (!strcmp(names + 1, "memory"))
+			limit = least_limit("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes");
+		if (limit < least)
+			least = limit;
+	}
+	if (file)
+		fclose(file);
+	return least;
 }
 
 static const char *const shmem_huge_names[] = {

@@ -26,6 +26,8 @@ struct host_memory {
 	uint64_t available; /* without swapping; of a node: free plus droppable page cache */
 };
 int host_memory_read(int node, struct host_memory *out);
+/* Bytes that this process's memory cgroups allow it; UINT64_MAX where nothing limits them. */
+uint64_t host_memory_limit(void);
 
 enum shmem_huge {
 	SHMEM_HUGE_UNKNOWN, /* kernel without transparent huge pages */

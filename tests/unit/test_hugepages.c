@@ -97,6 +97,28 @@ static void memory_of_host_and_node(void)
 	end();
 }
 
+static void limit_of_the_cgroups(void)
+{
+	uint64_t none, own, above, unified;
+
+	begin();
+	none = host_memory_limit();
+	put("/proc/self/cgroup", "5:cpu:/a/b\n4:memory:/a/b\n0::/c\n");
+	put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+	put("/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "3000\n");
+	own = host_memory_limit();
+	put("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "2000\n");
+	above = host_memory_limit();
+	put("/sys/fs/cgroup/memory.max", "max\n");
+	put("/sys/fs/cgroup/c/memory.max", "1000\n");
+	unified = host_memory_limit();
+	EXPECT_EQ(none, UINT64_MAX);
+	EXPECT_EQ(own, 3000);
+	EXPECT_EQ(above, 2000);
+	EXPECT_EQ(unified, 1000);
+	end();
+}
+
 static void shmem_modes(void)
 {
 	static const char file[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
@@ -147,6 +169,7 @@ static void this_host(void)
 static const struct test_case cases[] = {
 	{ "hugepages of the host and of a node", hugepages_of_host_and_node },
 	{ "available memory of the host and of a node", memory_of_host_and_node },
+	{ "the least limit of this cgroup and those above it", limit_of_the_cgroups },
 	{ "the mode of huge pages for shmem", shmem_modes },
 	{ "shared memory may get no huge pages", shmem_refusal },
 	{ "this host has memory", this_host },
