@@ -144,9 +144,10 @@ build_tree() {
 	options=$dir/mmbroker-options
 	if ! grep -qsF "\"source\": \"$root\"" "$dir/meson-info/meson-info.json" ||
 		[[ -f $options && $(<"$options") != "$*" ]]; then
-		rm -rf "$dir"
+		rm -rf "$dir" 2>/dev/null || true
 	fi
-	mkdir -p "$dir"
+	mkdir -p "$dir" 2>/dev/null && [[ -w $dir ]] ||
+		fail 73 "$dir can't be written: take a copy of $root that is yours"
 	if [[ ! -f $dir/build.ninja ]]; then
 		run_logged "$log" meson setup "$@" "$dir" "$root" || return
 		echo "$*" >"$options"

@@ -67,6 +67,16 @@ def start(tree):
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
+def tells_what_it_cannot_write(tree):
+    if os.geteuid() != 0:
+        return
+    done = subprocess.run([tree + "/run"], user=65534, group=65534, extra_groups=[], text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=RUN_SECONDS,
+                          check=False)
+    if done.returncode != 73 or done.stderr.count("\n") != 1 or "that is yours" not in done.stderr:
+        yield f"exit status {done.returncode}: {done.stderr}"
+
+
 def runs_to_its_end(tree):
     before = situation()
     process = start(tree)
@@ -98,6 +108,7 @@ def cleans_up_after(number):
 
 
 CHECKS = [
+    ("who may not write into the tree is told so", tells_what_it_cannot_write),
     ("a fresh copy, in a path with blanks, from another folder, without a terminal, does the job",
      runs_to_its_end),
     ("Ctrl-C leaves no process, no folder and no changed setting",
@@ -110,6 +121,7 @@ CHECKS = [
 def main(root):
     failed = 0
     with tempfile.TemporaryDirectory(prefix="mmb test ") as folder:
+        os.chmod(folder, 0o755)
         tree = os.path.join(os.path.realpath(folder), "a copy")
         shutil.copytree(root, tree, symlinks=True,
                         ignore=shutil.ignore_patterns("build*", ".git", "__pycache__"))
