@@ -119,8 +119,9 @@ static int help_one(const char *name)
 		return CTL_USAGE;
 	}
 	help_verb(v);
-	printf("  %-20s %s%s\n", "", v->flags & VERB_JSON ? "takes --json" : "prints text only",
-	       v->flags & VERB_POOL ? ", takes --pool" : "");
+	printf("  %-20s %s%s%s\n", "", v->flags & VERB_JSON ? "takes --json" : "prints text only",
+	       v->flags & VERB_POOL ? ", takes --pool" : "",
+	       v->flags & VERB_SESSION ? ", takes --session" : "");
 	if (v->timeout_s)
 		printf("  %-20s gives up after %u s unless --timeout says otherwise\n", "",
 		       v->timeout_s);

@@ -233,7 +233,8 @@ static void read_argument(struct config *out, struct command_line *line, struct 
 	}
 	value = option_value(line, "--show");
 	if (value) {
-		take_shown(out, line, value);
+		if (!line->bad)
+			take_shown(out, line, value);
 		return;
 	}
 	value = option_value(line, "--dump-keys");

@@ -267,6 +267,8 @@ static const struct mistake {
 	{ IN_FLAG, "--reserve=1G", { "--reserve=1G: unknown argument" } },
 	{ IN_FLAG, "start", { "start: unknown argument" } },
 	{ IN_FLAG, "--config", { "--config: a value is missing" } },
+	{ IN_FLAG, "--show", { "--show: a value is missing" } },
+	{ IN_FLAG, "--show=reserve", { "--show=reserve: expected the name of a key" } },
 	{ IN_FLAG, "--dump-keys=html", { "expected markdown or mdoc" } },
 	{ IN_ENVIRONMENT, "MMB_MEMORY_RESERVE=x",
 	  { "environment MMB_MEMORY_RESERVE: memory.reserve can't be \"x\"" } },
