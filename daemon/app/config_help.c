@@ -36,7 +36,7 @@ void config_help(FILE *out)
 	      "                                       it may be absent\n"
 	      "  --socket PATH                        the same as --socket.path=PATH\n"
 	      "  --supervise                          restart the daemon when it dies\n"
-	      "  --check-config                       say whether this would run, and exit\n"
+	      "  --check-config                       say what is wrong with the keys, and exit\n"
 	      "  --show SECTION.KEY                   print what this key would be, and exit\n"
 	      "  --dump-keys markdown|mdoc            print the table of keys, and exit\n"
 	      "  --version                            print the version, and exit\n"
