@@ -35,7 +35,7 @@ enum {
 	MAGAZINE_BATCH_FIRST = 8, /* runs of a first refill; doubles up to half a magazine */
 	DEPOT_BYTES = 4 << 20,
 	DEPOT_RUNS = 512, /* of one order */
-	CACHE_SLOTS = 1024, /* pools of one process whose runs threads may keep */
+	CACHE_SLOTS = 2048, /* pools of one process that threads may have objects and runs of */
 };
 
 extern const uint32_t magazine_capacity[MAGAZINE_KINDS];

@@ -359,6 +359,10 @@ static int find_heap(struct mmb_pool *pool, struct heap **out)
 	if (error)
 		return error;
 	cache = cache_get(pool);
+	if (!cache && pool->slot >= CACHE_SLOTS)
+		return fail(-ENOMEM, "this process had %d other pools open when it opened this "
+			    "one, which is the most with objects; close some and open it again",
+			    CACHE_SLOTS);
 	if (cache && !cache->heap)
 		cache->heap = heap_new(heap_of(pool), cache_spare_heap());
 	if (!cache || !cache->heap)

@@ -17,7 +17,7 @@
 #include "system/stage.h"
 
 /* More than a thread can have caches of pools (libclient/cache.h). */
-enum { ROUNDS = 1200, WARM = 20, OBJECT = 200, MORE_MAPS = 4 };
+enum { ROUNDS = 2200, WARM = 20, OBJECT = 200, MORE_MAPS = 4 };
 
 static const char *const flags[] = { "--memory.reserve=256M", NULL };
 static const struct setting setting = { .flags = flags };
@@ -139,7 +139,7 @@ static void connections_leave_nothing(void)
 /* More than one connection may have. */
 static void open_many(struct actor *a)
 {
-	enum { CONNECTIONS = 4, EACH = 200 };
+	enum { CONNECTIONS = 6, EACH = 200 };
 	static struct mmb_pool *pools[CONNECTIONS][EACH];
 	struct mmb *mmb[CONNECTIONS];
 	char name[16], *object = NULL;
