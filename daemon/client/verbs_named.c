@@ -43,6 +43,10 @@ static int open_region(struct session *s, struct pool *pool, const char *name, u
 		r = pool_region_open(&want, out, &created, why);
 	if (r)
 		*out = NULL;
+	/* A tool has no flag that would make it. */
+	if (r == -ENOENT)
+		return refuse(why, r, "pool '%s' has no region '%s'; mmbctl regions lists them",
+			      pool->name, name);
 	return r;
 }
 

@@ -54,7 +54,7 @@ static int open_failed(struct opening *o, int error)
 	case -EISDIR:
 		return refuse_with(o, error, "is a directory; name a file in it");
 	case -EBUSY:
-		return refuse_with(o, error, "is in use (mounted, or swapped to by the kernel)");
+		return refuse_with(o, error, "is in use (mounted, or swapped to already)");
 	case -ETXTBSY:
 		return refuse_with(o, error, "is in use: the kernel swaps to it, or it is running");
 	case -ENOENT:

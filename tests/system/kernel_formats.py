@@ -438,6 +438,8 @@ def zones_and_buddies(broker):
 def check_client(broker):
     [pool] = [row for row in broker.json("pools") if row["name"] == "formats"]
     regions = {row["name"]: row for row in broker.json("regions", "--pool", "formats")}
+    told = broker.ctl("region", "rollback", "formats", "nothing", "named", code=1)
+    expect("mmbctl regions lists them" in told, told)
     expect(set(regions) == {"named", ""}, f"{regions}")
     expect(regions["named"]["resident"] >= 4 << 20 and regions[""]["locked"] == 1 << 16,
            f"{regions}")
