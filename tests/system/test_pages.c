@@ -66,6 +66,20 @@ static void orders(void)
 	PLAY(ROLE(all_orders));
 }
 
+/* There is enough of the other reserve. */
+static void take_all_huge(struct actor *a)
+{
+	struct mmb_pool *other;
+
+	act_pool(a, 0);
+	while (mmb_alloc_pages(a->pool, HUGE_ORDER, 0))
+		;
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, NULL, &other), 0);
+	CLIENT_EXPECT(!mmb_alloc_pages(other, HUGE_ORDER, 0));
+	CLIENT_EXPECT(strstr(mmb_error(), "memory.reserve_huge"));
+	mmb_pool_close(other);
+}
+
 static void orders_on_hugetlb(void)
 {
 	if (!hugepages_get(HUGE_STOCK_PAGES))
@@ -73,6 +87,7 @@ static void orders_on_hugetlb(void)
 		     "needs root");
 	stage_set(&huge_setting);
 	PLAY(ROLE(all_orders));
+	PLAY(ROLE(take_all_huge));
 	stage_set(&setting);
 }
 

@@ -47,6 +47,7 @@ struct alloc_failure {
 	uint32_t                order, gfp;
 	int                     node;
 	uint64_t                nr_free, min, managed, commit_left;
+	bool                    huge; /* the arena is made of the huge-page reserve */
 };
 
 struct alloc_request {

@@ -45,6 +45,7 @@ void alloc_failure_fill(struct alloc_failure *out, const struct alloc_request *r
 	out->min = zone_wmark(zone, WMARK_MIN);
 	out->managed = zone->managed;
 	out->commit_left = stock_available(zone->node, zone->section->kind);
+	out->huge = zone->section->kind == STOCK_HUGE;
 	if (kind != ALLOC_FAILED_INJECTED && kind != ALLOC_FAILED_HOST && is_fragmented(out))
 		out->kind = ALLOC_FAILED_FRAGMENTED;
 }
@@ -63,8 +64,8 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 				      "the node's reserve, or what its user's "
 				      "limits.span_per_uid had left",
 		[ALLOC_FAILED_POOL] = "the pool is at its limit (max)",
-		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed to others; free memory "
-					"or raise memory.reserve",
+		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed; free memory or raise "
+					"memory.reserve",
 		[ALLOC_FAILED_META] = "there is no memory left to describe new frames with; free "
 				      "memory or raise memory.reserve",
 		[ALLOC_FAILED_HOST] = "the host does not give the memory that was reserved; use "
@@ -72,11 +73,16 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 		[ALLOC_FAILED_INJECTED] = "a test asked for it",
 	};
 
+	const char *cause = f->kind < NR_ALLOC_FAILURES ? causes[f->kind] : "unknown";
+
+	if (f->kind == ALLOC_FAILED_COMMIT && f->huge)
+		cause = "the reserve of huge pages, which arenas are made of, is committed; free "
+			"memory or raise memory.reserve_huge";
 	snprintf(out, bytes,
 		 "no run of order %" PRIu32 " on node %d: %s (free %" PRIu64
 		 " KiB, min mark %" PRIu64 " KiB, managed %" PRIu64 " KiB, committable %" PRIu64
 		 " KiB)",
-		 f->order, f->node, f->kind < NR_ALLOC_FAILURES ? causes[f->kind] : "unknown",
+		 f->order, f->node, cause,
 		 f->nr_free << (PAGE_SHIFT - 10), f->min << (PAGE_SHIFT - 10),
 		 f->managed << (PAGE_SHIFT - 10), f->commit_left << (PAGE_SHIFT - 10));
 }
