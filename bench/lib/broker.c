@@ -73,7 +73,7 @@ static int start_tidier(struct broker *broker, const char *swap_path)
 	int ends[2], error;
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
-		return -errno;
+		return bench_because(-errno, "a pipe: %s", strerror(errno));
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO);
 	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
@@ -83,13 +83,17 @@ static int start_tidier(struct broker *broker, const char *swap_path)
 	posix_spawn_file_actions_destroy(&actions);
 	close(ends[0]);
 	broker->alive = ends[1];
-	if (error != 0)
-		close(ends[1]);
-	return error;
+	if (error == 0)
+		return 0;
+	broker->tidier = 0;
+	close(ends[1]);
+	return bench_because(error, "/bin/sh: %s", strerror(-error));
 }
 
 static void stop_tidier(struct broker *broker)
 {
+	if (broker->tidier == 0)
+		return;
 	kill(broker->tidier, SIGKILL);
 	waitpid(broker->tidier, NULL, 0);
 	close(broker->alive);
@@ -178,22 +182,19 @@ int broker_start(struct broker *broker, const struct broker_config *config)
 		error = make_directory(broker);
 	if (error != 0)
 		return error;
-	error = start_tidier(broker, config->swap_path);
-	if (error != 0) {
-		rmdir(broker->directory);
-		return bench_because(error, "/bin/sh: %s", strerror(-error));
-	}
 	began = clock_ns();
 	broker->pid = fork();
 	if (broker->pid == 0)
 		exec_daemon(broker, config, path);
 	if (broker->pid < 0) {
-		stop_tidier(broker);
 		rmdir(broker->directory);
 		return bench_because(-errno, "fork: %s", strerror(errno));
 	}
 	broker->pidfd = (int)syscall(SYS_pidfd_open, broker->pid, 0);
 	error = wait_ready(broker, began);
+	/* Not before: how fast the daemon is ready is measured. */
+	if (error == 0)
+		error = start_tidier(broker, config->swap_path);
 	if (error != 0) {
 		char why[300];
 
