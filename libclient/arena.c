@@ -28,6 +28,7 @@ struct arena {
 	struct window               window; /* (p) */
 	struct mmb                 *owner;  /* (p) A1; one of the users */
 	LIST_HEAD(, arena_use)      uses;   /* (p) never empty */
+	uint64_t                    left;   /* (p) when its last pool was closed, counted */
 };
 static LIST_HEAD(, arena) arenas = LIST_HEAD_INITIALIZER(arenas);
 
@@ -162,16 +163,36 @@ int arena_map(struct mmb *mmb, const struct arena_spec *spec)
 	return error;
 }
 
+/* A2 */
+static void limit_left(void)
+{
+	struct arena *a, *oldest = NULL;
+	unsigned int nr = 0;
+
+	LIST_FOREACH(a, &arenas, link) {
+		if (!is_stale(a))
+			continue;
+		nr++;
+		if (!oldest || a->left < oldest->left)
+			oldest = a;
+	}
+	if (nr > ARENAS_LEFT)
+		destroy_arena(oldest);
+}
+
 void arena_unuse(struct mmb *mmb, uint64_t address)
 {
+	static uint64_t nr_left; /* process lock */
 	struct arena_use *use;
 	struct arena *a;
 
 	process_lock();
 	a = find_overlap(address, 1);
 	use = a ? find_use(a, mmb) : NULL;
-	if (use && use->nr_pools)
-		use->nr_pools--;
+	if (use && use->nr_pools && !--use->nr_pools) {
+		a->left = ++nr_left;
+		limit_left();
+	}
 	process_unlock();
 }
 

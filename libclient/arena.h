@@ -7,7 +7,8 @@
  * Invariants  A1  A window is registered with the userfaultfd of one connection that uses it, and
  *                 passes to another one when that connection closes.
  *             A2  A window stays mapped while a connection that mapped it is open, also after the
- *                 pool handle is closed: a late access is then an event, not a stranger's data.
+ *                 pool handle is closed: a late access is then an event, not a stranger's data. Of
+ *                 windows without a pool only the ARENAS_LEFT latest do.
  *             A3  A window of no open pool, or of connections that are just being closed, gives way
  *                 when the broker has put something else there.
  * Locking     the process lock.
@@ -20,7 +21,10 @@
 
 struct mmb;
 
-enum { ARENA_BLOCK_BYTES = 2 << 20 }; /* windows consist of such blocks, on hugetlb of such pages */
+enum {
+	ARENA_BLOCK_BYTES = 2 << 20, /* windows consist of such blocks, on hugetlb of such pages */
+	ARENAS_LEFT = 64,            /* A2 */
+};
 
 struct arena_spec {
 	uint64_t address, length;

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "system/stage.h"
 
@@ -172,10 +173,53 @@ static void many_at_once(void)
 	stage_end();
 }
 
+static unsigned int count_arenas(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned int nr = 0;
+	char line[512];
+
+	CLIENT_EXPECT(maps);
+	while (fgets(line, sizeof(line), maps))
+		nr += strstr(line, "mmb-arena") != NULL;
+	fclose(maps);
+	return nr;
+}
+
+/* Each has its own addresses; those of closed ones stay for a while. */
+static void open_side_by_side(struct actor *a)
+{
+	enum { SIDE_BY_SIDE = 110, LEFT = 64 };
+	static struct mmb_pool *pools[SIDE_BY_SIDE];
+	struct mmb *mmb;
+
+	CLIENT_EXPECT_EQ(mmb_open(a->socket, NULL, &mmb), 0);
+	for (unsigned int i = 0; i < SIDE_BY_SIDE; i++) {
+		CLIENT_EXPECT_EQ(mmb_pool_open(mmb, NULL, MMB_POOL_PRIVATE, NULL, &pools[i]), 0);
+		use(pools[i]);
+	}
+	CLIENT_EXPECT(count_arenas() >= SIDE_BY_SIDE);
+	for (unsigned int i = 0; i < SIDE_BY_SIDE; i++)
+		mmb_pool_close(pools[i]);
+	CLIENT_EXPECT(count_arenas() <= LEFT + MORE_MAPS);
+	mmb_close(mmb);
+}
+
+static void closed_pools_leave_few_mappings(void)
+{
+	stage_set(&setting);
+	stage_begin();
+	CAST(ROLE(open_side_by_side));
+	EXPECT(stage_ended(0));
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "connections whose pools aren't closed leave no descriptor and no mapping behind",
 	  connections_leave_nothing },
 	{ "a process has more pools open than a connection can have", many_at_once },
+	{ "of pools that are closed in an open connection few mappings are left",
+	  closed_pools_leave_few_mappings },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
