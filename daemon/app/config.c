@@ -265,7 +265,8 @@ static void read_command_line(struct config *out, struct command_line *line,
 
 /* ---- all of it ---- */
 
-int config_group(const char *name, int64_t *gid)
+/* Group name or number to a gid; "" is -1; -ENOENT. */
+static int find_group(const char *name, int64_t *gid)
 {
 	struct group  entry, *found = NULL;
 	char          strings[4096], *end;
@@ -285,14 +286,13 @@ int config_group(const char *name, int64_t *gid)
 	return 0;
 }
 
-static void settle_group(struct config_sink *sink, int key, const char *name)
+static void settle_group(struct config_sink *sink, int key, const char *name, int64_t *gid)
 {
 	const struct config_key *k = &config_keys[key];
 	const char              *place = sink->config->places[key];
 	char                     full[64];
-	int64_t                  gid;
 
-	if (!config_group(name, &gid))
+	if (!find_group(name, gid))
 		return;
 	snprintf(full, sizeof(full), "%s.%s", k->section, k->name);
 	config_mistake(sink, place ? place : full,
@@ -361,8 +361,9 @@ int config_load(int argc, char **argv, struct config *out, FILE *err)
 	settle_swap(&sink);
 	/* Early in boot, where one key is asked for, groups of a directory aren't there yet. */
 	if (out->action != CONFIG_SHOW) {
-		settle_group(&sink, CONFIG_KEY_socket_group, out->socket_group);
-		settle_group(&sink, CONFIG_KEY_socket_admin_group, out->socket_admin_group);
+		settle_group(&sink, CONFIG_KEY_socket_group, out->socket_group, &out->gid);
+		settle_group(&sink, CONFIG_KEY_socket_admin_group, out->socket_admin_group,
+			     &out->admin_gid);
 	}
 	return sink.nr_mistakes ? EX_CONFIG : EX_OK;
 }

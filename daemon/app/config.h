@@ -49,6 +49,8 @@ struct config {
 	char              *file; /* --config, or NULL */
 	int                shown; /* --show: index of the key */
 	bool               supervise; /* --supervise: run the daemon in a child, restarted */
+	int64_t            gid;       /* of socket.group, -1: none; not with --show */
+	int64_t            admin_gid; /* of socket.admin_group */
 	char              *places[CONFIG_PLACES]; /* where each was set, "FILE:LINE"; or NULL */
 };
 
@@ -56,8 +58,6 @@ struct config {
  * Mistakes go to `err`, answers (--help, --version, --dump-keys) to stdout. config_fini() is due
  * in every case. */
 int config_load(int argc, char **argv, struct config *out, FILE *err);
-/* Group name or number to a gid; "" is -1; -ENOENT. */
-int config_group(const char *name, int64_t *gid);
 void config_fini(struct config *config);
 
 /* For a mistake that shows only when the value is used: where the key was set that the sentence

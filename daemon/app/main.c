@@ -116,18 +116,7 @@ static int check_store(const struct config *config)
 	return resumes ? EX_OK : EX_CONFIG;
 }
 
-static int no_group(const struct config *config, const char *key, const char *name)
-{
-	char place[CONFIG_PLACE_BYTES];
-
-	config_place_of(config, key, place);
-	log_emit(LOG_ERR, "no_group",
-		 "%s%s: there is no group '%s'; expected a group's name or number", place, key,
-		 name);
-	return EX_CONFIG;
-}
-
-static int fill_options(const struct config *config, struct server_options *options)
+static void fill_options(const struct config *config, struct server_options *options)
 {
 	server_options_init(options);
 	options->path = config->socket_path;
@@ -139,11 +128,8 @@ static int fill_options(const struct config *config, struct server_options *opti
 			    (broker.features.poison ? MMB_FEATURE_POISON : 0);
 	options->operation_timeout_ms = OPERATION_TIMEOUT_MS;
 	options->topology = &broker.topology;
-	if (config_group(config->socket_group, &options->gid))
-		return no_group(config, "socket.group", config->socket_group);
-	if (config_group(config->socket_admin_group, &options->admin_gid))
-		return no_group(config, "socket.admin_group", config->socket_admin_group);
-	return EX_OK;
+	options->gid = config->gid;
+	options->admin_gid = config->admin_gid;
 }
 
 static void ending(void *unused)
@@ -184,10 +170,9 @@ static int serve(struct reload *reload, const sigset_t *signals)
 	struct server_options options;
 	struct server *server;
 	char error[SERVER_ERROR_BYTES];
-	int signal_number, r = fill_options(reload->config, &options);
+	int signal_number;
 
-	if (r)
-		return r;
+	fill_options(reload->config, &options);
 	options.hooks = (struct server_hooks){ reload, reload_run, ending };
 	options.listen_own = keep_has(KEEP_LISTENER);
 	options.listen_fd = options.listen_own ? keep_take(KEEP_LISTENER) : activation_socket();
