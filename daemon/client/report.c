@@ -277,12 +277,17 @@ static void compare_name(struct pool *pool, void *arg)
 	wanted->found |= !strcmp(pool->name, wanted->name);
 }
 
-bool report_knows_pool(const char *pool)
+int report_no_pool(const char *pool, struct refusal *why)
 {
-	struct pool_wanted wanted = { .name = pool };
+	return refuse(why, -ENOENT, "no pool is named '%s'; 'mmbctl pools' lists them", pool);
+}
+
+int report_check_pool(const char *pool, struct refusal *why)
+{
+	struct pool_wanted wanted = { .name = pool, .found = !pool[0] };
 
 	pool_for_each(compare_name, &wanted);
-	return wanted.found;
+	return wanted.found ? 0 : report_no_pool(pool, why);
 }
 
 /* ---- maps ---- */

@@ -62,7 +62,10 @@ uint32_t report_sessions(uint64_t after, struct session_report *out, uint32_t ma
 uint32_t report_regions(uint64_t after, const char *pool, struct region_report *out, uint32_t max,
 			uint64_t *next);
 
-bool report_knows_pool(const char *pool);
+/* pool "": all. -ENOENT with its sentence. */
+int report_check_pool(const char *pool, struct refusal *why);
+/* That one. */
+int report_no_pool(const char *pool, struct refusal *why);
 
 enum report_text { TEXT_MEMINFO, TEXT_BUDDYINFO, TEXT_ZONEINFO, TEXT_PAGETYPEINFO, TEXT_VMSTAT };
 /* *out: a NUL-terminated text, freed by the caller. pool "": all pools summed; -ENOENT. */

@@ -105,6 +105,6 @@ int report_slabinfo(const char *pool, bool statistics, char **out, struct refusa
 	free(*out);
 	*out = NULL;
 	if (error == -ENOENT)
-		return refuse(why, error, "no pool is named '%s'; 'mmbctl pools' lists them", pool);
+		return report_no_pool(pool, why);
 	return refuse(why, error, "no memory for the report");
 }

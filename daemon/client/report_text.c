@@ -371,7 +371,7 @@ int report_text(enum report_text what, const char *pool, char **out, struct refu
 	error = fill(s, pool);
 	if (error) {
 		free(s);
-		return refuse(why, error, "no pool is named '%s'; 'mmbctl pools' lists them", pool);
+		return report_no_pool(pool, why);
 	}
 	stream = open_memstream(out, &length);
 	if (stream)

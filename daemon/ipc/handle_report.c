@@ -171,11 +171,10 @@ int handle_REGIONS(struct request *r)
 	uint32_t                      nr;
 	int                           error = check_name(r, "pool name", m->pool);
 
+	if (!error)
+		error = report_check_pool(m->pool, &r->why);
 	if (error)
 		return error;
-	if (m->pool[0] && !report_knows_pool(m->pool))
-		return refuse(&r->why, -ENOENT,
-			      "no pool is named '%s'; 'mmbctl pools' lists them", m->pool);
 	nr = report_regions(m->after, m->pool, regions, LIST_PAGE, &reply.next);
 	for (uint32_t i = 0; i < nr; i++) {
 		Mmb__Wire__RegionInfo *p = pointers[i] = &parts[i];

@@ -100,8 +100,9 @@ static void regions_are_listed_whatever_the_page(void)
 	EXPECT_EQ(report_regions(0, "q", list, LIST_MAX, &(uint64_t){ 0 }), 4);
 	EXPECT(!strcmp(list[0].pool, "q"));
 	EXPECT_EQ(report_regions(0, "none", list, LIST_MAX, &(uint64_t){ 0 }), 0);
-	EXPECT(report_knows_pool("q"));
-	EXPECT(!report_knows_pool("none"));
+	EXPECT_EQ(report_check_pool("q", &client_why), 0);
+	EXPECT_EQ(report_check_pool("", &client_why), 0);
+	EXPECT_REFUSED(report_check_pool("none", &client_why), -ENOENT, "no pool is named 'none'");
 	client_end_two(a, b, &before);
 }
 
