@@ -6,11 +6,10 @@
 
 #include "base/lock.h"
 
-enum { VALUE_BITS = 40 }; /* of a record_word; ids are counted from 1 */
-
+/* Of an id, which is counted from 1. */
 static uint64_t low(uint64_t id)
 {
-	return id & ((1ull << VALUE_BITS) - 1);
+	return id & ((1ull << RECORD_WORD_BITS) - 1);
 }
 
 static struct carried_note *find_locked(struct carried *c, uint64_t request)

@@ -14,8 +14,8 @@
 #include "base/lock.h"
 #include "mm/phys/meta.h"
 
-enum { RECORD_VERSION = 1, WORD_BITS = 40, PINS_MAX = 32768 /* meta.c counts to 65535 */ };
-static const uint64_t word_mask = (1ull << WORD_BITS) - 1;
+enum { RECORD_VERSION = 1, PINS_MAX = 32768 /* meta.c counts to 65535 */ };
+static const uint64_t word_mask = (1ull << RECORD_WORD_BITS) - 1;
 
 /* Where a kind lives, and which of its bytes the seal covers. */
 static const struct {

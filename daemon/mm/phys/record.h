@@ -37,7 +37,8 @@ enum record_kind {
 	NR_RECORD_KINDS
 };
 
-/* A value of 40 bits and a check; changed by record_word_set() alone. */
+/* A value of RECORD_WORD_BITS and a check; changed by record_word_set() alone. */
+enum { RECORD_WORD_BITS = 40 };
 struct record_word {
 	_Atomic uint64_t word;
 };
