@@ -25,6 +25,7 @@ static pthread_key_t exit_key;
 static bool exit_key_usable;
 /* One bit a slot, process lock. */
 static uint64_t used_slots[CACHE_SLOTS / 64];
+static _Atomic int nr_left; /* pools that are left; (p) written */
 
 /* ---- slots ---- */
 
@@ -44,12 +45,16 @@ uint32_t cache_slot_get(void)
 	return slot;
 }
 
+static void put_slot_locked(uint32_t slot)
+{
+	if (slot < CACHE_SLOTS)
+		used_slots[slot / 64] &= ~(1ull << (slot % 64));
+}
+
 void cache_slot_put(uint32_t slot)
 {
-	if (slot >= CACHE_SLOTS)
-		return;
 	process_lock();
-	used_slots[slot / 64] &= ~(1ull << (slot % 64));
+	put_slot_locked(slot);
 	process_unlock();
 }
 
@@ -138,14 +143,22 @@ static void end_caches(struct thread_table *t, bool left)
 
 void cache_end_left(void)
 {
-	if (thread_table && process_owns(thread_table->generation))
+	if (atomic_load_explicit(&nr_left, memory_order_relaxed) && thread_table &&
+	    process_owns(thread_table->generation))
 		end_caches(thread_table, true);
+}
+
+static void set_left_locked(struct mmb_pool *pool, bool left)
+{
+	if (left != pool->left)
+		atomic_fetch_add_explicit(&nr_left, left ? 1 : -1, memory_order_relaxed);
+	pool->left = left;
 }
 
 void cache_leave_pool(struct mmb_pool *pool)
 {
 	process_lock();
-	pool->left = true;
+	set_left_locked(pool, true);
 	process_unlock();
 }
 
@@ -156,10 +169,9 @@ bool cache_release_pool(struct mmb_pool *pool)
 	process_lock();
 	released = pool->left && LIST_EMPTY(&pool->caches);
 	if (released) {
-		pool->left = false;
+		set_left_locked(pool, false);
 		pool->released = true;
-		if (pool->slot < CACHE_SLOTS)
-			used_slots[pool->slot / 64] &= ~(1ull << (pool->slot % 64));
+		put_slot_locked(pool->slot);
 		pool->slot = CACHE_SLOTS;
 	}
 	process_unlock();
@@ -169,7 +181,7 @@ bool cache_release_pool(struct mmb_pool *pool)
 void cache_claim_pool(struct mmb_pool *pool)
 {
 	process_lock();
-	pool->left = false;
+	set_left_locked(pool, false);
 	process_unlock();
 }
 
@@ -286,7 +298,7 @@ struct run_cache *cache_get(struct mmb_pool *pool)
 		t = make_table();
 	if (!t || !grow_table(t, slot))
 		return NULL;
-	end_caches(t, true);
+	cache_end_left();
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
 		return NULL;

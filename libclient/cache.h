@@ -10,8 +10,8 @@
  *             K2  Magazines are bounded by their capacity (512 KiB an order, 4 MiB for order 9),
  *                 the depot by DEPOT_BYTES.
  *             K3  A thread's cache is emptied by its thread alone, or by whoever closes the pool,
- *                 when no thread may use the pool any more. After mmb_close() other
- *                 threads may still ask, and find out that the pool is closed.
+ *                 when no thread may use the pool any more. After mmb_close() other threads
+ *                 may still ask, and find out that the pool is closed.
  * Locking     magazines: none, the owning thread. Lists and tables of caches: the process lock.
  *             Depot: its own lock.
  * Not here    Messages to the daemon (pages.c).
