@@ -14,7 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+
+from service import wait_for
 
 KEYS = ["suite", "case", "metric", "unit", "value", "peer", "peer_value", "ratio", "goal", "met"]
 SUITES = ["pages", "objects", "fault", "rpc", "start", "death", "overhead", "malloc", "swap",
@@ -82,24 +83,18 @@ def check_usage(bench):
     return problems
 
 
-def wait_for(condition):
-    end = time.monotonic() + 20
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()
-
-
 def check_killed(bench):
     """One that is killed leaves no file behind."""
     with tempfile.TemporaryDirectory(prefix="mmb-killed-", dir="/tmp") as folder:
         with subprocess.Popen([bench, "stress", "--quick"], env=os.environ | {"TMPDIR": folder},
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench_run:
-            begun = wait_for(lambda: any(os.path.exists(f"{folder}/{name}/socket")
-                                         for name in os.listdir(folder)))
-            bench_run.kill()
-        gone = wait_for(lambda: not os.listdir(folder))
-        left = os.listdir(folder)
-    return ([] if begun else ["no broker"]) + ([] if gone else [f"left behind: {left}"])
+            try:
+                wait_for(lambda: any(os.path.exists(f"{folder}/{name}/socket")
+                                     for name in os.listdir(folder)), "a broker")
+            finally:
+                bench_run.kill()
+        wait_for(lambda: not os.listdir(folder), f"what is left to go: {os.listdir(folder)}")
+    return []
 
 
 def verdict(name, check):
@@ -108,6 +103,8 @@ def verdict(name, check):
         problems = check()
     except subprocess.TimeoutExpired:
         problems = [f"not done after {SECONDS} s"]
+    except AssertionError as error:
+        problems = [str(error)]
     text = "".join(f"    {problem}\n" for problem in problems)
     print(f"{'ok' if not problems else 'FAILED'}: mmb-bench {name}\n{text}", end="")
     return bool(problems)

@@ -138,10 +138,7 @@ static void open_and_close(struct actor *a)
 static void connections_leave_nothing(void)
 {
 	stage_set(&setting);
-	stage_begin();
-	CAST(ROLE(open_and_close));
-	EXPECT(stage_ended(0));
-	stage_end();
+	PLAY(ROLE(open_and_close));
 }
 
 /* More than one connection may have. */
@@ -174,10 +171,7 @@ static void open_many(struct actor *a)
 static void many_at_once(void)
 {
 	stage_set(&setting);
-	stage_begin();
-	CAST(ROLE(open_many));
-	EXPECT(stage_ended(0));
-	stage_end();
+	PLAY(ROLE(open_many));
 }
 
 /* Each has its own addresses; those of closed ones stay for a while. */
@@ -202,10 +196,7 @@ static void open_side_by_side(struct actor *a)
 static void closed_pools_leave_few_mappings(void)
 {
 	stage_set(&setting);
-	stage_begin();
-	CAST(ROLE(open_side_by_side));
-	EXPECT(stage_ended(0));
-	stage_end();
+	PLAY(ROLE(open_side_by_side));
 }
 
 static const struct test_case cases[] = {
