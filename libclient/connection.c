@@ -376,8 +376,7 @@ PUBLIC int mmb_open(const char *socket_path, const struct mmb_open_options *opti
 /* ---- closing ---- */
 
 /* M2. The windows go first (W3): then no thread waits at a fault that the end of the userfaultfd
- * would answer with zeros. */
-/* The pools' handles stay the program's, and are in `left`. */
+ * would answer with zeros. The pools' handles stay the program's, and are in `left`. */
 static void close_handles(struct mmb *mmb, struct pool_list *left)
 {
 	struct mmb_pool *pool;

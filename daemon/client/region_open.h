@@ -31,14 +31,13 @@ struct clone_making {
 int clone_make(const struct clone_making *making, struct pool_region **out, struct refusal *why);
 /* All at one instant. */
 int clones_arm(const struct clone_pair *pairs, uint32_t nr, struct refusal *why);
-/* With a sentence for what can go wrong. */
-/* As whom it is noted once the region has the snapshot's contents. */
+/* As whom a rollback is noted once the region has the snapshot's contents. */
 struct rollback_past {
 	struct carried *carried;
 	struct request_past request;
 	uint64_t region; /* its id */
 };
-/* past NULL: nobody repeats it. */
+/* With a sentence for what can go wrong. past NULL: nobody repeats it. */
 int region_roll_back(struct pool_region *pr, struct pool_region *snapshot,
 		     struct rollback_past *past, struct refusal *why);
 /* Whole and locked, as the flags of the request say. */

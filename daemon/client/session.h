@@ -19,10 +19,10 @@
 
 #include <stdatomic.h>
 
+#include "client/carried.h"
 #include "client/handles.h"
 #include "client/offer.h"
 #include "client/pool_region.h"
-#include "client/carried.h"
 #include "client/fault_log.h"
 #include "client/verbs.h"
 #include "mm/space/fault.h"
