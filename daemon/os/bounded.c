@@ -6,6 +6,7 @@
  */
 #include "os/bounded.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,13 +14,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STACK_BYTES = 256 * 1024, OPEN_MAX = 4 };
+enum { STACK_BYTES = 256 * 1024, OPEN_MAX = 4, LINK_BYTES = 128 };
 
 /* l: lock   w: the work's, while it runs */
 static struct {
@@ -29,7 +32,8 @@ static struct {
 	char *stack;        /* (l) the work's; NULL: none yet */
 	unsigned int ms;    /* (l) */
 	pid_t parent;       /* (l) */
-	int open[OPEN_MAX]; /* (w) descriptor + 1 */
+	volatile int open[OPEN_MAX];   /* (w) descriptor + 1 */
+	const char *volatile opening;  /* (w) a call may have opened it, and not returned */
 	bool done;          /* (w) */
 } run = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -43,13 +47,15 @@ void bounded_prolong(void)
 
 int bounded_open(const char *path)
 {
-	int *place = run.open;
+	volatile int *place = run.open;
 
 	while (place < run.open + OPEN_MAX && *place)
 		place++;
 	if (place == run.open + OPEN_MAX)
 		return -EMFILE;
+	run.opening = path;
 	*place = open(path, O_RDONLY | O_CLOEXEC) + 1;
+	run.opening = NULL;
 	return *place ? *place - 1 : -errno;
 }
 
@@ -72,6 +78,25 @@ bool bounded_read(const char *path, char *text, size_t bytes)
 	return got > 0;
 }
 
+/* Which descriptor it has is told by the name alone; nobody else opens files of these names. */
+static void close_by_name(const char *path)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	struct dirent *entry;
+	char name[LINK_BYTES];
+
+	while (folder && (entry = readdir(folder))) {
+		ssize_t length = readlinkat(dirfd(folder), entry->d_name, name, sizeof(name) - 1);
+
+		name[length > 0 ? length : 0] = '\0';
+		name[strcspn(name, " ")] = '\0'; /* " (deleted)": the process has ended */
+		if (!strcmp(name, path))
+			close(atoi(entry->d_name));
+	}
+	if (folder)
+		closedir(folder);
+}
+
 static void close_what_is_left(void)
 {
 	for (int i = 0; i < OPEN_MAX; i++) {
@@ -79,6 +104,9 @@ static void close_what_is_left(void)
 			close(run.open[i] - 1);
 		run.open[i] = 0;
 	}
+	if (run.opening)
+		close_by_name(run.opening);
+	run.opening = NULL;
 }
 
 #ifdef __SANITIZE_THREAD__ /* takes the process for this thread; its tests have no such clients */

@@ -26,7 +26,7 @@ int bounded_run(void (*work)(void *argument), void *argument, unsigned int ms);
 
 /* It has as many milliseconds again, from now. */
 void bounded_prolong(void);
-/* For reading; -errno. */
+/* For reading, a file of another process by its real name in /proc; -errno. */
 int bounded_open(const char *path);
 void bounded_close(int fd);
 /* The beginning of a file, ended by 0. False: nothing of it. */
