@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,38 +63,37 @@ static int make_directory(struct broker *broker)
 	return 0;
 }
 
-/* A program of its own: a forked child would have all of the bench's memory copied on write. */
+/* A program of its own: a forked child would have all of the bench's memory copied on write. It
+ * says when it has nothing to do but to wait, and is in no measured program's way. */
 static int start_tidier(struct broker *broker, const char *swap_path)
 {
-	static const char script[] = "trap '' INT TERM HUP QUIT; cat >/dev/null; "
+	static const char script[] = "trap '' INT TERM HUP QUIT; echo; read -r end; "
 				     "rm -rf -- \"$1\"; [ -z \"$2\" ] || rm -f -- \"$2\"";
 	const char *arguments[] = { "sh", "-c", script, "sh", broker->directory,
 				    swap_path != NULL ? swap_path : "", NULL };
 	posix_spawn_file_actions_t actions;
 	int ends[2], error;
+	char ready;
 
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return bench_because(-errno, "a pipe: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+		return bench_because(-errno, "a socket: %s", strerror(errno));
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, ends[0], STDOUT_FILENO);
 	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
 	error = -posix_spawn(&broker->tidier, "/bin/sh", &actions, NULL,
 			     (char *const *)(uintptr_t)arguments, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	close(ends[0]);
 	broker->alive = ends[1];
-	if (error == 0)
+	if (error == 0 && read(ends[1], &ready, 1) == 1)
 		return 0;
-	broker->tidier = 0;
 	close(ends[1]);
-	return bench_because(error, "/bin/sh: %s", strerror(-error));
+	return bench_because(error != 0 ? error : -ECHILD, "/bin/sh can't be run");
 }
 
 static void stop_tidier(struct broker *broker)
 {
-	if (broker->tidier == 0)
-		return;
 	kill(broker->tidier, SIGKILL);
 	waitpid(broker->tidier, NULL, 0);
 	close(broker->alive);
@@ -182,19 +182,22 @@ int broker_start(struct broker *broker, const struct broker_config *config)
 		error = make_directory(broker);
 	if (error != 0)
 		return error;
+	error = start_tidier(broker, config->swap_path);
+	if (error != 0) {
+		rmdir(broker->directory);
+		return error;
+	}
 	began = clock_ns();
 	broker->pid = fork();
 	if (broker->pid == 0)
 		exec_daemon(broker, config, path);
 	if (broker->pid < 0) {
+		stop_tidier(broker);
 		rmdir(broker->directory);
 		return bench_because(-errno, "fork: %s", strerror(errno));
 	}
 	broker->pidfd = (int)syscall(SYS_pidfd_open, broker->pid, 0);
 	error = wait_ready(broker, began);
-	/* Not before: how fast the daemon is ready is measured. */
-	if (error == 0)
-		error = start_tidier(broker, config->swap_path);
 	if (error != 0) {
 		char why[300];
 

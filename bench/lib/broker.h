@@ -28,7 +28,7 @@ struct broker_config {
 struct broker {
 	pid_t    pid;
 	int      pidfd;
-	pid_t    tidier;   /* removes what a starter that is killed leaves; 0: none */
+	pid_t    tidier;   /* removes what a starter that is killed leaves */
 	int      alive;    /* closed: the starter has ended */
 	uint64_t ready_ns; /* from the fork to the reply to HELLO */
 	char     directory[BROKER_PATH - 16];
