@@ -60,7 +60,6 @@ static inline uint64_t hit_take(struct heap_magazine *m)
 		return 0;
 	m->top = top - 1;
 	*slab_word(object) = 0;
-	hit_fetch(top[-MAGAZINE_AHEAD]);
 	return object;
 }
 

@@ -41,8 +41,6 @@ static bool renew(struct heap *h, unsigned int bin, uint32_t growth)
 		return false;
 	*m = (struct heap_magazine){ .top = m->slots, .limit = m->slots + room, .growth = growth };
 	m->seen = m->slots;
-	for (unsigned int i = 0; i < MAGAZINE_AHEAD; i++)
-		m->below[i] = (uintptr_t)m;
 	m->slots[0] = 0;
 	heap_set_magazine(h, bin, m);
 	if (old != &magazine_none)

@@ -14,8 +14,6 @@
  *             M4  slots[0] is 0 and never written; objects are slots[1] up to *top.
  *             M5  magazine_none is empty and full: it stands for those that aren't made yet, and is
  *                 never written.
- *             M6  A hit asks for the memory of the object that is taken MAGAZINE_AHEAD hits later.
- *                 What lies below slots[0] is an address, too, which is mapped.
  * Locking     H3 of heap.h.
  * Not here    Hits (hit.h), where its objects come from and go to (heap.c).
  */
@@ -31,7 +29,6 @@ enum {
 	MAGAZINE_OBJECTS = 64,
 	MAGAZINE_BYTES = 32 << 10,
 	MAGAZINE_GROWTH = 32, /* times at most, both */
-	MAGAZINE_AHEAD = 4,   /* objects: as long as it takes to fetch one, from another CPU even */
 	/* Larger objects than that in it would keep more slabs from others than they save time. */
 	MAGAZINE_GROWN_OBJECT = 1 << 10,
 	MAGAZINE_GROWN_BYTES = 128 << 10,
@@ -52,7 +49,6 @@ struct heap_magazine {
 	uint32_t  growth;  /* (c) times as large as a new one */
 	uint32_t  spilled; /* (h) frees since it was filled last that it had no room for; up to
 			    * MAGAZINE_BURST */
-	uint64_t  below[MAGAZINE_AHEAD]; /* (c) M6 */
 	uint64_t  slots[]; /* (h) M4 */
 };
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/heap.h"
+#include "heap/hit.h"
 
 /* A batch is what a small magazine holds at most. */
 enum { RELAY_BATCHES = 4, RELAY_OBJECTS = MAGAZINE_OBJECTS };
@@ -121,6 +121,9 @@ bool relay_take(struct heap_pool *hp, unsigned int bin, struct heap_magazine *m)
 	r->nr[i] -= nr;
 	memcpy(m->slots + 1, r->batches[i].objects + r->nr[i], nr * sizeof(*m->top));
 	m->top = m->slots + nr;
+	/* Another CPU has written them last. */
+	for (const uint64_t *at = m->top; at > m->slots; at--)
+		hit_fetch(*at);
 	release(r, i, r->nr[i] ? RELAY_FULL : RELAY_EMPTY);
 	return true;
 }

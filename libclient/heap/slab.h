@@ -148,7 +148,7 @@ static inline bool slab_is_marked(uint64_t object, uint64_t key)
 /* What a free object looks like, on a list or in a magazine: most likely it is one. */
 static inline bool slab_looks_free(uint64_t object, uint64_t key)
 {
-	return !((*slab_word(object) ^ key) >> SLAB_SPAN_SHIFT);
+	return (*slab_word(object) ^ key) < 1u << SLAB_SPAN_SHIFT;
 }
 
 /* The owner puts one back; `left` is the caller's. */
