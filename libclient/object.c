@@ -197,8 +197,7 @@ void object_free_more(struct heap *h, struct slab_header *s)
 	heap_leave(h);
 }
 
-/* From the first object on, those that lie in that slab of the heap's own and are freed by a push:
- * the list's head stays in a register. How many it was. */
+/* The same as magazine_put_many(), onto the slab's list: its head stays in a register. */
 static size_t push_neighbours(const struct slab_view *v, void **objects, size_t nr)
 {
 	struct slab_header *s = v->slab;
@@ -226,17 +225,21 @@ static size_t free_neighbours(struct heap *h, void **objects, size_t nr,
 	uint64_t object = (uintptr_t)objects[0];
 	const struct heap_view *view = heap_view_of(h->pool, object);
 	struct slab_view v;
-	size_t pushed = 0;
+	size_t kept = 0, pushed = 0;
 
 	if (!view && sample_free(object, rule))
 		return 1;
 	if (!view)
 		object_die(rule, object, "it is no address of the pool");
 	v = object_check(h->pool, view, object, rule);
-	if (slab_kind(v.slab) == SLAB_OBJECTS && slab_owner(v.slab) == h->id && !h->pool->harden)
-		pushed = push_neighbours(&v, objects, nr);
-	if (pushed)
-		return pushed;
+	if (slab_kind(v.slab) == SLAB_OBJECTS && slab_owner(v.slab) == h->id && !h->pool->harden) {
+		kept = magazine_put_many(h, &v, nr, objects);
+		pushed = push_neighbours(&v, objects + kept, nr - kept);
+		if (pushed)
+			magazine_spill(h, v.slab->bin, pushed);
+	}
+	if (kept + pushed)
+		return kept + pushed;
 	object_free(h, view, object, rule);
 	return 1;
 }

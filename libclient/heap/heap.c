@@ -607,35 +607,13 @@ size_t heap_alloc_bulk(struct heap *h, unsigned int bin, size_t nr, void **out)
 	uint64_t object;
 
 	heap_need_bin(h, bin);
-	do {
-		while (got < nr && (object = hit_take(h->magazines[bin])))
-			out[got++] = (void *)(uintptr_t)object;
-	} while (got < nr && magazine_fill_handed(h, bin));
-	while (got < nr) {
-		struct slab_header *s = h->bins[bin];
-		uint64_t at = s->free, key = h->key;
-		size_t before = got;
-
-		while (got < nr && !(at & 1)) {
-			uint64_t next = *slab_word(at) ^ (key ^ at); /* one step behind the load */
-
-			/* In this order: B5. */
-			s->free = next;
-			atomic_signal_fence(memory_order_release);
-			*slab_word(at) = 0;
-			out[got++] = (void *)(uintptr_t)at;
-			at = next;
-		}
-		/* slab_none is shared: it is never written. */
-		if (got != before)
-			s->left += (uint32_t)(got - before);
-		if (got == nr)
-			break;
-		count_slow(h);
-		if (!refill_list(h, bin))
-			break;
+	for (;;) {
+		got += magazine_take_many(h, bin, nr - got, out + got);
+		object = got < nr ? heap_alloc(h, bin) : 0;
+		if (!object)
+			return got;
+		out[got++] = (void *)(uintptr_t)object;
 	}
-	return got;
 }
 
 /* ---- tidying ---- */

@@ -205,6 +205,64 @@ uint64_t magazine_take(struct heap *h, unsigned int bin)
 	return m->top == m->slots ? 0 : *m->top--;
 }
 
+size_t magazine_take_many(struct heap *h, unsigned int bin, size_t nr, void **out)
+{
+	struct heap_magazine *m = h->magazines[bin];
+	uint64_t *top = m->top;
+	size_t has = (size_t)(top - m->slots);
+
+	if (nr > has)
+		nr = has;
+	m->top = top - nr;
+	/* Not before the magazine ends below them (B5 of slab.h). */
+	atomic_signal_fence(memory_order_release);
+	for (size_t i = 0; i < nr; i++, top--) {
+		out[i] = (void *)(uintptr_t)*top;
+		*slab_word(*top) = 0;
+	}
+	return nr;
+}
+
+size_t magazine_put_many(struct heap *h, const struct slab_view *v, size_t nr, void **objects)
+{
+	/* Read once, as in fill_unused(). */
+	const uint64_t key = v->key, start = v->start, mark = slab_mark(key);
+	const uint64_t bytes = (uint64_t)v->slab->total * v->slab->size;
+	struct heap_magazine *m;
+	size_t i, room;
+	uint64_t *top;
+
+	if (!magazine_make(h, v->slab->bin))
+		return 0;
+	m = h->magazines[v->slab->bin];
+	top = m->top;
+	room = (size_t)(m->limit - top);
+	if (nr > room)
+		nr = room;
+	for (i = 0; i < nr; i++) {
+		uint64_t object = (uintptr_t)objects[i];
+
+		if (object - start >= bytes || slab_looks_free(object, key))
+			break;
+		*++top = object;
+		*slab_word(object) = mark;
+	}
+	m->top = top;
+	return i;
+}
+
+void magazine_spill(struct heap *h, unsigned int bin, size_t nr)
+{
+	struct heap_magazine *m = h->magazines[bin];
+	uint32_t left = MAGAZINE_BURST - m->spilled;
+
+	if (!left)
+		return;
+	m->spilled += nr < left ? (uint32_t)nr : left;
+	if (m->spilled == MAGAZINE_BURST)
+		magazine_burst(h, bin);
+}
+
 bool magazine_has_any(const struct heap *h, unsigned int bin)
 {
 	return h->magazines[bin]->top != h->magazines[bin]->slots;

@@ -21,6 +21,7 @@
 #define MMB_LIBCLIENT_HEAP_MAGAZINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* A new one has so many objects and bytes at most, and one object at least. What overflows and runs
@@ -40,6 +41,7 @@ enum {
 struct heap;
 struct heap_pool;
 struct slab_header;
+struct slab_view;
 
 /* h: H3 of heap.h   c: fixed */
 struct heap_magazine {
@@ -66,6 +68,13 @@ bool magazine_fill_handed(struct heap *h, unsigned int bin);
 void magazine_burst(struct heap *h, unsigned int bin);
 /* Takes an object out; 0: there is none. */
 uint64_t magazine_take(struct heap *h, unsigned int bin);
+/* Up to nr of them; how many. */
+size_t magazine_take_many(struct heap *h, unsigned int bin, size_t nr, void **out);
+/* From the first object on, those that lie in this slab of the heap's own and don't look free, as
+ * many as there is room for; how many. */
+size_t magazine_put_many(struct heap *h, const struct slab_view *v, size_t nr, void **objects);
+/* So many frees had no room. */
+void magazine_spill(struct heap *h, unsigned int bin, size_t nr);
 bool magazine_has_any(const struct heap *h, unsigned int bin);
 /* Nothing was taken or put since this was asked last. */
 bool magazine_is_idle(struct heap *h, unsigned int bin);
