@@ -71,40 +71,247 @@ static uint64_t to_steps(uint64_t bytes)
 	return (bytes + RANGE_STEP - 1) & ~(RANGE_STEP - 1);
 }
 
-/* ---- growing; with the work lock ---- */
-
-/* How much the heap lacks at its end for an object. */
-struct growth {
-	uint64_t address; /* its end at home */
-	uint64_t least;   /* bytes, in whole pages */
-	uint64_t ahead;   /* as many more would be good */
-};
-
-static const struct extent *last_at_home_locked(const struct range_heap *heap)
+static struct extent *take_locked(struct range_heap *heap, const struct extent_want *want)
 {
-	const struct extent *e = TAILQ_LAST(&heap->extents.order, extent_order);
+	struct extent *e = extents_take(&heap->extents, want);
 
-	while (e && e->address >= heap->source.home + RANGE_HOME_BYTES)
-		e = TAILQ_PREV(e, extent_order, order);
-	return e && e->address >= heap->source.home ? e : NULL;
+	heap->live += e ? e->length : 0;
+	if (heap->most < heap->live)
+		heap->most = heap->live;
+	return e;
 }
 
-static struct growth plan_growth(struct range_heap *heap, const struct extent_want *want)
+/* ---- closing chunks; with the work lock ---- */
+
+/* Of a window, at home, the chunks stay, or all others do. */
+enum idle_window { WINDOW_NONE, WINDOW_SPARED, WINDOW_ALONE };
+
+/* What one round works at: free memory that is due, and whether there is some that isn't yet. */
+struct idle_search {
+	struct range_heap *heap;
+	uint32_t           now_ms, idle_ms;
+	uint64_t           from; /* looked at up to here */
+	enum idle_window   window;
+	uint64_t           start, end; /* of the window */
+	bool               more;
+};
+
+static bool may_close(const struct idle_search *s, const struct range_backing *b)
 {
-	struct growth g = { .address = heap->source.home };
-	const struct extent *last;
-	uint64_t start;
+	bool touches = b->address < s->end && s->start < b->address + b->length;
+
+	return s->window == WINDOW_NONE || touches == (s->window == WINDOW_ALONE);
+}
+
+static bool is_due(const struct idle_search *s, uint64_t address)
+{
+	uint32_t freed = atomic_load_explicit(&range_page(address)->freed_ms, memory_order_relaxed);
+
+	/* It may have been freed since the search began: a negative age. */
+	return !freed || (int32_t)(s->now_ms - freed) >= (int32_t)s->idle_ms;
+}
+
+static bool all_due(const struct idle_search *s, const struct range_backing *b)
+{
+	for (uint64_t at = b->address; at < b->address + b->length; at += RANGE_PAGE)
+		if (!is_due(s, at))
+			return false;
+	return true;
+}
+
+/* The free extent that has all of a chunk. */
+static struct extent *wholly_free_locked(struct range_heap *heap, const struct range_backing *b)
+{
+	struct extent *e;
+
+	/* The quick way to say no. */
+	if (range_page(b->address)->object)
+		return NULL;
+	TAILQ_FOREACH(e, &heap->extents.order, order)
+		if (extent_end(e) > b->address)
+			break;
+	return e && e->state == EXTENT_FREE && e->address <= b->address &&
+			       b->address + b->length <= extent_end(e)
+		       ? e
+		       : NULL;
+}
+
+/* The extent without the chunk; false: no memory for the rest behind it. */
+static bool cut_out_locked(struct range_heap *heap, struct extent *e, const struct range_backing *b)
+{
+	struct extents *x = &heap->extents;
+	struct extent *before = NULL, *behind = NULL;
+
+	extents_hide(x, e);
+	if (b->address > e->address) {
+		before = e;
+		e = extents_split(x, before, b->address - before->address);
+	}
+	if (e && b->length < e->length)
+		behind = extents_split(x, e, b->length);
+	if (!e || (b->length < e->length && !behind)) {
+		if (e)
+			extents_put(x, e);
+		if (before)
+			extents_put(x, before);
+		return false;
+	}
+	extents_del(x, e);
+	if (before)
+		extents_put(x, before);
+	if (behind)
+		extents_put(x, behind);
+	return true;
+}
+
+/* The lowest chunk that is due, and the extent that has it; NULL: none (more). */
+static struct range_chunk *find_due_locked(struct idle_search *s, struct extent **extent)
+{
+	struct range_chunk *chunk, *lowest = NULL;
+
+	if (s->heap->closed)
+		return NULL;
+	LIST_FOREACH(chunk, &s->heap->chunks, link) {
+		const struct range_backing *b = &chunk->backing;
+		struct extent *e = wholly_free_locked(s->heap, b);
+
+		if (!e || !may_close(s, b))
+			continue;
+		if (!all_due(s, b)) {
+			s->more = true;
+		} else if (!lowest || b->address < lowest->backing.address) {
+			lowest = chunk;
+			*extent = e;
+		}
+	}
+	return lowest;
+}
+
+static struct range_chunk *unlist_due(struct idle_search *s)
+{
+	struct range_heap *heap = s->heap;
+	struct range_chunk *chunk;
+	struct extent *e;
 
 	pthread_mutex_lock(&heap->lock);
-	g.ahead = range_page_down(heap->bytes >> RANGE_AHEAD_SHIFT);
+	chunk = find_due_locked(s, &e);
+	if (chunk && !cut_out_locked(heap, e, &chunk->backing)) {
+		s->more = true;
+		chunk = NULL;
+	}
+	if (chunk) {
+		range_pages_own(chunk->backing.address, chunk->backing.length, NULL);
+		LIST_REMOVE(chunk, link);
+		heap->bytes -= chunk->backing.length;
+	}
+	pthread_mutex_unlock(&heap->lock);
+	return chunk;
+}
+
+/* So many bytes at least, if there are as many. */
+static void close_chunks(struct idle_search *s, uint64_t bytes)
+{
+	struct range_heap *heap = s->heap;
+	struct range_chunk *chunk;
+	uint64_t closed = 0;
+
+	while (closed < bytes && (chunk = unlist_due(s))) {
+		closed += chunk->backing.length;
+		heap->source.destroy(heap->source.context, &chunk->backing);
+		heap->counts.chunks_closed++;
+		free(chunk);
+	}
+}
+
+/* ---- growing; with the work lock ---- */
+
+/* Where an object is to lie at home, and what isn't there yet. */
+struct growth {
+	uint64_t start, end; /* the end is a page's */
+	uint64_t missing;    /* bytes of no chunk between them, in whole pages; NO_ROOM: no place */
+	uint64_t ahead;      /* as many more behind it would be good */
+};
+#define NO_ROOM UINT64_MAX
+
+static uint64_t home_end(const struct range_heap *heap)
+{
+	return heap->source.home + RANGE_HOME_BYTES;
+}
+
+/* The extent itself, if it is at home; NULL: it isn't, and so is none behind it. */
+static const struct extent *at_home(const struct range_heap *heap, const struct extent *e)
+{
+	return e && e->address < home_end(heap) ? e : NULL;
+}
+
+static const struct extent *first_at_home_locked(const struct range_heap *heap)
+{
+	const struct extent *e = TAILQ_FIRST(&heap->extents.order);
+
+	while (e && e->address < heap->source.home)
+		e = TAILQ_NEXT(e, order);
+	return at_home(heap, e);
+}
+
+/* What isn't there of [at, end); e is the extent at `at`, or the first one behind it. */
+static uint64_t missing_locked(const struct range_heap *heap, const struct extent *e, uint64_t at,
+			       uint64_t end)
+{
+	uint64_t missing = 0, part, gap;
+
+	while (at < end) {
+		if (e && e->address <= at) {
+			if (e->state != EXTENT_FREE)
+				return NO_ROOM;
+			at = extent_end(e);
+			e = at_home(heap, TAILQ_NEXT(e, order));
+			continue;
+		}
+		gap = (e ? e->address : home_end(heap)) - at;
+		part = range_page_up(end - at);
+		if (part > gap)
+			part = gap;
+		if (!part)
+			return NO_ROOM;
+		missing += part;
+		at += part;
+	}
+	return missing;
+}
+
+static void consider_locked(const struct range_heap *heap, const struct extent_want *want,
+			    const struct extent *e, uint64_t at, struct growth *best)
+{
+	uint64_t start = (at + want->align - 1) & ~(want->align - 1);
+	uint64_t missing = missing_locked(heap, e, start, start + want->length);
+
+	if (missing >= best->missing)
+		return;
+	best->start = start;
+	best->end = range_page_up(start + want->length);
+	best->missing = missing;
+}
+
+/* Where least is missing: in a free extent or a gap, or behind everything. */
+static struct growth plan_growth(struct range_heap *heap, const struct extent_want *want)
+{
+	struct growth g = { .missing = NO_ROOM };
+	uint64_t at = heap->source.home;
+	const struct extent *e;
+
+	pthread_mutex_lock(&heap->lock);
+	for (e = first_at_home_locked(heap); e; e = at_home(heap, TAILQ_NEXT(e, order))) {
+		if (e->address > at)
+			consider_locked(heap, want, e, at, &g);
+		if (e->state == EXTENT_FREE)
+			consider_locked(heap, want, e, e->address, &g);
+		at = extent_end(e);
+	}
+	consider_locked(heap, want, NULL, at, &g);
+	if (g.end > at)
+		g.ahead = range_page_down(heap->bytes >> RANGE_AHEAD_SHIFT);
 	if (g.ahead > RANGE_AHEAD_MAX)
 		g.ahead = RANGE_AHEAD_MAX;
-	last = last_at_home_locked(heap);
-	if (last)
-		g.address = extent_end(last);
-	start = last && last->state == EXTENT_FREE ? last->address : g.address;
-	start = (start + want->align - 1) & ~(want->align - 1);
-	g.least = range_page_up(start + want->length - g.address);
 	pthread_mutex_unlock(&heap->lock);
 	return g;
 }
@@ -122,7 +329,7 @@ static struct extent *list_chunk(struct range_heap *heap, struct range_chunk *ch
 	heap->bytes += e->length;
 	range_pages_own(e->address, e->length, heap);
 	extents_add(&heap->extents, e);
-	object = extents_take(&heap->extents, want);
+	object = take_locked(heap, want);
 	pthread_mutex_unlock(&heap->lock);
 	heap->counts.chunks_made++;
 	return object;
@@ -156,24 +363,110 @@ out:
 	return error;
 }
 
+/* The first gap of [start, end); without length: there is none. */
+static struct range_backing find_gap(struct range_heap *heap, uint64_t start, uint64_t end)
+{
+	struct range_backing gap = { .address = start };
+	const struct extent *e;
+
+	pthread_mutex_lock(&heap->lock);
+	e = first_at_home_locked(heap);
+	while (e && e->address <= gap.address) {
+		if (extent_end(e) > gap.address)
+			gap.address = extent_end(e);
+		e = at_home(heap, TAILQ_NEXT(e, order));
+	}
+	pthread_mutex_unlock(&heap->lock);
+	if (e && e->address < end)
+		end = e->address;
+	if (gap.address < end)
+		gap.length = end - gap.address;
+	return gap;
+}
+
+/* Chunks are closed as a whole: not too large, and not too many. */
+static uint64_t piece_of(const struct range_heap *heap, const struct growth *g)
+{
+	uint64_t bytes = RANGE_CHUNK_LEAST;
+
+	if (bytes < g->missing / RANGE_PIECES)
+		bytes = range_page_up(g->missing / RANGE_PIECES);
+	if (bytes < heap->bytes / RANGE_CHUNKS)
+		bytes = range_page_up(heap->bytes / RANGE_CHUNKS);
+	return bytes;
+}
+
+/* Up to `end`, or until there is room for the object. */
+static int fill(struct range_heap *heap, const struct growth *g, uint64_t end,
+		const struct extent_want *want, struct extent **object)
+{
+	uint64_t piece = piece_of(heap, g);
+	int error = 0;
+
+	while (!error && !*object) {
+		struct range_backing gap = find_gap(heap, g->start, end);
+
+		if (!gap.length)
+			break;
+		if (gap.length > piece)
+			gap.length = piece;
+		error = add_chunk(heap, &gap, want, object);
+	}
+	return error;
+}
+
+/* Free chunks go where the heap would have more than it needs, for an object of that length. */
+static void close_instead(struct range_heap *heap, const struct growth *g, uint64_t length)
+{
+	struct idle_search s = {
+		.heap = heap,
+		.now_ms = now_ms(heap),
+		.start = g->start,
+		.end = g->end,
+		.window = WINDOW_SPARED,
+	};
+	uint64_t allowed, want;
+
+	pthread_mutex_lock(&heap->lock);
+	allowed = heap->live + length > heap->most ? heap->live + length : heap->most;
+	allowed += allowed >> RANGE_SLACK_SHIFT;
+	want = heap->bytes + g->missing;
+	pthread_mutex_unlock(&heap->lock);
+	if (want > allowed)
+		close_chunks(&s, want - allowed < g->missing ? want - allowed : g->missing);
+}
+
+/* An object that can't be: what was made for it isn't kept. */
+static void close_window(struct range_heap *heap, const struct growth *g)
+{
+	struct idle_search s = {
+		.heap = heap,
+		.now_ms = now_ms(heap),
+		.start = g->start,
+		.end = g->end + g->ahead,
+		.window = WINDOW_ALONE,
+	};
+
+	close_chunks(&s, UINT64_MAX);
+}
+
 static int grow(struct range_heap *heap, const struct extent_want *want, struct extent **object)
 {
+	struct range_backing anywhere = { .length = range_page_up(want->length) };
 	struct growth g = plan_growth(heap, want);
-	struct range_backing wanted = { .address = g.address, .length = g.least + g.ahead };
-	uint64_t room = heap->source.home + RANGE_HOME_BYTES - g.address;
 	int error = -EADDRNOTAVAIL;
 
-	if (wanted.length <= room)
-		error = add_chunk(heap, &wanted, want, object);
-	if (error == -ENOMEM && g.ahead) {
-		wanted.length = g.least;
-		error = add_chunk(heap, &wanted, want, object);
+	if (g.missing != NO_ROOM) {
+		close_instead(heap, &g, want->length);
+		error = fill(heap, &g, g.end + g.ahead, want, object);
+		if (error == -ENOMEM && g.ahead)
+			error = fill(heap, &g, g.end, want, object);
+		if (error)
+			close_window(heap, &g);
 	}
 	/* Somebody is there, or a sanitizer has its own idea of what is an address. */
-	if (error && error != -ENOMEM) {
-		wanted = (struct range_backing){ .length = range_page_up(want->length) };
-		error = add_chunk(heap, &wanted, want, object);
-	}
+	if (error && error != -ENOMEM)
+		error = add_chunk(heap, &anywhere, want, object);
 	return error;
 }
 
@@ -184,7 +477,7 @@ static struct extent *take(struct range_heap *heap, const struct extent_want *wa
 	struct extent *e;
 
 	pthread_mutex_lock(&heap->lock);
-	e = heap->closed ? NULL : extents_take(&heap->extents, want);
+	e = heap->closed ? NULL : take_locked(heap, want);
 	pthread_mutex_unlock(&heap->lock);
 	return e;
 }
@@ -257,6 +550,7 @@ enum range_found range_heap_put(struct range_heap *heap, uint64_t object)
 	if (e)
 		found = e->address == object ? RANGE_OBJECT : RANGE_INSIDE;
 	if (found == RANGE_OBJECT) {
+		heap->live -= e->length;
 		extents_stamp(e->address, e->length, now);
 		extents_put(&heap->extents, e);
 	}
@@ -290,10 +584,14 @@ bool range_heap_resize(struct range_heap *heap, uint64_t object, size_t size)
 	pthread_mutex_lock(&heap->lock);
 	e = extents_find(heap, object);
 	if (e && e->address == object) {
+		heap->live -= e->length;
 		shrunk = length < e->length;
 		if (shrunk)
 			extents_stamp(object + length, e->length - length, now);
 		fits = extents_resize(&heap->extents, e, length);
+		heap->live += e->length;
+		if (heap->most < heap->live)
+			heap->most = heap->live;
 	}
 	pthread_mutex_unlock(&heap->lock);
 	if (shrunk)
@@ -302,112 +600,6 @@ bool range_heap_resize(struct range_heap *heap, uint64_t object, size_t size)
 }
 
 /* ---- giving back; with the work lock ---- */
-
-/* What one round works at: free memory that is due, and whether there is some that isn't yet. */
-struct idle_search {
-	struct range_heap *heap;
-	uint32_t           now_ms, idle_ms;
-	uint64_t           from; /* looked at up to here */
-	bool               more;
-};
-
-static bool is_due(const struct idle_search *s, uint64_t address)
-{
-	uint32_t freed = atomic_load_explicit(&range_page(address)->freed_ms, memory_order_relaxed);
-
-	/* It may have been freed since the search began: a negative age. */
-	return !freed || (int32_t)(s->now_ms - freed) >= (int32_t)s->idle_ms;
-}
-
-static bool all_due(const struct idle_search *s, const struct range_backing *b)
-{
-	for (uint64_t at = b->address; at < b->address + b->length; at += RANGE_PAGE)
-		if (!is_due(s, at))
-			return false;
-	return true;
-}
-
-/* The free extent that has all of a chunk. */
-static struct extent *wholly_free_locked(struct range_heap *heap, const struct range_backing *b)
-{
-	struct extent *e;
-
-	/* The quick way to say no. */
-	if (range_page(b->address)->object)
-		return NULL;
-	TAILQ_FOREACH(e, &heap->extents.order, order)
-		if (extent_end(e) > b->address)
-			break;
-	return e && e->state == EXTENT_FREE && e->address <= b->address &&
-			       b->address + b->length <= extent_end(e)
-		       ? e
-		       : NULL;
-}
-
-/* The extent without the chunk; false: no memory for the rest behind it. */
-static bool cut_out_locked(struct range_heap *heap, struct extent *e, const struct range_backing *b)
-{
-	struct extents *x = &heap->extents;
-	struct extent *before = NULL, *behind = NULL;
-
-	extents_hide(x, e);
-	if (b->address > e->address) {
-		before = e;
-		e = extents_split(x, before, b->address - before->address);
-	}
-	if (e && b->length < e->length)
-		behind = extents_split(x, e, b->length);
-	if (!e || (b->length < e->length && !behind)) {
-		if (e)
-			extents_put(x, e);
-		if (before)
-			extents_put(x, before);
-		return false;
-	}
-	extents_del(x, e);
-	if (before)
-		extents_put(x, before);
-	if (behind)
-		extents_put(x, behind);
-	return true;
-}
-
-/* A chunk that is due, off the list; NULL: none (more). */
-static struct range_chunk *unlist_due(struct idle_search *s)
-{
-	struct range_heap *heap = s->heap;
-	struct range_chunk *chunk;
-
-	pthread_mutex_lock(&heap->lock);
-	LIST_FOREACH(chunk, &heap->chunks, link) {
-		struct extent *e = wholly_free_locked(heap, &chunk->backing);
-
-		if (!e || heap->closed)
-			continue;
-		if (all_due(s, &chunk->backing) && cut_out_locked(heap, e, &chunk->backing))
-			break;
-		s->more = true;
-	}
-	if (chunk) {
-		range_pages_own(chunk->backing.address, chunk->backing.length, NULL);
-		LIST_REMOVE(chunk, link);
-		heap->bytes -= chunk->backing.length;
-	}
-	pthread_mutex_unlock(&heap->lock);
-	return chunk;
-}
-
-static void close_chunks(struct idle_search *s)
-{
-	struct range_heap *heap = s->heap;
-	struct range_chunk *chunk;
-
-	while ((chunk = unlist_due(s))) {
-		heap->source.destroy(heap->source.context, &chunk->backing);
-		heap->counts.chunks_closed++;
-		free(chunk);
-	}
-}
 
 /* Pages of one chunk, in a free extent that is away meanwhile. */
 struct idle_pages {
@@ -493,8 +685,11 @@ bool range_heap_trim(struct range_heap *heap, uint32_t idle_ms)
 
 	pthread_mutex_lock(&heap->work);
 	s.now_ms = now_ms(heap);
-	close_chunks(&s);
+	close_chunks(&s, UINT64_MAX);
 	empty_pages(&s);
+	pthread_mutex_lock(&heap->lock);
+	heap->most = heap->live;
+	pthread_mutex_unlock(&heap->lock);
 	pthread_mutex_unlock(&heap->work);
 	return s.more;
 }
@@ -517,7 +712,7 @@ uint32_t range_heap_validate(struct range_heap *heap)
 	uint32_t differences = 0;
 	struct range_chunk *chunk;
 	const struct extent *e;
-	uint64_t bytes = 0, extents = 0;
+	uint64_t bytes = 0, extents = 0, live = 0;
 
 	pthread_mutex_lock(&heap->lock);
 	if (!heap->closed)
@@ -531,9 +726,11 @@ uint32_t range_heap_validate(struct range_heap *heap)
 	}
 	TAILQ_FOREACH(e, &heap->extents.order, order) {
 		extents += e->length;
+		live += e->state == EXTENT_OBJECT ? e->length : 0;
 		differences += !backing_at(heap, e->address);
 	}
 	differences += bytes != extents || bytes != heap->bytes;
+	differences += live != heap->live || live > heap->most;
 	pthread_mutex_unlock(&heap->lock);
 	return differences;
 }

@@ -5,13 +5,17 @@
  * Purpose     An object is an extent of chunks that the process got earlier, as a rule of pages
  *             that it has touched already: no message, no page fault, nothing to fill with zeros. A
  *             chunk is charged in full when it comes. So the heap grows by what is missing and a
- *             little more, at the end of what it has at home: there objects lie across chunks, and
- *             what was left over at the end isn't lost. A chunk that can't be there lies anywhere.
+ *             little more, where least is missing: in a gap beside free memory, or at the end of
+ *             what it has at home. Objects lie across chunks there. A chunk that can't be there
+ *             lies anywhere.
  * Invariants  R1  The extents are the chunks' memory, without gap or rest.
  *             R2  What has been free for RANGE_IDLE_MS goes back at the next tick: wholly free
  *                 chunks are closed, of others the free pages are emptied.
- *             R3  An object that was freed, or was none, is found as such: its pages name none.
- *             R4  closed: no address is found any more.
+ *             R3  Where the heap would have more than the most that its objects were since the last
+ *                 tick, and an eighth, it closes free chunks before it grows: as much as is
+ *                 missing, if they have it. Hence chunks are small.
+ *             R4  An object that was freed, or was none, is found as such: its pages name none.
+ *             R5  closed: no address is found any more.
  * Locking     work for growing and giving back, outermost, held while the source is asked. lock for
  *             everything else; neither the source nor another lock is used under it.
  * Not here    Extents (extents.h), addresses (page.h), the daemon (range.c).
@@ -31,9 +35,13 @@
 enum {
 	RANGE_IDLE_MS = 1000,
 	RANGE_AHEAD_SHIFT = 8, /* a chunk may be larger than needed by 1/256 of the heap */
+	RANGE_SLACK_SHIFT = 3, /* R3 */
+	RANGE_PIECES = 8,      /* chunks for what is missing, at most but for the least size */
+	RANGE_CHUNKS = 128,    /* of a heap, by and large: no smaller part of it is a chunk */
 };
 #define RANGE_HOME_BYTES  (64ull << 30)
 #define RANGE_AHEAD_MAX   (64ull << 20)
+#define RANGE_CHUNK_LEAST (4ull << 20)
 #define RANGE_LEAST_BYTES (3ull << 20) /* a smaller object has no place here */
 
 /* A chunk that is wanted, and one that came: at `address`, or anywhere where that is 0. */
@@ -78,7 +86,9 @@ struct range_heap {
 	struct extents      extents; /* (l) */
 	LIST_HEAD(, range_chunk) chunks; /* (l) changed with work held too */
 	uint64_t            bytes;   /* (l) of all chunks */
-	bool                closed;  /* (l) R4 */
+	uint64_t            live;    /* (l) of all objects */
+	uint64_t            most;    /* (l) R3; of live */
+	bool                closed;  /* (l) R5 */
 	atomic_bool         kicked;  /* (a) a tick will come */
 	struct range_counts counts;  /* (w) */
 };
