@@ -12,7 +12,7 @@
  *             R2  What has been free for RANGE_IDLE_MS goes back at the next tick: wholly free
  *                 chunks are closed, of others the free pages are emptied.
  *             R3  Where the heap would have more than the most that its objects were since the last
- *                 tick, and an eighth, it closes free chunks before it grows: as much as is
+ *                 tick, and a sixteenth, it closes free chunks before it grows: as much as is
  *                 missing, if they have it. Hence chunks are small.
  *             R4  An object that was freed, or was none, is found as such: its pages name none.
  *             R5  closed: no address is found any more.
@@ -35,7 +35,7 @@
 enum {
 	RANGE_IDLE_MS = 1000,
 	RANGE_AHEAD_SHIFT = 8, /* a chunk may be larger than needed by 1/256 of the heap */
-	RANGE_SLACK_SHIFT = 3, /* R3 */
+	RANGE_SLACK_SHIFT = 4, /* R3 */
 	RANGE_PIECES = 8,      /* chunks for what is missing, at most but for the least size */
 	RANGE_CHUNKS = 128,    /* of a heap, by and large: no smaller part of it is a chunk */
 };
