@@ -7,6 +7,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include "heap/run.h"
 #include "lib/heap_area.h"
@@ -17,6 +18,8 @@ enum { ROUNDS = 30000 }; /* each memory access costs there */
 #else
 enum { ROUNDS = 600000 };
 #endif
+/* Where each lock that changes hands costs a wake-up, all rounds would take minutes. */
+enum { ENOUGH_S = 4, ROUNDS_A_LOOK = 1024, DEATH_ROUNDS = 3 * ROUNDS_A_LOOK };
 enum { THREADS = 4, SLOTS = 64, MINE = 100, LARGE = 300 << 10, HOT_EVERY = 64 };
 
 struct worker {
@@ -32,6 +35,7 @@ static struct heap_pool *pools[2];
 static struct worker workers[THREADS];
 static _Atomic uint64_t slots[SLOTS];
 static atomic_bool finished;
+static struct timespec began;
 static _Atomic unsigned int nr_broken;
 
 static void begin(bool is_private)
@@ -42,6 +46,17 @@ static void begin(bool is_private)
 	pools[1] = is_private ? NULL : heap_area_pool(2, false);
 	atomic_store(&finished, false);
 	atomic_store(&nr_broken, 0);
+	clock_gettime(CLOCK_MONOTONIC, &began);
+}
+
+static bool goes_on(const struct worker *w, int round)
+{
+	struct timespec now;
+
+	if (round % ROUNDS_A_LOOK)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return round < w->rounds && now.tv_sec - began.tv_sec < test_patience(ENOUGH_S);
 }
 
 static void stamp(uint64_t at)
@@ -90,7 +105,7 @@ static void *exchange(void *arg)
 	struct worker *w = arg;
 	struct heap *h = begin_thread(w);
 
-	for (int i = 0; i < w->rounds; i++) {
+	for (int i = 0; goes_on(w, i); i++) {
 		_Atomic uint64_t *slot = &slots[test_below(&w->random, SLOTS)];
 		uint64_t at = test_below(&w->random, 2) ? take(w, h) : 0;
 
@@ -112,7 +127,7 @@ static void *churn(void *arg)
 	struct heap *h = begin_thread(w);
 	uint64_t mine[MINE] = { 0 };
 
-	for (int i = 0; i < w->rounds; i++) {
+	for (int i = 0; goes_on(w, i); i++) {
 		uint64_t *at = &mine[test_below(&w->random, MINE)];
 
 		if (*at)
@@ -130,7 +145,7 @@ static void *produce(void *arg)
 	struct worker *w = arg;
 	struct heap *h = begin_thread(w);
 
-	for (int i = 0; i < w->rounds; i++) {
+	for (int i = 0; goes_on(w, i); i++) {
 		uint64_t none = 0, at = take(w, h);
 		_Atomic uint64_t *slot = &slots[i % SLOTS];
 
@@ -259,9 +274,10 @@ static void producers(void)
 static void *die_and_be_born(void *arg)
 {
 	uint64_t state = test_seed() + 1;
-	struct worker w = { .random = state };
+	struct worker w = { .random = state, .rounds = ROUNDS };
 
-	for (uint32_t member = 3; member < 3 + (uint32_t)ROUNDS / 3000; member++) {
+	for (int round = 0; goes_on(&w, round); round += DEATH_ROUNDS) {
+		uint32_t member = 3 + (uint32_t)(round / DEATH_ROUNDS);
 		struct heap_pool *hp = heap_area_pool(member, false);
 		struct heap *h = heap_new(hp, NULL);
 
