@@ -349,7 +349,7 @@ int config_load(int argc, char **argv, struct config *out, FILE *err)
 	if (out->file)
 		error = config_file_read(&sink, out->file + (out->file[0] == '-'));
 	if (error && !(error == -ENOENT && out->file[0] == '-')) {
-		config_mistake(&sink, out->file, "can't be read: %s", strerror(-error));
+		config_mistake(&sink, out->file, "can't be read: %s", config_file_why(error));
 		return EX_NOINPUT;
 	}
 	read_environment(&sink);

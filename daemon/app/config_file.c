@@ -8,9 +8,15 @@
 #include "app/config_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CONFIG_FILE_MAX = 1 << 20, CONFIG_PIPE_MS = 2000 };
 
 struct reader {
 	struct config_sink *sink;
@@ -124,13 +130,61 @@ static int take_setting(void *user, const char *section, const char *name, const
 	return 1;
 }
 
+/* 0, or why what was opened isn't read: that might never end. */
+static int check_kind(int fd)
+{
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	struct stat   st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	if (S_ISREG(st.st_mode))
+		return st.st_size > CONFIG_FILE_MAX ? -EFBIG : 0;
+	if (!S_ISFIFO(st.st_mode))
+		return -ENODEV;
+	return poll(&wait, 1, CONFIG_PIPE_MS) > 0 ? 0 : -ETIMEDOUT;
+}
+
+static int open_file(const char *path, FILE **out)
+{
+	/* A pipe that nobody writes to opens at once so. */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int error = fd < 0 ? -errno : check_kind(fd);
+
+	if (!error && fcntl(fd, F_SETFL, 0))
+		error = -errno;
+	if (!error) {
+		*out = fdopen(fd, "r");
+		error = *out ? 0 : -errno;
+	}
+	if (error && fd >= 0)
+		close(fd);
+	return error;
+}
+
+const char *config_file_why(int error)
+{
+	switch (error) {
+	case -ENODEV:
+		return "it is neither a file nor a pipe";
+	case -EFBIG:
+		return "it has more than 1 MiB, which is no configuration";
+	case -ETIMEDOUT:
+		return "it is a pipe that nobody writes to";
+	default:
+		return strerror(-error);
+	}
+}
+
 int config_file_read(struct config_sink *sink, const char *path)
 {
-	struct reader r = { .sink = sink, .path = path, .file = fopen(path, "re") };
-	int           line;
+	struct reader r = { .sink = sink, .path = path };
+	int           line = open_file(path, &r.file);
 
-	if (!r.file)
-		return -errno;
+	if (line)
+		return line;
 	line = ini_parse_stream(read_line, &r, take_setting, &r);
 	/* What inih alone minds; the checks before it leave very little. */
 	if (line > 0 && !sink->nr_mistakes) {

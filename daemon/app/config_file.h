@@ -12,7 +12,10 @@
 
 #include "app/config_mistake.h"
 
-/* Mistakes go to the sink; -errno if the file can't be read. */
+/* Mistakes go to the sink; -errno if the file can't be read, or isn't one: a pipe is as good, if
+ * somebody writes to it. */
 int config_file_read(struct config_sink *sink, const char *path);
+/* What that error means. */
+const char *config_file_why(int error);
 
 #endif

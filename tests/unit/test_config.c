@@ -5,8 +5,10 @@
 #include "app/config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -361,6 +363,63 @@ static void folder_is_no_input(void)
 	outcome_fini(&o);
 }
 
+static void load_only(struct outcome *o, const char *path)
+{
+	char              flag[128];
+	const char *const args[] = { flag, NULL };
+
+	snprintf(flag, sizeof(flag), "--config=%s", path);
+	load(o, NULL, args);
+}
+
+/* What has no end, or waits for somebody who never comes. */
+static void what_is_no_file_is_no_input(void)
+{
+	char           folder[] = "/tmp/mmb-test-config-XXXXXX", path[64];
+	struct outcome o;
+
+	load_only(&o, "/dev/zero");
+	EXPECT_EQ(o.status, EX_NOINPUT);
+	EXPECT(strstr(o.err, "/dev/zero: can't be read: it is neither a file nor a pipe"));
+	outcome_fini(&o);
+	EXPECT(mkdtemp(folder) != NULL);
+	snprintf(path, sizeof(path), "%s/pipe", folder);
+	EXPECT_EQ(mkfifo(path, 0600), 0);
+	load_only(&o, path);
+	EXPECT_EQ(o.status, EX_NOINPUT);
+	EXPECT(strstr(o.err, "it is a pipe that nobody writes to"));
+	outcome_fini(&o);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/large", folder);
+	EXPECT_EQ(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+	EXPECT_EQ(truncate(path, 2 << 20), 0);
+	load_only(&o, path);
+	EXPECT_EQ(o.status, EX_NOINPUT);
+	EXPECT(strstr(o.err, "it has more than 1 MiB"));
+	outcome_fini(&o);
+	unlink(path);
+	rmdir(folder);
+}
+
+/* As a shell's <(...) is. */
+static void a_pipe_is_as_good(void)
+{
+	static const char text[] = "[limits]\nsessions = 77\n";
+	struct outcome    o;
+	char              path[64];
+	int               ends[2];
+
+	EXPECT_EQ(pipe(ends), 0);
+	EXPECT_EQ(write(ends[1], text, sizeof(text) - 1), (ssize_t)sizeof(text) - 1);
+	snprintf(path, sizeof(path), "/dev/fd/%d", ends[0]);
+	close(ends[1]);
+	load_only(&o, path);
+	EXPECT_EQ(o.status, EX_OK);
+	EXPECT_EQ(o.config.limits_sessions, 77);
+	outcome_fini(&o);
+	close(ends[0]);
+}
+
 /* The text at `at` of a file, between two settings. */
 static void load_around(struct outcome *o, const char *at, size_t nr)
 {
@@ -485,6 +544,8 @@ static const struct test_case cases[] = {
 	  mistakes_that_show_later_have_their_place_too },
 	{ "an absent file is no input", absent_file_is_no_input },
 	{ "a folder is no input", folder_is_no_input },
+	{ "what is no file, or has no end, is no input", what_is_no_file_is_no_input },
+	{ "a pipe is as good as a file", a_pipe_is_as_good },
 	{ "a line that is too long is one mistake", line_that_is_too_long_is_one_mistake },
 	{ "a comment may be as long as it likes", comment_may_be_as_long_as_it_likes },
 	{ "a key is shown without its group", key_is_shown_without_its_group },
