@@ -312,6 +312,8 @@ static struct growth plan_growth(struct range_heap *heap, const struct extent_wa
 		g.ahead = range_page_down(heap->bytes >> RANGE_AHEAD_SHIFT);
 	if (g.ahead > RANGE_AHEAD_MAX)
 		g.ahead = RANGE_AHEAD_MAX;
+	if (g.missing != NO_ROOM && g.ahead > home_end(heap) - g.end)
+		g.ahead = 0;
 	pthread_mutex_unlock(&heap->lock);
 	return g;
 }
@@ -376,9 +378,9 @@ static struct range_backing find_gap(struct range_heap *heap, uint64_t start, ui
 			gap.address = extent_end(e);
 		e = at_home(heap, TAILQ_NEXT(e, order));
 	}
-	pthread_mutex_unlock(&heap->lock);
 	if (e && e->address < end)
 		end = e->address;
+	pthread_mutex_unlock(&heap->lock);
 	if (gap.address < end)
 		gap.length = end - gap.address;
 	return gap;
