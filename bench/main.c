@@ -199,6 +199,16 @@ static int parse(struct bench *b, struct command *c, char **argv)
 
 /* ---- running ---- */
 
+static void warn_without_huge(void)
+{
+	static bool told;
+
+	if (!told)
+		fputs("mmb-bench: no huge pages are free, so arenas lie in small ones, which the "
+		      "README's figures aren't of; as root: sysctl vm.nr_hugepages=5120\n", stderr);
+	told = true;
+}
+
 /* Half of the free hugepages are for the broker, the others for the peers. A suite with swap gets
  * so little memory that it is needed; the file loses its name once the broker has it open. */
 static int private_broker(struct bench *b, const struct suite *suite, struct broker *broker)
@@ -213,6 +223,8 @@ static int private_broker(struct bench *b, const struct suite *suite, struct bro
 	};
 	int error;
 
+	if (huge == 0 && !b->quick)
+		warn_without_huge();
 	snprintf(swap, sizeof(swap), "%.80s/mmb-bench-swap-%d", folder ? folder : "/var/tmp",
 		 (int)getpid());
 	if (suite->needs == NEEDS_SWAP) {

@@ -9,6 +9,7 @@ With file names the text between their `measured` marks is replaced. A ratio abo
 the broker; rows without a goal are left out, but for those that show what the bare mechanism under
 a row with a goal does itself.
 """
+import datetime
 import json
 import platform
 import re
@@ -44,6 +45,8 @@ def table(rows):
     kernel = platform.release().split("-")[0]
     lines = [f"Linux {kernel}, {platform.machine()}, a virtual machine with two CPUs that halts "
              "idle ones.",
+             f"Made on {datetime.date.today()}, with 5,120 huge pages set aside (`sysctl "
+             "vm.nr_hugepages=5120`).",
              "Each row is a ratio within one run, medians of interleaved rounds; above 1 is better "
              "for the broker.",
              "",
