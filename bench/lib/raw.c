@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -105,11 +106,12 @@ static int connect_to(struct raw *r, const char *path)
 
 int raw_open(const char *socket, struct raw **out)
 {
-	struct raw *r = calloc(1, sizeof(*r));
+	struct raw *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	int error;
 
 	*out = NULL;
-	if (r == NULL)
+	if (r == MAP_FAILED)
 		return bench_because(-ENOMEM, "no memory");
 	r->sock = -1;
 	error = connect_to(r, socket);
@@ -128,7 +130,14 @@ void raw_close(struct raw *r)
 		return;
 	if (r->sock >= 0)
 		close(r->sock);
-	free(r);
+	munmap(r, sizeof(*r));
+}
+
+size_t raw_memory(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (sizeof(struct raw) + page - 1) / page * page;
 }
 
 int raw_status(struct raw *r, struct raw_status *out)

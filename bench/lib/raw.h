@@ -18,6 +18,8 @@ struct raw;
 /* Connects and says HELLO. *out is NULL on failure. */
 int raw_open(const char *socket, struct raw **out);
 void raw_close(struct raw *r);
+/* What it takes, all of it resident: bytes that a measured program hasn't. */
+size_t raw_memory(void);
 /* One request, one reply. The reply lives until the next call; NULL reply: not wanted. */
 int raw_call(struct raw *r, uint32_t method, const ProtobufCMessage *request,
 	     ProtobufCMessage **reply);

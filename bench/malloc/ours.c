@@ -40,6 +40,8 @@ int ours_open(struct run *r, const char *socket)
 		error = raw_status(raw, &status);
 	if (error != 0)
 		return error;
+	/* Who asks the daemon is the bench and not the program. */
+	r->scratch += raw_memory();
 	metadata = status.metadata;
 	error = mmb_open(socket, NULL, &mmb);
 	if (error == 0)
