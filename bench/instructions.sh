@@ -34,7 +34,8 @@ trap 'rm -rf "$scratch"' EXIT
 # count WORKLOAD ALLOCATOR PAIRS: instructions of the whole run, or nothing.
 count() {
 	rm -f "$scratch"/*
-	valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$scratch/log.%p" \
+	valgrind --tool=callgrind --vgdb=no --callgrind-out-file=/dev/null \
+		--log-file="$scratch/log.%p" \
 		--trace-children=yes --trace-children-skip='*/mmbrokerd' \
 		"$bench" malloc --one "$1" --allocator "$2" --ops "$3" --seed 1 \
 		>"$scratch/output" 2>/dev/null || true
