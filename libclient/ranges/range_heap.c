@@ -71,13 +71,19 @@ static uint64_t to_steps(uint64_t bytes)
 	return (bytes + RANGE_STEP - 1) & ~(RANGE_STEP - 1);
 }
 
+static void set_live_locked(struct range_heap *heap, uint64_t live)
+{
+	heap->live = live;
+	if (heap->most < live)
+		heap->most = live;
+}
+
 static struct extent *take_locked(struct range_heap *heap, const struct extent_want *want)
 {
 	struct extent *e = extents_take(&heap->extents, want);
 
-	heap->live += e ? e->length : 0;
-	if (heap->most < heap->live)
-		heap->most = heap->live;
+	if (e)
+		set_live_locked(heap, heap->live + e->length);
 	return e;
 }
 
@@ -312,7 +318,7 @@ static struct growth plan_growth(struct range_heap *heap, const struct extent_wa
 		g.ahead = range_page_down(heap->bytes >> RANGE_AHEAD_SHIFT);
 	if (g.ahead > RANGE_AHEAD_MAX)
 		g.ahead = RANGE_AHEAD_MAX;
-	if (g.missing != NO_ROOM && g.ahead > home_end(heap) - g.end)
+	if (g.ahead > home_end(heap) - g.end)
 		g.ahead = 0;
 	pthread_mutex_unlock(&heap->lock);
 	return g;
@@ -586,14 +592,13 @@ bool range_heap_resize(struct range_heap *heap, uint64_t object, size_t size)
 	pthread_mutex_lock(&heap->lock);
 	e = extents_find(heap, object);
 	if (e && e->address == object) {
-		heap->live -= e->length;
+		uint64_t others = heap->live - e->length;
+
 		shrunk = length < e->length;
 		if (shrunk)
 			extents_stamp(object + length, e->length - length, now);
 		fits = extents_resize(&heap->extents, e, length);
-		heap->live += e->length;
-		if (heap->most < heap->live)
-			heap->most = heap->live;
+		set_live_locked(heap, others + e->length);
 	}
 	pthread_mutex_unlock(&heap->lock);
 	if (shrunk)

@@ -8,7 +8,8 @@
  *             little more, where least is missing: in a gap beside free memory, or at the end of
  *             what it has at home. Objects lie across chunks there. A chunk that can't be there
  *             lies anywhere.
- * Invariants  R1  The extents are the chunks' memory, without gap or rest.
+ * Invariants  R1  The extents are all of the chunks' memory and nothing else: where chunks don't
+ *                 touch there is a gap, which has no extent.
  *             R2  What has been free for RANGE_IDLE_MS goes back at the next tick: wholly free
  *                 chunks are closed, of others the free pages are emptied.
  *             R3  Where the heap would have more than the most that its objects were since the last
