@@ -181,10 +181,10 @@ const char *config_file_why(int error)
 int config_file_read(struct config_sink *sink, const char *path)
 {
 	struct reader r = { .sink = sink, .path = path };
-	int           line = open_file(path, &r.file);
+	int           line, error = open_file(path, &r.file);
 
-	if (line)
-		return line;
+	if (error)
+		return error;
 	line = ini_parse_stream(read_line, &r, take_setting, &r);
 	/* What inih alone minds; the checks before it leave very little. */
 	if (line > 0 && !sink->nr_mistakes) {
