@@ -43,10 +43,12 @@ def row(r):
 def table(rows):
     suites = " ".join(dict.fromkeys(r["suite"] for r in rows))
     kernel = platform.release().split("-")[0]
+    with open("/proc/sys/vm/nr_hugepages", encoding="ascii") as f:
+        huge = int(f.read())
     lines = [f"Linux {kernel}, {platform.machine()}, a virtual machine with two CPUs that halts "
              "idle ones.",
-             f"Made on {datetime.date.today()}, with 5,120 huge pages set aside (`sysctl "
-             "vm.nr_hugepages=5120`).",
+             f"Made on {datetime.date.today()}, with {huge:,} huge pages set aside (`sysctl "
+             f"vm.nr_hugepages={huge}`).",
              "Each row is a ratio within one run, medians of interleaved rounds; above 1 is better "
              "for the broker.",
              "",
