@@ -19,8 +19,9 @@ int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_arg
 void runs_free(struct page *const *pages, uint32_t nr, uint32_t order);
 /* F6 of page.h, before the block gets its owner. */
 void runs_note(struct page *page, const struct request_past *past);
-/* What was refused may be granted after frames_settle(), and the flags allow to wait for that. */
-bool runs_may_settle(uint32_t gfp);
+/* What was refused may be granted after frames_settle(), and the flags allow to wait for that.
+ * settling: what frames_settling() said before it was refused. */
+bool runs_may_settle(uint32_t gfp, bool settling);
 /* -EINVAL for flags that don't exist. */
 int runs_check_gfp(uint32_t gfp, struct refusal *why);
 

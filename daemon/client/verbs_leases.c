@@ -190,6 +190,7 @@ static int check_count(uint32_t nr, struct refusal *why)
 int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *got,
 		    struct refusal *why)
 {
+	bool settling = frames_settling();
 	struct pool_handle *ph;
 	int r = check_count(args->nr, why);
 
@@ -210,7 +211,7 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 		r = lease(s, ph, args, got, why);
 	if (r == -ENOMEM && args->at_once)
 		r = -EAGAIN;
-	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
+	if (r == -ENOMEM && runs_may_settle(args->gfp, settling)) {
 		frames_settle();
 		r = lease(s, ph, args, got, why);
 	}

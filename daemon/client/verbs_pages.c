@@ -203,11 +203,11 @@ bool frames_at_rest(void)
 	return gate_closes();
 }
 
-bool runs_may_settle(uint32_t gfp)
+bool runs_may_settle(uint32_t gfp, bool settling)
 {
 	if (gfp & (GFP_NOWAIT | GFP_ATOMIC))
 		return false;
-	return arenas_ahead_drop() || frames_settling();
+	return arenas_ahead_drop() || settling || frames_settling();
 }
 
 static int check_pages_args(const struct pages_args *args, struct refusal *why)
@@ -224,6 +224,7 @@ static int check_pages_args(const struct pages_args *args, struct refusal *why)
 int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t *got,
 		     struct refusal *why)
 {
+	bool settling = frames_settling();
 	struct pool_handle *ph;
 	int r = check_pages_args(args, why);
 
@@ -238,7 +239,7 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 		*got = find_again(ph, args);
 	if (!r && !*got)
 		r = alloc_runs(s, ph, args, got, why);
-	if (r == -ENOMEM && runs_may_settle(args->gfp)) {
+	if (r == -ENOMEM && runs_may_settle(args->gfp, settling)) {
 		frames_settle();
 		r = alloc_runs(s, ph, args, got, why);
 	}

@@ -49,11 +49,12 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	return reply_with(r, &reply.base, opened);
 }
 
-/* What has just been closed counts, too. Only a work thread waits for that: elsewhere the request
- * is to run there. */
-static bool comes_back(struct request *r)
+/* What has just been closed counts, too, also if it came back while the request was refused:
+ * `settling` is of the time before that. Only a work thread waits for it: elsewhere the request is
+ * to run there. */
+static bool comes_back(struct request *r, bool settling)
 {
-	if (!frames_settling())
+	if (!settling && !frames_settling())
 		return false;
 	r->again = r->received != NULL;
 	if (r->again)
@@ -77,9 +78,10 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 		.flags = m->flags,
 		.nodes = node_policy_of(m->nodes),
 	};
+	bool settling = frames_settling();
 	int error = verb_region_open(r->session, &args, &opened, &r->why);
 
-	if (error == -ENOMEM && comes_back(r))
+	if (error == -ENOMEM && comes_back(r, settling))
 		error = verb_region_open(r->session, &args, &opened, &r->why);
 	return error ? error : reply_opened(r, &opened);
 }
@@ -156,6 +158,7 @@ int handle_REGION_CLONE(struct request *r)
 		.clones = args,
 		.nr = (uint32_t)m->n_clones,
 	};
+	bool settling;
 	int error = 0;
 
 	for (size_t i = 0; i < m->n_clones && i < REGION_CLONES_MAX && !error; i++) {
@@ -167,9 +170,10 @@ int handle_REGION_CLONE(struct request *r)
 		};
 		error = check_name(r, "region name", args[i].name);
 	}
+	settling = frames_settling();
 	if (!error)
 		error = verb_region_clone(r->session, &want, handles, &r->why);
-	if (error == -ENOMEM && comes_back(r))
+	if (error == -ENOMEM && comes_back(r, settling))
 		error = verb_region_clone(r->session, &want, handles, &r->why);
 	return error ? error : reply_cloned(r, m->map, handles, m->n_clones);
 }
