@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/types.h"
+#include "mm/obj/slub_spec.h"
 
 enum { WHEN_LIVE = 1, WHEN_RESTART = 0 };
 
@@ -173,10 +174,17 @@ static size_t string_max(const struct config_key *key)
 	return CONFIG_STRING_MAX;
 }
 
+static bool is_slub_debug(const struct config_key *key)
+{
+	return key == &config_keys[CONFIG_KEY_memory_slub_debug];
+}
+
 static int set_string(char **field, const struct config_key *key, const char *text)
 {
 	char *copy;
 
+	if (is_slub_debug(key) && !slub_spec_ok(text))
+		return -EINVAL;
 	if (strlen(text) > string_max(key))
 		return -EINVAL;
 	for (const char *c = text; *c; c++) {
@@ -352,7 +360,9 @@ void config_value_expected(const struct config_key *key, char out[CONFIG_EXPECTE
 	spell_allowed(key->allowed, allowed, sizeof(allowed));
 	if (key->type == CONFIG_SIZE && key->allowed[0])
 		between = ", from ";
-	if (key->type == CONFIG_STRING)
+	if (is_slub_debug(key))
+		snprintf(out, CONFIG_EXPECTED_BYTES, "%s", slub_spec_expected);
+	else if (key->type == CONFIG_STRING)
 		snprintf(out, CONFIG_EXPECTED_BYTES, "%s%zu bytes", types[key->type],
 			 string_max(key));
 	else

@@ -30,6 +30,7 @@
 #include "mm/map/swap.h"
 #include "mm/obj/own.h"
 #include "mm/obj/slab.h"
+#include "mm/obj/slub_spec.h"
 #include "mm/phys/guard.h"
 #include "mm/phys/memblock.h"
 #include "mm/phys/node.h"
@@ -392,9 +393,8 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	r = slab_init(&(struct slab_setup){ .nr_cpus = broker.nr_cpus,
 					    .debug = config->slub_debug });
 	if (r == -EINVAL)
-		return refuse(why, r, "memory.slub_debug can't be \"%s\"; expected letters of FZPU "
-				      "and names of caches, such as \"FZ,session;P\"",
-			      config->slub_debug);
+		return refuse(why, r, "memory.slub_debug can't be \"%s\"; expected %s",
+			      config->slub_debug, slub_spec_expected);
 	if (r)
 		return refuse(why, r, "no memory for the caches of objects: %s", strerror(-r));
 	return 0;

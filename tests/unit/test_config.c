@@ -249,6 +249,8 @@ static const struct mistake {
 	  { ":2: memory.fault_deadline can't be \"5h\"; expected a time such as 500ms",
 	    "from 100ms to 60m" } },
 	{ IN_FILE, "[memory]\nfault_deadline = 1ms\n", { "from 100ms to 60m" } },
+	{ IN_FILE, "[memory]\nslub_debug = FZ;xQ,session\n",
+	  { ":2: memory.slub_debug can't be \"FZ;xQ,session\"; expected letters of FZPU and" } },
 	{ IN_FILE, "[socket]\nmode = 0999\n",
 	  { ":2: socket.mode can't be \"0999\"; expected octal permission bits" } },
 	{ IN_FILE, "[socket]\nmode = 7777\n", { "at most 0777" } },

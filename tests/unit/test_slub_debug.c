@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_slub_debug - slub_debug.c: what is found, what is told, what ends the daemon
+ * test_slub_debug - slub_debug.c and slub_spec.c: what is found, what is told, what ends the daemon
  *
  * Not here    Under ThreadSanitizer: cases that end the daemon fork.
  */
 #include "mm/obj/slub_debug.h"
+#include "mm/obj/slub_spec.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -312,6 +313,18 @@ static void a_switch_names_caches(void)
 	EXPECT_EQ(debug_flags_of("session"), 0);
 }
 
+static void a_switch_that_is_too_long(void)
+{
+	char text[SLUB_SPEC_BYTES + 1] = "F,";
+
+	memset(text + 2, 'x', SLUB_SPEC_BYTES - 2);
+	EXPECT(!slub_spec_ok(text));
+	text[SLUB_SPEC_BYTES - 1] = 0;
+	EXPECT(slub_spec_ok(text));
+	EXPECT_EQ(slub_spec_flags(text, text + 2), SLAB_CONSISTENCY_CHECKS);
+	EXPECT_EQ(slub_spec_flags(text, "x"), 0);
+}
+
 static void the_switch_reaches_kmalloc(void)
 {
 	char *object;
@@ -336,6 +349,7 @@ static const struct test_case cases[] = {
 	{ "owners are kept", owners_are_kept },
 	{ "every set of flags works at every size", every_set_of_flags_works_at_every_size },
 	{ "a switch names caches", a_switch_names_caches },
+	{ "a switch that is too long is none", a_switch_that_is_too_long },
 	{ "the switch reaches kmalloc", the_switch_reaches_kmalloc },
 };
 TEST_MAIN(cases)

@@ -9,18 +9,16 @@
 #include "mm/obj/slub_debug.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "mm/obj/slub_spec.h"
 #include "os/os.h"
 
-enum { SPEC_BYTES = 256 };
-
-static char spec[SPEC_BYTES]; /* c: fixed after slab_init */
+static char spec[SLUB_SPEC_BYTES]; /* c: fixed after slab_init */
 
 /* ---- layout ---- */
 
@@ -256,72 +254,21 @@ void slab_wrong_call(struct kmem_cache *s, const struct page *page, const void *
 
 /* ---- which caches ---- */
 
-static int parse_letters(const char *letters, size_t nr, uint32_t *flags)
-{
-	*flags = nr ? 0 : SLAB_DEBUG_FLAGS;
-	for (size_t i = 0; i < nr; i++) {
-		switch (letters[i]) {
-		case 'F': *flags |= SLAB_CONSISTENCY_CHECKS; break;
-		case 'Z': *flags |= SLAB_RED_ZONE; break;
-		case 'P': *flags |= SLAB_POISON; break;
-		case 'U': *flags |= SLAB_STORE_USER; break;
-		case '-': *flags = 0; break;
-		default: return -EINVAL;
-		}
-	}
-	return 0;
-}
-
 int debug_set(const char *text)
 {
-	const char *block = text;
-
 	spec[0] = 0;
 	if (!text)
 		return 0;
-	if (strlen(text) >= sizeof(spec))
+	if (!slub_spec_ok(text))
 		return -EINVAL;
-	while (block) {
-		uint32_t flags;
-
-		if (parse_letters(block, strcspn(block, ",;"), &flags))
-			return -EINVAL;
-		block = strchr(block, ';');
-		block = block ? block + 1 : NULL;
-	}
 	strcpy(spec, text);
 	return 0;
 }
 
-/* True if a block has no names or one of them fits. */
-static bool block_names(char *names, const char *name)
-{
-	char *save = NULL;
-
-	if (!names)
-		return true;
-	for (char *n = strtok_r(names, ",", &save); n; n = strtok_r(NULL, ",", &save))
-		if (!fnmatch(n, name, 0))
-			return true;
-	return false;
-}
-
 uint32_t debug_flags_of(const char *name)
 {
-	char     copy[SPEC_BYTES], *save = NULL;
-	uint32_t flags, found = 0;
-
 	/* The allocator's own come before there is anything to report with. */
 	if (!spec[0] || !strncmp(name, "kmem_cache", strlen("kmem_cache")))
 		return 0;
-	strcpy(copy, spec);
-	for (char *b = strtok_r(copy, ";", &save); b; b = strtok_r(NULL, ";", &save)) {
-		char *names = strchr(b, ',');
-
-		if (names)
-			*names++ = 0;
-		if (block_names(names, name) && !parse_letters(b, strlen(b), &flags))
-			found = flags;
-	}
-	return found;
+	return slub_spec_flags(spec, name);
 }

@@ -54,7 +54,7 @@ void slab_damaged(struct kmem_cache *s, struct page *page, const void *object, c
 void slab_wrong_call(struct kmem_cache *s, const struct page *page, const void *object,
 		     const char *what);
 
-/* "FZPU,session,mm*;Z,kmalloc-*": which flags a cache of that name gets. -EINVAL. */
+/* Sets what a cache of that name gets (slub_spec.h). -EINVAL. */
 int debug_set(const char *spec);
 uint32_t debug_flags_of(const char *name);
 
