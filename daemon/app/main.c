@@ -52,15 +52,14 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
-/* Each region and session takes descriptors. */
-static void raise_descriptor_limit(void)
+static void raise_limit(unsigned int which)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit))
+	if (getrlimit(which, &limit))
 		return;
 	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	setrlimit(which, &limit);
 }
 
 static int start_broker(const struct config *config, char **argv)
@@ -228,7 +227,8 @@ static int run(struct reload *reload, int status)
 	watchdog_init();
 	if (crash_init())
 		return EX_OSERR;
-	raise_descriptor_limit();
+	raise_limit(RLIMIT_NOFILE); /* each region and session takes descriptors */
+	raise_limit(RLIMIT_FSIZE);  /* memory is in files */
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())
 		return EX_OSERR;

@@ -363,8 +363,10 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	} else {
 		r = meta_init(&meta);
 		if (r)
-			return refuse(why, r, "no address space for the daemon's tables: %s",
-				      strerror(-r));
+			return refuse(why, r, "no address space for the daemon's tables: %s%s",
+				      strerror(-r),
+				      r == -EFBIG ? "; files in memory count as files, so "
+						    "ulimit -f must be unlimited" : "");
 		section_init();
 	}
 	swap_init();

@@ -410,9 +410,34 @@ def unwatched_supervisor_sees_an_end(build):
         daemon.end()
 
 
+class FileLimited(Daemon):
+    """A daemon with a soft limit of 1 MiB a file"""
+
+    def start(self, command, env):
+        # The log and what clients have are short.
+        return subprocess.Popen(["prlimit", "--fsize=1048576:", *command], env=env,
+                                stderr=self.stderr)
+
+
+def limits_of_files_are_told(build):
+    """ulimit -f is raised where it can be, and otherwise named, as memory counts as files"""
+    daemon = FileLimited(build)
+    try:
+        daemon.ctl("verify")
+        done = subprocess.run(["prlimit", "--fsize=1048576:1048576",
+                               os.path.join(build, "daemon/mmbrokerd"), "--socket",
+                               daemon.folder + "/other"], timeout=DEADLINE, capture_output=True,
+                              text=True, check=False)
+        expect(done.returncode not in (0, -signal.SIGXFSZ) and "ulimit -f" in done.stderr,
+               f"{done.returncode}: {done.stderr}")
+    finally:
+        daemon.end()
+
+
 CASES = (status_line_lives, reload_takes_what_it_can, log_level_changes, drain_waits_for_clients,
          drain_ends_who_stays, limits_fit_the_store, journal_has_fields,
-         hand_over_leaves_everything, every_hang_is_told, unwatched_supervisor_sees_an_end)
+         hand_over_leaves_everything, every_hang_is_told, unwatched_supervisor_sees_an_end,
+         limits_of_files_are_told)
 
 
 def run_cases(cases, build):
