@@ -281,6 +281,17 @@ static void request_init(struct request *r, struct connection *c, struct lane *l
 	r->done = 0;
 }
 
+bool request_settles(struct request *r, int error, bool settling)
+{
+	if ((error != -ENOMEM && error != -EDQUOT) || (!settling && !frames_settling()))
+		return false;
+	r->again = r->received != NULL;
+	if (r->again)
+		return false;
+	frames_settle();
+	return true;
+}
+
 /* D1. Returns what the session shall end with. */
 static int finish(struct request *r, int code)
 {

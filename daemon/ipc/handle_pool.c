@@ -17,11 +17,14 @@ int handle_POOL_OPEN(struct request *r)
 	Mmb__Wire__PoolOpenReply          reply = MMB__WIRE__POOL_OPEN_REPLY__INIT;
 	struct pool_open_args             args = pool_open_args_of(m);
 	struct pool_opened                opened;
+	bool                              settling = frames_settling();
 	int                               error = check_name(r, "pool name", m->name);
 
 	args.request = r->packet.again ? r->packet.again : r->packet.id;
 	args.again = r->packet.again != 0;
 	if (!error)
+		error = verb_pool_open(r->session, &args, &opened, &r->why);
+	if (request_settles(r, error, settling))
 		error = verb_pool_open(r->session, &args, &opened, &r->why);
 	if (error)
 		return error;

@@ -49,20 +49,6 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	return reply_with(r, &reply.base, opened);
 }
 
-/* What has just been closed counts, too, also if it came back while the request was refused:
- * `settling` is of the time before that. Only a work thread waits for it: elsewhere the request is
- * to run there. */
-static bool comes_back(struct request *r, bool settling)
-{
-	if (!settling && !frames_settling())
-		return false;
-	r->again = r->received != NULL;
-	if (r->again)
-		return false;
-	frames_settle();
-	return true;
-}
-
 static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 {
 	struct region_opened       opened = { .fd = -1, .base_fd = -1 };
@@ -81,7 +67,7 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 	bool settling = frames_settling();
 	int error = verb_region_open(r->session, &args, &opened, &r->why);
 
-	if (error == -ENOMEM && comes_back(r, settling))
+	if (request_settles(r, error, settling))
 		error = verb_region_open(r->session, &args, &opened, &r->why);
 	return error ? error : reply_opened(r, &opened);
 }
@@ -173,7 +159,7 @@ int handle_REGION_CLONE(struct request *r)
 	settling = frames_settling();
 	if (!error)
 		error = verb_region_clone(r->session, &want, handles, &r->why);
-	if (error == -ENOMEM && comes_back(r, settling))
+	if (request_settles(r, error, settling))
 		error = verb_region_clone(r->session, &want, handles, &r->why);
 	return error ? error : reply_cloned(r, m->map, handles, m->n_clones);
 }

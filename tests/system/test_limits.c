@@ -261,6 +261,57 @@ static void regions_per_uid(void)
 	end();
 }
 
+/* The end of a region with much in it takes a while; who has closed it needn't wait for that. */
+static void regions_in_turn(void)
+{
+	enum { NR = 4, TURNS = 40, LENGTH = 32 << 20 };
+	static const char *const flags[] = { "--limits.regions_per_uid=4", "--memory.reserve=1G",
+					     NULL };
+	static struct raw        r;
+	static struct raw_region regions[NR];
+	struct raw_region_want   want = { .length = LENGTH, .flags = MMB_REGION_POPULATE };
+
+	begin(flags);
+	open_session(&r);
+	for (int i = 0; i < NR + TURNS; i++) {
+		struct raw_region *region = &regions[i % NR];
+
+		if (i >= NR)
+			EXPECT_EQ(raw_region_close(&r, region), 0);
+		EXPECT_EQ(raw_region_open(&r, &want, region), 0);
+	}
+	for (int i = 0; i < NR; i++)
+		EXPECT_EQ(raw_region_close(&r, &regions[i]), 0);
+	raw_close(&r);
+	end();
+}
+
+static void pools_in_turn(void)
+{
+	enum { SESSIONS = 4, EACH = 256, NR = SESSIONS * EACH, TURNS = 40 };
+	static const char *const flags[] = { "--memory.reserve=1G", NULL };
+	static struct raw        sessions[SESSIONS];
+	static uint32_t          pools[NR];
+
+	begin(flags);
+	for (int i = 0; i < SESSIONS; i++)
+		EXPECT_EQ(raw_session(&sessions[i], broker.socket, "pools"), 0);
+	for (int i = 0; i < NR + TURNS; i++) {
+		struct raw *r = &sessions[i % NR / EACH];
+
+		r->pool = pools[i % NR];
+		if (i >= NR)
+			EXPECT_EQ(raw_pool_close(r), 0);
+		EXPECT_EQ(raw_pool(r, NULL, 0), 0);
+		if (i % NR < TURNS)
+			EXPECT_EQ(raw_pages(r, 0, 0, 1, &(uint64_t){ 0 }), 1);
+		pools[i % NR] = r->pool;
+	}
+	for (int i = 0; i < SESSIONS; i++)
+		raw_close(&sessions[i]);
+	end();
+}
+
 /* ---- out of descriptors ---- */
 
 static double cpu_seconds(pid_t pid)
@@ -588,6 +639,10 @@ static const struct test_case cases[] = {
 	{ "regions of one session beyond the limit are refused with a sentence",
 	  regions_per_session },
 	{ "regions of one user beyond the limit are refused with a sentence", regions_per_uid },
+	{ "at the limit a region that has just been closed makes room for the next one",
+	  regions_in_turn },
+	{ "at the limit a pool that has just been closed makes room for the next one",
+	  pools_in_turn },
 	{ "without descriptors those that are there are served, and it recovers",
 	  out_of_descriptors },
 	{ "a second daemon on a socket is refused", two_daemons },
