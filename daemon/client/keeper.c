@@ -29,6 +29,7 @@
 #include "mm/phys/stock.h"
 #include "mm/phys/zone_audit.h"
 #include "mm/space/lane.h"
+#include "mm/space/lineage.h"
 #include "os/os.h"
 
 enum { TICK_NS = 1000 * 1000 * 1000, REFILL_STEPS = 64, LOW_ZONES = 16 };
@@ -95,6 +96,7 @@ static void audit_region(struct region *region, void *arg)
 	int64_t punched = region_audit(region);
 
 	region_return_promises(region);
+	lineage_tick(region);
 	if (punched > 0)
 		log_emit_limited(
 			LOG_WARNING, "frames_conjured",

@@ -22,6 +22,7 @@
 #include "mm/space/evict.h"
 #include "mm/space/fault.h"
 #include "mm/space/lane.h"
+#include "mm/space/lineage.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mmbroker.h"
@@ -437,11 +438,12 @@ int verb_region_unlink(struct session *s, const struct region_unlink_args *args,
 
 bool frames_settling(void)
 {
-	return regions_ending() || pools_ending();
+	return regions_ending() || lineage_is_unsettled() || pools_ending();
 }
 
 void frames_settle(void)
 {
+	lineage_settle_all();
 	regions_flush();
 	pools_flush(); /* what ended with its last region, too */
 }

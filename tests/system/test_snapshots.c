@@ -144,6 +144,9 @@ static void heirs_are_charged(struct actor *a)
 	CLIENT_EXPECT_EQ(act_stat(older).own, BYTES / 2);
 	CLIENT_EXPECT_EQ(act_stat(older).shared, 0);
 	CLIENT_EXPECT(mmbctl(a->socket, "verify"));
+	stamp(act_at(older) + BYTES / 8, PAGE, 2); /* a single page goes, too */
+	wait_for_committed(a, BYTES + BYTES / 2 - BYTES / 8 - PAGE);
+	CLIENT_EXPECT_EQ(act_stat(older).own, BYTES / 2);
 	stamp(act_at(older), BYTES, 3);
 	wait_for_committed(a, BYTES);
 	CLIENT_EXPECT_EQ(act_stat(older).own, BYTES);
@@ -154,6 +157,27 @@ static void heirs_are_charged(struct actor *a)
 static void closed_regions_are_charged_for_what_is_shown(void)
 {
 	PLAY(ROLE(heirs_are_charged));
+}
+
+static void take_all(struct actor *a)
+{
+	struct mmb_region *region, *clone, *more = NULL;
+
+	act_pool(a, 3 * BYTES);
+	region = one_by_one(act_region(a, BYTES, 0));
+	stamp(act_at(region), BYTES, 1);
+	clone = one_by_one(act_clone(region, NULL, 0));
+	mmb_region_close(region);
+	stamp(act_at(clone), PAGE, 2);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, BYTES + 2 * PAGE, NULL, &more), -ENOMEM);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, BYTES + PAGE, NULL, &more), 0);
+	mmb_region_close(more);
+	mmb_region_close(clone);
+}
+
+static void what_nobody_shows_is_nobodys(void)
+{
+	PLAY(ROLE(take_all));
 }
 
 static void clone_into_another_pool(struct actor *a)
@@ -187,6 +211,8 @@ static const struct test_case cases[] = {
 	{ "mmbctl lets strangers do nothing to a region", strangers_have_no_snapshots },
 	{ "closed regions are charged for what others show, and no more",
 	  closed_regions_are_charged_for_what_is_shown },
+	{ "who asks for the last memory gets what only a closed region has",
+	  what_nobody_shows_is_nobodys },
 	{ "a clone in another pool leaves nothing in its parent's",
 	  clones_in_other_pools_are_copies },
 	STAGE_STOPS,

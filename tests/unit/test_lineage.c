@@ -11,7 +11,7 @@
 #include "lib/test.h"
 #include "mm/space/clone.h"
 
-enum { NR = 16, WRITTEN = 8, CHAIN = 10000 / TEST_SLOWER, MOST_REGIONS = 10 };
+enum { NR = 32, WRITTEN = 8, CHAIN = 10000 / TEST_SLOWER, MOST_REGIONS = 10 };
 
 static struct mm *mm;
 static uint32_t last_handle;
@@ -206,6 +206,44 @@ static void a_closed_parent_keeps_what_is_inherited_alone(void)
 	end();
 }
 
+/* Less than the part that has it settled at once. */
+static void few_pages_that_nobody_shows_go_soon(void)
+{
+	struct region *parent = begin(), *clone;
+	uint32_t handle = show(parent);
+
+	for (uint64_t i = WRITTEN; i < NR; i++)
+		write_page(parent, handle, i, 100 + i);
+	hide(handle);
+	clone = clone_of(parent);
+	close_region(parent); /* the clone keeps it */
+	handle = show(clone);
+	EXPECT(!lineage_is_unsettled());
+	write_page(clone, handle, 0, 1);
+	regions_flush();
+	EXPECT_EQ(atomic_load(&parent->nr_resident), NR);
+	EXPECT(lineage_is_unsettled());
+	lineage_tick(parent); /* is there more to come? */
+	regions_flush();
+	EXPECT_EQ(atomic_load(&parent->nr_resident), NR);
+	lineage_tick(parent);
+	regions_flush();
+	EXPECT_EQ(atomic_load(&parent->nr_resident), NR - 1);
+	EXPECT_EQ(atomic_load(&parent->committed[0]), NR - 1);
+	EXPECT(!lineage_is_unsettled());
+	expect_counts(clone, 0, NR, NR);
+	write_page(clone, handle, 1, 1);
+	EXPECT(lineage_is_unsettled());
+	lineage_settle_all(); /* somebody wants the memory */
+	EXPECT(!lineage_is_unsettled());
+	regions_flush();
+	EXPECT_EQ(atomic_load(&parent->nr_resident), NR - 2);
+	hide(handle);
+	close_region(clone);
+	EXPECT_EQ(space_nr_regions(), 0);
+	end();
+}
+
 static void the_oldest_living_member_is_charged(void)
 {
 	struct region *parent = begin(), *older = clone_of(parent), *younger = clone_of(parent);
@@ -273,6 +311,8 @@ static const struct test_case cases[] = {
 	{ "a closed one is counted no more", a_closed_one_is_counted_no_more },
 	{ "a closed parent keeps what is inherited, and is promised no more",
 	  a_closed_parent_keeps_what_is_inherited_alone },
+	{ "few pages that nobody shows any more go soon, too",
+	  few_pages_that_nobody_shows_go_soon },
 	{ "the oldest living member is charged for what is shared",
 	  the_oldest_living_member_is_charged },
 	{ "a middle member without frames leaves the tree",

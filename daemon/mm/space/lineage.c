@@ -16,8 +16,10 @@ enum {
 	BATCH_PAGES = 256,   /* looked at under one hold of the family's lock */
 	SETTLE_SHARE = 8,    /* the part that diverges before a closed member is settled again */
 	SETTLE_TRIES = 50,   /* while pages are busy */
+	TICKS_MAX = 10,      /* that what has diverged waits, less than that part */
 };
 static const struct timespec busy_pause = { .tv_nsec = 1000 * 1000 };
+static _Atomic uint64_t nr_unsettled; /* members with nr_diverged */
 
 static uint32_t id_of(const struct region *region)
 {
@@ -169,12 +171,22 @@ static uint64_t enough_diverged(const struct region *region)
 	return max_t(uint64_t, 1, atomic_load(&region->nr_resident) / SETTLE_SHARE);
 }
 
+static void forget_diverged(struct region *region)
+{
+	if (atomic_exchange(&region->nr_diverged, 0))
+		atomic_fetch_sub(&nr_unsettled, 1);
+}
+
+static void settle_diverged(struct region *region)
+{
+	forget_diverged(region);
+	region_settle_later(region);
+}
+
 static void settle_if_enough(struct region *region)
 {
-	if (atomic_load(&region->nr_diverged) < enough_diverged(region))
-		return;
-	atomic_store(&region->nr_diverged, 0);
-	region_settle_later(region);
+	if (atomic_load(&region->nr_diverged) >= enough_diverged(region))
+		settle_diverged(region);
 }
 
 /* flat: whoever inherits from it gets copies first. The caller has a reference. */
@@ -183,6 +195,7 @@ static void settle(struct region *region, bool flat)
 	uint64_t kept;
 
 	mutex_lock_long(&region->change_lock);
+	forget_diverged(region); /* what diverges from here on may be overlooked */
 	forget_inherited(region);
 	if (atomic_load(&region->nr_locked))
 		region_unlock_pages(region, (struct page_range){ 0, region->nr_pages });
@@ -269,8 +282,41 @@ void lineage_diverged(uint32_t section, uint64_t nr)
 
 	if (!owner || !atomic_load_explicit(&owner->closed, memory_order_relaxed))
 		return;
-	atomic_fetch_add(&owner->nr_diverged, nr);
+	if (!atomic_fetch_add(&owner->nr_diverged, nr))
+		atomic_fetch_add(&nr_unsettled, 1);
 	settle_if_enough(owner);
+}
+
+/* As long as more diverges it is worth waiting for, but not for ever. */
+void lineage_tick(struct region *region)
+{
+	uint64_t nr = atomic_load(&region->nr_diverged);
+
+	if (nr && (nr == region->diverged_before || ++region->diverged_ticks == TICKS_MAX)) {
+		settle_diverged(region);
+		nr = 0;
+	}
+	region->diverged_before = nr;
+	if (!nr)
+		region->diverged_ticks = 0;
+}
+
+bool lineage_is_unsettled(void)
+{
+	return atomic_load(&nr_unsettled);
+}
+
+static void settle_unsettled(struct region *region, void *unused)
+{
+	(void)unused;
+	if (atomic_load(&region->nr_diverged))
+		settle_diverged(region);
+}
+
+void lineage_settle_all(void)
+{
+	if (lineage_is_unsettled())
+		region_for_each(settle_unsettled, NULL);
 }
 
 bool clone_close(struct region *region)

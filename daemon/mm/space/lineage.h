@@ -4,8 +4,9 @@
  *
  * Purpose     A closed member stays only for its frames that living members below it show. In the
  *             background it forgets what it inherits itself, gives up frames and slots that nobody
- *             living inherits, and what it was promised beyond those that stay; when it has none
- *             left, its children become its parent's, and it is freed.
+ *             living inherits, and what it was promised beyond those that stay: at once where that
+ *             is an eighth of them, within seconds where it is less. When it has none left, its
+ *             children become its parent's, and it is freed.
  * Charging    A shared frame is charged once, to the pool of the region in whose home it is. Of the
  *             regions it counts for that one, and once that is closed for the oldest living
  *             member below it, its heir.
@@ -32,6 +33,12 @@ bool clone_close(struct region *region);
 void clone_leave(struct region *region);
 /* So many pages don't inherit from the region with that section any more. */
 void lineage_diverged(uint32_t section, uint64_t nr);
+/* Once a second, for each region, by one thread: closed members give up what few pages have
+ * diverged from them since they were settled. */
+void lineage_tick(struct region *region);
+/* There are such pages; asks for all of that to be done now. */
+bool lineage_is_unsettled(void);
+void lineage_settle_all(void);
 /* The work that region_settle_later() asks for: the region and those above it, if closed. */
 void lineage_settle(struct region *region);
 

@@ -137,6 +137,8 @@ struct region {
 	_Atomic bool shows_huge;       /* (a) of another's: takeout_prepare() */
 	_Atomic bool closed;           /* (a) kin->closed, for who doesn't hold the lock */
 	_Atomic uint64_t nr_diverged;  /* (a) pages since it was settled, about */
+	uint64_t diverged_before;      /* lineage_tick()'s: how many they were a tick ago */
+	unsigned int diverged_ticks;   /* lineage_tick()'s: how long it has some */
 	/* In the trees of all and of its memcg's, until the last put. */
 	struct rb_node all_node, memcg_node; /* the trees' lock */
 	uint64_t serial;               /* (c) order of creation */
