@@ -175,7 +175,7 @@ static bool fits(const struct suite *s, const char *name, bool huge, uint64_t by
 
 static void sizes(struct suite *s)
 {
-	static const uint64_t all[] = { 256 * MIB, GIB, 4 * GIB, 8 * GIB };
+	static const uint64_t all[] = { 64 * MIB, GIB, 4 * GIB, 8 * GIB };
 	unsigned int first = s->b->quick ? 0 : 1, end = s->b->quick ? 1 : NR(all);
 
 	for (unsigned int i = first; i < end; i++) {
@@ -398,7 +398,7 @@ static void stream(struct suite *s)
 		  .ours = { 2, TOUCH_RATE }, .peer = { 1, FIGURE_RATE } },
 	};
 
-	ours.bytes = forked.bytes = s->b->quick ? 128 * MIB : 2 * GIB;
+	ours.bytes = forked.bytes = s->b->quick ? 32 * MIB : 2 * GIB;
 	run(s, "4K written while the copy is streamed", sides, NR(sides), comparisons,
 	    NR(comparisons));
 }
@@ -427,9 +427,9 @@ static int start(struct suite *s)
 	int error = 0;
 
 	s->folder = folder != NULL ? folder : "/var/tmp";
-	s->bytes = s->b->quick ? 64 * MIB : GIB;
-	s->huge_bytes = s->b->quick ? 64 * MIB : 512 * MIB;
-	s->touches = s->b->quick ? 1024 : 32768;
+	s->bytes = s->b->quick ? 16 * MIB : GIB;
+	s->huge_bytes = s->b->quick ? 32 * MIB : 512 * MIB;
+	s->touches = s->b->quick ? 256 : 32768;
 	s->reserve = s->b->quick ? GIB : memory_available() / 10 * 9;
 	if (s->reserve > most)
 		s->reserve = most;
