@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "lib/stats.h"
 
@@ -169,6 +170,25 @@ void bench_fail(struct bench *b, const char *name, const char *why)
 	put_excuse(b, name, "failed", why);
 }
 
+/* For who waits at a terminal: suites that print what is lost first print nothing before their
+ * end, which may be minutes. */
+static void show_progress(const struct bench *b, const char *name, int round, unsigned int rounds)
+{
+	if (!isatty(STDERR_FILENO))
+		return;
+	fprintf(stderr, "\r%s: %s, ", b->suite, name);
+	if (round < 0)
+		fputs("warming up\033[K", stderr);
+	else
+		fprintf(stderr, "round %d of %u\033[K", round + 1, rounds);
+}
+
+static void hide_progress(void)
+{
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
+}
+
 /* Runs every side once; keeps the figures unless this is the warm-up. */
 static int run_round(struct bench *b, const struct bench_case *c, struct results *r, int round)
 {
@@ -221,8 +241,11 @@ static int measure(struct bench *b, const struct bench_case *c, int first,
 		return BENCH_SKIP;
 	if (c->rounds_max != 0 && rounds > c->rounds_max)
 		rounds = c->rounds_max;
-	for (int round = first; error == 0 && round < (int)rounds; round++)
+	for (int round = first; error == 0 && round < (int)rounds; round++) {
+		show_progress(b, c->name, round, rounds);
 		error = run_round(b, c, &results, round);
+	}
+	hide_progress();
 	if (error == BENCH_SKIP)
 		bench_skip(b, c->name, bench_reason());
 	else if (error != 0)
