@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,9 @@ enum {
 	REGION_PAGES = REGION_MIB * (MIB / PAGE),
 	SWAP_MIB = 4 * RESERVE_MIB,
 	LOCK_PAGES = 256,
+	FAMILY_PAGES = 32 * (MIB / PAGE),
+	FAMILY = 4,
+	FAMILY_MS = 40000,
 };
 
 static const char *const flags[] = { "--memory.reserve=64M", NULL };
@@ -345,6 +349,69 @@ static void swapoff_under_load(void)
 	end(f, 3);
 }
 
+static void *look_around(void *base)
+{
+	uint64_t until = now_ms() + FAMILY_MS, at = (uintptr_t)base;
+
+	while (!atomic_load(&board->number[0]) && now_ms() < until) {
+		uint64_t page = (at = at * 6364136223846793005u + 1) >> 33 & (FAMILY_PAGES - 1);
+
+		CLIENT_EXPECT(is_stamped((char *)base + page * PAGE, PAGE, page));
+	}
+	return NULL;
+}
+
+/* A region and its clones, of which memory has a small part. */
+static void thrashing_family(struct actor *a)
+{
+	size_t bytes = (size_t)FAMILY_PAGES * PAGE;
+	struct mmb_region *region;
+	char *base[FAMILY];
+	pthread_t threads[FAMILY];
+
+	act_open(a);
+	act_pool(a, bytes / 2);
+	region = act_region(a, bytes, 0);
+	base[0] = act_at(region);
+	for (uint64_t page = 0; page < FAMILY_PAGES; page++)
+		stamp(base[0] + page * PAGE, PAGE, page);
+	for (int i = 1; i < FAMILY; i++)
+		base[i] = act_at(act_clone(region, NULL, 0));
+	for (int i = 0; i < FAMILY; i++)
+		CLIENT_EXPECT_EQ(pthread_create(&threads[i], NULL, look_around, base[i]), 0);
+	cue(1);
+	for (int i = 0; i < FAMILY; i++)
+		CLIENT_EXPECT_EQ(pthread_join(threads[i], NULL), 0);
+	cue(2);
+	for (int i = 0; i < FAMILY; i++)
+		for (uint64_t page = 0; page < FAMILY_PAGES; page++)
+			CLIENT_EXPECT(is_stamped(base[i] + page * PAGE, PAGE, page));
+}
+
+static void swapoff_of_a_family(void)
+{
+	struct fixture *f = begin();
+	char *folder = getcwd(NULL, 0);
+	char path[300], command[400];
+	uint64_t begun;
+
+	snprintf(path, sizeof(path), "%s/swapping-%d-too", folder, (int)getpid());
+	free(folder);
+	CAST(ROLE(thrashing_family));
+	await(1);
+	snprintf(command, sizeof(command), "swapon '%s' %dM", path, SWAP_MIB);
+	EXPECT(mmbctl(f->socket, command));
+	unlink(path);
+	begun = now_ms();
+	swapoff(f);
+	EXPECT(now_ms() - begun < FAMILY_MS / 2); /* the family hasn't come to rest before */
+	atomic_store(&board->number[0], 1);
+	EXPECT(stage_ended(0));
+	snprintf(command, sizeof(command), "swapoff '%s'", path);
+	EXPECT(mmbctl(f->socket, command));
+	stage_end();
+}
+
 static const struct test_case cases[] = {
 	{ "four processes over four times the memory find what they wrote",
 	  everybodys_pages_come_back },
@@ -352,6 +419,7 @@ static const struct test_case cases[] = {
 	{ "devices read into locked pages while everything is evicted",
 	  devices_read_into_locked_pages },
 	{ "swapoff brings everything back while it is used", swapoff_under_load },
+	{ "swapoff ends while a clone is used that memory has no room for", swapoff_of_a_family },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

@@ -16,6 +16,7 @@
 #include "lib/phys_fixture.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
+#include "mm/map/swap.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/swapin.h"
@@ -409,6 +410,25 @@ static void swapoff_brings_all_back(void)
 	space_end();
 }
 
+static void a_copy_where_nothing_more_goes_doesnt_count(void)
+{
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	for (uint64_t i = 0; i < NR; i++)
+		space_fault(mm, address(i), 0);
+	EXPECT_EQ(space_slots_used(), NR);
+	swap_area_accept(0, false);
+	EXPECT_EQ(evict(0, NR), 0);
+	EXPECT_EQ(space_slots_used(), 0);
+	for (uint64_t i = 0; i < NR; i++) {
+		EXPECT_EQ(space_state(region, i), PAGE_PRESENT);
+		EXPECT(holds(i, i << 32));
+	}
+	swap_area_accept(0, true);
+	EXPECT_EQ(evict(0, NR), NR);
+	stop();
+}
+
 static void a_lost_page_is_poisoned_alone(void)
 {
 	start(NR);
@@ -477,6 +497,8 @@ static const struct test_case cases[] = {
 	{ "a window that may be moving frees nothing lazily",
 	  a_window_that_may_be_moving_frees_nothing_lazily },
 	{ "swapoff brings everything back (V1)", swapoff_brings_all_back },
+	{ "a copy in an area that takes nothing more doesn't count (E5)",
+	  a_copy_where_nothing_more_goes_doesnt_count },
 	{ "a page that can't be read is poisoned alone, and keeps its slot (I1)",
 	  a_lost_page_is_poisoned_alone },
 	{ "what can't be written stays", what_cant_be_written_stays },

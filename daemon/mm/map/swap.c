@@ -463,6 +463,11 @@ uint32_t swap_count(uint32_t slot)
 	return count == SLOT_BAD ? 0 : count;
 }
 
+bool swap_stays(uint32_t slot)
+{
+	return atomic_load_explicit(&swap_areas[slot_area(slot)].accepting, memory_order_relaxed);
+}
+
 static int claim_one(struct swap_area *area, uint32_t slot)
 {
 	struct swap_cluster *cluster = cluster_at(area, slot_index(slot) / CLUSTER_SLOTS);

@@ -149,6 +149,9 @@ void swap_free(uint32_t slot, uint32_t nr);
 uint32_t swap_retire(uint32_t slot, uint32_t nr);
 /* Words that name the slot; 0 also for numbers that no area has. */
 uint32_t swap_count(uint32_t slot);
+/* Of a slot that a word names: what is in it may be relied on. False: its area is to go, or its
+ * disk has failed. */
+bool swap_stays(uint32_t slot);
 
 /* At resume: no area of that number comes back, and its tables go. */
 void swap_forget(uint32_t area);

@@ -145,17 +145,23 @@ static bool is_old(struct region *region, uint64_t word, const struct evict_filt
 	return !(word & WORD_ACTIVE) && lru_distance(lru, word) >= filter->old;
 }
 
-/* The first three fates. */
+/* The first three fates. E5 */
 static enum swap_fate choose(struct region *region, struct swap_item *item)
 {
-	item->value = word_high(item->word);
+	uint32_t slot = word_high(item->word);
+	uint64_t value = word_with_high(item->word | WORD_CLEAN, 0);
+
+	item->value = slot;
 	if (item->word & WORD_LAZYFREE)
 		return FATE_LAZY;
-	if (item->word & WORD_CLEAN && item->value)
+	if (item->word & WORD_CLEAN && slot && swap_stays(slot))
 		return FATE_COPIED;
-	if (!word_replace(region_word(region, item->page), &item->word, item->word | WORD_CLEAN))
+	if (!word_replace(region_word(region, item->page), &item->word, value))
 		return FATE_GIVEN_UP;
-	item->word |= WORD_CLEAN;
+	if (slot)
+		region_free_slot(region, slot);
+	item->word = value;
+	item->value = SLOT_NONE;
 	return FATE_DIRTY;
 }
 

@@ -17,6 +17,8 @@
  *                 CLEAN for their own, and miss a write between them.
  *             E4  a page of zeros whose frame a client has punched is left for its next fault to
  *                 find.
+ *             E5  a copy in an area that is to go, or whose disk has failed, doesn't count: the
+ *                 page is written to another, or survives.
  * Crash       before BUSY the page is present and nothing of it is lost: the slot isn't named by
  *             any word. After it the word names the slot: if the file has the page it is present,
  *             else it is swapped.
