@@ -378,6 +378,26 @@ static void a_lock_that_fails_leaves_no_locks(void)
 	end_with(region);
 }
 
+static void nor_where_much_was_locked_by_then(void)
+{
+	enum { MANY = 10000, LOST = 9000 };
+	struct page_range all = { 0, MANY };
+	struct region *region;
+
+	space_begin(&(struct space_options){ 0 });
+	region = space_region(MANY, PAGE_SHIFT);
+	EXPECT(region_poison(region, LOST, "a test"));
+	EXPECT_EQ(region_lock_pages(region, all), -EIO);
+	EXPECT_EQ(region->nr_locked, 0);
+	EXPECT_EQ(region_lock_pages(region, (struct page_range){ 60, 10 }), 0);
+	EXPECT_EQ(region_lock_pages(region, all), -EIO);
+	EXPECT_EQ(region->nr_locked, 10);
+	EXPECT(word_load(region_word(region, 60)) & WORD_LOCKED);
+	EXPECT(word_load(region_word(region, 69)) & WORD_LOCKED);
+	space_expect_valid(region, NULL);
+	end_with(region);
+}
+
 static void poison_takes_frame_and_lock_away(void)
 {
 	struct region *region;
@@ -665,6 +685,7 @@ static const struct test_case cases[] = {
 	{ "a refused punch changes nothing", a_refused_punch_changes_nothing },
 	{ "locked pages stay", locked_pages_stay },
 	{ "a lock that fails leaves no locks", a_lock_that_fails_leaves_no_locks },
+	{ "nor where much of the range was locked by then", nor_where_much_was_locked_by_then },
 	{ "poison takes frame and lock away", poison_takes_frame_and_lock_away },
 	{ "populating waits for a busy page", populating_waits_for_a_busy_page },
 	{ "waking reaches every window of a page, and no other page",

@@ -251,6 +251,7 @@ int region_populate_locked(struct region *region, struct page_range range);
 int region_drop(struct region *region, struct page_range range);
 /* With change_lock held. */
 int region_drop_locked(struct region *region, struct page_range range);
+/* All of it, or on failure none that wasn't locked before. */
 int region_lock_pages(struct region *region, struct page_range range);
 void region_unlock_pages(struct region *region, struct page_range range);
 /* The page is lost: state POISONED, frame given back. True if this call did it. */

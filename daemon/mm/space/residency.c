@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "mm/phys/node.h"
 #include "mm/map/swap.h"
+#include "mm/obj/slab.h"
 #include "mm/space/cow.h"
 #include "mm/space/crowd.h"
 #include "mm/space/lineage.h"
@@ -645,12 +646,33 @@ static int lock_page(struct region *region, uint64_t page)
 	return r;
 }
 
-static int lock_range(struct region *region, struct page_range range)
+/* Of the range, a bit for each page that is locked; NULL: no memory. kfree() ends it. */
+static uint64_t *locked_of(const struct region *region, struct page_range range)
+{
+	uint64_t *bits = kzalloc((range.nr / 64 + 1) * sizeof(*bits), GFP_KERNEL);
+
+	for (uint64_t i = 0; bits && i < range.nr; i++)
+		if (word_load(region_word(region, range.first + i)) & WORD_LOCKED)
+			bits[i / 64] |= 1ull << i % 64;
+	return bits;
+}
+
+/* But for those that were locked before. */
+static void unlock_again(struct region *region, struct page_range range, const uint64_t *before)
+{
+	for (uint64_t i = 0; i < range.nr; i++)
+		if (!before || !(before[i / 64] >> i % 64 & 1))
+			region_unlock_pages(region, (struct page_range){ range.first + i, 1 });
+}
+
+/* *locked: how many from the start on, also where it fails. */
+static int lock_range(struct region *region, struct page_range range, uint64_t *locked)
 {
 	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
 	int r = cow_unshare(region, range); /* device I/O goes past protection */
 
+	*locked = 0;
 	if (r)
 		return r;
 	/* In parts, and not for ever: others may drop pages as fast as they are made. */
@@ -663,6 +685,7 @@ static int lock_range(struct region *region, struct page_range range)
 			r = lock_page(region, at);
 			if (!r) {
 				at++;
+				++*locked;
 				tries = 0;
 			}
 		}
@@ -674,11 +697,18 @@ static int lock_range(struct region *region, struct page_range range)
 
 int region_lock_pages(struct region *region, struct page_range range)
 {
+	uint64_t *before, locked;
+	bool some;
 	int r;
 
 	mutex_lock_long(&region->change_lock);
-	r = lock_range(region, range);
+	some = atomic_load(&region->nr_locked);
+	before = some ? locked_of(region, range) : NULL;
+	r = lock_range(region, range, &locked);
+	if (r && (before || !some)) /* else nobody knows which */
+		unlock_again(region, (struct page_range){ range.first, locked }, before);
 	mutex_unlock(&region->change_lock);
+	kfree(before);
 	return r;
 }
 
