@@ -98,7 +98,8 @@ int mmb_pool_stat(struct mmb_pool *pool, struct mmb_pool_stat *stat);
 void *mmb_malloc(struct mmb_pool *pool, size_t size);
 /* n objects of that size, zeroed; NULL with ENOMEM also when n * size overflows. */
 void *mmb_calloc(struct mmb_pool *pool, size_t n, size_t size);
-/* Contents up to the smaller size are kept; on failure the object stays as it was. */
+/* Contents up to the smaller size are kept; on failure the object stays as it was. NULL with
+ * EOWNERDEAD for an object of the parent's in a forked child. */
 void *mmb_realloc(struct mmb_pool *pool, void *object, size_t size);
 /* alignment: a power of two, at most 2 MiB; else NULL with EINVAL. */
 void *mmb_aligned_alloc(struct mmb_pool *pool, size_t alignment, size_t size);

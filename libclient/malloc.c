@@ -24,6 +24,7 @@
 #include "sample.h"
 
 static const struct object_rule any_object = { .function = "mmb_free", .bin = OBJECT_ANY };
+static const struct object_rule resized = { .function = "mmb_realloc", .bin = OBJECT_ANY };
 
 /* ---- allocating ---- */
 
@@ -311,7 +312,6 @@ static bool fits(const void *p, size_t usable, size_t size)
 /* A run where units beside it are free; NULL: it has to go elsewhere. */
 static void *grow_run(struct mmb_pool *pool, uint64_t object, size_t size)
 {
-	static const struct object_rule rule = { .function = "mmb_realloc", .bin = OBJECT_ANY };
 	struct slab_view v;
 	struct heap *h;
 
@@ -320,10 +320,19 @@ static void *grow_run(struct mmb_pool *pool, uint64_t object, size_t size)
 	h = pool_heap_enter(pool);
 	if (!h)
 		return NULL;
-	v = object_check(h->pool, heap_view_of(h->pool, object), object, &rule);
+	v = object_check(h->pool, heap_view_of(h->pool, object), object, &resized);
 	object = slab_kind(v.slab) == SLAB_RUN ? run_grow(h, v.slab, object, size) : 0;
 	heap_leave(h);
 	return (void *)(uintptr_t)object;
+}
+
+/* mmb_free() leaves a parent's alone; here there is nothing that could be copied. */
+static void *resize_nothing(uint64_t object)
+{
+	if (!pool_heap_was_parents(object) && !range_was_parents(object) &&
+	    !sample_was_parents(object))
+		object_die(&resized, object, "nothing is allocated there");
+	return fail_null(process_disowned());
 }
 
 PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
@@ -335,8 +344,7 @@ PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 		return mmb_malloc(pool, size);
 	usable = mmb_usable_size(p);
 	if (!usable)
-		object_die(&(struct object_rule){ .function = "mmb_realloc" }, (uintptr_t)p,
-			   "nothing is allocated there");
+		return resize_nothing((uintptr_t)p);
 	if (fits(p, usable, size))
 		return p;
 	if (usable > SIZE_SLAB_MAX && size > usable && size <= RUN_BYTES_MAX) {

@@ -31,20 +31,35 @@ enum { WINDOWS = 4096 };
 struct heap_window {
 	_Atomic uint64_t           length; /* (w) 0: free */
 	_Atomic uint64_t           base;   /* (w) */
-	_Atomic uint64_t           inherited; /* (w) length in the parent of a forked child */
+	_Atomic uint64_t           inherited; /* (w) length in a parent of a forked child */
 	_Atomic(struct mmb_pool *) pool;   /* (w) */
 	_Atomic int                fd;     /* (w) of the slab map, or -1; a child closes it */
 };
 static struct heap_window windows[WINDOWS];
 static _Atomic uint32_t nr_windows; /* (w) behind them all are free, and were no parent's */
 
+/* One that a forked child needn't keep for its parent's, if there is one; WINDOWS: none is free. */
+static uint32_t find_unused_locked(void)
+{
+	uint32_t unused = WINDOWS;
+
+	for (uint32_t i = 0; i < WINDOWS; i++) {
+		if (windows[i].length)
+			continue;
+		if (!windows[i].inherited)
+			return i;
+		if (unused == WINDOWS)
+			unused = i;
+	}
+	return unused;
+}
+
 int pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length)
 {
 	uint32_t i;
 
 	process_lock();
-	for (i = 0; i < WINDOWS && windows[i].length; i++)
-		;
+	i = find_unused_locked();
 	if (i < WINDOWS) {
 		windows[i].inherited = 0;
 		windows[i].base = base;
@@ -89,7 +104,10 @@ void pool_heap_forget_all(void)
 {
 	heap_leave_current();
 	for (uint32_t i = 0; i < nr_windows; i++) {
-		if (windows[i].length && windows[i].fd >= 0)
+		/* Of the parent's parent. */
+		if (!windows[i].length)
+			continue;
+		if (windows[i].fd >= 0)
 			close(windows[i].fd);
 		windows[i].inherited = windows[i].length;
 		windows[i].length = 0;

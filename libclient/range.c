@@ -144,6 +144,11 @@ enum range_found range_free(uint64_t object)
 	return range_heap_find(object) ? RANGE_OBJECT : RANGE_NOTHING;
 }
 
+bool range_was_parents(uint64_t object)
+{
+	return range_heap_find(object) && !heap_at(object);
+}
+
 bool range_is(const void *p)
 {
 	return range_heap_find((uintptr_t)p) != NULL;

@@ -24,6 +24,8 @@ uint64_t range_alloc(struct mmb_pool *pool, const struct range_request *request)
 /* RANGE_NOTHING also where no range lies; in a forked child every range is left alone. */
 enum range_found range_free(uint64_t object);
 bool range_is(const void *p);
+/* See pool_heap_was_parents(). */
+bool range_was_parents(uint64_t object);
 size_t range_length(uint64_t object);
 /* In place, if it can be. */
 bool range_resize(uint64_t object, size_t size);

@@ -318,17 +318,31 @@ bool sample_check(uint64_t object, const struct object_rule *rule)
 	return conf.sample && judge(object, rule, &at, false) == SAMPLE_RIGHT;
 }
 
+/* Without judgement. */
+static bool is_found(uint64_t object, struct place *at, enum sample_verdict verdict)
+{
+	bool is;
+
+	if (!conf.sample)
+		return false;
+	process_lock();
+	is = find_locked(object, at) == verdict;
+	process_unlock();
+	return is;
+}
+
 size_t sample_size(uint64_t object)
 {
 	struct place at;
-	bool found;
 
-	if (!conf.sample)
-		return 0;
-	process_lock();
-	found = find_locked(object, &at) == SAMPLE_RIGHT;
-	process_unlock();
-	return found ? at.size : 0;
+	return is_found(object, &at, SAMPLE_RIGHT) ? at.size : 0;
+}
+
+bool sample_was_parents(uint64_t object)
+{
+	struct place at;
+
+	return is_found(object, &at, SAMPLE_DISOWNED);
 }
 
 /* ---- freeing ---- */

@@ -36,6 +36,8 @@ bool sample_free(uint64_t object, const struct object_rule *rule);
 bool sample_check(uint64_t object, const struct object_rule *rule);
 /* What was asked for, at least 1; 0: no sampled object. */
 size_t sample_size(uint64_t object);
+/* See pool_heap_was_parents(). */
+bool sample_was_parents(uint64_t object);
 /* The pool's objects are no longer found. */
 void sample_close(struct mmb_pool *pool);
 /* After that: the region goes. */

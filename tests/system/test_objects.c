@@ -563,6 +563,63 @@ static void fork_is_survived(void)
 	PLAY(ROLE(forks));
 }
 
+enum { PARENTS = 4, GENERATIONS = 3 };
+
+/* With pools of its own, and a child of its own. */
+static int child_has_pools(struct actor *a, void *const *parents, int generations)
+{
+	struct mmb_pool *before = a->pool;
+	int status = 0;
+	pid_t pid;
+
+	a->mmb = NULL;
+	act_pool(a, 0);
+	if (!mmb_malloc(a->pool, 100) || !mmb_malloc(a->pool, 5 * MIB))
+		return 1;
+	for (int i = 0; i < PARENTS; i++) {
+		mmb_free(parents[i]);
+		if (mmb_usable_size(parents[i]))
+			return 2;
+		if (mmb_realloc(before, parents[i], 10) || errno != EOWNERDEAD)
+			return 3;
+		if (mmb_realloc(a->pool, parents[i], 6 * MIB) || errno != EOWNERDEAD)
+			return 4;
+	}
+	if (generations > 1 && !(pid = fork()))
+		_exit(child_has_pools(a, parents, generations - 1));
+	if (generations > 1 && waitpid(pid, &status, 0) != pid)
+		return 5;
+	mmb_close(a->mmb);
+	return status ? 6 : 0;
+}
+
+static void forks_twice(struct actor *a)
+{
+	static const size_t sizes[PARENTS] = { 10, 3000, 400 << 10, 7 * MIB };
+	void *parents[PARENTS];
+	int status;
+	pid_t pid;
+
+	act_pool(a, 0);
+	for (int i = 0; i < PARENTS; i++) {
+		parents[i] = mmb_malloc(a->pool, sizes[i]);
+		CLIENT_EXPECT(parents[i]);
+	}
+	pid = fork();
+	CLIENT_EXPECT(pid >= 0);
+	if (!pid)
+		_exit(child_has_pools(a, parents, GENERATIONS));
+	CLIENT_EXPECT_EQ(waitpid(pid, &status, 0), pid);
+	CLIENT_EXPECT_EQ(status, 0);
+	for (int i = 0; i < PARENTS; i++)
+		mmb_free(parents[i]);
+}
+
+static void parents_objects(void)
+{
+	PLAY(ROLE(forks_twice));
+}
+
 /* ---- ends ---- */
 
 static void hold_private(struct actor *a)
@@ -701,6 +758,8 @@ static const struct test_case cases[] = {
 	{ "objects have one address in three processes, and any of them frees", any_process_frees },
 	{ "a cache has one shape in all clients", one_shape },
 	{ "a forked child is told, and its parent goes on", fork_is_survived },
+	{ "children and theirs, with pools of their own, leave the objects of the first alone",
+	  parents_objects },
 	{ "a killed client's private pool goes at once", killed_private },
 	{ "exit returns everything", exits },
 	{ "a million objects of a killed client are adopted within a second", killed_shared },
