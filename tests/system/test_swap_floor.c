@@ -249,6 +249,36 @@ static void use_beside_min(struct actor *a)
 	mmb_region_close(first);
 }
 
+/* What is above min may go, and no page more, where others have some. */
+static void use_beside_more_than_min(struct actor *a)
+{
+	const uint64_t min = (uint64_t)RESERVE_MIB / 4 * MIB;
+	const struct mmb_pool_options options = { .size = sizeof(options), .min = min };
+	const size_t bytes = min + 5 * MIB, more = (size_t)RESERVE_MIB * MIB;
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+	struct mmb_region *first, *rest;
+	struct mmb_pool *guarded;
+
+	open_pool(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "guarded", MMB_POOL_CREATE, &options, &guarded), 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(guarded, bytes, NULL, &first), 0);
+	stamp_each(act_at(first), bytes, PAGE, 0);
+	rest = act_region(a, more, 0);
+	scene.page_size = PAGE;
+	touch_all(act_at(rest), more);
+	CLIENT_EXPECT_EQ(mmb_pool_stat(guarded, &stat), 0);
+	CLIENT_EXPECT(stat.swapped > 0);
+	CLIENT_EXPECT(stat.resident >= min);
+	expect_each(act_at(first), bytes, PAGE, 0);
+	mmb_region_close(first);
+}
+
+static void a_pool_keeps_its_min(void)
+{
+	scene.max = 0;
+	PLAY(ROLE(use_beside_more_than_min));
+}
+
 static void min_keeps_nobody_from_a_page(void)
 {
 	scene.max = 0;
@@ -386,6 +416,7 @@ static const struct test_case cases[] = {
 	{ "everything that is granted can be used, and the daemon still answers",
 	  what_is_promised_can_all_be_used },
 	{ "locked pages hold no slots that others were promised", locked_pages_hold_no_slots },
+	{ "a pool keeps its min to the page while others have what can go", a_pool_keeps_its_min },
 	{ "a pool's min keeps nobody from a page that was granted", min_keeps_nobody_from_a_page },
 	{ "a pool full of pages that can go makes room for its runs",
 	  a_full_pool_makes_room_for_its_runs },

@@ -160,6 +160,27 @@ static void protection_decides_what_is_scanned(void)
 	memcg_fini(&a);
 }
 
+static void what_others_take_leaves_the_protected(void)
+{
+	begin();
+	EXPECT_EQ(memcg_charge(&a, MEMCG_REGION, 1000), 0);
+	EXPECT_EQ(memcg_take_for_others(&a, 700, false), 700);
+	EXPECT_EQ(memcg_take_for_others(&a, 700, false), 300);
+	EXPECT_EQ(memcg_take_for_others(&a, 1, false), 0);
+	memcg_taken(&a, 1000);
+	memcg_set_limit(&a, MEMCG_MIN, 600);
+	memcg_set_limit(&a, MEMCG_LOW, 900);
+	EXPECT_EQ(memcg_take_for_others(&a, 512, false), 100);
+	EXPECT_EQ(memcg_take_for_others(&a, 512, false), 0);
+	EXPECT_EQ(memcg_take_for_others(&a, 512, true), 300);
+	memcg_uncharge(&a, MEMCG_REGION, 400); /* they have gone, but nobody has said so */
+	EXPECT_EQ(memcg_take_for_others(&a, 1, true), 0);
+	memcg_taken(&a, 400);
+	EXPECT_EQ(memcg_take_for_others(&a, 1, true), 0);
+	memcg_uncharge(&a, MEMCG_REGION, 600);
+	memcg_fini(&a);
+}
+
 static void above_high_delays_grow_with_the_square_of_the_excess(void)
 {
 	const uint64_t ms = 1000 * 1000;
@@ -273,6 +294,8 @@ static const struct test_case cases[] = {
 	{ "what is evictable keeps frames that nothing pinned may take (C4)",
 	  what_is_evictable_keeps_a_floor },
 	{ "min and low protect in proportion", protection_decides_what_is_scanned },
+	{ "what others take leaves what is protected, whoever they are",
+	  what_others_take_leaves_the_protected },
 	{ "above high delays grow with the square of the excess",
 	  above_high_delays_grow_with_the_square_of_the_excess },
 	{ "threads that charge never get past max", threads_never_get_past_a_limit },

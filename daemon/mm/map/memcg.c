@@ -370,20 +370,43 @@ uint64_t memcg_delay_ns(struct memcg *m, uint64_t frames)
 	return min_t(uint64_t, delay, 2 * second_ns);
 }
 
+static uint64_t protection(const struct memcg *m, bool low_too)
+{
+	uint64_t min = memcg_limit(m, MEMCG_MIN);
+
+	return low_too ? min : max_t(uint64_t, min, memcg_limit(m, MEMCG_LOW));
+}
+
 uint64_t memcg_scan_share(const struct memcg *m, uint64_t size, bool low_too)
 {
 	uint64_t usage = memcg_usage(m);
-	uint64_t protected = memcg_limit(m, MEMCG_MIN);
+	uint64_t protected = protection(m, low_too);
 	uint64_t share;
 
-	if (!low_too)
-		protected = max_t(uint64_t, protected, memcg_limit(m, MEMCG_LOW));
 	if (!protected)
 		return size;
 	if (usage <= protected)
 		return 0;
 	share = (uint64_t)((unsigned __int128)size * (usage - protected) / usage);
 	return min_t(uint64_t, size, max_t(uint64_t, share, SCAN_SHARE_MIN));
+}
+
+uint64_t memcg_take_for_others(struct memcg *m, uint64_t frames, bool low_too)
+{
+	uint64_t going = atomic_load(&m->going);
+	uint64_t stays, usage, got;
+
+	do {
+		stays = protection(m, low_too) + going;
+		usage = memcg_usage(m);
+		got = usage > stays ? min_t(uint64_t, frames, usage - stays) : 0;
+	} while (got && !atomic_compare_exchange_weak(&m->going, &going, going + got));
+	return got;
+}
+
+void memcg_taken(struct memcg *m, uint64_t frames)
+{
+	take_away(&m->going, frames);
 }
 
 /* ---- stalls ---- */

@@ -79,6 +79,7 @@ struct memcg {
 	_Atomic uint64_t peak;                    /* (a) highest usage */
 	struct lruvec    lruvec[MAX_NUMNODES];    /* (a) ages of its regions' pages */
 	_Atomic uint64_t wanted[NR_MEMCG_LEVELS]; /* (a) what clients haven't been asked for yet */
+	_Atomic uint64_t going;                   /* (a) frames that are being taken for others */
 	_Atomic uint64_t oom_wanted;              /* (a) frames that couldn't be had */
 	_Atomic int      short_on_cpu;            /* (a) where its limit was noticed last */
 	_Atomic bool     overcommit;              /* (a) promises more than there may be */
@@ -145,6 +146,11 @@ uint64_t memcg_delay_ns(struct memcg *m, uint64_t frames);
  * protection, none while usage is within min (and low, unless low_too). In between in proportion to
  * what is above the protection, but a batch of 32 at least. */
 uint64_t memcg_scan_share(const struct memcg *m, uint64_t size, bool low_too);
+/* At most `frames` will be taken from the pool for others, less if that would break its min, or its
+ * low unless low_too, whoever else takes from it at the time; 0: none. Until memcg_taken(), when
+ * they are uncharged or stay. */
+uint64_t memcg_take_for_others(struct memcg *m, uint64_t frames, bool low_too);
+void memcg_taken(struct memcg *m, uint64_t frames);
 
 static inline void memcg_event(struct memcg *m, enum memcg_event event)
 {

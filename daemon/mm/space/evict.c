@@ -168,10 +168,11 @@ static enum swap_fate choose(struct region *region, struct swap_item *item)
 static bool collect(struct swapper *s, struct region *region, struct page_range block,
 		    const struct evict_filter *filter, struct evict_result *result)
 {
+	uint64_t most = filter->most ? filter->most / region_frames_per_page(region) : block.nr;
 	bool dirty = false;
 
 	s->w->nr = 0;
-	for (uint64_t i = block.first; i < block.first + block.nr; i++) {
+	for (uint64_t i = block.first; i < block.first + block.nr && s->w->nr < most; i++) {
 		struct swap_item *item = &s->w->items[s->w->nr];
 		uint64_t word = word_load(region_word(region, i));
 

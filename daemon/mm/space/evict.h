@@ -41,6 +41,7 @@ struct evict_filter {
 	bool all_ages; /* young and active ones, too */
 	unsigned int old; /* generations after which an inactive page goes */
 	bool hard;     /* nothing inactive is left: active ones don't wait to be asked */
+	uint64_t most; /* frames; of a block no more are begun; 0: all of it */
 };
 
 /* Frames. */

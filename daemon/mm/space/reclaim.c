@@ -107,22 +107,53 @@ static void scan_block(struct scan *scan, struct region *region, struct evict_re
 			advance(region, node, result->scanned_on[node], scan->filter.hard);
 }
 
+/* B2. False: no page of the pool's may go now, for others; `share` of it are going already. */
+static bool take_share(struct scan *scan, struct region *region, uint64_t share)
+{
+	uint64_t page = region_frames_per_page(region);
+	uint64_t want = evict_block_pages(region) * page;
+
+	scan->filter.most = 0;
+	if (scan->memcg || scan->min_too)
+		return true;
+	scan->filter.most = memcg_take_for_others(region->memcg, want, scan->low_too);
+	if (scan->filter.most >= page)
+		return true;
+	memcg_taken(region->memcg, scan->filter.most);
+	/* What another thread has begun to take may stay after all. */
+	scan->met_other |= atomic_load(&region->memcg->going) > share;
+	return false;
+}
+
+/* Of a block so many were begun; what was begun before has been settled with it. */
+static uint64_t end_share(const struct scan *scan, struct region *region, uint64_t share,
+			  uint64_t begun)
+{
+	if (!scan->filter.most)
+		return 0;
+	memcg_taken(region->memcg, share + scan->filter.most - begun);
+	return begun;
+}
+
 /* At most `blocks` of them; how many it were. */
 static uint64_t scan_blocks(struct scan *scan, struct region *region, uint64_t blocks)
 {
 	struct evict_result result = { 0 };
-	uint64_t done = 0;
+	uint64_t done = 0, share = 0; /* of the last block */
 
 	if (!evict_begin(scan->swapper, region)) {
 		scan->met_other = true;
 		return 0;
 	}
 	for (; done < blocks && done < BLOCKS_AT_ONCE &&
-	       scan->freed + result.nr_freed + result.nr_begun < scan->wanted; done++) {
+	       scan->freed + result.nr_freed + result.nr_begun < scan->wanted &&
+	       take_share(scan, region, share); done++) {
 		scan_block(scan, region, &result);
+		share = end_share(scan, region, share, result.nr_begun);
 		heartbeat_touch();
 	}
 	evict_end(scan->swapper, region, &result);
+	memcg_taken(region->memcg, share);
 	scan->freed += result.nr_freed;
 	scan->scanned += result.nr_scanned;
 	return done;
