@@ -60,10 +60,8 @@ void slab_fini(const struct slab_view *v)
 {
 	struct slab_header *s = v->slab;
 
-	for (uint32_t i = 0; i < s->units; i++) {
+	for (uint32_t i = 0; i < s->units; i++)
 		atomic_store_explicit(&s[i].kind, SLAB_NONE, memory_order_release);
-		atomic_store_explicit(&s[i].shared, 0, memory_order_relaxed);
-	}
 }
 
 bool slab_has_unused(const struct slab_view *v)

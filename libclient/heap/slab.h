@@ -190,7 +190,8 @@ struct slab_make {
 	uint16_t bin;
 };
 void slab_init(const struct slab_view *v, const struct slab_make *make);
-/* The owner: nothing is in use any more; the units are nobody's slab afterwards. */
+/* The owner: nothing is in use any more; the units are no slab afterwards. The first one keeps its
+ * owner, so that a survivor finds it until it is in stock. */
 void slab_fini(const struct slab_view *v);
 /* Whether there are objects that were never handed out. */
 bool slab_has_unused(const struct slab_view *v);

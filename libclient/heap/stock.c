@@ -75,7 +75,10 @@ static void give(struct stock *stock, const struct stock_span *spans, uint32_t n
 
 	for (uint32_t i = 0; i < nr; i++) {
 		units += spans[i].units;
-		mark_units(stock, spans[i].address, spans[i].units, SLAB_NO_OWNER);
+		/* In a shared pool the daemon does it, as it takes them: who is killed before
+		 * leaves them to others. */
+		if (stock->pool->is_private)
+			mark_units(stock, spans[i].address, spans[i].units, SLAB_NO_OWNER);
 		PROBE(return, spans[i].units, 1);
 	}
 	atomic_fetch_add_explicit(&stock->nr_gives, 1, memory_order_relaxed);

@@ -63,7 +63,7 @@ void heap_area_begin(unsigned int windows)
 	heap_area.nr_leased = heap_area.nr_asked = heap_area.largest = 0;
 	heap_area.nr_kicks = heap_area.nr_wrong = heap_area.refuse = 0;
 	heap_area.limit = windows * HEAP_AREA_UNITS;
-	heap_area.refuse_all = heap_area.stingy = false;
+	heap_area.refuse_all = heap_area.stingy = heap_area.deaf = false;
 	heap_area.quick = NULL;
 	heap_area.magazine_bytes = 0;
 }
@@ -137,16 +137,19 @@ static void give_unit_locked(uint64_t address)
 	struct slab_header *s = &heap_area.maps[w][unit % HEAP_AREA_UNITS];
 
 	if (address % SLAB_UNIT_BYTES || unit >= HEAP_AREA_UNITS || !heap_area.leased[w][unit] ||
-	    slab_kind(s) != SLAB_NONE || slab_owner(s) != SLAB_NO_OWNER) {
+	    slab_kind(s) != SLAB_NONE || slab_owner(s) % HEAP_THREADS) {
 		heap_area.nr_wrong++;
 		return;
 	}
+	atomic_store(&s->shared, 0); /* as the daemon does */
 	heap_area.leased[w][unit] = false;
 	heap_area.nr_leased--;
 }
 
 static void give(void *context, const struct stock_span *spans, uint32_t nr)
 {
+	if (heap_area.deaf)
+		return;
 	pthread_mutex_lock(&heap_area.lock);
 	for (uint32_t i = 0; i < nr; i++)
 		for (uint32_t u = 0; u < spans[i].units; u++)

@@ -36,6 +36,7 @@ struct heap_area {
 	uint32_t            refuse;    /* (t) this call of lease fails, counted from 1; 0: none */
 	bool                refuse_all; /* (t) and each one after it */
 	bool                stingy;    /* (t) one span a lease, however many are asked for */
+	bool                deaf;      /* (t) nothing comes back: who gives is killed at it */
 	uint32_t            magazine_bytes; /* (t) of pools that are made; 0: each object that is
 					     * freed shows in its slab at once */
 };

@@ -183,11 +183,39 @@ static void a_size_with_many_slabs_has_tight_ones(void)
 	end();
 }
 
+/* Killed before the daemon has read what it was sent. */
+static void who_dies_giving_leaves_units_to_others(void)
+{
+	struct heap_pool *next;
+	struct heap *other;
+
+	begin(false);
+	next = heap_area_pool(2, false);
+	other = heap_new(next, NULL);
+	EXPECT(other);
+	fill_magazines();
+	heap_area_free(h, heap_area_run(h, LARGE, 1));
+	heap_area.deaf = true;
+	heap_pool_trim(pool);
+	EXPECT_EQ(atomic_load(&pool->stock.nr_units), 0);
+	EXPECT(heap_area.nr_leased >= OBJECTS + LARGE_UNITS);
+	heap_area_kill(pool);
+	heap_area.deaf = false;
+	heap_pool_adopt(next, 1);
+	heap_pool_trim(next);
+	EXPECT_EQ(heap_area.nr_leased, 0);
+	pool = next;
+	h = other;
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "what is in magazines keeps no unit from others", nothing_is_kept_from_others },
 	{ "leases fill pageblocks", pageblocks_are_filled },
 	{ "in a private pool a part of a used pageblock stays", a_part_of_what_is_used_stays },
 	{ "in a shared pool it goes", others_of_a_pool_may_use_a_part },
+	{ "who dies giving units back leaves them to others",
+	  who_dies_giving_leaves_units_to_others },
 	{ "a slab fills a hole of its size", a_slab_fills_a_hole },
 	{ "a size that has many slabs has tight ones", a_size_with_many_slabs_has_tight_ones },
 };
