@@ -16,7 +16,7 @@ static const uint64_t grace_ns = 100 * 1000 * 1000;
 
 /* What a session has of the pool, in bytes. Of what it shares with others, its part. */
 struct weight {
-	uint64_t regions, runs, leased;
+	uint64_t regions, swapped, runs, leased;
 };
 
 struct search {
@@ -28,7 +28,16 @@ struct search {
 
 static uint64_t sum_of(const struct weight *w)
 {
-	return w->regions + w->runs + w->leased;
+	return w->regions + w->swapped + w->runs + w->leased;
+}
+
+static void weigh_region(const struct region_handle *rh, struct weight *w)
+{
+	const struct region *region = rh->pr->region;
+	uint64_t parts = max_t(uint32_t, atomic_load(&rh->pr->nr_handles), 1);
+
+	w->regions += (atomic_load(&region->nr_resident) << region->page_shift) / parts;
+	w->swapped += (atomic_load(&region->nr_swapped) << region->page_shift) / parts;
 }
 
 static void weigh(struct session *s, const struct pool *pool, struct weight *w)
@@ -39,13 +48,9 @@ static void weigh(struct session *s, const struct pool *pool, struct weight *w)
 
 	*w = (struct weight){ 0 };
 	mutex_lock(&s->lock);
-	while (!s->ended && (rh = handles_next(&s->regions, &cursor, &handle))) {
-		const struct region *region = rh->pr->region;
-
+	while (!s->ended && (rh = handles_next(&s->regions, &cursor, &handle)))
 		if (rh->pr->pool == pool)
-			w->regions += (atomic_load(&region->nr_resident) << region->page_shift) /
-				      max_t(uint32_t, atomic_load(&rh->pr->nr_handles), 1);
-	}
+			weigh_region(rh, w);
 	cursor = 0;
 	while (!s->ended && (ph = session_next_share(s, &cursor))) {
 		if (ph->pool != pool)
@@ -68,11 +73,11 @@ static void consider(struct session *s, void *arg)
 		return;
 	search->nr++;
 	log_emit_limited(LOG_WARNING, "oom_candidate",
-			 "session %llu (pid %d, %s): %llu KiB of regions, %llu of page runs, %llu "
-			 "of objects",
+			 "session %llu (pid %d, %s): %llu KiB of regions, %llu swapped out, %llu "
+			 "of page runs, %llu of objects",
 			 (unsigned long long)s->id, s->peer.pid, s->peer.name,
-			 (unsigned long long)w.regions >> 10, (unsigned long long)w.runs >> 10,
-			 (unsigned long long)w.leased >> 10);
+			 (unsigned long long)w.regions >> 10, (unsigned long long)w.swapped >> 10,
+			 (unsigned long long)w.runs >> 10, (unsigned long long)w.leased >> 10);
 	if (search->victim && sum_of(&w) <= sum_of(&search->weight))
 		return;
 	if (search->victim)

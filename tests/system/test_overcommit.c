@@ -75,6 +75,56 @@ static void need_more(struct actor *a)
 		CLIENT_EXPECT_EQ(act_at(region)[i], 2);
 }
 
+static void open_with_swap(struct actor *a)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options), .mode = 0666,
+						  .max = MAX, .swap_max = MAX + 4 * MIB };
+
+	open_pool(a, MMB_POOL_OVERCOMMIT | MMB_POOL_OOM_KILL, &options);
+}
+
+static void be_the_biggest_on_disk(struct actor *a)
+{
+	size_t bytes = MAX + 4 * MIB;
+	struct mmb_region *region;
+
+	open_with_swap(a);
+	region = act_region(a, bytes, 0);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		stamp(act_at(region) + i, PAGE, i);
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, bytes, MMB_ADVISE_PAGEOUT), 0);
+	CLIENT_EXPECT_EQ(act_stat(region).swapped, bytes);
+	cue(BIG_READY);
+	for (;;)
+		pause();
+}
+
+static void need_more_than_memory(struct actor *a)
+{
+	size_t bytes = MAX + 4 * MIB;
+	char *at;
+
+	await(BIG_READY);
+	open_with_swap(a);
+	at = act_at(act_region(a, bytes, 0));
+	for (size_t i = 0; i < bytes; i += PAGE)
+		stamp(at + i, PAGE, ~i);
+	for (size_t i = 0; i < bytes; i += PAGE)
+		CLIENT_EXPECT(is_stamped(at + i, PAGE, ~i));
+}
+
+struct going_off {
+	const char *socket, *line;
+};
+
+/* Regions that have just been closed may still be on their way back. */
+static bool is_off(void *arg)
+{
+	const struct going_off *g = arg;
+
+	return mmbctl(g->socket, g->line);
+}
+
 /* Who, how much, why, and what was tried. */
 static void expect_report(const struct fixture *f)
 {
@@ -189,6 +239,28 @@ static void stall_for_a_second(struct actor *a)
 	CLIENT_EXPECT(test_wait(average_shows, a, PATIENCE));
 }
 
+static void what_is_on_the_disk_counts(void)
+{
+	struct fixture *f = stage_begin();
+	char *folder = getcwd(NULL, 0);
+	char path[300], line[400];
+
+	snprintf(path, sizeof(path), "%s/overcommit-%d", folder, (int)getpid());
+	free(folder);
+	snprintf(line, sizeof(line), "swapon '%s' 64M", path);
+	EXPECT(mmbctl(f->socket, line));
+	unlink(path); /* nothing stays, however the test ends */
+	CAST(ROLE(be_the_biggest_on_disk, .status = -SIGKILL), ROLE(need_more_than_memory));
+	EXPECT(stage_ended(1));
+	EXPECT(stage_ended(0));
+	snprintf(line, sizeof(line), "(pid %d, test_overcommit): 0 KiB of regions, 20480 swapped",
+		 (int)stage_pid(0));
+	EXPECT(fixture_log_says(f, line));
+	snprintf(line, sizeof(line), "swapoff '%s'", path);
+	EXPECT(test_wait(is_off, &(struct going_off){ f->socket, line }, PATIENCE));
+	stage_end();
+}
+
 static void a_known_stall_is_told(void)
 {
 	PLAY(ROLE(stall_for_a_second));
@@ -204,6 +276,8 @@ static const struct test_case cases[] = {
 	  a_touch_fails_without_the_policy },
 	{ "with MMB_POOL_OOM_KILL the biggest session ends, and only it",
 	  the_biggest_session_ends },
+	{ "what a session has on the disk counts like what it has in memory",
+	  what_is_on_the_disk_counts },
 	{ "faults above high are delayed, and counted as stalls",
 	  a_pool_above_high_is_slowed_down },
 	{ "a stall of a known length is counted as that, and its average shows",
