@@ -28,7 +28,6 @@ struct opening {
 	const struct disk_file_request *request;
 	struct disk_file               *out;
 	const char                     *why;
-	bool                            made;
 	struct stat                     st;
 };
 
@@ -81,12 +80,15 @@ static int open_it(struct opening *o)
 		return refuse_with(o, fd, "doesn't exist; with a size it would be made");
 	if (can_be_made) {
 		fd = try_open(o->request->path, O_CREAT | O_EXCL);
-		o->made = fd >= 0;
+		o->out->made = fd >= 0;
 	}
 	if (fd < 0)
 		return open_failed(o, fd);
 	o->out->kept = fd;
-	return fstat(fd, &o->st) ? -errno : 0;
+	if (fstat(fd, &o->st))
+		return -errno;
+	o->out->bytes_before = (uint64_t)o->st.st_size;
+	return 0;
 }
 
 static int check_file(struct opening *o)
@@ -233,7 +235,7 @@ static int check_content(struct opening *o)
 	void *bytes;
 	int   r;
 
-	if (o->made)
+	if (o->out->made)
 		return 0;
 	if (posix_memalign(&bytes, PAGE_SIZE, LOOK_BYTES))
 		return refuse_with(o, -ENOMEM, "can't be read: no memory");
@@ -280,15 +282,14 @@ static int take_blocks(struct opening *o)
 	return fsync(o->out->kept) ? refuse_with(o, -errno, "can't be made durable") : 0;
 }
 
-static void undo(struct opening *o)
+void disk_file_undo(struct disk_file *file, const char *path)
 {
-	if (o->made)
-		unlink(o->request->path);
-	else if (o->out->kept >= 0 && !o->out->is_device && o->out->bytes &&
-		 (uint64_t)o->st.st_size < o->out->bytes)
-		/* What it was before; failure leaves a larger file of ours. */
-		CHECK(ftruncate(o->out->kept, o->st.st_size) == 0 || errno);
-	disk_file_close(o->out);
+	if (file->made)
+		unlink(path);
+	else if (file->kept >= 0 && !file->is_device && file->bytes_before < file->bytes)
+		/* Failure leaves a larger file of ours. */
+		CHECK(ftruncate(file->kept, (off_t)file->bytes_before) == 0 || errno);
+	disk_file_close(file);
 }
 
 int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
@@ -315,7 +316,7 @@ int disk_file_open(const struct disk_file_request *request, struct disk_file *ou
 	if (!r)
 		r = take_blocks(&o);
 	if (r)
-		undo(&o);
+		disk_file_undo(out, request->path);
 	*why = r ? o.why : NULL;
 	return r;
 }

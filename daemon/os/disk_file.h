@@ -33,6 +33,8 @@ struct disk_file {
 	int      kept; /* what outlives the process: has F2's claim, and nothing is written by it */
 	uint64_t bytes;
 	bool     is_device;
+	uint64_t bytes_before; /* F1: what it had when it was opened */
+	bool     made;         /* F1: by disk_file_open() */
 };
 
 /* 0 or a negative errno; *why then says what was wrong and what to do (a constant text).
@@ -51,5 +53,7 @@ void disk_file_settle(const struct disk_file *file);
 /* -EAGAIN after two seconds. */
 int disk_file_settle_soon(const struct disk_file *file);
 void disk_file_close(struct disk_file *file);
+/* The same, and the file is as long as it was before disk_file_open(), or gone (F1). */
+void disk_file_undo(struct disk_file *file, const char *path);
 
 #endif

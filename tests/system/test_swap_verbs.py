@@ -128,6 +128,20 @@ def areas_come_and_go(b):
     expect("swap_on" in b.log() and "swap_off" in b.log(), b.log())
 
 
+def one_too_many_leaves_nothing(b):
+    names = [b.path(f"area{i}") for i in range(8)]
+    for name in names:
+        b.good("swapon", name, "4M")
+    b.refused("swapon", b.path("ninth"), "4M", says="there are 8 swap areas already")
+    expect(not os.path.exists(b.path("ninth")), "a refused file was made")
+    with open(b.path("ninth"), "wb"):
+        os.chmod(b.path("ninth"), 0o600)
+    b.refused("swapon", b.path("ninth"), "4M", says="there are 8 swap areas already")
+    expect(os.path.getsize(b.path("ninth")) == 0, "a refused file has grown")
+    for name in names:
+        b.good("swapoff", name)
+
+
 def rows_are_the_kernels(b):
     """The widths of the kernel's format, as mm/swapfile.c prints it."""
     long_path = b.path("x" * 60)
@@ -248,8 +262,8 @@ def a_block_device(b):
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-CASES = [direct_io, areas_come_and_go, rows_are_the_kernels, what_is_not_ours_stays,
-         configured_at_the_start, a_full_file_system, a_block_device]
+CASES = [direct_io, areas_come_and_go, one_too_many_leaves_nothing, rows_are_the_kernels,
+         what_is_not_ours_stays, configured_at_the_start, a_full_file_system, a_block_device]
 
 
 def main(build):

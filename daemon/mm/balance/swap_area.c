@@ -265,6 +265,14 @@ static int keep_area(uint32_t area, int fd)
 	return r;
 }
 
+/* Nothing of it has been used. */
+static void give_up_area(uint32_t area)
+{
+	disk_file_undo(&table[area].file, table[area].path);
+	clear_entry(area);
+	swap_area_remove(area);
+}
+
 static int swap_on_locked(const struct swap_on_request *request, char why[SWAP_WHY_BYTES])
 {
 	struct disk_file file;
@@ -275,21 +283,19 @@ static int swap_on_locked(const struct swap_on_request *request, char why[SWAP_W
 		return r;
 	r = make_area(request, &file, &area, why);
 	if (r) {
-		disk_file_close(&file);
+		disk_file_undo(&file, request->path);
 		return r;
 	}
 	fill_entry(area, request->path, &file, request->priority);
 	r = write_header(area, file.bytes >> PAGE_SHIFT);
 	if (r) {
-		clear_entry(area);
-		swap_area_remove(area);
+		give_up_area(area);
 		return refuse_swap(why, r, "%.180s can't be written to: %s", request->path,
 				   strerror(-r));
 	}
 	r = keep_area(area, file.kept);
 	if (r) {
-		clear_entry(area);
-		swap_area_remove(area);
+		give_up_area(area);
 		return refuse_swap(why, r, "%.180s can't be kept for a restart: %s", request->path,
 				   strerror(-r));
 	}
