@@ -8,6 +8,8 @@
  *             R2  Whoever waits is woken by each object that comes to the reserve, and looks at the
  *                 cache too once in a while: memory may come back elsewhere.
  *             R3  With a minimum of 0 an object is still kept for who waits.
+ *             R4  The first word of an object in the reserve is its mark (slab_reserve_mark()): a
+ *                 second free finds it. A sampled one, which may be shorter, is looked for.
  * Locking     mempool.lock; the cache is never asked under it.
  * Source      Linux mm/mempool.c.
  */
@@ -66,6 +68,40 @@ static void init_cond(pthread_cond_t *cond)
 	pthread_condattr_destroy(&attr);
 }
 
+/* The heap of an object of the pool; NULL: a sampled one. */
+static const struct heap_pool *heap_of(const struct mmb_mempool *m, void *object)
+{
+	const struct heap_pool *hp =
+		atomic_load_explicit(&m->cache->pool->heap, memory_order_acquire);
+
+	return heap_view_of(hp, (uintptr_t)object) ? hp : NULL;
+}
+
+/* R4 */
+static void mark(const struct mmb_mempool *m, void *object)
+{
+	const struct heap_pool *hp = heap_of(m, object);
+
+	if (hp)
+		*slab_word((uintptr_t)object) = slab_reserve_mark(hp->key);
+}
+
+static void unmark(const struct mmb_mempool *m, void *object)
+{
+	if (heap_of(m, object))
+		*slab_word((uintptr_t)object) = 0;
+}
+
+static bool is_marked(const struct mmb_mempool *m, void *object)
+{
+	const struct heap_pool *hp = heap_of(m, object);
+
+	for (size_t i = 0; !hp && i < m->nr; i++)
+		if (m->reserve[i] == object)
+			return true;
+	return hp && slab_is_reserved((uintptr_t)object, hp->key);
+}
+
 PUBLIC int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_mempool **out)
 {
 	UNCANCELLED;
@@ -92,6 +128,8 @@ PUBLIC int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_
 	m->minimum = minimum;
 	m->nr = minimum;
 	m->room = room;
+	for (size_t i = 0; i < minimum; i++)
+		mark(m, m->reserve[i]);
 	pthread_mutex_init(&m->lock, NULL);
 	init_cond(&m->freed);
 	*out = m;
@@ -111,8 +149,11 @@ PUBLIC void mmb_mempool_close(struct mmb_mempool *m)
 		return;
 	}
 	/* After the pool was closed there is no one to give it to. */
-	if (generation != POOL_CLOSED)
+	if (generation != POOL_CLOSED) {
+		for (size_t i = 0; i < m->nr; i++)
+			unmark(m, m->reserve[i]);
 		mmb_cache_free_bulk(m->cache, m->nr, m->reserve);
+	}
 	pthread_cond_destroy(&m->freed);
 	pthread_mutex_destroy(&m->lock);
 	cache_handle_put(m->cache);
@@ -123,7 +164,11 @@ PUBLIC void mmb_mempool_close(struct mmb_mempool *m)
 
 static void *take_locked(struct mmb_mempool *m)
 {
-	return m->nr ? m->reserve[--m->nr] : NULL;
+	void *object = m->nr ? m->reserve[--m->nr] : NULL;
+
+	if (object)
+		unmark(m, object);
+	return object;
 }
 
 static void *take(struct mmb_mempool *m)
@@ -209,9 +254,14 @@ static bool keep(struct mmb_mempool *m, void *object)
 	bool kept;
 
 	pthread_mutex_lock(&m->lock);
+	/* Not seen by cache_owns(), if two threads free it at once. */
+	if (is_marked(m, object))
+		object_die_twice(&m->rule, (uintptr_t)object);
 	kept = wanted(m);
-	if (kept)
+	if (kept) {
+		mark(m, object);
 		m->reserve[m->nr++] = object;
+	}
 	if (kept && m->nr_waiting)
 		pthread_cond_signal(&m->freed);
 	pthread_mutex_unlock(&m->lock);

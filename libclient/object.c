@@ -109,11 +109,16 @@ _Noreturn void object_die(const struct object_rule *rule, uint64_t object, const
 	die("libmmbroker: %s(%#llx): %s", rule->function, (unsigned long long)object, why);
 }
 
+_Noreturn void object_die_twice(const struct object_rule *rule, uint64_t object)
+{
+	object_die(rule, object, "the object has been freed already (double free)");
+}
+
 /* Its word is that of a free object: by chance, or because it is one. */
 static void check_twice(const struct slab_view *v, uint64_t object, const struct object_rule *rule)
 {
 	if (slab_is_marked(object, v->key) || slab_has_free(v, object))
-		object_die(rule, object, "the object has been freed already (double free)");
+		object_die_twice(rule, object);
 }
 
 void object_check_bin(unsigned int bin, uint64_t object, const struct object_rule *rule)
@@ -151,8 +156,9 @@ struct slab_view object_check(const struct heap_pool *hp, const struct heap_view
 		object_die(rule, object, "no object begins there");
 	if (kind == SLAB_RUN && object != v.start)
 		object_die(rule, object, "it lies inside an object");
-	if (hp->harden && kind == SLAB_OBJECTS && harden_is_free(&v, object))
-		object_die(rule, object, "the object has been freed already (double free)");
+	if (kind == SLAB_OBJECTS && (slab_is_reserved(object, hp->key) ||
+				     (hp->harden && harden_is_free(&v, object))))
+		object_die_twice(rule, object);
 	return v;
 }
 

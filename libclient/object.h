@@ -56,5 +56,6 @@ void object_free_bulk(struct heap *h, void **objects, size_t nr, const struct ob
 /* hit_put() said so; the heap is left. */
 void object_free_more(struct heap *h, struct slab_header *s);
 _Noreturn void object_die(const struct object_rule *rule, uint64_t object, const char *why);
+_Noreturn void object_die_twice(const struct object_rule *rule, uint64_t object);
 
 #endif

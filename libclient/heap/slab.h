@@ -145,7 +145,18 @@ static inline bool slab_is_marked(uint64_t object, uint64_t key)
 	return *slab_word(object) == slab_mark(key);
 }
 
-/* What a free object looks like, on a list or in a magazine: most likely it is one. */
+/* The same of an object in a mempool's reserve, which is in use for whoever adopts its slab. */
+static inline uint64_t slab_reserve_mark(uint64_t key)
+{
+	return key ^ 4;
+}
+
+static inline bool slab_is_reserved(uint64_t object, uint64_t key)
+{
+	return *slab_word(object) == slab_reserve_mark(key);
+}
+
+/* What a free object looks like, on a list, in a magazine or reserve: most likely it is one. */
 static inline bool slab_looks_free(uint64_t object, uint64_t key)
 {
 	return (*slab_word(object) ^ key) < 1u << SLAB_SPAN_SHIFT;

@@ -74,6 +74,56 @@ static void mempool_of_other_cache(struct actor *a)
 	mmb_mempool_free(t.mempool, mmb_cache_alloc(t.large));
 }
 
+/* An object that is back in its reserve, as the pool is full. */
+static struct tools back_in_reserve(struct actor *a, void **object)
+{
+	struct tools t = { 0 };
+
+	act_pool(a, 4 * MIB);
+	CLIENT_EXPECT_EQ(mmb_cache_open(a->pool, "small", 4096, 0, 0, &t.small), 0);
+	CLIENT_EXPECT_EQ(mmb_mempool_open(t.small, 2, &t.mempool), 0);
+	while (mmb_cache_alloc(t.small))
+		;
+	*object = mmb_mempool_alloc(t.mempool);
+	CLIENT_EXPECT(*object);
+	mmb_mempool_free(t.mempool, *object);
+	CLIENT_EXPECT(!mmb_cache_alloc(t.small));
+	CLIENT_EXPECT(dup2(words_fd, STDERR_FILENO) >= 0);
+	return t;
+}
+
+static void reserve_twice(struct actor *a)
+{
+	void *object;
+	struct tools t = back_in_reserve(a, &object);
+
+	mmb_mempool_free(t.mempool, object);
+}
+
+static void reserve_then_cache(struct actor *a)
+{
+	void *object;
+	struct tools t = back_in_reserve(a, &object);
+
+	mmb_cache_free(t.small, object);
+}
+
+static void reserve_then_bulk(struct actor *a)
+{
+	void *object;
+	struct tools t = back_in_reserve(a, &object);
+
+	mmb_cache_free_bulk(t.small, 1, &object);
+}
+
+static void reserve_then_free(struct actor *a)
+{
+	void *object;
+
+	back_in_reserve(a, &object);
+	mmb_free(object);
+}
+
 static void no_pool_address(struct actor *a)
 {
 	struct tools t = prepare(a);
@@ -166,6 +216,10 @@ static const struct {
 	{ malloc_object, "comes from mmb_malloc()" },
 	{ run_object, "comes from mmb_malloc()" },
 	{ mempool_of_other_cache, "not of cache 'small'" },
+	{ reserve_twice, "double free" },
+	{ reserve_then_cache, "double free" },
+	{ reserve_then_bulk, "double free" },
+	{ reserve_then_free, "double free" },
 	{ no_pool_address, "no address of the cache's pool" },
 	{ no_address_at_all, "no address of an open pool" },
 	{ twice, "double free" },
