@@ -335,6 +335,18 @@ static void *resize_nothing(uint64_t object)
 	return fail_null(process_disowned());
 }
 
+/* Before it may stay where it is: a freed one would become two. */
+static void check_hardened(uint64_t object)
+{
+	struct mmb_pool *pool = pool_heap_find(object);
+	const struct heap_pool *hp;
+
+	if (!pool)
+		return;
+	hp = atomic_load_explicit(&pool->heap, memory_order_acquire);
+	object_check(hp, heap_view_of(hp, object), object, &resized);
+}
+
 PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 {
 	size_t usable;
@@ -345,6 +357,8 @@ PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 	usable = mmb_usable_size(p);
 	if (!usable)
 		return resize_nothing((uintptr_t)p);
+	if (conf.harden)
+		check_hardened((uintptr_t)p);
 	if (fits(p, usable, size))
 		return p;
 	if (usable > SIZE_SLAB_MAX && size > usable && size <= RUN_BYTES_MAX) {

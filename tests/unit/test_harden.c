@@ -313,6 +313,16 @@ static void once_and_to_a_mempool(void)
 	mmb_mempool_free(mempool, object);
 }
 
+static void resized_after_its_free(void)
+{
+	mmb_realloc(client.pool, long_freed_object(), SIZE - 1);
+}
+
+static void resized_inside_an_object(void)
+{
+	mmb_realloc(client.pool, (char *)object_of(SIZE) + 16, SIZE - 1);
+}
+
 static void never_allocated(void)
 {
 	uintptr_t object = (uintptr_t)object_of(PAGE_OBJECT), unit = object & -(uintptr_t)UNIT;
@@ -424,6 +434,9 @@ static const struct {
 	{ twice_by_two_threads, "double free" },
 	{ twice_with_much_between, "double free" },
 	{ once_and_to_a_mempool, "double free" },
+	{ resized_after_its_free, "mmb_realloc(0x" },
+	{ resized_after_its_free, "double free" },
+	{ resized_inside_an_object, "no object begins there" },
 	{ never_allocated, "nothing was ever allocated" },
 	{ inside_an_object, "no object begins there" },
 	{ written_found_by_trim, "of 96 bytes: byte 40 was written after" },
