@@ -297,11 +297,14 @@ static int ask(struct mmb_pool *pool)
 /* offer NULL: the broker is asked. Otherwise its descriptors are closed or the heap's. */
 static int make_locked(struct mmb_pool *pool, const struct pool_offer *offer)
 {
+	static atomic_bool has_pools;
 	const struct heap_pool_spec spec = {
 		.handle = pool,
 		.is_private = pool->is_private,
 		.harden = conf.harden,
 		.no_hits = conf_no_hits(),
+		/* Others' have the pager already; of further pools each would keep a slab. */
+		.is_eager = atomic_exchange(&has_pools, true) || !pool->is_private,
 		.magazine_bytes = MAGAZINE_BYTES,
 		.source = unit_source(pool),
 		.key = pool->key,

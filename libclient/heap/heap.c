@@ -517,10 +517,10 @@ static bool replenish(struct heap *h, const struct slab_view *v, bool foreign_fi
 	return collected || unused;
 }
 
-/* A heap that has slabs is looked at in a while; the first one alone is not worth a pager. */
+/* A heap with slabs is looked at in a while; a program's first one alone is not worth a pager. */
 static void want_visits(struct heap *h)
 {
-	if (h->counts.refills > 1)
+	if (h->counts.refills > 1 || h->pool->is_eager)
 		stock_kick(&h->pool->stock);
 }
 

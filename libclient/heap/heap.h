@@ -142,6 +142,7 @@ struct heap_pool {
 	bool                is_private; /* (c) */
 	bool                harden;  /* (c) */
 	bool                no_hits; /* (c) H4 */
+	bool                is_eager; /* (c) see struct heap_pool_spec */
 	uint32_t            magazine_bytes; /* (c) */
 	_Atomic uint32_t    nr_views; /* (a) */
 	_Atomic uint32_t    home;    /* (a) the view of the last leases: this process's node */
@@ -185,6 +186,7 @@ struct heap_pool_spec {
 	bool                is_private; /* no other process has the pool */
 	bool                harden;     /* harden.h; needs no_hits */
 	bool                no_hits;    /* H4 */
+	bool                is_eager;   /* a heap's first slab is worth a kick */
 	uint32_t            magazine_bytes; /* of objects in one, about; 0: no magazines */
 	struct stock_source source;
 	uint64_t            key;

@@ -69,6 +69,7 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec)
 	hp->member = spec->member;
 	hp->is_private = spec->is_private;
 	hp->harden = spec->harden;
+	hp->is_eager = spec->is_eager;
 	hp->no_hits = spec->no_hits || spec->harden;
 	hp->magazine_bytes = hp->no_hits ? 0 : spec->magazine_bytes;
 	pthread_mutex_init(&hp->visiting, NULL);

@@ -389,6 +389,27 @@ static void thread_exit(void)
 	PLAY(ROLE(threads_come_and_go));
 }
 
+static void use_a_slab_of_each(struct actor *a)
+{
+	static const char *const names[] = { "one", NULL, "two", NULL, NULL };
+	struct mmb_pool *pool[5];
+
+	act_open(a);
+	for (int i = 0; i < 5; i++) {
+		CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, names[i], names[i] ? MMB_POOL_CREATE :
+					       MMB_POOL_PRIVATE, NULL, &pool[i]), 0);
+		mmb_free(mmb_malloc(pool[i], 100));
+	}
+	for (int i = 0; i < 5; i++)
+		CLIENT_EXPECT(comes_down_to(pool[i], 0));
+}
+
+static void one_slab(void)
+{
+	PLAY(ROLE(use_a_slab_of_each));
+}
+
+
 /* ---- several processes ---- */
 
 /* The board has room for so many addresses. */
@@ -754,6 +775,7 @@ static const struct test_case cases[] = {
 	{ "a pool may come where a closed one was, though something keeps that handle",
 	  pools_in_turn },
 	{ "what isn't used goes back: at once by mmb_trim, else in a while", trim },
+	{ "of many pools, and shared ones, not even a slab each is kept", one_slab },
 	{ "a thread's end gives back what it kept", thread_exit },
 	{ "objects have one address in three processes, and any of them frees", any_process_frees },
 	{ "a cache has one shape in all clients", one_shape },
