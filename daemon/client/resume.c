@@ -20,6 +20,7 @@
 #include "mm/space/clone.h"
 #include "mm/space/evict.h"
 #include "mm/space/lane.h"
+#include "mm/space/lineage.h"
 #include "mm/space/takeout.h"
 #include "os/keep.h"
 #include "os/os.h"
@@ -322,7 +323,8 @@ static void resume_window(void *r, void *unused)
 	(void)unused;
 	if (!pr || !s->mm || !handles_get(&s->regions, record->handle))
 		record_free(RECORD_WINDOW, record);
-	else if (mm_resume_window(s->mm, pr->region, record))
+	else if ((mm_resume_shows(record) && lineage_resume_alone(pr->region)) ||
+		 mm_resume_window(s->mm, pr->region, record))
 		found.error = -ENOMEM;
 	if (pr && region_kin(pr->region) && region_is_hugetlb(pr->region))
 		clone_prepare_huge(pr->region); /* else memory is asked for when it is needed */

@@ -116,6 +116,55 @@ static void clones_stay_what_they_are(void)
 	fixture_reconnect(f);
 	stage_end();
 }
+/* ---- nobody is left of those that a clone's window shows ---- */
+
+static uint64_t resident_of(const struct actor *a)
+{
+	struct mmb_pool_stat stat = { .size = sizeof(stat) };
+
+	CLIENT_EXPECT_EQ(mmb_pool_stat(a->pool, &stat), 0);
+	return stat.resident;
+}
+
+/* The clone's pages come to be its own without its client: the origin is written. */
+static void outlive_the_origin(struct actor *a)
+{
+	struct mmb_region *origin, *clone;
+
+	act_open(a);
+	act_pool(a, 0);
+	origin = act_region(a, MIB, 0);
+	stamp(act_at(origin), MIB, 1);
+	clone = act_clone(origin, NULL, 0);
+	CLIENT_EXPECT(is_stamped(act_at(clone), MIB / 2, 1));
+	stamp(act_at(origin), MIB, 2);
+	mmb_region_close(origin);
+	for (int i = 0; i < 20000 && resident_of(a) > MIB; i++)
+		usleep(1000);
+	CLIENT_EXPECT_EQ(resident_of(a), MIB);
+	cue(STEP_STARTED);
+	await(STEP_OVER);
+	CLIENT_EXPECT(is_stamped(act_at(clone), MIB, 1));
+	stamp(act_at(clone), MIB, 3);
+	CLIENT_EXPECT(is_stamped(act_at(clone), MIB, 3));
+	mmb_region_close(clone);
+}
+
+static void a_clone_outlives_origin_and_daemon(void)
+{
+	struct fixture *f;
+
+	stage_set(&setting);
+	f = stage_begin();
+	CAST(ROLE(outlive_the_origin));
+	EXPECT(cue_comes(STEP_STARTED));
+	EXPECT_EQ(kill_often(f->pid, 2, NULL, NULL), 2);
+	cue(STEP_OVER);
+	EXPECT(stage_ended(0));
+	fixture_reconnect(f);
+	stage_end();
+}
+
 /* ---- the daemon dies when a client has moved a part of a clone's window ---- */
 
 /* As it was asked to, and goes on. */
@@ -285,6 +334,8 @@ static void the_spare_page_outlives_the_daemon(void)
 static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
+	{ "a clone whose origin has gone is there after the daemon's death",
+	  a_clone_outlives_origin_and_daemon },
 	{ "parts of a clone's window that have moved when the daemon dies show what they should",
 	  windows_that_have_moved_are_found },
 	{ "pages of 2 MiB that are out when the daemon dies are put back",

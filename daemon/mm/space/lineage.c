@@ -4,6 +4,7 @@
  */
 #include "mm/space/lineage.h"
 
+#include <errno.h>
 #include <time.h>
 
 #include "base/heartbeat.h"
@@ -349,6 +350,15 @@ void clone_leave(struct region *region)
 		return;
 	region_settle_later(parent);
 	region_put(parent); /* L2 of clone.h */
+}
+
+int lineage_resume_alone(struct region *region)
+{
+	struct kin *kin = region_kin(region) ? NULL : family_new(region);
+
+	if (kin)
+		atomic_store(&region->kin, kin);
+	return region_kin(region) ? 0 : -ENOMEM;
 }
 
 /* ---- counting ---- */

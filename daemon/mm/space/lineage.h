@@ -31,6 +31,9 @@
 bool clone_close(struct region *region);
 /* At the region's end: the member goes, and its reference to its parent. */
 void clone_leave(struct region *region);
+/* After a restart: a window of it may show the memory of an ancestor that has gone, as only members
+ * of families do. -ENOMEM. */
+int lineage_resume_alone(struct region *region);
 /* So many pages don't inherit from the region with that section any more. */
 void lineage_diverged(uint32_t section, uint64_t nr);
 /* Once a second, for each region, by one thread: closed members give up what few pages have

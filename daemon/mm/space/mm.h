@@ -144,6 +144,8 @@ struct window_request {
 /* A window as a predecessor has recorded it. What another one shows already goes, also from the
  * record. -ENOMEM. */
 int mm_resume_window(struct mm *mm, struct region *region, struct window_record *record);
+/* It shows another region's memory. */
+bool mm_resume_shows(const struct window_record *record);
 /* Whoever waits for anything of it faults again. */
 void mm_wake_all(struct mm *mm);
 /* -EEXIST if something is there. */

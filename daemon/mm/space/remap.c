@@ -221,6 +221,13 @@ uint32_t mm_shown(struct mm *mm, uint32_t handle)
 	return shown;
 }
 
+bool mm_resume_shows(const struct window_record *record)
+{
+	uint64_t advice;
+
+	return record_word_get(&record->advice, &advice) && advice >> RECORD_SHOWN_SHIFT;
+}
+
 static bool is_pending(struct mm *mm, const uint64_t bounds[2])
 {
 	const struct remap *r = find_remap(mm, bounds[0], bounds[1] - bounds[0]);
