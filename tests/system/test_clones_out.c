@@ -215,6 +215,35 @@ static void clone_and_look(struct actor *a)
 	mmb_region_close(region);
 }
 
+enum { OUTS = 10 };
+
+/* By two threads of the daemon, which must not keep pages from each other. */
+static void page_out_a_family(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	const size_t bytes = (size_t)(RESERVE_MIB - 16) / 2 * MIB;
+	struct mmb_region *region, *clone;
+
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, bytes, &options, &region), 0);
+	for (unsigned int round = 1; round <= OUTS; round++) {
+		write_pages(act_at(region), bytes, round);
+		clone = act_clone(region, NULL, MMB_REGION_READONLY);
+		CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, bytes, MMB_ADVISE_PAGEOUT), 0);
+		CLIENT_EXPECT_EQ(act_stat(region).resident, 0);
+		CLIENT_EXPECT_EQ(act_stat(clone).swapped, bytes);
+		CLIENT_EXPECT(are(act_at(clone), bytes, round));
+		mmb_region_close(clone);
+	}
+	CLIENT_EXPECT(are(act_at(region), bytes, OUTS));
+}
+
+static void a_family_goes_out_whole(void)
+{
+	PLAY(ROLE(page_out_a_family));
+}
+
 static void cloned_while_it_goes_out(void)
 {
 	PLAY(ROLE(clone_and_look), ROLE(push_out));
@@ -235,6 +264,8 @@ static const struct test_case cases[] = {
 	{ "frames that another process shows go, and come back", frames_that_others_show_go },
 	{ "a shared page that is out is read once, and shared again", a_shared_page_is_read_once },
 	{ "a page of 2 MiB that is out is read once", a_huge_page_is_read_once },
+	{ "what is paged out goes with all who inherit it, and all of it",
+	  a_family_goes_out_whole },
 	{ "a region is cloned while it is paged out", cloned_while_it_goes_out },
 	STAGE_STOPS,
 };

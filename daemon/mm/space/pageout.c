@@ -8,6 +8,8 @@
  * Invariants  P1  the helper works on a range only between offer() and withdraw() of who has it,
  *                 who evicts from the region all that time (E3 of evict.h).
  *             P2  no two turns have a page in common.
+ *             P3  what others inherit goes by one thread at a time (heirs.h): what the two have
+ *                 kept from each other goes afterwards, without help.
  * Locking     helper.lock (leaf); not held while evicting.
  * Not here    Which pages must go because memory is short (reclaim.c).
  */
@@ -209,11 +211,12 @@ static void end_range(void)
 	mutex_unlock(&helper.lock);
 }
 
-static void do_round(struct swapper *s, struct turns *t)
+static void do_round(struct swapper *s, struct turns *t, bool alone)
 {
 	struct evict_result nothing = { 0 };
 	uint64_t next = atomic_load(&t->next);
-	bool shared = worth_sharing(t->region, (struct page_range){ next, t->end - next });
+	bool shared = !alone &&
+		      worth_sharing(t->region, (struct page_range){ next, t->end - next });
 
 	while (!evict_begin(s, t->region))
 		heartbeat_sleep(&busy_pause);
@@ -227,27 +230,39 @@ static void do_round(struct swapper *s, struct turns *t)
 	reclaim_count(&reclaim_stats.pgsteal_direct, t->freed);
 }
 
-uint64_t reclaim_range(struct region *region, struct page_range range)
+static uint64_t do_rounds(struct swapper *s, struct region *region, struct page_range range,
+			  bool alone)
 {
-	struct swapper *s = swapper_get(SWAPPER_WRITER);
 	uint64_t pages = ROUND_BLOCKS * evict_block_pages(region);
 	uint64_t end = range.first + range.nr;
 	uint64_t freed = 0;
-	bool shared = worth_sharing(region, range);
 
+	for (uint64_t at = range.first, next; at < end; at = next) {
+		struct turns t = { .region = region, .next = at };
+
+		next = min_t(uint64_t, end, round_down(at + pages, pages));
+		t.end = next;
+		do_round(s, &t, alone);
+		freed += t.freed;
+	}
+	return freed;
+}
+
+uint64_t reclaim_range(struct region *region, struct page_range range)
+{
+	struct swapper *s = swapper_get(SWAPPER_WRITER);
+	bool shared = worth_sharing(region, range);
+	uint64_t freed;
+
+	if (!s)
+		return 0;
 	if (shared)
 		begin_range();
-	for (uint64_t at = range.first; s && at < end;) {
-		uint64_t next = min_t(uint64_t, end, round_down(at + pages, pages));
-		struct turns t = { .region = region, .next = at, .end = next };
-
-		do_round(s, &t);
-		freed += t.freed;
-		at = next;
-	}
+	freed = do_rounds(s, region, range, false);
+	if (shared && region_kin(region)) /* P3 */
+		freed += do_rounds(s, region, range, true);
 	if (shared)
 		end_range();
-	if (s)
-		swapper_put(s);
+	swapper_put(s);
 	return freed;
 }
