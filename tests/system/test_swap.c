@@ -386,6 +386,43 @@ static void large_pages_go_and_come_back(void)
 	remove_areas();
 }
 
+/* As the kernel counts: 512 for one of 2 MiB. */
+static void count_huge(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	const uint64_t bytes = 4 * (uint64_t)HUGE_PAGE;
+	int64_t in, refaults;
+	struct mmb_region *region;
+
+	act_open(a);
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, bytes, &options, &region), 0);
+	for (uint64_t i = 0; i < bytes / PAGE; i++)
+		stamp(act_at(region) + i * PAGE, PAGE, i);
+	in = line_number(mmbctl(a->socket, "vmstat"), "pswpin");
+	refaults = line_number(mmbctl(a->socket, "vmstat"), "workingset_refault_anon");
+	CLIENT_EXPECT_EQ(mmb_region_advise(region, 0, bytes, MMB_ADVISE_PAGEOUT), 0);
+	for (uint64_t i = 0; i < bytes / PAGE; i++)
+		CLIENT_EXPECT(is_stamped(act_at(region) + i * PAGE, PAGE, i));
+	in = line_number(mmbctl(a->socket, "vmstat"), "pswpin") - in;
+	refaults = line_number(mmbctl(a->socket, "vmstat"), "workingset_refault_anon") - refaults;
+	CLIENT_EXPECT_EQ(in, (int64_t)(bytes / PAGE));
+	CLIENT_EXPECT_EQ(refaults, in);
+	mmb_region_close(region);
+}
+
+static void large_pages_count_for_all_they_have(void)
+{
+	struct fixture *f = begin_with_an_area();
+
+	CAST(ROLE(count_huge));
+	EXPECT(stage_ended(0));
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
+}
+
 /* ---- who comes back soon ---- */
 
 enum { SMALL_LIMIT = 4 * MIB, SWEEPS = 6 };
@@ -454,6 +491,7 @@ static const struct test_case cases[] = {
 	  refault_distance_decides },
 	{ "pages of 2 MiB, six times the limit, hold what was written",
 	  large_pages_go_and_come_back },
+	{ "a page of 2 MiB counts for 512 in vmstat", large_pages_count_for_all_they_have },
 	STAGE_STOPS,
 };
 

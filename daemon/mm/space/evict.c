@@ -41,7 +41,7 @@ static void age_page(struct region *region, uint64_t page, uint64_t seen)
 
 	if (word_replace(region_word(region, page), &seen, aged) && seen & WORD_ACTIVE) {
 		atomic_fetch_sub(&lru->nr_active, region_frames_per_page(region));
-		reclaim_count(&reclaim_stats.pgdeactivate, 1);
+		reclaim_count(&reclaim_stats.pgdeactivate, region_frames_per_page(region));
 	}
 }
 

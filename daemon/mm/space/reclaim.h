@@ -23,9 +23,8 @@ struct reclaim_stats {
 	_Atomic uint64_t pgscan_kswapd, pgscan_direct;   /* frames looked at */
 	_Atomic uint64_t pgsteal_kswapd, pgsteal_direct; /* frames freed */
 	_Atomic uint64_t pswpin, pswpout;                /* frames read and written */
-	/* pages */
-	_Atomic uint64_t workingset_refault_anon, workingset_activate_anon;
-	_Atomic uint64_t pgactivate, pgdeactivate;       /* pages */
+	_Atomic uint64_t workingset_refault_anon, workingset_activate_anon; /* frames */
+	_Atomic uint64_t pgactivate, pgdeactivate;       /* frames */
 	_Atomic uint64_t pglazyfree;                     /* frames */
 	_Atomic uint64_t allocstall;                     /* direct reclaims */
 	_Atomic uint64_t pageoutrun;                     /* rounds of kswapd */

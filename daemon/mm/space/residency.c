@@ -787,6 +787,6 @@ void region_note_use(struct region *region, uint64_t page)
 		crowd_won(region);
 	if (value & ~seen & WORD_ACTIVE) {
 		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
-		reclaim_count(&reclaim_stats.pgactivate, 1);
+		reclaim_count(&reclaim_stats.pgactivate, region_frames_per_page(region));
 	}
 }

@@ -136,15 +136,16 @@ static uint64_t word_back(struct region *region, const struct swap_item *item, i
 {
 	struct lruvec *lru = region_lru(region, node);
 	uint64_t word = word_with_age(word_present(node), lru_age_now(lru));
+	uint64_t frames = region_frames_per_page(region);
 
 	word |= item->word & WORD_SHARED;
 	if (item->watched)
 		word |= WORD_UNASKED;
-	reclaim_count(&reclaim_stats.workingset_refault_anon, 1);
+	reclaim_count(&reclaim_stats.workingset_refault_anon, frames);
 	if (!item->ahead && lru_refaults_soon(lru, word_shadow(item->word))) {
 		word |= WORD_ACTIVE | WORD_REFERENCED;
-		atomic_fetch_add(&lru->nr_active, region_frames_per_page(region));
-		reclaim_count(&reclaim_stats.workingset_activate_anon, 1);
+		atomic_fetch_add(&lru->nr_active, frames);
+		reclaim_count(&reclaim_stats.workingset_activate_anon, frames);
 	}
 	if (item->fate == FATE_COPIED && !write)
 		word = word_with_high(word | WORD_CLEAN, item->value);
