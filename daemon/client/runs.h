@@ -22,6 +22,8 @@ void runs_note(struct page *page, const struct request_past *past);
 /* What was refused may be granted after frames_settle(), and the flags allow to wait for that.
  * settling: what frames_settling() said before it was refused. */
 bool runs_may_settle(uint32_t gfp, bool settling);
+/* The same after frames_release(), which this does. */
+bool runs_may_release(const struct pool *pool, uint32_t gfp);
 /* -EINVAL for flags that don't exist. */
 int runs_check_gfp(uint32_t gfp, struct refusal *why);
 

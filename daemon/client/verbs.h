@@ -284,6 +284,13 @@ bool frames_at_rest(void);
  * frames_settle(), which waits for that and isn't for an event loop. */
 bool frames_settling(void);
 void frames_settle(void);
+struct pool;
+/* Pageblocks of arenas that nothing is in stay with their pools for a second. When so many bytes
+ * more were refused to a pool they go back at once: its own, or, if its own limit isn't why, all
+ * pools'. False: there are none. Not for an event loop, which may look whether there are any. */
+bool frames_release(const struct pool *pool, uint64_t bytes);
+bool frames_idle(void);
+bool verb_region_release(struct session *s, const struct region_open_args *args);
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why);
 int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
 

@@ -215,6 +215,8 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 		frames_settle();
 		r = lease(s, ph, args, got, why);
 	}
+	if (r == -ENOMEM && runs_may_release(ph->pool, args->gfp))
+		r = lease(s, ph, args, got, why);
 	INJECT_TURN(LEASE_DONE);
 	pool_handle_put(ph);
 	return r;

@@ -13,6 +13,7 @@
 #include "base/inject.h"
 #include "client/arena_ahead.h"
 #include "client/gate.h"
+#include "client/pool_limits.h"
 #include "client/runs.h"
 #include "mm/phys/node.h"
 #include "os/os.h"
@@ -203,6 +204,37 @@ bool frames_at_rest(void)
 	return gate_closes();
 }
 
+bool frames_idle(void)
+{
+	struct zone *zone = zone_walk_next(NULL);
+
+	while (zone && (zone->type != ZONE_NORMAL || !zone_nr_empty_blocks(zone)))
+		zone = zone_walk_next(zone);
+	if (zone)
+		zone_walk_end(zone);
+	return zone != NULL;
+}
+
+bool frames_release(const struct pool *pool, uint64_t bytes)
+{
+	uint64_t committed = atomic_load(&pool->committed), limit = pool_commit_limit(pool);
+	bool own = committed > limit || bytes > limit - committed;
+	uint32_t nr = 0;
+
+	gate_enter();
+	for (struct zone *zone = zone_walk_next(NULL); zone; zone = zone_walk_next(zone))
+		if (zone->type == ZONE_NORMAL && (!own || zone->owner == pool) &&
+		    zone_nr_empty_blocks(zone))
+			nr += zone_shrink(zone, 0, UINT32_MAX);
+	gate_leave();
+	return nr;
+}
+
+bool runs_may_release(const struct pool *pool, uint32_t gfp)
+{
+	return !(gfp & (GFP_NOWAIT | GFP_ATOMIC)) && frames_release(pool, PAGEBLOCK_SIZE);
+}
+
 bool runs_may_settle(uint32_t gfp, bool settling)
 {
 	if (gfp & (GFP_NOWAIT | GFP_ATOMIC))
@@ -243,6 +275,8 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 		frames_settle();
 		r = alloc_runs(s, ph, args, got, why);
 	}
+	if (r == -ENOMEM && runs_may_release(ph->pool, args->gfp))
+		r = alloc_runs(s, ph, args, got, why);
 	INJECT_TURN(PAGES_DONE);
 	pool_handle_put(ph);
 	return r;

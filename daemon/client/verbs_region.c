@@ -448,6 +448,17 @@ void frames_settle(void)
 	pools_flush(); /* what ended with its last region, too */
 }
 
+bool verb_region_release(struct session *s, const struct region_open_args *args)
+{
+	struct refusal unsaid = { 0 };
+	struct pool_handle *ph = session_pool(s, args->pool, &unsaid);
+	bool released = ph && frames_release(ph->pool, args->length);
+
+	if (ph)
+		pool_handle_put(ph);
+	return released;
+}
+
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, handle, why);

@@ -49,6 +49,15 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 	return reply_with(r, &reply.base, opened);
 }
 
+/* As request_settles(), of memory that stands empty. */
+static bool releases(struct request *r, int error, const struct region_open_args *args)
+{
+	if (error != -ENOMEM || r->again || !frames_idle())
+		return false;
+	r->again = r->received != NULL;
+	return !r->again && verb_region_release(r->session, args);
+}
+
 static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 {
 	struct region_opened       opened = { .fd = -1, .base_fd = -1 };
@@ -68,6 +77,8 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 	int error = verb_region_open(r->session, &args, &opened, &r->why);
 
 	if (request_settles(r, error, settling))
+		error = verb_region_open(r->session, &args, &opened, &r->why);
+	if (releases(r, error, &args))
 		error = verb_region_open(r->session, &args, &opened, &r->why);
 	return error ? error : reply_opened(r, &opened);
 }

@@ -233,6 +233,50 @@ static void a_killed_client_leaves_nothing(void)
 	stage_end();
 }
 
+/* ---- memory that objects leave ---- */
+
+enum { FULL_BYTES = 64 * MIB, SMALL_BYTES = 3000, NR_SMALL = FULL_BYTES / SMALL_BYTES };
+
+static void fill_and_free(struct mmb_pool *pool)
+{
+	static void *small[NR_SMALL];
+	int nr = 0;
+
+	while (nr < NR_SMALL && (small[nr] = mmb_malloc(pool, SMALL_BYTES)))
+		nr++;
+	CLIENT_EXPECT(nr > NR_SMALL / 4 * 3);
+	while (nr)
+		mmb_free(small[--nr]);
+}
+
+/* First what the pool's own limit allows, then what there is. */
+static void large_after_small(struct actor *a)
+{
+	struct mmb_pool *other;
+
+	for (int own = 1; own >= 0; own--) {
+		act_pool(a, own ? FULL_BYTES : 0);
+		fill_and_free(a->pool);
+		CLIENT_EXPECT(mmb_malloc(a->pool, FULL_BYTES / 4 * 3));
+		mmb_close(a->mmb);
+		a->mmb = NULL;
+	}
+	act_pool(a, 0);
+	CLIENT_EXPECT(!mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, NULL, &other));
+	fill_and_free(a->pool);
+	CLIENT_EXPECT(!mmb_trim(a->pool));
+	CLIENT_EXPECT(mmb_malloc(other, FULL_BYTES / 4 * 3));
+}
+
+static const char *const short_flags[] = { "--memory.reserve=80M", NULL };
+static const struct setting short_setting = { .flags = short_flags };
+
+static void what_small_objects_leave_is_there_at_once(void)
+{
+	stage_set(&short_setting);
+	PLAY(ROLE(large_after_small));
+}
+
 static const struct test_case cases[] = {
 	{ "two seconds after the last object nothing is charged",
 	  after_two_seconds_nothing_is_charged },
@@ -243,6 +287,8 @@ static const struct test_case cases[] = {
 	{ "a forked child has none of it, and the parent all",
 	  a_child_has_none_of_it_and_the_parent_all },
 	{ "a killed client leaves nothing", a_killed_client_leaves_nothing },
+	{ "what small objects leave is there for large ones at once, also of another pool",
+	  what_small_objects_leave_is_there_at_once },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
