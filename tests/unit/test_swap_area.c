@@ -255,6 +255,10 @@ static void swapoff_brings_everything_back_or_stays(void)
 	EXPECT_EQ(report.state, SWAP_ON);
 	EXPECT_EQ(swap_count(held_slot), 1);
 	EXPECT_EQ(swap_capacity(), 1023);
+	evacuate_answer = -ENOMEM;
+	EXPECT_EQ(swap_off(path, why), -ENOMEM);
+	EXPECT(strstr(why, "4 KiB there couldn't be brought back") != NULL);
+	EXPECT(strstr(why, "raise that max, end some of its clients, or add another area") != NULL);
 	evacuate_answer = 0;
 	EXPECT_EQ(swap_off(path, why), 0);
 	EXPECT_EQ(capacity_told, 0);

@@ -407,6 +407,20 @@ static int find_area(const char *path)
 	return -ENOENT;
 }
 
+/* The promises fit, or it wouldn't have begun: what overcommits has none. */
+static int refuse_rest(uint32_t area, int error, char why[SWAP_WHY_BYTES])
+{
+	struct swap_area_stat stat;
+
+	swap_area_stat(area, &stat);
+	return refuse_swap(why, error, "%llu KiB there couldn't be brought back: %s",
+			   (unsigned long long)stat.nr_used << (PAGE_SHIFT - 10),
+			   error == -ENOMEM ? "memory, or the max of a pool that overcommits, has "
+					      "no room for them; raise that max, end some of its "
+					      "clients, or add another area first"
+					    : strerror(-error));
+}
+
 static int bring_back(uint32_t area, char why[SWAP_WHY_BYTES])
 {
 	const struct swap_hooks *h = atomic_load(&hooks);
@@ -419,8 +433,7 @@ static int bring_back(uint32_t area, char why[SWAP_WHY_BYTES])
 					   "first");
 	r = h && h->evacuate ? h->evacuate(area) : 0;
 	if (r)
-		return refuse_swap(why, r, "not everything could be brought back: %s",
-				   strerror(-r));
+		return refuse_rest(area, r, why);
 	swap_area_stat(area, &stat);
 	if (stat.nr_used)
 		return refuse_swap(why, -EBUSY, "%llu KiB are still in use",
