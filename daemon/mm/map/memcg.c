@@ -70,6 +70,7 @@ void memcg_fini(struct memcg *m)
 	mutex_unlock(&table.lock);
 	CHECK(!atomic_load(&m->usage) && !atomic_load(&m->pinned));
 	CHECK(!m->regions.node);
+	CHECK(!atomic_load(&m->going));
 	CHECK(!atomic_load(&m->promised) && !atomic_load(&m->promised_huge));
 	for (int i = 0; i < NR_MEMCG_KINDS; i++)
 		CHECK(!atomic_load(&m->count[i]));
