@@ -215,7 +215,7 @@ static void clone_and_look(struct actor *a)
 	mmb_region_close(region);
 }
 
-enum { OUTS = 10 };
+enum { OUTS = 4 };
 
 /* By two threads of the daemon, which must not keep pages from each other. */
 static void page_out_a_family(struct actor *a)
