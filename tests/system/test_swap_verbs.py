@@ -128,6 +128,17 @@ def areas_come_and_go(b):
     expect("swap_on" in b.log() and "swap_off" in b.log(), b.log())
 
 
+def a_path_is_that_of_the_file_that_is_there(b):
+    path = b.path("replaced")
+    b.good("swapon", path, "4M")
+    os.unlink(path)
+    b.good("swapon", path, "8M")
+    b.good("swapoff", path)
+    expect([a["size"] for a in b.areas()] == [4 * MIB - 4096], b.areas())
+    b.good("swapoff", path)  # the one that was deleted
+    expect(b.areas() == [], "areas are left")
+
+
 def one_too_many_leaves_nothing(b):
     names = [b.path(f"area{i}") for i in range(8)]
     for name in names:
@@ -262,8 +273,9 @@ def a_block_device(b):
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-CASES = [direct_io, areas_come_and_go, one_too_many_leaves_nothing, rows_are_the_kernels,
-         what_is_not_ours_stays, configured_at_the_start, a_full_file_system, a_block_device]
+CASES = [direct_io, areas_come_and_go, a_path_is_that_of_the_file_that_is_there,
+         one_too_many_leaves_nothing, rows_are_the_kernels, what_is_not_ours_stays,
+         configured_at_the_start, a_full_file_system, a_block_device]
 
 
 def main(build):

@@ -396,13 +396,14 @@ static bool names_file(const char *path, int fd)
 	return S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* The file that is there, or one that was there when it became an area. */
 static int find_area(const char *path)
 {
 	for (int i = 0; i < SWAP_AREAS_MAX; i++)
-		if (table[i].used && !strcmp(table[i].path, path))
+		if (table[i].used && names_file(path, table[i].file.fd))
 			return i;
 	for (int i = 0; i < SWAP_AREAS_MAX; i++)
-		if (table[i].used && names_file(path, table[i].file.fd))
+		if (table[i].used && !strcmp(table[i].path, path))
 			return i;
 	return -ENOENT;
 }
