@@ -659,6 +659,17 @@ struct region_handle *session_region(struct session *s, uint32_t handle, struct 
 	return rh;
 }
 
+struct mm *session_mm(struct session *s)
+{
+	struct mm *mm = NULL;
+
+	mutex_lock(&s->lock);
+	if (!s->ended && s->mm && mm_get(s->mm))
+		mm = s->mm;
+	mutex_unlock(&s->lock);
+	return mm;
+}
+
 /* ---- the end ---- */
 
 static void finish_pool_handle(struct session *s, struct pool_handle *ph, uint32_t handle)

@@ -107,6 +107,8 @@ struct pool_handle *session_pool_unused(struct session *s, uint32_t handle);
 struct pool_handle *session_next_share(struct session *s, uint32_t *cursor);
 void pool_handle_put(struct pool_handle *ph);
 struct region_handle *session_region(struct session *s, uint32_t handle, struct refusal *why);
+/* NULL if the session has ended, or has no userfaultfd; put by the caller. */
+struct mm *session_mm(struct session *s);
 void region_handle_put(struct region_handle *rh);
 struct pool_handle *pool_handle_new(struct pool *pool, struct session_record *session);
 /* One of a predecessor's session, with its id; takes over the caller's hold on the pool. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_region_ranges - advice and locks on ranges, and what a region's figures say (verbs_region.c)
+ * test_region_ranges - advice and locks on ranges (verbs_range.c), and what a region's figures say
+ *                      (verbs_region.c)
  */
 #include <errno.h>
 
