@@ -257,11 +257,32 @@ int verb_region_advise(struct session *s, const struct region_range_args *args, 
 	return r;
 }
 
+/* What it locks of a range in several turns it can only take back if nothing of the region was
+ * locked before: else it is one turn. */
+static uint64_t lock_turn(const struct region_handle *rh, const struct region_range_args *args)
+{
+	bool first = args->done && !*args->done;
+
+	return first && atomic_load(&rh->pr->region->nr_locked) ? 0 : TURN_PRODUCED;
+}
+
+static int lock_part(struct region_handle *rh, struct page_range whole, struct page_range part,
+		     struct refusal *why)
+{
+	struct page_range before = { whole.first, part.first - whole.first };
+	int r = region_lock_pages(rh->pr->region, part);
+
+	if (!r)
+		return 0;
+	region_unlock_pages(rh->pr->region, before);
+	return refuse(why, r, "a page of the range can't be produced: %s", strerror(-r));
+}
+
 static int lock_verb(struct session *s, const struct region_range_args *args, bool lock,
 		     struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, args->region, why);
-	struct page_range range;
+	struct page_range range, part;
 	int r;
 
 	if (!rh)
@@ -271,16 +292,13 @@ static int lock_verb(struct session *s, const struct region_range_args *args, bo
 		r = refuse(why, -EACCES, "the region is open read-only: its pages can't be %s",
 			   lock ? "locked" : "unlocked");
 	if (!r)
-		range = part_of(rh, args, range, lock ? TURN_PRODUCED : TURN_GIVEN_UP);
-	if (!r && lock) {
-		r = region_lock_pages(rh->pr->region, range);
-		if (r)
-			refuse(why, r, "a page of the range can't be produced: %s", strerror(-r));
-	} else if (!r) {
-		region_unlock_pages(rh->pr->region, range);
-	}
+		part = part_of(rh, args, range, lock ? lock_turn(rh, args) : TURN_GIVEN_UP);
+	if (!r && lock)
+		r = lock_part(rh, range, part, why);
+	else if (!r)
+		region_unlock_pages(rh->pr->region, part);
 	if (!r)
-		r = end_part(rh, args, range);
+		r = end_part(rh, args, part);
 	region_handle_put(rh);
 	return r;
 }

@@ -412,6 +412,32 @@ static void swapoff_of_a_family(void)
 	stage_end();
 }
 
+/* More than memory has room for, by far more than is locked in one turn. */
+static void lock_too_much(struct actor *a)
+{
+	const size_t bytes = 2 * (size_t)RESERVE_MIB * MIB;
+	struct mmb_region *region;
+
+	act_open(a);
+	act_pool(a, 0);
+	region = act_region(a, bytes, 0);
+	CLIENT_EXPECT_EQ(mmb_region_lock(region, 0, bytes), -ENOMEM);
+	CLIENT_EXPECT_EQ(act_stat(region).locked, 0);
+	CLIENT_EXPECT_EQ(mmb_region_lock(region, 9 * MIB, 2 * MIB), 0);
+	CLIENT_EXPECT_EQ(mmb_region_lock(region, 0, bytes), -ENOMEM);
+	CLIENT_EXPECT_EQ(act_stat(region).locked, 2 * MIB);
+	CLIENT_EXPECT_EQ(mmb_region_lock(region, 0, 16 * MIB), 0);
+	CLIENT_EXPECT_EQ(act_stat(region).locked, 16 * MIB);
+}
+
+static void too_much_is_locked_not_at_all(void)
+{
+	struct fixture *f = begin();
+
+	CAST(ROLE(lock_too_much));
+	end(f, 1);
+}
+
 static const struct test_case cases[] = {
 	{ "four processes over four times the memory find what they wrote",
 	  everybodys_pages_come_back },
@@ -419,6 +445,7 @@ static const struct test_case cases[] = {
 	{ "devices read into locked pages while everything is evicted",
 	  devices_read_into_locked_pages },
 	{ "swapoff brings everything back while it is used", swapoff_under_load },
+	{ "a lock that can't be had whole leaves nothing locked", too_much_is_locked_not_at_all },
 	{ "swapoff ends while a clone is used that memory has no room for", swapoff_of_a_family },
 	STAGE_STOPS,
 };
