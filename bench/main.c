@@ -28,7 +28,8 @@ enum {
 	CLIENTS = 4,
 	SECONDS = 10,
 	SECONDS_QUICK = 2,
-	HUGE_QUICK = 64,  /* 2 MiB pages: others' tests want some, too */
+	HUGE_QUICK = 64,  /* 2 MiB pages: others' tests want some, too, at any time */
+	HUGE_LEFT = 192,  /* or none, where there wouldn't be that many left for them */
 };
 #define RESERVE       (6ull << 30)
 #define RESERVE_QUICK (1ull << 30)
@@ -209,16 +210,26 @@ static void warn_without_huge(void)
 	told = true;
 }
 
-/* Half of the free hugepages are for the broker, the others for the peers. A suite with swap gets
- * so little memory that it is needed; the file loses its name once the broker has it open. */
+/* Half of the free hugepages are for the broker, the others for the peers. */
+static uint64_t huge_for(const struct bench *b)
+{
+	uint64_t nr = kernel_hugepages_free();
+
+	if (b->quick)
+		return nr >= HUGE_QUICK + HUGE_LEFT ? HUGE_QUICK : 0;
+	return nr / 2;
+}
+
+/* A suite with swap gets so little memory that it is needed; the file loses its name once the
+ * broker has it open. */
 static int private_broker(struct bench *b, const struct suite *suite, struct broker *broker)
 {
 	char swap[128];
 	const char *folder = getenv("TMPDIR");
-	uint64_t huge = kernel_hugepages_free() / 2;
+	uint64_t huge = huge_for(b);
 	struct broker_config config = {
 		.reserve = b->quick ? RESERVE_QUICK : RESERVE,
-		.reserve_huge = (b->quick && huge > HUGE_QUICK ? HUGE_QUICK : huge) * HUGEPAGE,
+		.reserve_huge = huge * HUGEPAGE,
 		.mode = "account",
 	};
 	int error;

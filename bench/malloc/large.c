@@ -15,7 +15,7 @@
 #define MIB      (1ull << 20)
 #define SMALLEST (5 * MIB)
 #define LARGEST  (25 * MIB)
-enum { PAGE = 4096, QUICK_DIVISOR = 16, BLOCKS_QUICK = 6 };
+enum { PAGE = 4096, QUICK_DIVISOR = 16, BLOCKS_QUICK = 4 };
 
 struct block {
 	char  *at;
