@@ -369,6 +369,13 @@ static int64_t linux_next_present(int fd, uint64_t from)
 	return error ? error : present_next(fd, from);
 }
 
+static int64_t linux_next_touched(int fd, uint64_t from)
+{
+	off_t at = lseek(fd, (off_t)from, SEEK_DATA);
+
+	return at < 0 ? -errno : at;
+}
+
 static int linux_read(int fd, uint64_t offset, void *to, uint64_t length)
 {
 	for (uint64_t done = 0; done < length;) {
@@ -513,6 +520,7 @@ const struct os_ops os_linux = {
 	.punch = linux_punch,
 	.allocated = linux_allocated,
 	.next_present = linux_next_present,
+	.next_touched = linux_next_touched,
 	.read = linux_read,
 	.write = linux_write,
 	.has_hole = present_not_all,

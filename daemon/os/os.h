@@ -70,6 +70,9 @@ struct os_ops {
 	int64_t (*allocated)(int fd);
 	/* First offset >= from that is present (touched or not); -ENXIO if none is. Walks. */
 	int64_t (*next_present)(int fd, uint64_t from);
+	/* First offset >= from of a page of shared memory that somebody may have touched since it
+	 * became present; -ENXIO: none. Moves the file's position. */
+	int64_t (*next_touched)(int fd, uint64_t from);
 	/* Copies what the file has there; holes read zero and stay holes. All of it, or -errno. */
 	int (*read)(int fd, uint64_t offset, void *to, uint64_t length);
 	/* All of it, or -errno; what is a hole becomes a page. */

@@ -358,13 +358,12 @@ static int64_t fake_allocated(int fd)
 	return bytes;
 }
 
-static int64_t fake_next_present(int fd, uint64_t from)
+/* Of what is present, anything may have been touched. */
+static int64_t fake_next_touched(int fd, uint64_t from)
 {
 	struct fake_file *file;
-	int64_t           found = INJECT(NEXT_PRESENT);
+	int64_t           found;
 
-	if (found)
-		return found;
 	pthread_mutex_lock(&fake_lock);
 	file = fake_file_of(fd);
 	found = file ? -ENXIO : -EBADF;
@@ -375,6 +374,13 @@ static int64_t fake_next_present(int fd, uint64_t from)
 		}
 	pthread_mutex_unlock(&fake_lock);
 	return found;
+}
+
+static int64_t fake_next_present(int fd, uint64_t from)
+{
+	int64_t found = INJECT(NEXT_PRESENT);
+
+	return found ? found : fake_next_touched(fd, from);
 }
 
 static int fake_write(int fd, uint64_t offset, const void *from, uint64_t length)
@@ -575,6 +581,7 @@ const struct os_ops os_fake = {
 	.punch = fake_punch,
 	.allocated = fake_allocated,
 	.next_present = fake_next_present,
+	.next_touched = fake_next_touched,
 	.read = fake_read,
 	.write = fake_write,
 	.has_hole = fake_has_hole,

@@ -5,6 +5,7 @@
  * Not here    What clones show, rollback (test_clones.c).
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,6 +207,76 @@ static void clones_in_other_pools_are_copies(void)
 	PLAY(ROLE(clone_into_another_pool));
 }
 
+/* ---- a region with few pages in it, which are all that a clone of it looks at ---- */
+
+enum { SPARSE_PLACES = 600, SPARSE_CLONES = 12 };
+#define SPARSE_BYTES (2ull * 1024 * MIB + 3 * MIB)
+
+/* In any order, and the last page at last. */
+static uint64_t place_of(uint64_t k)
+{
+	uint64_t nr = SPARSE_BYTES / PAGE;
+
+	return (k == SPARSE_PLACES - 1 ? nr - 1 : k * 2654435761u % nr) * PAGE;
+}
+
+static void *write_places(void *base)
+{
+	for (uint64_t k = 0; k < SPARSE_PLACES; k++) {
+		*(uint64_t *)((char *)base + place_of(k)) = k + 1;
+		if (k % 8 == 0)
+			usleep(1000);
+	}
+	return NULL;
+}
+
+/* What was written before something that it has it has, too. */
+static void expect_one_instant(struct mmb_region *clone, bool whole)
+{
+	char *at = act_at(clone);
+	bool is_there = true;
+
+	for (uint64_t k = 0; k < SPARSE_PLACES; k++) {
+		uint64_t value = *(uint64_t *)(at + place_of(k));
+
+		CLIENT_EXPECT(value == k + 1 || (!value && !whole));
+		CLIENT_EXPECT(!value || is_there);
+		is_there = value;
+		CLIENT_EXPECT_EQ(*(uint64_t *)(at + (place_of(k) + 5 * MIB) % SPARSE_BYTES / PAGE *
+						      PAGE + 8), 0);
+	}
+}
+
+static void clone_of_little(struct actor *a)
+{
+	struct mmb_region *region, *clones[SPARSE_CLONES];
+	pthread_t writer;
+
+	act_open(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "few", MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT, NULL,
+				       &a->pool), 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, SPARSE_BYTES, NULL, &region), 0);
+	CLIENT_EXPECT_EQ(pthread_create(&writer, NULL, write_places, act_at(region)), 0);
+	for (int i = 0; i < SPARSE_CLONES; i++)
+		clones[i] = act_clone(region, NULL, 0);
+	CLIENT_EXPECT_EQ(pthread_join(writer, NULL), 0);
+	for (int i = 0; i < SPARSE_CLONES; i++) {
+		expect_one_instant(clones[i], false);
+		mmb_region_close(clones[i]);
+	}
+	clones[0] = act_clone(region, NULL, 0);
+	clones[1] = act_clone(clones[0], NULL, 0);
+	CLIENT_EXPECT_EQ(act_stat(clones[0]).shared, SPARSE_PLACES * PAGE);
+	mmb_region_close(region);
+	mmb_region_close(clones[0]);
+	expect_one_instant(clones[1], true);
+}
+
+static void a_clone_of_little(void)
+{
+	PLAY(ROLE(clone_of_little));
+}
+
 static const struct test_case cases[] = {
 	{ "mmbctl makes snapshots by name, and rolls back", snapshots_by_name },
 	{ "mmbctl lets strangers do nothing to a region", strangers_have_no_snapshots },
@@ -215,6 +286,8 @@ static const struct test_case cases[] = {
 	  what_nobody_shows_is_nobodys },
 	{ "a clone in another pool leaves nothing in its parent's",
 	  clones_in_other_pools_are_copies },
+	{ "a clone of a region with few pages in it has them all, of one instant",
+	  a_clone_of_little },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

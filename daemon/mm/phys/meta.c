@@ -324,6 +324,16 @@ bool meta_next_present(enum meta_window window, uint64_t *entry)
 	return true;
 }
 
+uint64_t meta_next_touched(enum meta_window window, uint64_t entry)
+{
+	const struct window *w = &windows[window];
+	int64_t at = os->next_touched(meta_file, w->offset + entry * w->entry_bytes);
+
+	if (at == -ENXIO)
+		return w->nr;
+	return at < 0 ? entry : min_t(uint64_t, ((uint64_t)at - w->offset) / w->entry_bytes, w->nr);
+}
+
 static void punch_window(const struct window *w, uint64_t at, uint64_t end)
 {
 	int r = at < end ? os->punch(meta_file, w->offset + at, end - at) : 0;

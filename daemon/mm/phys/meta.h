@@ -125,6 +125,9 @@ void meta_forget(enum meta_window window, uint64_t first, uint64_t end);
 void meta_settle(void);
 /* The next entry from *entry on whose memory is present; false: none. */
 bool meta_next_present(enum meta_window window, uint64_t *entry);
+/* The first entry from this one on whose memory somebody may have touched since it was populated,
+ * for what is before it is zero; none: the number of the window's entries. */
+uint64_t meta_next_touched(enum meta_window window, uint64_t entry);
 void *meta_entry(enum meta_window window, uint64_t entry);
 /* Unmaps everything; all sections are gone. For tests and a clean exit. */
 void meta_fini(void);

@@ -24,7 +24,6 @@ enum {
 	ARM_BYTES = 8 << 20, /* protected by one call, of small pages: some 60 us */
 	ARM_PAGES_MIN = 512, /* of 2 MiB pages: some 30 to 70 us */
 	ROUNDS_MAX = 16,
-	HELP_SPINS = 64,
 	NOTES_NEAR = 64,      /* pages between them */
 	NOTES_TOGETHER = 512, /* pages of one call: some 30 us for who writes there */
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
@@ -32,7 +31,7 @@ enum {
 	FROZEN_TRIES = 16, /* while all others wait for the parent */
 	PARTS_MAX = 8,
 	HELP_FROM = 4,     /* batches that are armed before somebody else is asked to help */
-	LEFT_MAX = 32,
+	HELP_SPINS = 64, LEFT_MAX = 32,
 };
 typedef int (*protect_fn)(struct region *region, struct page_range range);
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
@@ -373,10 +372,8 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 	case PAGE_SWAPPED:
 	case PAGE_SAME_FILLED:
 		return arm_absent(parent, clone, page, seen);
-	case PAGE_POISONED:
-		return arm_empty(clone, page, PAGE_POISONED);
-	default:
-		return arm_empty(clone, page, PAGE_NONE);
+	default: /* poisoned, or nothing */
+		return arm_empty(clone, page, word_state(seen));
 	}
 }
 
@@ -451,12 +448,16 @@ struct help {
 	struct page_range left[LEFT_MAX];  /* (h) what isn't shared by a store a page */
 };
 
+/* What isn't used is in no batch; what comes to be there meanwhile is noted. */
 static bool take_batch(struct help *h, struct page_range *batch)
 {
 	uint64_t step = ARM_BYTES >> PAGE_SHIFT, end = h->pair.parent->nr_pages;
+	uint64_t at = atomic_load(&h->next), first;
 
-	batch->first = atomic_fetch_add(&h->next, step);
-	batch->nr = batch->first < end ? min_t(uint64_t, step, end - batch->first) : 0;
+	do
+		first = at < end ? round_down(region_next_used(h->pair.parent, at), step) : at;
+	while (!atomic_compare_exchange_weak(&h->next, &at, first + step));
+	*batch = (struct page_range){ first, first < end ? min_t(uint64_t, step, end - first) : 0 };
 	return batch->nr;
 }
 

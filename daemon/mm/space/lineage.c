@@ -15,6 +15,7 @@
 enum {
 	DEAD_MAX = 8,
 	BATCH_PAGES = 256,   /* looked at under one hold of the family's lock */
+	LOOK_PAGES = 4096,   /* before it is asked again what is used */
 	SETTLE_SHARE = 8,    /* the part that diverges before a closed member is settled again */
 	SETTLE_TRIES = 50,   /* while pages are busy */
 	TICKS_MAX = 10,      /* that what has diverged waits, less than that part */
@@ -392,12 +393,17 @@ static uint64_t batch_of(const struct family *family)
 void lineage_count(struct region *region, struct lineage_count *out)
 {
 	struct kin *kin = region_kin(region);
+	uint64_t look = 0;
 
 	*out = (struct lineage_count){ 0 };
 	if (!kin)
 		out->own = atomic_load(&region->nr_resident);
 	for (uint64_t at = 0, end; kin && at < region->nr_pages; at = end) {
 		heartbeat_touch();
+		if (at >= look) {
+			at = region_next_used(region, at);
+			look = at + LOOK_PAGES;
+		}
 		mutex_lock(&kin->family->lock);
 		end = min_t(uint64_t, at + batch_of(kin->family), region->nr_pages);
 		for (uint64_t i = at; i < end && !kin->closed; i++)

@@ -13,6 +13,7 @@
 
 #include "base/inject.h"
 #include "mm/obj/slab.h"
+#include "mm/phys/meta.h"
 #include "mm/phys/node.h"
 #include "mm/space/lineage.h"
 #include "mm/space/mm_tree.h"
@@ -286,6 +287,13 @@ static int make_section(struct region *region, const struct region_request *requ
 	}
 	region->words = page_words + region->section->pfn;
 	return 0;
+}
+
+uint64_t region_next_used(const struct region *region, uint64_t page)
+{
+	uint64_t pfn = region->section->pfn;
+
+	return min_t(uint64_t, meta_next_touched(META_WORDS, pfn + page) - pfn, region->nr_pages);
 }
 
 /* The words go first: with the section its pfns may be another region's at once. */

@@ -189,6 +189,10 @@ static inline _Atomic uint64_t *region_word(const struct region *region, uint64_
 	return &region->words[page];
 }
 
+/* The first page from this one on that may be something, or nr_pages: those before it are
+ * PAGE_NONE, but for what comes to be there meanwhile. */
+uint64_t region_next_used(const struct region *region, uint64_t page);
+
 static inline struct lruvec *region_lru(const struct region *region, int node)
 {
 	return &region->memcg->lruvec[node];
