@@ -28,8 +28,6 @@ enum {
 	CLIENTS = 4,
 	SECONDS = 10,
 	SECONDS_QUICK = 2,
-	HUGE_QUICK = 64,  /* 2 MiB pages: others' tests want some, too, at any time */
-	HUGE_LEFT = 192,  /* or none, where there wouldn't be that many left for them */
 };
 #define RESERVE       (6ull << 30)
 #define RESERVE_QUICK (1ull << 30)
@@ -210,23 +208,14 @@ static void warn_without_huge(void)
 	told = true;
 }
 
-/* Half of the free hugepages are for the broker, the others for the peers. */
-static uint64_t huge_for(const struct bench *b)
-{
-	uint64_t nr = kernel_hugepages_free();
-
-	if (b->quick)
-		return nr >= HUGE_QUICK + HUGE_LEFT ? HUGE_QUICK : 0;
-	return nr / 2;
-}
-
-/* A suite with swap gets so little memory that it is needed; the file loses its name once the
- * broker has it open. */
+/* Half of the free hugepages are for the broker, the others for the peers; none beside other tests,
+ * which may take all of them at any time. A suite with swap gets so little memory that it is
+ * needed; the file loses its name once the broker has it open. */
 static int private_broker(struct bench *b, const struct suite *suite, struct broker *broker)
 {
 	char swap[128];
 	const char *folder = getenv("TMPDIR");
-	uint64_t huge = huge_for(b);
+	uint64_t huge = b->quick ? 0 : kernel_hugepages_free() / 2;
 	struct broker_config config = {
 		.reserve = b->quick ? RESERVE_QUICK : RESERVE,
 		.reserve_huge = huge * HUGEPAGE,
