@@ -36,6 +36,7 @@
 #include "mm/phys/zone.h"
 #include "os/holdup.h"
 #include "os/keep.h"
+#include "os/process.h"
 #include "proto/methods.h"
 
 enum { DRAIN_MS = 1000, OPERATION_TIMEOUT_MS = 30000, POOLS_PER_UID = 1024 };
@@ -50,16 +51,6 @@ static void fill_standard_descriptors(void)
 	while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
-}
-
-static void raise_limit(unsigned int which)
-{
-	struct rlimit limit;
-
-	if (getrlimit(which, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(which, &limit);
 }
 
 static int start_broker(const struct config *config, char **argv)
@@ -227,8 +218,8 @@ static int run(struct reload *reload, int status)
 	watchdog_init();
 	if (crash_init())
 		return EX_OSERR;
-	raise_limit(RLIMIT_NOFILE); /* each region and session takes descriptors */
-	raise_limit(RLIMIT_FSIZE);  /* memory is in files */
+	process_raise_limit(RLIMIT_NOFILE); /* each region and session takes descriptors */
+	process_raise_limit(RLIMIT_FSIZE);  /* memory is in files */
 	prctl(PR_SET_DUMPABLE, 0);
 	if (fdstore_init())
 		return EX_OSERR;

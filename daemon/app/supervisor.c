@@ -101,7 +101,6 @@ static void read_watchdog(void)
 static int prepare(int argc, char **argv)
 {
 	sigset_t set = wanted_signals();
-	struct rlimit limit;
 	ssize_t nr = readlink("/proc/self/exe", s.program, sizeof(s.program) - 1);
 	int at = 0;
 
@@ -113,10 +112,7 @@ static int prepare(int argc, char **argv)
 	for (int i = 0; i < argc; i++)
 		if (i == 0 || strcmp(argv[i], "--supervise") != 0)
 			s.argv[at++] = argv[i];
-	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	process_raise_limit(RLIMIT_NOFILE);
 	prctl(PR_SET_DUMPABLE, 0);
 	read_watchdog();
 	sigprocmask(SIG_BLOCK, &set, NULL);

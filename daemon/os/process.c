@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -98,6 +99,16 @@ int process_exit_status(pid_t pid)
 uint64_t process_start_ticks(pid_t pid)
 {
 	return stat_field(pid, pid, STAT_START);
+}
+
+void process_raise_limit(unsigned int resource)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(resource, &limit);
 }
 
 void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr)

@@ -50,6 +50,8 @@ bool socket_is_shut(int sock);
 /* By SIGKILL; or, of another user's where this process has not CAP_KILL but CAP_SYS_PTRACE, by the
  * end of its tracer. */
 bool process_kill(pid_t pid, int pidfd);
+/* The soft limit becomes the hard one; nothing where that can't be. */
+void process_raise_limit(unsigned int resource);
 /* Which node a CPU belongs to; set once at start. */
 void process_set_cpu_nodes(const int8_t *cpu_node, unsigned int nr);
 
