@@ -281,12 +281,17 @@ static void request_init(struct request *r, struct connection *c, struct lane *l
 	r->done = 0;
 }
 
+bool request_defers(struct request *r)
+{
+	r->again = r->received != NULL;
+	return r->again;
+}
+
 bool request_settles(struct request *r, int error, bool settling)
 {
 	if ((error != -ENOMEM && error != -EDQUOT) || (!settling && !frames_settling()))
 		return false;
-	r->again = r->received != NULL;
-	if (r->again)
+	if (request_defers(r))
 		return false;
 	frames_settle();
 	return true;

@@ -45,9 +45,11 @@ int request_reply(struct request *r, const ProtobufCMessage *reply, struct wire_
 int reply_empty(struct request *r);
 /* The reply may have up to nr descriptors; refused while the client's user has too many unread. */
 int promise_fds(struct request *r, uint32_t nr);
+/* True: it isn't to wait here, and will be run once more on a work thread. */
+bool request_defers(struct request *r);
 /* True: try once more. What has just been closed counts, too: memory and places in limits. That is
  * also if it came back while the request was refused: `settling` is what frames_settling() said
- * before that. Only a work thread waits for it: elsewhere the request is to run there. */
+ * before that. Waits for it, or defers the request. */
 bool request_settles(struct request *r, int error, bool settling);
 /* Where the request stands in its session's stream. */
 struct request_past request_past(const struct request *r);

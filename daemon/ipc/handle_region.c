@@ -54,8 +54,7 @@ static bool releases(struct request *r, int error, const struct region_open_args
 {
 	if (error != -ENOMEM || r->again || !frames_idle())
 		return false;
-	r->again = r->received != NULL;
-	return !r->again && verb_region_release(r->session, args);
+	return !request_defers(r) && verb_region_release(r->session, args);
 }
 
 static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
