@@ -19,11 +19,11 @@ int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_arg
 void runs_free(struct page *const *pages, uint32_t nr, uint32_t order);
 /* F6 of page.h, before the block gets its owner. */
 void runs_note(struct page *page, const struct request_past *past);
-/* What was refused may be granted after frames_settle(), and the flags allow to wait for that.
- * settling: what frames_settling() said before it was refused. */
-bool runs_may_settle(uint32_t gfp, bool settling);
-/* The same after frames_release(), which this does. */
-bool runs_may_release(const struct pool *pool, uint32_t gfp);
+/* frames_settle(), if the flags allow to wait; true: what was refused may be granted now. settling:
+ * what frames_settling() said before it was refused. */
+bool runs_settle(uint32_t gfp, bool settling);
+/* The same of frames_release(). */
+bool runs_release(const struct pool *pool, uint32_t gfp);
 /* -EINVAL for flags that don't exist. */
 int runs_check_gfp(uint32_t gfp, struct refusal *why);
 

@@ -211,11 +211,9 @@ int verb_slab_lease(struct session *s, const struct lease_args *args, uint32_t *
 		r = lease(s, ph, args, got, why);
 	if (r == -ENOMEM && args->at_once)
 		r = -EAGAIN;
-	if (r == -ENOMEM && runs_may_settle(args->gfp, settling)) {
-		frames_settle();
+	if (r == -ENOMEM && runs_settle(args->gfp, settling))
 		r = lease(s, ph, args, got, why);
-	}
-	if (r == -ENOMEM && runs_may_release(ph->pool, args->gfp))
+	if (r == -ENOMEM && runs_release(ph->pool, args->gfp))
 		r = lease(s, ph, args, got, why);
 	INJECT_TURN(LEASE_DONE);
 	pool_handle_put(ph);

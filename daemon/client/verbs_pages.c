@@ -230,16 +230,22 @@ bool frames_release(const struct pool *pool, uint64_t bytes)
 	return nr;
 }
 
-bool runs_may_release(const struct pool *pool, uint32_t gfp)
+static bool may_wait(uint32_t gfp)
 {
-	return !(gfp & (GFP_NOWAIT | GFP_ATOMIC)) && frames_release(pool, PAGEBLOCK_SIZE);
+	return !(gfp & (GFP_NOWAIT | GFP_ATOMIC));
 }
 
-bool runs_may_settle(uint32_t gfp, bool settling)
+bool runs_release(const struct pool *pool, uint32_t gfp)
 {
-	if (gfp & (GFP_NOWAIT | GFP_ATOMIC))
+	return may_wait(gfp) && frames_release(pool, PAGEBLOCK_SIZE);
+}
+
+bool runs_settle(uint32_t gfp, bool settling)
+{
+	if (!may_wait(gfp) || !(arenas_ahead_drop() || settling || frames_settling()))
 		return false;
-	return arenas_ahead_drop() || settling || frames_settling();
+	frames_settle();
+	return true;
 }
 
 static int check_pages_args(const struct pages_args *args, struct refusal *why)
@@ -271,11 +277,9 @@ int verb_pages_alloc(struct session *s, const struct pages_args *args, uint32_t 
 		*got = find_again(ph, args);
 	if (!r && !*got)
 		r = alloc_runs(s, ph, args, got, why);
-	if (r == -ENOMEM && runs_may_settle(args->gfp, settling)) {
-		frames_settle();
+	if (r == -ENOMEM && runs_settle(args->gfp, settling))
 		r = alloc_runs(s, ph, args, got, why);
-	}
-	if (r == -ENOMEM && runs_may_release(ph->pool, args->gfp))
+	if (r == -ENOMEM && runs_release(ph->pool, args->gfp))
 		r = alloc_runs(s, ph, args, got, why);
 	INJECT_TURN(PAGES_DONE);
 	pool_handle_put(ph);
