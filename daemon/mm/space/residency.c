@@ -665,27 +665,25 @@ static void unlock_again(struct region *region, struct page_range range, const u
 			region_unlock_pages(region, (struct page_range){ range.first + i, 1 });
 }
 
-/* *locked: how many from the start on, also where it fails. */
-static int lock_range(struct region *region, struct page_range range, uint64_t *locked)
+/* *at: what comes after the last page that it has locked, also where it fails. */
+static int lock_range(struct region *region, struct page_range range, uint64_t *at)
 {
-	uint64_t at = range.first;
 	uint64_t end = range.first + range.nr;
 	int r = cow_unshare(region, range); /* device I/O goes past protection */
 
-	*locked = 0;
+	*at = range.first;
 	if (r)
 		return r;
 	/* In parts, and not for ever: others may drop pages as fast as they are made. */
-	for (unsigned int tries = 0; at < end; tries++) {
-		struct page_range part = { at, min_t(uint64_t, end - at, LOCK_PAGES) };
+	for (unsigned int tries = 0; *at < end; tries++) {
+		struct page_range part = { *at, min_t(uint64_t, end - *at, LOCK_PAGES) };
 
 		heartbeat_touch();
 		r = tries < LOCK_TRIES ? region_populate_locked(region, part) : -EBUSY;
-		while (!r && at < part.first + part.nr) {
-			r = lock_page(region, at);
+		while (!r && *at < part.first + part.nr) {
+			r = lock_page(region, *at);
 			if (!r) {
-				at++;
-				++*locked;
+				++*at;
 				tries = 0;
 			}
 		}
@@ -697,16 +695,16 @@ static int lock_range(struct region *region, struct page_range range, uint64_t *
 
 int region_lock_pages(struct region *region, struct page_range range)
 {
-	uint64_t *before, locked;
+	uint64_t *before, end;
 	bool some;
 	int r;
 
 	mutex_lock_long(&region->change_lock);
 	some = atomic_load(&region->nr_locked);
 	before = some ? locked_of(region, range) : NULL;
-	r = lock_range(region, range, &locked);
+	r = lock_range(region, range, &end);
 	if (r && (before || !some)) /* else nobody knows which */
-		unlock_again(region, (struct page_range){ range.first, locked }, before);
+		unlock_again(region, (struct page_range){ range.first, end - range.first }, before);
 	mutex_unlock(&region->change_lock);
 	kfree(before);
 	return r;
