@@ -340,6 +340,17 @@ static void the_same_where_io_uring_is_refused(void)
 	remove_areas();
 }
 
+static void play_with_an_area(const struct role *role)
+{
+	struct fixture *f = begin_with_an_area();
+
+	stage_cast(role, 1);
+	EXPECT(stage_ended(0));
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
+}
+
 /* ---- 2 MiB pages ---- */
 
 enum { HUGE_PAGES = 24, HUGE_LIMIT = 8 * MIB, SMALL_PAGES = HUGE_PAGES * HUGE_PAGE / PAGE };
@@ -414,13 +425,7 @@ static void count_huge(struct actor *a)
 
 static void large_pages_count_for_all_they_have(void)
 {
-	struct fixture *f = begin_with_an_area();
-
-	CAST(ROLE(count_huge));
-	EXPECT(stage_ended(0));
-	take_away_last(f, area_a);
-	stage_end();
-	remove_areas();
+	play_with_an_area(&(const struct role)ROLE(count_huge));
 }
 
 /* ---- who comes back soon ---- */
@@ -472,13 +477,7 @@ static void sweep_near_and_far(struct actor *a)
 
 static void refault_distance_decides(void)
 {
-	struct fixture *f = begin_with_an_area();
-
-	CAST(ROLE(sweep_near_and_far));
-	EXPECT(stage_ended(0));
-	take_away_last(f, area_a);
-	stage_end();
-	remove_areas();
+	play_with_an_area(&(const struct role)ROLE(sweep_near_and_far));
 }
 
 static const struct test_case cases[] = {

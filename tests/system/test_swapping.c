@@ -54,28 +54,35 @@ static uint64_t now_ms(void)
 	return (uint64_t)(t.tv_sec * 1000 + t.tv_nsec / 1000000);
 }
 
-static void swapon(struct fixture *f)
+static const char area_one[] = "", area_two[] = "-too";
+
+/* Of an area in this folder. */
+static const char *path_of(const char *area)
 {
+	static char path[300];
 	char *folder = getcwd(NULL, 0);
+
+	snprintf(path, sizeof(path), "%s/swapping-%d%s", folder, (int)getpid(), area);
+	free(folder);
+	return path;
+}
+
+static void swapon(struct fixture *f, const char *area)
+{
 	char command[400];
 
-	snprintf(command, sizeof(command), "swapon '%s/swapping-%d' %dM", folder, (int)getpid(),
-		 SWAP_MIB);
+	snprintf(command, sizeof(command), "swapon '%s' %dM", path_of(area), SWAP_MIB);
 	EXPECT(mmbctl(f->socket, command));
-	snprintf(command, sizeof(command), "%s/swapping-%d", folder, (int)getpid());
-	unlink(command); /* nothing stays, however the test ends */
-	free(folder);
+	unlink(path_of(area)); /* nothing stays, however the test ends */
 }
 
 /* Regions that have just been closed may still be on their way back. */
-static void swapoff(struct fixture *f)
+static void swapoff(struct fixture *f, const char *area)
 {
-	char *folder = getcwd(NULL, 0);
 	bool is_off = false;
 	char command[400];
 
-	snprintf(command, sizeof(command), "swapoff '%s/swapping-%d'", folder, (int)getpid());
-	free(folder);
+	snprintf(command, sizeof(command), "swapoff '%s'", path_of(area));
 	for (int i = 0; i < 200 && !is_off; i++) {
 		if (i)
 			nanosleep(&(struct timespec){ .tv_nsec = 100 * 1000 * 1000 }, NULL);
@@ -89,7 +96,7 @@ static void end(struct fixture *f, unsigned int nr_actors)
 {
 	for (unsigned int place = 0; place < nr_actors; place++)
 		EXPECT(stage_ended(place));
-	swapoff(f);
+	swapoff(f, area_one);
 	stage_end();
 }
 
@@ -105,7 +112,7 @@ static struct fixture *begin(void)
 	}
 	memset(truth, 0, sizeof(*truth) * NR_WRITERS);
 	f = stage_begin();
-	swapon(f);
+	swapon(f, area_one);
 	return f;
 }
 
@@ -342,8 +349,8 @@ static void swapoff_under_load(void)
 	CAST(ROLE(small_writer), ROLE(small_writer), ROLE(small_writer));
 	await(1);
 	for (int i = 0; i < 3; i++) {
-		swapoff(f);
-		swapon(f);
+		swapoff(f, area_one);
+		swapon(f, area_one);
 	}
 	atomic_store(&board->number[0], 1);
 	end(f, 3);
@@ -391,24 +398,19 @@ static void thrashing_family(struct actor *a)
 static void swapoff_of_a_family(void)
 {
 	struct fixture *f = begin();
-	char *folder = getcwd(NULL, 0);
-	char path[300], command[400];
+	char command[400];
 	uint64_t begun;
 
-	snprintf(path, sizeof(path), "%s/swapping-%d-too", folder, (int)getpid());
-	free(folder);
 	CAST(ROLE(thrashing_family));
 	await(1);
-	snprintf(command, sizeof(command), "swapon '%s' %dM", path, SWAP_MIB);
-	EXPECT(mmbctl(f->socket, command));
-	unlink(path);
+	swapon(f, area_two);
 	begun = now_ms();
-	swapoff(f);
+	swapoff(f, area_one);
 	EXPECT(now_ms() - begun < FAMILY_MS / 2); /* the family hasn't come to rest before */
 	atomic_store(&board->number[0], 1);
 	EXPECT(stage_ended(0));
-	snprintf(command, sizeof(command), "swapoff '%s'", path);
-	EXPECT(mmbctl(f->socket, command));
+	snprintf(command, sizeof(command), "swapoff '%s'", path_of(area_two));
+	EXPECT(mmbctl(f->socket, command)); /* at the first try */
 	stage_end();
 }
 
