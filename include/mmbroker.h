@@ -244,7 +244,8 @@ enum {
 
 /* offset and length in bytes, multiples of the region's page size. */
 int mmb_region_advise(struct mmb_region *region, size_t offset, size_t length, int advice);
-/* Resident and pinned: needed for device or registered-buffer I/O. */
+/* Resident and pinned: needed for device or registered-buffer I/O. On failure no more is locked
+ * than before. Locks are the region's, and stay when who made them ends. */
 int mmb_region_lock(struct mmb_region *region, size_t offset, size_t length);
 int mmb_region_unlock(struct mmb_region *region, size_t offset, size_t length);
 
