@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_clone_model - random trees of clones against plain arrays: cow.c, clone.c, lineage.c,
+ * test_clone_model - random trees of clones against plain arrays: arm.c, cow.c, clone.c, lineage.c,
  *             rollback.c, heirs.c, rejoin.c
  *
  * Purpose     One value a page and member. Members are written, read, dropped, locked, rolled back,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_ahead - streaks of faults: how far around they reach, and what is made ahead of them, also
- *              in windows of clones (shown.c)
+ *              in windows of clones (shown.c), of a parent that two threads arm (arm_whole.c)
  */
 #include "mm/space/ahead.h"
 

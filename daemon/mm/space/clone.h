@@ -4,9 +4,6 @@
  *
  * Purpose     A clone is a region of its own whose words say INHERIT where the parent has contents
  *             at the instant of the clone. Nothing is copied but locked pages.
- * Two threads A large parent of 4 KiB pages is armed by a second thread, too, of those that work
- *             ahead of streaks, as long as nobody writes to it and that thread has nothing else to
- *             do. What isn't shared by a store a page it leaves to who makes the clone.
  * Instant     Parents are armed batch by batch while their threads go on. A write to a page that
  *             is armed already is let through and the page noted, as is everything else that
  *             becomes writable; what was noted is armed again, in rounds, until little is left.
@@ -20,7 +17,8 @@
  * Locking     region->change_lock of each parent, in the order of their addresses.
  * Crash       the clone isn't known to anybody before it is armed: a crash leaves SHARED on the
  *             parents' words, which is always right.
- * Not here    What happens at the first write (cow.h), the end of family members (lineage.h).
+ * Not here    How a page is armed (arm.h), what happens at the first write (cow.h), the end of
+ *             family members (lineage.h).
  */
 #ifndef MMB_SPACE_CLONE_H
 #define MMB_SPACE_CLONE_H
