@@ -18,7 +18,7 @@
 #include "system/swap_scene.h"
 
 enum {
-	KILLS = 50,
+	KILLS = 30,
 	KILLS_LONG = 1000,
 	WAIT_LIMIT_US = 30 * 1000 * 1000,
 	VERIFY_SECONDS = 60,

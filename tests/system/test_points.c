@@ -6,7 +6,7 @@
  *             steps of whatever has several. Beside its loads one client comes and goes, one opens
  *             read-only and touches what was never granted, one writes what its clones have
  *             mapped, and an operator sets limits, takes snapshots, and turns a second swap area
- *             on and off. MMB_LONG=1: ten deaths at each.
+ *             on and off. Every other point, which ones is random; MMB_LONG=1: ten deaths at each.
  * Passes      which pass of a point kills is random: one is met early and late in a request.
  * Not here    Points that are passed at the start only (RESERVE, LOCK, NEXT_PRESENT): that a daemon
  *             dies before it serves is in test_kills.
@@ -24,8 +24,7 @@
 #include "system/swap_scene.h"
 
 enum {
-	TIMES = 1,
-	TIMES_LONG = 10,
+	TIMES = 10, /* with MMB_LONG=1 */
 	PASSES_MAX = 4,
 	SLOW_SECONDS = 3,
 	COMMAND_BYTES = 640,
@@ -231,10 +230,12 @@ static bool dies_at(const struct fixture *f, enum inject_point point, unsigned i
 
 static void die_everywhere(struct fixture *f)
 {
-	unsigned int times = getenv("MMB_LONG") ? TIMES_LONG : TIMES;
+	bool is_long = getenv("MMB_LONG");
 	uint64_t random = test_seed();
 
-	for (int i = 0; i < NR_POINTS; i++)
+	for (int i = 0; i < NR_POINTS; i++) {
+		unsigned int times = is_long ? TIMES : (unsigned int)test_below(&random, 2);
+
 		for (unsigned int done = 0; done < times && !stage_failed(); done++) {
 			unsigned int nth = 1 + (unsigned int)test_below(&random, PASSES_MAX);
 			time_t began = time(NULL);
@@ -249,6 +250,7 @@ static void die_everywhere(struct fixture *f)
 			EXPECT(dead);
 			fixture_reconnect(f); /* it serves again */
 		}
+	}
 }
 
 static void deaths_cost_a_pause(void)
