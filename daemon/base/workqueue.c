@@ -12,6 +12,14 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 
+enum { HELD_MAX = 16 };
+/* o: its thread only. One entry an item. */
+static _Thread_local struct held {
+	struct workqueue *queues[HELD_MAX]; /* (o) */
+	unsigned int nr;                    /* (o) */
+	bool holds;                         /* (o) */
+} held;
+
 static void run_one(struct workqueue *queue)
 {
 	struct work *work = list_first_entry(&queue->items, struct work, link);
@@ -103,9 +111,23 @@ bool workqueue_add(struct workqueue *queue, struct work *work)
 	}
 	mutex_unlock(&queue->lock);
 	/* Under the lock the thread would wake only to wait for it. */
-	if (added)
+	if (added && held.holds && held.nr < HELD_MAX)
+		held.queues[held.nr++] = queue;
+	else if (added)
 		pthread_cond_signal(&queue->wanted);
 	return added;
+}
+
+void workqueue_hold_wakes(void)
+{
+	held.holds = true;
+}
+
+void workqueue_send_wakes(void)
+{
+	held.holds = false;
+	while (held.nr)
+		pthread_cond_signal(&held.queues[--held.nr]->wanted);
 }
 
 void workqueue_flush(struct workqueue *queue)

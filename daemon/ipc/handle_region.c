@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/inject.h"
+#include "base/workqueue.h"
 #include "ipc/convert.h"
 #include "ipc/dispatch.h"
 
@@ -193,14 +194,19 @@ static int close_one(struct request *r, uint32_t region)
 	return error == -EBADF && r->packet.again ? 0 : error; /* it was carried out before */
 }
 
+/* What gives the memory back takes milliseconds, and would run where the client waits. */
 int handle_REGION_CLOSE(struct request *r)
 {
 	const Mmb__Wire__RegionRequest *m = r->message;
-	int error = close_one(r, m->region);
+	int error;
 
+	workqueue_hold_wakes();
+	error = close_one(r, m->region);
 	for (size_t i = 0; i < m->n_more && !error; i++)
 		error = close_one(r, m->more[i]);
-	return error ? error : reply_empty(r);
+	error = error ? error : reply_empty(r);
+	workqueue_send_wakes();
+	return error;
 }
 
 int handle_REGION_UNLINK(struct request *r)

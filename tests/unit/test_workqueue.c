@@ -5,6 +5,7 @@
 #include "base/workqueue.h"
 
 #include <stdatomic.h>
+#include <time.h>
 
 #include "base/cpu.h"
 #include "lib/test.h"
@@ -78,6 +79,33 @@ static void waiting_item_is_queued_once(void)
 	EXPECT_EQ(nr_run, 3);
 }
 
+/* Who flushes goes on when the thread waits again. */
+static void held_wakes_are_sent_at_the_end(void)
+{
+	const struct timespec moment = { .tv_nsec = 20 * 1000 * 1000 };
+
+	begin(1);
+	for (int i = 0; i < ITEMS; i++)
+		work_init(&items[i], count);
+	EXPECT(workqueue_add(&queue, &items[0]));
+	workqueue_flush(&queue);
+	workqueue_hold_wakes();
+	EXPECT(workqueue_add(&queue, &items[0]));
+	EXPECT(workqueue_add(&queue, &items[1]));
+	nanosleep(&moment, NULL);
+	EXPECT_EQ(nr_run, 1);
+	workqueue_send_wakes();
+	workqueue_flush(&queue);
+	EXPECT_EQ(nr_run, 3);
+	workqueue_hold_wakes();
+	for (int i = 0; i < ITEMS; i++) /* more than are held */
+		EXPECT(workqueue_add(&queue, &items[i]));
+	workqueue_send_wakes();
+	workqueue_flush(&queue);
+	EXPECT_EQ(nr_run, 3 + ITEMS);
+	workqueue_fini(&queue);
+}
+
 static _Atomic bool go_on;
 
 static void queue_itself_again(struct work *work)
@@ -123,6 +151,7 @@ static void items_run_in_order_of_arrival(void)
 static const struct test_case cases[] = {
 	{ "flushing waits for every item, ending runs what is queued", flush_waits_for_all },
 	{ "an item that waits isn't queued twice (Q1)", waiting_item_is_queued_once },
+	{ "held wake-ups are sent at the end, for every item", held_wakes_are_sent_at_the_end },
 	{ "who adds items can't hold up a flush", adders_hold_up_no_flush },
 	{ "items run in order of arrival", items_run_in_order_of_arrival },
 };
