@@ -2,6 +2,7 @@
 /*
  * test_settle - settle.c: what a daemon that died left in page words and file
  */
+#include "mm/map/swap.h"
 #include "mm/phys/meta.h"
 #include "mm/phys/section.h"
 #include "mm/space/takeout.h"
@@ -69,6 +70,51 @@ static void busy_words_settle_as_they_say(void)
 	space_expect_valid(region, NULL);
 	space_drop_region(region);
 	space_end();
+}
+
+static uint64_t word_of(const struct region *region, uint64_t page)
+{
+	return word_load(&region->words[page]);
+}
+
+/* Slots are claimed for the words that need them. Which page was clean, active or free to go is
+ * found out anew; where no clone has come back nobody shares. */
+static void what_words_name_is_claimed_and_counted(void)
+{
+	const uint64_t swapped = word_swapped(slot_make(0, 6), 3);
+	const uint64_t lost = word_with_high(PAGE_POISONED, slot_make(0, 8));
+	struct region_resume_request want = {
+		.region = { .name = "", .nr_pages = NR_PAGES, .page_shift = PAGE_SHIFT },
+		.committed = (const uint64_t[MAX_NUMNODES]){ NR_PAGES },
+	};
+	struct region *region = NULL;
+
+	space_begin(&(struct space_options){ .swap_mib = 16 });
+	want.section = left_section();
+	left_page(want.section, 0,
+		  word_with_high(word_present(0) | WORD_CLEAN | WORD_ACTIVE | WORD_REFERENCED,
+				 slot_make(0, 5)), true);
+	left_page(want.section, 1, swapped, false);
+	left_page(want.section, 2, word_same_filled(7, 3) | WORD_BUSY, true);
+	left_page(want.section, 3, word_present(0) | WORD_SHARED | WORD_LOCKED, true);
+	left_page(want.section, 4, word_present(0) | WORD_LAZYFREE | WORD_ASKED, true);
+	left_page(want.section, 5, lost, false);
+	EXPECT_EQ(region_resume(&want, &region), 0);
+	EXPECT_EQ(word_of(region, 0), word_present(0));
+	EXPECT_EQ(word_of(region, 1), swapped);
+	EXPECT_EQ(word_of(region, 2), word_same_filled(7, 3));
+	EXPECT(!in_file(region, 2));
+	EXPECT_EQ(word_of(region, 4), word_present(0));
+	EXPECT_EQ(word_of(region, 5), lost);
+	EXPECT_EQ(space_slots_used(), 2);
+	EXPECT_EQ(memcg_read(memcg_root(), MEMCG_SWAP), 2);
+	EXPECT_EQ(atomic_load(&region->nr_shared), 1);
+	space_expect_valid(region, NULL);
+	region_resume_alone(region);
+	EXPECT_EQ(word_of(region, 3), word_present(0) | WORD_LOCKED);
+	space_expect_valid(region, NULL);
+	space_drop_region(region);
+	space_end_swap();
 }
 
 static void left_bytes(const struct section *section, uint32_t page, uint8_t value)
@@ -144,6 +190,7 @@ static void pages_that_were_out_come_back(void)
 
 static const struct test_case cases[] = {
 	{ "words left busy settle as they say", busy_words_settle_as_they_say },
+	{ "what words name is claimed and counted", what_words_name_is_claimed_and_counted },
 	{ "pages that were out come back", pages_that_were_out_come_back },
 };
 TEST_MAIN(cases)
