@@ -204,7 +204,17 @@ static void a_failing_swapon_leaves_nothing(void)
 	swap_shutdown();
 }
 
+static enum swap_state state_of(uint32_t area)
+{
+	struct swap_report report;
+
+	EXPECT(swap_area_report(area, &report));
+	return report.state;
+}
+
 /* ---- hooks ---- */
+
+enum { FAULTS = 64 };
 
 static uint64_t capacity_told;
 static uint32_t held_slot;
@@ -262,6 +272,42 @@ static void swapoff_brings_everything_back_or_stays(void)
 	evacuate_answer = 0;
 	EXPECT_EQ(swap_off(path, why), 0);
 	EXPECT_EQ(capacity_told, 0);
+	swap_set_hooks(NULL);
+	unlink(path);
+	swap_shutdown();
+}
+
+/* Clients can provoke as many reads that fail as they like. What can't be written ends an area in
+ * the end, which is told of, and a swapoff that fails doesn't bring it to life. */
+static void only_writes_that_fail_end_an_area(void)
+{
+	const char        *path = swap_test_path("area");
+	struct swap_cursor cursor = { 0 };
+	uint32_t           got;
+
+	swap_boot();
+	swap_set_hooks(&hooks);
+	EXPECT_EQ(on(path, 4 * MIB), 0);
+	held_slot = swap_alloc(&cursor, 1, SLOT_NONE, &got);
+	for (int i = 0; i < FAULTS; i++) {
+		swap_area_fault(0, SWAP_CHECKSUM_WRONG, -EILSEQ);
+		swap_area_fault(0, SWAP_READ_FAILED, -EIO);
+	}
+	EXPECT_EQ(state_of(0), SWAP_ON);
+	swap_area_fault(0, SWAP_WRITE_FAILED, -EIO);
+	EXPECT_EQ(state_of(0), SWAP_DEGRADED);
+	EXPECT_EQ(swap_capacity(), 1023);
+	for (int i = 1; i < FAULTS; i++)
+		swap_area_fault(0, SWAP_WRITE_FAILED, -EIO);
+	EXPECT_EQ(state_of(0), SWAP_DEAD);
+	EXPECT_EQ(capacity_told, 0);
+	capacity_told = 1;
+	evacuate_answer = -EINTR;
+	EXPECT_EQ(swap_off(path, why), -EINTR);
+	EXPECT_EQ(state_of(0), SWAP_DEAD);
+	EXPECT_EQ(capacity_told, 0);
+	evacuate_answer = 0;
+	EXPECT_EQ(swap_off(path, why), 0);
 	swap_set_hooks(NULL);
 	unlink(path);
 	swap_shutdown();
@@ -441,6 +487,7 @@ static const struct test_case cases[] = {
 	{ "a file is used once", a_file_is_used_once },
 	{ "a failing swapon leaves nothing", a_failing_swapon_leaves_nothing },
 	{ "swapoff brings everything back or stays", swapoff_brings_everything_back_or_stays },
+	{ "only writes that fail end an area", only_writes_that_fail_end_an_area },
 	{ "without an evacuator used slots hold the area",
 	  without_an_evacuator_used_slots_hold_the_area },
 	{ "a resumed area has what words claim", a_resumed_area_has_what_words_claim },
