@@ -262,10 +262,17 @@ static void turned_bits_are_bus_errors(void)
 static const char *const thread_flags[] = { "--memory.reserve=64M", "--swap.io=threads", NULL };
 static const struct setting with_threads = { .flags = thread_flags };
 
-static void the_same_through_threads(void)
+/* What they do is seen where io_uring is refused. */
+static void who_wants_threads_gets_them(void)
 {
+	struct fixture *f;
+
 	stage_set(&with_threads);
-	turned_bits_are_bus_errors();
+	f = begin_with_an_area();
+	EXPECT(fixture_log_says(f, "through threads"));
+	take_away_last(f, area_a);
+	stage_end();
+	remove_areas();
 	if (getenv("MMB_LONG"))
 		areas_change_under_load();
 	stage_set(&setting);
@@ -483,7 +490,7 @@ static void refault_distance_decides(void)
 static const struct test_case cases[] = {
 	{ "areas change under load and nothing is lost", areas_change_under_load },
 	{ "turned bits on the disk are bus errors of their pages", turned_bits_are_bus_errors },
-	{ "the same through threads instead of io_uring", the_same_through_threads },
+	{ "who wants threads instead of io_uring gets them", who_wants_threads_gets_them },
 	{ "the same where a container or the kernel refuses io_uring",
 	  the_same_where_io_uring_is_refused },
 	{ "who comes back soon becomes active, and who was away for long doesn't",
