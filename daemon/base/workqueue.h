@@ -50,8 +50,8 @@ int workqueue_init(struct workqueue *queue, const char *name, unsigned int nr_th
 void workqueue_fini(struct workqueue *queue);
 /* False if the item was queued already. */
 bool workqueue_add(struct workqueue *queue, struct work *work);
-/* From the first to the second call, no thread is woken for what the caller adds: so that whoever is
- * answered in between has a CPU before it. The caller waits for none of it in between. */
+/* From the first to the second call, no thread is woken for what the caller adds: so that whoever
+ * is answered in between has a CPU before it. The caller waits for none of it in between. */
 void workqueue_hold_wakes(void);
 void workqueue_send_wakes(void);
 /* Waits until as many items have been run as have been queued so far: all of them, unless somebody
