@@ -282,7 +282,7 @@ static int lock_verb(struct session *s, const struct region_range_args *args, bo
 		     struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, args->region, why);
-	struct page_range range, part;
+	struct page_range range = { 0 }, part = { 0 };
 	int r;
 
 	if (!rh)
