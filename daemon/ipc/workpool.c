@@ -14,6 +14,7 @@
 #include "base/heartbeat.h"
 #include "base/inject.h"
 #include "base/lock.h"
+#include "mm/space/swapper.h"
 
 /* c: fixed after init   o: the thread itself   p: the pool's lock */
 struct work_thread {
@@ -169,6 +170,28 @@ static void run_job_locked(struct workpool *pool, struct work_thread *self, cons
 	mutex_lock(&pool->lock);
 }
 
+/* What it has for swapping takes time to be made, and megabytes: the next job may want it. */
+static void wait_for_job_locked(struct workpool *pool, struct work_thread *self)
+{
+	struct timespec until = swapper_keep_until();
+	int error = 0;
+
+	heartbeat_idle();
+	list_add(&self->idle, &pool->idle);
+	if (swapper_is_kept())
+		error = mutex_timedwait(&pool->lock, &self->wanted, &until);
+	else
+		mutex_wait(&pool->lock, &self->wanted);
+	list_del(&self->idle);
+	heartbeat_touch();
+	if (!error || self->job)
+		return;
+	mutex_unlock(&pool->lock);
+	swapper_keep(false);
+	mutex_lock(&pool->lock);
+	swapper_keep(true);
+}
+
 static void *work_thread_run(void *arg)
 {
 	struct work_thread *self = arg;
@@ -178,6 +201,7 @@ static void *work_thread_run(void *arg)
 
 	snprintf(name, sizeof(name), "mmb-work%u", self->index);
 	heartbeat_register(&hb, name);
+	swapper_keep(true);
 	mutex_lock(&pool->lock);
 	for (;;) {
 		if (!self->job)
@@ -187,14 +211,11 @@ static void *work_thread_run(void *arg)
 		} else if (pool->stopping) {
 			break;
 		} else {
-			heartbeat_idle();
-			list_add(&self->idle, &pool->idle);
-			mutex_wait(&pool->lock, &self->wanted);
-			list_del(&self->idle);
-			heartbeat_touch();
+			wait_for_job_locked(pool, self);
 		}
 	}
 	mutex_unlock(&pool->lock);
+	swapper_keep(false);
 	if (self->entered)
 		lane_thread_leave();
 	heartbeat_unregister(&hb);
@@ -212,7 +233,7 @@ static int work_thread_start(struct workpool *pool, uint32_t index)
 	t->lane = lane_new();
 	if (!t->lane)
 		return -ENOMEM;
-	pthread_cond_init(&t->wanted, NULL);
+	condition_init(&t->wanted);
 	error = lane_thread_start(&t->thread, work_thread_run, t);
 	if (error) {
 		pthread_cond_destroy(&t->wanted);

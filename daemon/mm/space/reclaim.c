@@ -39,7 +39,6 @@ enum {
 	SWEEPS_MAX = LRU_OLD + LRU_GENERATIONS + 2,
 	OTHER_PAUSES = 1000, /* a tenth of a second */
 	REST_NS = 50 * 1000 * 1000,
-	IDLE_NS = 500 * 1000 * 1000, /* then what is kept for the next round is given back */
 };
 
 static const struct timespec busy_pause = { .tv_nsec = 100 * 1000 };
@@ -475,9 +474,7 @@ static void balance(struct kswapd *k)
 
 static void wait_for_call(struct kswapd *k)
 {
-	uint64_t until_ns = os->now_ns() + IDLE_NS;
-	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000),
-				  .tv_nsec = (long)(until_ns % 1000000000) };
+	struct timespec until = swapper_keep_until();
 
 	heartbeat_idle();
 	if (mutex_timedwait(&k->lock, &k->wanted, &until)) {

@@ -5,7 +5,9 @@
 #include "mm/space/swapper.h"
 
 #include "mm/obj/slab.h"
+#include "os/os.h"
 
+enum { IDLE_NS = 500 * 1000 * 1000 };
 static const uint64_t queue_bytes[NR_SWAPPER_KINDS] = {
 	[SWAPPER_READER] = 1 << 20,
 	[SWAPPER_WRITER] = 4 << 20,
@@ -29,6 +31,19 @@ void swapper_keep(bool keep)
 			swapper_free(mine[kind]);
 		mine[kind] = NULL;
 	}
+}
+
+bool swapper_is_kept(void)
+{
+	return mine[SWAPPER_READER] || mine[SWAPPER_WRITER];
+}
+
+struct timespec swapper_keep_until(void)
+{
+	uint64_t until_ns = os->now_ns() + IDLE_NS;
+
+	return (struct timespec){ .tv_sec = (time_t)(until_ns / 1000000000),
+				  .tv_nsec = (long)(until_ns % 1000000000) };
 }
 
 static struct swapper *swapper_new(enum swapper_kind kind)

@@ -3,13 +3,16 @@
  * swapper - what a thread needs to move pages between a region and its slots
  *
  * Purpose     A queue for I/O, a place in the areas, and room for the pages of one batch. Too big
- *             for a stack; threads that do nothing else keep theirs between batches.
+ *             for a stack; threads keep theirs between batches, until they have had nothing to do
+ *             for a while.
  * Invariants  S1  a swapper is one thread's, since its ring is; the thread uses it for one purpose
  *                 at a time.
  * Locking     none.
  */
 #ifndef MMB_SPACE_SWAPPER_H
 #define MMB_SPACE_SWAPPER_H
+
+#include <time.h>
 
 #include "mm/balance/swap_io.h"
 #include "mm/map/swap.h"
@@ -65,6 +68,10 @@ struct swapper {
 
 /* Whether the calling thread's swappers outlive their batches, until it says no. */
 void swapper_keep(bool keep);
+/* Whether the calling thread has one. */
+bool swapper_is_kept(void);
+/* When who has had nothing to do until then gives them back: CLOCK_MONOTONIC. */
+struct timespec swapper_keep_until(void);
 /* The calling thread's, until swapper_put(). NULL: no memory, or no descriptor for its ring. */
 struct swapper *swapper_get(enum swapper_kind kind);
 /* NULL, too, while the thread uses it. */

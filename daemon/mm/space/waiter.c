@@ -20,7 +20,7 @@
 #include "mm/space/swapper.h"
 #include "os/os.h"
 
-enum { NR_FLOWS = 16, IDLE_NS = 500 * 1000 * 1000 };
+enum { NR_FLOWS = 16 };
 
 /* c: fixed while running   l: lock */
 struct waiter_cpu {
@@ -63,9 +63,7 @@ static int ready_flow(const struct waiter_cpu *w)
 /* A thread that hasn't had anything to do for a while keeps no ring and no buffers. */
 static void wait_for_fault(struct waiter_cpu *w)
 {
-	uint64_t until_ns = os->now_ns() + IDLE_NS;
-	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000),
-				  .tv_nsec = (long)(until_ns % 1000000000) };
+	struct timespec until = swapper_keep_until();
 
 	heartbeat_idle();
 	if (!mutex_timedwait(&w->lock, &w->wanted, &until))
