@@ -71,7 +71,7 @@ enum absence absence_ask(struct mmb *mmb)
 bool absence_wait(struct mmb *mmb)
 {
 	const struct timespec rest = { .tv_nsec = REST_MS * 1000 * 1000 };
-	uint64_t until = call_now_ms() + mmb->daemon_timeout_ms;
+	uint64_t until = call_deadline(mmb->daemon_timeout_ms);
 
 	while (call_left_ms(until) && !pager_is_stopped(&mmb->pager))
 		nanosleep(&rest, NULL);

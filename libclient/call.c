@@ -32,6 +32,13 @@ uint64_t call_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+uint64_t call_deadline(uint64_t ms)
+{
+	uint64_t now = call_now_ms();
+
+	return ms < UINT64_MAX - now ? now + ms : UINT64_MAX;
+}
+
 int call_left_ms(uint64_t deadline)
 {
 	const uint64_t longest = 1u << 30; /* poll(2) takes no more than 24 days */
@@ -310,7 +317,7 @@ static int transmit(struct mmb *mmb, struct call *c, const ProtobufCMessage *req
 		    const struct wire_packet *old)
 {
 	struct channel *ch = &mmb->channel;
-	uint64_t deadline = call_now_ms() + c->timeout_ms;
+	uint64_t deadline = call_deadline(c->timeout_ms);
 	struct pollfd p = { .fd = ch->sock, .events = POLLOUT };
 	struct wire_packet again;
 	int error;
@@ -398,7 +405,7 @@ void call_ask_lost(struct mmb *mmb)
 	struct channel *ch = &mmb->channel;
 	struct pollfd p = { .fd = ch->sock, .events = POLLOUT };
 	struct wire_packet head = { .method = MMB_METHOD_SYNC };
-	uint64_t deadline = call_now_ms() + mmb->timeout_ms;
+	uint64_t deadline = call_deadline(mmb->timeout_ms);
 	uint8_t packet[128];
 	ssize_t length;
 	int error;

@@ -124,6 +124,8 @@ int call_take_fds(struct mmb *mmb, struct call *call, uint32_t nr, int *fds);
 /* The rest is between call.c, reply.c and undo.c. */
 
 uint64_t call_now_ms(void);
+/* So many from now on; what is too far for a number is never. */
+uint64_t call_deadline(uint64_t ms);
 /* Until a deadline, for poll(2). */
 int call_left_ms(uint64_t deadline);
 /* The daemon has closed the connection: says so to everybody, returns -ENOTCONN. */

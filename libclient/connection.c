@@ -143,7 +143,7 @@ static bool send_attach(struct mmb *mmb, const uint8_t *packet, size_t length, u
 int connection_attach(struct mmb *mmb, uint64_t missed_by)
 {
 	struct pollfd p = { .fd = mmb->channel.sock, .events = POLLOUT };
-	uint64_t deadline = call_now_ms() + mmb->timeout_ms;
+	uint64_t deadline = call_deadline(mmb->timeout_ms);
 	Mmb__Wire__AttachRequest request = MMB__WIRE__ATTACH_REQUEST__INIT;
 	struct wire_packet head = { .method = MMB_METHOD_ATTACH };
 	uint8_t packet[ATTACH_BYTES];

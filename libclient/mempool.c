@@ -217,7 +217,7 @@ static __attribute__((noinline)) void *alloc_slowly(struct mmb_mempool *m)
 	if (object || errno != ENOMEM)
 		return object;
 	object = take(m);
-	deadline = call_now_ms() + m->cache->pool->mmb->timeout_ms;
+	deadline = call_deadline(m->cache->pool->mmb->timeout_ms);
 	while (!object && call_now_ms() < deadline) {
 		object = object_alloc(m->cache->pool, &m->cache->want);
 		if (object || errno != ENOMEM)

@@ -205,7 +205,7 @@ static void alloc_nofail(struct mmb_pool *pool, unsigned int order, unsigned int
 			 struct granted *out)
 {
 	UNCANCELLED;
-	uint64_t deadline = call_now_ms() + pool->mmb->timeout_ms;
+	uint64_t deadline = call_deadline(pool->mmb->timeout_ms);
 	long pause_ms = 1;
 	int error;
 

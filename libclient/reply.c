@@ -281,7 +281,7 @@ static int attach_again(struct mmb *mmb, const struct call *c, uint64_t deadline
 
 int call_wait(struct mmb *mmb, struct call *c)
 {
-	uint64_t deadline = call_now_ms() + c->timeout_ms;
+	uint64_t deadline = call_deadline(c->timeout_ms);
 	int error;
 
 	do {

@@ -61,21 +61,45 @@ static int collect(struct candidates *c, const char *path)
 	return error ? error : add(c, SYSTEM_SOCKET, "");
 }
 
-static int try_one(const struct sockaddr_un *address, uint64_t timeout_ms)
+static void limit_sending(int fd, uint64_t ms)
 {
 	struct timeval timeout = {
-		.tv_sec = (time_t)(timeout_ms / 1000),
-		.tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000),
+		.tv_sec = (time_t)(ms / 1000),
+		.tv_usec = (suseconds_t)(ms % 1000 * 1000),
 	};
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+}
+
+/* With a limit to the wait for a place in the listen queue connect(2) isn't restarted by the kernel
+ * after a signal. */
+static int connect_in_time(int fd, const struct sockaddr_un *address, uint64_t timeout_ms)
+{
+	uint64_t deadline = call_deadline(timeout_ms);
+
+	limit_sending(fd, timeout_ms);
+	while (connect(fd, (const struct sockaddr *)address, sizeof(*address))) {
+		int left = call_left_ms(deadline);
+
+		if (errno != EINTR)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		if (!left)
+			return -ETIMEDOUT;
+		limit_sending(fd, (uint64_t)left);
+	}
+	limit_sending(fd, timeout_ms);
+	return 0;
+}
+
+static int try_one(const struct sockaddr_un *address, uint64_t timeout_ms)
+{
 	int error, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	/* Bounds the wait for a place in the listen queue, too. */
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	if (!connect(fd, (const struct sockaddr *)address, sizeof(*address)))
+	error = connect_in_time(fd, address, timeout_ms);
+	if (!error)
 		return fd;
-	error = errno == EAGAIN ? -ETIMEDOUT : -errno;
 	close(fd);
 	return error;
 }
@@ -118,7 +142,7 @@ int socket_connect(const struct socket_search *search)
 {
 	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
 	struct candidates c = { .nr = 0 };
-	uint64_t deadline = call_now_ms() + search->wait_absent_ms;
+	uint64_t deadline = call_deadline(search->wait_absent_ms);
 	unsigned int last;
 	int fd, error = collect(&c, search->path);
 

@@ -5,10 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -122,6 +126,54 @@ static void a_broker_that_takes_its_time_is_slept_for(void)
 	       (after.tv_nsec - before.tv_nsec) / 1000000 < 200);
 	broker_release(client.broker, MMB_METHOD_HELLO);
 	broker_stop(client.broker);
+}
+
+/* Whoever wants to wait for ever says so with the largest number. */
+static void the_longest_timeout_is_no_short_one(void)
+{
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .operation_timeout_ms = UINT64_MAX,
+						  .daemon_timeout_ms = UINT64_MAX };
+
+	client.broker = broker_start();
+	EXPECT_EQ(mmb_open(broker_path(client.broker), &options, &client.mmb), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_PRIVATE, NULL, &client.pool), 0);
+	EXPECT(stat_pool(client.pool) > 0);
+	fake_client_end(&client);
+}
+
+static void on_alarm(int number)
+{
+}
+
+/* Its queue is full: connect(2) waits, and every signal ends that. */
+static void signals_dont_end_the_wait_for_a_busy_broker(void)
+{
+	const struct mmb_open_options options = { .size = sizeof(options),
+						  .operation_timeout_ms = 300 };
+	const struct itimerval often = { { 0, 10000 }, { 0, 10000 } }, never = { 0 };
+	const struct sigaction action = { .sa_handler = on_alarm };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int other, sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct timespec before, after;
+	struct mmb *mmb;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/mmb-busy-%d", getpid());
+	EXPECT_EQ(bind(sock, (struct sockaddr *)&address, sizeof(address)), 0);
+	EXPECT_EQ(listen(sock, 0), 0);
+	other = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	EXPECT_EQ(connect(other, (struct sockaddr *)&address, sizeof(address)), 0);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	EXPECT_EQ(mmb_open(address.sun_path, &options, &mmb), -ETIMEDOUT);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	setitimer(ITIMER_REAL, &never, NULL);
+	EXPECT((after.tv_sec - before.tv_sec) * 1000 +
+	       (after.tv_nsec - before.tv_nsec) / 1000000 >= 299);
+	unlink(address.sun_path);
+	close(other);
+	close(sock);
 }
 
 static void opening_waits_for_one_reply(void)
@@ -421,6 +473,10 @@ static void a_missing_broker_is_named(void)
 static const struct test_case cases[] = {
 	{ "a broker that takes its time is slept for",
 	  a_broker_that_takes_its_time_is_slept_for },
+	{ "the longest timeout that can be said is no short one",
+	  the_longest_timeout_is_no_short_one },
+	{ "signals don't end the wait for a busy broker",
+	  signals_dont_end_the_wait_for_a_busy_broker },
 	{ "opening waits for one reply, and starts no thread", opening_waits_for_one_reply },
 	{ "the upcall socket comes when others can change memory",
 	  upcalls_come_when_others_can_change_memory },
