@@ -510,8 +510,9 @@ static int check_existing(const struct pool_region *pr, const struct pool_region
 {
 	const struct region_open_args *args = request->args;
 	struct access_owner owner = { pr->uid, pr->gid, pr->mode };
-	uint32_t wanted =
-		args->flags & MMB_REGION_READONLY ? ACCESS_READ : ACCESS_READ | ACCESS_WRITE;
+	/* Who may only read may not keep others' pages in memory. */
+	bool reads = args->flags & MMB_REGION_READONLY && !(args->flags & MMB_REGION_LOCKED);
+	uint32_t wanted = reads ? ACCESS_READ : ACCESS_READ | ACCESS_WRITE;
 
 	if ((args->flags & MMB_REGION_CREATE) && (args->flags & MMB_REGION_EXCL))
 		return refuse(why, -EEXIST, "region '%s' exists already", args->name);
@@ -519,7 +520,9 @@ static int check_existing(const struct pool_region *pr, const struct pool_region
 		return refuse(why, -EACCES,
 			      "uid %u may not open region '%s' (owner %u, mode %04o) %s",
 			      request->creator->uid, args->name, pr->uid, pr->mode,
-			      wanted & ACCESS_WRITE ? "for writing" : "for reading");
+			      reads				       ? "for reading"
+			      : args->flags & MMB_REGION_READONLY ? "locked, as for writing"
+								       : "for writing");
 	if (args->length && args->length != pr->bytes)
 		return refuse(why, -EINVAL,
 			      "region '%s' has %llu bytes, not %llu; 0 opens it as it is",

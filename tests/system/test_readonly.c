@@ -223,12 +223,35 @@ static void reopened_by_a_stranger(void)
 	PLAY(ROLE(make_and_wait), ROLE(reopen, .nobody = true));
 }
 
+/* Pinning them is a change to others. */
+static void lock_by_opening(struct actor *a)
+{
+	const unsigned int reading = MMB_REGION_READONLY;
+	struct mmb_region *region = NULL;
+
+	act_common_pool(a);
+	await(1);
+	CLIENT_EXPECT_EQ(mmb_region_open(a->pool, "r", 0, reading | MMB_REGION_LOCKED, NULL,
+					 &region), -EACCES);
+	region = open_as(a, reading | MMB_REGION_POPULATE, 0);
+	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 1));
+	cue(2);
+}
+
+static void a_stranger_cant_lock(void)
+{
+	need_root("becoming another user");
+	page_size = PAGE;
+	PLAY(ROLE(make_and_wait), ROLE(lock_by_opening, .nobody = true));
+}
+
 static const struct test_case cases[] = {
 	{ "a read-only open sees data, later changes and dropped pages; writing is SIGSEGV",
 	  sees_changes },
 	{ "the same for a stranger who may only read", stranger_sees_changes },
 	{ "a reader can't drop, free or lock; and what it does to its window stays with it",
 	  refused_to_readers },
+	{ "a stranger who may only read can't lock pages by opening", a_stranger_cant_lock },
 	{ "a stranger can't make a read-only descriptor writable", reopened_by_a_stranger },
 	{ "a read-only open of 2 MiB pages on hugetlb", sees_changes_on_hugetlb },
 	STAGE_STOPS,
