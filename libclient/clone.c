@@ -198,7 +198,7 @@ static void give_up(struct mmb *mmb, const struct clones *clones)
 {
 	for (size_t i = 0; i < CLONES_MAX; i++) {
 		if (clones->regions[i])
-			mmb_region_close(clones->regions[i]);
+			region_unmake(clones->regions[i]);
 		else if (clones->handles[i])
 			region_release(mmb, clones->handles[i]);
 	}

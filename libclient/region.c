@@ -104,12 +104,18 @@ static int tell_window(struct mmb *mmb, uint32_t handle, uint64_t address)
 	return call_simple(mmb, MMB_METHOD_WINDOW, &request.base);
 }
 
-void region_release(struct mmb *mmb, uint32_t handle)
+static void close_at_daemon(struct mmb *mmb, uint32_t handle, bool unmake)
 {
 	Mmb__Wire__RegionRequest request = MMB__WIRE__REGION_REQUEST__INIT;
 
 	request.region = handle;
+	request.unmake = unmake;
 	call_simple(mmb, MMB_METHOD_REGION_CLOSE, &request.base);
+}
+
+void region_release(struct mmb *mmb, uint32_t handle)
+{
+	close_at_daemon(mmb, handle, true);
 }
 
 /* One try: mapped, and known to the broker; or, with *taken, only mapped. */
@@ -328,6 +334,24 @@ PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t lengt
 	return error ? error : open_region(&r, out);
 }
 
+static void end(struct mmb_region *region, bool unmake)
+{
+	if (connection_del_window(region->mmb, &region->window)) {
+		window_unmap(&region->window);
+		connection_wake_window(region->mmb, &region->window);
+		close_at_daemon(region->mmb, region->handle, unmake);
+	}
+	if (region->window.own_fd >= 0)
+		close(region->window.own_fd);
+	connection_put(region->mmb);
+	free(region);
+}
+
+void region_unmake(struct mmb_region *region)
+{
+	end(region, true);
+}
+
 PUBLIC void mmb_region_close(struct mmb_region *region)
 {
 	UNCANCELLED;
@@ -335,19 +359,10 @@ PUBLIC void mmb_region_close(struct mmb_region *region)
 	if (!region)
 		return;
 	/* In a forked child the window isn't there and the locks may be held by nobody. */
-	if (!process_owns(region->generation)) {
+	if (process_owns(region->generation))
+		end(region, false);
+	else
 		process_disowned();
-		return;
-	}
-	if (connection_del_window(region->mmb, &region->window)) {
-		window_unmap(&region->window);
-		connection_wake_window(region->mmb, &region->window);
-		region_release(region->mmb, region->handle);
-	}
-	if (region->window.own_fd >= 0)
-		close(region->window.own_fd);
-	connection_put(region->mmb);
-	free(region);
 }
 
 PUBLIC int mmb_region_unlink(struct mmb_pool *pool, const char *name)

@@ -24,7 +24,9 @@ int region_check(const struct mmb_region *region);
  * address that the application has asked for. On failure the daemon's handle is closed. */
 int region_take_reply(struct mmb *mmb, struct call *c, const Mmb__Wire__RegionOpenReply *reply,
 		      const void *wanted, struct mmb_region **out);
-/* Closes the daemon's handle. */
+/* Closes the daemon's handle of a region that can't be used here: one that was made for it goes
+ * with its name, unless others have had it open. The second: of one that is mapped. */
 void region_release(struct mmb *mmb, uint32_t handle);
+void region_unmake(struct mmb_region *region);
 
 #endif

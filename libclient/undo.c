@@ -19,6 +19,7 @@ static ssize_t close_region(struct wire_packet *head, struct call *c)
 
 	head->method = MMB_METHOD_REGION_CLOSE;
 	request.region = reply->region;
+	request.unmake = true;
 	return wire_encode(head, &request.base, c->out, sizeof(c->out));
 }
 
@@ -30,6 +31,7 @@ static ssize_t close_clones(struct wire_packet *head, struct call *c)
 	if (!reply->n_regions)
 		return -1;
 	head->method = MMB_METHOD_REGION_CLOSE;
+	request.unmake = true;
 	request.region = reply->regions[0];
 	request.n_more = reply->n_regions - 1;
 	request.more = reply->regions + 1;

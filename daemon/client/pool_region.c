@@ -492,6 +492,7 @@ void pool_region_reopen(struct pool_region *pr)
 	mutex_lock(&pr->pool->lock);
 	CHECK(pr->nr_handles);
 	pr->nr_handles++;
+	pr->opened_again = true;
 	mutex_unlock(&pr->pool->lock);
 }
 
@@ -551,6 +552,7 @@ int pool_region_open(const struct pool_region_request *request, struct pool_regi
 		r = check_existing(pr, request, why);
 		if (!r) {
 			pr->nr_handles++;
+			pr->opened_again = true;
 			record_name(pr, NAME_GIVEN);
 		}
 	} else if (args->name[0] && args->flags & MMB_REGION_CREATE && !args->length) {
@@ -635,13 +637,26 @@ int pool_region_settle_name(struct pool_region *pr, const char *name, struct ref
 	return r;
 }
 
+static void abandon_locked(struct pool_region *pr)
+{
+	if (pr->nr_handles != 1)
+		return;
+	set_name(pr, "");
+	record_name(pr, NAME_NONE);
+}
+
 void pool_region_abandon(struct pool_region *pr)
 {
 	mutex_lock(&pr->pool->lock);
-	if (pr->nr_handles == 1) {
-		set_name(pr, "");
-		record_name(pr, NAME_NONE);
-	}
+	abandon_locked(pr);
+	mutex_unlock(&pr->pool->lock);
+}
+
+void pool_region_unmake(struct pool_region *pr)
+{
+	mutex_lock(&pr->pool->lock);
+	if (!pr->opened_again)
+		abandon_locked(pr);
 	mutex_unlock(&pr->pool->lock);
 }
 

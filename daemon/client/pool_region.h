@@ -44,6 +44,7 @@ struct pool_region {
 	bool huge;                     /* (c) its pages are */
 	uint64_t tables;               /* (c) frames of its words, if it overcommits */
 	_Atomic uint32_t nr_handles; /* (l) changes; readable any time */
+	bool opened_again;           /* (l) by others than its maker, or perhaps */
 	struct region_record *record; /* (l) NULL: it is ending */
 };
 
@@ -73,6 +74,8 @@ int pool_region_settle_name(struct pool_region *pr, const char *name, struct ref
 /* It was made, and its maker can't have it: unless somebody else has opened it meanwhile, it ends
  * with the maker's handle. */
 void pool_region_abandon(struct pool_region *pr);
+/* The same later, when others may have had it open, and gone: then it stays. */
+void pool_region_unmake(struct pool_region *pr);
 void pool_region_close(struct pool_region *pr);
 /* Its contents are being destroyed: the name goes now, the region with its last handle. */
 void pool_region_lose(struct pool_region *pr);

@@ -293,6 +293,8 @@ bool frames_idle(void);
 bool verb_region_release(struct session *s, const struct region_open_args *args);
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why);
 int verb_region_close(struct session *s, uint32_t handle, struct refusal *why);
+/* The client couldn't use what it opened: what was made for it goes with its name. */
+int verb_region_unmake(struct session *s, uint32_t handle, struct refusal *why);
 
 struct region_unlink_args {
 	uint32_t pool;

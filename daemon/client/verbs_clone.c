@@ -139,6 +139,7 @@ static int publish(struct session *s, const struct region_clone_request *want, u
 	if (r)
 		return refuse(why, r, "no memory for another region handle");
 	m->rh->record = record;
+	m->rh->made = true;
 	return region_publish(s, m->rh, &open, &m->handle, why);
 }
 

@@ -224,10 +224,12 @@ int region_publish(struct session *s, struct region_handle *rh,
 	if (!r) {
 		*handle = handles_add(&s->regions, rh);
 		r = *handle ? add_window(s, rh, *handle, args->address, open_base(s, rh)) : -ENOMEM;
+		if (r == -EEXIST)
+			r = -EADDRNOTAVAIL;
 		if (r) {
 			handles_del(&s->regions, *handle);
 			refuse(why, r, "no place for the region in the session's address map: %s",
-			       strerror(-r));
+			       r == -EADDRNOTAVAIL ? "another region is there" : strerror(-r));
 		} else {
 			atomic_fetch_add(&rh->refs, 1);
 			region_handle_commit(rh, s, *handle, args);
@@ -399,6 +401,18 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 	settle_windows(s);
 	region_handle_put(rh);
 	return 0;
+}
+
+int verb_region_unmake(struct session *s, uint32_t handle, struct refusal *why)
+{
+	struct region_handle *rh = session_region(s, handle, why);
+
+	if (!rh)
+		return -EBADF;
+	if (rh->made)
+		pool_region_unmake(rh->pr);
+	region_handle_put(rh);
+	return verb_region_close(s, handle, why);
 }
 
 int verb_region_unlink(struct session *s, const struct region_unlink_args *args,

@@ -189,7 +189,9 @@ int handle_REGION_ROLLBACK(struct request *r)
 
 static int close_one(struct request *r, uint32_t region)
 {
-	int error = verb_region_close(r->session, region, &r->why);
+	const Mmb__Wire__RegionRequest *m = r->message;
+	int error = m->unmake ? verb_region_unmake(r->session, region, &r->why)
+			      : verb_region_close(r->session, region, &r->why);
 
 	return error == -EBADF && r->packet.again ? 0 : error; /* it was carried out before */
 }

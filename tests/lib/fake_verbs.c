@@ -484,6 +484,11 @@ int verb_region_close(struct session *s, uint32_t handle, struct refusal *why)
 	return check_handle(handle, FAKE_REGION, why);
 }
 
+int verb_region_unmake(struct session *s, uint32_t handle, struct refusal *why)
+{
+	return verb_region_close(s, handle, why);
+}
+
 int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why)
 {

@@ -380,7 +380,7 @@ static void a_client_may_name_the_address(void)
 	client_map(a, &r);
 	EXPECT_EQ(client_touch(a, wanted + 5 * PAGE_SIZE), TOUCH_MAPPED);
 	args.address = wanted + MIB - PAGE_SIZE;
-	EXPECT_REFUSED(open_region(a, args, &r), -EEXIST, "no place");
+	EXPECT_REFUSED(open_region(a, args, &r), -EADDRNOTAVAIL, "no place");
 	client_end_two(a, b, &before);
 }
 
