@@ -165,6 +165,7 @@ static struct call *new_call(void)
 	pthread_cond_init(&c->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	c->message.interruptible = true;
+	c->message.may_be_cut = true;
 	c->message.bytes = c->bytes;
 	c->message.capacity = MMB_PACKET_MAX;
 	return c;
@@ -195,6 +196,7 @@ struct call *call_get(struct mmb *mmb, int *error)
 		return NULL;
 	}
 	c->done = c->orphan = c->waiting = c->timed_out = c->lost = false;
+	c->message.cut = false;
 	c->again = 0;
 	c->soon_ns = 0;
 	c->timeout_ms = mmb->timeout_ms;

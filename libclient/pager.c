@@ -420,7 +420,9 @@ static int start_locked(struct mmb *mmb)
 	sigset_t all, before;
 	int error;
 
-	pager->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* There is one if the thread couldn't be started last time. */
+	if (pager->kick < 0)
+		pager->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pager->kick < 0)
 		return fail(-errno, "can't make an eventfd (errno %d); look at RLIMIT_NOFILE",
 			    errno);

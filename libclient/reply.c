@@ -38,6 +38,7 @@ static struct call *deliver_locked(struct channel *ch, struct call *me, uint64_t
 		memcpy(c->message.fds, me->message.fds, sizeof(c->message.fds));
 		c->message.length = me->message.length;
 		c->message.nr_fds = me->message.nr_fds;
+		c->message.cut = me->message.cut;
 		me->message.nr_fds = 0;
 	}
 	LIST_REMOVE(c, link);
@@ -120,8 +121,8 @@ static int receive_reply(struct mmb *mmb, struct call *me, struct wire_packet *p
 	if (got == -EAGAIN || got == -EINTR)
 		return -EAGAIN;
 	if (got == -EPROTO)
-		return call_protocol_error(mmb, "a packet was too long, or its descriptors did not "
-						"fit (RLIMIT_NOFILE?)");
+		return call_protocol_error(mmb, "a packet was too long, or had too many "
+						"descriptors");
 	if (got <= 0)
 		return call_gone(mmb);
 	if (wire_decode(me->bytes, me->message.length, packet))
@@ -261,6 +262,12 @@ static int unpack(struct mmb *mmb, struct call *c)
 		return call_protocol_error(mmb, "a reply names another method than its request");
 	if (packet.code)
 		return fail(packet.code, "%.*s", (int)packet.error_bytes, packet.error);
+	if (c->message.cut) {
+		call_abandon(c); /* what was granted is given back */
+		return fail(-EMFILE, "this process has no room for the descriptors that the broker "
+			    "sent with its answer to %s; close some, or raise RLIMIT_NOFILE",
+			    method_of(c->method)->name);
+	}
 	if (call_unpack(c, &packet))
 		return call_protocol_error(mmb, "a reply's body could not be unpacked");
 	return 0;

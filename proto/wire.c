@@ -378,6 +378,7 @@ ssize_t wire_recv(int sock, struct wire_message *message, int flags)
 
 	message->nr_fds = 0;
 	message->length = 0;
+	message->cut = false;
 	do {
 		got = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
 	} while (got < 0 && errno == EINTR && !message->interruptible);
@@ -385,10 +386,14 @@ ssize_t wire_recv(int sock, struct wire_message *message, int flags)
 		return -errno;
 	if (msg.msg_controllen)
 		error = take_fds(&msg, message);
-	if (error || msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+	if (msg.msg_flags & MSG_CTRUNC)
+		message->cut = message->may_be_cut && message->nr_fds < MMB_PACKET_FDS;
+	if (error || msg.msg_flags & MSG_TRUNC || (msg.msg_flags & MSG_CTRUNC && !message->cut)) {
 		wire_discard_fds(message);
 		return -EPROTO;
 	}
+	if (message->cut)
+		wire_discard_fds(message);
 	/* An empty packet can't be told from the end, but it may bring descriptors. */
 	if (got == 0)
 		wire_discard_fds(message);

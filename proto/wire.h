@@ -89,6 +89,10 @@ struct wire_message {
 	int      fds[MMB_PACKET_FDS];
 	uint32_t nr_fds;
 	bool     interruptible; /* set by the caller: a signal ends the wait with -EINTR */
+	/* Set by the caller: descriptors that this process has no room for are no reason to refuse
+	 * the packet. All of them are closed then, and `cut` says so. */
+	bool     may_be_cut;
+	bool     cut;
 	/* Closes a received descriptor that nobody wants; NULL: close(2). The daemon defers it,
 	 * because closing a stranger's file may block. */
 	void (*discard)(int fd, uid_t sender);
@@ -103,8 +107,9 @@ struct wire_fds {
 /* One packet, whole. flags as for send(2); SIGPIPE is never raised. 0 or -errno. */
 int wire_send(int sock, const void *bytes, size_t nr, struct wire_fds fds, int flags);
 /* One packet: its length, or 0 when the peer is gone or sent an empty one, which no Packet is.
- * -EPROTO, with all descriptors closed, when packet or descriptors didn't fit or came in another
- * kind of control message; else -errno. flags as for recv(2). Descriptors arrive close-on-exec. */
+ * -EPROTO, with all descriptors closed, when packet or descriptors didn't fit (but see may_be_cut)
+ * or came in another kind of control message; else -errno. flags as for recv(2). Descriptors arrive
+ * close-on-exec. */
 ssize_t wire_recv(int sock, struct wire_message *message, int flags);
 /* Closes the descriptors that are still in the message. */
 void wire_discard_fds(struct wire_message *message);

@@ -212,7 +212,7 @@ int handle_UPCALLS(struct request *r)
 
 	if (!(c->server->options.features & MMB_FEATURE_UPCALLS))
 		return refuse(&r->why, -EOPNOTSUPP, "this daemon makes no upcalls");
-	if (r->packet.again)
+	if (r->packet.again || upcall_is_deserted(c))
 		upcall_close(c); /* the client never got the other end */
 	if (upcall_is_open(c))
 		return refuse(&r->why, -EEXIST, "this session has its upcall socket already");

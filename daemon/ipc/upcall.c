@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -205,6 +206,13 @@ bool upcall_is_open(struct connection *c)
 	open = c->upcalls.sock >= 0;
 	mutex_unlock(&c->lock);
 	return open;
+}
+
+bool upcall_is_deserted(const struct connection *c)
+{
+	struct pollfd p = { .fd = c->upcalls.sock };
+
+	return p.fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
 int upcall_hang_up(struct connection *c)

@@ -45,6 +45,8 @@ struct lane;
 void upcall_init(struct connection *c);
 /* Any thread. */
 bool upcall_is_open(struct connection *c);
+/* On the worker: the client has closed its end, or had no room for it. */
+bool upcall_is_deserted(const struct connection *c);
 /* On the worker, while it isn't open: makes the channel and starts listening to it; *client_end is
  * the caller's to send and close. */
 int upcall_open(struct connection *c, int *client_end);
