@@ -29,6 +29,7 @@
 #include "faultlog.h"
 #include "options.h"
 #include "pool_heap.h"
+#include "procmap.h"
 #include "socket.h"
 
 enum { OPERATION_TIMEOUT_MS = 30000, ATTACH_BYTES = 128, OPEN_TRIES = 10 };
@@ -66,6 +67,7 @@ void connection_leave(struct mmb *mmb)
 			close(mmb->pager.kick);
 		if (mmb->log >= 0)
 			close(mmb->log);
+		procmap_release();
 		channel_trim(&mmb->channel);
 	}
 	connection_put(mmb);
@@ -297,6 +299,7 @@ static struct mmb *connection_new(int sock, uint64_t timeout_ms)
 	remapper_init(&mmb->remapper);
 	shrink_init(&mmb->shrinkers);
 	pthread_mutex_init(&mmb->lock, NULL);
+	procmap_keep();
 	LIST_INIT(&mmb->windows);
 	LIST_INIT(&mmb->pools);
 	return mmb;

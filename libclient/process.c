@@ -17,6 +17,7 @@
 #include "arena.h"
 #include "error.h"
 #include "pool_heap.h"
+#include "procmap.h"
 
 /* Before process_init() no handle exists; a 0 keeps process_owns() callable all the same. */
 static _Atomic uint32_t no_generation;
@@ -51,6 +52,7 @@ static void forget_parent(void)
 	}
 	arena_forget_all();
 	pool_heap_forget_all();
+	procmap_forget();
 	atomic_store(process_generation_page, atomic_fetch_add(&last_generation, 1) + 1);
 }
 

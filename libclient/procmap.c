@@ -10,13 +10,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/types.h>
+#include <stdatomic.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "process.h"
 
 /* The kernel's ABI, newer than the distribution's headers. */
 struct query {
@@ -28,32 +30,92 @@ struct query {
 #define QUERY_IOCTL _IOWR('f', 17, struct query)
 enum { QUERY_COVERING_OR_NEXT = 0x10, VMA_READS = 1, VMA_WRITES = 2, VMA_RUNS = 4, VMA_SHARED = 8 };
 
+static int open_maps(void)
+{
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* ---- the one that is kept ---- */
+
+static _Atomic int kept = -1;
+static unsigned int nr_keepers; /* process lock */
+
+void procmap_keep(void)
+{
+	process_lock();
+	nr_keepers++;
+	if (kept < 0)
+		kept = open_maps();
+	process_unlock();
+}
+
+void procmap_release(void)
+{
+	process_lock();
+	if (!--nr_keepers && kept >= 0) {
+		close(kept);
+		kept = -1;
+	}
+	process_unlock();
+}
+
+void procmap_forget(void)
+{
+	if (kept >= 0)
+		close(kept);
+	kept = -1;
+	nr_keepers = 0;
+}
+
 int procmap_open(struct procmap *out)
 {
-	*out = (struct procmap){ .fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC) };
-	return out->fd < 0 ? -errno : 0;
+	int fd = kept;
+
+	out->own = fd < 0;
+	out->fd = out->own ? open_maps() : fd;
+	out->in_text = false;
+	out->offset = 0;
+	out->used = out->nr = 0;
+	out->at = 0;
+	out->last = (struct procmap_vma){ 0 };
+	return out->fd < 0 ? out->fd : 0;
 }
 
 void procmap_close(struct procmap *map)
 {
-	if (map->text)
-		fclose(map->text);
-	close(map->fd);
+	if (map->own)
+		close(map->fd);
 }
 
 /* ---- as text ---- */
 
-static int open_text(struct procmap *map)
+/* The line's first bytes, which have the fields that are wanted. False: no more lines. */
+static bool next_line(struct procmap *map, char *line, size_t bytes)
 {
-	int copy = dup(map->fd);
+	size_t length = 0;
 
-	if (copy < 0)
-		return -errno;
-	map->text = fdopen(copy, "re");
-	if (map->text)
-		return 0;
-	close(copy);
-	return -ENOMEM;
+	for (;;) {
+		char c;
+
+		if (map->used == map->nr) {
+			ssize_t got = pread(map->fd, map->text, sizeof(map->text), map->offset);
+
+			if (got <= 0)
+				return false;
+			map->offset += got;
+			map->used = 0;
+			map->nr = (size_t)got;
+		}
+		c = map->text[map->used++];
+		if (c == '\n')
+			break;
+		if (length < bytes - 1)
+			line[length++] = c;
+	}
+	line[length] = 0;
+	return true;
 }
 
 static bool parse(const char *line, struct procmap_vma *out)
@@ -76,32 +138,22 @@ static bool parse(const char *line, struct procmap_vma *out)
 /* The first mapping from where the text is on that ends above the address. */
 static int read_on(struct procmap *map, uint64_t address)
 {
-	/* The fields wanted come first; the rest of a longer line is skipped. */
-	char line[256];
-	bool begins = true;
+	char line[128];
 
-	while (fgets(line, sizeof(line), map->text)) {
-		bool is_begin = begins;
-
-		begins = strchr(line, '\n') != NULL;
-		if (!is_begin || !parse(line, &map->last) || map->last.end <= address)
-			continue;
-		while (!begins && fgets(line, sizeof(line), map->text))
-			begins = strchr(line, '\n') != NULL;
-		return 0;
-	}
+	while (next_line(map, line, sizeof(line)))
+		if (parse(line, &map->last) && map->last.end > address)
+			return 0;
 	map->last = (struct procmap_vma){ 0 };
 	return -ENOENT;
 }
 
 static int find_in_text(struct procmap *map, uint64_t address, struct procmap_vma *out)
 {
-	int error = map->text ? 0 : open_text(map);
+	int error = 0;
 
-	if (error)
-		return error;
 	if (address < map->at) {
-		rewind(map->text);
+		map->offset = 0;
+		map->used = map->nr = 0;
 		map->last = (struct procmap_vma){ 0 };
 	}
 	map->at = address;

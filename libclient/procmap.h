@@ -5,13 +5,16 @@
  * Purpose     Before the library unmaps or drops a window it asks the kernel whose mapping is
  *             there: the application may have unmapped or moved the window and something else may
  *             have taken its place.
+ * Invariants  Q1  While a connection is open, so is the file that is asked: whoever is out of
+ *                 descriptors must be able to unmap a region, and a clone's pages to come.
+ * Locking     the process lock for keeping it; who asks needs none.
  */
 #ifndef MMB_LIBCLIENT_PROCMAP_H
 #define MMB_LIBCLIENT_PROCMAP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/types.h>
 
 struct procmap_vma {
@@ -23,14 +26,25 @@ struct procmap_vma {
 	bool     shared;
 };
 
+enum { PROCMAP_TEXT_BYTES = 1024 };
+
 /* A way to ask, for one thread. */
 struct procmap {
 	int                fd;
+	bool               own;     /* and not the one that is kept */
 	bool               in_text; /* the kernel doesn't know the query */
-	FILE              *text;    /* NULL: not read yet */
+	off_t              offset;  /* of the text that is read next */
+	size_t             used, nr; /* of what has been read */
+	char               text[PROCMAP_TEXT_BYTES];
 	uint64_t           at;      /* the last address asked for, and the mapping found there */
 	struct procmap_vma last;
 };
+
+/* Q1, one for each connection. Without /proc, or without a descriptor for it, none is kept. */
+void procmap_keep(void);
+void procmap_release(void);
+/* In a forked child: it is the parent's that is kept. */
+void procmap_forget(void);
 
 /* -errno where /proc isn't there. */
 int  procmap_open(struct procmap *out);
