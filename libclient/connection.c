@@ -404,7 +404,7 @@ static void close_handles(struct mmb *mmb, struct pool_list *left)
 	arena_leave(mmb);
 }
 
-bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
+bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool, void *arg), void *arg)
 {
 	struct mmb_pool *pool, *next;
 	bool any = false;
@@ -415,7 +415,7 @@ bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
 		pool_get(pool);
 	pthread_mutex_unlock(&mmb->lock);
 	while (pool) {
-		any |= fn(pool);
+		any |= fn(pool, arg);
 		pthread_mutex_lock(&mmb->lock);
 		next = pool->listed ? LIST_NEXT(pool, link) : NULL;
 		if (next)
@@ -427,7 +427,7 @@ bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool))
 	return any;
 }
 
-static bool stop_heap(struct mmb_pool *pool)
+static bool stop_heap(struct mmb_pool *pool, void *arg)
 {
 	pool_heap_stop(pool);
 	return true;
@@ -438,7 +438,7 @@ static bool stop_heap(struct mmb_pool *pool)
  * for: who has that may be at a fault that the pager answers under it (absence.c). */
 static void close_heaps(struct mmb *mmb)
 {
-	connection_each_pool(mmb, stop_heap);
+	connection_each_pool(mmb, stop_heap, NULL);
 }
 
 /* All but the handles of pools that the program hasn't closed, as far as no other thread may still

@@ -381,6 +381,6 @@ PUBLIC int mmb_trim(struct mmb_pool *pool)
 
 	if (error)
 		return error;
-	pool_heap_trim(pool);
+	pool_heap_trim_all(pool);
 	return 0;
 }

@@ -134,7 +134,7 @@ static int pressure(struct mmb *mmb, const struct upcall *up)
 	if (!pool)
 		return 0;
 	shrink_ask(pool, request->wanted);
-	pool_heap_trim(pool);
+	pool_heap_trim_all(pool);
 	pool_put(pool);
 	return 0;
 }
@@ -236,20 +236,20 @@ static int next_tick_ms(struct mmb *mmb, uint64_t *due)
 		*due = 0;
 	if (!*due || call_left_ms(*due))
 		return *due ? call_left_ms(*due) : -1;
-	*due = connection_each_pool(mmb, pool_heap_tick) ? call_now_ms() + TICK_MS : 0;
+	*due = connection_each_pool(mmb, pool_heap_tick, NULL) ? call_now_ms() + TICK_MS : 0;
 	return *due ? TICK_MS : -1;
 }
 
 /* ---- the end of the session ---- */
 
-static bool is_inside(struct mmb_pool *pool)
+static bool is_inside(struct mmb_pool *pool, void *arg)
 {
 	return !pool_heap_leave(pool);
 }
 
 bool pager_tell(struct mmb *mmb)
 {
-	if (connection_each_pool(mmb, is_inside))
+	if (connection_each_pool(mmb, is_inside, NULL))
 		return false;
 	channel_release(&mmb->channel);
 	shutdown(mmb->pager.sock, SHUT_RDWR);

@@ -61,6 +61,11 @@ struct call;
 
 /* 0, or why this handle can't be used, with its sentence. */
 int  pool_check(const struct mmb_pool *pool);
+/* Handles of one pool. */
+static inline bool pool_is_same(const struct mmb_pool *a, const struct mmb_pool *b)
+{
+	return a->mmb == b->mmb && a->key == b->key;
+}
 void pool_get(struct mmb_pool *pool);
 void pool_put(struct mmb_pool *pool);
 /* One arena window, with map_lock held. */

@@ -441,7 +441,19 @@ void pool_heap_trim(struct mmb_pool *pool)
 	pages_drain(pool);
 }
 
-bool pool_heap_tick(struct mmb_pool *pool)
+static bool trim_one(struct mmb_pool *pool, void *of)
+{
+	if (pool_is_same(pool, of))
+		pool_heap_trim(pool);
+	return true;
+}
+
+void pool_heap_trim_all(struct mmb_pool *pool)
+{
+	connection_each_pool(pool->mmb, trim_one, pool);
+}
+
+bool pool_heap_tick(struct mmb_pool *pool, void *unused)
 {
 	bool more;
 

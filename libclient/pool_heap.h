@@ -39,8 +39,10 @@ int pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length);
 struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address);
 /* What isn't in use goes back to the daemon. */
 void pool_heap_trim(struct mmb_pool *pool);
-/* From the pager. True: call again in a while. */
-bool pool_heap_tick(struct mmb_pool *pool);
+/* Of all the connection's handles of that pool. */
+void pool_heap_trim_all(struct mmb_pool *pool);
+/* From the pager, for connection_each_pool(). True: call again in a while. */
+bool pool_heap_tick(struct mmb_pool *pool, void *unused);
 void pool_heap_orphans(struct mmb_pool *pool, uint32_t member);
 /* A thread's cache ends: its runs go back and its heap is retired. */
 void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache);

@@ -51,7 +51,7 @@ void shrink_ask(struct mmb_pool *pool, uint64_t bytes)
 
 	pthread_mutex_lock(&all->lock);
 	TAILQ_FOREACH(s, &all->list, link)
-		if (s->pool == pool && s->wanted < bytes)
+		if (pool_is_same(s->pool, pool) && s->wanted < bytes)
 			s->wanted = bytes;
 	pthread_cond_broadcast(&all->changed);
 	pthread_mutex_unlock(&all->lock);
@@ -73,7 +73,7 @@ static void count_locked(struct shrinkers *all, const struct mmb_pool *pool, uin
 	struct shrinker *s;
 
 	TAILQ_FOREACH(s, &all->list, link)
-		if (s->pool == pool)
+		if (pool_is_same(s->pool, pool))
 			s->wanted = s->wanted > freed ? s->wanted - freed : 0;
 }
 
@@ -90,7 +90,7 @@ static void run_locked(struct shrinkers *all, struct shrinker *s)
 	pthread_mutex_unlock(&all->lock);
 	freed = s->fn(s->arg, wanted);
 	if (freed)
-		pool_heap_trim(pool);
+		pool_heap_trim_all(pool);
 	pthread_mutex_lock(&all->lock);
 	if (all->running)
 		count_locked(all, pool, freed);

@@ -89,6 +89,30 @@ static void a_pool_above_high_gets_below_it(void)
 	PLAY(ROLE(give_back_when_asked));
 }
 
+/* The broker asks a session by one of them. */
+static void give_back_through_another_handle(struct actor *a)
+{
+	struct mmb_pool *second = NULL;
+	static struct cache c;
+
+	open_limited(a, HIGH);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "limited", 0, NULL, &second), 0);
+	fill(a, &c);
+	CLIENT_EXPECT(stat_of(a).resident > HIGH + HUGE_PAGE);
+	CLIENT_EXPECT_EQ(mmb_shrinker_register(second, shrink, &c), 0);
+	CLIENT_EXPECT(test_wait(is_below_high, a, PATIENCE));
+	CLIENT_EXPECT(atomic_load(&c.calls) > 0);
+	CLIENT_EXPECT_EQ(mmb_shrinker_unregister(second, shrink, &c), 0);
+	while (c.nr)
+		mmb_free(c.objects[--c.nr]);
+	mmb_pool_close(second);
+}
+
+static void any_handle_is_asked(void)
+{
+	PLAY(ROLE(give_back_through_another_handle));
+}
+
 static void hold_and_be_stopped(struct actor *a)
 {
 	static struct cache c;
@@ -164,6 +188,8 @@ static void operators_make_limit_and_remove_pools(void)
 static const struct test_case cases[] = {
 	{ "a pool above high asks its clients, and gets below it",
 	  a_pool_above_high_gets_below_it },
+	{ "so does one that has been opened twice, whichever handle has the shrinker",
+	  any_handle_is_asked },
 	{ "a stopped client of a pool above its limit delays nobody",
 	  a_stopped_client_delays_nobody },
 	{ "operators make, limit and remove pools", operators_make_limit_and_remove_pools },
