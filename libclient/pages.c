@@ -287,20 +287,6 @@ static _Noreturn void die_of(const struct run_fault *fault, uint64_t address, un
 	    (unsigned long long)address, order, text);
 }
 
-/* The run map disagrees with the caller. */
-static void free_disputed(struct mmb_pool *pool, uint64_t address, unsigned int order)
-{
-	struct run_fault fault = runmap_explain(&pool->runs, address, order);
-
-	/* Passed from another client before this process looked at the arena at all. */
-	if (fault.verdict == RUN_OUTSIDE && !pool_map_arena(pool))
-		fault = runmap_explain(&pool->runs, address, order);
-	if (fault.verdict != RUN_FOREIGN)
-		die_of(&fault, address, order);
-	/* Another client's run, or one of ours that went back long ago: the daemon knows. */
-	pages_return(pool, order, &address, 1);
-}
-
 static void make_room(struct mmb_pool *pool, struct magazine *m, int kind)
 {
 	uint32_t half = magazine_capacity[kind] / 2;
@@ -330,6 +316,49 @@ static void keep_run(struct mmb_pool *pool, uint64_t address, unsigned int order
 	if (m->nr == magazine_capacity[kind])
 		make_room(pool, m, kind);
 	m->runs[m->nr++] = address;
+}
+
+/* A run that may be known to another of the connection's handles of this pool. */
+struct search {
+	struct mmb_pool *pool; /* the handle that doesn't know it */
+	uint64_t         address;
+	unsigned int     order;
+	bool             found;
+};
+
+static bool free_in_sibling(struct mmb_pool *pool, void *arg)
+{
+	struct search *s = arg;
+	struct run_fault fault;
+
+	if (s->found || pool == s->pool || !pool_is_same(pool, s->pool))
+		return false;
+	s->found = runmap_give(&pool->runs, s->address, s->order) == RUN_OK;
+	if (s->found) {
+		keep_run(pool, s->address, s->order);
+		return true;
+	}
+	fault = runmap_explain(&pool->runs, s->address, s->order);
+	if (fault.head)
+		die_of(&fault, s->address, s->order);
+	return false;
+}
+
+/* The run map disagrees with the caller. */
+static void free_disputed(struct mmb_pool *pool, uint64_t address, unsigned int order)
+{
+	struct run_fault fault = runmap_explain(&pool->runs, address, order);
+	struct search search = { .pool = pool, .address = address, .order = order };
+
+	/* Passed from another client before this process looked at the arena at all. */
+	if (fault.verdict == RUN_OUTSIDE && !pool_map_arena(pool))
+		fault = runmap_explain(&pool->runs, address, order);
+	if (fault.verdict != RUN_FOREIGN)
+		die_of(&fault, address, order);
+	if (connection_each_pool(pool->mmb, free_in_sibling, &search))
+		return;
+	/* Of a handle that was closed, or one of ours that went back long ago: the daemon knows. */
+	pages_return(pool, order, &address, 1);
 }
 
 static void free_slowly(struct mmb_pool *pool, uint64_t address, unsigned int order)

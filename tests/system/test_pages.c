@@ -424,6 +424,52 @@ static void freeing_anothers(void)
 	stage_end();
 }
 
+/* ---- two handles of one pool ---- */
+
+static void swap_handles(struct actor *a)
+{
+	struct mmb_pool *second = NULL;
+	char *run;
+
+	act_common_pool(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "common", 0, NULL, &second), 0);
+	for (unsigned int i = 0; i < 1000; i++) {
+		unsigned int order = i % (MMB_ORDER_MAX + 1);
+
+		run = take(a, order, 0);
+		stamp(run, PAGE, i);
+		mmb_free_pages(second, run, order);
+		/* Back to where it came from, or to the broker: others may have it now. */
+		if (i % 7 == 0)
+			CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
+	}
+	run = take(a, 3, 0);
+	mmb_pool_close(a->pool);
+	a->pool = second;
+	stamp(run, run_bytes(3), 1);
+	mmb_free_pages(second, run, 3);
+	for (int i = 0; i < 8; i++)
+		take(a, 3, 0);
+}
+
+static void free_twice_through_two(struct actor *a)
+{
+	struct mmb_pool *second = NULL;
+	char *run;
+
+	act_common_pool(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "common", 0, NULL, &second), 0);
+	run = take(a, 2, 0);
+	mmb_free_pages(second, run, 2);
+	mmb_free_pages(a->pool, run, 2);
+}
+
+static void freeing_through_another_handle(void)
+{
+	PLAY(ROLE(swap_handles));
+	PLAY(ROLE(free_twice_through_two, .status = -SIGABRT));
+}
+
 /* ---- the way back ---- */
 
 static void watch_pool(struct actor *a)
@@ -696,6 +742,8 @@ static const struct test_case cases[] = {
 	{ "a double free, a wrong order or address ends the process, and nothing else",
 	  wrong_frees },
 	{ "another client's run can't be freed", freeing_anothers },
+	{ "a run may be freed through any handle that its session has of the pool",
+	  freeing_through_another_handle },
 	{ "a session's runs come back when it closes or is killed, and the pool shrinks",
 	  runs_of_the_dead },
 	{ "what a pool had that has just been closed is there for the next one and for regions",
