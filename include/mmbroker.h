@@ -74,6 +74,8 @@ enum { MMB_POOL_CREATE = 1, MMB_POOL_EXCL = 2, MMB_POOL_PRIVATE = 4,
  * touch raises SIGBUS, or with OOM_KILL the pool's biggest session is ended. */
 int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 		  const struct mmb_pool_options *options, struct mmb_pool **out);
+/* Closes the handle. With the connection's last one of the pool go its page runs, with the last of
+ * all clients the pool's objects; regions that are open stay so. */
 void mmb_pool_close(struct mmb_pool *pool);
 
 struct mmb_pool_stat {
@@ -171,7 +173,8 @@ enum { MMB_ORDER_MAX = 10 };
 /* A run goes back to the pool when it is freed or when the session that took it ends. Contents
  * are undefined without MMB_GFP_ZERO (never another pool's data). */
 void *mmb_alloc_pages(struct mmb_pool *pool, unsigned order, unsigned gfp);
-/* A wrong address or order, or a second free, ends the calling process with a message. */
+/* Through any handle that the connection which took it has of the pool. A wrong address or order, a
+ * run of another client's, or a second free, ends the calling process with a message. */
 void mmb_free_pages(struct mmb_pool *pool, void *pages, unsigned order);
 
 /* ---- regions: demand-paged, shareable ---- */
@@ -199,7 +202,8 @@ enum {
 /* An unnamed region of this session. Its whole length is charged here, or refused here. */
 int mmb_region_create(struct mmb_pool *pool, size_t length,
 		      const struct mmb_region_options *options, struct mmb_region **out);
-/* A named region. length 0 opens at the existing length; any other mismatch is -EINVAL. */
+/* A named region. length 0 opens at the existing length; any other mismatch is -EINVAL. One that
+ * this call has made and can't map leaves no name. */
 int mmb_region_open(struct mmb_pool *pool, const char *name, size_t length, unsigned flags,
 		    const struct mmb_region_options *options, struct mmb_region **out);
 void *mmb_region_address(struct mmb_region *region);
@@ -237,12 +241,14 @@ enum {
 	MMB_ADVISE_WILLNEED = 3,
 	MMB_ADVISE_COLD = 4,     /* the first to be swapped out */
 	MMB_ADVISE_PAGEOUT = 5,  /* swapped out now, as far as there is swap */
-	MMB_ADVISE_DONTNEED = 6, /* the range reads zero for all its users */
+	/* The range reads zero for all its users. -EBUSY: but for pages that are locked. */
+	MMB_ADVISE_DONTNEED = 6,
 	MMB_ADVISE_FREE = 7,     /* until it is written again it may turn to zeros at any time */
 	MMB_ADVISE_HUGEPAGE = 8
 };
 
-/* offset and length in bytes, multiples of the region's page size. */
+/* offset and length in bytes, multiples of the region's page size. Who has the region open
+ * read-only may not empty, free or page out: -EACCES, as for locks and rollback. */
 int mmb_region_advise(struct mmb_region *region, size_t offset, size_t length, int advice);
 /* Resident and pinned: needed for device or registered-buffer I/O. On failure no more is locked
  * than before. Locks are the region's, and stay when who made them ends. */

@@ -265,8 +265,9 @@ static bool exists(struct actor *a, const char *name)
 static void fail_to_map_by_name(struct actor *a)
 {
 	struct mmb_region_options there = { .size = sizeof(there) };
-	const struct mmb_clone_options names[] = { { .size = sizeof(names[0]), .name = "clone-0" },
-						   { .size = sizeof(names[0]), .name = "clone-1" } };
+	const size_t size = sizeof(struct mmb_clone_options);
+	const struct mmb_clone_options names[] = { { .size = size, .name = "clone-0" },
+						   { .size = size, .name = "clone-1" } };
 	struct mmb_region *of[2], *clones[2], *region = NULL;
 	struct rlimit limit;
 
