@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_fault - what becomes of one fault event
+ * test_fault - what becomes of one fault event, and how it counts (fault_count.c)
  */
 #include "mm/space/fault.h"
 
@@ -18,6 +18,7 @@ enum { BASE = 0x10000000, OTHER = 2 * BASE, PAGES = 1024, PARK_NS = 10 * 1000 * 
 static struct region *region;
 static struct mm *mm;
 static struct fault_stats before;
+static uint64_t ended_before;
 
 static void begin_with(const struct space_options *options, unsigned int page_shift)
 {
@@ -26,6 +27,7 @@ static void begin_with(const struct space_options *options, unsigned int page_sh
 	mm = space_mm();
 	space_window(mm, region, BASE, 1);
 	before = fault_stats;
+	ended_before = histogram_count(&fault_latency);
 }
 
 static void begin(void)
@@ -44,6 +46,8 @@ static void end(void)
 }
 
 #define EXPECT_COUNT(field, nr) EXPECT_EQ(fault_stats.field - before.field, nr)
+
+#define EXPECT_ENDED(nr) EXPECT_EQ(histogram_count(&fault_latency) - ended_before, nr)
 
 static uint64_t page_address(uint64_t page)
 {
@@ -120,6 +124,7 @@ static void a_missing_page_is_made_and_mapped(void)
 	EXPECT_EQ(region->nr_faults, 1);
 	EXPECT_EQ(region->nr_write_faults, 1);
 	EXPECT_EQ(mm->nr_faults, 1);
+	EXPECT_ENDED(1);
 	end();
 }
 
@@ -571,6 +576,47 @@ static void parked_faults_are_dropped_at_the_end(void)
 	space_end(); /* counts descriptors */
 }
 
+/* However often it is tried, and whoever does. */
+static void a_fault_counts_once(void)
+{
+	begin();
+	EXPECT_EQ(waiters_start(fault_wait), 0);
+	the_host_has_nothing();
+	space_fault(mm, page_address(5), OS_FAULT_WRITE);
+	waiters_stop();
+	for (int i = 0; i < 5; i++) {
+		fake_os_advance_ns(PARK_NS);
+		EXPECT_EQ(fault_retry_parked(os->now_ns()), PARK_NS);
+	}
+	EXPECT_ENDED(0);
+	the_host_has_plenty();
+	fake_os_advance_ns(PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
+	EXPECT(mapped(5));
+	EXPECT_COUNT(nr_faults, 1);
+	EXPECT_COUNT(nr_major, 0);
+	EXPECT_EQ(region->nr_faults, 1);
+	EXPECT_EQ(region->nr_write_faults, 1);
+	EXPECT_EQ(mm->nr_faults, 1);
+	EXPECT_ENDED(1);
+	EXPECT(histogram_percentile(&fault_latency, 100) >= 6 * PARK_NS);
+	end();
+}
+
+static void a_fault_that_is_given_up_has_ended(void)
+{
+	begin_with(&(struct space_options){ .deadline_ns = 3 * PARK_NS }, PAGE_SHIFT);
+	the_host_has_nothing();
+	space_fault(mm, page_address(5), 0);
+	fake_os_advance_ns(4 * PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
+	EXPECT(poisoned(5));
+	EXPECT_COUNT(nr_faults, 1);
+	EXPECT_ENDED(1);
+	the_host_has_plenty();
+	end();
+}
+
 static void one_page_is_enough_when_there_is_no_more(void)
 {
 	begin();
@@ -647,6 +693,8 @@ static const struct test_case cases[] = {
 	  after_the_deadline_the_page_is_poisoned },
 	{ "a parked fault keeps its map alive, and no longer", a_parked_fault_keeps_its_map_alive },
 	{ "parked faults are dropped at the end", parked_faults_are_dropped_at_the_end },
+	{ "a fault counts once, and its latency is all of its time", a_fault_counts_once },
+	{ "a fault that is given up has ended, too", a_fault_that_is_given_up_has_ended },
 	{ "one page is enough when there is no more", one_page_is_enough_when_there_is_no_more },
 	{ "a page is enough where a whole block was wished for",
 	  one_page_is_enough_of_a_block_too },

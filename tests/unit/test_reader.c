@@ -106,12 +106,21 @@ static void await_all(void)
 
 static void pages_come_back_by_and_by(void)
 {
+	uint64_t ended, faults, major;
+
 	start();
+	ended = histogram_count(&fault_latency);
+	faults = fault_stats.nr_faults;
+	major = fault_stats.nr_major;
 	for (uint64_t i = 0; i < 20; i++)
 		space_fault(mm, where(i * 3), i % 2 ? OS_FAULT_WRITE : 0);
 	EXPECT_EQ(atomic_load(&mm->nr_waiting), 20);
+	EXPECT_EQ(histogram_count(&fault_latency) - ended, 0);
 	await(20);
 	EXPECT_EQ(nr_resumed, 20);
+	EXPECT_EQ(histogram_count(&fault_latency) - ended, 20);
+	EXPECT_EQ(fault_stats.nr_faults - faults, 20);
+	EXPECT_EQ(fault_stats.nr_major - major, 20);
 	for (uint64_t i = 0; i < 20; i++) {
 		EXPECT_EQ(space_state(region, i * 3), PAGE_PRESENT);
 		EXPECT(fake_uffd_mapped(mm->uffd, where(i * 3)));

@@ -228,10 +228,14 @@ static void run_break(struct work *work)
 	region_put(region);
 }
 
-void ahead_break(struct region *region, struct page_range range)
+void ahead_break(const struct mm_target *t, uint64_t streak)
 {
-	uint64_t end = range.first + range.nr, at = range.first;
+	struct region *region = t->region;
+	uint64_t at = t->page;
+	uint64_t end = min_t(uint64_t, at + (BREAK_AHEAD_BYTES >> region->page_shift), t->end);
 
+	if (streak < BREAK_AHEAD_FROM || !atomic_load(&region->nr_shared))
+		return;
 	atomic_store(&region->break_until, end);
 	while (at < end && !(word_load(&region->words[at]) & WORD_SHARED))
 		at++;

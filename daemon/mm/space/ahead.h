@@ -53,8 +53,9 @@ void ahead_fini(void);
 void ahead_start(struct mm *mm, const struct mm_target *target, struct page_range range);
 /* Runs other work between jobs. */
 void ahead_add(struct work *work);
-/* A8: of the shared pages from the range's start on. */
-void ahead_break(struct region *region, struct page_range range);
+/* A8: a write at the target's page belongs to a streak that is believed for so many pages: who goes
+ * on finds what is shared there broken already. */
+void ahead_break(const struct mm_target *target, uint64_t streak);
 enum ahead_state {
 	AHEAD_NONE,  /* no job has this page: it is done, or there was no room for it */
 	AHEAD_BEGUN, /* the job will wake whoever waits for a page of it */

@@ -39,9 +39,6 @@ struct parked {
 	uint64_t due_ns;        /* (p) */
 };
 
-struct fault_stats fault_stats;
-struct histogram fault_latency;
-
 static struct fault_config config;
 static struct mutex parked_lock;
 static struct list_head parked_list = LIST_HEAD_INIT(parked_list);
@@ -94,11 +91,6 @@ void fault_fini(void)
 {
 	CHECK(list_empty(&parked_list));
 	mutex_fini(&parked_lock);
-}
-
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
 /* The client has cut its mapping inside the page: what is left of it. */
@@ -176,7 +168,7 @@ static void poison_window(struct mm *mm, const struct mm_target *target,
 		    : why == POISON_UNSERVED ? poison_unserved(mm, target, record)
 					     : poison_range(mm, record);
 	if (!r)
-		count(&fault_stats.nr_poisoned);
+		fault_stat(&fault_stats.nr_poisoned);
 	/* Mapped, moved or unmapped meanwhile: it may look again. The kernel wakes nobody there. */
 	if (r == -EEXIST || r == -EAGAIN || r == -ENOENT)
 		r = os->uffd_wake(mm->uffd, record->address, record->length);
@@ -212,7 +204,7 @@ static void poison_stray(struct mm *mm, uint64_t address)
 		.cause = "no memory was granted at this address, or it has been given back",
 	};
 
-	count(&fault_stats.nr_strays);
+	fault_stat(&fault_stats.nr_strays);
 	atomic_fetch_add_explicit(&mm->nr_strays, 1, memory_order_relaxed);
 	poison_window(mm, NULL, &record, POISON_STRAY);
 }
@@ -228,6 +220,7 @@ static void park(const struct waiting_fault *f, int error, uint64_t delay_ns)
 		kfree(p);
 		atomic_fetch_sub(&mm->nr_parked, 1);
 		os->uffd_wake(mm->uffd, round_down(f->event.address, PAGE_SIZE), PAGE_SIZE);
+		fault_ended(f);
 		return;
 	}
 	*p = (struct parked){ .f = *f, .due_ns = os->now_ns() + delay_ns };
@@ -236,7 +229,7 @@ static void park(const struct waiting_fault *f, int error, uint64_t delay_ns)
 		memstall_enter(f->target.region->memcg, &mm->psi);
 	}
 	if (!f->again)
-		count(&fault_stats.nr_parked);
+		fault_stat(&fault_stats.nr_parked);
 	if (error && error != -ENOENT && error != -ENODATA && !f->again)
 		log_emit_limited(LOG_WARNING, "fault_parked",
 				 "pid %d: a page can't be produced now (error %d); retrying",
@@ -263,7 +256,7 @@ static void poison_vanished(const struct mm_target *target, struct kin *kin)
 		region_poison_busy(target->region, target->page, old, punched);
 		if (kin)
 			cow_lose(target->region, target->page);
-		count(&fault_stats.nr_punched);
+		fault_stat(&fault_stats.nr_punched);
 	} else if (word_end_busy(word, old)) {
 		region_wake(target->region, (struct page_range){ target->page, 1 });
 	}
@@ -290,19 +283,19 @@ static int settle_error(struct mm *mm, const struct mm_target *target, int error
 	switch (error) {
 	case -ENOENT: /* unmapped: who waits there isn't woken by that, and is to get its SIGSEGV */
 		os->uffd_wake(mm->uffd, address, bytes);
-		count(&fault_stats.nr_gone);
+		fault_stat(&fault_stats.nr_gone);
 		return 1;
 	case -ESRCH:
-		count(&fault_stats.nr_gone);
+		fault_stat(&fault_stats.nr_gone);
 		return 1;
 	case -EFAULT:
 		settle_vanished(target);
 		return 0;
 	case -EBUSY: /* frozen: the thaw wakes */
-		count(&fault_stats.nr_busy);
+		fault_stat(&fault_stats.nr_busy);
 		return 1;
 	default: /* -EAGAIN: the client is changing its map; -ENOMEM: no page table just now */
-		count(&fault_stats.nr_again);
+		fault_stat(&fault_stats.nr_again);
 		os->uffd_wake(mm->uffd, address, bytes);
 		return 1;
 	}
@@ -329,7 +322,7 @@ static int fault_round(struct mm *mm, const struct mm_target *target,
 		r = region_make_present(target->region, range, target->page, &run);
 	}
 	if (r == -EBUSY) {
-		count(&fault_stats.nr_busy);
+		fault_stat(&fault_stats.nr_busy);
 		return 1;
 	}
 	if (r == -EIO) {
@@ -351,18 +344,6 @@ static int fault_round(struct mm *mm, const struct mm_target *target,
 		return 1;
 	}
 	return settle_error(mm, target, r);
-}
-
-static void count_fault(struct mm *mm, struct region *region, uint32_t flags)
-{
-	count(&fault_stats.nr_faults);
-	count(flags & OS_FAULT_MINOR ? &fault_stats.nr_minor
-	      : flags & OS_FAULT_WP  ? &fault_stats.nr_wp
-				     : &fault_stats.nr_missing);
-	atomic_fetch_add_explicit(&mm->nr_faults, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&region->nr_faults, 1, memory_order_relaxed);
-	if (flags & OS_FAULT_WRITE)
-		atomic_fetch_add_explicit(&region->nr_write_faults, 1, memory_order_relaxed);
 }
 
 /* Pages of a streak of writes from the one that was hit on. */
@@ -388,7 +369,7 @@ static void end_protection(struct mm *mm, const struct mm_target *target, uint64
 	int r;
 
 	if (word_load(word) & WORD_BUSY && word_wait(word)) {
-		count(&fault_stats.nr_busy);
+		fault_stat(&fault_stats.nr_busy);
 		return;
 	}
 	run.nr = dirty_run(target, around);
@@ -400,17 +381,6 @@ static void end_protection(struct mm *mm, const struct mm_target *target, uint64
 	}
 	if (r && r != -EBUSY)
 		os->uffd_wake(mm->uffd, target->base + target->page * bytes, bytes);
-}
-
-/* Who writes page after page finds the next ones broken already. */
-static void break_ahead(const struct waiting_fault *f)
-{
-	const struct mm_target *t = &f->target;
-	uint64_t nr = BREAK_AHEAD_BYTES >> t->region->page_shift;
-
-	if (f->hint.around >= BREAK_AHEAD_FROM && atomic_load(&t->region->nr_shared))
-		ahead_break(t->region,
-			    (struct page_range){ t->page, min_t(uint64_t, nr, t->end - t->page) });
 }
 
 /* Who shares the page gets a copy first. *waits: somebody else goes on with it. */
@@ -425,7 +395,7 @@ static int settle_wp(const struct waiting_fault *f, bool *waits)
 	if (r == COW_GO_ON)
 		end_protection(f->mm, &f->target, f->hint.around);
 	if (r >= 0 && r != COW_AGAIN && region_kin(f->target.region))
-		break_ahead(f);
+		ahead_break(&f->target, f->hint.around);
 	*waits = r == -ENOMEM && waiters_add(f);
 	return r < 0 && !*waits ? r : 0;
 }
@@ -474,7 +444,7 @@ static int try_late(const struct waiting_fault *f)
 	return r;
 }
 
-static int swap_in(const struct waiting_fault *f)
+static int swap_in(struct waiting_fault *f)
 {
 	struct swapper *s = swapper_get(SWAPPER_READER);
 	struct swap_in_request want = {
@@ -493,13 +463,15 @@ static int swap_in(const struct waiting_fault *f)
 	if (r == -ENOENT)
 		r = region_swap_in(s, &want, &run);
 	swapper_put(s);
+	if (!r || r == -EIO)
+		fault_count_major(f);
 	if (!r)
 		swap_ahead_count(run.nr - 1);
 	return r == -EAGAIN || r == -EIO ? 0 : r; /* the word says what to do */
 }
 
 /* As try_rounds, waiting for the disk and for frames. */
-static int serve_waiting(const struct waiting_fault *f)
+static int serve_waiting(struct waiting_fault *f)
 {
 	struct memcg *memcg = f->target.region->memcg;
 	int r = 0;
@@ -557,6 +529,7 @@ static void give_up(const struct waiting_fault *f, const char *cause)
 	struct mm_target target;
 	struct mm_hint hint;
 
+	fault_ended(f);
 	if (write_on(f, COW_NO_PATIENCE))
 		return;
 	log_emit_limited(LOG_ERR, "fault_deadline", "pid %d: %s", f->mm->pid, cause);
@@ -591,8 +564,8 @@ static void put_off(const struct waiting_fault *f, int error)
 
 	if (error == -ENOMEM &&
 	    write_on(f, age < POOL_PATIENCE_NS ? COW_PATIENCE : COW_POOL_PATIENCE))
-		return;
-	if (is_out_of_memory(f, error))
+		fault_ended(f);
+	else if (is_out_of_memory(f, error))
 		give_up(f, "out of memory: the pool has promised more than there is");
 	else if (age >= config.deadline_ns)
 		give_up(f, "no memory for the page within fault_deadline");
@@ -600,14 +573,19 @@ static void put_off(const struct waiting_fault *f, int error)
 		park(f, error == -EDQUOT ? 0 : error, PARK_RETRY_NS);
 }
 
-void fault_wait(const struct waiting_fault *f)
+static void finish(const struct waiting_fault *f, int r)
 {
-	int r = end_fault(f, serve_waiting(f));
-
 	if (r)
 		put_off(f, r);
 	else
-		histogram_add(&fault_latency, os->now_ns() - f->first_ns);
+		fault_ended(f);
+}
+
+void fault_wait(const struct waiting_fault *fault)
+{
+	struct waiting_fault f = *fault;
+
+	finish(&f, end_fault(&f, serve_waiting(&f)));
 }
 
 /* For how long a fault that would add pages to a pool above its high waits. */
@@ -623,7 +601,7 @@ static uint64_t throttle_ns(const struct waiting_fault *f)
 
 /* r is what came of trying. *waits: somebody else goes on with it, and has the reference to the
  * region. */
-static int resolve_target(const struct waiting_fault *f, int r, bool *waits)
+static int resolve_target(struct waiting_fault *f, int r, bool *waits)
 {
 	*waits = (r == -ENODATA && reader_add(f)) ||
 		 ((r == -ENODATA || r == -ENOMEM) && waiters_add(f));
@@ -635,20 +613,19 @@ static int resolve_target(const struct waiting_fault *f, int r, bool *waits)
 	return end_fault(f, r);
 }
 
-void fault_resume(const struct waiting_fault *f)
+void fault_resume(const struct waiting_fault *fault)
 {
+	struct waiting_fault f = *fault;
 	bool waits;
 	int r;
 
-	region_get(f->target.region); /* for who waits next */
-	r = resolve_target(f, try_late(f), &waits);
+	region_get(f.target.region); /* for who waits next */
+	fault_count_major(&f);
+	r = resolve_target(&f, try_late(&f), &waits);
 	if (waits)
 		return;
-	if (r)
-		put_off(f, r);
-	else
-		histogram_add(&fault_latency, os->now_ns() - f->first_ns);
-	region_put(f->target.region);
+	finish(&f, r);
+	region_put(f.target.region);
 }
 
 void fault_show_ahead(const struct waiting_fault *f)
@@ -681,10 +658,11 @@ static int resolve(struct waiting_fault *f, enum look look)
 		    (!known && os->now_ns() - f->first_ns < config.deadline_ns))
 			return -ENOENT;
 		poison_stray(f->mm, f->event.address);
+		fault_ended(f); /* of one whose window has gone */
 		return 0;
 	}
 	region = f->target.region;
-	count_fault(f->mm, region, f->event.flags);
+	fault_count(f);
 	if (region_kin(region) && f->target.shown == region->section->id)
 		f->hint.ahead_nr = 0;
 	if (f->event.flags & OS_FAULT_WP)
@@ -695,11 +673,14 @@ static int resolve(struct waiting_fault *f, enum look look)
 		r = 0;
 	else
 		r = resolve_target(f, try_rounds(f), &waits);
-	if (!r)
-		f->target.region = NULL;
-	if (!r && !waits)
-		region_put(region);
-	return r;
+	if (r)
+		return r;
+	f->target.region = NULL;
+	if (waits)
+		return 0; /* who goes on with it has the region */
+	region_put(region);
+	fault_ended(f);
+	return 0;
 }
 
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns)
@@ -707,13 +688,11 @@ void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t rea
 	struct waiting_fault f = { .mm = mm, .event = *event, .first_ns = read_ns };
 	int r = resolve(&f, LOOK_FIRST);
 
-	if (!r)
-		histogram_add(&fault_latency, os->now_ns() - read_ns);
-	else if (r == -EDQUOT)
+	if (r == -EDQUOT)
 		park(&f, 0, max_t(uint64_t, throttle_ns(&f), PARK_RETRY_NS));
 	else if (r == -ENOENT)
 		park(&f, r, PARK_RETRY_NS);
-	else
+	else if (r)
 		put_off(&f, r);
 	if (f.target.region)
 		region_put(f.target.region);
@@ -721,10 +700,11 @@ void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t rea
 
 static void retry_one(struct parked *p)
 {
-	struct waiting_fault f = { .mm = p->f.mm, .event = p->f.event,
-				   .first_ns = p->f.first_ns, .again = true };
-	int r = resolve(&f, LOOK_AGAIN);
+	struct waiting_fault f = p->f;
+	int r;
 
+	f.again = true;
+	r = resolve(&f, LOOK_AGAIN);
 	if (r)
 		put_off(&f, r);
 	if (f.target.region)

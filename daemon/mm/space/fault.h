@@ -13,7 +13,7 @@
 #ifndef MMB_SPACE_FAULT_H
 #define MMB_SPACE_FAULT_H
 
-#include "base/histogram.h"
+#include "mm/space/fault_count.h"
 #include "mm/space/mm.h"
 #include "mm/space/waiter.h"
 #include "os/os.h"
@@ -48,7 +48,7 @@ bool fault_can_share(void);
 /* Asks the client of the mm for what mm_remap_begin() has noted. */
 void fault_ask_remap(struct mm *mm, const struct remap *remap);
 
-/* Handles one event; `read_ns` is when it was read, for the latency histogram. */
+/* Handles one event; `read_ns` is when it was read. */
 void fault_handle(struct mm *mm, const struct os_uffd_event *event, uint64_t read_ns);
 /* Goes on with one that has to wait, on a thread that may: for waiters_start(). */
 void fault_wait(const struct waiting_fault *fault);
@@ -58,20 +58,5 @@ void fault_resume(const struct waiting_fault *fault);
 void fault_show_ahead(const struct waiting_fault *fault);
 /* Retries what is parked and due; returns nanoseconds until the next retry, 0: none. */
 uint64_t fault_retry_parked(uint64_t now_ns);
-
-struct fault_stats {
-	_Atomic uint64_t nr_faults, nr_minor, nr_missing, nr_wp;
-	_Atomic uint64_t nr_strays; /* address without a window */
-	_Atomic uint64_t nr_gone;   /* ENOENT, ESRCH: unmapped or dead meanwhile */
-	_Atomic uint64_t nr_busy;   /* noted as waiter */
-	_Atomic uint64_t nr_again;  /* woken to fault again */
-	_Atomic uint64_t nr_parked;
-	_Atomic uint64_t nr_poisoned;
-	_Atomic uint64_t nr_punched; /* pages a client punched behind our back */
-	_Atomic uint64_t nr_around;  /* entries installed beyond the faulting one */
-	_Atomic uint64_t nr_ahead;   /* pages produced in the background */
-};
-extern struct fault_stats fault_stats;
-extern struct histogram fault_latency;
 
 #endif

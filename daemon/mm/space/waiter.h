@@ -27,6 +27,7 @@ struct waiting_fault {
 	struct os_uffd_event event;
 	uint64_t first_ns; /* when it was read first */
 	bool again;        /* it was put off before */
+	bool counted, major; /* fault_count.h has counted it */
 };
 
 /* fn is called on a waiter's thread for each fault, with no lock held. */
