@@ -9,12 +9,14 @@
 #include "base/log.h"
 #include "client/session.h"
 #include "client/slab_map.h"
+#include "mm/space/lineage.h"
 #include "os/os.h"
 
 static const uint64_t patience_ns = 5ull * 1000 * 1000 * 1000;
 static const uint64_t grace_ns = 100 * 1000 * 1000;
 
-/* What a session has of the pool, in bytes. Of what it shares with others, its part. */
+/* What a session has of the pool, in bytes. Of what it shares with others, its part; of closed
+ * regions, what is charged for its clones of them. */
 struct weight {
 	uint64_t regions, swapped, runs, leased;
 };
@@ -33,10 +35,10 @@ static uint64_t sum_of(const struct weight *w)
 
 static void weigh_region(const struct region_handle *rh, struct weight *w)
 {
-	const struct region *region = rh->pr->region;
+	struct region *region = rh->pr->region;
 	uint64_t parts = max_t(uint32_t, atomic_load(&rh->pr->nr_handles), 1);
 
-	w->regions += (atomic_load(&region->nr_resident) << region->page_shift) / parts;
+	w->regions += (lineage_charged(region) << region->page_shift) / parts;
 	w->swapped += (atomic_load(&region->nr_swapped) << region->page_shift) / parts;
 }
 
@@ -89,22 +91,37 @@ static void consider(struct session *s, void *arg)
 
 static unsigned long long kib(uint64_t frames)
 {
-	return frames == MEMCG_NO_LIMIT ? 0 : (unsigned long long)frames << (PAGE_SHIFT - 10);
+	return (unsigned long long)frames << (PAGE_SHIFT - 10);
+}
+
+struct limit_text {
+	char text[24];
+};
+
+static struct limit_text limit_text(const struct memcg *m, enum memcg_limit which)
+{
+	uint64_t frames = memcg_limit(m, which);
+	struct limit_text out = { "none" };
+
+	if (frames != MEMCG_NO_LIMIT)
+		snprintf(out.text, sizeof(out.text), "%llu", kib(frames));
+	return out;
 }
 
 static void report(const struct pool *pool, uint64_t frames)
 {
 	const struct memcg *m = &pool->memcg;
+	struct limit_text swap_max = limit_text(m, MEMCG_SWAP_MAX);
+	struct limit_text max = limit_text(m, MEMCG_MAX);
 
 	log_emit(LOG_ERR, "oom",
 		 "pool %s can't have %llu KiB more: regions %llu, arena %llu, page tables %llu, "
-		 "locked %llu, swap %llu of %llu, max %llu, committed %llu KiB; reclaim found "
+		 "locked %llu, swap %llu of %s, max %s, committed %llu KiB; reclaim found "
 		 "nothing to free, and its clients were asked",
 		 pool->name[0] ? pool->name : "(private)", kib(frames),
 		 kib(memcg_read(m, MEMCG_REGION)), kib(memcg_read(m, MEMCG_ARENA)),
 		 kib(memcg_read(m, MEMCG_TABLES)), kib(memcg_read(m, MEMCG_LOCKED)),
-		 kib(memcg_read(m, MEMCG_SWAP)),
-		 kib(memcg_limit(m, MEMCG_SWAP_MAX)), kib(memcg_limit(m, MEMCG_MAX)),
+		 kib(memcg_read(m, MEMCG_SWAP)), swap_max.text, max.text,
 		 (unsigned long long)atomic_load(&pool->committed) >> 10);
 }
 

@@ -75,6 +75,21 @@ static void need_more(struct actor *a)
 		CLIENT_EXPECT_EQ(act_at(region)[i], 2);
 }
 
+/* It has nothing but what its clone shows of a closed region. */
+static void be_the_biggest_by_a_clone(struct actor *a)
+{
+	struct mmb_region *origin, *clone;
+
+	open_overcommitting(a, MMB_POOL_OOM_KILL);
+	origin = act_region(a, 12 * MIB, 0);
+	memset(act_at(origin), 1, 12 * MIB);
+	CLIENT_EXPECT_EQ(mmb_region_clone(origin, NULL, &clone), 0);
+	mmb_region_close(origin);
+	cue(BIG_READY);
+	for (;;)
+		pause();
+}
+
 static void open_with_swap(struct actor *a)
 {
 	const struct mmb_pool_options options = { .size = sizeof(options), .mode = 0666,
@@ -151,6 +166,11 @@ static void the_biggest_session_ends(void)
 	EXPECT(line_number(mmbctl(f->socket, "vmstat"), "oom_kill") >= 1);
 	expect_report(f);
 	stage_end();
+}
+
+static void what_a_clone_inherits_counts(void)
+{
+	PLAY(ROLE(be_the_biggest_by_a_clone, .status = -SIGKILL), ROLE(need_more));
 }
 
 static void be_slowed_down(struct actor *a)
@@ -278,6 +298,8 @@ static const struct test_case cases[] = {
 	  the_biggest_session_ends },
 	{ "what a session has on the disk counts like what it has in memory",
 	  what_is_on_the_disk_counts },
+	{ "what a session's clones show of closed regions counts, too",
+	  what_a_clone_inherits_counts },
 	{ "faults above high are delayed, and counted as stalls",
 	  a_pool_above_high_is_slowed_down },
 	{ "a stall of a known length is counted as that, and its average shows",
