@@ -180,9 +180,8 @@ static void session_lines(const Mmb__Wire__ListReply *reply)
 
 static const char *const region_titles[] = {
 	"ID",     "<POOL",    "<NAME",  "<OWNER",   "MODE",   "PAGE",
-	"LENGTH", "RESIDENT", "PARENT", "INHERITED", "SHARED",  "OWN", "CHARGED", "LOCKED",
-	"SESSIONS",
-	"FAULTS", "WRITE FAULTS",
+	"LENGTH", "RESIDENT", "SWAPPED", "PARENT", "INHERITED", "SHARED", "OWN", "CHARGED",
+	"LOCKED", "SESSIONS", "FAULTS", "WRITE FAULTS", "REFAULTS",
 };
 
 static void region_rows(const Mmb__Wire__ListReply *reply, struct table *t)
@@ -201,6 +200,7 @@ static void region_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_size(t, s->page_size);
 		table_size(t, s->length);
 		table_size(t, s->resident);
+		table_size(t, s->swapped);
 		table_number(t, r->parent);
 		table_size(t, s->inherited);
 		table_size(t, s->shared);
@@ -210,6 +210,7 @@ static void region_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_number(t, s->sessions);
 		table_number(t, s->faults);
 		table_number(t, s->write_faults);
+		table_number(t, s->refaults);
 	}
 }
 
@@ -231,6 +232,7 @@ static void region_lines(const Mmb__Wire__ListReply *reply)
 		json_number(&j, "page_size", s->page_size);
 		json_number(&j, "length", s->length);
 		json_number(&j, "resident", s->resident);
+		json_number(&j, "swapped", s->swapped);
 		json_number(&j, "parent", r->parent);
 		json_number(&j, "inherited", s->inherited);
 		json_number(&j, "shared", s->shared);
@@ -240,6 +242,7 @@ static void region_lines(const Mmb__Wire__ListReply *reply)
 		json_number(&j, "sessions", s->sessions);
 		json_number(&j, "faults", s->faults);
 		json_number(&j, "write_faults", s->write_faults);
+		json_number(&j, "refaults", s->refaults);
 		json_end(&j);
 	}
 }

@@ -311,7 +311,8 @@ static int boot_own_memory(void)
 
 uint64_t broker_metadata_bytes(void)
 {
-	return meta_bytes() + (own_present() << PAGE_SHIFT) + arenas_ahead_bytes();
+	return meta_bytes() + ((own_present() + stock_buffer_frames()) << PAGE_SHIFT) +
+	       arenas_ahead_bytes();
 }
 
 /* ---- assembly ---- */

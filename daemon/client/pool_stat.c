@@ -72,6 +72,7 @@ void pool_stat_take(struct pool *pool, struct pool_stat *out)
 
 		region_stat_take(pr, &one);
 		out->resident += one.resident;
+		out->locked += one.locked;
 		out->swapped += one.swapped;
 	}
 	mutex_unlock(&pool->lock);

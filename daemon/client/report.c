@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * report - status, lists and maps
+ * report - status and lists
  *
  * Locking     each list is gathered one object at a time; one that goes meanwhile is left out.
- * Not here    Kernel-format texts (report_text.c), the verify walk (report_verify.c).
+ * Not here    Kernel-format texts (report_text.c), maps (report_maps.c), the verify walk
+ *             (report_verify.c).
  */
 #include "client/report.h"
 
@@ -15,9 +16,9 @@
 #include "client/broker.h"
 #include "client/pool_stat.h"
 #include "client/session.h"
-#include "client/text_format.h"
 #include "mm/phys/meta.h"
 #include "mm/phys/node.h"
+#include "mm/space/lineage.h"
 #include "os/os.h"
 
 /* ---- status ---- */
@@ -46,6 +47,8 @@ static void add_pool(struct pool *pool, void *arg)
 
 	mutex_lock(&pool->lock);
 	list_for_each_entry(pr, &pool->regions, link)
+		out->spanned += pr->bytes;
+	list_for_each_entry(pr, &pool->lingering, link)
 		out->spanned += pr->bytes;
 	mutex_unlock(&pool->lock);
 	out->metadata += leases_map_bytes(&pool->leases);
@@ -126,7 +129,7 @@ static void add_handles(struct session *s, struct session_report *r)
 	while ((rh = handles_next(&s->regions, &cursor, &handle))) {
 		r->regions++;
 		if (!rh->pr->name[0])
-			r->resident += atomic_load(&rh->pr->region->nr_resident)
+			r->resident += lineage_charged(rh->pr->region)
 				       << rh->pr->region->page_shift;
 	}
 	cursor = 0;
@@ -288,103 +291,4 @@ int report_check_pool(const char *pool, struct refusal *why)
 
 	pool_for_each(compare_name, &wanted);
 	return wanted.found ? 0 : report_no_pool(pool, why);
-}
-
-/* ---- maps ---- */
-
-struct maps {
-	struct session *found;
-	uint64_t id;
-	FILE *stream;
-};
-
-static void match_session(struct session *s, void *arg)
-{
-	struct maps *m = arg;
-
-	if (s->id == m->id && !m->found) {
-		m->found = s;
-		session_get(s);
-	}
-}
-
-static void count_words(const struct window *w, struct text_window *out)
-{
-	struct region *region = w->region;
-	uint64_t pages = w->range.length >> region->page_shift;
-
-	for (uint64_t i = w->page; i < w->page + pages; i++) {
-		uint64_t word = word_load(&region->words[i]);
-
-		if (word_state(word) != PAGE_PRESENT)
-			continue;
-		out->resident += region_page_bytes(region);
-		if (word & WORD_LOCKED)
-			out->locked += region_page_bytes(region);
-	}
-	if (region->nr_windows > 1)
-		out->shared = out->resident;
-}
-
-static void print_window(const struct window *w, void *arg)
-{
-	struct maps *m = arg;
-	struct pool_region *pr = w->region->owner;
-	struct text_window t = {
-		.start = w->range.start,
-		.end = w->range.start + w->range.length,
-		.offset = w->page << w->region->page_shift,
-		.id = pr->id,
-		.page_size = region_page_bytes(w->region),
-		.writable = !w->readonly,
-		.is_shared = !w->readonly,
-		.hugetlb = region_is_hugetlb(w->region),
-		.sequential = w->advice == WINDOW_SEQUENTIAL,
-		.random = w->advice == WINDOW_RANDOM,
-	};
-
-	count_words(w, &t);
-	snprintf(t.name, sizeof(t.name), "%s/%s", pr->pool->name[0] ? pr->pool->name : "(private)",
-		 w->region->name[0] ? w->region->name : "(unnamed)");
-	text_smaps(m->stream, &t);
-}
-
-static int print_maps(struct session *s, struct maps *m, char **out)
-{
-	size_t length;
-	struct mm *mm = NULL;
-
-	m->stream = open_memstream(out, &length);
-	if (!m->stream)
-		return -ENOMEM;
-	mutex_lock(&s->lock);
-	if (!s->ended && s->mm && mm_get(s->mm))
-		mm = s->mm;
-	mutex_unlock(&s->lock);
-	if (mm) {
-		mm_for_each_window(mm, print_window, m);
-		mm_put(mm);
-	}
-	return fclose(m->stream) ? -ENOMEM : 0;
-}
-
-int report_maps(uint64_t session, const struct peer *reader, char **out, struct refusal *why)
-{
-	struct maps m = { .id = session };
-	int r;
-
-	*out = NULL;
-	session_for_each(match_session, &m);
-	if (!m.found)
-		return refuse(why, -ENOENT,
-			      "there is no session %llu; 'mmbctl sessions' lists them",
-			      (unsigned long long)session);
-	if (!reader->admin && reader->uid != m.found->peer.uid)
-		r = refuse(why, -EACCES,
-			   "the maps of session %llu are for its uid, root and the admin group",
-			   (unsigned long long)session);
-	else
-		r = print_maps(m.found, &m, out);
-	session_put(m.found);
-	return r;
 }

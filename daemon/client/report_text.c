@@ -16,10 +16,12 @@
 #include <string.h>
 
 #include "base/workqueue.h"
+#include "client/pool_limits.h"
 #include "client/pool_region.h"
 #include "client/report.h"
 #include "client/text_format.h"
 #include "mm/balance/swap_io.h"
+#include "mm/map/swap.h"
 #include "mm/obj/slab.h"
 #include "mm/phys/meta.h"
 #include "mm/phys/node.h"
@@ -33,6 +35,9 @@ struct gather {
 	const char *pool; /* "": all */
 	bool found;
 	uint64_t max, committed; /* frames, of the one pool */
+	uint64_t commit_limit;   /* the same */
+	uint64_t slots_max;      /* that the one pool may have */
+	uint64_t slots, swapped; /* that words of the pools name; of pages that aren't resident */
 	uint64_t used;           /* frames present in the pools */
 	uint64_t arena_free;     /* of these, free in arenas */
 };
@@ -210,7 +215,8 @@ static void add_region(struct gather *g, const struct pool_region *pr)
 		g->s->nodes[node].unevictable += atomic_load(&region->locked_on[node]) * frames;
 	}
 	g->s->memory.locked += atomic_load(&region->nr_locked) * frames;
-	g->s->memory.page_tables += region->section->nr_frames / PAGEBLOCK_PAGES;
+	g->s->memory.page_tables += region_table_bytes(region) >> PAGE_SHIFT;
+	g->swapped += atomic_load(&region->nr_swapped) * frames;
 }
 
 static void add_pool(struct pool *pool, void *arg)
@@ -222,7 +228,13 @@ static void add_pool(struct pool *pool, void *arg)
 		return;
 	g->found = true;
 	g->max = memcg_limit(&pool->memcg, MEMCG_MAX);
+	g->commit_limit = g->max;
+	if (!atomic_load(&pool->memcg.overcommit))
+		g->commit_limit = pool_commit_limit(pool) >> PAGE_SHIFT;
 	g->committed = atomic_load(&pool->committed) >> PAGE_SHIFT;
+	g->slots_max = memcg_limit(&pool->memcg, MEMCG_SWAP_MAX);
+	g->slots += memcg_read(&pool->memcg, MEMCG_SWAP);
+	g->used += memcg_read(&pool->memcg, MEMCG_TABLES);
 	mutex_lock(&pool->lock);
 	for (int node = 0; node < nr_nodes; node++) {
 		if (pool->zones.normal[node])
@@ -230,6 +242,8 @@ static void add_pool(struct pool *pool, void *arg)
 		g->s->nodes[node].active += atomic_load(&pool->memcg.lruvec[node].nr_active);
 	}
 	list_for_each_entry(pr, &pool->regions, link)
+		add_region(g, pr);
+	list_for_each_entry(pr, &pool->lingering, link)
 		add_region(g, pr);
 	mutex_unlock(&pool->lock);
 }
@@ -249,10 +263,13 @@ static void add_stock(struct text_snapshot *s, int node, enum stock_kind kind)
 	m->commit_limit += left_of(stock.reserve, stock.margin);
 	m->committed += stock.committed;
 	if (kind == STOCK_HUGE) {
-		s->nodes[node].hugetlb += stock.held;
+		uint64_t free = left_of(stock.reserve, stock.present);
+
 		m->huge_total += stock.reserve / PAGEBLOCK_PAGES;
-		m->huge_free += left_of(stock.reserve, stock.present) / PAGEBLOCK_PAGES;
-		m->huge_reserved += left_of(stock.committed, stock.present) / PAGEBLOCK_PAGES;
+		m->huge_free += free / PAGEBLOCK_PAGES;
+		/* With swap more is promised than is free. */
+		m->huge_reserved += min_t(uint64_t, left_of(stock.committed, stock.present), free) /
+				    PAGEBLOCK_PAGES;
 	}
 }
 
@@ -266,6 +283,7 @@ static void add_nodes(struct text_snapshot *s)
 		n->active = min_t(uint64_t, n->active, evictable);
 		s->memory.anon += n->anon;
 		s->memory.shmem += n->shmem;
+		s->memory.hugetlb += n->hugetlb;
 		s->memory.active += n->active;
 		s->memory.inactive += evictable - n->active;
 	}
@@ -279,11 +297,14 @@ static void narrow(struct gather *g)
 	g->s->of_pool = true;
 	if (g->max && g->max != MEMCG_NO_LIMIT) {
 		m->total = g->max;
-		m->commit_limit = g->max;
+		m->commit_limit = g->commit_limit;
 	}
 	m->committed = g->committed;
-	m->free = left_of(m->total, g->used);
-	m->available = min_t(uint64_t, m->available, left_of(m->total, g->committed));
+	m->free = min_t(uint64_t, m->free, left_of(m->total, g->used));
+	m->available = min_t(uint64_t, m->available, left_of(m->commit_limit, g->committed));
+	m->available = min_t(uint64_t, m->available, m->total);
+	m->swap_total = min_t(uint64_t, m->swap_total, g->slots_max);
+	m->swap_free = min_t(uint64_t, m->swap_free, left_of(m->swap_total, g->slots));
 	m->huge_total = m->direct_2m / PAGEBLOCK_PAGES;
 	m->huge_free = 0;
 	m->huge_reserved = 0;
@@ -301,6 +322,8 @@ static void add_reclaim_events(struct text_events *e)
 	e->pgscan_direct = atomic_load(&r->pgscan_direct);
 	e->pgsteal_kswapd = atomic_load(&r->pgsteal_kswapd);
 	e->pgsteal_direct = atomic_load(&r->pgsteal_direct);
+	e->pgpgin = swap_io_stat.pages_in << (PAGE_SHIFT - 10);
+	e->pgpgout = swap_io_stat.pages_out << (PAGE_SHIFT - 10);
 	e->refault_anon = atomic_load(&r->workingset_refault_anon);
 	e->activate_anon = atomic_load(&r->workingset_activate_anon);
 	e->pgactivate = atomic_load(&r->pgactivate);
@@ -315,6 +338,7 @@ static void add_events(struct text_events *e)
 	alloc_events(&alloc);
 	e->allocstall_normal = alloc.nr_stall;
 	e->pgfault = atomic_load(&fault_stats.nr_faults);
+	e->pgmajfault = atomic_load(&fault_stats.nr_major);
 	e->oom_kill = atomic_load(&memcg_root()->events[MEMCG_EVENT_OOM_KILL]);
 	add_reclaim_events(e);
 	e->swap_ra = swap_io_stat.ahead;
@@ -338,11 +362,13 @@ static int fill(struct text_snapshot *s, const char *pool)
 	for (int node = 0; node < nr_nodes; node++)
 		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
 			add_stock(s, node, (enum stock_kind)kind);
+	s->memory.swap_total = swap_capacity();
+	s->memory.swap_free = swap_free_slots();
+	s->memory.commit_limit += swap_promisable(s->memory.swap_total);
+	s->memory.swap_cached = left_of(g.slots, g.swapped);
 	if (pool[0] != '\0') {
 		narrow(&g);
 	} else {
-		s->memory.swap_total = swap_capacity();
-		s->memory.swap_free = swap_free_slots();
 		s->memory.slab = slab_bytes() >> PAGE_SHIFT;
 		s->memory.page_tables = meta_window_bytes(META_WORDS) >> PAGE_SHIFT;
 		add_events(&s->events);

@@ -42,7 +42,7 @@ void text_meminfo(FILE *out, const struct text_snapshot *s)
 		{ "MemAvailable:", m->available },
 		{ "Buffers:", 0 },
 		{ "Cached:", m->shmem },
-		{ "SwapCached:", 0 },
+		{ "SwapCached:", m->swap_cached },
 		{ "Active:", m->active },
 		{ "Inactive:", m->inactive },
 		{ "Active(anon):", m->active },
@@ -238,8 +238,8 @@ static void vmstat_events(FILE *out, const struct text_snapshot *s)
 		{ "pgfree", e->pgfree },
 	};
 	const struct text_row broker[] = {
-		{ "pgpgin", 0 },
-		{ "pgpgout", 0 },
+		{ "pgpgin", e->pgpgin },
+		{ "pgpgout", e->pgpgout },
 		{ "pswpin", e->pswpin },
 		{ "pswpout", e->pswpout },
 		{ "allocstall_normal", e->allocstall_normal },
@@ -272,8 +272,8 @@ void text_vmstat(FILE *out, const struct text_snapshot *s)
 	const struct text_row rows[] = {
 		{ "nr_free_pages", m->free },
 		{ "nr_mlock", m->locked },
-		{ "nr_inactive_anon", 0 },
-		{ "nr_active_anon", m->anon },
+		{ "nr_inactive_anon", m->inactive },
+		{ "nr_active_anon", m->active },
 		{ "nr_inactive_file", 0 },
 		{ "nr_active_file", 0 },
 		{ "nr_unevictable", m->locked },
@@ -286,7 +286,7 @@ void text_vmstat(FILE *out, const struct text_snapshot *s)
 		{ "nr_writeback", 0 },
 		{ "nr_shmem", m->shmem },
 		{ "nr_page_table_pages", m->page_tables },
-		{ "nr_hugetlb", m->huge_total * PAGEBLOCK_PAGES },
+		{ "nr_hugetlb", m->hugetlb },
 	};
 
 	vmstat_rows(out, rows, ARRAY_SIZE(rows));
@@ -329,7 +329,7 @@ void text_smaps(FILE *out, const struct text_window *w)
 		{ "KernelPageSize:", w->page_size },
 		{ "MMUPageSize:", w->page_size },
 		{ "Rss:", small },
-		{ "Pss:", small },
+		{ "Pss:", w->hugetlb ? 0 : w->proportional },
 		{ "Shared_Clean:", 0 },
 		{ "Shared_Dirty:", w->hugetlb ? 0 : shared },
 		{ "Private_Clean:", 0 },
@@ -338,7 +338,7 @@ void text_smaps(FILE *out, const struct text_window *w)
 		{ "Anonymous:", 0 },
 		{ "Shared_Hugetlb:", w->hugetlb ? shared : 0 },
 		{ "Private_Hugetlb:", w->hugetlb ? private : 0 },
-		{ "Swap:", 0 },
+		{ "Swap:", w->swapped },
 		{ "SwapPss:", 0 },
 		{ "Locked:", w->locked },
 	};

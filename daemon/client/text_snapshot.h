@@ -50,7 +50,7 @@ struct text_zone {
 struct text_node {
 	uint32_t id;
 	uint64_t anon, shmem; /* resident frames of unnamed and of named regions */
-	uint64_t hugetlb;     /* frames taken from the host's hugetlb pool */
+	uint64_t hugetlb;     /* frames of the huge stock that are in use */
 	uint64_t active, unevictable; /* of the resident ones; the others are inactive */
 };
 
@@ -62,7 +62,9 @@ struct text_memory {
 	uint64_t page_tables, percpu;  /* frames of page words; frames lying in pagesets */
 	uint64_t direct_4k, direct_2m; /* present frames by what backs them */
 	uint64_t huge_total, huge_free, huge_reserved; /* pages of 2 MiB */
+	uint64_t hugetlb;                              /* frames of those that are in use */
 	uint64_t swap_total, swap_free;                /* slots */
+	uint64_t swap_cached; /* resident frames of which swap has a copy, or is getting one */
 };
 
 /* Counters since the daemon started, or since the pool was made; they never go back. */
@@ -75,6 +77,7 @@ struct text_events {
 	uint64_t pgscan_kswapd, pgscan_direct, pgsteal_kswapd, pgsteal_direct;
 	uint64_t refault_anon, activate_anon, pgactivate, pgdeactivate, pglazyfree;
 	uint64_t swap_ra, swap_ra_hit;
+	uint64_t pgpgin, pgpgout; /* KiB read from and written to swap areas */
 };
 
 struct text_snapshot {
@@ -92,6 +95,7 @@ struct text_window {
 	uint64_t id; /* of the region, or of the pool for an arena: stands where the inode does */
 	uint64_t page_size;
 	uint64_t resident, shared, locked; /* shared: of resident, also mapped by other sessions */
+	uint64_t proportional, swapped; /* its part of resident; what is out */
 	bool writable, is_shared, hugetlb;
 	bool sequential, random; /* as advised */
 	char name[TEXT_WINDOW_NAME_BYTES]; /* "POOL/REGION", or "[arena]" and the like */

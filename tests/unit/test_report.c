@@ -14,6 +14,7 @@
 #include "lib/client_fixture.h"
 #include "lib/fake_os.h"
 #include "lib/test.h"
+#include "mm/phys/stock.h"
 #include "mmbroker.h"
 
 enum { UID = 1000, OTHER_UID = 2000, MIB = 1 << 20, NR_REGIONS = 11, NR_POOLS = 5, LIST_MAX = 64 };
@@ -161,11 +162,16 @@ static void status_sums_up(void)
 {
 	struct status_report status;
 	struct region_opened r;
-	uint64_t faults;
+	uint64_t faults, metadata;
 
 	begin();
 	report_status(&status);
 	faults = status.faults;
+	metadata = status.metadata;
+	EXPECT(stock_charge_buffers(16));
+	report_status(&status);
+	EXPECT_EQ(status.metadata, metadata + 16 * PAGE_SIZE);
+	stock_uncharge_buffers(16);
 	r = client_region(a, pool_a, "", 2 * MIB, 0);
 	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
 	report_status(&status);
@@ -208,6 +214,45 @@ static void maps_show_a_session_s_windows_to_its_uid(void)
 	client_end_two(a, b, &before);
 }
 
+/* How many windows of `s` have this row. */
+static uint32_t rows_of(const struct session *s, const char *row)
+{
+	struct peer admin = { .admin = true };
+	char *text, *at;
+	uint32_t nr = 0;
+
+	EXPECT_EQ(report_maps(session_id(s), &admin, &text, &client_why), 0);
+	for (at = text; (at = strstr(at, row)); at++)
+		nr++;
+	free(text);
+	return nr;
+}
+
+/* Parts of one window have no page in common. */
+static void maps_tell_what_is_shared(void)
+{
+	struct region_opened r;
+	struct session *c;
+
+	begin();
+	r = client_region(a, pool_a, "r", MIB, MMB_REGION_CREATE);
+	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
+	EXPECT_EQ(mm_set_advice(a->mm, r.handle, (struct page_range){ 16, 240 }, WINDOW_RANDOM),
+		  0);
+	EXPECT_EQ(rows_of(a, "\nSize:"), 2);
+	EXPECT_EQ(rows_of(a, "Private_Dirty:         4 kB"), 1);
+	EXPECT_EQ(rows_of(a, "Shared_Dirty:          4 kB"), 0);
+	EXPECT_EQ(rows_of(a, "Pss:                   4 kB"), 1);
+	c = client_session(UID);
+	client_region(c, client_pool(c, "p", 0), "r", 0, 0);
+	EXPECT_EQ(rows_of(a, "Shared_Dirty:          4 kB"), 1);
+	EXPECT_EQ(rows_of(a, "Pss:                   2 kB"), 1);
+	EXPECT_EQ(rows_of(c, "Pss:                   2 kB"), 1);
+	EXPECT_EQ(client_unlink(a, pool_a, "r", &client_why), 0);
+	client_leave(c);
+	client_end_two(a, b, &before);
+}
+
 static void texts_are_of_all_pools_or_of_one(void)
 {
 	static const enum report_text texts[] = { TEXT_MEMINFO, TEXT_BUDDYINFO, TEXT_ZONEINFO,
@@ -228,6 +273,52 @@ static void texts_are_of_all_pools_or_of_one(void)
 		free(text);
 		EXPECT_REFUSED(report_text(texts[i], "none", &text, &client_why), -ENOENT, "none");
 	}
+	client_end_two(a, b, &before);
+}
+
+/* In kB in meminfo, in frames elsewhere. */
+static uint64_t figure(enum report_text what, const char *pool, const char *name)
+{
+	char *text, *at;
+	uint64_t sum = 0;
+
+	EXPECT_EQ(report_text(what, pool, &text, &client_why), 0);
+	at = strstr(text, name);
+	EXPECT(at != NULL);
+	for (; at; at = strstr(at + 1, name)) /* zoneinfo has one a node */
+		sum += strtoull(at + strlen(name), NULL, 10);
+	free(text);
+	return sum;
+}
+
+static void figures_of_large_pages_add_up(void)
+{
+	struct region_open_args args = { .name = "", .length = 8 * MIB, .page_size = 2 * MIB };
+	struct region_opened r;
+
+	begin();
+	args.pool = pool_a;
+	EXPECT_EQ(verb_region_open(a, &args, &r, &client_why), 0);
+	client_map(a, &r);
+	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
+	EXPECT_EQ(client_touch(a, r.address + 4 * MIB), TOUCH_MAPPED);
+	EXPECT_EQ(figure(TEXT_VMSTAT, "", "\nnr_hugetlb "), 2 * PAGEBLOCK_PAGES);
+	EXPECT_EQ(figure(TEXT_ZONEINFO, "", "      nr_hugetlb   "), 2 * PAGEBLOCK_PAGES);
+	EXPECT_EQ(figure(TEXT_MEMINFO, "p", "\nAnonPages:"), 2 * 2048);
+	/* Four words. */
+	EXPECT_EQ(figure(TEXT_MEMINFO, "p", "\nPageTables:"), 4);
+	EXPECT(figure(TEXT_MEMINFO, "p", "\nPageTables:") <=
+	       figure(TEXT_MEMINFO, "", "\nPageTables:"));
+	for (int kind = 0; kind < 2; kind++) {
+		const char *active = kind ? "nr_active_anon " : "nr_inactive_anon ";
+
+		EXPECT_EQ(figure(TEXT_VMSTAT, "", active), figure(TEXT_ZONEINFO, "", active));
+		EXPECT_EQ(figure(TEXT_VMSTAT, "", active) * 4,
+			  figure(TEXT_MEMINFO, "", kind ? "\nActive(anon):" : "\nInactive(anon):"));
+	}
+	EXPECT_EQ(figure(TEXT_VMSTAT, "", "nr_active_anon ") +
+			  figure(TEXT_VMSTAT, "", "nr_inactive_anon "),
+		  figure(TEXT_VMSTAT, "", "nr_anon_pages "));
 	client_end_two(a, b, &before);
 }
 
@@ -343,7 +434,9 @@ static const struct test_case cases[] = {
 	{ "status sums up", status_sums_up },
 	{ "maps show a session's windows, to its uid and admins",
 	  maps_show_a_session_s_windows_to_its_uid },
+	{ "maps tell what other windows show, too", maps_tell_what_is_shared },
 	{ "texts are of all pools or of one", texts_are_of_all_pools_or_of_one },
+	{ "figures of 2 MiB pages add up, also between texts", figures_of_large_pages_add_up },
 	{ "slabinfo has a row a cache", slabinfo_has_a_row_a_cache },
 	{ "verify sees what is wrong", verify_sees_what_is_wrong },
 	{ "verify holds under load", verify_holds_under_load },

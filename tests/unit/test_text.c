@@ -249,6 +249,7 @@ static void smaps_window(void)
 	struct text_window w = {
 		.start = 0x557430089000, .end = 0x55743008b000, .id = 247498, .page_size = 4096,
 		.resident = 8192, .shared = 4096, .locked = 4096, .is_shared = true,
+		.proportional = 6144, .swapped = 12288,
 		.writable = true, .name = "web/index",
 	};
 	char *text = smaps_of(&w);
@@ -258,6 +259,8 @@ static void smaps_window(void)
 	EXPECT(has_line(text, "Size:                  8 kB"));
 	EXPECT(has_line(text, "KernelPageSize:        4 kB"));
 	EXPECT(has_line(text, "Rss:                   8 kB"));
+	EXPECT(has_line(text, "Pss:                   6 kB"));
+	EXPECT(has_line(text, "Swap:                 12 kB"));
 	EXPECT(has_line(text, "Shared_Dirty:          4 kB"));
 	EXPECT(has_line(text, "Private_Dirty:         4 kB"));
 	EXPECT(has_line(text, "Shared_Hugetlb:        0 kB"));
@@ -270,13 +273,14 @@ static void smaps_hugetlb(void)
 {
 	struct text_window w = {
 		.start = 0x10000000, .end = 0x10400000, .page_size = 2 << 20, .hugetlb = true,
-		.resident = 2 << 20, .is_shared = true,
+		.resident = 2 << 20, .proportional = 2 << 20, .is_shared = true,
 	};
 	char *text = smaps_of(&w);
 
 	EXPECT(begins(text, "10000000-10400000 r--s 00000000 00:00 0 \n"));
 	EXPECT(has_line(text, "KernelPageSize:     2048 kB"));
 	EXPECT(has_line(text, "Rss:                   0 kB"));
+	EXPECT(has_line(text, "Pss:                   0 kB"));
 	EXPECT(has_line(text, "Private_Hugetlb:    2048 kB"));
 	free(text);
 }

@@ -580,6 +580,11 @@ void stock_uncharge_buffers(uint64_t frames)
 	uncharge_metadata(frames);
 }
 
+uint64_t stock_buffer_frames(void)
+{
+	return atomic_load(&buffers);
+}
+
 int stock_charge_metadata(int node)
 {
 	struct meta_charger charger = { charge_metadata, uncharge_metadata, relieve_metadata, 0 };

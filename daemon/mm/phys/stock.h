@@ -215,6 +215,7 @@ int stock_charge_metadata(int node);
  * makes room for others goes on with an uncharged one. */
 bool stock_charge_buffers(uint64_t frames);
 void stock_uncharge_buffers(uint64_t frames);
+uint64_t stock_buffer_frames(void);
 /* Recomputes held and present from the files. Quiescent callers only: nobody takes or puts. */
 void stock_validate(struct validation *v);
 

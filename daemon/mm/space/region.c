@@ -234,7 +234,7 @@ uint64_t region_return_commit(struct region *region)
 
 static uint64_t table_entries(const struct region *region)
 {
-	return round_up(region->nr_pages, PAGEBLOCK_PAGES);
+	return region_table_bytes(region) / sizeof(uint64_t);
 }
 
 /* Only huge pages gain by it; see stock_populate(). */

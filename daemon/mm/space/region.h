@@ -184,6 +184,12 @@ static inline uint64_t region_frames_per_page(const struct region *region)
 	return 1ull << (region->page_shift - PAGE_SHIFT);
 }
 
+/* Its page table's. */
+static inline uint64_t region_table_bytes(const struct region *region)
+{
+	return round_up(region->nr_pages, PAGEBLOCK_PAGES) * sizeof(uint64_t);
+}
+
 static inline _Atomic uint64_t *region_word(const struct region *region, uint64_t page)
 {
 	return &region->words[page];
