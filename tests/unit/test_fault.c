@@ -603,6 +603,30 @@ static void a_fault_counts_once(void)
 	end();
 }
 
+/* Its thread hasn't faulted since, but it is there. */
+static void who_waits_for_long_is_still_a_task(void)
+{
+	begin_with(&(struct space_options){ .deadline_ns = 1000ull * PARK_NS }, PAGE_SHIFT);
+	lane_watch_init();
+	the_host_has_nothing();
+	lanes_tick();
+	fake_os_advance_ns(PARK_NS);
+	space_fault(mm, page_address(5), 0);
+	for (unsigned int i = 0; i < 4; i++) {
+		fake_os_advance_ns(100 * PARK_NS);
+		EXPECT_EQ(fault_retry_parked(os->now_ns()), PARK_NS);
+		lanes_tick();
+		EXPECT_EQ(mm->nr_tasks, i ? 1 : 0); /* at first lanes have counted it */
+	}
+	the_host_has_plenty();
+	fake_os_advance_ns(PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
+	lanes_tick();
+	EXPECT_EQ(mm->nr_tasks, 0);
+	lane_watch_fini();
+	end();
+}
+
 static void a_fault_that_is_given_up_has_ended(void)
 {
 	begin_with(&(struct space_options){ .deadline_ns = 3 * PARK_NS }, PAGE_SHIFT);
@@ -694,6 +718,8 @@ static const struct test_case cases[] = {
 	{ "a parked fault keeps its map alive, and no longer", a_parked_fault_keeps_its_map_alive },
 	{ "parked faults are dropped at the end", parked_faults_are_dropped_at_the_end },
 	{ "a fault counts once, and its latency is all of its time", a_fault_counts_once },
+	{ "a thread that waits for long is still one of its session's",
+	  who_waits_for_long_is_still_a_task },
 	{ "a fault that is given up has ended, too", a_fault_that_is_given_up_has_ended },
 	{ "one page is enough when there is no more", one_page_is_enough_when_there_is_no_more },
 	{ "a page is enough where a whole block was wished for",

@@ -186,6 +186,24 @@ static void more_threads_than_are_remembered_lose_no_lane(void)
 	end();
 }
 
+static void each_thread_counts_once(void)
+{
+	enum { NR = 5 * MM_THREADS };
+
+	begin();
+	for (uint32_t i = 0; i < 3 * NR; i++)
+		lane_note_thread(mm, 12345 + i % NR);
+	lanes_tick();
+	EXPECT_EQ(mm->nr_tasks, NR);
+	for (uint32_t i = 0; i < 2 * MM_THREADS; i++)
+		lane_note_thread(mm, 12345);
+	lanes_tick();
+	EXPECT_EQ(mm->nr_tasks, 1);
+	lanes_tick();
+	EXPECT_EQ(mm->nr_tasks, 0);
+	end();
+}
+
 static void banish(void)
 {
 	for (int i = 0; i < SLOW_EVENTS; i++)
@@ -280,6 +298,8 @@ static const struct test_case cases[] = {
 	  a_tick_forgets_threads_and_leaves_lanes },
 	{ "more threads than are remembered lose no lane (W2)",
 	  more_threads_than_are_remembered_lose_no_lane },
+	{ "each thread that faults counts once, however many there are",
+	  each_thread_counts_once },
 	{ "once or twice slow may be the host's fault", once_or_twice_slow_is_nothing },
 	{ "a slow session goes to the slow lanes for a time",
 	  a_slow_session_goes_to_the_slow_lanes_for_a_time },

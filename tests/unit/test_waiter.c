@@ -124,6 +124,34 @@ static void add_faults(struct mm *mm, uint64_t base, unsigned int nr)
 	}
 }
 
+/* Who is in the queue waits for memory, like who is being served. */
+static void queued_faults_are_stalled(void)
+{
+	enum { NR = 100 };
+	struct region *region;
+	struct mm *mm;
+
+	space_begin(&(struct space_options){ 0 });
+	memcg_init(&greedy, 3);
+	region = region_of(&greedy);
+	mm = space_mm();
+	space_window(mm, region, BASE, 1);
+	may_go_on = false;
+	EXPECT_EQ(waiters_start(hold_the_greedy), 0);
+	add_faults(mm, BASE, NR);
+	EXPECT_EQ(greedy.psi.nr_stalled, NR);
+	EXPECT_EQ(mm->psi.nr_stalled, NR);
+	may_go_on = true;
+	waiters_stop();
+	EXPECT_EQ(greedy.psi.nr_stalled, 0);
+	EXPECT_EQ(mm->psi.nr_stalled, 0);
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	memcg_fini(&greedy);
+	space_end();
+}
+
 /* All are added on one CPU, so that they meet. */
 static void no_pool_keeps_them_all(void)
 {
@@ -171,6 +199,7 @@ static const struct test_case cases[] = {
 	  each_is_handled_once },
 	{ "a pool with a hundred faults doesn't keep another's first one waiting (W3)",
 	  no_pool_keeps_them_all },
+	{ "a fault in the queue is stalled, too (W4)", queued_faults_are_stalled },
 	{ "without waiters the caller keeps the fault", without_threads_nobody_takes_it },
 };
 TEST_MAIN(cases)

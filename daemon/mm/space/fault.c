@@ -473,10 +473,8 @@ static int swap_in(struct waiting_fault *f)
 /* As try_rounds, waiting for the disk and for frames. */
 static int serve_waiting(struct waiting_fault *f)
 {
-	struct memcg *memcg = f->target.region->memcg;
 	int r = 0;
 
-	memstall_enter(memcg, &f->mm->psi);
 	for (int round = 0; round < ROUNDS_MAX && !r; round++) {
 		r = try_late(f);
 		if (r == -ENODATA)
@@ -484,7 +482,6 @@ static int serve_waiting(struct waiting_fault *f)
 		if (r == -ENOMEM && reclaim_for(f->target.region))
 			r = 0;
 	}
-	memstall_leave(memcg, &f->mm->psi);
 	return r;
 }
 
@@ -608,8 +605,11 @@ static int resolve_target(struct waiting_fault *f, int r, bool *waits)
 	if (*waits)
 		return 0;
 	/* A lane never waits for a disk: what the waiters don't take is tried again. */
-	if (!waiters_running() && (r == -ENODATA || (r == -ENOMEM && swap_capacity())))
+	if (!waiters_running() && (r == -ENODATA || (r == -ENOMEM && swap_capacity()))) {
+		memstall_enter(f->target.region->memcg, &f->mm->psi);
 		r = serve_waiting(f);
+		memstall_leave(f->target.region->memcg, &f->mm->psi);
+	}
 	return end_fault(f, r);
 }
 
@@ -749,6 +749,17 @@ static void end_client(struct mm *mm, void *unused)
 	(void)unused;
 	if (reason && config.end_client)
 		config.end_client(mm->owner, reason);
+}
+
+void fault_count_waiting(uint64_t before_ns)
+{
+	const struct parked *p;
+
+	mutex_lock(&parked_lock);
+	list_for_each_entry(p, &parked_list, link)
+		if (p->f.target.region && p->f.first_ns < before_ns)
+			atomic_fetch_add(&p->f.mm->nr_tasks, 1);
+	mutex_unlock(&parked_lock);
 }
 
 uint64_t fault_retry_parked(uint64_t now_ns)

@@ -56,6 +56,8 @@ void fault_wait(const struct waiting_fault *fault);
 void fault_resume(const struct waiting_fault *fault);
 /* Maps a page that was read although nobody waits for it, if it still can be. */
 void fault_show_ahead(const struct waiting_fault *fault);
+/* Threads that have waited since before that moment are counted among their sessions' tasks. */
+void fault_count_waiting(uint64_t before_ns);
 /* Retries what is parked and due; returns nanoseconds until the next retry, 0: none. */
 uint64_t fault_retry_parked(uint64_t now_ns);
 

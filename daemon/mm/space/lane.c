@@ -93,13 +93,13 @@ static void handle_fault(struct lane *lane, struct mm *mm, const struct os_uffd_
 
 	heartbeat_touch();
 	fault_handle(mm, event, start);
+	lane_note_thread(mm, event->tid);
 	if (lane->slow)
 		return;
 	end = os->now_ns();
 	lane->served_ns = end;
 	if (end - start > SLOW_NS)
 		lane_banish(mm, end);
-	lane_note_thread(mm, event->tid);
 	note_thread(mm, event->tid, end);
 }
 

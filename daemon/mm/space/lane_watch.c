@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "base/log.h"
+#include "mm/space/fault.h"
 #include "mm/space/lane.h"
 #include "os/os.h"
 
@@ -93,6 +95,7 @@ int lanes_add(struct mm *mm)
 	int r;
 
 	mutex_lock(&watch.lock);
+	memset(mm->seen, 0, sizeof(mm->seen)); /* of who had the slot before */
 	atomic_store(&mm->lanes, 0);
 	r = set_lanes(mm, watch.fast);
 	mutex_unlock(&watch.lock);
@@ -151,6 +154,15 @@ static uint64_t lanes_of_thread(uint32_t tid)
 	return watch.fast;
 }
 
+/* Threads of a process have ids in a row, mostly: then each has a bit of its own. */
+static void count_thread(struct mm *mm, uint32_t tid)
+{
+	uint64_t *word = &mm->seen[tid / 64 % MM_SEEN_WORDS], bit = 1ull << tid % 64;
+
+	mm->nr_threads += !(*word & bit);
+	*word |= bit;
+}
+
 void lane_note_thread(struct mm *mm, uint32_t tid)
 {
 	uint64_t lanes;
@@ -160,7 +172,8 @@ void lane_note_thread(struct mm *mm, uint32_t tid)
 		if (atomic_load_explicit(&mm->threads[i], memory_order_relaxed) == tid)
 			return;
 	mutex_lock(&watch.lock);
-	at = mm->nr_threads++ % MM_THREADS;
+	count_thread(mm, tid);
+	at = mm->next_thread++ % MM_THREADS;
 	atomic_store_explicit(&mm->threads[at], tid, memory_order_relaxed);
 	lanes = lanes_of_thread(tid);
 	mm->lanes_wanted |= lanes;
@@ -184,15 +197,20 @@ static void tick_mm(struct mm *mm, void *now_ns)
 		atomic_store_explicit(&mm->threads[i], 0, memory_order_relaxed);
 	atomic_store(&mm->nr_tasks, mm->nr_threads);
 	mm->nr_threads = 0;
+	memset(mm->seen, 0, sizeof(mm->seen));
 	mm->nr_slow_events = 0;
 	atomic_store_explicit(&mm->nr_circles, 0, memory_order_relaxed);
 	mm->lanes_wanted = 0;
 	mutex_unlock(&watch.lock);
 }
 
+/* Who has waited since the tick before has faulted earlier, and isn't less of a thread for that. */
 void lanes_tick(void)
 {
+	static uint64_t before_ns; /* the keeper's own */
 	uint64_t now = os->now_ns();
 
 	mm_for_each(tick_mm, &now);
+	fault_count_waiting(before_ns);
+	before_ns = now;
 }

@@ -29,6 +29,7 @@
 
 /* Advice splits windows; no more of them than the kernel lets a process have mappings. */
 enum { NR_MM_MAX = 16384, MM_THREADS = 8, NR_STREAKS = 4, NR_WINDOWS_MAX = 65530 };
+enum { MM_SEEN_WORDS = 8 };
 
 enum window_advice { WINDOW_NORMAL, WINDOW_SEQUENTIAL, WINDOW_RANDOM };
 
@@ -91,7 +92,8 @@ struct mm {
 	_Atomic uint32_t nr_parked;     /* (a) faults that wait to be retried */
 	_Atomic uint32_t nr_waiting;    /* (a) faults handed to waiters */
 	struct psi psi;                 /* its own lock; see memstall_enter() */
-	_Atomic uint32_t nr_tasks;      /* (a) threads that faulted between the last two ticks */
+	_Atomic uint32_t nr_tasks;      /* (a) threads that faulted between the last two ticks,
+					 * or have waited since before */
 	uint32_t nr_slow_events;        /* (w) since the last tick */
 	_Atomic uint32_t nr_showing;    /* (a) calls under way that map ancestors' frames */
 	_Atomic uint64_t showing_ns;    /* (a) when the last of them began */
@@ -106,7 +108,9 @@ struct mm {
 	_Atomic uint64_t lanes;         /* (w) mask of the fault threads that poll it */
 	uint64_t lanes_wanted;          /* (w) by the threads below */
 	_Atomic uint32_t threads[MM_THREADS]; /* (w) that have faulted since the last tick */
-	uint32_t nr_threads;                  /* (w) */
+	uint64_t seen[MM_SEEN_WORDS];         /* (w) of all of those a bit, by thread id */
+	uint32_t nr_threads;                  /* (w) bits */
+	uint32_t next_thread;                 /* (w) place in threads[] */
 	bool ended;                           /* (w) no lane polls it any more */
 	struct work end_work;                 /* after the last put */
 };

@@ -105,6 +105,7 @@ static void end_service(struct waiter_cpu *w, uint32_t flow)
 
 static void drop(struct waiting_fault *fault)
 {
+	memstall_leave(fault->target.region->memcg, &fault->mm->psi);
 	atomic_fetch_sub(&fault->mm->nr_waiting, 1);
 	region_put(fault->target.region);
 	mm_put(fault->mm);
@@ -234,6 +235,7 @@ bool waiters_add(const struct waiting_fault *model)
 		return false;
 	}
 	*fault = *model;
+	memstall_enter(fault->target.region->memcg, &mm->psi);
 	w = nearest();
 	mutex_lock(&w->lock);
 	list_add_tail(&fault->link, &w->flows[flow_of(fault)]);

@@ -8,6 +8,7 @@
  *             W2  of one session at most WAITING_MAX faults wait.
  *             W3  pools take turns, and one pool's faults never keep all waiters of a CPU, so that
  *                 a pool which thrashes at its limit doesn't hold up another's first fault.
+ *             W4  a fault is stalled from its being handed over to its end, also in the queue.
  * Locking     a leaf mutex a CPU; nothing is held while a fault is handled.
  * Not here    What is done for a fault (fault.c).
  */
