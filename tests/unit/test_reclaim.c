@@ -17,6 +17,7 @@
 #include "lib/test.h"
 #include "mm/map/swap.h"
 #include "mm/space/evict.h"
+#include "mm/space/residency.h"
 
 enum { BASE = 0x10000000, STOCK_MIB = 16, NR = 4096, SWAP_MIB = 32 };
 
@@ -345,11 +346,18 @@ static void a_pool_gives_up_its_own_pages(void)
 static void cold_pages_go_first(void)
 {
 	struct page_range cold = { 512, 256 };
+	uint64_t deactivated;
 
 	start();
 	for (uint64_t i = 0; i < 1024; i++)
 		put(i);
+	region_note_use(region, cold.first);
+	lru_next_generation(region_lru(region, 0));
+	region_note_use(region, cold.first);
+	EXPECT_EQ(atomic_load(&region_lru(region, 0)->nr_active), 1);
+	deactivated = reclaim_stats.pgdeactivate;
 	reclaim_make_cold(region, cold);
+	EXPECT_EQ(reclaim_stats.pgdeactivate - deactivated, 1);
 	EXPECT(reclaim_memcg(region->memcg, 256) >= 256);
 	for (uint64_t i = 0; i < 1024; i++)
 		EXPECT_EQ(space_state(region, i),

@@ -297,8 +297,10 @@ void reclaim_make_cold(struct region *region, struct page_range range)
 
 		if (word_state(seen) != PAGE_PRESENT || seen & (WORD_BUSY | WORD_LOCKED))
 			continue;
-		if (word_replace(&region->words[i], &seen, cold) && seen & WORD_ACTIVE)
+		if (word_replace(&region->words[i], &seen, cold) && seen & WORD_ACTIVE) {
 			atomic_fetch_sub(&lru->nr_active, region_frames_per_page(region));
+			reclaim_count(&reclaim_stats.pgdeactivate, region_frames_per_page(region));
+		}
 	}
 }
 
