@@ -170,28 +170,6 @@ static void run_job_locked(struct workpool *pool, struct work_thread *self, cons
 	mutex_lock(&pool->lock);
 }
 
-/* What it has for swapping takes time to be made, and megabytes: the next job may want it. */
-static void wait_for_job_locked(struct workpool *pool, struct work_thread *self)
-{
-	struct timespec until = swapper_keep_until();
-	int error = 0;
-
-	heartbeat_idle();
-	list_add(&self->idle, &pool->idle);
-	if (swapper_is_kept())
-		error = mutex_timedwait(&pool->lock, &self->wanted, &until);
-	else
-		mutex_wait(&pool->lock, &self->wanted);
-	list_del(&self->idle);
-	heartbeat_touch();
-	if (!error || self->job)
-		return;
-	mutex_unlock(&pool->lock);
-	swapper_keep(false);
-	mutex_lock(&pool->lock);
-	swapper_keep(true);
-}
-
 static void *work_thread_run(void *arg)
 {
 	struct work_thread *self = arg;
@@ -211,7 +189,10 @@ static void *work_thread_run(void *arg)
 		} else if (pool->stopping) {
 			break;
 		} else {
-			wait_for_job_locked(pool, self);
+			/* What it has for swapping the next job may want, too. */
+			list_add(&self->idle, &pool->idle);
+			swapper_rest(&pool->lock, &self->wanted);
+			list_del(&self->idle);
 		}
 	}
 	mutex_unlock(&pool->lock);

@@ -43,7 +43,6 @@ static struct {
 	pthread_cond_t wanted, left;
 	struct turns *offered; /* (l) NULL: nobody needs help */
 	struct turns *inside;  /* (l) what the helper works on */
-	uint32_t nr_ranges;    /* (l) that may need it: while there are any it keeps its buffers */
 	bool stopping;         /* (l) */
 	bool running;          /* (c) */
 	pthread_t thread;      /* (c) */
@@ -97,21 +96,6 @@ static void help(struct turns *t)
 	swapper_put(s);
 }
 
-static void wait_for_offer(void)
-{
-	if (!helper.nr_ranges) {
-		mutex_unlock(&helper.lock);
-		swapper_keep(false);
-		mutex_lock(&helper.lock);
-	}
-	if (!helper.offered && !helper.stopping) {
-		heartbeat_idle();
-		mutex_wait(&helper.lock, &helper.wanted);
-		heartbeat_touch();
-	}
-	swapper_keep(true);
-}
-
 static void *helper_main(void *unused)
 {
 	struct heartbeat hb;
@@ -119,12 +103,13 @@ static void *helper_main(void *unused)
 	cpu_slot_register(0);
 	heartbeat_register(&hb, "pageout");
 	memalloc_set(true);
+	swapper_keep(true);
 	mutex_lock(&helper.lock);
 	while (!helper.stopping) {
 		struct turns *t = helper.offered;
 
 		if (!t) {
-			wait_for_offer();
+			swapper_rest(&helper.lock, &helper.wanted);
 			continue;
 		}
 		helper.offered = NULL;
@@ -166,7 +151,7 @@ static void withdraw(struct turns *t)
 int pageout_start(void)
 {
 	mutex_init(&helper.lock, RANK_LEAF, "pageout");
-	pthread_cond_init(&helper.wanted, NULL);
+	condition_init(&helper.wanted);
 	pthread_cond_init(&helper.left, NULL);
 	helper.stopping = false;
 	if (pthread_create(&helper.thread, NULL, helper_main, NULL))
@@ -194,21 +179,6 @@ void pageout_stop(void)
 static bool worth_sharing(const struct region *region, struct page_range range)
 {
 	return helper.running && range.nr > TURN_BLOCKS * evict_block_pages(region);
-}
-
-static void begin_range(void)
-{
-	mutex_lock(&helper.lock);
-	helper.nr_ranges++;
-	mutex_unlock(&helper.lock);
-}
-
-static void end_range(void)
-{
-	mutex_lock(&helper.lock);
-	if (!--helper.nr_ranges)
-		pthread_cond_signal(&helper.wanted);
-	mutex_unlock(&helper.lock);
 }
 
 static void do_round(struct swapper *s, struct turns *t, bool alone)
@@ -256,13 +226,9 @@ uint64_t reclaim_range(struct region *region, struct page_range range)
 
 	if (!s)
 		return 0;
-	if (shared)
-		begin_range();
 	freed = do_rounds(s, region, range, false);
 	if (shared && region_kin(region)) /* P3 */
 		freed += do_rounds(s, region, range, true);
-	if (shared)
-		end_range();
 	swapper_put(s);
 	return freed;
 }

@@ -4,6 +4,7 @@
  */
 #include "mm/space/swapper.h"
 
+#include "base/heartbeat.h"
 #include "mm/obj/slab.h"
 #include "os/os.h"
 
@@ -33,17 +34,28 @@ void swapper_keep(bool keep)
 	}
 }
 
-bool swapper_is_kept(void)
-{
-	return mine[SWAPPER_READER] || mine[SWAPPER_WRITER];
-}
-
 struct timespec swapper_keep_until(void)
 {
 	uint64_t until_ns = os->now_ns() + IDLE_NS;
 
 	return (struct timespec){ .tv_sec = (time_t)(until_ns / 1000000000),
 				  .tv_nsec = (long)(until_ns % 1000000000) };
+}
+
+void swapper_rest(struct mutex *lock, pthread_cond_t *wanted)
+{
+	struct timespec until = swapper_keep_until();
+
+	heartbeat_idle();
+	if (!mine[SWAPPER_READER] && !mine[SWAPPER_WRITER]) {
+		mutex_wait(lock, wanted);
+	} else if (mutex_timedwait(lock, wanted, &until)) {
+		mutex_unlock(lock);
+		swapper_keep(false);
+		swapper_keep(true);
+		mutex_lock(lock);
+	}
+	heartbeat_touch();
 }
 
 static struct swapper *swapper_new(enum swapper_kind kind)

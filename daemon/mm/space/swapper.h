@@ -68,10 +68,11 @@ struct swapper {
 
 /* Whether the calling thread's swappers outlive their batches, until it says no. */
 void swapper_keep(bool keep);
-/* Whether the calling thread has one. */
-bool swapper_is_kept(void);
 /* When who has had nothing to do until then gives them back: CLOCK_MONOTONIC. */
 struct timespec swapper_keep_until(void);
+/* Waits on a condition of condition_init() for something to do, and gives back what is kept when it
+ * lasts: without the lock, so the caller looks again. */
+void swapper_rest(struct mutex *lock, pthread_cond_t *wanted);
 /* The calling thread's, until swapper_put(). NULL: no memory, or no descriptor for its ring. */
 struct swapper *swapper_get(enum swapper_kind kind);
 /* NULL, too, while the thread uses it. */

@@ -60,22 +60,6 @@ static int ready_flow(const struct waiter_cpu *w)
 	return -1;
 }
 
-/* A thread that hasn't had anything to do for a while keeps no ring and no buffers. */
-static void wait_for_fault(struct waiter_cpu *w)
-{
-	struct timespec until = swapper_keep_until();
-
-	heartbeat_idle();
-	if (!mutex_timedwait(&w->lock, &w->wanted, &until))
-		return;
-	mutex_unlock(&w->lock);
-	swapper_keep(false);
-	mutex_lock(&w->lock);
-	if (ready_flow(w) < 0 && !w->stopping)
-		mutex_wait(&w->lock, &w->wanted);
-	swapper_keep(true);
-}
-
 static struct waiting_fault *next_fault(struct waiter_cpu *w)
 {
 	struct waiting_fault *fault = NULL;
@@ -83,7 +67,7 @@ static struct waiting_fault *next_fault(struct waiter_cpu *w)
 
 	mutex_lock(&w->lock);
 	while ((flow = ready_flow(w)) < 0 && !w->stopping)
-		wait_for_fault(w);
+		swapper_rest(&w->lock, &w->wanted);
 	heartbeat_touch();
 	if (flow >= 0) {
 		fault = list_first_entry(&w->flows[flow], struct waiting_fault, link);
