@@ -19,6 +19,7 @@
 #include "mm/map/swap.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
+#include "mm/space/residency.h"
 #include "mm/space/swapin.h"
 
 enum { BASE = 0x10000000, NR = 64, SWAP_MIB = 16 };
@@ -68,6 +69,7 @@ static void start(uint64_t nr)
 static void stop(void)
 {
 	space_expect_valid(region, mm);
+	EXPECT_EQ(atomic_load(&region->nr_writing), 0);
 	space_close_mm(mm);
 	space_drop_region(region);
 	space_end_swap();
@@ -292,9 +294,166 @@ static void what_cant_be_protected_stays(void)
 	EXPECT_EQ(evict(0, NR), 0);
 	fake_uffd_set_error(mm->uffd, 0);
 	EXPECT_EQ(space_slots_used(), 0);
+	for (uint64_t i = 0; i < NR; i++) /* who writes now isn't an event */
+		EXPECT(!(word_load(region_word(region, i)) & WORD_CLEAN));
 	fake_uffd_set_error(mm->uffd, -ESRCH); /* the client died: nothing is mapped */
 	EXPECT_EQ(evict(0, NR), NR);
 	fake_uffd_set_error(mm->uffd, 0);
+	stop();
+}
+
+/* What had been taken for them is there again. */
+static void pages_that_find_no_room_stay_out(void)
+{
+	struct swap_in_request want;
+	struct swap_claim claim;
+	struct page_range run;
+	struct swap_page io;
+	struct swapper *s;
+
+	start(NR);
+	want = (struct swap_in_request){ .region = region, .range = { 4, 4 } };
+	EXPECT_EQ(evict(0, NR), NR);
+	s = swapper_get(SWAPPER_READER);
+	memcg_set_limit(region->memcg, MEMCG_MAX, 0);
+	EXPECT_EQ(region_swap_claim(region, 3, &claim, &io), -ENOMEM);
+	EXPECT_EQ(region_swap_in(s, &want, &run), -ENOMEM);
+	space_expect_valid(region, mm);
+	memcg_set_limit(region->memcg, MEMCG_MAX, 1);
+	EXPECT_EQ(region_swap_in(s, &want, &run), 0);
+	EXPECT_EQ(run.nr, 1);
+	space_expect_valid(region, mm);
+	memcg_set_limit(region->memcg, MEMCG_MAX, MEMCG_NO_LIMIT);
+	swapper_put(s);
+	for (uint64_t i = 3; i < 8; i++)
+		EXPECT_EQ(space_state(region, i), i == 4 ? PAGE_PRESENT : PAGE_SWAPPED);
+	for (uint64_t i = 3; i < 8; i++) {
+		space_fault(mm, address(i), 0);
+		EXPECT(holds(i, i << 32));
+	}
+	stop();
+}
+
+/* ---- a host that fails ---- */
+
+static const struct os_ops *os_before;
+static struct os_ops os_hostile;
+
+static void begin_hostile(void)
+{
+	os_before = os;
+	os_hostile = *os;
+	os = &os_hostile;
+}
+
+static int fail_read(int fd, uint64_t offset, void *bytes, uint64_t length)
+{
+	return fd == region->section->fd ? -EIO : os_before->read(fd, offset, bytes, length);
+}
+
+static int fail_write(int fd, uint64_t offset, const void *bytes, uint64_t length)
+{
+	return fd == region->section->fd ? -ENOSPC : os_before->write(fd, offset, bytes, length);
+}
+
+/* Else its slot would hold whatever the buffer held. */
+static void a_page_that_cant_be_read_from_its_file_stays(void)
+{
+	start(NR);
+	begin_hostile();
+	os_hostile.read = fail_read;
+	EXPECT_EQ(evict(0, NR), 0);
+	os = os_before;
+	EXPECT_EQ(space_slots_used(), 0);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(holds(i, i << 32));
+	stop();
+}
+
+static void a_page_that_cant_be_put_back_stays_out(void)
+{
+	struct swap_claim claim;
+	struct swap_page io;
+	uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)] = { 0 };
+
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	EXPECT_EQ(region_swap_claim(region, 3, &claim, &io), 0);
+	begin_hostile();
+	os_hostile.write = fail_write;
+	EXPECT(region_swap_settle(&claim, bytes, 0, false) < 0);
+	os = os_before;
+	EXPECT_EQ(space_state(region, 3), PAGE_SWAPPED);
+	space_expect_valid(region, mm);
+	space_fault(mm, address(3), 0);
+	EXPECT(holds(3, 3ull << 32));
+	stop();
+}
+
+static int punch_while_awaited(int fd, uint64_t offset, uint64_t length)
+{
+	EXPECT(word_wait(region_word(region, 5)));
+	return os_before->punch(fd, offset, length);
+}
+
+static void who_waits_for_a_page_that_goes_is_woken(void)
+{
+	uint64_t before;
+
+	start(NR);
+	before = fake_uffd_wakes(mm->uffd, address(5));
+	begin_hostile();
+	os_hostile.punch = punch_while_awaited;
+	EXPECT_EQ(evict(4, 3), 3);
+	os = os_before;
+	EXPECT(fake_uffd_wakes(mm->uffd, address(5)) > before);
+	stop();
+}
+
+static void a_pools_swap_max_holds(void)
+{
+	start(NR);
+	memcg_set_limit(region->memcg, MEMCG_SWAP_MAX, NR / 4);
+	evict(0, NR);
+	EXPECT(space_slots_used() <= NR / 4);
+	memcg_set_limit(region->memcg, MEMCG_SWAP_MAX, MEMCG_NO_LIMIT);
+	EXPECT_EQ(memcg_read(region->memcg, MEMCG_SWAP), space_slots_used());
+	stop();
+}
+
+static void expect_active(uint64_t nr)
+{
+	uint64_t found = 0;
+
+	for (uint64_t i = 0; i < NR; i++) {
+		uint64_t word = word_load(region_word(region, i));
+
+		found += word_state(word) == PAGE_PRESENT && word & WORD_ACTIVE;
+	}
+	EXPECT_EQ(found, nr);
+	EXPECT_EQ(atomic_load(&region_lru(region, 0)->nr_active), nr);
+}
+
+/* However they go, and come back. */
+static void active_pages_are_counted(void)
+{
+	start(NR);
+	for (int round = 0; round < 2; round++) {
+		lru_next_generation(region_lru(region, 0));
+		for (uint64_t i = 0; i < 8; i++)
+			region_note_use(region, i);
+	}
+	expect_active(8);
+	reclaim_make_cold(region, (struct page_range){ 0, 2 });
+	expect_active(6);
+	EXPECT_EQ(region_drop(region, (struct page_range){ 2, 1 }), 0);
+	expect_active(5);
+	EXPECT(region_poison(region, 3, "test"));
+	expect_active(4);
+	EXPECT_EQ(evict(0, 8), 6);
+	expect_active(0);
+	space_fault(mm, address(7), 0); /* soon */
+	expect_active(1);
 	stop();
 }
 
@@ -491,6 +650,13 @@ static const struct test_case cases[] = {
 	{ "locked pages stay, and locking brings pages back", locked_pages_stay },
 	{ "dropped pages take their slots along", dropped_pages_take_their_slots_along },
 	{ "what can't be protected stays (E2)", what_cant_be_protected_stays },
+	{ "pages that find no room stay out", pages_that_find_no_room_stay_out },
+	{ "a page that can't be read from its file stays",
+	  a_page_that_cant_be_read_from_its_file_stays },
+	{ "a page that can't be put back stays out", a_page_that_cant_be_put_back_stays_out },
+	{ "who waits for a page that goes is woken", who_waits_for_a_page_that_goes_is_woken },
+	{ "a pool's swap_max holds", a_pools_swap_max_holds },
+	{ "active pages are counted, however they go", active_pages_are_counted },
 	{ "without free slots pages stay", without_slots_pages_stay },
 	{ "pages that are free to go are dropped, unless they were written to",
 	  unwanted_pages_are_dropped },
