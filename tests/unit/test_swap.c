@@ -350,6 +350,29 @@ static void a_cursor_survives_its_area(void)
 	stop();
 }
 
+/* What it held of an area that gives nothing for a while is everybody's again. */
+static void a_cursor_that_goes_on_lets_go(void)
+{
+	struct swap_cursor other = { 0 };
+	uint32_t           first, slot, huge, got;
+
+	start();
+	first = start_area(2 * CLUSTER_SLOTS, 5);
+	start_area(SLOTS, 0);
+	slot = swap_alloc(&cursor, 1, SLOT_NONE, &got);
+	EXPECT_EQ(slot_area(slot), first);
+	swap_free(slot, 1);
+	swap_area_accept(first, false);
+	slot = swap_alloc(&cursor, 1, SLOT_NONE, &got);
+	EXPECT(slot_area(slot) != first);
+	swap_area_accept(first, true);
+	huge = swap_alloc_huge(&other);
+	EXPECT_EQ(huge, slot_make(first, CLUSTER_SLOTS));
+	swap_free(huge, CLUSTER_SLOTS);
+	swap_free(slot, 1);
+	stop();
+}
+
 static void claims_restore_counts(void)
 {
 	uint32_t area;
@@ -462,6 +485,7 @@ static const struct test_case cases[] = {
 	{ "an area that doesn't accept gives no slots",
 	  an_area_that_does_not_accept_gives_no_slots },
 	{ "a cursor survives its area", a_cursor_survives_its_area },
+	{ "a cursor that goes on to another area lets go", a_cursor_that_goes_on_lets_go },
 	{ "claims restore counts", claims_restore_counts },
 	{ "an area that can't be leaves nothing", an_area_that_can_not_be_leaves_nothing },
 };
