@@ -9,8 +9,11 @@
 
 #include "base/cpu.h"
 #include "client/pool.h"
+#include "client/pool_limits.h"
 #include "lib/client_fixture.h"
 #include "lib/test.h"
+#include "mm/phys/node.h"
+#include "mm/phys/stock.h"
 #include "mmbroker.h"
 #include "proto/methods.h"
 
@@ -107,18 +110,53 @@ static void only_owners_and_operators_set_limits(void)
 	end();
 }
 
+static uint64_t all_that_there_is(void)
+{
+	uint64_t frames = 0;
+
+	for (int node = 0; node < nr_nodes; node++)
+		frames += stock_limit(node, STOCK_BASE) + stock_limit(node, STOCK_HUGE);
+	return frames << PAGE_SHIFT;
+}
+
 static void guarantees_fit_the_reserve(void)
 {
 	const struct pool_limits too_much = { .min = 1ull << 40 };
+	uint64_t rest;
 
 	begin();
+	rest = all_that_there_is() - 16 * MIB;
 	EXPECT_EQ(create(operator, "p", (struct pool_limits){ .min = 16 * MIB }), 0);
 	EXPECT_REFUSED(create(operator, "q", too_much), -ENOMEM,
 		       "16777216 of them are other pools' min");
 	EXPECT_REFUSED(set(operator, "p", MMB_POOL_SET_MIN, too_much), -ENOMEM,
 		       "can't be guaranteed");
+	EXPECT_REFUSED(create(operator, "q", (struct pool_limits){ .min = rest + PAGE_SIZE }),
+		       -ENOMEM, "can't be guaranteed");
+	EXPECT_EQ(create(operator, "q", (struct pool_limits){ .min = rest }), 0);
+	EXPECT_EQ(verb_pool_rm(operator, "q", false, &client_why), 0);
 	EXPECT_EQ(set(operator, "p", MMB_POOL_SET_MIN, (struct pool_limits){ 0 }), 0);
 	EXPECT_EQ(verb_pool_rm(operator, "p", false, &client_why), 0);
+	end();
+}
+
+/* What a predecessor had guaranteed is nobody else's, and what its operator had set stays. */
+static void what_was_set_before_a_restart_holds(void)
+{
+	uint64_t frames[NR_MEMCG_LIMITS] = { [MEMCG_MIN] = 16 * MIB >> PAGE_SHIFT }, rest;
+	uint32_t pool;
+
+	begin();
+	for (int i = MEMCG_HIGH; i < NR_MEMCG_LIMITS; i++)
+		frames[i] = MEMCG_NO_LIMIT;
+	rest = all_that_there_is() - 16 * MIB;
+	pool = client_pool(a, "p", MMB_POOL_CREATE);
+	pool_limits_resume(client_pool_of(a, pool), frames, true);
+	EXPECT_EQ(limits_of(a, pool).min, 16 * MIB);
+	EXPECT_REFUSED(create(operator, "q", (struct pool_limits){ .min = rest + PAGE_SIZE }),
+		       -ENOMEM, "16777216 of them are other pools' min");
+	EXPECT_REFUSED(set(a, "p", MMB_POOL_SET_MAX, (struct pool_limits){ 0 }), -EACCES,
+		       "operator has set");
 	end();
 }
 
@@ -267,6 +305,7 @@ static const struct test_case cases[] = {
 	{ "contradictions are refused in words", contradictions_are_refused_in_words },
 	{ "owners set limits until an operator does (L3)", only_owners_and_operators_set_limits },
 	{ "all guarantees together fit the reserve (L1)", guarantees_fit_the_reserve },
+	{ "what was set before a restart holds", what_was_set_before_a_restart_holds },
 	{ "max isn't lowered below what is committed (L2)", max_stays_above_what_is_committed },
 	{ "page tables are charged where nothing is promised",
 	  page_tables_are_charged_where_nothing_is_promised },
