@@ -390,8 +390,10 @@ static void a_page_that_cant_be_put_back_stays_out(void)
 	stop();
 }
 
+/* A daemon that dies here must not believe that the page is there. */
 static int punch_while_awaited(int fd, uint64_t offset, uint64_t length)
 {
+	EXPECT_EQ(space_state(region, 5), PAGE_SWAPPED);
 	EXPECT(word_wait(region_word(region, 5)));
 	return os_before->punch(fd, offset, length);
 }
@@ -407,6 +409,95 @@ static void who_waits_for_a_page_that_goes_is_woken(void)
 	EXPECT_EQ(evict(4, 3), 3);
 	os = os_before;
 	EXPECT(fake_uffd_wakes(mm->uffd, address(5)) > before);
+	stop();
+}
+
+static int populate_while_awaited(int fd, uint64_t offset, uint64_t length, int node)
+{
+	EXPECT(word_wait(region_word(region, 5)));
+	return os_before->populate(fd, offset, length, node);
+}
+
+static void who_waits_for_a_page_that_comes_is_woken(void)
+{
+	const uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)] = { 0 };
+	struct swap_in_request want;
+	struct swap_claim claim;
+	struct page_range run;
+	struct swap_page io;
+	struct swapper *s;
+	uint64_t before;
+
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	want = (struct swap_in_request){ .region = region, .range = { 4, 4 } };
+	before = fake_uffd_wakes(mm->uffd, address(5));
+	s = swapper_get(SWAPPER_READER);
+	begin_hostile();
+	os_hostile.populate = populate_while_awaited;
+	EXPECT_EQ(region_swap_in(s, &want, &run), 0);
+	os = os_before;
+	swapper_put(s);
+	EXPECT(fake_uffd_wakes(mm->uffd, address(5)) > before);
+	before = fake_uffd_wakes(mm->uffd, address(9));
+	EXPECT_EQ(region_swap_claim(region, 9, &claim, &io), 0);
+	EXPECT(word_wait(region_word(region, 9)));
+	EXPECT_EQ(region_swap_settle(&claim, bytes, 0, false), 0);
+	EXPECT(fake_uffd_wakes(mm->uffd, address(9)) > before);
+	stop();
+}
+
+static int populate_and_fail(int fd, uint64_t offset, uint64_t length, int node)
+{
+	EXPECT_EQ(os_before->populate(fd, offset, length, node), 0);
+	return -EIO;
+}
+
+/* What has come of a page that fails to come goes, and is never taken for the page. */
+static void pages_that_fail_to_come_leave_nothing(void)
+{
+	struct swap_in_request want;
+	struct page_range run;
+	struct swapper *s;
+
+	start(NR);
+	EXPECT_EQ(evict(0, NR), NR);
+	want = (struct swap_in_request){ .region = region, .range = { 4, 2 } };
+	s = swapper_get(SWAPPER_READER);
+	begin_hostile();
+	os_hostile.populate = populate_and_fail;
+	EXPECT_EQ(region_swap_in(s, &want, &run), -EIO);
+	EXPECT_EQ(space_state(region, 4), PAGE_SWAPPED);
+	space_expect_valid(region, mm);
+	os_hostile.populate = os_before->populate;
+	os_hostile.write = fail_write;
+	EXPECT_EQ(region_swap_in(s, &want, &run), -EIO);
+	os = os_before;
+	swapper_put(s);
+	EXPECT_EQ(space_state(region, 4), PAGE_POISONED);
+	EXPECT_EQ(space_state(region, 5), PAGE_POISONED);
+	stop();
+}
+
+/* Where a window has gone meanwhile its pages weren't protected, perhaps. */
+static void what_has_moved_meanwhile_stays(void)
+{
+	const struct evict_filter filter = { .node = -1, .all_ages = true };
+	const uint64_t far = 1ull << 40, length = NR << PAGE_SHIFT;
+	struct evict_result result = { 0 };
+	struct swapper *s;
+
+	start(NR);
+	s = swapper_get(SWAPPER_WRITER);
+	EXPECT(s && evict_begin(s, region));
+	evict_block(s, region, (struct page_range){ 0, NR }, &filter, &result);
+	EXPECT_EQ(mm_move_range(mm, BASE, far, length), 0);
+	EXPECT_EQ(mm_move_range(mm, far, BASE, length), 0);
+	evict_end(s, region, &result);
+	swapper_put(s);
+	EXPECT_EQ(result.nr_freed, 0);
+	EXPECT_EQ(space_slots_used(), 0);
+	EXPECT_EQ(evict(0, NR), NR);
 	stop();
 }
 
@@ -596,6 +687,7 @@ static void a_lost_page_is_poisoned_alone(void)
 	space_fault(mm, address(7), 0);
 	inject_arm(INJECT_DISK_READ, 0, 0);
 	EXPECT_EQ(space_state(region, 7), PAGE_POISONED);
+	EXPECT_EQ(atomic_load(&region->nr_poisoned), 1);
 	EXPECT(fake_uffd_poisoned(mm->uffd, address(7)));
 	EXPECT_EQ(space_slots_used(), NR);
 	for (uint64_t i = 0; i < NR; i++) {
@@ -655,6 +747,9 @@ static const struct test_case cases[] = {
 	  a_page_that_cant_be_read_from_its_file_stays },
 	{ "a page that can't be put back stays out", a_page_that_cant_be_put_back_stays_out },
 	{ "who waits for a page that goes is woken", who_waits_for_a_page_that_goes_is_woken },
+	{ "who waits for a page that comes is woken", who_waits_for_a_page_that_comes_is_woken },
+	{ "pages that fail to come leave nothing", pages_that_fail_to_come_leave_nothing },
+	{ "what has moved meanwhile stays", what_has_moved_meanwhile_stays },
 	{ "a pool's swap_max holds", a_pools_swap_max_holds },
 	{ "active pages are counted, however they go", active_pages_are_counted },
 	{ "without free slots pages stay", without_slots_pages_stay },
