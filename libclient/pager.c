@@ -433,8 +433,8 @@ static int start_locked(struct mmb *mmb)
 	error = small_thread_start(&pager->thread, pager_main, mmb);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error)
-		return fail(error, "can't start the pager thread (errno %d); look at RLIMIT_NPROC",
-			    -error);
+		return fail(error, "can't start the pager thread (errno %d); look at RLIMIT_NPROC "
+			    "and RLIMIT_AS", -error);
 	pager->started = true;
 	channel_hold(&mmb->channel);
 	return 0;

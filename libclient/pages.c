@@ -212,6 +212,12 @@ static void alloc_nofail(struct mmb_pool *pool, unsigned int order, unsigned int
 	while ((error = alloc_run(pool, order, gfp, out))) {
 		struct timespec pause = { .tv_nsec = pause_ms * 1000000 };
 
+		/* The broker waits, too, and says nothing meanwhile. */
+		if (error == -ETIMEDOUT)
+			die("libmmbroker: mmb_alloc_pages(order %u, MMB_GFP_NOFAIL) can't succeed: "
+			    "no memory came for %llu ms (operation_timeout_ms); the pool's max is "
+			    "reached, or the broker is short of memory: look at mmbctl pools",
+			    order, (unsigned long long)pool->mmb->timeout_ms);
 		if (error != -ENOMEM || !call_left_ms(deadline))
 			die("libmmbroker: mmb_alloc_pages(order %u, MMB_GFP_NOFAIL) can't succeed: "
 			    "%s", order, mmb_error());

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "system/stage.h"
@@ -306,6 +307,8 @@ static void exhaustion(void)
 	PLAY(ROLE(use_up_reserve));
 }
 
+static int said; /* the actor's stderr */
+
 static void insist(struct actor *a)
 {
 	const struct mmb_open_options options = { .size = sizeof(options),
@@ -315,13 +318,22 @@ static void insist(struct actor *a)
 	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);
 	act_pool(a, 8 * MIB);
 	take_all(a, runs, 0);
+	dup2(said, STDERR_FILENO);
 	mmb_alloc_pages(a->pool, HUGE_ORDER, MMB_GFP_NOFAIL);
 	CLIENT_EXPECT(!"an allocation that can't succeed comes back");
 }
 
+/* Not that the broker doesn't answer: it waits for memory as well. */
 static void nofail_ends(void)
 {
+	char text[512] = "";
+
+	said = memfd_create("stderr", MFD_CLOEXEC);
+	EXPECT(said >= 0);
 	PLAY(ROLE(insist, .status = -SIGABRT));
+	EXPECT(pread(said, text, sizeof(text) - 1, 0) > 0);
+	close(said);
+	EXPECT(strstr(text, "NOFAIL") && strstr(text, "no memory came") && strstr(text, "max"));
 }
 
 /* NOFAIL waits for memory that somebody else gives back meanwhile. */
