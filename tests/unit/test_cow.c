@@ -284,9 +284,11 @@ static void rollback_takes_back_what_was_written(void)
 	}
 	locked = 5;
 	write_page(parent, base, locked, 1);
+	write_page(parent, base, 0, 7);
 	EXPECT_EQ(region_lock_pages(parent, (struct page_range){ locked, 1 }), 0);
 	EXPECT_EQ(region_rollback(parent, child, NULL, NULL), -EBUSY);
 	EXPECT_EQ(read_page(parent, base, locked), 1);
+	EXPECT_EQ(read_page(parent, base, 0), 7); /* all of it or nothing */
 	region_unlock_pages(parent, (struct page_range){ locked, 1 });
 	EXPECT_EQ(region_rollback(parent, parent, NULL, NULL), 0);
 	end();
