@@ -268,6 +268,12 @@ static void what_fails_is_charged_to_nobody(void)
 	EXPECT_EQ(region->nr_resident, 12);
 	fake_os_set_limit(0, UINT64_MAX, UINT64_MAX);
 	end_with(region);
+	space_begin(&(struct space_options){ .huge_mib = 16 });
+	region = space_region(2, PAGEBLOCK_SHIFT);
+	fake_os_set_limit(0, UINT64_MAX, 0); /* hugetlb has a word of its own for it */
+	EXPECT_EQ(make(region, 0, 1, &run), -ENOMEM);
+	fake_os_set_limit(0, UINT64_MAX, UINT64_MAX);
+	end_with(region);
 }
 
 static void held_memory_makes_way_for_pages(void)
