@@ -125,11 +125,28 @@ void space_begin(const struct space_options *options)
 	EXPECT_EQ(ahead_init(1), 0);
 }
 
+/* Of who is in no pool of its own. */
+static void expect_nothing_charged(void)
+{
+	const struct memcg *m = memcg_root();
+
+	for (int kind = 0; kind < NR_MEMCG_KINDS; kind++)
+		EXPECT_EQ(memcg_read(m, (enum memcg_kind)kind), 0);
+	EXPECT_EQ(memcg_usage(m), 0);
+	EXPECT_EQ(atomic_load(&m->pinned), 0);
+	EXPECT_EQ(atomic_load(&m->promised), 0);
+	for (int node = 0; node < MAX_NUMNODES; node++) {
+		EXPECT_EQ(atomic_load(&m->lruvec[node].nr_resident), 0);
+		EXPECT_EQ(atomic_load(&m->lruvec[node].nr_active), 0);
+	}
+}
+
 void space_end(void)
 {
 	fault_drop_parked();
 	ahead_fini();
 	regions_fini();
+	expect_nothing_charged();
 	reclaim_fini();
 	swap_areas_fini();
 	fault_fini();
