@@ -91,14 +91,8 @@ static int alloc_one_by_one(struct mmb_pool *pool, struct object_bulk *bulk)
 
 int object_alloc_bulk(struct mmb_pool *pool, struct object_bulk *bulk)
 {
-	int error;
+	int error = conf_no_hits() ? alloc_one_by_one(pool, bulk) : alloc_more(pool, bulk);
 
-	if (bulk->nr > PTRDIFF_MAX / sizeof(bulk->out[0])) {
-		give_back(pool, bulk);
-		return fail(-ENOMEM, "%zu pointers are more than an address space holds",
-			    bulk->nr);
-	}
-	error = conf_no_hits() ? alloc_one_by_one(pool, bulk) : alloc_more(pool, bulk);
 	if (error == -ENOMEM && !conf_no_hits()) {
 		pool_heap_trim(pool); /* O1 */
 		error = alloc_more(pool, bulk);

@@ -215,6 +215,9 @@ PUBLIC int mmb_cache_alloc_bulk(struct mmb_cache *cache, size_t n, void **object
 	if (!error && n && !objects)
 		error = fail(-EINVAL, "mmb_cache_alloc_bulk: objects is NULL; pass where %zu "
 			     "pointers are to go", n);
+	if (!error && n > PTRDIFF_MAX / sizeof(*objects))
+		error = fail(-ENOMEM, "mmb_cache_alloc_bulk: %zu pointers are more than an address "
+			     "space holds", n);
 	if (error)
 		return error;
 	heap_enter(h);
