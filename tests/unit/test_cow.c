@@ -667,7 +667,7 @@ static _Atomic unsigned int nr_helped;
 
 static void begin_large(int (*protect)(int uffd, uint64_t address, uint64_t length))
 {
-	space_begin(&(struct space_options){ .base_mib = 256 });
+	space_begin(&(struct space_options){ .base_mib = 512 });
 	parent = space_region(NR_LARGE, PAGE_SHIFT);
 	mm = space_mm();
 	space_window(mm, parent, base, 1);
@@ -721,22 +721,29 @@ static void a_large_parent_is_armed_by_two(void)
 	end();
 }
 
+/* To what an older clone shares, as soon as it is protected for the new one. */
 static int protect_while_written(int uffd, uint64_t address, uint64_t length)
 {
-	unsigned int turn = region_map_enter(parent);
+	int r = os_before->uffd_protect(uffd, address, length);
 
-	if (pthread_equal(pthread_self(), maker))
-		region_note_touched(parent, (struct page_range){ 0, 1 });
-	else
+	if (!pthread_equal(pthread_self(), maker))
 		atomic_fetch_add(&nr_helped, 1);
-	region_map_leave(parent, turn);
-	return os_before->uffd_protect(uffd, address, length);
+	else if (!nr_protects++)
+		space_fault(mm, base, OS_FAULT_WRITE | OS_FAULT_WP);
+	return r;
 }
 
 static void nobody_helps_where_somebody_writes(void)
 {
+	struct region *older;
+
 	begin_large(protect_while_written);
-	clone_large();
+	older = clone_of(parent);
+	nr_protects = 0;
+	clone_large(); /* and what was written is protected once more */
+	EXPECT_EQ(space_state(older, 0), PAGE_PRESENT);
+	EXPECT(word_load(&parent->words[0]) & WORD_SHARED);
+	space_drop_region(older);
 	EXPECT_EQ(atomic_load(&nr_helped), 0);
 	EXPECT_EQ(atomic_load(&child->nr_inherit), NR_LARGE);
 	end();
