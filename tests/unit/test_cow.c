@@ -728,8 +728,10 @@ static int protect_while_written(int uffd, uint64_t address, uint64_t length)
 
 	if (!pthread_equal(pthread_self(), maker))
 		atomic_fetch_add(&nr_helped, 1);
-	else if (!nr_protects++)
+	else if (!nr_protects++) {
 		space_fault(mm, base, OS_FAULT_WRITE | OS_FAULT_WP);
+		EXPECT_EQ(cow_break_ahead(parent, (struct page_range){ 1, 1 }), 1);
+	}
 	return r;
 }
 
@@ -741,8 +743,10 @@ static void nobody_helps_where_somebody_writes(void)
 	older = clone_of(parent);
 	nr_protects = 0;
 	clone_large(); /* and what was written is protected once more */
-	EXPECT_EQ(space_state(older, 0), PAGE_PRESENT);
-	EXPECT(word_load(&parent->words[0]) & WORD_SHARED);
+	for (uint64_t i = 0; i < 2; i++) {
+		EXPECT_EQ(space_state(older, i), PAGE_PRESENT);
+		EXPECT(word_load(&parent->words[i]) & WORD_SHARED);
+	}
 	space_drop_region(older);
 	EXPECT_EQ(atomic_load(&nr_helped), 0);
 	EXPECT_EQ(atomic_load(&child->nr_inherit), NR_LARGE);
