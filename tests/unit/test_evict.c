@@ -17,6 +17,8 @@
 #include "lib/space_fixture.h"
 #include "lib/test.h"
 #include "mm/map/swap.h"
+#include "mm/phys/node.h"
+#include "mm/phys/stock.h"
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
@@ -337,6 +339,26 @@ static void pages_that_find_no_room_stay_out(void)
 /* ---- a host that fails ---- */
 
 static const struct os_ops *os_before;
+static void buffers_are_a_small_part_of_the_reserve(void)
+{
+	uint64_t limit = 0;
+	struct swapper *s;
+
+	start(1);
+	swapper_keep(false);
+	EXPECT_EQ(stock_charge_metadata(0), 0);
+	for (int node = 0; node < nr_nodes; node++)
+		limit += stock_limit(node, STOCK_BASE) + stock_limit(node, STOCK_HUGE);
+	s = swapper_get(SWAPPER_WRITER);
+	EXPECT(s);
+	EXPECT(stock_buffer_frames() > 0);
+	EXPECT(stock_buffer_frames() <= max_t(uint64_t, limit / 256, 64));
+	swapper_put(s);
+	EXPECT_EQ(stock_buffer_frames(), 0);
+	EXPECT_EQ(stock_charge_metadata(-1), 0);
+	stop();
+}
+
 static struct os_ops os_hostile;
 
 static void begin_hostile(void)
@@ -726,6 +748,7 @@ static void nothing_goes_while_all_rest(void)
 }
 
 static const struct test_case cases[] = {
+	{ "buffers are a small part of the reserve", buffers_are_a_small_part_of_the_reserve },
 	{ "evicted pages come back as they were", contents_come_back },
 	{ "nothing is evicted while all rest", nothing_goes_while_all_rest },
 	{ "no frame is made under an operation on mappings that may have seen the page (I3)",

@@ -6,12 +6,20 @@
 
 #include "base/heartbeat.h"
 #include "mm/obj/slab.h"
+#include "mm/phys/node.h"
+#include "mm/phys/stock.h"
 #include "os/os.h"
 
 enum { IDLE_NS = 500 * 1000 * 1000 };
-static const uint64_t queue_bytes[NR_SWAPPER_KINDS] = {
+/* Of buffers; of a small reserve no more than that part. */
+enum { LEAST_BYTES = 256 << 10 };
+static const uint64_t most_bytes[NR_SWAPPER_KINDS] = {
 	[SWAPPER_READER] = 1 << 20,
 	[SWAPPER_WRITER] = 4 << 20,
+};
+static const uint64_t part_of_reserve[NR_SWAPPER_KINDS] = {
+	[SWAPPER_READER] = 1024,
+	[SWAPPER_WRITER] = 256,
 };
 
 static _Thread_local struct swapper *mine[NR_SWAPPER_KINDS];
@@ -58,13 +66,24 @@ void swapper_rest(struct mutex *lock, pthread_cond_t *wanted)
 	heartbeat_touch();
 }
 
+static uint64_t queue_bytes(enum swapper_kind kind)
+{
+	uint64_t frames = 0, bytes = most_bytes[kind];
+
+	for (int node = 0; node < nr_nodes; node++)
+		frames += stock_limit(node, STOCK_BASE) + stock_limit(node, STOCK_HUGE);
+	while (bytes > LEAST_BYTES && bytes > (frames << PAGE_SHIFT) / part_of_reserve[kind])
+		bytes /= 2;
+	return bytes;
+}
+
 static struct swapper *swapper_new(enum swapper_kind kind)
 {
 	struct swapper *s = kzalloc(sizeof(*s), GFP_KERNEL);
 
 	if (!s)
 		return NULL;
-	if (swap_queue_new(queue_bytes[kind], &s->queue)) {
+	if (swap_queue_new(queue_bytes(kind), &s->queue)) {
 		kfree(s);
 		return NULL;
 	}
