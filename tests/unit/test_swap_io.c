@@ -440,6 +440,20 @@ static void pages_of_one_value_are_not_written(void)
 	stop();
 }
 
+static void one_word_that_differs_is_seen(void)
+{
+	uint64_t words[PAGE_SIZE / sizeof(uint64_t)] = { 0 };
+	uint32_t value = 1;
+
+	EXPECT(swap_repeats(words, PAGE_SIZE, &value));
+	EXPECT_EQ(value, 0);
+	for (unsigned int i = 0; i < PAGE_SIZE / sizeof(words[0]); i++) {
+		words[i] = 1ull << i % 64;
+		EXPECT(!swap_repeats(words, PAGE_SIZE, &value));
+		words[i] = 0;
+	}
+}
+
 static void a_device_that_goes_gives_no_slots(void)
 {
 	struct swap_report report;
@@ -519,6 +533,7 @@ static const struct test_case cases[] = {
 	{ "what can't be written is retired", what_can_not_be_written_is_retired },
 	{ "pages that repeat one value are told, and not written, among others, too",
 	  pages_of_one_value_are_not_written },
+	{ "one word that differs is seen", one_word_that_differs_is_seen },
 	{ "an injected error is one page's", an_injected_error_is_one_pages },
 	{ "a device that goes gives no slots", a_device_that_goes_gives_no_slots },
 	{ "a frame that has gone isn't written", a_frame_that_has_gone_is_not_written },
