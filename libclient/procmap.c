@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -40,32 +41,56 @@ static int open_maps(void)
 /* ---- the one that is kept ---- */
 
 static _Atomic int kept = -1;
+static dev_t kept_device;       /* process lock; fixed while one is kept */
+static ino_t kept_inode;        /* the same */
 static unsigned int nr_keepers; /* process lock */
+
+/* Q2 */
+static bool is_kept(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && !fstat(fd, &st) && st.st_dev == kept_device && st.st_ino == kept_inode;
+}
 
 void procmap_keep(void)
 {
+	struct stat st;
+	int fd;
+
 	process_lock();
 	nr_keepers++;
-	if (kept < 0)
-		kept = open_maps();
+	fd = is_kept(kept) ? -1 : open_maps();
+	if (fd >= 0 && !fstat(fd, &st)) {
+		kept_device = st.st_dev;
+		kept_inode = st.st_ino;
+		kept = fd;
+	} else if (fd >= 0) {
+		close(fd);
+	}
 	process_unlock();
+}
+
+static void stop_keeping(void)
+{
+	int fd = kept;
+
+	kept = -1;
+	if (is_kept(fd))
+		close(fd);
 }
 
 void procmap_release(void)
 {
 	process_lock();
-	if (!--nr_keepers && kept >= 0) {
-		close(kept);
-		kept = -1;
-	}
+	if (!--nr_keepers)
+		stop_keeping();
 	process_unlock();
 }
 
 void procmap_forget(void)
 {
-	if (kept >= 0)
-		close(kept);
-	kept = -1;
+	stop_keeping();
 	nr_keepers = 0;
 }
 
@@ -73,7 +98,7 @@ int procmap_open(struct procmap *out)
 {
 	int fd = kept;
 
-	out->own = fd < 0;
+	out->own = !is_kept(fd);
 	out->fd = out->own ? open_maps() : fd;
 	out->in_text = false;
 	out->offset = 0;

@@ -7,6 +7,8 @@
  *             have taken its place.
  * Invariants  Q1  While a connection is open, so is the file that is asked: whoever is out of
  *                 descriptors must be able to unmap a region, and a clone's pages to come.
+ *             Q2  A descriptor that the application has closed, and has something else at, is
+ *                 neither asked nor closed.
  * Locking     the process lock for keeping it; who asks needs none.
  */
 #ifndef MMB_LIBCLIENT_PROCMAP_H

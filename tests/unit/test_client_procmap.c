@@ -90,6 +90,31 @@ static void needs_no_descriptor_while_kept(void)
 	munmap(at, PIECES * PAGE);
 }
 
+static void what_the_application_has_there_is_left_alone(void)
+{
+	char *at = striped();
+	struct procmap map;
+	int fd, other;
+
+	procmap_keep();
+	EXPECT_EQ(procmap_open(&map), 0);
+	fd = map.fd;
+	procmap_close(&map);
+	other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	EXPECT_EQ(dup2(other, fd), fd);
+	for (int in_text = 0; in_text < 2; in_text++) {
+		EXPECT_EQ(procmap_open(&map), 0);
+		map.in_text = in_text;
+		expect_stripes(&map, at);
+		procmap_close(&map);
+	}
+	procmap_release();
+	EXPECT(fcntl(fd, F_GETFD) >= 0);
+	close(fd);
+	close(other);
+	munmap(at, PIECES * PAGE);
+}
+
 /* As the fork handler does it. */
 static int ask_in_a_child(const char *at)
 {
@@ -124,6 +149,8 @@ static const struct test_case cases[] = {
 	{ "query and text find the same mappings", both_ways_find_the_same },
 	{ "while it is kept, whoever is out of descriptors can ask",
 	  needs_no_descriptor_while_kept },
+	{ "what the application has closed, and has something else at, is left alone",
+	  what_the_application_has_there_is_left_alone },
 	{ "a child asks about itself", a_child_asks_about_itself },
 };
 TEST_MAIN(cases)
