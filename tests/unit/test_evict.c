@@ -488,6 +488,9 @@ static void pages_that_fail_to_come_leave_nothing(void)
 	s = swapper_get(SWAPPER_READER);
 	begin_hostile();
 	os_hostile.populate = populate_and_fail;
+	EXPECT_EQ(region_drop(region, (struct page_range){ 9, 1 }), 0);
+	EXPECT_EQ(region_make_present(region, (struct page_range){ 9, 1 }, 9, &run), -EIO);
+	EXPECT_EQ(space_state(region, 9), PAGE_NONE);
 	EXPECT_EQ(region_swap_in(s, &want, &run), -EIO);
 	EXPECT_EQ(space_state(region, 4), PAGE_SWAPPED);
 	space_expect_valid(region, mm);
