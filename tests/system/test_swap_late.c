@@ -23,7 +23,7 @@
 #include "system/loop_disk.h"
 #include "system/stage.h"
 
-enum { PAGES = 512, SLOW_BYTES = 128 << 10 };
+enum { PAGES = 512, SLOW_BYTES = 16 << 10 }; /* what is under way lasts for seconds */
 enum { EARLY_OUT = 1, FILLED = EARLY_OUT, MAY_BEGIN, KILLED, LANDED };
 enum { WRITES, READS };
 enum { LATE_BEGUN, OUT_AGAIN_BEGUN, OUT_AGAIN_DONE, EARLY_READ, SERVED };

@@ -396,7 +396,9 @@ static void the_table_has_an_end(void)
 	struct mm_request want = { .uffd = -1 };
 	struct mm *none;
 
-	begin();
+	space_begin(&(struct space_options){ .base_mib = 256 });
+	region = space_region(PAGES, PAGE_SHIFT);
+	mm = space_mm();
 	for (int i = 1; i < NR_MM_MAX; i++)
 		EXPECT_EQ(mm_new(&want, &all[i]), 0);
 	EXPECT_EQ(mm_new(&want, &none), -EMFILE);
