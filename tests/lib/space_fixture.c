@@ -103,6 +103,7 @@ void space_begin(const struct space_options *options)
 		.nr_nodes = options->nr_nodes,
 		.base_mib = options->base_mib ? options->base_mib : 64,
 		.huge_mib = options->huge_mib,
+		.own_mib = options->own_mib,
 		.mode = options->hold ? STOCK_HOLD : STOCK_ACCOUNT,
 		.no_metadata = !options->metadata,
 		.objects = true,

@@ -15,6 +15,7 @@
 struct space_options {
 	unsigned int nr_nodes;             /* 0: 1 */
 	uint64_t base_mib, huge_mib;       /* a node's stocks; 0: 64 MiB, and none */
+	uint64_t own_mib;                  /* for the daemon's objects; 0: 64 */
 	bool hold;                         /* the reserve is populated */
 	bool metadata;                     /* is charged to node 0 */
 	uint64_t deadline_ns;              /* of a fault; 0: 1 s */

@@ -130,6 +130,8 @@ void act_open(struct actor *a);
 void act_open_for(struct actor *a, uint64_t daemon_timeout_ms);
 /* A private pool; max 0: no limit. */
 void act_pool(struct actor *a, uint64_t max);
+/* fork() while no other thread of the library's is likely to be at work. */
+pid_t act_fork(void);
 /* The scene's common pool, which anybody may use. */
 void act_common_pool(struct actor *a);
 struct mmb_region *act_region(struct actor *a, size_t bytes, uint32_t flags);

@@ -606,7 +606,7 @@ static int child_has_pools(struct actor *a, void *const *parents, int generation
 		if (mmb_realloc(a->pool, parents[i], 6 * MIB) || errno != EOWNERDEAD)
 			return 4;
 	}
-	if (generations > 1 && !(pid = fork()))
+	if (generations > 1 && !(pid = act_fork()))
 		_exit(child_has_pools(a, parents, generations - 1));
 	if (generations > 1 && waitpid(pid, &status, 0) != pid)
 		return 5;
@@ -626,7 +626,7 @@ static void forks_twice(struct actor *a)
 		parents[i] = mmb_malloc(a->pool, sizes[i]);
 		CLIENT_EXPECT(parents[i]);
 	}
-	pid = fork();
+	pid = act_fork();
 	CLIENT_EXPECT(pid >= 0);
 	if (!pid)
 		_exit(child_has_pools(a, parents, GENERATIONS));

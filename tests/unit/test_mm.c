@@ -396,7 +396,7 @@ static void the_table_has_an_end(void)
 	struct mm_request want = { .uffd = -1 };
 	struct mm *none;
 
-	space_begin(&(struct space_options){ .base_mib = 256 });
+	space_begin(&(struct space_options){ .own_mib = 128 });
 	region = space_region(PAGES, PAGE_SHIFT);
 	mm = space_mm();
 	for (int i = 1; i < NR_MM_MAX; i++)

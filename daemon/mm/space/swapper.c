@@ -50,14 +50,20 @@ struct timespec swapper_keep_until(void)
 				  .tv_nsec = (long)(until_ns % 1000000000) };
 }
 
-void swapper_rest(struct mutex *lock, pthread_cond_t *wanted)
+/* Whether something came in time. */
+static bool wait_for_a_while(struct mutex *lock, pthread_cond_t *wanted)
 {
 	struct timespec until = swapper_keep_until();
 
+	return !mutex_timedwait(lock, wanted, &until);
+}
+
+void swapper_rest(struct mutex *lock, pthread_cond_t *wanted)
+{
 	heartbeat_idle();
 	if (!mine[SWAPPER_READER] && !mine[SWAPPER_WRITER]) {
 		mutex_wait(lock, wanted);
-	} else if (mutex_timedwait(lock, wanted, &until)) {
+	} else if (!wait_for_a_while(lock, wanted)) {
 		mutex_unlock(lock);
 		swapper_keep(false);
 		swapper_keep(true);
