@@ -693,14 +693,15 @@ static void clone_large(void)
 		EXPECT(fake_uffd_protected(mm->uffd, base + (i << PAGE_SHIFT)));
 }
 
-/* Who makes the clone is slow. */
+/* Who makes the clone is slow, but not where it has the lock that the other one needs: for a locked
+ * page. */
 static int protect_with_help(int uffd, uint64_t address, uint64_t length)
 {
 	bool helps = !pthread_equal(pthread_self(), maker);
 
 	if (helps)
 		atomic_fetch_add(&nr_helped, 1);
-	else if (address >= base + ((uint64_t)ALONE << PAGE_SHIFT))
+	else if (address >= base + ((uint64_t)ALONE << PAGE_SHIFT) && length > PAGE_SIZE)
 		for (int i = 0; i < HELP_TRIES && !atomic_load(&nr_helped); i++)
 			sched_yield();
 	return os_before->uffd_protect(uffd, address, length);
