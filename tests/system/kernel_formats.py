@@ -211,14 +211,14 @@ class Broker:
         self.socket = os.path.join(self.folder, "mmbroker.sock")
         self.process = None
 
-    def start(self):
+    def start(self, reserve=RESERVE):
         log = os.path.join(self.folder, "log")
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
-                [self.daemon_path, "--socket", self.socket, f"--memory.reserve={RESERVE}",
+                [self.daemon_path, "--socket", self.socket, f"--memory.reserve={reserve}",
                  "--memory.reserve_huge=0", "--memory.reserve_mode=account"],
                 stderr=out, stdout=out)
-        for _ in range(200):
+        for _ in range(1200):
             if os.path.exists(self.socket):
                 return
             if self.process.poll() is not None:

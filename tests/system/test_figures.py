@@ -52,18 +52,6 @@ class Swapping(Broker):
         os.mkdir(self.disk)
         self.client = []
 
-    def start(self):
-        log = os.path.join(self.folder, "log")
-        with open(log, "wb") as out:
-            self.process = subprocess.Popen(
-                [self.daemon_path, "--socket", self.socket, f"--memory.reserve={RESERVE}",
-                 "--memory.reserve_huge=0", "--memory.reserve_mode=account"],
-                stderr=out, stdout=out)
-        deadline = time.monotonic() + 60
-        while not os.path.exists(self.socket):
-            expect(self.process.poll() is None and time.monotonic() < deadline, "no daemon")
-            time.sleep(0.02)
-
     def swap_on(self):
         done = subprocess.run([self.ctl_path, "--socket", self.socket, "swapon",
                                os.path.join(self.disk, "swap"), str(SWAP)], text=True,
@@ -180,7 +168,7 @@ CASES = (pages_are_resident_or_swapped, commit_has_swap_in_it, faults_have_a_lat
 def main(build):
     broker = Swapping(os.path.abspath(build))
     try:
-        broker.start()
+        broker.start(RESERVE)
         results = [run_case(CASES[0], broker)]
         if results[0] == "skip":
             print("0 passed, 0 failed, 1 skipped\nno swap area can be made here")
