@@ -40,6 +40,18 @@ static void expect_stripes(struct procmap *map, const char *at)
 	}
 }
 
+static void expect_both_ways(const char *at)
+{
+	struct procmap map;
+
+	for (int in_text = 0; in_text < 2; in_text++) {
+		EXPECT_EQ(procmap_open(&map), 0);
+		map.in_text = in_text;
+		expect_stripes(&map, at);
+		procmap_close(&map);
+	}
+}
+
 static void both_ways_find_the_same(void)
 {
 	char *at = striped();
@@ -76,12 +88,7 @@ static void needs_no_descriptor_while_kept(void)
 	none = limit;
 	none.rlim_cur = 0;
 	EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-	for (int in_text = 0; in_text < 2; in_text++) {
-		EXPECT_EQ(procmap_open(&map), 0);
-		map.in_text = in_text;
-		expect_stripes(&map, at);
-		procmap_close(&map);
-	}
+	expect_both_ways(at);
 	procmap_release();
 	EXPECT_EQ(procmap_open(&map), -EMFILE);
 	EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -102,12 +109,7 @@ static void what_the_application_has_there_is_left_alone(void)
 	procmap_close(&map);
 	other = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	EXPECT_EQ(dup2(other, fd), fd);
-	for (int in_text = 0; in_text < 2; in_text++) {
-		EXPECT_EQ(procmap_open(&map), 0);
-		map.in_text = in_text;
-		expect_stripes(&map, at);
-		procmap_close(&map);
-	}
+	expect_both_ways(at);
 	procmap_release();
 	EXPECT(fcntl(fd, F_GETFD) >= 0);
 	close(fd);

@@ -491,6 +491,22 @@ static void the_host_has_plenty(void)
 	fake_os_set_limit(0, UINT64_MAX, UINT64_MAX);
 }
 
+static void expect_retries_in_vain(void)
+{
+	for (int i = 0; i < 5; i++) {
+		fake_os_advance_ns(PARK_NS);
+		EXPECT_EQ(fault_retry_parked(os->now_ns()), PARK_NS);
+	}
+}
+
+static void expect_retry_maps(uint64_t page)
+{
+	the_host_has_plenty();
+	fake_os_advance_ns(PARK_NS);
+	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
+	EXPECT(mapped(page));
+}
+
 static void a_page_that_cant_be_made_is_retried(void)
 {
 	begin();
@@ -500,14 +516,8 @@ static void a_page_that_cant_be_made_is_retried(void)
 	EXPECT_COUNT(nr_parked, 1);
 	EXPECT_EQ(wakes(5), 0);
 	EXPECT(fault_retry_parked(os->now_ns()) > 0); /* not due yet */
-	for (int i = 0; i < 5; i++) {
-		fake_os_advance_ns(PARK_NS);
-		EXPECT_EQ(fault_retry_parked(os->now_ns()), PARK_NS);
-	}
-	the_host_has_plenty();
-	fake_os_advance_ns(PARK_NS);
-	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
-	EXPECT(mapped(5));
+	expect_retries_in_vain();
+	expect_retry_maps(5);
 	EXPECT_COUNT(nr_parked, 1);
 	EXPECT_COUNT(nr_poisoned, 0);
 	end();
@@ -584,15 +594,9 @@ static void a_fault_counts_once(void)
 	the_host_has_nothing();
 	space_fault(mm, page_address(5), OS_FAULT_WRITE);
 	waiters_stop();
-	for (int i = 0; i < 5; i++) {
-		fake_os_advance_ns(PARK_NS);
-		EXPECT_EQ(fault_retry_parked(os->now_ns()), PARK_NS);
-	}
+	expect_retries_in_vain();
 	EXPECT_ENDED(0);
-	the_host_has_plenty();
-	fake_os_advance_ns(PARK_NS);
-	EXPECT_EQ(fault_retry_parked(os->now_ns()), 0);
-	EXPECT(mapped(5));
+	expect_retry_maps(5);
 	EXPECT_COUNT(nr_faults, 1);
 	EXPECT_COUNT(nr_major, 0);
 	EXPECT_EQ(region->nr_faults, 1);
