@@ -13,6 +13,7 @@
 #include <sanitizer/asan_interface.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STACK_BYTES = 256 * 1024, OPEN_MAX = 4, LINK_BYTES = 128 };
+enum { STACK_BYTES = 256 * 1024, OPEN_MAX = 4, NAME_BYTES = 64, LINK_BYTES = 128 };
 
 /* l: lock   w: the work's, while it runs */
 static struct {
@@ -33,7 +34,8 @@ static struct {
 	unsigned int ms;    /* (l) */
 	pid_t parent;       /* (l) */
 	volatile int open[OPEN_MAX];   /* (w) descriptor + 1 */
-	const char *volatile opening;  /* (w) a call may have opened it, and not returned */
+	char name[OPEN_MAX][NAME_BYTES]; /* (w) their files' */
+	const char *volatile changing; /* (w) one of these: a call may have opened or closed it */
 	bool done;          /* (w) */
 } run = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -45,26 +47,46 @@ void bounded_prolong(void)
 	setitimer(ITIMER_REAL, &after, NULL);
 }
 
+/* From here to end_change() its number tells nothing: it may be another thread's by now. */
+static void begin_change(const char *name)
+{
+	atomic_signal_fence(memory_order_seq_cst); /* its letters come first */
+	run.changing = name;
+}
+
+static void end_change(void)
+{
+	run.changing = NULL;
+}
+
 int bounded_open(const char *path)
 {
-	volatile int *place = run.open;
+	int i = 0;
 
-	while (place < run.open + OPEN_MAX && *place)
-		place++;
-	if (place == run.open + OPEN_MAX)
+	while (i < OPEN_MAX && run.open[i])
+		i++;
+	if (i == OPEN_MAX)
 		return -EMFILE;
-	run.opening = path;
-	*place = open(path, O_RDONLY | O_CLOEXEC) + 1;
-	run.opening = NULL;
-	return *place ? *place - 1 : -errno;
+	if (strlen(path) >= NAME_BYTES)
+		return -ENAMETOOLONG;
+	strcpy(run.name[i], path);
+	begin_change(run.name[i]);
+	run.open[i] = open(path, O_RDONLY | O_CLOEXEC) + 1;
+	end_change();
+	return run.open[i] ? run.open[i] - 1 : -errno;
 }
 
 void bounded_close(int fd)
 {
-	for (int i = 0; i < OPEN_MAX; i++)
-		if (run.open[i] == fd + 1)
-			run.open[i] = 0;
-	close(fd);
+	for (int i = 0; i < OPEN_MAX; i++) {
+		if (run.open[i] != fd + 1)
+			continue;
+		begin_change(run.name[i]);
+		run.open[i] = 0;
+		close(fd);
+		end_change();
+		return;
+	}
 }
 
 bool bounded_read(const char *path, char *text, size_t bytes)
@@ -104,9 +126,9 @@ static void close_what_is_left(void)
 			close(run.open[i] - 1);
 		run.open[i] = 0;
 	}
-	if (run.opening)
-		close_by_name(run.opening);
-	run.opening = NULL;
+	if (run.changing)
+		close_by_name(run.changing);
+	run.changing = NULL;
 }
 
 #ifdef __SANITIZE_THREAD__ /* takes the process for this thread; its tests have no such clients */

@@ -6,11 +6,37 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/test.h"
 
 enum { LONG_MS = 60000, SHORT_MS = 2, RUNS = 200 };
+
+/* Where the work's calls of close() wait for ever: just before it happens, just after, or nowhere. */
+static enum { NOWHERE, BEFORE, AFTER } close_waits;
+static pid_t caller;
+
+static void wait_for_ever(void *unused)
+{
+	(void)unused;
+	for (;;)
+		pause();
+}
+
+/* Instead of the library's, so that work can be given up within it. */
+int close(int fd)
+{
+	int error;
+
+	if (close_waits == BEFORE && getpid() != caller)
+		wait_for_ever(NULL);
+	error = (int)syscall(SYS_close, fd);
+	if (close_waits == AFTER && getpid() != caller)
+		wait_for_ever(NULL);
+	return error;
+}
 
 static unsigned int count_descriptors(void)
 {
@@ -37,16 +63,31 @@ static void work_is_done(void)
 	EXPECT(text[0] == '1' && text[1] == ' ');
 }
 
-static void wait_for_ever(void *unused)
-{
-	(void)unused;
-	for (;;)
-		pause();
-}
-
 static void work_that_waits_is_given_up(void)
 {
 	EXPECT_EQ(bounded_run(wait_for_ever, NULL, SHORT_MS), -ETIMEDOUT);
+}
+
+static void open_two_and_close(void *file)
+{
+	int first = bounded_open("/proc/1/stat");
+
+	bounded_close(bounded_open(file));
+	bounded_close(first);
+}
+
+static void work_given_up_in_close_leaves_nothing(void)
+{
+	char files[][16] = { "/proc/1/status", "/proc/1/task" };
+	unsigned int before = count_descriptors();
+
+	caller = getpid();
+	for (int i = 0; i < 4; i++) {
+		close_waits = i % 2 ? BEFORE : AFTER;
+		EXPECT_EQ(bounded_run(open_two_and_close, files[i / 2], SHORT_MS), -ETIMEDOUT);
+		close_waits = NOWHERE;
+		EXPECT_EQ(count_descriptors(), before);
+	}
 }
 
 /* Most of its time it is in these two calls. */
@@ -69,6 +110,8 @@ static void work_that_is_given_up_leaves_nothing(void)
 static const struct test_case cases[] = {
 	{ "work is done with the caller's memory", work_is_done },
 	{ "work that waits for ever is given up", work_that_waits_is_given_up },
+	{ "work that is given up in closing leaves no descriptor",
+	  work_given_up_in_close_leaves_nothing },
 	{ "work that is given up at any moment leaves no descriptor",
 	  work_that_is_given_up_leaves_nothing },
 };
