@@ -14,7 +14,7 @@
 
 enum { LONG_MS = 60000, SHORT_MS = 2, RUNS = 200 };
 
-/* Where the work's calls of close() wait for ever: just before it happens, just after, or nowhere. */
+/* Where the work's calls of close() wait for ever: just before it happens, just after, nowhere. */
 static enum { NOWHERE, BEFORE, AFTER } close_waits;
 static pid_t caller;
 
