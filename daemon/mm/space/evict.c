@@ -19,9 +19,7 @@
 #include "mm/space/slots.h"
 #include "os/os.h"
 
-enum {
-	BETWEEN_MAX = 32, /* pages; holding them takes less than another punch */
-};
+enum { BETWEEN_MAX = 32 /* pages; holding them takes less than another punch */ };
 
 /* ---- which pages ---- */
 
@@ -475,12 +473,18 @@ static void lose_new(struct swapper *s, struct region *region)
 	}
 }
 
+/* Of a page that goes or stays with the copy that it has, also where nobody wants it any more. */
+static uint32_t slot_of(const struct swap_item *item)
+{
+	return item->fate == FATE_COPIED || item->fate == FATE_LAZY ? item->value : SLOT_NONE;
+}
+
 /* The commit point. What the word says now decides: E1. */
 static void take_page(struct region *region, struct swap_item *item)
 {
 	_Atomic uint64_t *word = region_word(region, item->page);
 	uint64_t needed = item->fate == FATE_LAZY ? WORD_LAZYFREE : WORD_CLEAN;
-	uint32_t slot = item->fate == FATE_COPIED ? item->value : 0;
+	uint32_t slot = slot_of(item);
 	uint64_t seen = word_load(word);
 	uint64_t value;
 	bool touched;
@@ -581,9 +585,8 @@ static bool end_run(struct region *region, struct swap_item *items, uint32_t nr,
 	bool waiters = false;
 
 	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t slot = items[i].fate == FATE_COPIED ? items[i].value : 0;
 		uint64_t value = punched ? word_after(region, &items[i])
-					 : word_with_high(items[i].word, slot);
+					 : word_with_high(items[i].word, slot_of(&items[i]));
 
 		if (i)
 			waiters |= release_between(region, items[i - 1].page + 1, items[i].page);
