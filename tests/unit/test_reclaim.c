@@ -17,6 +17,7 @@
 #include "lib/test.h"
 #include "mm/map/swap.h"
 #include "mm/space/evict.h"
+#include "mm/space/fault.h"
 #include "mm/space/residency.h"
 
 enum { BASE = 0x10000000, STOCK_MIB = 16, NR = 4096, SWAP_MIB = 32 };
@@ -521,6 +522,76 @@ static void who_writes_uses_the_page(void)
 	stop();
 }
 
+/* ---- a pool that promises more than there is, at its max, without a slot ---- */
+
+enum { NR_FULL = 8 };
+static struct memcg full;
+static struct os_ops generous_os;
+
+static void start_full(void)
+{
+	struct region_request want = { .name = "", .page_shift = PAGE_SHIFT, .nr_pages = NR,
+				       .memcg = &full, .overcommit = true };
+	struct region_refusal why;
+
+	begin(true);
+	memcg_init(&full, 3);
+	memcg_set_limit(&full, MEMCG_SWAP_MAX, 0);
+	EXPECT_EQ(region_new(&want, &region, &why), 0);
+	mm = space_mm();
+	space_window(mm, region, BASE, 1);
+	EXPECT_EQ(mm_set_advice(mm, 1, (struct page_range){ 0, NR }, WINDOW_RANDOM), 0);
+	for (uint64_t i = 0; i < NR_FULL; i++)
+		put(i);
+	memcg_set_limit(&full, MEMCG_MAX, memcg_usage(&full));
+}
+
+static void stop_full(void)
+{
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	memcg_fini(&full);
+	end();
+}
+
+static void nobody_waits_for_who_finds_nothing(void)
+{
+	start_full();
+	atomic_store(&region->evicting, true); /* as if another thread looked for some, too */
+	EXPECT(!reclaim_for(region));
+	memcg_set_limit(&full, MEMCG_SWAP_MAX, MEMCG_NO_LIMIT);
+	EXPECT(reclaim_for(region)); /* what it writes may be on its way */
+	atomic_store(&region->evicting, false);
+	stop_full();
+}
+
+static int read_while_others_give_back(int fd, uint64_t offset, void *to, uint64_t length)
+{
+	memcg_set_limit(&full, MEMCG_MAX, MEMCG_NO_LIMIT);
+	return os_fake.read(fd, offset, to, length);
+}
+
+static void what_comes_back_meanwhile_is_found(void)
+{
+	struct waiting_fault fault = { .event = { .address = BASE + (NR_FULL << PAGE_SHIFT),
+						  .flags = OS_FAULT_WRITE } };
+
+	start_full();
+	fault.mm = mm;
+	fault.first_ns = os->now_ns();
+	EXPECT(mm_find(mm, fault.event.address, &fault.target, &fault.hint));
+	generous_os = os_fake;
+	generous_os.read = read_while_others_give_back;
+	os = &generous_os;
+	fault_wait(&fault);
+	os = &os_fake;
+	region_put(fault.target.region);
+	EXPECT(memcg_limit(&full, MEMCG_MAX) == MEMCG_NO_LIMIT);
+	EXPECT(fake_uffd_mapped(mm->uffd, fault.event.address));
+	stop_full();
+}
+
 static const struct test_case cases[] = {
 	{ "swap lets more be promised, and no more than it holds", swap_lets_more_be_promised },
 	{ "what a pool's max keeps out of memory is promised slots (P1 to P3 of promise.h)",
@@ -543,5 +614,9 @@ static const struct test_case cases[] = {
 	  generations_and_questions_wait_for_their_turn },
 	{ "who is used is known before it goes", who_is_used_is_known_before_it_goes },
 	{ "who writes uses the page", who_writes_uses_the_page },
+	{ "where no slot is left nobody waits for another thread that finds nothing",
+	  nobody_waits_for_who_finds_nothing },
+	{ "a fault finds what came back while it reclaimed in vain",
+	  what_comes_back_meanwhile_is_found },
 };
 TEST_MAIN(cases)

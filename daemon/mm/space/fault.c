@@ -470,19 +470,25 @@ static int swap_in(struct waiting_fault *f)
 	return r == -EAGAIN || r == -EIO ? 0 : r; /* the word says what to do */
 }
 
-/* As try_rounds, waiting for the disk and for frames. */
+/* As try_rounds, waiting for the disk. */
+static int try_waiting(struct waiting_fault *f)
+{
+	int r = try_late(f);
+
+	return r == -ENODATA ? swap_in(f) : r;
+}
+
+/* And for frames. To find none takes long, and others may have given back meanwhile. */
 static int serve_waiting(struct waiting_fault *f)
 {
 	int r = 0;
 
 	for (int round = 0; round < ROUNDS_MAX && !r; round++) {
-		r = try_late(f);
-		if (r == -ENODATA)
-			r = swap_in(f);
+		r = try_waiting(f);
 		if (r == -ENOMEM && reclaim_for(f->target.region))
 			r = 0;
 	}
-	return r;
+	return r == -ENOMEM ? try_waiting(f) : r;
 }
 
 /* Its faults lead to no page over and over: it has mapped another file where the window was, and

@@ -266,6 +266,18 @@ bool region_has_room(const struct region *region, uint64_t frames)
 	return false;
 }
 
+/* Nothing was promised to it, and no slot is left: another thread that looks through it again and
+ * again finds pages of one value at most. */
+static bool is_at_its_end(const struct region *region)
+{
+	const struct memcg *m = region->memcg;
+	uint64_t page = region_frames_per_page(region);
+
+	return region->overcommit && !region_has_room(region, page) &&
+	       (memcg_read(m, MEMCG_SWAP) + page > memcg_limit(m, MEMCG_SWAP_MAX) ||
+		swap_free_slots() < page);
+}
+
 bool reclaim_for(struct region *region)
 {
 	uint64_t page = region_frames_per_page(region);
@@ -283,7 +295,7 @@ bool reclaim_for(struct region *region)
 		return true;
 	for (int i = 0; i < OTHER_PAUSES && scan.met_other && !region_has_room(region, page); i++)
 		nanosleep(&busy_pause, NULL);
-	return scan.met_other;
+	return scan.met_other && !is_at_its_end(region);
 }
 
 void reclaim_make_cold(struct region *region, struct page_range range)
