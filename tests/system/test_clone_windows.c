@@ -362,6 +362,34 @@ static void frames_of_2_mib_are_shared(void)
 	PLAY(ROLE(share_huge), ROLE(look_at_huge));
 }
 
+/* The first page that the second clone inherits is the first clone's, all others are not. */
+static void read_a_clone_of_a_clone(struct actor *a)
+{
+	struct mmb_region *region, *first, *second;
+	bool shares;
+
+	act_pool(a, 0);
+	region = act_region(a, BYTES, 0);
+	stamp(act_at(region), BYTES, 1);
+	first = act_clone(region, NULL, 0);
+	CLIENT_EXPECT(as_before(act_at(first), 0, BYTES / PAGE));
+	shares = !act_stat(first).resident; /* else this kernel copies at the first touch */
+	stamp(act_at(first), PAGE, 2);
+	second = act_clone(first, NULL, 0);
+	CLIENT_EXPECT(is_stamped(act_at(second), PAGE, 2));
+	CLIENT_EXPECT(as_before(act_at(second), 1, BYTES / PAGE - 1));
+	CLIENT_EXPECT(!shares || act_stat(second).resident <= BYTES / 8);
+	mmb_region_close(second);
+	mmb_region_close(first);
+	mmb_region_close(region);
+}
+
+static void who_reads_a_clone_of_a_clone_copies_little(void)
+{
+	stage_set(&setting);
+	PLAY(ROLE(read_a_clone_of_a_clone));
+}
+
 static const struct test_case cases[] = {
 	{ "beside a part that was unmapped all of a clone is there", beside_a_cut_all_is_there },
 	{ "what an application has protected stays so", protection_stays },
@@ -373,6 +401,8 @@ static const struct test_case cases[] = {
 	{ "who was stopped for longer than fault_deadline loses nothing",
 	  who_was_stopped_loses_nothing },
 	{ "2 MiB pages are one frame until somebody writes", frames_of_2_mib_are_shared },
+	{ "who reads a clone of a written clone copies little",
+	  who_reads_a_clone_of_a_clone_copies_little },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

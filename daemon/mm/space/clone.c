@@ -18,6 +18,7 @@
 
 enum {
 	ROUNDS_MAX = 16,
+	OWNER_SAMPLES = 64,
 	NOTES_NEAR = 64,      /* pages between them */
 	NOTES_TOGETHER = 512, /* pages of one call: some 30 us for who writes there */
 	TOUCHED_FEW = 4, /* runs that are armed while faulting writers wait */
@@ -111,6 +112,31 @@ static struct region *first_owner(const struct region *region)
 	return NULL;
 }
 
+/* The one that most of the region is inherited from, as far as words at even distances tell. */
+static struct region *main_owner(const struct region *region)
+{
+	uint64_t step = (region->nr_pages + OWNER_SAMPLES - 1) / OWNER_SAMPLES;
+	unsigned int found[OWNER_SAMPLES], nr = 0, best = 0;
+	uint64_t words[OWNER_SAMPLES];
+
+	for (uint64_t i = step / 2; i < region->nr_pages; i += step) {
+		uint64_t word = word_load(&region->words[i]);
+		unsigned int k = 0;
+
+		if (word_state(word) != PAGE_INHERIT || !is_ancestor(region, word_high(word)))
+			continue;
+		while (k < nr && word_high(words[k]) != word_high(word))
+			k++;
+		if (k == nr) {
+			words[nr] = word;
+			found[nr++] = 0;
+		}
+		if (++found[k] > found[best])
+			best = k;
+	}
+	return nr ? cow_owner(words[best]) : first_owner(region);
+}
+
 int clone_prepare_huge(struct region *region)
 {
 	int r;
@@ -135,7 +161,7 @@ int clone_open_base(struct region *region, bool (*may)(const struct region *ance
 	    (region->page_shift != PAGE_SHIFT && !region_is_hugetlb(region)))
 		return -1;
 	mutex_lock(&kin->family->lock);
-	owner = first_owner(region);
+	owner = main_owner(region);
 	if (owner && may(owner, arg)) {
 		fd = os->reopen_readonly(owner->section->fd);
 		*section = owner->section->id;
