@@ -80,6 +80,36 @@ static void put(uint64_t page)
 	EXPECT_EQ(os->write(region->section->fd, page << PAGE_SHIFT, bytes, sizeof(bytes)), 0);
 }
 
+static bool may_be_written(uint64_t address)
+{
+	return fake_uffd_mapped(mm->uffd, address) && !fake_uffd_protected(mm->uffd, address);
+}
+
+static bool comes_again(void *page)
+{
+	uint64_t address = BASE + (*(uint64_t *)page << PAGE_SHIFT);
+	bool parked = fault_retry_parked(UINT64_MAX);
+
+	if (!may_be_written(address) && !parked)
+		space_fault(mm, address, OS_FAULT_WRITE |
+						 (fake_uffd_mapped(mm->uffd, address) ? OS_FAULT_WP
+										      : 0));
+	return may_be_written(address);
+}
+
+/* As put() while others evict: a fault may be put off, or may have to come again, and the page may
+ * go at once. */
+static void put_beside_others(uint64_t page)
+{
+	struct page_range one = { page, 1 };
+
+	EXPECT(test_wait(comes_again, &page, 60));
+	EXPECT_EQ(region_lock_pages(region, one), 0);
+	EXPECT(test_wait(comes_again, &page, 60));
+	put(page);
+	region_unlock_pages(region, one);
+}
+
 static bool get(uint64_t page)
 {
 	touch(page, 0);
@@ -284,7 +314,7 @@ static void kswapd_makes_room_before_it_is_needed(void)
 	EXPECT_EQ(kswapd_start(), 0);
 	stalls = atomic_load(&reclaim_stats.pgsteal_kswapd);
 	for (uint64_t i = 0; i < NR; i++)
-		put(i);
+		put_beside_others(i);
 	for (int i = 0; i < 10000 && atomic_load(&reclaim_stats.pgsteal_kswapd) == stalls; i++)
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	EXPECT(atomic_load(&reclaim_stats.pgsteal_kswapd) > stalls);
