@@ -160,7 +160,9 @@ static int bind_new(struct listener *l, const struct server_options *options,
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s%s", l->path, suffix_new);
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "%s%s", l->path, suffix_new) >=
+	    (int)sizeof(address.sun_path))
+		return fail(error, -ENAMETOOLONG, "%s is too long for a socket's path", l->path);
 	l->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->sock < 0)
 		return fail(error, -errno, "can't make a socket: %s", strerror(errno));
