@@ -61,7 +61,8 @@ def situation():
 
 
 def start(tree):
-    environment = {**os.environ, "CI": "true"}
+    # What is promised doesn't need a fast program, and this one is built in half the time.
+    environment = {**os.environ, "CI": "true", "CFLAGS": "-O0 -g0"}
     return subprocess.Popen([os.path.join(tree, "run")], cwd="/", env=environment,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)
