@@ -360,9 +360,9 @@ static void play_with_an_area(const struct role *role)
 
 /* ---- 2 MiB pages ---- */
 
-enum { HUGE_PAGES = 24, HUGE_LIMIT = 8 * MIB, SMALL_PAGES = HUGE_PAGES * HUGE_PAGE / PAGE };
+enum { HUGE_PAGES = 16, HUGE_LIMIT = 8 * MIB, SMALL_PAGES = HUGE_PAGES * HUGE_PAGE / PAGE };
 
-/* Six times the limit: each sweep finds what the last one wrote. */
+/* Four times the limit: each sweep finds what the last one wrote. */
 static void sweep_huge(struct actor *a)
 {
 	const struct mmb_region_options options = { .size = sizeof(options),
@@ -375,7 +375,7 @@ static void sweep_huge(struct actor *a)
 	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, (size_t)HUGE_PAGES * HUGE_PAGE, &options,
 					   &region), 0);
 	at = act_at(region);
-	for (uint64_t round = 0; round < 4; round++) {
+	for (uint64_t round = 0; round < 3; round++) {
 		for (uint64_t i = 0; i < SMALL_PAGES; i++) {
 			char *page = at + i * PAGE;
 
@@ -437,7 +437,7 @@ static void large_pages_count_for_all_they_have(void)
 
 /* ---- who comes back soon ---- */
 
-enum { SMALL_LIMIT = 4 * MIB, SWEEPS = 6 };
+enum { SMALL_LIMIT = 4 * MIB, SWEEPS = 4 };
 
 /* Page after page, several times; what vmstat says of it. */
 static void sweep(struct actor *a, size_t bytes, int64_t *refaults, int64_t *activated)
@@ -495,7 +495,7 @@ static const struct test_case cases[] = {
 	  the_same_where_io_uring_is_refused },
 	{ "who comes back soon becomes active, and who was away for long doesn't",
 	  refault_distance_decides },
-	{ "pages of 2 MiB, six times the limit, hold what was written",
+	{ "pages of 2 MiB, four times the limit, hold what was written",
 	  large_pages_go_and_come_back },
 	{ "a page of 2 MiB counts for 512 in vmstat", large_pages_count_for_all_they_have },
 	STAGE_STOPS,
