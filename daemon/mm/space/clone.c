@@ -131,7 +131,8 @@ static struct region *main_owner(const struct region *region)
 			words[nr] = word;
 			found[nr++] = 0;
 		}
-		if (++found[k] > found[best])
+		found[k]++;
+		if (found[k] > found[best])
 			best = k;
 	}
 	return nr ? cow_owner(words[best]) : first_owner(region);
