@@ -99,12 +99,14 @@ static bool name_row(struct walk *w, uint32_t bin)
 		snprintf(prefix, sizeof(prefix), "private-%llu", (unsigned long long)pool->id);
 	if (bin < SLAB_SIZE_CLASSES) {
 		snprintf(row->name, sizeof(row->name), "%s:size-%u", prefix, row->objsize);
+		row->object_size = row->objsize;
 		return true;
 	}
 	if (!pool_cache_get(&w->pool->caches, bin - SLAB_SIZE_CLASSES + 1, &cache))
 		return false;
 	snprintf(row->name, sizeof(row->name), "%s:%s", prefix, cache.name);
 	row->align = cache.align;
+	row->object_size = cache.object;
 	return true;
 }
 

@@ -21,6 +21,7 @@ struct pool_slabs_row {
 	char name[POOL_SLABS_NAME_BYTES];
 	uint64_t active_objs, num_objs, active_slabs, num_slabs;
 	uint32_t objsize, align, objs_per_slab, pages_per_slab;
+	uint32_t object_size; /* of a typed cache what was asked for, else objsize */
 };
 
 /* Of this pool, or of all with "". 0; -ENOENT: no such pool, -ENOMEM. */

@@ -73,7 +73,7 @@ static void print_of_pool(const struct pool_slabs_row *row, void *arg)
 		.active_slabs = row->active_slabs,
 		.num_slabs = row->num_slabs,
 		.objsize = row->objsize,
-		.object_size = row->objsize,
+		.object_size = row->object_size,
 		.objs_per_slab = row->objs_per_slab,
 		.pages_per_slab = row->pages_per_slab,
 		.align = row->align,

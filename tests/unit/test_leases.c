@@ -695,7 +695,7 @@ static void rows_count_what_slabs_can_hold(void)
 	headers[got_a[3]] = honest;
 	headers[got_a[3]].bin = SLAB_SIZE_CLASSES + 1; /* there is none */
 	EXPECT_EQ(read_rows(""), 2);
-	EXPECT(!strcmp(rows[1].name, "p:nodes"));
+	EXPECT(!strcmp(rows[1].name, "p:nodes") && rows[1].object_size == 48);
 	headers[got_a[2]].units = 65;
 	EXPECT_EQ(read_rows(""), 1);
 	headers[got_a[2]].units = 0;
