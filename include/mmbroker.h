@@ -231,7 +231,9 @@ int mmb_region_clone_many(size_t n, struct mmb_region **of, const struct mmb_clo
 /* The region's contents become those of the snapshot, a clone of it or any region of its length and
  * page size on the same connection; mappings stay, in all clients. What is written to the region
  * meanwhile is lost, or comes after all of the snapshot's contents. -EBUSY: a page that would
- * change is locked; nothing has changed. */
+ * change is locked; nothing has changed. A page that the snapshot has lost is lost, one that the
+ * region had lost is not any more. After another error some pages are the snapshot's, and one may
+ * be lost until the call is repeated. */
 int mmb_region_rollback(struct mmb_region *region, struct mmb_region *snapshot);
 
 enum {

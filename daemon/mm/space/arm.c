@@ -10,6 +10,7 @@
 
 #include "base/heartbeat.h"
 #include "base/inject.h"
+#include "mm/space/cow.h"
 #include "mm/space/protect.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
@@ -143,8 +144,10 @@ static int copy_locked(struct region *parent, struct region *clone, uint64_t pag
 	do {
 		hold_hole(clone, page);
 		r = region_copy_in(clone, one, parent, 0, &copied);
-		word_end_busy(&clone->words[page], r ? PAGE_NONE : word_load(&clone->words[page]) &
-						   ~(uint64_t)(WORD_BUSY | WORD_WAITERS));
+		if (r)
+			word_end_busy(&clone->words[page], PAGE_NONE);
+		else
+			cow_end_copied(clone, one, parent);
 	} while (r == -ENOMEM && try_again(parent, clone, &tries));
 	return r ? r : 1;
 }

@@ -425,9 +425,7 @@ static uint64_t claim_inherited(struct region *region, struct page_range range, 
 	return i - range.first;
 }
 
-/* What isn't in the owner's file any more was taken by a client that has it: those pages are lost,
- * and not zero. */
-static bool end_copied(struct region *region, struct page_range run, struct region *owner)
+bool cow_end_copied(struct region *region, struct page_range run, const struct region *owner)
 {
 	uint64_t bytes = region_page_bytes(region);
 	bool holes = os->has_hole(owner->section->fd, run.first * bytes, run.nr * bytes);
@@ -505,7 +503,7 @@ static int diverge(struct region *region, struct page_range range)
 					 : region_copy_in(region, run, cow_owner(value),
 							  WORD_CHECKING, &copied.nr);
 	if (copied.nr)
-		waiters = end_copied(region, copied, cow_owner(value));
+		waiters = cow_end_copied(region, copied, cow_owner(value));
 	for (uint64_t i = run.first + copied.nr; i < run.first + run.nr; i++)
 		waiters |= end_page(region, i, 0);
 	if (waiters)

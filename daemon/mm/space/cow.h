@@ -65,6 +65,10 @@ bool cow_is_held(const struct region *member, uint64_t page);
 /* As it was. True: somebody waits. */
 bool cow_let_go(struct region *member, uint64_t page);
 
+/* Ends BUSY of pages that were copied out of the owner's home: what isn't in its file any more was
+ * taken by a client that has it, and is lost, not zero. True: somebody waits. */
+bool cow_end_copied(struct region *region, struct page_range run, const struct region *owner);
+
 /* Afterwards no page of the range is shared with anybody, either way: before its contents change
  * in place, or it is locked. Waits for busy pages. */
 int cow_unshare(struct region *region, struct page_range range);

@@ -11,6 +11,8 @@
  *             lost with its page, or waits and comes after all of the snapshot. Of the snapshot, if
  *             clients may write to it: the end of its protection.
  * Locking     change_lock of both, as for a clone.
+ * Failure     page by page either the old or the new contents; the page at which it stopped has
+ *             neither, and is poisoned until it is done again.
  * Crash       page by page either the old or the new contents, or a hole between: whoever asked
  *             was not answered and asks again. What was whole is noted (client/carried.h) before
  *             anybody writes, and isn't done twice.
@@ -57,6 +59,11 @@ static bool any_locked(struct region *region, struct region *snapshot)
 	return false;
 }
 
+static bool is_lost(const struct region *region, uint64_t page)
+{
+	return word_state(word_load(&region->words[page])) == PAGE_POISONED;
+}
+
 /* The word of a page that is in memory if it has contents, and idle. */
 static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 {
@@ -71,7 +78,7 @@ static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 			int r = region_populate_locked(snapshot,
 						       (struct page_range){ page, 1 });
 
-			if (r)
+			if (r && (r != -EIO || !is_lost(snapshot, page)))
 				return r;
 		}
 	}
@@ -80,16 +87,19 @@ static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 /* The snapshot's page is held by its BUSY over `its`. */
 static int copy_held(struct region *region, struct region *snapshot, uint64_t page, uint64_t its)
 {
+	const struct page_range one = { page, 1 };
+	struct region *home = home_of(snapshot, its);
 	uint64_t old, copied;
+	bool waiters;
 	int r;
 
 	if (!word_try_busy(&region->words[page], PAGE_NONE, &old))
 		return -EAGAIN;
-	r = region_copy_in(region, (struct page_range){ page, 1 }, home_of(snapshot, its), 0,
-			   &copied);
-	old = word_load(&region->words[page]) & ~(uint64_t)(WORD_BUSY | WORD_WAITERS);
-	if (word_end_busy(&region->words[page], old))
-		region_wake(region, (struct page_range){ page, 1 });
+	r = region_copy_in(region, one, home, 0, &copied);
+	waiters = r ? word_end_busy(&region->words[page], PAGE_NONE)
+		    : cow_end_copied(region, one, home);
+	if (waiters)
+		region_wake(region, one);
 	return r;
 }
 
@@ -111,20 +121,25 @@ static int take_contents(struct region *region, struct region *snapshot, uint64_
 	return r;
 }
 
-/* Dropped, the page waits for nothing but room for its copy. */
+/* Dropped, the page waits for nothing but room for its copy. Without it the page is lost, until the
+ * rollback is repeated, and not zero. */
 static int roll_page(struct region *region, struct region *snapshot, uint64_t page)
 {
 	unsigned int tries = 0;
-	int r = -EAGAIN;
+	int r = -EAGAIN, dropped = -EAGAIN;
 
 	for (unsigned int i = 0; r == -EAGAIN && !is_same(region, snapshot, page); i++) {
-		r = region_drop_locked(region, (struct page_range){ page, 1 });
+		r = dropped = region_drop_locked(region, (struct page_range){ page, 1 });
 		if (!r)
 			r = take_contents(region, snapshot, page);
 		if (r == -ENOMEM && i < PAGE_TRIES && region_try_again(region, &tries))
 			r = -EAGAIN;
 	}
-	return r == -EAGAIN ? 0 : r;
+	if (r == -EAGAIN)
+		return 0;
+	if (r && !dropped)
+		region_poison(region, page, "a rollback stopped here; repeat it");
+	return r;
 }
 
 /* T3: wherever its windows have moved. */
