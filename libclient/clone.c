@@ -256,11 +256,31 @@ PUBLIC int mmb_region_clone_many(size_t n, struct mmb_region **of,
 	return clone_regions(&r, clones);
 }
 
+/* *poisoned: pages of the region were lost. */
+static int roll_back(struct mmb *mmb, const Mmb__Wire__RegionRollbackRequest *request,
+		     bool *poisoned)
+{
+	const Mmb__Wire__RegionRollbackReply *reply;
+	int error;
+	struct call *c = call_get(mmb, &error);
+
+	if (!c)
+		return error;
+	error = call_run(mmb, c, MMB_METHOD_REGION_ROLLBACK, &request->base);
+	if (!error) {
+		reply = (const void *)c->reply;
+		*poisoned = reply->poisoned;
+	}
+	call_put(mmb, c);
+	return error;
+}
+
 PUBLIC int mmb_region_rollback(struct mmb_region *region, struct mmb_region *snapshot)
 {
 	UNCANCELLED;
 	Mmb__Wire__RegionRollbackRequest request = MMB__WIRE__REGION_ROLLBACK_REQUEST__INIT;
 	int error = region_check(region);
+	bool poisoned = false;
 
 	if (!error)
 		error = region_check(snapshot);
@@ -271,5 +291,12 @@ PUBLIC int mmb_region_rollback(struct mmb_region *region, struct mmb_region *sna
 		return error;
 	request.region = region->handle;
 	request.snapshot = snapshot->handle;
-	return call_simple(region->mmb, MMB_METHOD_REGION_ROLLBACK, &request.base);
+	error = roll_back(region->mmb, &request, &poisoned);
+	if (error || !poisoned)
+		return error;
+	/* Markers lie in this process's page table: they go with its entries. */
+	error = window_drop(&region->window, 0, region->window.length);
+	return error ? fail(error, "the region has the snapshot's contents, but pages that were "
+			    "poisoned may stay so in this process (errno %d)", -error)
+		     : 0;
 }

@@ -38,7 +38,7 @@
 	X(24, UPCALLS, empty, empty, 0, SESSION)                                        \
 	X(25, SYNC, empty, sync_reply, 0, SESSION)                                      \
 	X(26, REGION_CLONE, region_clone_request, region_clone_reply, 0, SESSION)       \
-	X(27, REGION_ROLLBACK, region_rollback_request, empty, 0, SESSION)              \
+	X(27, REGION_ROLLBACK, region_rollback_request, region_rollback_reply, 0, SESSION) \
 	X(28, REGION_MAP, region_request, region_open_reply, 0, SESSION)                \
 	X(32, STATUS, empty, status_reply, 0, READ)                                     \
 	X(33, POOLS, list_request, list_reply, 0, READ)                                 \

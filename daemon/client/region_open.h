@@ -40,6 +40,9 @@ struct rollback_past {
 /* With a sentence for what can go wrong. past NULL: nobody repeats it. */
 int region_roll_back(struct pool_region *pr, struct pool_region *snapshot,
 		     struct rollback_past *past, struct refusal *why);
+/* Pages of the range that were lost aren't any more: all clients are told to drop the marks, and
+ * who has asked does so by itself before it goes on. */
+void region_zap_poison(struct region *region, struct page_range range);
 /* Whole and locked, as the flags of the request say. */
 int region_populate_whole(struct region_handle *rh, uint32_t flags, struct refusal *why);
 /* What the client needs in order to map it. 0 or the errno of making a descriptor. */

@@ -263,6 +263,7 @@ int region_roll_back(struct pool_region *pr, struct pool_region *snapshot,
 {
 	int r = region_rollback(pr->region, snapshot->region, past ? note_whole : NULL, past);
 
+	region_zap_poison(pr->region, (struct page_range){ 0, pr->region->nr_pages });
 	if (r == -EINVAL)
 		return refuse(why, r, "region and snapshot differ in length or page size");
 	if (r == -EBUSY)
@@ -282,13 +283,14 @@ static int roll_back(struct session *s, const struct region_rollback_args *args,
 	return region_roll_back(rh->pr, from->pr, &past, why);
 }
 
-int verb_region_rollback(struct session *s, const struct region_rollback_args *args,
+int verb_region_rollback(struct session *s, const struct region_rollback_args *args, bool *poisoned,
 			 struct refusal *why)
 {
 	struct region_handle *rh = session_region(s, args->region, why);
 	struct region_handle *from = rh ? session_region(s, args->snapshot, why) : NULL;
 	int r = from ? roll_back(s, args, rh, from, why) : -EBADF;
 
+	*poisoned = rh && atomic_load(&rh->pr->region->nr_poisoned);
 	if (from)
 		region_handle_put(from);
 	if (rh)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "client/region_open.h"
 #include "client/session.h"
 #include "mm/space/evict.h"
 #include "mm/space/mapping.h"
@@ -94,7 +95,7 @@ static void zap_session(struct session *s, void *arg)
 }
 
 /* Poison stays in a client's page table when the file is punched; only the client can drop it. */
-static void zap_poison(struct region *region, struct page_range range)
+void region_zap_poison(struct region *region, struct page_range range)
 {
 	struct zap_search z = { .region = region, .range = range };
 
@@ -115,7 +116,7 @@ static int dontneed(struct region_handle *rh, struct page_range range, struct re
 {
 	int r = region_drop(rh->pr->region, range);
 
-	zap_poison(rh->pr->region, range);
+	region_zap_poison(rh->pr->region, range);
 	if (r == -EBUSY)
 		return refuse_locked(why);
 	return r ? refuse(why, r, "dropping the range failed: %s", strerror(-r)) : 0;

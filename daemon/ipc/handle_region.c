@@ -181,10 +181,13 @@ int handle_REGION_ROLLBACK(struct request *r)
 	struct region_rollback_args args = { .region = m->region,
 					     .snapshot = m->snapshot,
 					     .past = request_past(r) };
-	int error = verb_region_rollback(r->session, &args, &r->why);
+	Mmb__Wire__RegionRollbackReply reply = MMB__WIRE__REGION_ROLLBACK_REPLY__INIT;
+	bool poisoned;
+	int error = verb_region_rollback(r->session, &args, &poisoned, &r->why);
 
 	INJECT_TURN(ROLLED_BACK);
-	return error ? error : reply_empty(r);
+	reply.poisoned = poisoned;
+	return error ? error : request_reply(r, &reply.base, (struct wire_fds){ 0 });
 }
 
 static int close_one(struct request *r, uint32_t region)

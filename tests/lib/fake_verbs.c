@@ -501,10 +501,11 @@ int verb_region_clone(struct session *s, const struct region_clone_request *want
 	return 0;
 }
 
-int verb_region_rollback(struct session *s, const struct region_rollback_args *args,
+int verb_region_rollback(struct session *s, const struct region_rollback_args *args, bool *poisoned,
 			 struct refusal *why)
 {
 	seen_slow(s);
+	*poisoned = false;
 	return check_handle(args->region, FAKE_REGION, why);
 }
 

@@ -6,9 +6,11 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "system/stage.h"
@@ -277,6 +279,56 @@ static void a_clone_of_little(void)
 	PLAY(ROLE(clone_of_little));
 }
 
+/* ---- what a client has lost ---- */
+
+enum { LOST_AT = 16 * PAGE, LOST_OTHER_HAS_IT = 1, LOST_IS_BACK, LOST_TRIES = 5000 };
+
+static void roll_what_is_lost(struct actor *a)
+{
+	struct mmb_region *region, *snapshot;
+	char *at, byte;
+
+	act_common_pool(a);
+	region = one_by_one(act_named(a, "lost", BYTES));
+	snapshot = act_region(a, BYTES, 0);
+	at = act_at(region);
+	stamp(at, BYTES, 1);
+	stamp(act_at(snapshot), BYTES, 2);
+	CLIENT_EXPECT_EQ(madvise(at + LOST_AT, PAGE, MADV_REMOVE), 0);
+	CLIENT_EXPECT_EQ(touch_read(at + LOST_AT, &byte), SIGBUS);
+	await(LOST_OTHER_HAS_IT);
+	CLIENT_EXPECT_EQ(mmb_region_rollback(region, snapshot), 0);
+	CLIENT_EXPECT_EQ(touch_read(at + LOST_AT, &byte), 0);
+	CLIENT_EXPECT(is_stamped(at, BYTES, 2));
+	cue(LOST_IS_BACK);
+	mmb_region_close(snapshot);
+	mmb_region_close(region);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "lost"), 0);
+}
+
+/* The broker tells it, and waits for nobody. */
+static void find_it_back(struct actor *a)
+{
+	struct mmb_region *region;
+	char byte;
+
+	act_common_pool(a);
+	region = one_by_one(act_named(a, "lost", BYTES));
+	while (touch_read(act_at(region) + LOST_AT, &byte) != SIGBUS)
+		usleep(1000);
+	cue(LOST_OTHER_HAS_IT);
+	await(LOST_IS_BACK);
+	for (int i = 0; touch_read(act_at(region) + LOST_AT, &byte) && i < LOST_TRIES; i++)
+		usleep(1000);
+	CLIENT_EXPECT(is_stamped(act_at(region), BYTES, 2));
+	mmb_region_close(region);
+}
+
+static void rollback_brings_back_what_was_lost(void)
+{
+	PLAY(ROLE(roll_what_is_lost), ROLE(find_it_back));
+}
+
 static const struct test_case cases[] = {
 	{ "mmbctl makes snapshots by name, and rolls back", snapshots_by_name },
 	{ "mmbctl lets strangers do nothing to a region", strangers_have_no_snapshots },
@@ -288,6 +340,8 @@ static const struct test_case cases[] = {
 	  clones_in_other_pools_are_copies },
 	{ "a clone of a region with few pages in it has them all, of one instant",
 	  a_clone_of_little },
+	{ "a page that was lost is the snapshot's after a rollback, for all clients",
+	  rollback_brings_back_what_was_lost },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)

@@ -69,7 +69,7 @@ static uint64_t forget_reclaim(uint64_t word)
 
 struct tally {
 	uint64_t present[MAX_NUMNODES], locked[MAX_NUMNODES];
-	uint64_t swapped, same_filled;
+	uint64_t swapped, same_filled, poisoned;
 	int error;
 };
 
@@ -92,6 +92,7 @@ static void count_word(struct region *region, struct tally *t, uint64_t word)
 		atomic_fetch_add(&region->nr_shared, 1);
 	t->same_filled += word_state(word) == PAGE_SAME_FILLED;
 	t->swapped += word_state(word) == PAGE_SWAPPED;
+	t->poisoned += word_state(word) == PAGE_POISONED;
 	if (!t->error && word_slot(word))
 		t->error = claim_slot(region, word);
 	if (word_state(word) != PAGE_PRESENT)
@@ -148,6 +149,7 @@ int region_resume_pages(struct region *region)
 		t.error = charge_node(region, node, &t);
 	region_count_state(region, PAGE_SWAPPED, (int64_t)t.swapped);
 	region_count_state(region, PAGE_SAME_FILLED, (int64_t)t.same_filled);
+	atomic_store(&region->nr_poisoned, t.poisoned); /* clients have the marks still */
 	return t.error;
 }
 
