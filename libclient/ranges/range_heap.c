@@ -87,6 +87,16 @@ static struct extent *take_locked(struct range_heap *heap, const struct extent_w
 	return e;
 }
 
+static struct extent *take(struct range_heap *heap, const struct extent_want *want)
+{
+	struct extent *e;
+
+	pthread_mutex_lock(&heap->lock);
+	e = heap->closed ? NULL : take_locked(heap, want);
+	pthread_mutex_unlock(&heap->lock);
+	return e;
+}
+
 /* ---- closing chunks; with the work lock ---- */
 
 /* Of a window, at home, the chunks stay, or all others do. */
@@ -458,12 +468,25 @@ static void close_window(struct range_heap *heap, const struct growth *g)
 	close_chunks(&s, UINT64_MAX);
 }
 
+/* A chunk for it alone, of which no other thread can take a part before. */
+static int grow_alone(struct range_heap *heap, const struct extent_want *want,
+		      struct extent **object)
+{
+	const struct range_backing anywhere = { .length = range_page_up(want->length) };
+
+	return add_chunk(heap, &anywhere, want, object);
+}
+
+/* Without object: other threads have taken a part of its place meanwhile. */
 static int grow(struct range_heap *heap, const struct extent_want *want, struct extent **object)
 {
-	struct range_backing anywhere = { .length = range_page_up(want->length) };
 	struct growth g = plan_growth(heap, want);
 	int error = -EADDRNOTAVAIL;
 
+	if (!g.missing) { /* others have given it back meanwhile */
+		*object = take(heap, want);
+		return 0;
+	}
 	if (g.missing != NO_ROOM) {
 		close_instead(heap, &g, want->length);
 		error = fill(heap, &g, g.end + g.ahead, want, object);
@@ -474,21 +497,11 @@ static int grow(struct range_heap *heap, const struct extent_want *want, struct 
 	}
 	/* Somebody is there, or a sanitizer has its own idea of what is an address. */
 	if (error && error != -ENOMEM)
-		error = add_chunk(heap, &anywhere, want, object);
+		error = grow_alone(heap, want, object);
 	return error;
 }
 
 /* ---- objects ---- */
-
-static struct extent *take(struct range_heap *heap, const struct extent_want *want)
-{
-	struct extent *e;
-
-	pthread_mutex_lock(&heap->lock);
-	e = heap->closed ? NULL : take_locked(heap, want);
-	pthread_mutex_unlock(&heap->lock);
-	return e;
-}
 
 /* P1 says where there is nothing to do. The object is the caller's alone. */
 static void fill_zero(uint64_t address, uint64_t length)
@@ -524,9 +537,10 @@ int range_heap_alloc(struct range_heap *heap, const struct range_request *reques
 		pthread_mutex_lock(&heap->work);
 		/* Another thread may have grown the heap, or given back what it had taken away. */
 		object = take(heap, &want);
-		/* The end of the heap may be taken by another thread while it grows. */
 		while (!object && !error && tries++ < GROW_TRIES)
 			error = grow(heap, &want, &object);
+		if (!object && !error)
+			error = grow_alone(heap, &want, &object);
 		if (!object && !error)
 			error = fail(-ENOMEM, "no memory to keep track of large objects");
 		pthread_mutex_unlock(&heap->work);

@@ -7,7 +7,7 @@
  *             chunk is charged in full when it comes. So the heap grows by what is missing and a
  *             little more, where least is missing: in a gap beside free memory, or at the end of
  *             what it has at home. Objects lie across chunks there. A chunk that can't be there
- *             lies anywhere.
+ *             lies anywhere, and so does one of an object whose place others take again and again.
  * Invariants  R1  The extents are all of the chunks' memory and nothing else: where chunks don't
  *                 touch there is a gap, which has no extent.
  *             R2  What has been free for RANGE_IDLE_MS goes back at the next tick: wholly free

@@ -39,6 +39,8 @@ static int create(void *context, struct range_backing *b)
 	uint64_t nr = b->length / RANGE_PAGE, first;
 
 	EXPECT(b->length && b->length % RANGE_PAGE == 0);
+	if (f->on_create)
+		f->on_create();
 	if (f->bytes + b->length > f->limit)
 		return -ENOMEM;
 	first = b->address ? (b->address - f->base) / RANGE_PAGE : find_place(f, nr);

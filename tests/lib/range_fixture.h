@@ -16,6 +16,7 @@ enum { FIXTURE_PAGES = 2048 };
 struct range_fixture {
 	struct range_heap *heap;
 	uint64_t           base;
+	void             (*on_create)(void); /* what others do meanwhile */
 	bool               taken[FIXTURE_PAGES];
 	uint64_t           limit, bytes; /* of all chunks */
 	uint64_t           nr_chunks;

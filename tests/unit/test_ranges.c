@@ -255,6 +255,39 @@ static void *allocate_and_free(void *arg)
 	return NULL;
 }
 
+enum { THEFTS_MAX = 32 };
+static uint64_t stolen[THEFTS_MAX];
+static unsigned int nr_stolen;
+
+/* As another thread, which needs no chunk for it. */
+static void steal(void)
+{
+	EXPECT(nr_stolen < THEFTS_MAX);
+	stolen[nr_stolen] = range_fixture_alloc(&f, 4 * MIB);
+	EXPECT(stolen[nr_stolen++]);
+}
+
+/* Whenever the heap has grown by what is missing, others have a part of the rest. */
+static void who_is_always_too_late_gets_a_chunk_of_its_own(void)
+{
+	uint64_t a, b;
+
+	range_fixture_start(&f);
+	a = range_fixture_alloc(&f, 4 * MIB);
+	b = range_fixture_alloc(&f, 8 * MIB);
+	EXPECT_EQ(range_heap_put(f.heap, b), RANGE_OBJECT);
+	nr_stolen = 0;
+	f.on_create = steal;
+	b = range_fixture_alloc(&f, 12 * MIB);
+	f.on_create = NULL;
+	EXPECT(b && nr_stolen > 1);
+	EXPECT_EQ(range_heap_put(f.heap, a), RANGE_OBJECT);
+	EXPECT_EQ(range_heap_put(f.heap, b), RANGE_OBJECT);
+	while (nr_stolen)
+		EXPECT_EQ(range_heap_put(f.heap, stolen[--nr_stolen]), RANGE_OBJECT);
+	range_fixture_stop(&f);
+}
+
 static void threads_share_a_heap_that_gives_back(void)
 {
 	pthread_t threads[THREADS];
@@ -292,6 +325,8 @@ static const struct test_case cases[] = {
 	{ "the limit is an error, and what is freed can be had",
 	  the_limit_is_an_error_and_what_is_freed_can_be_had },
 	{ "a closed heap is found nowhere", a_closed_heap_is_found_nowhere },
+	{ "who is too late for each part of the heap gets a chunk of its own",
+	  who_is_always_too_late_gets_a_chunk_of_its_own },
 	{ "threads share a heap that gives back", threads_share_a_heap_that_gives_back },
 };
 TEST_MAIN(cases)
