@@ -55,7 +55,7 @@ void ipc_fixture_fini(struct ipc_fixture *f)
 	EXPECT_EQ(fake_counts.sessions_ended, fake_counts.sessions_new);
 	EXPECT_EQ(fake_counts.sessions_freed, fake_counts.sessions_new);
 	/* What strangers sent is closed by a thread of its own. */
-	EXPECT(test_wait(descriptors_are_back, f, 5));
+	EXPECT(test_wait(descriptors_are_back, f, 20));
 	EXPECT_EQ(rmdir(f->folder), 0);
 	objects_shutdown();
 }
@@ -91,5 +91,5 @@ bool ipc_wait_count(const atomic_uint *counter, unsigned int value)
 {
 	struct awaited a = { counter, value };
 
-	return test_wait(has_reached, &a, 5);
+	return test_wait(has_reached, &a, 20);
 }

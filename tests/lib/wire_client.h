@@ -13,7 +13,7 @@
 
 #include "proto/wire.h"
 
-enum { WIRE_CLIENT_WAIT_MS = 5000 };
+enum { WIRE_CLIENT_WAIT_MS = 20000 };
 
 struct wire_client {
 	int                         sock;

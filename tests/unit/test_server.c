@@ -239,6 +239,18 @@ static void closed_socket_ends_its_session(void)
 	ipc_fixture_fini(&f);
 }
 
+/* On a busy host its HELLO may come too late, too. */
+static void begin_in_time(struct ipc_fixture *f, struct wire_client *c)
+{
+	int tries = 100;
+
+	for (ipc_fixture_connect(f, c); wire_client_hello(c, "test", false); tries--) {
+		EXPECT(tries > 0);
+		wire_client_fini(c);
+		ipc_fixture_connect(f, c);
+	}
+}
+
 static void silent_connection_is_closed_at_the_deadline(void)
 {
 	struct ipc_fixture f;
@@ -247,7 +259,7 @@ static void silent_connection_is_closed_at_the_deadline(void)
 	ipc_fixture_init(&f);
 	f.options.limits.hello_deadline_ms = 50;
 	ipc_fixture_start(&f);
-	ipc_fixture_session(&f, &session);
+	begin_in_time(&f, &session);
 	ipc_fixture_connect(&f, &silent);
 	EXPECT(wire_client_is_closed(&silent));
 	/* Who has said HELLO may be silent from then on. */
