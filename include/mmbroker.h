@@ -214,7 +214,9 @@ size_t mmb_region_length(struct mmb_region *region);
 struct mmb_clone_options {
 	size_t           size;
 	const char      *name;  /* NULL: unnamed */
-	uint32_t         flags; /* MMB_REGION_READONLY, POPULATE, LOCKED */
+	/* MMB_REGION_READONLY, POPULATE, LOCKED. A READONLY clone with a name stays as it is: its
+	 * mode has no bits for writing. */
+	uint32_t         flags;
 	struct mmb_pool *pool;  /* where the clone belongs; NULL: the region's own pool */
 };
 

@@ -59,6 +59,16 @@ static int find_source(struct session *s, const struct region_clone_args *args, 
 	return m->ph ? 0 : -EBADF;
 }
 
+/* By its name nobody but root opens a read-only clone for writing; who clones that to write may. */
+static uint32_t mode_of_clone(const struct clone_making *making)
+{
+	uint32_t mode = making->source->mode;
+
+	if (making->name[0] && making->flags & MMB_REGION_READONLY)
+		return mode & ~0222u;
+	return mode & 0222 ? mode : mode | 0200;
+}
+
 int clone_make(const struct clone_making *making, struct pool_region **out, struct refusal *why)
 {
 	struct pool_region *source = making->source;
@@ -67,7 +77,7 @@ int clone_make(const struct clone_making *making, struct pool_region **out, stru
 		.name = making->name,
 		.length = source->bytes,
 		.page_size = (uint32_t)region_page_bytes(region),
-		.mode = source->mode,
+		.mode = mode_of_clone(making),
 		.flags = making->flags,
 		.nodes = { region->policy, region->node_mask },
 	};

@@ -245,6 +245,42 @@ static void a_stranger_cant_lock(void)
 	PLAY(ROLE(make_and_wait), ROLE(lock_by_opening, .nobody = true));
 }
 
+static int open_named(struct actor *a, const char *name, unsigned int open_flags,
+		      struct mmb_region **region)
+{
+	return mmb_region_open(a->pool, name, 0, open_flags, NULL, region);
+}
+
+static void keep_a_snapshot(struct actor *a)
+{
+	struct mmb_region *region, *clone, *again = NULL;
+
+	act_common_pool(a);
+	region = open_as(a, MMB_REGION_CREATE, BYTES);
+	stamp(act_at(region), BYTES, 1);
+	clone = act_clone(region, "kept", MMB_REGION_READONLY);
+	CLIENT_EXPECT_EQ(open_named(a, "kept", 0, &again), -EACCES);
+	CLIENT_EXPECT_EQ(open_named(a, "kept", MMB_REGION_READONLY, &again), 0);
+	CLIENT_EXPECT(is_stamped(act_at(again), BYTES, 1));
+	CLIENT_EXPECT_EQ(touch_write(act_at(again), 1), SIGSEGV);
+	mmb_region_close(again);
+	again = act_clone(clone, "changed", 0);
+	mmb_region_close(again);
+	CLIENT_EXPECT_EQ(open_named(a, "changed", 0, &again), 0);
+	stamp(act_at(again), BYTES, 2);
+	CLIENT_EXPECT(is_stamped(act_at(clone), BYTES, 1));
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "kept"), 0);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "changed"), 0);
+	CLIENT_EXPECT_EQ(mmb_region_unlink(a->pool, "r"), 0);
+}
+
+static void a_named_snapshot_stays_as_it_is(void)
+{
+	need_root("becoming another user");
+	page_size = PAGE;
+	PLAY(ROLE(keep_a_snapshot, .nobody = true));
+}
+
 static const struct test_case cases[] = {
 	{ "a read-only open sees data, later changes and dropped pages; writing is SIGSEGV",
 	  sees_changes },
@@ -254,6 +290,8 @@ static const struct test_case cases[] = {
 	{ "a stranger who may only read can't lock pages by opening", a_stranger_cant_lock },
 	{ "a stranger can't make a read-only descriptor writable", reopened_by_a_stranger },
 	{ "a read-only open of 2 MiB pages on hugetlb", sees_changes_on_hugetlb },
+	{ "a named read-only clone is opened for writing by nobody",
+	  a_named_snapshot_stays_as_it_is },
 	STAGE_STOPS,
 };
 
