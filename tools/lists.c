@@ -58,8 +58,9 @@ static const char *const pool_titles[] = {
 
 static void table_limit(struct table *t, uint64_t bytes)
 {
+	/* Less than a page is nothing: 0 means no limit. */
 	if (bytes)
-		table_size(t, bytes);
+		table_size(t, bytes < 4096 ? 0 : bytes);
 	else
 		table_text(t, "none");
 }

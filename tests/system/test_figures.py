@@ -8,6 +8,7 @@ Purpose     A client that knows which pages it wrote, read back, cloned and clos
 Usage       test_figures.py [BUILD]; default $MMB_BUILD, then build. Exit status as tests/lib.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,8 +162,18 @@ def a_closed_origin_is_not_forgotten(broker):
     expect(status["spanned"] == LENGTH + 2 * 4 * MIB, f"{status}")
 
 
+def a_swap_max_of_nothing_is_0(broker):
+    """a pool that may swap nothing out is listed with 0, one without a limit with none"""
+    broker.ctl("pool", "create", "fixed", "max=4M", "swap_max=0")
+    broker.ctl("pool", "create", "free", "max=4M")
+    rows = broker.ctl("pools")
+    for name, limit in (("fixed", "0"), ("free", "none")):
+        row = re.search(rf" {name} .* none +none +none +4.0 MiB +(.*?) +0 +0 +0$", rows, re.M)
+        expect(row and row[1] == limit, rows)
+
+
 CASES = (pages_are_resident_or_swapped, commit_has_swap_in_it, faults_have_a_latency_each,
-         lists_of_ages_agree, a_closed_origin_is_not_forgotten)
+         lists_of_ages_agree, a_closed_origin_is_not_forgotten, a_swap_max_of_nothing_is_0)
 
 
 def main(build):
