@@ -79,15 +79,18 @@ static void waiting_item_is_queued_once(void)
 	EXPECT_EQ(nr_run, 3);
 }
 
-/* Who flushes goes on when the thread waits again. */
+/* Who flushes goes on when the thread waits again. The wake-up of what it has run by then must not
+ * come later: the thread stands at the gate until it was sent. */
 static void held_wakes_are_sent_at_the_end(void)
 {
 	const struct timespec moment = { .tv_nsec = 20 * 1000 * 1000 };
 
 	begin(1);
 	for (int i = 0; i < ITEMS; i++)
-		work_init(&items[i], count);
+		work_init(&items[i], i ? count : count_behind_gate);
+	pthread_mutex_lock(&gate);
 	EXPECT(workqueue_add(&queue, &items[0]));
+	pthread_mutex_unlock(&gate);
 	workqueue_flush(&queue);
 	workqueue_hold_wakes();
 	EXPECT(workqueue_add(&queue, &items[0]));
