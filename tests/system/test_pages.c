@@ -312,7 +312,7 @@ static int said; /* the actor's stderr */
 static void insist(struct actor *a)
 {
 	const struct mmb_open_options options = { .size = sizeof(options),
-						  .operation_timeout_ms = 300 };
+						  .operation_timeout_ms = 2000 };
 	char *runs[RUNS_MAX];
 
 	CLIENT_EXPECT_EQ(mmb_open(a->socket, &options, &a->mmb), 0);

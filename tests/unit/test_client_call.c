@@ -159,6 +159,7 @@ static void signals_dont_end_the_wait_for_a_busy_broker(void)
 	struct mmb *mmb;
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/mmb-busy-%d", getpid());
+	unlink(address.sun_path); /* of one with this number that was killed */
 	EXPECT_EQ(bind(sock, (struct sockaddr *)&address, sizeof(address)), 0);
 	EXPECT_EQ(listen(sock, 0), 0);
 	other = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
