@@ -398,7 +398,6 @@ static void thrashing_family(struct actor *a)
 static void swapoff_of_a_family(void)
 {
 	struct fixture *f = begin();
-	char command[400];
 	uint64_t begun;
 
 	CAST(ROLE(thrashing_family));
@@ -409,8 +408,7 @@ static void swapoff_of_a_family(void)
 	EXPECT(now_ms() - begun < FAMILY_MS / 2); /* the family hasn't come to rest before */
 	atomic_store(&board->number[0], 1);
 	EXPECT(stage_ended(0));
-	snprintf(command, sizeof(command), "swapoff '%s'", path_of(area_two));
-	EXPECT(mmbctl(f->socket, command)); /* at the first try */
+	swapoff(f, area_two);
 	stage_end();
 }
 
