@@ -130,8 +130,9 @@ def faults_have_a_latency_each(broker):
            f"{events}")
     [region] = broker.json("regions", "--pool", "figures")
     expect(0 < events["pgmajfault"] <= region["refaults"], f"{events} {region}")
-    expect(region["refaults"] == events["workingset_refault_anon"] == events["pswpin"],
-           f"{events} {region}")
+    expect(region["refaults"] == events["workingset_refault_anon"], f"{events} {region}")
+    # A page that went before its client, slow to run, had written to it is zero: nothing is read.
+    expect(0 < events["pswpin"] <= region["refaults"], f"{events} {region}")
     expect(events["pgpgin"] == 4 * events["pswpin"], f"{events}")
     expect(events["pgpgout"] == 4 * events["pswpout"], f"{events}")
 
