@@ -21,7 +21,7 @@
 #include "base/inject.h"
 #include "base/lock.h"
 
-enum { THREADS = 8 };
+enum { THREADS = 8, PASSING_TRIES = 20 };
 
 /* o: owning thread only   l: lock */
 struct disk_queue {
@@ -120,23 +120,34 @@ enum disk_engine disk_queue_engine(const struct disk_queue *queue)
 	return queue->engine;
 }
 
-void disk_run(struct disk_io *io)
+bool disk_is_passing(int error)
+{
+	return error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ENOMEM ||
+	       error == -ECANCELED;
+}
+
+static int64_t run_once(const struct disk_io *io)
 {
 	int64_t done = io->write ? INJECT(DISK_WRITE) : INJECT(DISK_READ);
 
-	if (!done) {
-		heartbeat_idle();
-		do {
-			if (io->write)
-				done = pwrite(io->fd, io->memory, io->bytes, (off_t)io->offset);
-			else
-				done = pread(io->fd, io->memory, io->bytes, (off_t)io->offset);
-		} while (done < 0 && errno == EINTR);
-		if (done < 0)
-			done = -errno;
-		heartbeat_touch();
+	if (done)
+		return done;
+	if (io->write)
+		done = pwrite(io->fd, io->memory, io->bytes, (off_t)io->offset);
+	else
+		done = pread(io->fd, io->memory, io->bytes, (off_t)io->offset);
+	return done < 0 ? -errno : done;
+}
+
+void disk_run(struct disk_io *io)
+{
+	heartbeat_idle();
+	io->result = run_once(io);
+	for (int i = 0; disk_is_passing((int)io->result) && i < PASSING_TRIES; i++) {
+		nanosleep(&submit_pause, NULL);
+		io->result = run_once(io);
 	}
-	io->result = done;
+	heartbeat_touch();
 }
 
 void disk_add(struct disk_queue *queue, struct disk_io *io)
@@ -165,11 +176,6 @@ static void prepare(struct disk_queue *queue, struct disk_io *io)
 	io_uring_sqe_set_data(sqe, io);
 }
 
-static bool is_passing(int error)
-{
-	return error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ENOMEM;
-}
-
 static void submit(struct disk_queue *queue, unsigned int wait)
 {
 	for (;;) {
@@ -180,7 +186,7 @@ static void submit(struct disk_queue *queue, unsigned int wait)
 		heartbeat_touch();
 		if (r >= 0 && !io_uring_sq_ready(&queue->ring))
 			return;
-		CHECK(r >= 0 || is_passing(r));
+		CHECK(r >= 0 || disk_is_passing(r));
 		if (r < 0 && r != -EINTR)
 			nanosleep(&submit_pause, NULL);
 	}

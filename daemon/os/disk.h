@@ -54,7 +54,9 @@ void disk_start(struct disk_queue *queue);
 struct disk_io *disk_wait(struct disk_queue *queue);
 /* One request that is done, of a queue that has a ring; NULL: none is yet. */
 struct disk_io *disk_poll(struct disk_queue *queue);
-/* One request, here and now. */
+/* The host was short of something: the disk isn't at fault, and it may be done the next time. */
+bool disk_is_passing(int error);
+/* One request, here and now; after such errors again, some twenty times. */
 void disk_run(struct disk_io *io);
 
 #endif

@@ -157,6 +157,17 @@ static void a_lost_page_is_poisoned_alone(void)
 	stop();
 }
 
+static void an_error_that_passes_costs_no_page(void)
+{
+	start();
+	inject_arm(INJECT_DISK_READ, 1, -ENOMEM);
+	space_fault(mm, where(7), 0);
+	inject_arm(INJECT_DISK_READ, 0, 0);
+	await(1);
+	EXPECT(holds(7));
+	stop();
+}
+
 static void ending_waits_for_what_is_under_way(void)
 {
 	start();
@@ -319,6 +330,7 @@ static const struct test_case cases[] = {
 	{ "pages come back while the thread does other things", pages_come_back_by_and_by },
 	{ "who touches a page that is being read is woken with it", who_comes_second_is_woken },
 	{ "a page that can't be read is poisoned alone", a_lost_page_is_poisoned_alone },
+	{ "an error that passes costs no page", an_error_that_passes_costs_no_page },
 	{ "the end waits for what is under way (A2)", ending_waits_for_what_is_under_way },
 	{ "neighbours come where a place has many faults", neighbours_come_where_many_faults_are },
 	{ "what comes with a write stays unmapped, and its touch is won (D3)",

@@ -347,6 +347,30 @@ static void what_can_not_be_written_is_retired(void)
 	stop();
 }
 
+/* Nothing is wrong with the disk: no page is lost, and no slot retired. */
+static void what_the_host_is_short_of_passes(void)
+{
+	static const int errors[] = { -ENOMEM, -EAGAIN, -EINTR, -EBUSY };
+	struct swap_report report;
+
+	start();
+	for (unsigned int i = 0; i < ARRAY_SIZE(errors); i++) {
+		for (uint32_t nr = 1; nr <= 3; nr += 2) {
+			take_pages(0, 1, nr);
+			inject_arm(INJECT_DISK_WRITE, 1, errors[i]);
+			write_out(nr, i + 1);
+			inject_arm(INJECT_DISK_READ, 1, errors[i]);
+			EXPECT_EQ(swap_read(swap_test_queue, pages, nr), nr);
+			inject_arm(INJECT_DISK_READ, 0, 0);
+			free_pages(nr);
+		}
+	}
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_ON);
+	EXPECT_EQ(report.read_errors + report.write_errors + report.bad, 0);
+	stop();
+}
+
 static void an_injected_error_is_one_pages(void)
 {
 	struct swap_report report;
@@ -534,6 +558,7 @@ static const struct test_case cases[] = {
 	{ "pages that repeat one value are told, and not written, among others, too",
 	  pages_of_one_value_are_not_written },
 	{ "one word that differs is seen", one_word_that_differs_is_seen },
+	{ "an error that passes costs nothing", what_the_host_is_short_of_passes },
 	{ "an injected error is one page's", an_injected_error_is_one_pages },
 	{ "a device that goes gives no slots", a_device_that_goes_gives_no_slots },
 	{ "a frame that has gone isn't written", a_frame_that_has_gone_is_not_written },

@@ -6,7 +6,8 @@
  *             the batch. Chunks lie in the buffer as in a ring: they are given back in the order
  *             in which they were taken, whenever they finish.
  * Errors      A request that fails, or falls short, is made again slot by slot, so that what is
- *             wrong is known exactly.
+ *             wrong is known exactly. What fails because the host is short of something is tried
+ *             for some milliseconds.
  */
 #include "mm/balance/swap_io.h"
 
@@ -507,7 +508,7 @@ static void end(struct swap_queue *queue, struct chunk *chunk)
 	struct swap_batch *batch = chunk->batch;
 	int                error = result_of(&chunk->io);
 
-	if (error && chunk->span.nr == 1)
+	if (error && chunk->span.nr == 1 && !disk_is_passing(error))
 		fail_slot(&batch->pages[chunk->span.page], batch->write, error);
 	else if (error)
 		repeat(batch, chunk, error);
@@ -624,10 +625,15 @@ void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_i
 
 int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t begun_ns)
 {
-	struct piece piece = { .page = page, .nr = 1, .memory = io->memory };
-	int          error = result_of(io);
+	struct piece   piece = { .page = page, .nr = 1, .memory = io->memory };
+	struct disk_io again = *io;
+	int            error = result_of(io);
 
 	page->error = 0;
+	if (disk_is_passing(error)) {
+		disk_run(&again);
+		error = result_of(&again);
+	}
 	if (error)
 		fail_slot(page, false, error);
 	count_request(begun_ns, 1, false);
