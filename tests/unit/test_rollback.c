@@ -3,6 +3,7 @@
  * test_rollback - pages that a rollback, or a clone, can't have: mm/space/rollback.c, arm.c
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/inject.h"
 #include "lib/fake_os.h"
@@ -132,6 +133,25 @@ static void a_locked_page_that_was_punched_is_lost_for_its_clone(void)
 	end();
 }
 
+/* And its clients are to hear of it when it isn't any more. */
+static void what_is_lost_is_lost_for_a_clone_with_its_cause(void)
+{
+	struct clone_pair pair;
+
+	begin(0);
+	EXPECT(region_poison(region, LOST, "a test"));
+	pair = (struct clone_pair){ region, space_region(NR, PAGE_SHIFT) };
+	EXPECT_EQ(clone_join(&pair), 0);
+	EXPECT_EQ(clone_arm(&pair, 1), 0);
+	space_window(mm, pair.clone, other_base * 2, 3);
+	space_fault(mm, other_base * 2 + (LOST << PAGE_SHIFT), 0);
+	EXPECT(!strcmp(space_told.cause, "a test"));
+	EXPECT_EQ(atomic_load(&pair.clone->nr_poisoned), 1);
+	mm_remove_handle(mm, 3);
+	space_drop_region(pair.clone);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "what the snapshot can't read is lost, and the rest comes back",
 	  what_the_snapshot_cant_read_is_lost },
@@ -141,5 +161,7 @@ static const struct test_case cases[] = {
 	  where_it_stopped_is_never_zero },
 	{ "a locked page that a client has punched is lost for a clone, too",
 	  a_locked_page_that_was_punched_is_lost_for_its_clone },
+	{ "what is lost is so for a clone, with its cause",
+	  what_is_lost_is_lost_for_a_clone_with_its_cause },
 };
 TEST_MAIN(cases)

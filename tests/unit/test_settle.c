@@ -62,6 +62,8 @@ static void busy_words_settle_as_they_say(void)
 	EXPECT_EQ(space_state(region, 2), PAGE_NONE);
 	EXPECT(!in_file(region, 2));
 	EXPECT_EQ(space_state(region, 3), PAGE_POISONED);
+	EXPECT_EQ(atomic_load(&region->nr_poisoned), 1);
+	EXPECT(atomic_load(&region->poison_cause));
 	EXPECT(!in_file(region, 3));
 	EXPECT_EQ(atomic_load(&region->nr_resident), 3);
 	EXPECT_EQ(atomic_load(&region->nr_locked), 1);

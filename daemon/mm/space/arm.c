@@ -172,13 +172,17 @@ static int arm_absent(struct region *parent, struct region *clone, uint64_t page
 	return r ? region_populate_locked(parent, (struct page_range){ page, 1 }) : 1;
 }
 
-static int arm_empty(struct region *clone, uint64_t page, uint64_t value)
+/* Nothing, or what the parent has lost. */
+static int arm_empty(struct region *parent, struct region *clone, uint64_t page, uint64_t value)
 {
 	int r = reset_page(clone, page);
 
-	if (!r && value != PAGE_NONE)
-		fill_hole(clone, page, value);
-	return r ? r : 1;
+	if (r || value == PAGE_NONE)
+		return r ? r : 1;
+	atomic_store(&clone->poison_cause, atomic_load(&parent->poison_cause));
+	atomic_fetch_add(&clone->nr_poisoned, 1);
+	fill_hole(clone, page, value);
+	return 1;
 }
 
 /* 1: armed; 0: look again; else an error. */
@@ -200,7 +204,7 @@ static int arm_page(struct region *parent, struct region *clone, uint64_t page)
 	case PAGE_SAME_FILLED:
 		return arm_absent(parent, clone, page, seen);
 	default: /* poisoned, or nothing */
-		return arm_empty(clone, page, word_state(seen));
+		return arm_empty(parent, clone, page, word_state(seen));
 	}
 }
 

@@ -20,6 +20,8 @@
 #include "mm/space/takeout.h"
 #include "os/os.h"
 
+static const char lost_before[] = "the page was lost before the broker was started again";
+
 /* The page that this clone's is a copy of was to leave the clone's windows (cow.c), and may not
  * have. 0, or the error for which nobody knows what the copy is of. */
 static int take_out(const struct region *clone, uint64_t page, uint64_t word)
@@ -150,6 +152,7 @@ int region_resume_pages(struct region *region)
 	region_count_state(region, PAGE_SWAPPED, (int64_t)t.swapped);
 	region_count_state(region, PAGE_SAME_FILLED, (int64_t)t.same_filled);
 	atomic_store(&region->nr_poisoned, t.poisoned); /* clients have the marks still */
+	atomic_store(&region->poison_cause, lost_before);
 	return t.error;
 }
 
