@@ -29,18 +29,19 @@
 enum { PAGE_TRIES = 1000 };
 static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 
-/* The home that has the page of a member; NULL: nowhere, it is zero, lost or not in memory. */
-static struct region *home_of(struct region *region, uint64_t word)
+/* The section that has the page of a member; 0: none, it is zero, lost or not in memory. Of a page
+ * that isn't held it may be gone by now: it diverges, and an ancestor that is closed ends. */
+static uint32_t home_of(const struct region *region, uint64_t word)
 {
 	if (word_state(word) == PAGE_INHERIT)
-		return cow_owner(word);
-	return word_state(word) == PAGE_PRESENT ? region : NULL;
+		return word_high(word);
+	return word_state(word) == PAGE_PRESENT ? region->section->id : 0;
 }
 
 static bool is_same(struct region *region, struct region *snapshot, uint64_t page)
 {
 	uint64_t mine = word_load(&region->words[page]), its = word_load(&snapshot->words[page]);
-	struct region *home = home_of(region, mine);
+	uint32_t home = home_of(region, mine);
 
 	if ((mine | its) & WORD_BUSY)
 		return false;
@@ -88,7 +89,7 @@ static int settle_source(struct region *snapshot, uint64_t page, uint64_t *word)
 static int copy_held(struct region *region, struct region *snapshot, uint64_t page, uint64_t its)
 {
 	const struct page_range one = { page, 1 };
-	struct region *home = home_of(snapshot, its);
+	struct region *home = word_state(its) == PAGE_INHERIT ? cow_owner(its) : snapshot;
 	uint64_t old, copied;
 	bool waiters;
 	int r;
