@@ -85,6 +85,16 @@ static void add_node(struct walk *w, int node)
 	}
 }
 
+/* Of a cache without a slab yet: the least that one can be. */
+static void foresee_slab(struct pool_slabs_row *row, const struct pool_cache *cache)
+{
+	uint32_t least = cache->object > 8 ? 16 : 8;
+
+	row->objsize = (uint32_t)round_up(cache->object, max_t(uint32_t, cache->align, least));
+	row->objs_per_slab = max_t(uint32_t, SLAB_UNIT_BYTES / row->objsize, 1);
+	row->pages_per_slab = (uint32_t)round_up(row->objsize, SLAB_UNIT_BYTES) >> PAGE_SHIFT;
+}
+
 /* False: a cache that nobody has opened. */
 static bool name_row(struct walk *w, uint32_t bin)
 {
@@ -107,6 +117,8 @@ static bool name_row(struct walk *w, uint32_t bin)
 	snprintf(row->name, sizeof(row->name), "%s:%s", prefix, cache.name);
 	row->align = cache.align;
 	row->object_size = cache.object;
+	if (!row->num_slabs)
+		foresee_slab(row, &cache);
 	return true;
 }
 
@@ -117,7 +129,7 @@ static void walk_pool(struct walk *w, void (*fn)(const struct pool_slabs_row *ro
 	for (int node = 0; node < nr_nodes; node++)
 		add_node(w, node);
 	for (uint32_t bin = 0; bin < SLAB_BINS; bin++)
-		if (w->bins[bin].num_slabs && name_row(w, bin))
+		if ((w->bins[bin].num_slabs || bin >= SLAB_SIZE_CLASSES) && name_row(w, bin))
 			fn(&w->bins[bin], arg);
 }
 
