@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_evict_late - what happens to a page between its being chosen and its being taken: evict.c
+ * test_evict_late - what happens to a page between its being chosen and its being taken: evict.c;
+ *                   how many are held on their way back: swapin.c
  */
 #include "mm/space/evict.h"
 
@@ -13,6 +14,7 @@
 #include "mm/map/swap.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
+#include "mm/space/swapin.h"
 
 enum { BASE = 0x10000000, NR = 8, SWAP_MIB = 16 };
 
@@ -84,10 +86,43 @@ static void a_page_that_cant_be_punched_keeps_its_slot(void)
 	stop();
 }
 
+enum { NR_HUGE = 12, CLAIMED_HUGE = 8, HUGE_SWAP_MIB = 64 };
+
+/* Who wants one of them waits until all have been read. */
+static void a_claim_of_large_pages_is_short(void)
+{
+	struct swap_in_request want = { .range = { 0, NR_HUGE } };
+	static uint64_t bytes[PAGEBLOCK_SIZE / sizeof(uint64_t)];
+	struct page_range run;
+	struct swapper *s;
+
+	space_begin(&(struct space_options){ .swap_mib = HUGE_SWAP_MIB });
+	swapper_keep(true);
+	region = space_region(NR_HUGE, PAGEBLOCK_SHIFT);
+	mm = space_mm();
+	for (uint64_t i = 0; i < ARRAY_SIZE(bytes); i++)
+		bytes[i] = i;
+	EXPECT_EQ(region_populate(region, want.range), 0);
+	for (uint64_t i = 0; i < NR_HUGE; i++)
+		EXPECT_EQ(os->write(region->section->fd, i << PAGEBLOCK_SHIFT, bytes,
+				    PAGEBLOCK_SIZE), 0);
+	reclaim_range(region, want.range);
+	EXPECT_EQ(atomic_load(&region->nr_swapped), NR_HUGE);
+	want.region = region;
+	s = swapper_get(SWAPPER_READER);
+	EXPECT_EQ(region_swap_in(s, &want, &run), 0);
+	swapper_put(s);
+	EXPECT_EQ(run.nr, CLAIMED_HUGE);
+	EXPECT_EQ(region_drop(region, want.range), 0);
+	stop();
+}
+
 static const struct test_case cases[] = {
 	{ "an unwanted page that is touched while it goes keeps its slot",
 	  a_page_that_is_touched_keeps_its_slot },
 	{ "an unwanted page that can't be punched keeps its slot",
 	  a_page_that_cant_be_punched_keeps_its_slot },
+	{ "few large pages are held at once while they are read",
+	  a_claim_of_large_pages_is_short },
 };
 TEST_MAIN(cases)

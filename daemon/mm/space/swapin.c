@@ -15,11 +15,14 @@
 #include "mm/space/residency.h"
 #include "os/os.h"
 
+enum { CLAIM_BYTES_MAX = 16 << 20 }; /* so that who waits for one of them doesn't wait long */
+
 /* ---- claims ---- */
 
 static void claim(struct swapper *s, struct region *region, struct page_range range)
 {
-	uint64_t end = range.first + min_t(uint64_t, range.nr, SWAPPER_PAGES);
+	uint64_t most = min_t(uint64_t, CLAIM_BYTES_MAX >> region->page_shift, SWAPPER_PAGES);
+	uint64_t end = range.first + min_t(uint64_t, range.nr, most);
 
 	s->w->nr = 0;
 	for (uint64_t i = range.first; i < end; i++) {
