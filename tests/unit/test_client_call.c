@@ -296,10 +296,10 @@ static void every_thread_gets_its_own_reply(void)
 
 static void a_late_reply_is_a_timeout_with_a_sentence(void)
 {
-	fake_client_begin(&client, 100);
+	fake_client_begin(&client, 1000);
 	broker_hold(client.broker, MMB_METHOD_POOL_STAT);
 	EXPECT_EQ(stat_pool(client.pool), 0);
-	EXPECT(strstr(mmb_error(), "POOL_STAT for 100 ms"));
+	EXPECT(strstr(mmb_error(), "POOL_STAT for 1000 ms"));
 	broker_release(client.broker, MMB_METHOD_POOL_STAT);
 	EXPECT_EQ(stat_pool(client.pool), 1);
 	fake_client_end(&client);
@@ -309,7 +309,7 @@ static void a_late_success_is_undone(void)
 {
 	struct mmb_region *region;
 
-	fake_client_begin(&client, 100);
+	fake_client_begin(&client, 1000);
 	broker_hold(client.broker, MMB_METHOD_REGION_CREATE);
 	EXPECT_EQ(mmb_region_create(client.pool, REGION_BYTES, NULL, &region), -ETIMEDOUT);
 	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_CLOSE), 0);

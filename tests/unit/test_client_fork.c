@@ -278,6 +278,8 @@ static void expect_death(const struct death *death)
 {
 	char words[512] = "";
 	int pipes[2], status;
+	size_t nr = 0;
+	ssize_t got;
 	pid_t child;
 
 	EXPECT(!pipe2(pipes, O_CLOEXEC));
@@ -288,7 +290,9 @@ static void expect_death(const struct death *death)
 		_exit(die_of(death, pipes[1]));
 	}
 	close(pipes[1]);
-	EXPECT(read(pipes[0], words, sizeof(words) - 1) > 0);
+	while ((got = read(pipes[0], words + nr, sizeof(words) - 1 - nr)) > 0)
+		nr += (size_t)got;
+	EXPECT(nr > 0);
 	close(pipes[0]);
 	waitpid(child, &status, 0);
 	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);

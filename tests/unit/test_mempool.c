@@ -17,7 +17,7 @@
 #include "pool.h"
 
 enum { OBJECT = 4096, PER_UNIT = 16, UNITS = 2, ALL = UNITS * PER_UNIT, MINIMUM = 5,
-       TIMEOUT_MS = 400 };
+       TIMEOUT_MS = 1500 };
 
 static struct fake_client client;
 static struct mmb_cache *cache;
