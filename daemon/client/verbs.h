@@ -325,8 +325,8 @@ struct region_rollback_args {
 	uint32_t region, snapshot;
 	struct request_past past;
 };
-/* slow. The region's contents become the snapshot's. Again: unless they did. */
-/* *poisoned: pages of it were lost, and the client has marks of that, perhaps. */
+/* slow. The region's contents become the snapshot's. Again: unless they did. *poisoned: pages of it
+ * were lost, and the client has marks of that, perhaps. */
 int verb_region_rollback(struct session *s, const struct region_rollback_args *args, bool *poisoned,
 			 struct refusal *why);
 int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,

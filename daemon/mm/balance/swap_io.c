@@ -625,12 +625,13 @@ void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_i
 
 int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t begun_ns)
 {
-	struct piece   piece = { .page = page, .nr = 1, .memory = io->memory };
-	struct disk_io again = *io;
-	int            error = result_of(io);
+	struct piece piece = { .page = page, .nr = 1, .memory = io->memory };
+	int          error = result_of(io);
 
 	page->error = 0;
 	if (disk_is_passing(error)) {
+		struct disk_io again = *io;
+
 		disk_run(&again);
 		error = result_of(&again);
 	}
