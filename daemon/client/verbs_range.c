@@ -258,15 +258,6 @@ int verb_region_advise(struct session *s, const struct region_range_args *args, 
 	return r;
 }
 
-/* What it locks of a range in several turns it can only take back if nothing of the region was
- * locked before: else it is one turn. */
-static uint64_t lock_turn(const struct region_handle *rh, const struct region_range_args *args)
-{
-	bool first = args->done && !*args->done;
-
-	return first && atomic_load(&rh->pr->region->nr_locked) ? 0 : TURN_PRODUCED;
-}
-
 static int lock_part(struct region_handle *rh, struct page_range whole, struct page_range part,
 		     struct refusal *why)
 {
@@ -275,7 +266,7 @@ static int lock_part(struct region_handle *rh, struct page_range whole, struct p
 
 	if (!r)
 		return 0;
-	region_unlock_pages(rh->pr->region, before);
+	region_undo_lock(rh->pr->region, before);
 	return refuse(why, r, "a page of the range can't be produced: %s", strerror(-r));
 }
 
@@ -293,7 +284,7 @@ static int lock_verb(struct session *s, const struct region_range_args *args, bo
 		r = refuse(why, -EACCES, "the region is open read-only: its pages can't be %s",
 			   lock ? "locked" : "unlocked");
 	if (!r)
-		part = part_of(rh, args, range, lock ? lock_turn(rh, args) : TURN_GIVEN_UP);
+		part = part_of(rh, args, range, lock ? TURN_PRODUCED : TURN_GIVEN_UP);
 	if (!r && lock)
 		r = lock_part(rh, range, part, why);
 	else if (!r)

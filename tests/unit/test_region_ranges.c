@@ -389,12 +389,56 @@ static void locks_and_drops_take_turns(void)
 	end();
 }
 
+/* One turn has been, and a page of a later one is lost. */
+static void a_lock_that_fails_late_takes_back_its_own_alone(void)
+{
+	struct region_range_args args = { .length = 18 * MIB }, other = { .length = MIB / 64 };
+	struct pool_open_args open = { .name = "o", .mode = 0666,
+				       .flags = MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT };
+	struct region_handle *rh;
+	struct region_opened large;
+	struct region_stat stat;
+	uint64_t done = 0;
+	uint32_t pool;
+
+	begin();
+	EXPECT_EQ(client_open_pool(a, &open, &pool), 0);
+	large = client_region(a, pool, "", 20 * MIB, 0);
+	args.region = other.region = large.handle;
+	args.done = &done;
+	EXPECT_EQ(verb_region_lock(a, &args, &client_why), -EAGAIN);
+	other.offset = 4 * MIB;
+	EXPECT_EQ(verb_region_lock(a, &other, &client_why), 0);
+	rh = session_region(a, large.handle, &client_why);
+	EXPECT(region_poison(rh->pr->region, (17 * MIB) >> PAGE_SHIFT, "a test"));
+	region_handle_put(rh);
+	EXPECT_EQ(verb_region_lock(a, &args, &client_why), -EAGAIN);
+	EXPECT_EQ(verb_region_lock(a, &args, &client_why), -EIO);
+	EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+	EXPECT_EQ(stat.locked, other.length);
+	/* In the other order, too. */
+	done = 0;
+	EXPECT_EQ(verb_region_lock(a, &args, &client_why), -EAGAIN);
+	EXPECT_EQ(verb_region_lock(a, &args, &client_why), -EAGAIN);
+	EXPECT_EQ(verb_region_lock(a, &args, &client_why), -EIO);
+	EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+	EXPECT_EQ(stat.locked, other.length);
+	EXPECT_EQ(verb_region_unlock(a, &other, &client_why), 0);
+	EXPECT_EQ(verb_region_stat(a, large.handle, &stat, &client_why), 0);
+	EXPECT_EQ(stat.locked, 0);
+	EXPECT_EQ(verb_region_close(a, large.handle, &client_why), 0);
+	EXPECT_EQ(verb_pool_close(a, pool, &client_why), 0);
+	end();
+}
+
 static const struct test_case cases[] = {
 	{ "wrong ranges and advice are refused in words", wrong_ranges_are_refused_in_words },
 	{ "ranges are of the region's own pages", ranges_are_of_the_region_s_pages },
 	{ "WILLNEED makes resident, DONTNEED drops for all", willneed_makes_and_dontneed_drops },
 	{ "advice that takes long takes turns", long_advice_takes_turns },
 	{ "locks and drops of long ranges take turns", locks_and_drops_take_turns },
+	{ "a lock that fails in a late turn takes back its own alone",
+	  a_lock_that_fails_late_takes_back_its_own_alone },
 	{ "advice about order is the window's own", advice_about_order_stays_with_the_window },
 	{ "advice about order needs a window", advice_needs_a_window },
 	{ "FREE is kept without reclaim, HUGEPAGE comes by blocks",

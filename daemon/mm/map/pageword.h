@@ -47,6 +47,7 @@ enum {
 	WORD_NODE_MASK = 0xff << WORD_NODE_SHIFT,
 	/* PRESENT */
 	WORD_UNASKED = 1 << 16,  /* came back with a neighbour, unmapped, and is untouched */
+	WORD_RELOCKED = 1 << 17, /* LOCKED, and more than one asked for that */
 	WORD_ACTIVE = 1 << 18,   /* came back soon after it was evicted, or was referenced */
 	WORD_CLEAN = 1 << 19,    /* write-protected in every mapper: written out, or being so */
 	WORD_LAZYFREE = 1 << 20, /* as CLEAN, and may be dropped: its contents are not wanted */

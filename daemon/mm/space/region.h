@@ -264,6 +264,8 @@ int region_drop_locked(struct region *region, struct page_range range);
 /* All of it, or on failure none that wasn't locked before. */
 int region_lock_pages(struct region *region, struct page_range range);
 void region_unlock_pages(struct region *region, struct page_range range);
+/* Of a range that was locked for somebody who gets no more of it: what nobody else has locked. */
+void region_undo_lock(struct region *region, struct page_range range);
 /* The page is lost: state POISONED, frame given back. True if this call did it. */
 bool region_poison(struct region *region, uint64_t page, const char *cause);
 /* The same for a page whose BUSY the caller holds over `old`. */

@@ -17,7 +17,6 @@
 #include "base/log.h"
 #include "mm/phys/node.h"
 #include "mm/map/swap.h"
-#include "mm/obj/slab.h"
 #include "mm/space/cow.h"
 #include "mm/space/crowd.h"
 #include "mm/space/lineage.h"
@@ -633,7 +632,7 @@ static int lock_page(struct region *region, uint64_t page)
 		return -EAGAIN;
 	if (!(old & WORD_LOCKED))
 		r = charge_locked(region, word_node(old));
-	value = r ? old : old | WORD_LOCKED;
+	value = r ? old : old | (old & WORD_LOCKED ? WORD_RELOCKED : WORD_LOCKED);
 	/* What can't be evicted needs no copy, whose slot may be promised to others. */
 	if (!r && value & (WORD_CLEAN | WORD_LAZYFREE)) {
 		slot = word_high(value);
@@ -644,25 +643,6 @@ static int lock_page(struct region *region, uint64_t page)
 	if (slot)
 		region_free_slot(region, slot);
 	return r;
-}
-
-/* Of the range, a bit for each page that is locked; NULL: no memory. kfree() ends it. */
-static uint64_t *locked_of(const struct region *region, struct page_range range)
-{
-	uint64_t *bits = kzalloc((range.nr / 64 + 1) * sizeof(*bits), GFP_KERNEL);
-
-	for (uint64_t i = 0; bits && i < range.nr; i++)
-		if (word_load(region_word(region, range.first + i)) & WORD_LOCKED)
-			bits[i / 64] |= 1ull << i % 64;
-	return bits;
-}
-
-/* But for those that were locked before. */
-static void unlock_again(struct region *region, struct page_range range, const uint64_t *before)
-{
-	for (uint64_t i = 0; i < range.nr; i++)
-		if (!before || !(before[i / 64] >> i % 64 & 1))
-			region_unlock_pages(region, (struct page_range){ range.first + i, 1 });
 }
 
 /* *at: what comes after the last page that it has locked, also where it fails. */
@@ -695,27 +675,23 @@ static int lock_range(struct region *region, struct page_range range, uint64_t *
 
 int region_lock_pages(struct region *region, struct page_range range)
 {
-	uint64_t *before, end;
-	bool some;
+	uint64_t end;
 	int r;
 
 	mutex_lock_long(&region->change_lock);
-	some = atomic_load(&region->nr_locked);
-	before = some ? locked_of(region, range) : NULL;
 	r = lock_range(region, range, &end);
-	if (r && (before || !some)) /* else nobody knows which */
-		unlock_again(region, (struct page_range){ range.first, end - range.first }, before);
+	if (r)
+		region_undo_lock(region, (struct page_range){ range.first, end - range.first });
 	mutex_unlock(&region->change_lock);
-	kfree(before);
 	return r;
 }
 
-void region_unlock_pages(struct region *region, struct page_range range)
+/* But for pages with the flag `but`. */
+static void unlock_pages(struct region *region, struct page_range range, uint64_t but)
 {
 	for (uint64_t at = range.first; at < range.first + range.nr; at++) {
 		_Atomic uint64_t *word = region_word(region, at);
-		uint64_t seen = word_load(word);
-		uint64_t old;
+		uint64_t seen = word_load(word), value, old;
 
 		if (!(seen & WORD_LOCKED))
 			continue;
@@ -724,11 +700,24 @@ void region_unlock_pages(struct region *region, struct page_range range)
 			heartbeat_sleep(&busy_pause);
 			seen = word_load(word);
 		}
-		if (old & WORD_LOCKED)
+		value = old;
+		if (old & WORD_LOCKED && !(old & but)) {
 			uncharge_locked(region, word_node(old));
-		if (word_end_busy(word, old & ~(uint64_t)WORD_LOCKED))
+			value = old & ~(uint64_t)(WORD_LOCKED | WORD_RELOCKED);
+		}
+		if (word_end_busy(word, value))
 			region_wake(region, (struct page_range){ at, 1 });
 	}
+}
+
+void region_unlock_pages(struct region *region, struct page_range range)
+{
+	unlock_pages(region, range, 0);
+}
+
+void region_undo_lock(struct region *region, struct page_range range)
+{
+	unlock_pages(region, range, WORD_RELOCKED);
 }
 
 /* Crash    from the commit on the page is poisoned, and resume punches it once more. */

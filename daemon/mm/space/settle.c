@@ -66,7 +66,8 @@ static uint64_t forget_reclaim(uint64_t word)
 		return word_inherit(word_high(word)) | (word & WORD_SEEN);
 	if (word_state(word) != PAGE_PRESENT)
 		return word;
-	return word & (WORD_STATE_MASK | WORD_LOCKED | WORD_SHARED | WORD_NODE_MASK);
+	return word & (WORD_STATE_MASK | WORD_LOCKED | WORD_RELOCKED | WORD_SHARED |
+		       WORD_NODE_MASK);
 }
 
 struct tally {
