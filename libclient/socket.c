@@ -4,6 +4,8 @@
  *
  * Invariants  S1  A path that was named, by argument or environment, is the only one tried: falling
  *                 through to another broker would be a surprise.
+ *             S2  Of the places that are tried without a name, one where nobody answers, or where
+ *                 we may not look (another user's $XDG_RUNTIME_DIR, as su leaves it), is passed over.
  */
 #include "socket.h"
 
@@ -104,35 +106,51 @@ static int try_one(const struct sockaddr_un *address, uint64_t timeout_ms)
 	return error;
 }
 
+/* What the places gave that were tried. */
+struct outcome {
+	int          fd;      /* connected, or a negative errno: of the place to complain about */
+	unsigned int at;      /* that place */
+	bool         is_late; /* some broker wasn't there yet */
+};
+
 static bool is_absent(int error)
 {
 	return error == -ENOENT || error == -ECONNREFUSED;
 }
 
-static int try_all(const struct candidates *c, uint64_t timeout_ms, unsigned int *last)
+static bool is_denied(int error)
 {
-	int fd = -ENOENT;
-
-	for (*last = 0; *last < c->nr; (*last)++) {
-		fd = try_one(&c->address[*last], timeout_ms);
-		if (!is_absent(fd))
-			return fd;
-	}
-	(*last)--;
-	return fd;
+	return error == -EACCES || error == -EPERM;
 }
 
-static int explain(const struct candidates *c, unsigned int last, int error)
+/* S2. A denial says more than an absence. */
+static void try_all(const struct candidates *c, uint64_t timeout_ms, struct outcome *out)
 {
-	const char *path = c->address[last].sun_path;
+	*out = (struct outcome){ .fd = -ENOENT };
+	for (unsigned int i = 0; i < c->nr; i++) {
+		int fd = try_one(&c->address[i], timeout_ms);
+
+		out->is_late |= is_absent(fd);
+		if (!is_absent(fd) || !is_denied(out->fd))
+			*out = (struct outcome){ fd, i, out->is_late };
+		if (!is_absent(fd) && !is_denied(fd))
+			return;
+	}
+}
+
+static int explain(const struct candidates *c, const struct outcome *out)
+{
+	const char *path = c->address[out->at].sun_path;
+	int         error = out->fd;
 
 	if (is_absent(error))
 		return fail(error, "no broker answers at %s%s%s; start mmbrokerd, or name its "
-			    "socket in MMB_SOCKET", c->address[0].sun_path, last ? " or " : "",
-			    last ? path : "");
-	if (error == -EACCES || error == -EPERM)
+			    "socket in MMB_SOCKET", c->address[0].sun_path,
+			    out->at ? " or " : "", out->at ? path : "");
+	if (is_denied(error))
 		return fail(error, "not permitted to connect to the broker at %s; look at the "
-			    "socket's mode and group", path);
+			    "socket's mode and group%s", path,
+			    out->is_late ? ", or name another broker's in MMB_SOCKET" : "");
 	if (error == -EPROTOTYPE)
 		return fail(error, "%s is a socket of another kind, not a broker's", path);
 	return fail(error, "can't connect to the broker at %s: %s", path, strerror(-error));
@@ -143,16 +161,17 @@ int socket_connect(const struct socket_search *search)
 	const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000L };
 	struct candidates c = { .nr = 0 };
 	uint64_t deadline = call_deadline(search->wait_absent_ms);
-	unsigned int last;
-	int fd, error = collect(&c, search->path);
+	struct outcome out;
+	int error = collect(&c, search->path);
 
 	if (error)
 		return error;
 	for (;;) {
-		fd = try_all(&c, search->timeout_ms, &last);
-		if (!is_absent(fd) || !search->wait_absent_ms || !call_left_ms(deadline))
+		try_all(&c, search->timeout_ms, &out);
+		if (out.fd >= 0 || !out.is_late || !search->wait_absent_ms ||
+		    !call_left_ms(deadline))
 			break;
 		nanosleep(&pause, NULL);
 	}
-	return fd < 0 ? explain(&c, last, fd) : fd;
+	return out.fd < 0 ? explain(&c, &out) : out.fd;
 }

@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -471,6 +473,37 @@ static void a_missing_broker_is_named(void)
 	}
 }
 
+/* 0: the search went on behind the folder, or found a broker there. */
+static int search_as_nobody(void)
+{
+	int error;
+
+	if (!geteuid() && (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534)))
+		return 2;
+	error = mmb_open(NULL, NULL, &client.mmb);
+	if (!error || access("/run/mmbroker/mmbroker.sock", F_OK) == 0)
+		return error && strstr(mmb_error(), "mmb-closed") ? 3 : 0;
+	return error == -EACCES && strstr(mmb_error(), "name another broker's") ? 0 : 1;
+}
+
+/* As su leaves it: $XDG_RUNTIME_DIR is another user's. */
+static void a_runtime_folder_of_another_user_is_passed_over(void)
+{
+	char folder[] = "/tmp/mmb-closed-XXXXXX";
+	int status = -1;
+	pid_t child;
+
+	EXPECT(mkdtemp(folder));
+	EXPECT_EQ(chmod(folder, 0), 0);
+	setenv("XDG_RUNTIME_DIR", folder, 1);
+	child = fork();
+	if (!child)
+		_exit(search_as_nobody());
+	EXPECT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+	EXPECT_EQ(rmdir(folder), 0);
+}
+
 static const struct test_case cases[] = {
 	{ "a broker that takes its time is slept for",
 	  a_broker_that_takes_its_time_is_slept_for },
@@ -501,6 +534,8 @@ static const struct test_case cases[] = {
 	{ "a reply to nothing ends the session", a_reply_to_nothing_ends_the_session },
 	{ "handles outlive their connection", handles_outlive_their_connection },
 	{ "a missing broker is named", a_missing_broker_is_named },
+	{ "a runtime folder of another user is passed over",
+	  a_runtime_folder_of_another_user_is_passed_over },
 };
 
 TEST_MAIN(cases)
