@@ -104,6 +104,16 @@ bool channel_is_broken(struct channel *ch)
 	return broken;
 }
 
+int channel_failure(struct channel *ch)
+{
+	int error;
+
+	pthread_mutex_lock(&ch->lock);
+	error = ch->error ? fail(ch->error, "%s", ch->reason) : 0;
+	pthread_mutex_unlock(&ch->lock);
+	return error;
+}
+
 void channel_release(struct channel *ch)
 {
 	pthread_mutex_lock(&ch->lock);

@@ -94,6 +94,8 @@ void channel_break(struct mmb *mmb, int error, const char *reason);
 /* From now on C6 holds; whoever broke the channel before has told the daemon. */
 void channel_hold(struct channel *ch);
 bool channel_is_broken(struct channel *ch);
+/* 0, or what ended it, with its sentence. */
+int  channel_failure(struct channel *ch);
 /* C6 doesn't hold any more: the daemon is told now, if the channel is broken. */
 void channel_release(struct channel *ch);
 /* Frees the memory that is kept for calls; others are freed by channel_fini(). */

@@ -12,6 +12,7 @@
 
 #include "cancel.h"
 #include "conf.h"
+#include "connection.h"
 #include "error.h"
 #include "export.h"
 #include "heap/hit.h"
@@ -379,8 +380,12 @@ PUBLIC int mmb_trim(struct mmb_pool *pool)
 	UNCANCELLED;
 	int error = pool_check(pool);
 
+	if (!error)
+		error = channel_failure(&pool->mmb->channel);
 	if (error)
 		return error;
 	pool_heap_trim_all(pool);
-	return 0;
+	/* A mmb_close() meanwhile has waited for the trim: it was done. */
+	error = channel_failure(&pool->mmb->channel);
+	return atomic_load(&pool->mmb->closing) ? 0 : error;
 }

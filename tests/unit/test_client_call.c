@@ -361,6 +361,18 @@ static void a_broker_that_went_is_not_connected(void)
 	fake_client_end(&client);
 }
 
+/* One that hung up while nobody asked it, and one of which is known. */
+static void a_trim_without_a_session_says_so(void)
+{
+	fake_client_begin(&client, 0);
+	mmb_free(mmb_malloc(client.pool, 100));
+	broker_hang_up(client.broker);
+	EXPECT_EQ(mmb_trim(client.pool), -ENOTCONN);
+	EXPECT(strstr(mmb_error(), "this session is over"));
+	EXPECT_EQ(mmb_trim(client.pool), -ENOTCONN);
+	fake_client_end(&client);
+}
+
 static void *expect_not_connected(void *region)
 {
 	EXPECT_EQ(mmb_region_lock(region, 0, REGION_BYTES), -ENOTCONN);
@@ -529,6 +541,7 @@ static const struct test_case cases[] = {
 	{ "a refusal is in the broker's words", a_refusal_is_in_the_brokers_words },
 	{ "a broker that went gives ENOTCONN and its last words",
 	  a_broker_that_went_is_not_connected },
+	{ "a trim without a session says so", a_trim_without_a_session_says_so },
 	{ "waiting calls end with the broker", waiting_calls_end_with_the_broker },
 	{ "closing waits for a trim under way", closing_waits_for_a_trim },
 	{ "a reply to nothing ends the session", a_reply_to_nothing_ends_the_session },
