@@ -5,7 +5,8 @@
  * Invariants  S1  A path that was named, by argument or environment, is the only one tried: falling
  *                 through to another broker would be a surprise.
  *             S2  Of the places that are tried without a name, one where nobody answers, or where
- *                 we may not look (another user's $XDG_RUNTIME_DIR, as su leaves it), is passed over.
+ *                 we may not look (another user's runtime folder, as su leaves it), is passed
+ *                 over.
  */
 #include "socket.h"
 
