@@ -116,6 +116,27 @@ static void where_it_stopped_is_never_zero(void)
 	end();
 }
 
+/* Both regions are frozen meanwhile. */
+static void without_memory_it_is_tried_for_a_while_once(void)
+{
+	enum { TRIES = 60 }; /* residency.c's */
+	struct fake_os_calls before, after;
+
+	begin(SWAP_MIB);
+	EXPECT_EQ(reclaim_range(snapshot, all), NR);
+	EXPECT_EQ(reclaim_range(region, all), NR);
+	fake_os_set_limit(0, 0, 0);
+	fake_os_calls(&before);
+	EXPECT_EQ(region_rollback(region, snapshot, NULL, NULL), -ENOMEM);
+	fake_os_calls(&after);
+	EXPECT(after.populate - before.populate < 10 * TRIES);
+	fake_os_set_limit(0, 1ull << 40, 0);
+	EXPECT_EQ(region_rollback(region, snapshot, NULL, NULL), 0);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT_EQ(first_word(region, i), 200 + i);
+	end();
+}
+
 static void a_locked_page_that_was_punched_is_lost_for_its_clone(void)
 {
 	struct clone_pair pair;
@@ -159,6 +180,8 @@ static const struct test_case cases[] = {
 	  what_a_client_has_punched_is_lost },
 	{ "the page at which a rollback stops is never zero, and comes with the next",
 	  where_it_stopped_is_never_zero },
+	{ "without memory it is tried for a while, and not for a while of whiles",
+	  without_memory_it_is_tried_for_a_while_once },
 	{ "a locked page that a client has punched is lost for a clone, too",
 	  a_locked_page_that_was_punched_is_lost_for_its_clone },
 	{ "what is lost is so for a clone, with its cause",

@@ -104,13 +104,15 @@ static int copy_held(struct region *region, struct region *snapshot, uint64_t pa
 	return r;
 }
 
-static int take_contents(struct region *region, struct region *snapshot, uint64_t page)
+/* its: the snapshot's word when it was settled. */
+static int take_contents(struct region *region, struct region *snapshot, uint64_t page,
+			 uint64_t its)
 {
-	uint64_t its, held;
-	int r = settle_source(snapshot, page, &its);
+	uint64_t held;
+	int r;
 
-	if (r || word_state(its) == PAGE_NONE)
-		return r;
+	if (word_state(its) == PAGE_NONE)
+		return 0;
 	if (word_state(its) == PAGE_POISONED)
 		return region_poison(region, page, "the snapshot's page is lost") ? 0 : -EAGAIN;
 	/* Who it inherits from waits before that changes the page. */
@@ -130,9 +132,16 @@ static int roll_page(struct region *region, struct region *snapshot, uint64_t pa
 	int r = -EAGAIN, dropped = -EAGAIN;
 
 	for (unsigned int i = 0; r == -EAGAIN && !is_same(region, snapshot, page); i++) {
+		uint64_t its = PAGE_NONE;
+
+		/* These two wait for room by themselves. */
 		r = dropped = region_drop_locked(region, (struct page_range){ page, 1 });
 		if (!r)
-			r = take_contents(region, snapshot, page);
+			r = settle_source(snapshot, page, &its);
+		if (r && r != -EAGAIN)
+			break;
+		if (!r)
+			r = take_contents(region, snapshot, page, its);
 		if (r == -ENOMEM && i < PAGE_TRIES && region_try_again(region, &tries))
 			r = -EAGAIN;
 	}
