@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,14 +94,39 @@ static int open_it(struct opening *o)
 	return 0;
 }
 
-static int check_file(struct opening *o)
+static int check_seclusion(struct opening *o)
 {
-	if (o->st.st_uid != geteuid())
-		return refuse_with(o, -EPERM, "belongs to another user than the daemon's");
 	if (o->st.st_mode & 077)
 		return refuse_with(o, -EPERM, "can be read by others; chmod 600 it");
 	if (o->st.st_nlink != 1)
 		return refuse_with(o, -EPERM, "has more than one name, or none");
+	return 0;
+}
+
+/* Newer kernels have direct I/O in memory, too. */
+static int check_file_system(struct opening *o, const struct statfs *fs)
+{
+	uint32_t type = (uint32_t)fs->f_type;
+
+	if (type == TMPFS_MAGIC || type == RAMFS_MAGIC || type == HUGETLBFS_MAGIC)
+		return refuse_with(o, -EOPNOTSUPP,
+				   "is on a file system in memory, where it takes what it frees; "
+				   "name one on a disk");
+	return 0;
+}
+
+static int check_file(struct opening *o)
+{
+	struct statfs fs;
+	int           r;
+
+	if (o->st.st_uid != geteuid())
+		return refuse_with(o, -EPERM, "belongs to another user than the daemon's");
+	r = check_seclusion(o);
+	if (!r && fstatfs(o->out->kept, &fs) == 0)
+		r = check_file_system(o, &fs);
+	if (r)
+		return r;
 	if (flock(o->out->kept, LOCK_EX | LOCK_NB))
 		return refuse_with(o, errno == EWOULDBLOCK ? -EBUSY : -errno,
 				   "is in use by a broker already");
@@ -122,14 +150,22 @@ static int check_device(struct opening *o)
 	return 0;
 }
 
+static int refuse_kind(struct opening *o)
+{
+	if (S_ISLNK(o->st.st_mode))
+		return open_failed(o, -ELOOP);
+	if (S_ISDIR(o->st.st_mode))
+		return open_failed(o, -EISDIR);
+	return refuse_with(o, -EINVAL, "is neither a regular file nor a block device");
+}
+
 static int check_kind(struct opening *o)
 {
 	if (S_ISREG(o->st.st_mode))
 		return check_file(o);
 	if (S_ISBLK(o->st.st_mode))
 		return check_device(o);
-	return refuse_with(o, S_ISDIR(o->st.st_mode) ? -EISDIR : -EINVAL,
-			   "is neither a regular file nor a block device");
+	return refuse_kind(o);
 }
 
 static int use_direct(struct opening *o)
@@ -246,9 +282,19 @@ static int check_content(struct opening *o)
 
 /* ---- size ---- */
 
+static int check_bounds(struct opening *o, uint64_t want)
+{
+	if (want < o->request->bytes_min)
+		return refuse_with(o, -EINVAL, "is too small: a swap area has at least 1 MiB");
+	if (want > o->request->bytes_max)
+		return refuse_with(o, -EFBIG, "is too large for a swap area: give a smaller size");
+	return 0;
+}
+
 static int check_size(struct opening *o)
 {
 	uint64_t there = (uint64_t)o->st.st_size, want = o->request->bytes;
+	int      r;
 
 	if (o->out->is_device && ioctl(o->out->kept, BLKGETSIZE64, &there))
 		return refuse_with(o, -errno, "doesn't tell its size");
@@ -256,12 +302,10 @@ static int check_size(struct opening *o)
 		want = there;
 	if (o->out->is_device && want > there)
 		return refuse_with(o, -EFBIG, "is smaller than the size given");
-	if (want < o->request->bytes_min)
-		return refuse_with(o, -EINVAL, "is too small: a swap area has at least 1 MiB");
-	if (want > o->request->bytes_max)
-		return refuse_with(o, -EFBIG, "is too large for a swap area");
-	o->out->bytes = round_down(want, PAGE_SIZE);
-	return 0;
+	r = check_bounds(o, want);
+	if (!r)
+		o->out->bytes = round_down(want, PAGE_SIZE);
+	return r;
 }
 
 /* Every block now, so that none is missing later. */
@@ -317,6 +361,77 @@ int disk_file_open(const struct disk_file_request *request, struct disk_file *ou
 		r = take_blocks(&o);
 	if (r)
 		disk_file_undo(out, request->path);
+	*why = r ? o.why : NULL;
+	return r;
+}
+
+/* ---- looking, and nothing else ---- */
+
+static int look_at_folder(struct opening *o, struct statfs *fs)
+{
+	char       *folder = strdup(o->request->path);
+	struct stat st;
+	int         r = 0;
+
+	if (!folder)
+		return 0;
+	folder[strrchr(folder, '/') == folder ? 1 : strrchr(folder, '/') - folder] = '\0';
+	if (!o->request->bytes)
+		r = refuse_with(o, -ENOENT, "doesn't exist; with a size it would be made");
+	else if (stat(folder, &st))
+		r = errno == EACCES ? 0 : open_failed(o, -ENOENT);
+	else if (!S_ISDIR(st.st_mode))
+		r = refuse_with(o, -ENOTDIR, "can't be made: its folder is none");
+	if (!r && statfs(folder, fs))
+		fs->f_type = 0;
+	free(folder);
+	return r;
+}
+
+static int look_at_room(struct opening *o, const struct statfs *fs)
+{
+	uint64_t there = (uint64_t)o->st.st_blocks * 512;
+	uint64_t want = o->request->bytes ? o->request->bytes : (uint64_t)o->st.st_size;
+	uint64_t block = (uint64_t)(fs->f_frsize ? fs->f_frsize : fs->f_bsize);
+	int      r = check_bounds(o, want);
+
+	if (!r && fs->f_type && fs->f_flags & ST_RDONLY)
+		r = open_failed(o, -EROFS);
+	if (!r && fs->f_type && want > there &&
+	    (want - there) / block > (uint64_t)fs->f_bfree)
+		r = refuse_with(o, -ENOSPC, "doesn't fit its file system");
+	return r ? r : check_file_system(o, fs);
+}
+
+static int look(struct opening *o)
+{
+	struct statfs fs = { .f_type = 0 };
+	int           r = 0;
+
+	if (o->request->path[0] != '/')
+		return refuse_with(o, -EINVAL, "isn't an absolute path");
+	if (lstat(o->request->path, &o->st)) {
+		o->st = (struct stat){ .st_mode = S_IFREG };
+		if (errno != ENOENT && errno != ENOTDIR)
+			return 0; /* not for these eyes */
+		r = look_at_folder(o, &fs);
+	} else if (S_ISBLK(o->st.st_mode)) {
+		return 0;
+	} else if (!S_ISREG(o->st.st_mode)) {
+		return refuse_kind(o);
+	} else {
+		r = check_seclusion(o);
+		if (statfs(o->request->path, &fs))
+			fs.f_type = 0;
+	}
+	return r ? r : look_at_room(o, &fs);
+}
+
+int disk_file_look(const struct disk_file_request *request, const char **why)
+{
+	struct opening o = { .request = request, .why = "can't be used" };
+	int            r = look(&o);
+
 	*why = r ? o.why : NULL;
 	return r;
 }

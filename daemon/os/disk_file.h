@@ -39,9 +39,12 @@ struct disk_file {
 
 /* 0 or a negative errno; *why then says what was wrong and what to do (a constant text).
  * -EISDIR, -ELOOP, -EBUSY (in use), -EEXIST (foreign content), -EINVAL, -EFBIG, -ENOSPC, -EPERM,
- * -EOPNOTSUPP (no direct I/O, or no room in advance), and what open(2) gives. */
+ * -EOPNOTSUPP (no direct I/O, no room in advance, or in memory), and what open(2) gives. */
 int disk_file_open(const struct disk_file_request *request, struct disk_file *out,
 		   const char **why);
+/* What of that can be told without opening or making anything, by whoever: not whose it is, what is
+ * in it, nor who uses it. 0 too where this user may not look. */
+int disk_file_look(const struct disk_file_request *request, const char **why);
 /* In the next process, with what outlived the last one: makes file->fd. A negative errno: it can't
  * be opened any more, and file->fd is `kept`, only to be read from. */
 int disk_file_resume(struct disk_file *file, int kept);

@@ -212,6 +212,31 @@ def configured_at_the_start(b):
     b.start()
 
 
+def looked_at_before_the_start(b):
+    """--check-config says what a start would, and makes nothing."""
+    free = os.statvfs(b.folder)
+    plenty = free.f_bfree * free.f_frsize // MIB + 64
+    good, open_file = b.path("looked-at"), b.path("look-open")
+    with open(open_file, "wb") as f:
+        os.chmod(open_file, 0o644)
+        f.truncate(4 * MIB)
+    os.symlink(open_file, b.path("look-link"))
+    for path, size, says in (
+            ("swap", "8M", "isn't an absolute path"), (good, None, "doesn't exist; with a size"),
+            (b.path("none/swap"), "8M", "its folder doesn't exist"),
+            (b.path("look-open/swap"), "8M", "its folder is none"), (b.folder, "8M", "a directory"),
+            (b.path("look-link"), "8M", "symbolic link"), ("/dev/null", "8M", "neither a regular"),
+            (open_file, "4M", "read by others"), (good, "100K", "too small"),
+            (good, f"{plenty}M", "doesn't fit"), (good, "8M", None)):
+        words = [f"--swap.path={path}"] + ([f"--swap.size={size}"] if size else [])
+        done = subprocess.run(b.flags(*words, "--check-config"), stderr=subprocess.PIPE, text=True,
+                              timeout=60, check=False)
+        expect(done.returncode == (EX_CONFIG if says else 0), f"{words}: {done}")
+        expect(says is None or f"--swap.path: swap.path: {path} " in done.stderr, done.stderr)
+        expect(says is None or says in done.stderr, f"{done.stderr!r} doesn't say {says!r}")
+        expect(not os.path.exists(good), "a file was made")
+
+
 def mounted(b, name, *words):
     if os.geteuid():
         raise Skip("only root mounts")
@@ -241,6 +266,20 @@ def a_full_file_system(b):
         b.good("swapon", os.path.join(folder, "swap"), "8M")
         b.good("swapoff", os.path.join(folder, "swap"))
     finally:
+        unmount(folder)
+
+
+def a_file_system_in_memory(b):
+    folder = mounted(b, "memory", "-t", "tmpfs", "none")
+    path = os.path.join(folder, "swap")
+    try:
+        b.refused("swapon", path, "8M", says="file system in memory")
+        expect(os.listdir(folder) == [], "a refused file was made")
+        done = subprocess.run(b.flags(f"--swap.path={path}", "--swap.size=8M", "--check-config"),
+                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        expect(done.returncode == EX_CONFIG and "in memory" in done.stderr, done)
+    finally:
+        b.ctl("swapoff", path)
         unmount(folder)
 
 
@@ -275,7 +314,8 @@ def a_block_device(b):
 
 CASES = [direct_io, areas_come_and_go, a_path_is_that_of_the_file_that_is_there,
          one_too_many_leaves_nothing, rows_are_the_kernels, what_is_not_ours_stays,
-         configured_at_the_start, a_full_file_system, a_block_device]
+         configured_at_the_start, looked_at_before_the_start, a_full_file_system,
+         a_file_system_in_memory, a_block_device]
 
 
 def main(build):

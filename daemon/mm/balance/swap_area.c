@@ -222,16 +222,32 @@ static int make_area(const struct swap_on_request *request, struct disk_file *fi
 	return 0;
 }
 
-static int open_area(const struct swap_on_request *request, struct disk_file *file,
-		     char why[SWAP_WHY_BYTES])
+static struct disk_file_request disk_request(const struct swap_on_request *request)
 {
-	struct disk_file_request open = {
+	return (struct disk_file_request){
 		.path = request->path,
 		.bytes = request->bytes,
 		.bytes_min = SWAP_AREA_BYTES_MIN,
 		.bytes_max = swap_slots_max() << PAGE_SHIFT,
 		.magic = header_magic,
 	};
+}
+
+int swap_look(const struct swap_on_request *request, char why[SWAP_WHY_BYTES])
+{
+	struct disk_file_request look = disk_request(request);
+	const char *reason;
+	int         r;
+
+	look.bytes_max = UINT64_MAX; /* of a broker that runs */
+	r = disk_file_look(&look, &reason);
+	return r ? refuse_swap(why, r, "%.180s %s", request->path, reason) : 0;
+}
+
+static int open_area(const struct swap_on_request *request, struct disk_file *file,
+		     char why[SWAP_WHY_BYTES])
+{
+	struct disk_file_request open = disk_request(request);
 	const char *reason;
 	int         r;
 

@@ -59,6 +59,8 @@ void swap_areas_fini(void);
 
 /* 0 or a negative errno and a sentence. May take long (as long as fallocate does). */
 int swap_on(const struct swap_on_request *request, char why[SWAP_WHY_BYTES]);
+/* Whether swap_on() would take it, as far as that shows from outside; nothing is changed. */
+int swap_look(const struct swap_on_request *request, char why[SWAP_WHY_BYTES]);
 /* As long as it takes to read everything back. -ENOENT: no such area; -ENOMEM: no room. */
 int swap_off(const char *path, char why[SWAP_WHY_BYTES]);
 /* False: no area has that number. */
