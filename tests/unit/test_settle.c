@@ -5,6 +5,8 @@
 #include "mm/map/swap.h"
 #include "mm/phys/meta.h"
 #include "mm/phys/section.h"
+#include "mm/space/clone.h"
+#include "mm/space/cow.h"
 #include "mm/space/takeout.h"
 
 #include "lib/fake_os.h"
@@ -190,9 +192,90 @@ static void pages_that_were_out_come_back(void)
 	space_end();
 }
 
+/* A copy that nobody has looked over: a client may have punched what it was made of before it was
+ * read. It is made again. 0: by its owner, who writes; 1: by itself; 2: of what isn't to be had any
+ * more, so that the copy is all there is. */
+static void copies_that_nobody_looked_over_are_made_again(void)
+{
+	struct region_resume_request want = {
+		.region = { .name = "", .nr_pages = NR_PAGES, .page_shift = PAGE_SHIFT },
+		.committed = (const uint64_t[MAX_NUMNODES]){ NR_PAGES },
+	};
+	const uint64_t shared = word_present(0) | WORD_SHARED, copy = word_present(0) | WORD_BUSY;
+	struct region *owner = NULL, *clone = NULL;
+	struct section *of_owner, *of_clone;
+
+	space_begin(&(struct space_options){ 0 });
+	of_owner = left_section();
+	of_clone = left_section();
+	left_page(of_owner, 0, shared | WORD_BUSY, false);
+	left_page(of_owner, 1, shared, true);
+	left_page(of_owner, 2, PAGE_NONE, false);
+	left_page(of_clone, 0, word_with_high(copy | WORD_BREAKING, of_owner->id), true);
+	left_page(of_clone, 1, word_with_high(copy | WORD_CHECKING, of_owner->id), true);
+	left_page(of_clone, 2, word_with_high(copy | WORD_CHECKING, of_owner->id), true);
+	left_page(of_clone, 3, copy | WORD_CHECKING, true);
+	want.section = of_clone;
+	EXPECT_EQ(region_resume(&want, &clone), 0);
+	for (uint64_t page = 0; page < 2; page++) {
+		EXPECT_EQ(word_of(clone, page), word_inherit(of_owner->id));
+		EXPECT(!in_file(clone, page));
+	}
+	EXPECT_EQ(word_of(clone, 2), word_present(0));
+	EXPECT_EQ(word_of(clone, 3), word_present(0));
+	EXPECT_EQ(atomic_load(&clone->nr_inherit), 2);
+	EXPECT_EQ(atomic_load(&clone->nr_resident), 2);
+	want.section = of_owner;
+	EXPECT_EQ(region_resume(&want, &owner), 0);
+	EXPECT_EQ(clone_resume(clone, owner), 0);
+	EXPECT(region_poison(owner, 0, "test"));
+	space_expect_valid(owner, NULL);
+	space_expect_valid(clone, NULL);
+	space_drop_region(clone);
+	space_drop_region(owner);
+	space_end();
+}
+
+/* So each says whom it is made of, until it has been looked over. */
+static void a_copy_says_whom_it_is_made_of(void)
+{
+	static const uint64_t marks[] = { WORD_CHECKING, WORD_BREAKING };
+	const struct page_range all = { 0, ARRAY_SIZE(marks) };
+	struct clone_pair pair;
+	uint64_t word, copied;
+
+	space_begin(&(struct space_options){ 0 });
+	pair.parent = space_region(NR_PAGES, PAGE_SHIFT);
+	pair.clone = space_region(NR_PAGES, PAGE_SHIFT);
+	EXPECT_EQ(region_populate(pair.parent, all), 0);
+	EXPECT_EQ(clone_join(&pair), 0);
+	EXPECT_EQ(clone_arm(&pair, 1), 0);
+	for (uint64_t i = 0; i < ARRAY_SIZE(marks); i++) {
+		const struct page_range one = { i, 1 };
+
+		EXPECT(word_try_busy(&pair.clone->words[i], PAGE_INHERIT, &word));
+		EXPECT_EQ(region_copy_in(pair.clone, one, pair.parent, marks[i], &copied), 0);
+		word = word_of(pair.clone, i);
+		EXPECT(word_state(word) == PAGE_PRESENT && word & WORD_BUSY && word & marks[i]);
+		EXPECT_EQ(word_high(word), pair.parent->section->id);
+		EXPECT_EQ(word_slot(word), 0);
+		space_expect_valid(pair.clone, NULL);
+		EXPECT(!cow_end_copied(pair.clone, one, pair.parent));
+		EXPECT_EQ(word_high(word_of(pair.clone, i)), 0);
+		EXPECT(!word_has_mark(word_of(pair.clone, i), marks[i]));
+	}
+	space_expect_valid(pair.clone, NULL);
+	space_drop_region(pair.clone);
+	space_drop_region(pair.parent);
+	space_end();
+}
+
 static const struct test_case cases[] = {
 	{ "words left busy settle as they say", busy_words_settle_as_they_say },
 	{ "what words name is claimed and counted", what_words_name_is_claimed_and_counted },
 	{ "pages that were out come back", pages_that_were_out_come_back },
+	{ "copies that nobody looked over are made again",
+	  copies_that_nobody_looked_over_are_made_again },
+	{ "a copy says whom it is made of", a_copy_says_whom_it_is_made_of },
 };
 TEST_MAIN(cases)

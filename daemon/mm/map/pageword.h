@@ -55,12 +55,14 @@ enum {
 	WORD_AGE_SHIFT = 22,     /* the generation of its lruvec in which it was touched last */
 	WORD_AGE_MASK = 7 << WORD_AGE_SHIFT,
 	/* INHERIT: a window that shows the ancestor's memory may have it mapped. PRESENT, beside
-	 * BUSY: such a window may still have it, and the high half names the ancestor's section */
+	 * BUSY: such a window may still have it */
 	WORD_SEEN = 1 << 28,
 	/* of a clone, beside BUSY: its owner is making this copy */
 	WORD_BREAKING = 1 << 29,
 	/* of a clone, beside BUSY: it looks whether the copy it has made is whole */
 	WORD_CHECKING = 1 << 27,
+	/* PRESENT with any of these: the high half names the section of what it is a copy of */
+	WORD_OF_COPY = WORD_SEEN | WORD_BREAKING | WORD_CHECKING,
 	/* any of these: mapped write-protected, everywhere */
 	WORD_PROTECTED = WORD_SHARED | WORD_CLEAN | WORD_LAZYFREE,
 	/* SWAPPED, SAME_FILLED */
@@ -109,7 +111,7 @@ static inline uint32_t word_slot(uint64_t word)
 {
 	enum page_state state = word_state(word);
 
-	if (state == PAGE_SAME_FILLED || state == PAGE_INHERIT || word_has_mark(word, WORD_SEEN))
+	if (state == PAGE_SAME_FILLED || state == PAGE_INHERIT || word_has_mark(word, WORD_OF_COPY))
 		return 0;
 	return word_high(word);
 }

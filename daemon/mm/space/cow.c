@@ -54,7 +54,7 @@ static uint64_t word_ended(uint64_t word, uint64_t clear)
 {
 	uint64_t value = word & ~(uint64_t)(WORD_BUSY | WORD_WAITERS | clear);
 
-	if (word_state(word) == PAGE_PRESENT && word & WORD_SEEN)
+	if (word_state(word) == PAGE_PRESENT && word & WORD_OF_COPY)
 		value = word_with_high(value & ~(uint64_t)WORD_SEEN, 0);
 	return value;
 }

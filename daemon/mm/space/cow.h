@@ -15,7 +15,8 @@
  *             C3  copies come out of what the receiving region was promised when it was cloned.
  * Locking     family->lock; words by BUSY, the owner's first.
  * Crash       a clone's page is INHERIT|BUSY until its copy is whole, then PRESENT: a crash before
- *             leaves a frame in its home that the word doesn't know, and resume punches it. An
+ *             leaves a frame in its home that the word doesn't know, and resume punches it. Until
+ *             it has been looked over it is PRESENT|BUSY, and resume makes it INHERIT again. An
  *             owner's page is PRESENT|SHARED|BUSY until all copies are words, and SHARED with some
  *             or no sharers is always right: it only costs a look.
  * Not here    Making clones (clone.h), installing entries (mapping.h).

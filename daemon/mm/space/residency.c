@@ -273,9 +273,8 @@ static void hold_copied(struct region *region, struct page_range part, uint64_t 
 		if (word_state(seen) == PAGE_INHERIT) {
 			atomic_fetch_sub(&region->nr_inherit, 1);
 			lineage_diverged(word_high(seen), 1);
+			own = word_with_high(value | (seen & WORD_SEEN), from->section->id);
 		}
-		if (seen & WORD_SEEN)
-			own = word_with_high(value | WORD_SEEN, from->section->id);
 		while (!word_replace(region_word(region, i), &seen, own | (seen & WORD_WAITERS)))
 			;
 	}

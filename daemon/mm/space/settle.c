@@ -22,15 +22,23 @@
 
 static const char lost_before[] = "the page was lost before the broker was started again";
 
+/* NULL: there is none that can have the page. */
+static struct section *owner_of_copy(uint64_t page, uint64_t word)
+{
+	struct section *owner = section_by_id(word_high(word));
+
+	return owner && owner->type == SECTION_REGION && page < owner->nr_frames ? owner : NULL;
+}
+
 /* The page that this clone's is a copy of was to leave the clone's windows (cow.c), and may not
  * have. 0, or the error for which nobody knows what the copy is of. */
 static int take_out(const struct region *clone, uint64_t page, uint64_t word)
 {
-	struct section *owner = section_by_id(word_high(word));
+	struct section *owner = owner_of_copy(page, word);
 	struct taken_record *note;
 	int node, r;
 
-	if (!owner || owner->type != SECTION_REGION || page >= owner->nr_frames)
+	if (!owner)
 		return 0;
 	note = takeout_begin(clone->page_shift);
 	node = word_node(word_load(&page_words[owner->pfn + page]));
@@ -39,6 +47,17 @@ static int take_out(const struct region *clone, uint64_t page, uint64_t word)
 	if (r && r != -ENODATA)
 		takeout_lose(owner, page);
 	return r == -ENODATA ? r : 0;
+}
+
+/* A copy that was being looked over, and may be of a hole, can be made again: what it is of hasn't
+ * changed, or is known to be lost. */
+static bool can_copy_again(uint64_t page, uint64_t word)
+{
+	const struct section *owner = word & WORD_SEEN ? NULL : owner_of_copy(page, word);
+	uint64_t its = owner ? word_load(&page_words[owner->pfn + page]) : PAGE_NONE;
+
+	return word_state(its) == PAGE_POISONED ||
+	       (word_state(its) == PAGE_PRESENT && its & WORD_SHARED);
 }
 
 /* A page whose word says BUSY over `word`. If PRESENT, it was being looked at, evicted, locked or
@@ -51,6 +70,10 @@ static uint64_t settle_page(const struct region *region, uint64_t page, uint64_t
 	if (whole && word & WORD_SEEN && take_out(region, page, word)) {
 		whole = false;
 		word = PAGE_POISONED;
+	} else if (word_has_mark(word, WORD_BREAKING | WORD_CHECKING) &&
+		   can_copy_again(page, word)) {
+		whole = false;
+		word = word_inherit(word_high(word));
 	}
 	if (!whole)
 		os->punch(region->section->fd, page << region->page_shift,
