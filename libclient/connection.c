@@ -417,7 +417,8 @@ bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool, voi
 	while (pool) {
 		any |= fn(pool, arg);
 		pthread_mutex_lock(&mmb->lock);
-		next = pool->listed ? LIST_NEXT(pool, link) : NULL;
+		/* One that was closed meanwhile has no next one. Some are met twice then. */
+		next = pool->listed ? LIST_NEXT(pool, link) : LIST_FIRST(&mmb->pools);
 		if (next)
 			pool_get(next);
 		pthread_mutex_unlock(&mmb->lock);

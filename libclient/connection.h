@@ -64,7 +64,7 @@ void connection_leave(struct mmb *mmb);
 /* Sends the userfaultfd to the broker; not waited for. missed_by: the request to which the broker
  * has said that it has none; if it was sent since, nothing is done. 0: the first time. */
 int  connection_attach(struct mmb *mmb, uint64_t missed_by);
-/* fn for each open pool, with no lock held; true: one of them said so. */
+/* fn for each open pool, once at least, with no lock held; true: one of them said so. */
 bool connection_each_pool(struct mmb *mmb, bool (*fn)(struct mmb_pool *pool, void *arg), void *arg);
 /* False: the connection is closed, the window is not listed. */
 bool connection_add_window(struct mmb *mmb, struct window *w);
