@@ -470,12 +470,12 @@ PUBLIC void mmb_close(struct mmb *mmb)
 		process_disowned();
 		return;
 	}
+	shrink_stop(&mmb->shrinkers); /* one that runs may use its pool */
 	close_heaps(mmb);
 	atomic_store(&mmb->closing, true); /* before the daemon may give its addresses to others */
 	channel_break(mmb, -ENOTCONN, "the connection was closed by mmb_close()");
 	pager_stop(&mmb->pager);
 	channel_release(&mmb->channel);
-	shrink_stop(&mmb->shrinkers);
 	offer_forget(mmb);
 	close_handles(mmb, &left);
 	leave_pools(&left);

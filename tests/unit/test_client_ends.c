@@ -2,14 +2,17 @@
 /*
  * test_client_ends - pools and connections that are closed while others are still at work there
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "connection.h"
 #include "fake_client.h"
+#include "heap/heap.h"
 #include "lib/test.h"
 #include "mmbroker.h"
 
-enum { POOLS = 3 };
+enum { PATIENCE = 20, POOLS = 3, SIZE = 48 };
 
 static struct fake_client client;
 
@@ -52,9 +55,78 @@ static void a_pool_that_is_closed_hides_no_other(void)
 	broker_stop(client.broker);
 }
 
+/* ---- a shrinker ---- */
+
+static void *cached;
+static atomic_bool is_running, may_go_on, is_closed;
+static bool could_allocate;
+
+static size_t shrink(void *pool, size_t bytes)
+{
+	(void)bytes;
+	atomic_store(&is_running, true);
+	while (!atomic_load(&may_go_on))
+		sched_yield();
+	mmb_free(cached);
+	cached = mmb_malloc(pool, SIZE);
+	could_allocate = cached != NULL;
+	return SIZE;
+}
+
+static void *end_connection(void *mmb)
+{
+	mmb_close(mmb);
+	atomic_store(&is_closed, true);
+	return NULL;
+}
+
+static bool is_true(void *flag)
+{
+	return atomic_load((atomic_bool *)flag);
+}
+
+/* It waits for the shrinker, or has closed the heaps under it. */
+static bool is_closing(void *unused)
+{
+	struct shrinkers *all = &client.mmb->shrinkers;
+	struct heap_pool *hp = atomic_load(&client.pool->heap);
+	bool closing;
+
+	(void)unused;
+	pthread_mutex_lock(&all->lock);
+	closing = all->stopped;
+	pthread_mutex_unlock(&all->lock);
+	pthread_mutex_lock(&hp->lock);
+	closing |= hp->closed;
+	pthread_mutex_unlock(&hp->lock);
+	return closing;
+}
+
+static void closing_lets_a_shrinker_use_its_pool(void)
+{
+	pthread_t closing;
+
+	fake_client_begin(&client, 0);
+	cached = mmb_malloc(client.pool, SIZE);
+	EXPECT(cached);
+	EXPECT_EQ(mmb_shrinker_register(client.pool, shrink, client.pool), 0);
+	EXPECT(broker_pressure(client.broker, 0));
+	EXPECT(test_wait(is_true, &is_running, PATIENCE));
+	EXPECT_EQ(pthread_create(&closing, NULL, end_connection, client.mmb), 0);
+	EXPECT(test_wait(is_closing, NULL, PATIENCE));
+	atomic_store(&may_go_on, true);
+	EXPECT(test_wait(is_true, &is_closed, PATIENCE));
+	EXPECT(could_allocate);
+	pthread_join(closing, NULL);
+	mmb_pool_close(client.pool);
+	broker_stop(client.broker);
+}
+
 static const struct test_case cases[] = {
 	{ "a pool that is closed meanwhile hides no other",
 	  a_pool_that_is_closed_hides_no_other },
+	{ "closing the connection lets a shrinker use its pool",
+	  closing_lets_a_shrinker_use_its_pool },
 };
 
 TEST_MAIN(cases)
