@@ -57,14 +57,17 @@ void connection_enter(struct mmb *mmb)
 
 void connection_leave(struct mmb *mmb)
 {
+	int kick;
+
 	if (atomic_fetch_sub(&mmb->users, 1) == 1) {
 		close(mmb->channel.sock);
 		if (mmb->pager.sock >= 0)
 			close(mmb->pager.sock);
 		if (mmb->uffd.fd >= 0)
 			close(mmb->uffd.fd);
-		if (mmb->pager.kick >= 0)
-			close(mmb->pager.kick);
+		kick = atomic_exchange(&mmb->pager.kick, -1);
+		if (kick >= 0)
+			close(kick);
 		if (mmb->log >= 0)
 			close(mmb->log);
 		procmap_release();

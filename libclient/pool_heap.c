@@ -486,7 +486,7 @@ void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache)
 void pool_heap_stop(struct mmb_pool *pool)
 {
 	if (heap_of(pool))
-		heap_pool_close(heap_of(pool));
+		heap_pool_end(heap_of(pool));
 }
 
 bool pool_heap_leave(struct mmb_pool *pool)
@@ -499,18 +499,20 @@ void pool_heap_close(struct mmb_pool *pool)
 	range_close(pool);
 	unlist_windows(pool);
 	sample_close(pool);
-	pool_heap_stop(pool);
+	if (heap_of(pool))
+		heap_pool_close(heap_of(pool));
 }
 
 void pool_heap_drain(struct mmb_pool *pool)
 {
 	sample_end(pool);
+	if (!heap_of(pool))
+		return;
 	/* A private pool's units go with its handle. */
-	if (heap_of(pool) && !pool->is_private) {
+	if (!pool->is_private)
 		heap_pool_drain(heap_of(pool));
-		/* Of a thread that is just ending. */
-		heap_pool_leave(heap_of(pool));
-	}
+	/* Of a thread that is just ending. */
+	heap_pool_end(heap_of(pool));
 }
 
 static void free_heap(struct mmb_pool *pool)

@@ -46,12 +46,14 @@ bool pool_heap_tick(struct mmb_pool *pool, void *unused);
 void pool_heap_orphans(struct mmb_pool *pool, uint32_t member);
 /* A thread's cache ends: its runs go back and its heap is retired. */
 void pool_heap_end_cache(struct mmb_pool *pool, struct run_cache *cache);
-/* No more ticks, and every hit misses; waits for the tick that is just at work. */
+/* The connection ends: no more ticks, and nothing of the heaps is touched any more, as it will be
+ * gone or others'; waits for the tick that is just at work. */
 void pool_heap_stop(struct mmb_pool *pool);
 /* The session is over: stopped, and what the heaps own is left to others. False: somebody is inside
  * still; ask again. */
 bool pool_heap_leave(struct mmb_pool *pool);
-/* The handle or its connection is being closed: the same, and its objects are no longer found. */
+/* The handle or its connection is being closed: every hit misses, there are no more ticks, and its
+ * objects are no longer found. */
 void pool_heap_close(struct mmb_pool *pool);
 /* After that, and after all heaps were retired, while the daemon still knows the handle: what isn't
  * in use goes back. */

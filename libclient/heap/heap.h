@@ -151,7 +151,7 @@ struct heap_pool {
 	pthread_mutex_t     lock;
 	atomic_bool         can_visit; /* (a) the process is registered for asym_heavy() */
 	bool                closed;    /* (l) and visiting */
-	bool                left;      /* (l) heap_pool_leave() */
+	bool                left;      /* (l) heap_pool_end() */
 	LIST_HEAD(, heap)   heaps;     /* (l) */
 	uint64_t           *ids;       /* (l) bits of taken numbers */
 	uint32_t            nr_ids;    /* (l) words of it; the rest are zero */
@@ -199,7 +199,9 @@ struct heap_pool *heap_pool_new(const struct heap_pool_spec *spec);
 /* Every heap misses from now on, and nobody visits any more. */
 void heap_pool_close(struct heap_pool *hp);
 /* Closed, and nothing of what its heaps own is touched from now on, not even when their threads
- * end: others may have it. False: somebody is inside still, or it isn't known; ask again. */
+ * end: others may have it. Who is inside isn't waited for. */
+void heap_pool_end(struct heap_pool *hp);
+/* The same. False: somebody is inside still, or it isn't known; ask again. */
 bool heap_pool_leave(struct heap_pool *hp);
 bool heap_pool_is_left(struct heap_pool *hp);
 /* Every heap has been retired: what is empty goes back to the source. */

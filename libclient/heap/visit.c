@@ -232,17 +232,28 @@ static void tidy_shelf_locked(struct heap_pool *hp)
 			tidy_shelf_bin_locked(hp, b);
 }
 
-void heap_pool_close(struct heap_pool *hp)
+static void close_pool(struct heap_pool *hp, bool leave)
 {
 	struct heap *h;
 
 	pthread_mutex_lock(&hp->visiting);
 	pthread_mutex_lock(&hp->lock);
 	hp->closed = true;
+	hp->left |= leave;
 	LIST_FOREACH(h, &hp->heaps, link)
 		close_heap(h);
 	pthread_mutex_unlock(&hp->lock);
 	pthread_mutex_unlock(&hp->visiting);
+}
+
+void heap_pool_close(struct heap_pool *hp)
+{
+	close_pool(hp, false);
+}
+
+void heap_pool_end(struct heap_pool *hp)
+{
+	close_pool(hp, true);
 }
 
 /* False: there is nothing to visit any more, nor a handle to return units by. */
@@ -285,10 +296,9 @@ bool heap_pool_leave(struct heap_pool *hp)
 	bool outside;
 	struct heap *h;
 
-	heap_pool_close(hp);
+	heap_pool_end(hp);
 	prepare_visits(hp);
 	pthread_mutex_lock(&hp->lock);
-	hp->left = true;
 	outside = hp->can_visit && asym_heavy();
 	LIST_FOREACH(h, &hp->heaps, link)
 		outside = outside && !atomic_load_explicit(&h->busy, memory_order_acquire);

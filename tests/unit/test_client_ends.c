@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "connection.h"
 #include "fake_client.h"
@@ -12,7 +13,7 @@
 #include "lib/test.h"
 #include "mmbroker.h"
 
-enum { PATIENCE = 20, POOLS = 3, SIZE = 48 };
+enum { PATIENCE = 20, POOLS = 3, OBJECTS = 64, SIZE = 48, ROUNDS = 8 };
 
 static struct fake_client client;
 
@@ -122,11 +123,72 @@ static void closing_lets_a_shrinker_use_its_pool(void)
 	broker_stop(client.broker);
 }
 
+/* ---- handles that outlive their connection ---- */
+
+static void *objects[OBJECTS];
+static atomic_bool has_object, may_end;
+
+/* Leaves a slab with free objects to the process. */
+static void *allocate_and_end(void *unused)
+{
+	(void)unused;
+	for (unsigned int i = 0; i < OBJECTS; i++)
+		objects[i] = mmb_malloc(client.pool, SIZE);
+	for (unsigned int i = 0; i < OBJECTS; i += 2)
+		mmb_free(objects[i]);
+	return NULL;
+}
+
+/* As long as it lives, the pool's heap does. */
+static void *have_a_heap(void *unused)
+{
+	(void)unused;
+	mmb_free(mmb_malloc(client.pool, 8 * SIZE));
+	atomic_store(&has_object, true);
+	while (!atomic_load(&may_end))
+		usleep(1000);
+	return NULL;
+}
+
+static void outlive_a_connection(void)
+{
+	pthread_t ended, stays;
+
+	client.broker = broker_start();
+	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &client.mmb), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), 0);
+	atomic_store(&has_object, false);
+	atomic_store(&may_end, false);
+	EXPECT_EQ(pthread_create(&stays, NULL, have_a_heap, NULL), 0);
+	EXPECT(test_wait(is_true, &has_object, PATIENCE));
+	EXPECT_EQ(pthread_create(&ended, NULL, allocate_and_end, NULL), 0);
+	pthread_join(ended, NULL);
+	for (unsigned int i = 1; i < OBJECTS; i += 4)
+		mmb_free(objects[i]);
+	mmb_close(client.mmb);
+	/* The windows are gone, and so are descriptors: what is freed now is memory alone. */
+	mmb_pool_close(client.pool);
+	atomic_store(&may_end, true);
+	pthread_join(stays, NULL);
+	broker_stop(client.broker);
+}
+
+static void a_pool_may_be_closed_after_its_connection(void)
+{
+	/* The pager may be quicker at leaving the heaps than the connection at ending. */
+	for (int i = 0; i < ROUNDS; i++) {
+		outlive_a_connection();
+		EXPECT(true);
+	}
+}
+
 static const struct test_case cases[] = {
 	{ "a pool that is closed meanwhile hides no other",
 	  a_pool_that_is_closed_hides_no_other },
 	{ "closing the connection lets a shrinker use its pool",
 	  closing_lets_a_shrinker_use_its_pool },
+	{ "a pool may be closed after its connection, whoever has a heap of it",
+	  a_pool_may_be_closed_after_its_connection },
 };
 
 TEST_MAIN(cases)
