@@ -139,17 +139,11 @@ PUBLIC int mmb_mempool_open(struct mmb_cache *cache, size_t minimum, struct mmb_
 PUBLIC void mmb_mempool_close(struct mmb_mempool *m)
 {
 	UNCANCELLED;
-	uint32_t generation;
 
-	if (!m)
+	if (!m || pool_is_parents(m->cache->pool))
 		return;
-	generation = atomic_load(&m->cache->pool->generation);
-	if (generation != POOL_CLOSED && !process_owns(generation)) {
-		process_disowned();
-		return;
-	}
 	/* After the pool was closed there is no one to give it to. */
-	if (generation != POOL_CLOSED) {
+	if (atomic_load(&m->cache->pool->generation) != POOL_CLOSED) {
 		for (size_t i = 0; i < m->nr; i++)
 			unmark(m, m->reserve[i]);
 		mmb_cache_free_bulk(m->cache, m->nr, m->reserve);

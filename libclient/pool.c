@@ -40,6 +40,14 @@ int pool_check(const struct mmb_pool *pool)
 	return process_owns(generation) ? 0 : process_disowned();
 }
 
+bool pool_is_parents(const struct mmb_pool *pool)
+{
+	if (process_owns(pool->mmb->generation))
+		return false;
+	process_disowned();
+	return true;
+}
+
 void pool_get(struct mmb_pool *pool)
 {
 	atomic_fetch_add(&pool->refs, 1);
@@ -337,16 +345,9 @@ PUBLIC int mmb_pool_open(struct mmb *mmb, const char *name, unsigned flags,
 PUBLIC void mmb_pool_close(struct mmb_pool *pool)
 {
 	UNCANCELLED;
-	uint32_t generation;
 
-	if (!pool)
+	if (!pool || pool_is_parents(pool))
 		return;
-	generation = atomic_load(&pool->generation);
-	/* In a forked child the locks may be held by threads that don't exist: leave it alone. */
-	if (generation != POOL_CLOSED && !process_owns(generation)) {
-		process_disowned();
-		return;
-	}
 	pthread_mutex_lock(&pool->mmb->lock);
 	if (pool->listed)
 		LIST_REMOVE(pool, link);

@@ -61,6 +61,9 @@ struct call;
 
 /* 0, or why this handle can't be used, with its sentence. */
 int  pool_check(const struct mmb_pool *pool);
+/* A handle of the parent's in a forked child, also if it was closed before: leave it alone, locks
+ * may be held by threads that don't exist. With the sentence. */
+bool pool_is_parents(const struct mmb_pool *pool);
 /* Handles of one pool. */
 static inline bool pool_is_same(const struct mmb_pool *a, const struct mmb_pool *b)
 {

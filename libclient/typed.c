@@ -167,21 +167,14 @@ PUBLIC void mmb_cache_close(struct mmb_cache *cache)
 {
 	UNCANCELLED;
 	struct mmb_pool *pool;
-	uint32_t generation;
 
-	if (!cache)
+	if (!cache || pool_is_parents(cache->pool))
 		return;
 	pool = cache->pool;
-	generation = atomic_load(&pool->generation);
-	/* In a forked child the locks may be held by threads that don't exist: leave it alone. */
-	if (generation != POOL_CLOSED && !process_owns(generation)) {
-		process_disowned();
-		return;
-	}
 	pthread_mutex_lock(&pool->map_lock);
 	LIST_REMOVE(cache, link);
 	pthread_mutex_unlock(&pool->map_lock);
-	if (generation != POOL_CLOSED)
+	if (atomic_load(&pool->generation) != POOL_CLOSED)
 		close_at_daemon(pool, cache->bin - SLAB_SIZE_CLASSES + 1);
 	cache_handle_put(cache);
 }

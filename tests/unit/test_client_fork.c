@@ -5,7 +5,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,8 @@ static struct fake_broker *broker;
 static struct mmb *mmb;
 static struct mmb_pool *pool;
 static struct mmb_region *region;
+static struct mmb_cache *cache;
+static struct mmb_mempool *mempool;
 static void *run;
 
 static void begin(void)
@@ -187,6 +191,55 @@ static void a_child_may_open_its_own(void)
 	end();
 }
 
+static atomic_bool has_object, may_end;
+
+/* As long as it lives, the pool's heap does. */
+static void *have_a_heap(void *unused)
+{
+	(void)unused;
+	mmb_free(mmb_malloc(pool, 100));
+	atomic_store(&has_object, true);
+	while (!atomic_load(&may_end))
+		usleep(1000);
+	return NULL;
+}
+
+static bool is_there(void *flag)
+{
+	return atomic_load((atomic_bool *)flag);
+}
+
+static int close_what_is_left(void)
+{
+	mmb_mempool_close(mempool);
+	mmb_cache_close(cache);
+	mmb_pool_close(pool);
+	CHILD_EXPECT(strstr(mmb_error(), "fork"));
+	return 0;
+}
+
+static void a_child_may_close_handles_of_a_closed_connection(void)
+{
+	pthread_t thread;
+
+	broker = broker_start();
+	EXPECT_EQ(mmb_open(broker_path(broker), NULL, &mmb), 0);
+	EXPECT_EQ(mmb_pool_open(mmb, "p", MMB_POOL_CREATE, NULL, &pool), 0);
+	EXPECT_EQ(mmb_cache_open(pool, "c", 100, 0, 0, &cache), 0);
+	EXPECT_EQ(mmb_mempool_open(cache, 1, &mempool), 0);
+	EXPECT_EQ(pthread_create(&thread, NULL, have_a_heap, NULL), 0);
+	EXPECT(test_wait(is_there, &has_object, 20));
+	mmb_close(mmb);
+	EXPECT_EQ(in_child(close_what_is_left), 0);
+	EXPECT_EQ(in_raw_child(close_what_is_left), 0);
+	mmb_mempool_close(mempool);
+	mmb_cache_close(cache);
+	mmb_pool_close(pool);
+	atomic_store(&may_end, true);
+	pthread_join(thread, NULL);
+	broker_stop(broker);
+}
+
 static volatile char *window;
 
 static int touch_window(void)
@@ -330,6 +383,8 @@ static void nofail_ends_the_process_after_the_timeout(void)
 static const struct test_case cases[] = {
 	{ "a child's use of a handle gives EOWNERDEAD", a_childs_use_of_a_handle_gives_eownerdead },
 	{ "a child may open its own connection", a_child_may_open_its_own },
+	{ "a child may close handles of a connection that its parent has closed",
+	  a_child_may_close_handles_of_a_closed_connection },
 	{ "a child has no windows", a_child_has_no_windows },
 	{ "a bad free ends its own process with a message",
 	  a_bad_free_ends_its_own_process_with_a_message },
