@@ -73,15 +73,17 @@ static int refill_run(struct run *r)
 	clock = (last - clock) / CLOCK_READINGS;
 	for (uint64_t i = 0; i < r->ops; i++) {
 		uint64_t before = clock_ns(), took;
+		void *object = take(r, r->workload->bytes);
 
-		objects[i] = take(r, r->workload->bytes);
 		took = clock_ns() - before;
-		if (objects[i] == NULL)
+		if (object == NULL)
 			return run_no_memory(r->workload->bytes);
-		if ((uintptr_t)objects[i] >> UNIT_SHIFT != last && nr < units)
+		if ((uintptr_t)object >> UNIT_SHIFT != last && nr < units)
 			ns[nr++] = (double)took - (double)clock;
-		last = (uintptr_t)objects[i] >> UNIT_SHIFT;
-		run_stamp(objects[i], r->workload->bytes);
+		last = (uintptr_t)object >> UNIT_SHIFT;
+		run_stamp(object, r->workload->bytes);
+		/* Not sooner: a page of ours begins with each 64 KiB of objects of 64 bytes. */
+		objects[i] = object;
 	}
 	for (uint64_t i = 0; i < r->ops; i++)
 		give(objects[i]);
