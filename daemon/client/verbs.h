@@ -321,6 +321,8 @@ enum { REGION_CLONES_MAX = 64 };
 /* slow. All at one instant or none; each has a handle then, which verb_region_map() describes. */
 int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why);
+/* frames_release() for all of them. */
+bool verb_clone_release(struct session *s, const struct region_clone_request *want);
 struct region_rollback_args {
 	uint32_t region, snapshot;
 	struct request_past past;
@@ -341,6 +343,7 @@ struct named_clone_args {
 };
 /* slow. All at one instant or none. */
 int verb_named_clone(struct session *s, const struct named_clone_args *args, struct refusal *why);
+bool verb_named_release(struct session *s, const struct named_clone_args *args);
 /* slow */
 int verb_named_rollback(struct session *s, const char *pool, const char *region,
 			const char *snapshot, struct refusal *why);

@@ -105,13 +105,16 @@ int clones_arm(const struct clone_pair *pairs, uint32_t nr, struct refusal *why)
 	return r ? refuse(why, r, "the region can't be cloned now: %s", strerror(-r)) : 0;
 }
 
+static struct pool *pool_of(const struct making *m)
+{
+	return m->ph ? m->ph->pool : m->source->pr->pool;
+}
+
 static int make(struct session *s, const struct region_clone_args *args, struct making *m,
 		struct refusal *why)
 {
-	struct pool_region *source = m->source->pr;
-
-	return clone_make(&(struct clone_making){ .source = source,
-						  .pool = m->ph ? m->ph->pool : source->pool,
+	return clone_make(&(struct clone_making){ .source = m->source->pr,
+						  .pool = pool_of(m),
 						  .creator = &s->peer,
 						  .name = args->name,
 						  .flags = args->flags },
@@ -219,6 +222,16 @@ static bool find_all(struct session *s, const struct region_clone_request *want,
 	return nr == want->nr;
 }
 
+static void unpin(struct making *m)
+{
+	if (m->rh)
+		region_handle_put(m->rh);
+	if (m->source)
+		region_handle_put(m->source);
+	if (m->ph)
+		pool_handle_put(m->ph);
+}
+
 int verb_region_clone(struct session *s, const struct region_clone_request *want,
 		      uint32_t *handles, struct refusal *why)
 {
@@ -236,14 +249,34 @@ int verb_region_clone(struct session *s, const struct region_clone_request *want
 		handles[i] = m[i].handle;
 		if (r)
 			undo(s, &m[i]);
-		if (m[i].rh)
-			region_handle_put(m[i].rh);
-		if (m[i].source)
-			region_handle_put(m[i].source);
-		if (m[i].ph)
-			pool_handle_put(m[i].ph);
+		unpin(&m[i]);
 	}
 	return r;
+}
+
+static uint64_t bytes_in(const struct making *m, uint32_t nr, const struct pool *pool)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		if (m[i].source && pool_of(&m[i]) == pool)
+			bytes += m[i].source->pr->bytes;
+	return bytes;
+}
+
+bool verb_clone_release(struct session *s, const struct region_clone_request *want)
+{
+	struct making m[REGION_CLONES_MAX] = { 0 };
+	struct refusal unsaid = { 0 };
+	bool released = false, found = true;
+
+	for (uint32_t i = 0; i < want->nr && found; i++)
+		found = !find_source(s, &want->clones[i], &m[i], &unsaid);
+	for (uint32_t i = 0; i < want->nr && found; i++)
+		released |= frames_release(pool_of(&m[i]), bytes_in(m, want->nr, pool_of(&m[i])));
+	for (uint32_t i = 0; i < want->nr; i++)
+		unpin(&m[i]);
+	return released;
 }
 
 int verb_region_map(struct session *s, uint32_t handle, struct region_opened *out,

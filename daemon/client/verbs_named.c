@@ -137,6 +137,27 @@ int verb_named_clone(struct session *s, const struct named_clone_args *args, str
 	return r;
 }
 
+bool verb_named_release(struct session *s, const struct named_clone_args *args)
+{
+	struct refusal unsaid = { 0 };
+	struct pool_region *source;
+	uint64_t bytes = 0;
+	struct pool *pool;
+	bool released;
+
+	if (open_pool(s, args->pool, &pool, &unsaid))
+		return false;
+	for (uint32_t i = 0; i < args->nr; i++) {
+		if (open_region(s, pool, args->regions[i], MMB_REGION_READONLY, &source, &unsaid))
+			continue;
+		bytes += source->bytes;
+		pool_region_close(source);
+	}
+	released = frames_release(pool, bytes);
+	pool_close(pool);
+	return released;
+}
+
 /* ---- rollback and the end ---- */
 
 int verb_named_rollback(struct session *s, const char *pool_name, const char *region,

@@ -51,11 +51,9 @@ static int reply_opened(struct request *r, const struct region_opened *opened)
 }
 
 /* As request_settles(), of memory that stands empty. */
-static bool releases(struct request *r, int error, const struct region_open_args *args)
+static bool may_release(struct request *r, int error)
 {
-	if (error != -ENOMEM || r->again || !frames_idle())
-		return false;
-	return !request_defers(r) && verb_region_release(r->session, args);
+	return error == -ENOMEM && !r->again && frames_idle() && !request_defers(r);
 }
 
 static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
@@ -78,7 +76,7 @@ static int open_region(struct request *r, const Mmb__Wire__RegionOpenRequest *m)
 
 	if (request_settles(r, error, settling))
 		error = verb_region_open(r->session, &args, &opened, &r->why);
-	if (releases(r, error, &args))
+	if (may_release(r, error) && verb_region_release(r->session, &args))
 		error = verb_region_open(r->session, &args, &opened, &r->why);
 	return error ? error : reply_opened(r, &opened);
 }
@@ -171,6 +169,8 @@ int handle_REGION_CLONE(struct request *r)
 	if (!error)
 		error = verb_region_clone(r->session, &want, handles, &r->why);
 	if (request_settles(r, error, settling))
+		error = verb_region_clone(r->session, &want, handles, &r->why);
+	if (may_release(r, error) && verb_clone_release(r->session, &want))
 		error = verb_region_clone(r->session, &want, handles, &r->why);
 	return error ? error : reply_cloned(r, m->map, handles, m->n_clones);
 }
@@ -289,6 +289,7 @@ int handle_NAMED_CLONE(struct request *r)
 		.names = m->names,
 		.nr = (uint32_t)m->n_regions,
 	};
+	bool settling = frames_settling();
 	int error = check_name(r, "pool name", m->pool);
 
 	if (m->n_regions != m->n_names)
@@ -299,7 +300,12 @@ int handle_NAMED_CLONE(struct request *r)
 		if (!error)
 			error = check_name(r, "region name", m->names[i]);
 	}
-	if (!error)
+	if (error)
+		return error;
+	error = verb_named_clone(r->session, &args, &r->why);
+	if (request_settles(r, error, settling))
+		error = verb_named_clone(r->session, &args, &r->why);
+	if (may_release(r, error) && verb_named_release(r->session, &args))
 		error = verb_named_clone(r->session, &args, &r->why);
 	return error ? error : reply_empty(r);
 }

@@ -471,6 +471,13 @@ bool verb_region_release(struct session *s, const struct region_open_args *args)
 	return false;
 }
 
+bool verb_clone_release(struct session *s, const struct region_clone_request *want)
+{
+	(void)want;
+	seen_slow(s);
+	return false;
+}
+
 int verb_region_window(struct session *s, uint32_t handle, uint64_t address, struct refusal *why)
 {
 	(void)address;
@@ -569,6 +576,13 @@ int verb_named_clone(struct session *s, const struct named_clone_args *args, str
 {
 	seen_slow(s);
 	return strcmp(args->pool, "fake") ? refuse(why, -ENOENT, "no pool %s", args->pool) : 0;
+}
+
+bool verb_named_release(struct session *s, const struct named_clone_args *args)
+{
+	(void)args;
+	seen_slow(s);
+	return false;
 }
 
 int verb_named_rollback(struct session *s, const char *pool, const char *region,

@@ -268,6 +268,33 @@ static void large_after_small(struct actor *a)
 	CLIENT_EXPECT(mmb_malloc(other, FULL_BYTES / 4 * 3));
 }
 
+/* By handle, and by name. */
+static void clones_after_small(struct actor *a)
+{
+	struct mmb_region *region;
+
+	act_pool(a, FULL_BYTES);
+	region = act_region(a, FULL_BYTES / 8, 0);
+	fill_and_free(a->pool);
+	CLIENT_EXPECT(!mmb_trim(a->pool));
+	act_clone(region, NULL, 0);
+	mmb_close(a->mmb);
+	a->mmb = NULL;
+	act_common_pool(a);
+	CLIENT_EXPECT(mmbctl(a->socket, "pool set common max=64M"));
+	act_named(a, "table", FULL_BYTES / 8);
+	fill_and_free(a->pool);
+	CLIENT_EXPECT(!mmb_trim(a->pool));
+	CLIENT_EXPECT(mmbctl(a->socket, "region clone common table copy"));
+	CLIENT_EXPECT(mmbctl(a->socket, "region rm common copy"));
+	CLIENT_EXPECT(mmbctl(a->socket, "region rm common table"));
+}
+
+static void what_small_objects_leave_is_there_for_clones(void)
+{
+	PLAY(ROLE(clones_after_small));
+}
+
 static const char *const short_flags[] = { "--memory.reserve=80M", NULL };
 static const struct setting short_setting = { .flags = short_flags };
 
@@ -289,6 +316,8 @@ static const struct test_case cases[] = {
 	{ "a killed client leaves nothing", a_killed_client_leaves_nothing },
 	{ "what small objects leave is there for large ones at once, also of another pool",
 	  what_small_objects_leave_is_there_at_once },
+	{ "what small objects leave is there for clones at once, too",
+	  what_small_objects_leave_is_there_for_clones },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
