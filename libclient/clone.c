@@ -16,6 +16,7 @@
 #include "error.h"
 #include "export.h"
 #include "options.h"
+#include "pool_heap.h"
 #include "region.h"
 
 enum {
@@ -214,6 +215,8 @@ static int clone_regions(const struct clone_request *r, struct mmb_region **out)
 	if (error)
 		return error;
 	error = ask(r, options, &clones);
+	if (error == -ENOMEM && !clones.handles[0] && pool_heap_relieve(r->of[0]->mmb))
+		error = ask(r, options, &clones);
 	for (size_t i = 0; i < r->nr && !error; i++)
 		if (!clones.regions[i])
 			error = map_clone(r->of[0]->mmb, &clones, i);

@@ -21,6 +21,7 @@
 #include "error.h"
 #include "export.h"
 #include "pool.h"
+#include "pool_heap.h"
 
 enum {
 	GFP_ALL = MMB_GFP_NOWAIT | MMB_GFP_ATOMIC | MMB_GFP_NORETRY | MMB_GFP_RETRY_MAYFAIL |
@@ -128,7 +129,7 @@ static int request_or_drain(struct mmb_pool *pool, struct run_request *request, 
 
 	if (error != -ENOMEM || request->gfp & GFP_MUST_NOT_WAIT)
 		return error;
-	if (request->wanted == 1 && !pages_drain(pool))
+	if (!pool_heap_trim(pool) && request->wanted == 1)
 		return error;
 	request->wanted = 1;
 	return pages_request(pool, request, runs, nr);

@@ -430,15 +430,27 @@ struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address)
 
 /* ---- giving back ---- */
 
-void pool_heap_trim(struct mmb_pool *pool)
+bool pool_heap_trim(struct mmb_pool *pool)
 {
+	bool any = heap_of(pool) || range_is_made(pool);
+
 	/* What a tick is just giving back is back as well when this returns. */
 	pthread_mutex_lock(&pool->give_lock);
 	if (heap_of(pool))
 		heap_pool_trim(heap_of(pool));
 	range_trim(pool);
 	pthread_mutex_unlock(&pool->give_lock);
-	pages_drain(pool);
+	return pages_drain(pool) || any;
+}
+
+static bool trim_any(struct mmb_pool *pool, void *unused)
+{
+	return pool_heap_trim(pool);
+}
+
+bool pool_heap_relieve(struct mmb *mmb)
+{
+	return connection_each_pool(mmb, trim_any, NULL);
 }
 
 static bool trim_one(struct mmb_pool *pool, void *of)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct mmb;
 struct heap;
 struct mmb_pool;
 struct pool_offer;
@@ -37,8 +38,10 @@ bool pool_heap_was_parents(uint64_t address);
 int pool_heap_add_window(struct mmb_pool *pool, uint64_t base, uint64_t length);
 /* The header of the address's unit; NULL with a sentence: its slab map can't be had. */
 struct slab_header *pool_heap_header(struct mmb_pool *pool, uint64_t address);
-/* What isn't in use goes back to the daemon. */
-void pool_heap_trim(struct mmb_pool *pool);
+/* What isn't in use goes back to the daemon. False: there was nothing that could have. */
+bool pool_heap_trim(struct mmb_pool *pool);
+/* Of all pools of the connection, for who was refused memory that they may keep unused. */
+bool pool_heap_relieve(struct mmb *mmb);
 /* Of all the connection's handles of that pool. */
 void pool_heap_trim_all(struct mmb_pool *pool);
 /* From the pager, for connection_each_pool(). True: call again in a while. */

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "mmbroker.h"
 #include "pool_heap.h"
+#include "region.h"
 
 /* ---- chunks ---- */
 
@@ -24,7 +25,7 @@ static int create_region(void *context, struct range_backing *backing)
 		.address = (void *)(uintptr_t)backing->address,
 	};
 	struct mmb_region *region;
-	int error = mmb_region_create(context, backing->length, &options, &region);
+	int error = region_create(context, backing->length, &options, &region);
 
 	if (error)
 		return error;
@@ -173,6 +174,11 @@ bool range_resize(uint64_t object, size_t size)
 bool range_tick(struct mmb_pool *pool)
 {
 	return ranges_of(pool) && range_heap_tick(ranges_of(pool));
+}
+
+bool range_is_made(struct mmb_pool *pool)
+{
+	return ranges_of(pool);
 }
 
 void range_trim(struct mmb_pool *pool)

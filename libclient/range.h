@@ -33,6 +33,8 @@ bool range_resize(uint64_t object, size_t size);
 /* See pool_heap.h. */
 bool range_tick(struct mmb_pool *pool);
 void range_trim(struct mmb_pool *pool);
+/* Whether the pool has had large objects. */
+bool range_is_made(struct mmb_pool *pool);
 void range_close(struct mmb_pool *pool);
 void range_fini(struct mmb_pool *pool);
 

@@ -20,6 +20,7 @@
 #include "error.h"
 #include "export.h"
 #include "options.h"
+#include "pool_heap.h"
 #include "region.h"
 
 enum {
@@ -306,10 +307,9 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 	return error;
 }
 
-PUBLIC int mmb_region_create(struct mmb_pool *pool, size_t length,
-			     const struct mmb_region_options *options, struct mmb_region **out)
+int region_create(struct mmb_pool *pool, size_t length, const struct mmb_region_options *options,
+		  struct mmb_region **out)
 {
-	UNCANCELLED;
 	struct open_request r = { .pool = pool, .length = length };
 	int error = gather("mmb_region_create", &r, options, out);
 
@@ -318,6 +318,17 @@ PUBLIC int mmb_region_create(struct mmb_pool *pool, size_t length,
 	/* An unnamed region is always created, and nobody else can have it. */
 	r.flags &= ~(unsigned int)(MMB_REGION_CREATE | MMB_REGION_EXCL);
 	return open_region(&r, out);
+}
+
+PUBLIC int mmb_region_create(struct mmb_pool *pool, size_t length,
+			     const struct mmb_region_options *options, struct mmb_region **out)
+{
+	UNCANCELLED;
+	int error = region_create(pool, length, options, out);
+
+	if (error == -ENOMEM && pool_heap_relieve(pool->mmb))
+		error = region_create(pool, length, options, out);
+	return error;
 }
 
 PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t length, unsigned flags,
@@ -331,7 +342,12 @@ PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t lengt
 		error = gather("mmb_region_open", &r, options, out);
 	if (!error)
 		error = pager_start(pool->mmb);
-	return error ? error : open_region(&r, out);
+	if (error)
+		return error;
+	error = open_region(&r, out);
+	if (error == -ENOMEM && pool_heap_relieve(pool->mmb))
+		error = open_region(&r, out);
+	return error;
 }
 
 static void end(struct mmb_region *region, bool unmake)

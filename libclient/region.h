@@ -20,6 +20,9 @@ struct mmb_region {
 
 /* At the top of a public function: 0, -EINVAL for NULL, -EOWNERDEAD in a forked child. */
 int region_check(const struct mmb_region *region);
+/* mmb_region_create(), but that nothing is given back for it: for who holds a heap's locks. */
+int region_create(struct mmb_pool *pool, size_t length, const struct mmb_region_options *options,
+		  struct mmb_region **out);
 /* Maps and registers what the reply describes, with the call's descriptors. wanted: NULL, or the
  * address that the application has asked for. On failure the daemon's handle is closed. */
 int region_take_reply(struct mmb *mmb, struct call *c, const Mmb__Wire__RegionOpenReply *reply,

@@ -237,14 +237,14 @@ static void a_killed_client_leaves_nothing(void)
 
 enum { FULL_BYTES = 64 * MIB, SMALL_BYTES = 3000, NR_SMALL = FULL_BYTES / SMALL_BYTES };
 
-static void fill_and_free(struct mmb_pool *pool)
+static void fill_and_free(struct mmb_pool *pool, int nr_min)
 {
 	static void *small[NR_SMALL];
 	int nr = 0;
 
 	while (nr < NR_SMALL && (small[nr] = mmb_malloc(pool, SMALL_BYTES)))
 		nr++;
-	CLIENT_EXPECT(nr > NR_SMALL / 4 * 3);
+	CLIENT_EXPECT(nr > nr_min);
 	while (nr)
 		mmb_free(small[--nr]);
 }
@@ -256,14 +256,14 @@ static void large_after_small(struct actor *a)
 
 	for (int own = 1; own >= 0; own--) {
 		act_pool(a, own ? FULL_BYTES : 0);
-		fill_and_free(a->pool);
+		fill_and_free(a->pool, NR_SMALL / 4 * 3);
 		CLIENT_EXPECT(mmb_malloc(a->pool, FULL_BYTES / 4 * 3));
 		mmb_close(a->mmb);
 		a->mmb = NULL;
 	}
 	act_pool(a, 0);
 	CLIENT_EXPECT(!mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, NULL, &other));
-	fill_and_free(a->pool);
+	fill_and_free(a->pool, NR_SMALL / 4 * 3);
 	CLIENT_EXPECT(!mmb_trim(a->pool));
 	CLIENT_EXPECT(mmb_malloc(other, FULL_BYTES / 4 * 3));
 }
@@ -275,7 +275,7 @@ static void clones_after_small(struct actor *a)
 
 	act_pool(a, FULL_BYTES);
 	region = act_region(a, FULL_BYTES / 8, 0);
-	fill_and_free(a->pool);
+	fill_and_free(a->pool, NR_SMALL / 4 * 3);
 	CLIENT_EXPECT(!mmb_trim(a->pool));
 	act_clone(region, NULL, 0);
 	mmb_close(a->mmb);
@@ -283,7 +283,7 @@ static void clones_after_small(struct actor *a)
 	act_common_pool(a);
 	CLIENT_EXPECT(mmbctl(a->socket, "pool set common max=64M"));
 	act_named(a, "table", FULL_BYTES / 8);
-	fill_and_free(a->pool);
+	fill_and_free(a->pool, NR_SMALL / 4 * 3);
 	CLIENT_EXPECT(!mmb_trim(a->pool));
 	CLIENT_EXPECT(mmbctl(a->socket, "region clone common table copy"));
 	CLIENT_EXPECT(mmbctl(a->socket, "region rm common copy"));
@@ -304,6 +304,26 @@ static void what_small_objects_leave_is_there_at_once(void)
 	PLAY(ROLE(large_after_small));
 }
 
+/* So it is for everything else that a program may ask for. */
+static void others_after_small(struct actor *a)
+{
+	struct mmb_region *region, *clone;
+
+	act_pool(a, FULL_BYTES);
+	fill_and_free(a->pool, NR_SMALL / 4);
+	CLIENT_EXPECT(mmb_alloc_pages(a->pool, MMB_ORDER_MAX, MMB_GFP_KERNEL) != NULL);
+	fill_and_free(a->pool, NR_SMALL / 4);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, FULL_BYTES / 4, NULL, &region), 0);
+	fill_and_free(a->pool, NR_SMALL / 4);
+	CLIENT_EXPECT_EQ(mmb_region_clone(region, NULL, &clone), 0);
+}
+
+static void what_small_objects_leave_is_there_for_all(void)
+{
+	stage_set(&short_setting);
+	PLAY(ROLE(others_after_small));
+}
+
 static const struct test_case cases[] = {
 	{ "two seconds after the last object nothing is charged",
 	  after_two_seconds_nothing_is_charged },
@@ -318,6 +338,7 @@ static const struct test_case cases[] = {
 	  what_small_objects_leave_is_there_at_once },
 	{ "what small objects leave is there for clones at once, too",
 	  what_small_objects_leave_is_there_for_clones },
+	{ "and for page runs, regions and clones, untrimmed", what_small_objects_leave_is_there_for_all },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
