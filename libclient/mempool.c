@@ -199,22 +199,29 @@ static void *wait_and_take(struct mmb_mempool *m, uint64_t deadline)
 	return object;
 }
 
+/* The cache has none for now: no memory, or no answer from the broker. */
+static bool is_short(int error)
+{
+	return error == ENOMEM || error == ETIMEDOUT;
+}
+
 static __attribute__((noinline)) void *alloc_slowly(struct mmb_mempool *m)
 {
+	uint64_t deadline = 0; /* the operation timeout has passed */
 	int error = mempool_check(m);
-	uint64_t deadline;
 	void *object;
 
 	if (error)
 		return fail_null(error);
 	object = object_alloc_once(m->cache->pool, &m->cache->want);
-	if (object || errno != ENOMEM)
+	if (object || !is_short(errno))
 		return object;
+	if (errno == ENOMEM)
+		deadline = call_deadline(m->cache->pool->mmb->timeout_ms);
 	object = take(m);
-	deadline = call_deadline(m->cache->pool->mmb->timeout_ms);
 	while (!object && call_now_ms() < deadline) {
 		object = object_alloc(m->cache->pool, &m->cache->want);
-		if (object || errno != ENOMEM)
+		if (object || !is_short(errno))
 			return object;
 		object = wait_and_take(m, deadline);
 	}

@@ -15,6 +15,7 @@
 #include "lib/test.h"
 #include "mmbroker.h"
 #include "pool.h"
+#include "proto/methods.h"
 
 enum { OBJECT = 4096, PER_UNIT = 16, UNITS = 2, ALL = UNITS * PER_UNIT, MINIMUM = 5,
        TIMEOUT_MS = 1500 };
@@ -256,6 +257,28 @@ static void threads_share_a_reserve(void)
 	end();
 }
 
+/* That it is slow is no reason to keep what was put by for that. */
+static void a_reserve_serves_while_the_broker_is_silent(void)
+{
+	struct mmb_mempool *m;
+	void *first, *second;
+	size_t nr;
+
+	begin(TIMEOUT_MS);
+	m = open_mempool(1);
+	nr = exhaust();
+	broker_hold(client.broker, MMB_METHOD_SLAB_LEASE);
+	first = mmb_mempool_alloc(m);
+	EXPECT(first);
+	second = mmb_mempool_alloc(m);
+	EXPECT(!second && errno == ENOMEM);
+	broker_release(client.broker, MMB_METHOD_SLAB_LEASE);
+	mmb_mempool_free(m, first);
+	mmb_cache_free_bulk(cache, nr, taken);
+	mmb_mempool_close(m);
+	end();
+}
+
 static void closed_caches_are_kept(void)
 {
 	struct mmb_mempool *m;
@@ -289,6 +312,8 @@ static const struct test_case cases[] = {
 	{ "who waits sees what comes back to the cache", who_waits_sees_what_comes_to_the_cache },
 	{ "a minimum of 0 still serves who waits", a_minimum_of_none_serves_who_waits },
 	{ "threads share a reserve without cache", threads_share_a_reserve },
+	{ "a reserve serves while the broker is silent",
+	  a_reserve_serves_while_the_broker_is_silent },
 	{ "a mempool keeps its cache, and says when the pool is closed", closed_caches_are_kept },
 };
 TEST_MAIN(cases)
