@@ -91,12 +91,12 @@ static void unlist_windows(const struct mmb_pool *pool)
 }
 
 /* So that a forked child closes it. */
-static void note_map(const struct mmb_pool *pool, const struct heap_view *view)
+static void note_map(const struct mmb_pool *pool, uint64_t base, int fd)
 {
 	process_lock();
 	for (uint32_t i = 0; i < nr_windows; i++)
-		if (windows[i].pool == pool && windows[i].base == view->base)
-			windows[i].fd = view->fd;
+		if (windows[i].pool == pool && windows[i].base == base)
+			windows[i].fd = fd;
 	process_unlock();
 }
 
@@ -161,7 +161,7 @@ static int map_view(struct mmb_pool *pool, const struct heap_view *of)
 	if (error)
 		munmap(view.map, bytes);
 	else
-		note_map(pool, &view);
+		note_map(pool, view.base, view.fd);
 	return error;
 }
 
@@ -205,6 +205,7 @@ static int take_views(struct mmb_pool *pool, struct call *c, bool *more)
 static void unmap_views(struct heap_pool *hp)
 {
 	for (uint32_t i = 0; i < hp->nr_views; i++) {
+		note_map(hp->handle, hp->views[i].base, -1); /* G4 of process.h */
 		munmap(hp->views[i].map,
 		       hp->views[i].length >> SLAB_UNIT_SHIFT << SLAB_HEADER_SHIFT);
 		close(hp->views[i].fd);

@@ -240,6 +240,29 @@ static void a_child_may_close_handles_of_a_closed_connection(void)
 	broker_stop(broker);
 }
 
+static int others[16];
+
+static int find_descriptors(void)
+{
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		CHILD_EXPECT(fcntl(others[i], F_GETFD) >= 0);
+	return 0;
+}
+
+/* Of a heap that couldn't be made the descriptors are closed: their numbers are somebody else's. */
+static void a_child_keeps_what_isnt_the_librarys(void)
+{
+	begin();
+	broker_refuse(broker, MMB_METHOD_SLAB_LEASE, -EIO, "units can't be read");
+	EXPECT(!mmb_malloc(pool, 100) && errno == EIO);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		others[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	EXPECT_EQ(in_child(find_descriptors), 0);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		close(others[i]);
+	end();
+}
+
 static volatile char *window;
 
 static int touch_window(void)
@@ -385,6 +408,8 @@ static const struct test_case cases[] = {
 	{ "a child may open its own connection", a_child_may_open_its_own },
 	{ "a child may close handles of a connection that its parent has closed",
 	  a_child_may_close_handles_of_a_closed_connection },
+	{ "a child keeps descriptors that are not the library's any more",
+	  a_child_keeps_what_isnt_the_librarys },
 	{ "a child has no windows", a_child_has_no_windows },
 	{ "a bad free ends its own process with a message",
 	  a_bad_free_ends_its_own_process_with_a_message },
