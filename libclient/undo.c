@@ -67,7 +67,9 @@ static ssize_t return_units(struct wire_packet *head, struct call *c)
 	Mmb__Wire__SlabReturnRequest request = MMB__WIRE__SLAB_RETURN_REQUEST__INIT;
 	uint32_t units[MMB_PAGES_BATCH];
 
-	for (size_t i = 0; i < reply->n_addresses && i < MMB_PAGES_BATCH; i++)
+	if (reply->n_addresses > MMB_PAGES_BATCH)
+		return -1;
+	for (size_t i = 0; i < reply->n_addresses; i++)
 		units[i] = c->order;
 	head->method = MMB_METHOD_SLAB_RETURN;
 	request.pool = c->pool;

@@ -246,6 +246,18 @@ static void answer_slab_map(struct fake_broker *b, struct answer *a)
 	send_answer(a, &reply.base);
 }
 
+static void exaggerate(struct fake_broker *b, struct answer *a)
+{
+	Mmb__Wire__SlabLeaseReply reply = MMB__WIRE__SLAB_LEASE_REPLY__INIT;
+	uint64_t addresses[MMB_PACKET_MAX / sizeof(uint64_t)];
+
+	reply.addresses = addresses;
+	while (reply.n_addresses < b->exaggerated)
+		addresses[reply.n_addresses++] = b->arena_address;
+	b->exaggerated = 0;
+	send_answer(a, &reply.base);
+}
+
 /* Spans begin at multiples of the power of two that holds them. */
 static void answer_slab_lease(struct fake_broker *b, struct answer *a)
 {
@@ -254,6 +266,10 @@ static void answer_slab_lease(struct fake_broker *b, struct answer *a)
 	uint64_t addresses[MMB_PAGES_BATCH];
 	uint32_t units = request->units, step = 1;
 
+	if (b->exaggerated) {
+		exaggerate(b, a);
+		return;
+	}
 	while (step < units)
 		step *= 2;
 	reply.addresses = addresses;
@@ -648,6 +664,13 @@ void broker_confuse(struct fake_broker *b)
 {
 	pthread_mutex_lock(&b->lock);
 	b->confused = true;
+	pthread_mutex_unlock(&b->lock);
+}
+
+void broker_exaggerate(struct fake_broker *b, uint32_t nr)
+{
+	pthread_mutex_lock(&b->lock);
+	b->exaggerated = nr;
 	pthread_mutex_unlock(&b->lock);
 }
 

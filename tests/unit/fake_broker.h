@@ -57,6 +57,8 @@ void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char 
 void broker_swap(struct fake_broker *b);
 /* The next reply carries an id nobody asked with. */
 void broker_confuse(struct fake_broker *b);
+/* The next lease comes with so many addresses, whatever was asked for. */
+void broker_exaggerate(struct fake_broker *b, uint32_t nr);
 void broker_offer(struct fake_broker *b, enum broker_offer how);
 void broker_clone(struct fake_broker *b, enum broker_clone how);
 /* Where the next regions are said to belong. */

@@ -73,6 +73,7 @@ struct fake_broker {
 	uint32_t        frames_out, handles, units_out; /* (l) */
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
+	uint32_t        exaggerated;            /* (l) 0: leases are what was asked for */
 	bool            swap;                   /* (l) */
 	enum broker_offer offer;                /* (l) */
 	enum broker_clone clone;                /* (l) */

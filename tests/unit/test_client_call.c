@@ -329,6 +329,20 @@ static void a_late_success_is_undone(void)
 	fake_client_end(&client);
 }
 
+/* Nothing can be made good of it, nor may it lead anywhere. */
+static void a_late_lease_of_too_much_is_dropped(void)
+{
+	fake_client_begin(&client, 1000);
+	broker_hold(client.broker, MMB_METHOD_SLAB_LEASE);
+	EXPECT(!mmb_malloc(client.pool, 100) && errno == ETIMEDOUT);
+	broker_exaggerate(client.broker, MMB_PAGES_BATCH + 400);
+	broker_release(client.broker, MMB_METHOD_SLAB_LEASE);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_SLAB_RETURN), 0);
+	fake_client_end(&client);
+}
+
 static void a_refusal_is_in_the_brokers_words(void)
 {
 	struct mmb_region *region;
@@ -538,6 +552,8 @@ static const struct test_case cases[] = {
 	{ "every thread gets its own reply", every_thread_gets_its_own_reply },
 	{ "a late reply is a timeout with a sentence", a_late_reply_is_a_timeout_with_a_sentence },
 	{ "a late success is undone", a_late_success_is_undone },
+	{ "a late lease of more than can be asked for is dropped",
+	  a_late_lease_of_too_much_is_dropped },
 	{ "a refusal is in the broker's words", a_refusal_is_in_the_brokers_words },
 	{ "a broker that went gives ENOTCONN and its last words",
 	  a_broker_that_went_is_not_connected },
