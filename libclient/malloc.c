@@ -327,6 +327,14 @@ static void *grow_run(struct mmb_pool *pool, uint64_t object, size_t size)
 	return (void *)(uintptr_t)object;
 }
 
+/* An object of another client's, which nothing is known of before the slab map is there. */
+static int reach(uint64_t object)
+{
+	struct mmb_pool *pool = object ? pool_heap_find(object) : NULL;
+
+	return pool ? pool_heap_make(pool) : 0;
+}
+
 /* mmb_free() leaves a parent's alone; here there is nothing that could be copied. */
 static void *resize_nothing(uint64_t object)
 {
@@ -352,10 +360,17 @@ PUBLIC void *mmb_realloc(struct mmb_pool *pool, void *p, size_t size)
 {
 	size_t usable;
 	void *other;
+	int error;
 
 	if (!p)
 		return mmb_malloc(pool, size);
 	usable = mmb_usable_size(p);
+	if (!usable) {
+		error = reach((uintptr_t)p);
+		if (error)
+			return fail_null(error);
+		usable = mmb_usable_size(p);
+	}
 	if (!usable)
 		return resize_nothing((uintptr_t)p);
 	if (conf.harden)

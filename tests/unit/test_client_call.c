@@ -441,6 +441,23 @@ static void handles_outlive_their_connection(void)
 	broker_stop(client.broker);
 }
 
+/* Another client's object, of which this one knows nothing yet. */
+static void what_cant_be_looked_at_is_no_wrong_address(void)
+{
+	void *object;
+
+	client.broker = broker_start();
+	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &client.mmb), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_CREATE, NULL, &client.pool), 0);
+	object = (void *)(uintptr_t)broker_arena_address(client.broker);
+	broker_refuse(client.broker, MMB_METHOD_SLAB_MAP, -ENOMEM, "no memory for a slab map");
+	EXPECT(!mmb_realloc(client.pool, object, 100) && errno == ENOMEM);
+	EXPECT(strstr(mmb_error(), "no memory for a slab map"));
+	mmb_pool_close(client.pool);
+	mmb_close(client.mmb);
+	broker_stop(client.broker);
+}
+
 static void *trim_pool(void *unused)
 {
 	(void)unused;
@@ -562,6 +579,8 @@ static const struct test_case cases[] = {
 	{ "closing waits for a trim under way", closing_waits_for_a_trim },
 	{ "a reply to nothing ends the session", a_reply_to_nothing_ends_the_session },
 	{ "handles outlive their connection", handles_outlive_their_connection },
+	{ "an object that can't be looked at is no wrong address",
+	  what_cant_be_looked_at_is_no_wrong_address },
 	{ "a missing broker is named", a_missing_broker_is_named },
 	{ "a runtime folder of another user is passed over",
 	  a_runtime_folder_of_another_user_is_passed_over },
