@@ -338,7 +338,8 @@ static const struct test_case cases[] = {
 	  what_small_objects_leave_is_there_at_once },
 	{ "what small objects leave is there for clones at once, too",
 	  what_small_objects_leave_is_there_for_clones },
-	{ "and for page runs, regions and clones, untrimmed", what_small_objects_leave_is_there_for_all },
+	{ "and for page runs, regions and clones, untrimmed",
+	  what_small_objects_leave_is_there_for_all },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
