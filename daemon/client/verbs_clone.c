@@ -202,6 +202,16 @@ static int clone_all(struct session *s, const struct region_clone_request *want,
 	return r ? r : finish(want, m, why);
 }
 
+/* The client says which request it repeats, and may mean one that opened another's region. */
+static void find_made(struct session *s, uint64_t request, uint32_t place, struct making *m)
+{
+	m->rh = region_find_again(s, request, place, &m->handle);
+	if (!m->rh || m->rh->made)
+		return;
+	region_handle_put(m->rh);
+	*m = (struct making){ 0 };
+}
+
 /* The clones that a dead daemon has made for this request: all of them, or none any more. */
 static bool find_all(struct session *s, const struct region_clone_request *want, struct making *m)
 {
@@ -209,7 +219,7 @@ static bool find_all(struct session *s, const struct region_clone_request *want,
 	uint32_t nr = 0;
 
 	for (uint32_t i = 0; i < want->nr; i++) {
-		m[i].rh = region_find_again(s, want->request, i, &m[i].handle);
+		find_made(s, want->request, i, &m[i]);
 		nr += m[i].rh != NULL;
 	}
 	for (uint32_t i = 0; i < want->nr && nr < want->nr; i++) {

@@ -336,11 +336,27 @@ struct region_handle *region_find_again(struct session *s, uint64_t request, uin
 	return found;
 }
 
+/* What is asked for again may be more than was. */
+static int check_again(const struct session *s, const struct region_open_args *args,
+		       const struct region_handle *rh, struct refusal *why)
+{
+	const struct pool_region *pr = rh->pr;
+	struct access_owner owner = { pr->uid, pr->gid, pr->mode };
+
+	if (rh->made || !(args->flags & MMB_REGION_LOCKED) ||
+	    access_allowed(&s->peer, &owner, ACCESS_READ | ACCESS_WRITE))
+		return 0;
+	return refuse(why, -EACCES, "uid %u may not open the region locked, as for writing",
+		      s->peer.uid);
+}
+
 static int reply_again(struct session *s, const struct region_open_args *args,
 		       struct region_handle *rh, struct region_opened *out, struct refusal *why)
 {
-	int r = pool_region_settle_name(rh->pr, args->name, why);
+	int r = check_again(s, args, rh, why);
 
+	if (!r)
+		r = pool_region_settle_name(rh->pr, args->name, why);
 	if (!r)
 		r = region_populate_whole(rh, args->flags, why);
 	if (!r) {

@@ -516,6 +516,40 @@ static void nor_is_one_whose_request_fails_when_repeated(void)
 	client_end_two(a, b, &before);
 }
 
+/* Whoever may only read opened it under an id, and says that another request had that id. */
+static void nothing_is_repeated_that_was_not_asked_for_before(void)
+{
+	struct region_open_args args = { .name = "r", .flags = MMB_REGION_READONLY,
+					 .request = 77 };
+	struct region_clone_args clone = { .name = "mine" };
+	const struct region_clone_request want = { .request = 77, .again = true, .clones = &clone,
+						   .nr = 1 };
+	struct region_opened of_a, opened, again;
+	uint32_t handle;
+
+	begin_with(NULL);
+	EXPECT_EQ(open_region(a, (struct region_open_args){ .name = "r", .length = MIB,
+							    .flags = MMB_REGION_CREATE,
+							    .mode = 0644 }, &of_a), 0);
+	os->close(of_a.fd);
+	EXPECT_EQ(open_region(b, args, &opened), 0);
+	os->close(opened.fd);
+	clone.region = opened.handle;
+	EXPECT_EQ(verb_region_clone(b, &want, &handle, &client_why), 0);
+	EXPECT(handle != opened.handle);
+	EXPECT_EQ(verb_region_close(b, handle, &client_why), 0);
+	EXPECT_EQ(try_open(a, "r", 0, 0), 0);
+	clone.name = "r"; /* which there is: whatever was begun is undone */
+	EXPECT_REFUSED(verb_region_clone(b, &want, &handle, &client_why), -EEXIST, "exists");
+	EXPECT_EQ(try_open(a, "r", 0, 0), 0);
+	args.again = true;
+	args.flags |= MMB_REGION_LOCKED;
+	EXPECT_REFUSED(open_region(b, args, &again), -EACCES, "locked");
+	EXPECT_EQ(client_unlink(b, pool_b, "mine", &client_why), 0);
+	unlink_name("r");
+	client_end_two(a, b, &before);
+}
+
 static void a_failed_opener_ends_nobody_else_s_region(void)
 {
 	begin_with(NULL);
@@ -596,6 +630,8 @@ static const struct test_case cases[] = {
 	  a_region_that_cant_be_given_is_not_left_behind },
 	{ "nor is one whose request fails when it is repeated",
 	  nor_is_one_whose_request_fails_when_repeated },
+	{ "nothing is repeated that wasn't asked for before",
+	  nothing_is_repeated_that_was_not_asked_for_before },
 	{ "a failed opener ends nobody else's region", a_failed_opener_ends_nobody_else_s_region },
 	{ "openers race for one name", openers_race_for_one_name },
 };
