@@ -22,6 +22,22 @@ struct order {
 	uint32_t                  mode, uid, gid;
 	bool                      has_mode, has_uid, has_gid, force;
 	uint32_t                  flags; /* MMB_POOL_* of the public header */
+	uint32_t                  seen;  /* bit i: keys[i] was given */
+};
+
+/* What may stand before "=", and behind it. */
+static const struct {
+	const char *name, *wants;
+} keys[] = {
+	{ "min", "a size as 512M, or none" },
+	{ "low", "a size as 512M, or none" },
+	{ "high", "a size as 512M, or none" },
+	{ "max", "a size as 512M, or none" },
+	{ "swap_max", "a size as 512M, or none" },
+	{ "overcommit", "fail or kill" },
+	{ "mode", "octal permission bits as 0660" },
+	{ "uid", "a number" },
+	{ "gid", "a number" },
 };
 
 static int wrong(const char *what, const char *word)
@@ -93,20 +109,34 @@ static bool parse_value(struct order *o, const char *key, const char *text)
 	return false;
 }
 
+static int key_find(const char *word, size_t length)
+{
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (strlen(keys[i].name) == length && memcmp(keys[i].name, word, length) == 0)
+			return (int)i;
+	return -1;
+}
+
 static int parse_word(struct order *o, const char *word)
 {
 	const char *equals = strchr(word, '=');
-	char        key[16];
+	int         key = equals ? key_find(word, (size_t)(equals - word)) : -1;
 
 	if (strcmp(word, "force") == 0) {
 		o->force = true;
 		return CTL_DONE;
 	}
-	if (!equals || (size_t)(equals - word) >= sizeof(key))
-		return wrong("wants KEY=VALUE, not", word);
-	memcpy(key, word, (size_t)(equals - word));
-	key[equals - word] = '\0';
-	return parse_value(o, key, equals + 1) ? CTL_DONE : wrong("can't read", word);
+	if (key < 0)
+		return wrong("wants KEY=VALUE, with min, low, high, max, swap_max, overcommit, "
+			     "mode, uid or gid, or (rm) force, not", word);
+	if (o->seen & 1u << key)
+		return wrong("this was set before:", word);
+	o->seen |= 1u << key;
+	if (parse_value(o, keys[key].name, equals + 1))
+		return CTL_DONE;
+	fprintf(stderr, "mmbctl: pool: %s wants %s, not '%s'\n", keys[key].name, keys[key].wants,
+		equals + 1);
+	return CTL_USAGE;
 }
 
 static int create(const struct invocation *in, const struct order *o)
@@ -160,21 +190,22 @@ int run_pool(const struct invocation *in)
 		const char *name;
 		int (*run)(const struct invocation *in, const struct order *o);
 	} actions[] = { { "create", create }, { "set", set }, { "rm", rm } };
+	enum { NR_ACTIONS = sizeof(actions) / sizeof(actions[0]) };
 	struct order o = { .set = MMB__WIRE__POOL_SET_REQUEST__INIT };
 	int          code = CTL_DONE;
+	size_t       i;
 
+	for (i = 0; i < NR_ACTIONS && strcmp(actions[i].name, in->operand) != 0; i++)
+		;
+	if (i == NR_ACTIONS)
+		return wrong("knows create, set and rm, not", in->operand);
 	if (in->nr_words == 0)
 		return wrong("wants a name after", in->operand);
 	o.name = in->words[0];
 	o.set.name = (char *)o.name;
-	for (unsigned int i = 1; i < in->nr_words && code == CTL_DONE; i++)
-		code = parse_word(&o, in->words[i]);
-	if (code != CTL_DONE)
-		return code;
-	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-		if (strcmp(actions[i].name, in->operand) == 0)
-			return actions[i].run(in, &o);
-	return wrong("knows create, set and rm, not", in->operand);
+	for (unsigned int word = 1; word < in->nr_words && code == CTL_DONE; word++)
+		code = parse_word(&o, in->words[word]);
+	return code == CTL_DONE ? actions[i].run(in, &o) : code;
 }
 
 int run_trim(const struct invocation *in)
