@@ -67,38 +67,48 @@ void rpc_close(struct rpc *r)
 	r->fd = -1;
 }
 
-/* $XDG_RUNTIME_DIR/mmbroker/mmbroker.sock if it exists, else the system's. */
-static int socket_path(struct rpc *r, const struct invocation *in)
+/* The named socket, or nothing: then the user's comes first, if there may be one. */
+static int socket_path(struct rpc *r, const struct invocation *in, bool *named)
 {
 	const char *asked = in->socket ? in->socket : getenv("MMB_SOCKET");
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	size_t      room = sizeof(r->path);
 
-	if (asked && asked[0] != '\0') {
+	*named = asked && asked[0] != '\0';
+	if (*named) {
 		if ((size_t)snprintf(r->path, room, "%s", asked) < room)
 			return CTL_DONE;
 		give_up(r, ENAMETOOLONG, "%s: longer than the %zu bytes of a socket's name", asked,
 			room - 1);
 		return CTL_USAGE;
 	}
-	if (runtime && runtime[0] != '\0' &&
-	    (size_t)snprintf(r->path, room, "%s/mmbroker/mmbroker.sock", runtime) < room &&
-	    access(r->path, F_OK) == 0)
-		return CTL_DONE;
-	snprintf(r->path, room, "%s", system_socket);
+	if (!runtime || runtime[0] == '\0' ||
+	    (size_t)snprintf(r->path, room, "%s/mmbroker/mmbroker.sock", runtime) >= room)
+		r->path[0] = '\0';
 	return CTL_DONE;
 }
 
-static int connect_failed(struct rpc *r, int error)
+static bool is_absent(int error)
 {
-	if (error == ENOENT || error == ECONNREFUSED) {
+	return error == ENOENT || error == ECONNREFUSED;
+}
+
+static bool is_denied(int error)
+{
+	return error == EACCES || error == EPERM;
+}
+
+/* user: where nobody answered before. */
+static int connect_failed(struct rpc *r, const char *user, int error)
+{
+	if (is_absent(error)) {
 		give_up(r, error,
-			"the broker isn't running at %s: start mmbrokerd, or name its "
+			"the broker isn't running at %s%s%s: start mmbrokerd, or name its "
 			"socket with --socket or $MMB_SOCKET",
-			r->path);
+			user, user[0] != '\0' ? " or " : "", r->path);
 		return CTL_NOT_RUNNING;
 	}
-	if (error == EACCES || error == EPERM)
+	if (is_denied(error))
 		return give_up(r, error,
 			       "%s: you may not connect; the broker's [socket] mode and "
 			       "group say who may",
@@ -107,6 +117,38 @@ static int connect_failed(struct rpc *r, int error)
 		return give_up(r, ETIMEDOUT, "%s: the broker doesn't take new connections now",
 			       r->path);
 	return give_up(r, error, "%s: %s", r->path, strerror(error));
+}
+
+static int try_connect(struct rpc *r)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	memcpy(address.sun_path, r->path, strlen(r->path) + 1);
+	r->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (r->fd >= 0 && connect(r->fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return 0;
+	return errno;
+}
+
+/* As the library does: the user's broker, or, where none answers, the system's. */
+static int find_broker(struct rpc *r, bool named)
+{
+	char user[sizeof(r->path)];
+	int  error = named || r->path[0] != '\0' ? try_connect(r) : ENOENT;
+
+	memcpy(user, named ? "" : r->path, named ? 1 : sizeof(user));
+	if (error && !named && (is_absent(error) || is_denied(error))) {
+		rpc_close(r);
+		snprintf(r->path, sizeof(r->path), "%s", system_socket);
+		if (is_absent(error)) {
+			error = try_connect(r);
+		} else if (try_connect(r)) {
+			strcpy(r->path, user);
+		} else {
+			error = 0;
+		}
+	}
+	return error ? connect_failed(r, user, error) : CTL_DONE;
 }
 
 static int hello(struct rpc *r)
@@ -134,23 +176,17 @@ static int hello(struct rpc *r)
 
 int rpc_open(struct rpc *r, const struct invocation *in)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int                code;
+	bool named;
+	int  code;
 
 	r->fd = -1;
 	r->last_id = 0;
 	r->timeout_ms = in->timeout_ms;
 	r->error[0] = '\0';
-	code = socket_path(r, in);
-	if (code != CTL_DONE)
-		return code;
-	memcpy(address.sun_path, r->path, strlen(r->path) + 1);
-	r->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (r->fd < 0)
-		return give_up(r, errno, "socket: %s", strerror(errno));
-	if (connect(r->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
-		return connect_failed(r, errno);
-	return hello(r);
+	code = socket_path(r, in, &named);
+	if (code == CTL_DONE)
+		code = find_broker(r, named);
+	return code == CTL_DONE ? hello(r) : code;
 }
 
 static int wait_for(struct rpc *r, short events, uint64_t deadline)

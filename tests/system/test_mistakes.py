@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""test_mistakes - what mmbctl says to words that are wrong
+"""test_mistakes - what mmbctl says to words that are wrong, and where it looks for a broker
 
 Purpose     Each refusal names the word that was wrong and what was expected; nothing is done by
-            halves.
+            halves. Without a named socket the user's broker comes first, and the system's where
+            none answers or it may not be asked.
 Usage       test_mistakes.py [BUILD]; default $MMB_BUILD, then build. Exit status as tests/lib.
 """
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 
-from kernel_formats import EXIT_SKIPPED, Broker, expect, run_case
+from kernel_formats import EXIT_SKIPPED, Broker, Skip, expect, run_case
 
-USAGE = 2
+USAGE, NOT_RUNNING, DENIED, NOBODY = 2, 3, 4, 65534
+SYSTEM = "/run/mmbroker/mmbroker.sock"
 
 
 def refused(broker, words, *says):
@@ -38,7 +42,53 @@ def words_for_pools_are_told(broker):
     expect(" spoilt " not in broker.ctl("pools"), "a pool was made")
 
 
-CASES = (words_for_pools_are_told,)
+def search(broker, folder, user=None):
+    env = {name: value for name, value in os.environ.items() if name != "MMB_SOCKET"}
+    env["XDG_RUNTIME_DIR"] = folder
+    more = {"user": user, "group": user, "extra_groups": []} if user else {}
+    return subprocess.run([broker.ctl_path, "status"], timeout=60, capture_output=True, text=True,
+                          check=False, env=env, **more)
+
+
+def both_places_are_looked_at(broker):
+    """the socket of a user's broker that died doesn't hide the system's"""
+    if os.path.exists(SYSTEM):
+        raise Skip("this host has a broker of its own")
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "mmbroker"))
+        path = os.path.join(folder, "mmbroker/mmbroker.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stale:
+            stale.bind(path)
+        done = search(broker, folder)
+        expect(done.returncode == NOT_RUNNING and f"{path} or {SYSTEM}" in done.stderr, done)
+        done = search(broker, os.path.join(folder, "nothing"))
+        expect(done.returncode == NOT_RUNNING and f" or {SYSTEM}" in done.stderr, done)
+
+
+def a_users_own_broker_is_found(broker):
+    """the user's broker is asked where it answers"""
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "mmbroker"))
+        os.symlink(broker.socket, os.path.join(folder, "mmbroker/mmbroker.sock"))
+        done = search(broker, folder)
+        expect(done.returncode == 0 and "mmbrokerd" in done.stdout, done)
+
+
+def a_closed_folder_is_told(broker):
+    """a runtime folder that may not be looked into is named, where no other broker answers"""
+    if os.geteuid() or os.path.exists(SYSTEM):
+        raise Skip("only root becomes somebody else, and the host may have no broker of its own")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o700)
+        try:
+            done = search(broker, folder, NOBODY)
+        except PermissionError:
+            raise Skip("others can't execute what was built") from None
+        expect(done.returncode == DENIED and folder in done.stderr, done)
+
+
+CASES = (words_for_pools_are_told, both_places_are_looked_at, a_users_own_broker_is_found,
+         a_closed_folder_is_told)
 
 
 def main(build):
