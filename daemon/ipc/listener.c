@@ -203,6 +203,21 @@ static int inherit(struct listener *l, int sock, char error[SERVER_ERROR_BYTES])
 	return 0;
 }
 
+/* A predecessor's, whose name is there. Without it, whoever comes finds the next one. */
+static int inherit_named(struct listener *l, int sock, char error[SERVER_ERROR_BYTES])
+{
+	int code = inherit(l, sock, error);
+
+	if (code || !lstat(l->path, &l->identity))
+		return code;
+	if (errno != ENOENT)
+		return fail(error, -errno, "%s: %s", l->path, strerror(errno));
+	close(l->sock);
+	l->sock = -1;
+	l->published = false;
+	return -ENOENT;
+}
+
 int listener_open(struct listener *l, const struct server_options *options,
 		  char error[SERVER_ERROR_BYTES])
 {
@@ -229,9 +244,11 @@ int listener_open(struct listener *l, const struct server_options *options,
 	/* By a thread of the predecessor's that a client holds up; what it served is ours. */
 	if (code == -EADDRINUSE && options->listen_fd >= 0)
 		return inherit(l, options->listen_fd, error);
-	if (!code && options->listen_fd >= 0) { /* a predecessor's, whose name is there */
-		code = inherit(l, options->listen_fd, error);
-		return code || !lstat(path, &l->identity) ? code : -errno;
+	if (!code && options->listen_fd >= 0) {
+		code = inherit_named(l, options->listen_fd, error);
+		if (code != -ENOENT)
+			return code;
+		code = 0;
 	}
 	if (!code)
 		code = check_leftover(l, error);
