@@ -77,7 +77,11 @@ static void adopt_session(uint32_t slot, void *arg)
 	if (sock < 0 || a->error)
 		return;
 	r = peer_identify(sock, &rules, &who);
-	if (r) { /* the process has ended: -ESRCH */
+	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM) { /* it says nothing of the process */
+		a->error = r;
+		return;
+	}
+	if (r) { /* it has ended: -ESRCH */
 		close(sock);
 		return;
 	}

@@ -398,8 +398,10 @@ int server_start(const struct server_options *options, struct server **out,
 		code = start_workers(server);
 	if (!code)
 		code = listener_publish(&server->listener, error);
+	/* Where sessions wait all is left as by a crash, for who tries again. */
 	if (code) {
-		server_free(server);
+		if (!options->adopt)
+			server_free(server);
 		return code;
 	}
 	*out = server;
