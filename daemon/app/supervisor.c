@@ -226,7 +226,7 @@ static void become_child(int sock, pid_t parent)
 	_exit(EX_OSERR);
 }
 
-static int start_child(void)
+static int fork_child(void)
 {
 	int pair[2];
 	pid_t parent = getpid();
@@ -256,6 +256,24 @@ static int pause_ms(void)
 	if (!s.tries)
 		return s.in_loop ? LOOP_MS : 0;
 	return PAUSE_MS << min_t(unsigned int, s.tries, PAUSE_DOUBLED_MAX);
+}
+
+static void note_try(void)
+{
+	s.tries++;
+	log_emit(LOG_WARNING, "start_again", "clients wait; another try in %d ms", pause_ms());
+}
+
+/* W4, too: the host may have no descriptor or process to spare at the moment. */
+static int start_child(void)
+{
+	int r = fork_child();
+
+	if (!r || !s.was_ready)
+		return r;
+	log_emit(LOG_ERR, "not_started", "the next daemon can't be started: %s", strerror(-r));
+	note_try();
+	return 0;
 }
 
 /* Of one that served (W5). */
@@ -306,9 +324,7 @@ static int judge(int status)
 		note_death();
 	/* W4 */
 	if (!s.ready && exited) {
-		s.tries++;
-		log_emit(LOG_WARNING, "start_again", "clients wait; another try in %d ms",
-			 pause_ms());
+		note_try();
 		return -1;
 	}
 	if (!s.ready && (!s.was_ready || ++s.tries >= TRIES)) {

@@ -9,6 +9,7 @@ Usage       supervise.py BUILD; exit status as tests/lib.
 import concurrent.futures
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import time
 from service import Daemon, DEADLINE, expect, run_cases, wait_for
 
 WATCHDOG_S = 4
+SHORT_OF = 70  # descriptors: from those that are kept to what all of it takes
 INJECT = "tests/system/mmbrokerd-inject"
 NEXT_RELEASE = b"next"  # inject_daemon.c
 EVICTING = ("WAITER_TURN", "KSWAPD_TURN", "PAGEOUT_TURN")
@@ -314,6 +316,74 @@ def start_that_fails_is_tried_again(build):
         daemon.ctl("verify")
 
 
+def name_that_has_gone_is_given_again(build):
+    """A socket whose file somebody has removed costs nobody memory, and the next daemon makes it"""
+    daemon = Supervised(build, INJECT)
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        os.unlink(daemon.socket)
+        end_worker(daemon, signal.SIGKILL)
+        lost_nothing(client)
+        expect(daemon.client("4").first == "ready", "a session of whoever comes now")
+        end_worker(daemon, signal.SIGKILL)
+        lost_nothing(client)
+        daemon.ctl("verify")
+    finally:
+        daemon.end()
+
+
+def open_to(pid):
+    """One more than the highest descriptor of the process."""
+    return 1 + max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def supervisor_waits_for_descriptors(build):
+    """A supervisor that can't start the next daemon now does so later"""
+    daemon = Supervised(build, INJECT)
+    try:
+        client = daemon.client("64")
+        expect(client.ask("fill") == "filled", client.first)
+        pid = daemon.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_to(pid) - 2, before[1]))
+        os.kill(daemon.worker(), signal.SIGKILL)
+        daemon.wait_log("not_started")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        daemon.wait_times("ready: serving on", 2)
+        lost_nothing(client)
+        daemon.ctl("verify")
+    finally:
+        daemon.end()
+
+
+def shortage_of_descriptors_is_waited_for(build):
+    """Whatever the next daemon has no descriptors for, the one after that goes on where it was"""
+    with program_of_its_own(build) as (daemon, program, client):
+        clients = [client] + [daemon.client("4") for _ in range(3)]
+        for client in clients[1:]:
+            expect(client.ask("fill") == "filled", client.first)
+        short, least = 0, open_to(daemon.process.pid)
+        os.rename(program, program + ".good")
+        for limit in range(least, least + SHORT_OF):
+            served, tried = daemon.times("ready: serving on"), daemon.times("start_again")
+            with open(program + ".low", "w", encoding="ascii") as low:
+                low.write(f"#!/bin/sh\nulimit -n {limit}\nexec {program}.good \"$@\"\n")
+            os.chmod(program + ".low", 0o755)
+            os.rename(program + ".low", program)
+            os.kill(daemon.worker(), signal.SIGKILL)
+            wait_for(lambda: daemon.times("ready: serving on") > served or
+                     daemon.times("start_again") > tried, "what becomes of it")
+            short += daemon.times("start_again") > tried
+            os.unlink(program)
+            os.link(program + ".good", program)
+            daemon.wait_times("ready: serving on", served + 1)
+            for client in clients:
+                lost_nothing(client)
+        expect(short, "some limit is too low")
+        daemon.ctl("verify")
+
+
 class Reader(threading.Thread):
     """A manager that reads what it is told, while `on`."""
 
@@ -359,5 +429,7 @@ if __name__ == "__main__":
     sys.exit(run_cases((every_hang_is_ended, stopped_supervisor_judges_nobody,
                         closed_outputs_cost_nothing, release_that_refuses_changes_nothing,
                         death_loop_slows_down, mistake_costs_nobody_memory,
-                        start_that_fails_is_tried_again, manager_that_does_not_read),
+                        start_that_fails_is_tried_again, name_that_has_gone_is_given_again,
+                        supervisor_waits_for_descriptors, shortage_of_descriptors_is_waited_for,
+                        manager_that_does_not_read),
                        sys.argv[1]))
