@@ -22,7 +22,11 @@ const struct verb verbs[] = {
 	  .flags = VERB_JSON, .summary = "pools: owner, limits, memory in use" },
 	{ .name = "pool", .run = run_pool, .operand = "ACTION", .timeout_s = 60,
 	  .flags = VERB_WORDS,
-	  .summary = "create NAME, set NAME KEY=VALUE, rm NAME: a pool that stays, its limits" },
+	  .summary = "create NAME, set NAME KEY=VALUE, rm NAME: a pool that stays, its limits",
+	  .more = "create NAME [mode=0660] [uid=N gid=N] [overcommit=fail|kill] [LIMIT]...\n"
+		  "set NAME LIMIT...\n"
+		  "rm NAME [force]\n"
+		  "LIMIT: min, low, high, max or swap_max =SIZE, as max=512M, or =none\n" },
 	{ .name = "trim", .run = run_trim, .operand = "POOL", .timeout_s = 60,
 	  .flags = VERB_WORDS | VERB_JSON,
 	  .summary = "reclaim SIZE bytes of a pool's regions now" },
@@ -33,7 +37,11 @@ const struct verb verbs[] = {
 	  .summary = "demand-paged regions: size, resident, faults" },
 	{ .name = "region", .run = run_region, .operand = "ACTION", .timeout_s = 60,
 	  .flags = VERB_WORDS | VERB_JSON,
-	  .summary = "ls, clone, rollback, rm: snapshots of regions by name" },
+	  .summary = "ls, clone, rollback, rm: snapshots of regions by name",
+	  .more = "ls [POOL]\n"
+		  "clone POOL REGION NAME [REGION NAME]...\n"
+		  "rollback POOL REGION SNAPSHOT\n"
+		  "rm POOL REGION\n" },
 	{ .name = "meminfo", TEXT(MEMINFO), .flags = VERB_JSON | VERB_POOL,
 	  .summary = "memory totals, in the format of /proc/meminfo" },
 	{ .name = "buddyinfo", TEXT(BUDDYINFO), .flags = VERB_JSON | VERB_POOL,
@@ -119,6 +127,8 @@ static int help_one(const char *name)
 		return CTL_USAGE;
 	}
 	help_verb(v);
+	for (const char *line = v->more; line && *line; line = strchr(line, '\n') + 1)
+		printf("  %-20s %.*s\n", "", (int)strcspn(line, "\n"), line);
 	printf("  %-20s %s%s%s\n", "", v->flags & VERB_JSON ? "takes --json" : "prints text only",
 	       v->flags & VERB_POOL ? ", takes --pool" : "",
 	       v->flags & VERB_SESSION ? ", takes --session" : "");

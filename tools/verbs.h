@@ -51,6 +51,7 @@ struct verb {
 	const char  *name;
 	const char  *operand; /* in capitals, NULL if there is none */
 	const char  *summary;
+	const char  *more; /* what help VERB says of the words behind it, a line each; or NULL */
 	unsigned int flags;
 	unsigned int timeout_s; /* default of --timeout */
 	unsigned int method;    /* MMB_METHOD_* that answers, 0 for local verbs */

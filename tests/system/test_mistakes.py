@@ -8,6 +8,7 @@ Purpose     Each refusal names the word that was wrong and what was expected; no
 Usage       test_mistakes.py [BUILD]; default $MMB_BUILD, then build. Exit status as tests/lib.
 """
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -40,6 +41,32 @@ def words_for_pools_are_told(broker):
         refused(broker, ["pool", "create", "spoilt", word], wrong, says)
     refused(broker, ["pool", "create", "spoilt", "max=1M", "max=2M"], "before", "'max=2M'")
     expect(" spoilt " not in broker.ctl("pools"), "a pool was made")
+
+
+def help_tells_what_a_refusal_refers_to(broker):
+    """help of a verb names the words that its refusals send the reader to help for"""
+    told = broker.ctl("help", "pool")
+    for word in ("min", "low", "high", "max", "swap_max", "overcommit", "mode", "uid", "gid",
+                 "force"):
+        expect(word in told, f"{word} isn't in {told}")
+    told = broker.ctl("help", "region")
+    for form in ("ls [POOL]", "clone POOL REGION NAME", "rollback POOL REGION SNAPSHOT",
+                 "rm POOL REGION"):
+        expect(form in told, f"{form} isn't in {told}")
+
+
+def manual_has_each_timeout(broker):
+    """mmbctl(1) tells how long each verb waits, as help of the verb does"""
+    verbs = re.findall(r"^  ([a-z-]+)", broker.ctl("help").split("Options:")[0], re.M)
+    with open(os.path.join(os.path.dirname(__file__), "../../docs/man/mmbctl.1"),
+              encoding="utf-8") as f:
+        option = re.search(r"Fl t , Fl Fl timeout.*?(?=\.It)", f.read(), re.S)[0]
+    expect(len(verbs) > 20, f"{verbs}")
+    for verb in verbs:
+        wait = re.search(r"gives up after (\d+) s", broker.ctl("help", verb))
+        if wait and wait[1] != "5":
+            expect(re.search(rf"{wait[1]} for(?:\n\.Cm [^\n]*|\nand)*?\n\.Cm [^\n]*\b{verb}\b",
+                             option), f"{verb}: {wait[1]} isn't in {option}")
 
 
 def search(broker, folder, user=None):
@@ -87,8 +114,8 @@ def a_closed_folder_is_told(broker):
         expect(done.returncode == DENIED and folder in done.stderr, done)
 
 
-CASES = (words_for_pools_are_told, both_places_are_looked_at, a_users_own_broker_is_found,
-         a_closed_folder_is_told)
+CASES = (words_for_pools_are_told, help_tells_what_a_refusal_refers_to, manual_has_each_timeout,
+         both_places_are_looked_at, a_users_own_broker_is_found, a_closed_folder_is_told)
 
 
 def main(build):
