@@ -275,8 +275,8 @@ static int find_group(const char *name, int64_t *gid)
 	*gid = -1;
 	if (!name[0])
 		return 0;
-	number = strtoul(name, &end, 10);
-	if (*end == '\0' && number < UINT32_MAX) {
+	number = strtoul(name, &end, 10); /* which takes blanks and signs, too */
+	if (isdigit((unsigned char)name[0]) && *end == '\0' && number < UINT32_MAX) {
 		*gid = (int64_t)number;
 		return 0;
 	}

@@ -260,6 +260,8 @@ static const struct mistake {
 	{ IN_FILE, "[limits]\nspan_per_uid = 1M\n", { "such as 512M, from 1G to 16T" } },
 	{ IN_FILE, "[socket]\ngroup = no-such\nadmin_group = 99999999999\n",
 	  { ":2: socket.group: there is no group 'no-such'", ":3: socket.admin_group: there is" } },
+	{ IN_FILE, "[socket]\ngroup = -18446744073709551615\n",
+	  { ":2: socket.group: there is no group '-1844" } },
 	{ IN_ENVIRONMENT, "MMB_SOCKET_GROUP=no-such",
 	  { "environment MMB_SOCKET_GROUP: socket.group: there is no group" } },
 	{ IN_FILE, "[log]\nlevel = loud\n",
