@@ -55,6 +55,24 @@ static void fill_standard_descriptors(void)
 		close(fd);
 }
 
+/* No other time would help: what a key names can't be that, or this kernel can't serve. */
+static bool is_wrong(int error)
+{
+	switch (-error) {
+	case ENOSYS:
+	case EINVAL:
+	case ENOMEM:
+	case ELOOP:
+	case EISDIR:
+	case ENOTDIR:
+	case EFBIG:
+	case EOPNOTSUPP:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int start_broker(const struct config *config, char **argv)
 {
 	struct broker_config want = {
@@ -92,7 +110,7 @@ static int start_broker(const struct config *config, char **argv)
 	/* A daemon was served from this very host: no memory then is a matter of the moment. */
 	if (r == -ENOMEM && broker.resumes)
 		return EX_OSERR;
-	return r == -ENOSYS || r == -EINVAL || r == -ENOMEM ? EX_CONFIG : EX_OSERR;
+	return is_wrong(r) ? EX_CONFIG : EX_OSERR;
 }
 
 /* A first start is refused. Where clients wait, those that are there already can be served. */
