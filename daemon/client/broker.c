@@ -367,7 +367,9 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 			return refuse(why, r, "no address space for the daemon's tables: %s%s",
 				      strerror(-r),
 				      r == -EFBIG ? "; files in memory count as files, so "
-						    "ulimit -f must be unlimited" : "");
+						    "ulimit -f must be unlimited" :
+				      r == -ENOMEM ? "; it is much space and little memory, so "
+						     "ulimit -v must be unlimited" : "");
 		section_init();
 	}
 	swap_init();

@@ -9,6 +9,7 @@ Usage       test_mistakes.py [BUILD]; default $MMB_BUILD, then build. Exit statu
 """
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import tempfile
 
 from kernel_formats import EXIT_SKIPPED, Broker, Skip, expect, run_case
 
-USAGE, NOT_RUNNING, DENIED, NOBODY = 2, 3, 4, 65534
+USAGE, NOT_RUNNING, DENIED, NOBODY, EX_CONFIG = 2, 3, 4, 65534, 78
 SYSTEM = "/run/mmbroker/mmbroker.sock"
 
 
@@ -69,6 +70,18 @@ def manual_has_each_timeout(broker):
                              option), f"{verb}: {wait[1]} isn't in {option}")
 
 
+def a_limit_of_address_space_is_told(broker):
+    """a daemon that gets no address space says which limit that is"""
+    limit = 256 << 20
+    done = subprocess.run(
+        [broker.daemon_path, "--socket", broker.socket + "-2", "--memory.reserve=64M"], timeout=60,
+        capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    if "AddressSanitizer" in done.stderr or "ThreadSanitizer" in done.stderr:
+        raise Skip("a sanitizer wants address space first")
+    expect(done.returncode == EX_CONFIG and "ulimit -v" in done.stderr, f"{done}")
+
+
 def search(broker, folder, user=None):
     env = {name: value for name, value in os.environ.items() if name != "MMB_SOCKET"}
     env["XDG_RUNTIME_DIR"] = folder
@@ -115,7 +128,8 @@ def a_closed_folder_is_told(broker):
 
 
 CASES = (words_for_pools_are_told, help_tells_what_a_refusal_refers_to, manual_has_each_timeout,
-         both_places_are_looked_at, a_users_own_broker_is_found, a_closed_folder_is_told)
+         a_limit_of_address_space_is_told, both_places_are_looked_at, a_users_own_broker_is_found,
+         a_closed_folder_is_told)
 
 
 def main(build):
