@@ -281,6 +281,12 @@ static int run_named(struct bench *b, const char *name)
 		usage(stderr);
 		return EX_USAGE;
 	}
+	if (b->nr_passed_over != 0 && b->nr_fitting == 0) {
+		fprintf(stderr, "mmb-bench: no case of %s has %s in its name; without --only all "
+			"are run and named\n", name, b->only);
+		usage(stderr);
+		return EX_USAGE;
+	}
 	return b->nr_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -237,8 +237,11 @@ static int measure(struct bench *b, const struct bench_case *c, int first,
 	unsigned int rounds = b->rounds;
 	int error = 0;
 
-	if (b->only != NULL && strstr(c->name, b->only) == NULL)
+	if (b->only != NULL && strstr(c->name, b->only) == NULL) {
+		b->nr_passed_over++;
 		return BENCH_SKIP;
+	}
+	b->nr_fitting++;
 	if (c->rounds_max != 0 && rounds > c->rounds_max)
 		rounds = c->rounds_max;
 	for (int round = first; error == 0 && round < (int)rounds; round++) {

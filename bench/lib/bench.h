@@ -44,6 +44,7 @@ struct bench {
 	uint64_t       seed;
 	unsigned int   round; /* that is being measured; 0 while it warms up */
 	const char    *only; /* cases whose name contains it; NULL: all */
+	unsigned int   nr_passed_over, nr_fitting; /* by it */
 	const char    *one, *allocator; /* malloc: run this workload here, by this one */
 	uint64_t       ops;             /* malloc --one; 0: the workload's own number */
 	bool           memory;          /* malloc --one: its peak, and not its time */

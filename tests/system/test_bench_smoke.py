@@ -75,7 +75,8 @@ def check_usage(bench):
     """Wrong use is told apart from failure: exit status 64 and the usage."""
     problems = []
     for args in (["nonsense"], [], ["rpc", "--rounds", "many"], ["rpc", "--rounds"],
-                 ["malloc", "--one", "pair-16"], ["rpc", "--one", "x", "--allocator", "ours"]):
+                 ["malloc", "--one", "pair-16"], ["rpc", "--one", "x", "--allocator", "ours"],
+                 ["rpc", "--quick", "--only", "nothing"]):
         done = subprocess.run([bench, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, timeout=SECONDS, check=False)
         if done.returncode != 64 or "usage: mmb-bench" not in done.stderr:
