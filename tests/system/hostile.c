@@ -162,15 +162,23 @@ static void be_attacker(struct client_process *self, void *attack)
 	(*(attack_fn *)attack)(&a);
 }
 
+int hostile_attack(attack_fn attack)
+{
+	int status;
+
+	client_fork(&attacker, be_attacker, &attack);
+	status = client_wait(&attacker);
+	if (status)
+		fixture_show_log(&broker);
+	return status;
+}
+
 void hostile_run(attack_fn attack)
 {
 	int status;
 
 	hostile_begin();
-	client_fork(&attacker, be_attacker, &attack);
-	status = client_wait(&attacker);
-	if (status)
-		fixture_show_log(&broker);
+	status = hostile_attack(attack);
 	hostile_check();
 	EXPECT_EQ(status, 0);
 }

@@ -36,6 +36,8 @@ extern const char *const hostile_flags[];
 void hostile_run(attack_fn attack);
 /* The same around something that isn't one process: begin, ..., check. */
 struct fixture *hostile_begin(void);
+/* 0, if it goes as it expects. */
+int hostile_attack(attack_fn attack);
 void hostile_check(void);
 /* The bystander answers, now. */
 void hostile_expect_bystander(void);
