@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * huge_copy - a userfaultfd of the daemon's own
+ * huge_copy - through scratch mappings, watched by the daemon's own userfaultfd
  *
  * Locking     none.
  */
 #include "os/huge_copy.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stddef.h>
 
 #include "os/present.h"
 #include "proto/uffd_compat.h"
 
-static _Atomic int own_uffd = -1; /* set once */
-
 void huge_copy_begin(void)
 {
-	if (atomic_load(&own_uffd) < 0)
-		atomic_store(&own_uffd, scratch_uffd());
+	scratch_uffd();
 }
 
 static int watch(int uffd, void *at, uint64_t length)
@@ -49,7 +45,7 @@ static int fill(int uffd, void *to, void *from, uint64_t length)
 
 int huge_copy(const struct os_copy *c)
 {
-	int   uffd = atomic_load(&own_uffd), error = uffd < 0 ? -ENOSYS : -ENOMEM;
+	int   uffd = scratch_uffd(), error = uffd < 0 ? -ENOSYS : -ENOMEM;
 	void *source, *target;
 
 	if (uffd < 0)

@@ -3,12 +3,15 @@
  * present - two ways to ask the kernel, one answer
  *
  * Invariants  S1  asking never makes a page present.
+ *             S2  nor does it take a descriptor, once there is one, which may be had no more; and
+ *                 to close a userfaultfd the kernel looks at each mapping of the process.
  */
 #include "os/present.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -16,6 +19,8 @@
 
 #include "base/types.h"
 #include "proto/uffd_compat.h"
+
+static _Atomic int own_uffd = -1; /* set once; S2 */
 
 /* The kernel's struct cachestat_range and struct cachestat. */
 struct cachestat_range_abi {
@@ -72,7 +77,7 @@ bool is_hugetlb(int fd)
 	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
 }
 
-int scratch_uffd(void)
+static int new_uffd(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
@@ -83,6 +88,19 @@ int scratch_uffd(void)
 		return -1;
 	}
 	return fd;
+}
+
+int scratch_uffd(void)
+{
+	int fd = atomic_load(&own_uffd), none = -1;
+
+	if (fd >= 0)
+		return fd;
+	fd = new_uffd();
+	if (fd < 0 || atomic_compare_exchange_strong(&own_uffd, &none, fd))
+		return fd;
+	close(fd); /* another thread was faster */
+	return none;
 }
 
 /* -ENXIO: no page of [window, + length) is present. */
@@ -112,18 +130,14 @@ static int64_t next_by_continue(int fd, uint64_t from, uint64_t end, uint64_t pa
 	if (uffd < 0)
 		return -errno;
 	window = mmap(NULL, end - from, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)from);
-	if (window == MAP_FAILED) {
-		result = -errno;
-		close(uffd);
-		return result;
-	}
+	if (window == MAP_FAILED)
+		return -errno;
 	reg.range = (struct uffdio_range){ (uintptr_t)window, end - from };
 	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
 		result = -errno;
 	else
 		result = continue_first(uffd, (uintptr_t)window, end - from, page);
 	munmap(window, end - from);
-	close(uffd);
 	return result < 0 ? result : (int64_t)from + result;
 }
 

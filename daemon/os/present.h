@@ -14,8 +14,8 @@
 
 /* First offset >= from that is present in the file; -ENXIO if none is. */
 int64_t present_next(int fd, uint64_t from);
-/* A userfaultfd for mappings of this process, which the kernel's own faults don't wait for; -1 with
- * errno. */
+/* The userfaultfd for scratch mappings of this process, which the kernel's own faults don't wait
+ * for; the same one each time, never to be closed. -1 with errno. */
 int scratch_uffd(void);
 /* Does the file consist of 2 MiB pages? */
 bool is_hugetlb(int fd);

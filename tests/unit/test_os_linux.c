@@ -112,6 +112,23 @@ static void present_pages_are_found(void)
 	os->close(fd);
 }
 
+static struct rlimit descriptors;
+
+static void take_all_descriptors(void)
+{
+	struct rlimit none;
+
+	EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &descriptors), 0);
+	none = descriptors;
+	none.rlim_cur = 0;
+	EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+}
+
+static void give_descriptors_back(void)
+{
+	EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &descriptors), 0);
+}
+
 static void hugetlb_file(void)
 {
 	int fd = new_hugetlb(16 * MB), error = os->populate(fd, 4 * MB, 2 * MB, OS_NODE_ANY);
@@ -127,6 +144,10 @@ static void hugetlb_file(void)
 	EXPECT_EQ(os->next_present(fd, 6 * MB), -ENXIO);
 	EXPECT(!os->has_hole(fd, 4 * MB, 2 * MB));
 	EXPECT(os->has_hole(fd, 4 * MB, 4 * MB));
+	take_all_descriptors();
+	EXPECT(os->has_hole(fd, 6 * MB, 2 * MB));
+	EXPECT_EQ(os->next_present(fd, 0), 4 * MB);
+	give_descriptors_back();
 	EXPECT_EQ(os->punch(fd, 4 * MB, 2 * MB), 0);
 	EXPECT_EQ(os->allocated(fd), 0);
 	os->close(fd);
