@@ -512,6 +512,49 @@ static void nodes_from_xml(void)
 	stage_end();
 }
 
+/* ---- more than there is ---- */
+
+/* 2 nodes of 32 MiB and 128 MiB of slots. One node and all slots hold less than the region. */
+enum { LARGE_BYTES = 164 * MIB };
+
+static char swap_flag[64];
+static const char *const swapping_flags[] = { "--memory.reserve=64M", swap_flag,
+					      "--swap.size=128M", "--memory.fault_deadline=5s",
+					      NULL };
+static const struct setting swapping = { swapping_flags, two_nodes };
+
+static uint64_t large_word(size_t page, uint64_t round)
+{
+	return page << 8 | round;
+}
+
+/* Each word differs, so that each page that is out needs a slot. */
+static void fill_more_than_a_node(struct actor *a)
+{
+	uint64_t *words;
+
+	act_pool(a, 0);
+	words = (uint64_t *)act_at(act_region(a, LARGE_BYTES, 0));
+	for (uint64_t round = 1; round < 3; round++) {
+		for (size_t i = 0; i < LARGE_BYTES / PAGE; i++) {
+			uint64_t *at = words + i * PAGE / sizeof(*at);
+
+			CLIENT_EXPECT_EQ(*at, round > 1 ? large_word(i, round - 1) : 0);
+			at[0] = large_word(i, round);
+			at[1] = ~at[0];
+		}
+	}
+}
+
+static void what_was_granted_on_two_nodes_is_there(void)
+{
+	snprintf(swap_flag, sizeof(swap_flag), "--swap.path=/var/tmp/mmb-test-nodes-%d", getpid());
+	stage_set(&swapping);
+	PLAY(ROLE(fill_more_than_a_node));
+	stage_set(&two);
+	unlink(strchr(swap_flag, '/'));
+}
+
 static const struct test_case cases[] = {
 	{ "the reserve is split between 2 and 4 nodes, each with a stock and zones",
 	  stocks_are_split },
@@ -524,6 +567,8 @@ static const struct test_case cases[] = {
 	{ "a region goes by its pool's policy if it has none", pool_policy },
 	{ "a node without CPUs serves who binds to it, and helps out", node_without_cpus },
 	{ "nodes from an XML file", nodes_from_xml },
+	{ "with swap, all that was granted on two nodes is there",
+	  what_was_granted_on_two_nodes_is_there },
 	STAGE_STOPS,
 };
 

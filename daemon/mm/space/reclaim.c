@@ -337,6 +337,11 @@ static uint64_t stock_missing(int node, enum stock_kind kind, unsigned int times
 	return available < mark ? mark - available : 0;
 }
 
+bool reclaim_is_short(const struct region *region, int node)
+{
+	return stock_missing(node, region->kind, 2);
+}
+
 static uint64_t memcg_missing(const struct memcg *memcg, unsigned int times)
 {
 	uint64_t max = memcg_limit(memcg, MEMCG_MAX);

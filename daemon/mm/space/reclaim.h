@@ -53,6 +53,8 @@ void kswapd_stop(void);
 /* Looks whether the node's stock of the region's kind has few free frames left, or the pool is near
  * its limit, and then wakes the node's thread for that. Cheap, and never waits. */
 void reclaim_poke(struct region *region, int node);
+/* Pages of the node would soon have to be evicted for more of the region's. */
+bool reclaim_is_short(const struct region *region, int node);
 
 /* Frees about so many frames of the pool's regions, or as many as can be; returns how many. */
 uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames);
