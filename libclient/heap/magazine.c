@@ -213,6 +213,8 @@ size_t magazine_take_many(struct heap *h, unsigned int bin, size_t nr, void **ou
 
 	if (nr > has)
 		nr = has;
+	if (!nr) /* M5 */
+		return 0;
 	m->top = top - nr;
 	/* Not before the magazine ends below them (B5 of slab.h). */
 	atomic_signal_fence(memory_order_release);
