@@ -161,24 +161,27 @@ nr_hugepages=/proc/sys/vm/nr_hugepages
 
 # hugepages_take MIB: asks for so many more; what came is in $hugepages_mib (0 without root).
 hugepages_take() {
-	local before now available
-	hugepages_mib=0
+	local before now available surplus
+	hugepages_mib=0 hugepages_taken=0
 	((EUID == 0)) && [[ -w $nr_hugepages ]] || return 0
 	grep -q '^Hugepagesize: *2048 kB' /proc/meminfo || return 0
 	available=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
 	(($1 * 4 <= available)) || return 0
 	before=$(<"$nr_hugepages")
+	# In use beyond that number since it was lowered: they would be the first to be counted.
+	surplus=$(awk '/^HugePages_Surp:/ { print $2 }' /proc/meminfo)
 	undo_push hugepages_put_back "$before"
-	echo $((before + $1 / 2)) >"$nr_hugepages" || return 0
+	echo $((before + surplus + $1 / 2)) >"$nr_hugepages" || return 0
 	now=$(<"$nr_hugepages")
-	hugepages_mib=$(((now - before) * 2))
+	hugepages_taken=$((now - before))
+	((hugepages_taken <= surplus)) || hugepages_mib=$(((hugepages_taken - surplus) * 2))
 }
 
 hugepages_put_back() {
 	local now wanted
 	now=$(<"$nr_hugepages")
-	wanted=$((now - hugepages_mib / 2))
+	wanted=$((now - hugepages_taken))
 	# Nothing was taken if the signal came first.
-	((hugepages_mib > 0)) || wanted=$1
+	((hugepages_taken > 0)) || wanted=$1
 	echo "$((wanted > 0 ? wanted : 0))" >"$nr_hugepages"
 }
