@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "cancel.h"
 #include "connection.h"
 #include "error.h"
 #include "mmbroker.h"
@@ -19,6 +20,7 @@
 
 static int create_region(void *context, struct range_backing *backing)
 {
+	UNCANCELLED;
 	struct mmb_region_options options = {
 		.size = sizeof(options),
 		.page_size = RANGE_PAGE,
