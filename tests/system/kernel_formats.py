@@ -579,20 +579,24 @@ def run_case(case, broker):
         return "FAIL"
 
 
-def main(build):
-    broker = Broker(build)
+def run_all(broker, cases):
+    """Exit status of a test of these cases, on a broker that is there for them."""
     if not os.path.exists(broker.daemon_path) or not os.path.exists(broker.ctl_path):
         print("0 passed, 0 failed, 1 skipped\nmmbrokerd or mmbctl isn't built")
         return EXIT_SKIPPED
     try:
         broker.start()
-        results = [run_case(case, broker) for case in CASES]
+        results = [run_case(case, broker) for case in cases]
     finally:
         broker.stop()
         shutil.rmtree(broker.folder, ignore_errors=True)
     print(f"{results.count('ok')} passed, {results.count('FAIL')} failed, "
           f"{results.count('skip')} skipped")
     return 1 if "FAIL" in results else 0
+
+
+def main(build):
+    return run_all(Broker(build), CASES)
 
 
 if __name__ == "__main__":
