@@ -133,20 +133,20 @@ static int try_connect(struct rpc *r)
 /* As the library does: the user's broker, or, where none answers, the system's. */
 static int find_broker(struct rpc *r, bool named)
 {
-	char user[sizeof(r->path)];
-	int  error = named || r->path[0] != '\0' ? try_connect(r) : ENOENT;
+	char user[sizeof(r->path)] = "";
+	int  first = r->path[0] != '\0' ? try_connect(r) : ENOENT, error;
 
-	memcpy(user, named ? "" : r->path, named ? 1 : sizeof(user));
-	if (error && !named && (is_absent(error) || is_denied(error))) {
-		rpc_close(r);
-		snprintf(r->path, sizeof(r->path), "%s", system_socket);
-		if (is_absent(error)) {
-			error = try_connect(r);
-		} else if (try_connect(r)) {
-			strcpy(r->path, user);
-		} else {
-			error = 0;
-		}
+	if (first == 0)
+		return CTL_DONE;
+	if (named || (!is_absent(first) && !is_denied(first)))
+		return connect_failed(r, user, first);
+	memcpy(user, r->path, sizeof(user));
+	rpc_close(r);
+	snprintf(r->path, sizeof(r->path), "%s", system_socket);
+	error = try_connect(r);
+	if (error != 0 && is_denied(first)) { /* that is what there is to be told */
+		memcpy(r->path, user, sizeof(user));
+		error = first;
 	}
 	return error ? connect_failed(r, user, error) : CTL_DONE;
 }
