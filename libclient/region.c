@@ -307,28 +307,43 @@ static int open_region(const struct open_request *r, struct mmb_region **out)
 	return error;
 }
 
+/* What the process keeps unused isn't refused to it. */
+static int open_or_relieve(const struct open_request *r, struct mmb_region **out)
+{
+	int error = open_region(r, out);
+
+	if (error == -ENOMEM && pool_heap_relieve(r->pool->mmb))
+		error = open_region(r, out);
+	return error;
+}
+
+static int gather_unnamed(struct open_request *r, const struct mmb_region_options *options,
+			  struct mmb_region **out)
+{
+	int error = gather("mmb_region_create", r, options, out);
+
+	/* An unnamed region is always created, and nobody else can have it. */
+	r->flags &= ~(unsigned int)(MMB_REGION_CREATE | MMB_REGION_EXCL);
+	return error;
+}
+
 int region_create(struct mmb_pool *pool, size_t length, const struct mmb_region_options *options,
 		  struct mmb_region **out)
 {
 	struct open_request r = { .pool = pool, .length = length };
-	int error = gather("mmb_region_create", &r, options, out);
+	int error = gather_unnamed(&r, options, out);
 
-	if (error)
-		return error;
-	/* An unnamed region is always created, and nobody else can have it. */
-	r.flags &= ~(unsigned int)(MMB_REGION_CREATE | MMB_REGION_EXCL);
-	return open_region(&r, out);
+	return error ? error : open_region(&r, out);
 }
 
 PUBLIC int mmb_region_create(struct mmb_pool *pool, size_t length,
 			     const struct mmb_region_options *options, struct mmb_region **out)
 {
 	UNCANCELLED;
-	int error = region_create(pool, length, options, out);
+	struct open_request r = { .pool = pool, .length = length };
+	int error = gather_unnamed(&r, options, out);
 
-	if (error == -ENOMEM && pool_heap_relieve(pool->mmb))
-		error = region_create(pool, length, options, out);
-	return error;
+	return error ? error : open_or_relieve(&r, out);
 }
 
 PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t length, unsigned flags,
@@ -342,12 +357,7 @@ PUBLIC int mmb_region_open(struct mmb_pool *pool, const char *name, size_t lengt
 		error = gather("mmb_region_open", &r, options, out);
 	if (!error)
 		error = pager_start(pool->mmb);
-	if (error)
-		return error;
-	error = open_region(&r, out);
-	if (error == -ENOMEM && pool_heap_relieve(pool->mmb))
-		error = open_region(&r, out);
-	return error;
+	return error ? error : open_or_relieve(&r, out);
 }
 
 static void end(struct mmb_region *region, bool unmake)
