@@ -12,11 +12,6 @@
 #include "os/present.h"
 #include "proto/uffd_compat.h"
 
-void huge_copy_begin(void)
-{
-	scratch_uffd();
-}
-
 static int watch(int uffd, void *at, uint64_t length)
 {
 	struct uffdio_register arg = { .range = { (uintptr_t)at, length },

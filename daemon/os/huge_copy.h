@@ -12,8 +12,6 @@
 
 #include "os/os.h"
 
-/* Once: takes the descriptor that copies, and questions what pages there are, need (present.h). */
-void huge_copy_begin(void);
 /* Negative errno, and perhaps some of it was copied: it is to be done another way. */
 int huge_copy(const struct os_copy *c);
 

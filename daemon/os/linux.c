@@ -56,7 +56,7 @@ static _Atomic(const struct topology *) bound_topology;
 void os_bind_nodes(const struct topology *t)
 {
 	atomic_store(&bound_topology, t);
-	huge_copy_begin();
+	scratch_uffd(); /* while there are descriptors: S2 of present.h */
 }
 
 static int failure(void)

@@ -257,7 +257,6 @@ static void huge_pages_are_copied(void)
 	memset(map + 4 * MB, 3, 2 * MB);
 	memset(map + 6 * MB, 4, 2 * MB);
 	for (int round = 0; round < 2; round++) {
-		huge_copy_begin();
 		EXPECT_EQ(huge_copy(&one), round ? -EEXIST : 0);
 		EXPECT_EQ(os->copy(&two), 0);
 		EXPECT_EQ(os->allocated(to), 4 * MB);
