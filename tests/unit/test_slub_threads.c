@@ -21,7 +21,7 @@ static _Atomic bool stop_visiting;
 struct worker {
 	pthread_t thread;
 	uint64_t  random;
-	bool      has_slot;
+	bool      has_slot, hands_on; /* all that it allocates goes to whoever comes next */
 	uint64_t  nr_wrong;
 };
 
@@ -47,7 +47,7 @@ static void step(struct worker *w, void **held)
 {
 	uint64_t at = test_below(&w->random, HELD);
 
-	switch (test_below(&w->random, 4)) {
+	switch (w->hands_on ? 0 : test_below(&w->random, 4)) {
 	case 0:
 		unmake(w, atomic_exchange(&shared[test_below(&w->random, SHARED)], make(w)));
 		break;
@@ -95,9 +95,14 @@ static void *visit(void *unused)
 	return (void *)(uintptr_t)v.nr_differences;
 }
 
-static void run(uint32_t flags, uint32_t size)
+struct scene {
+	uint32_t flags, size, nr_without_slot;
+	bool     hands_on;
+};
+
+static void run(const struct scene *scene)
 {
-	struct kmem_cache_args args = { .object_size = size, .flags = flags };
+	struct kmem_cache_args args = { .object_size = scene->size, .flags = scene->flags };
 	struct worker          workers[NR_THREADS] = { 0 };
 	uint64_t               seed = test_seed();
 	pthread_t              visitor;
@@ -110,7 +115,8 @@ static void run(uint32_t flags, uint32_t size)
 	EXPECT_EQ(pthread_create(&visitor, NULL, visit, NULL), 0);
 	for (unsigned int i = 0; i < NR_THREADS; i++) {
 		workers[i].random = seed + i;
-		workers[i].has_slot = i < NR_THREADS - 1;
+		workers[i].has_slot = i < NR_THREADS - scene->nr_without_slot;
+		workers[i].hands_on = scene->hands_on;
 		EXPECT_EQ(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
 	}
 	for (int i = 0; i < NR_THREADS; i++)
@@ -132,22 +138,29 @@ static void run(uint32_t flags, uint32_t size)
 
 static void threads_exchange_objects(void)
 {
-	run(0, SIZE);
+	run(&(struct scene){ .size = SIZE, .nr_without_slot = 1 });
 }
 
 static void few_objects_a_slab(void)
 {
-	run(0, 16000);
+	run(&(struct scene){ .size = 16000, .nr_without_slot = 1 });
+}
+
+/* Who has no CPU takes a slab's last object while one who has frees another of it. */
+static void last_objects_of_slabs(void)
+{
+	run(&(struct scene){ .size = 8000, .nr_without_slot = 2, .hands_on = true });
 }
 
 static void debug_caches_are_exact_too(void)
 {
-	run(SLAB_DEBUG_FLAGS, SIZE);
+	run(&(struct scene){ .flags = SLAB_DEBUG_FLAGS, .size = SIZE, .nr_without_slot = 1 });
 }
 
 static const struct test_case cases[] = {
 	{ "threads exchange objects", threads_exchange_objects },
 	{ "few objects a slab", few_objects_a_slab },
+	{ "a slab's last object is taken while another comes back", last_objects_of_slabs },
 	{ "debug caches are exact too", debug_caches_are_exact_too },
 };
 TEST_MAIN(cases)

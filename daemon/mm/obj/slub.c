@@ -89,10 +89,13 @@ static void *pop_one_locked(struct kmem_cache *s, struct page *page, uintptr_t c
 	return object;
 }
 
-/* To the list that its own list says. */
+/* To the list that its own list says; to none if it is frozen: who freed into it meanwhile, when it
+ * was full, has it among its CPU's. */
 static void list_slab_locked(struct kmem_cache *s, struct kmem_cache_node *n, struct page *page)
 {
-	if (slab_load(page).free)
+	struct slab_state state = slab_load(page);
+
+	if (state.free && !state.frozen)
 		add_partial_locked(n, page, false);
 	else if (kmem_cache_debug(s))
 		list_add(&page->lru, &n->full);
