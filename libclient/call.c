@@ -221,26 +221,6 @@ void call_free(struct mmb *mmb, struct call *c)
 	pthread_mutex_unlock(&mmb->channel.lock);
 }
 
-void call_put(struct mmb *mmb, struct call *c)
-{
-	struct channel *ch = &mmb->channel;
-	bool orphan = false;
-
-	if (c->timed_out) {
-		pthread_mutex_lock(&ch->lock);
-		orphan = !c->done;
-		c->orphan = orphan;
-		ch->nr_orphans += orphan;
-		pthread_mutex_unlock(&ch->lock);
-		/* The reply came between call_wait() giving up and now. */
-		if (!orphan)
-			undo_late_reply(mmb, c);
-	}
-	if (!orphan && !c->timed_out)
-		call_free(mmb, c);
-	connection_leave(mmb);
-}
-
 int call_take_fds(struct mmb *mmb, struct call *c, uint32_t nr, int *fds)
 {
 	if (c->message.nr_fds != nr)
@@ -463,6 +443,7 @@ static void repeat_orphan(struct mmb *mmb, struct call *c)
 	struct wire_packet old;
 	bool sent;
 
+	c->lost = false;
 	if (!c->again)
 		c->again = c->id;
 	sent = !counts_as_done(c->method) && !wire_decode(c->out, c->out_bytes, &old);
@@ -475,6 +456,35 @@ static void repeat_orphan(struct mmb *mmb, struct call *c)
 	pthread_mutex_unlock(&ch->lock);
 	if (!sent)
 		call_free(mmb, c);
+}
+
+/* Nobody waits for it any more. False: the reply came between call_wait() giving up and now. */
+static bool make_orphan(struct mmb *mmb, struct call *c)
+{
+	struct channel *ch = &mmb->channel;
+	bool lost, done;
+
+	pthread_mutex_lock(&ch->lock);
+	done = c->done;
+	lost = !done && c->lost && !ch->error;
+	c->orphan = !done;
+	if (lost)
+		LIST_REMOVE(c, link);
+	else
+		ch->nr_orphans += !done;
+	pthread_mutex_unlock(&ch->lock);
+	if (lost)
+		repeat_orphan(mmb, c);
+	return !done;
+}
+
+void call_put(struct mmb *mmb, struct call *c)
+{
+	if (!c->timed_out)
+		call_free(mmb, c);
+	else if (!make_orphan(mmb, c))
+		undo_late_reply(mmb, c);
+	connection_leave(mmb);
 }
 
 void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet)

@@ -406,6 +406,15 @@ static void answer_window(struct fake_broker *b, struct answer *a)
 	send_answer(a, NULL);
 }
 
+static void answer_sync(struct fake_broker *b, struct answer *a)
+{
+	Mmb__Wire__SyncReply reply = MMB__WIRE__SYNC_REPLY__INIT;
+
+	reply.first = a->head.id;
+	reply.attached = true;
+	send_answer(a, &reply.base);
+}
+
 static void answer_region_stat(struct fake_broker *b, struct answer *a)
 {
 	Mmb__Wire__RegionStatReply reply = MMB__WIRE__REGION_STAT_REPLY__INIT;
@@ -440,6 +449,7 @@ static void (*const answers[BROKER_METHODS])(struct fake_broker *b, struct answe
 	[MMB_METHOD_REGION_CLONE] = answer_region_clone,
 	[MMB_METHOD_REGION_MAP] = answer_region_map,
 	[MMB_METHOD_UPCALLS] = answer_upcalls,
+	[MMB_METHOD_SYNC] = answer_sync,
 };
 
 /* ---- requests ---- */

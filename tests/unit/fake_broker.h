@@ -80,6 +80,9 @@ bool broker_zap(struct fake_broker *b, uint64_t address, uint64_t length, int co
 void broker_goodbye(struct fake_broker *b, const char *reason);
 /* Writes a fault record into the newest connection's log. */
 void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause);
+/* As if another one had taken the newest connection over: requests that were held are lost, and
+ * nothing is held any more. */
+void broker_restart(struct fake_broker *b);
 /* Closes the newest connection. */
 void broker_hang_up(struct fake_broker *b);
 

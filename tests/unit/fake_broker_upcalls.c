@@ -109,6 +109,18 @@ void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause
 	atomic_store(&log->head, head + 1);
 }
 
+void broker_restart(struct fake_broker *b)
+{
+	struct peer *peer = newest(b);
+
+	pthread_mutex_lock(&b->lock);
+	memset(b->hold, 0, sizeof(b->hold));
+	while (b->nr_held)
+		free(b->held[--b->nr_held].bytes);
+	pthread_mutex_unlock(&b->lock);
+	send_upcall_as(peer->sock, (struct wire_packet){ .method = MMB_UPCALL_RESUMED }, NULL);
+}
+
 void broker_hang_up(struct fake_broker *b)
 {
 	shutdown(newest(b)->sock, SHUT_RDWR);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fake_client.h"
+#include "libclient/call.h"
 #include "proto/methods.h"
 #include "tests/lib/test.h"
 
@@ -343,6 +344,38 @@ static void a_late_lease_of_too_much_is_dropped(void)
 	fake_client_end(&client);
 }
 
+/* A broker that died had read them, and the one after it knows nothing of them. */
+static void what_was_lost_and_not_waited_for_is_undone(void)
+{
+	Mmb__Wire__RegionOpenRequest request = MMB__WIRE__REGION_OPEN_REQUEST__INIT;
+	enum { CALLS = CALL_ORPHANS_MAX - 1 };
+	struct call *calls[CALLS];
+	int error = 0;
+
+	fake_client_begin(&client, 0);
+	request.length = REGION_BYTES;
+	broker_hold(client.broker, MMB_METHOD_REGION_CREATE);
+	for (int i = 0; i < CALLS; i++) {
+		calls[i] = call_get(client.mmb, &error);
+		EXPECT_EQ(call_begin(client.mmb, calls[i], MMB_METHOD_REGION_CREATE,
+				     &request.base), 0);
+	}
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_CREATE, CALLS));
+	broker_restart(client.broker);
+	/* When the second one is answered, so is the question which were lost. */
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	for (int i = 0; i < CALLS; i++) {
+		call_abandon(calls[i]);
+		call_put(client.mmb, calls[i]);
+	}
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_CREATE, 2 * CALLS));
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_CLOSE, CALLS));
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	fake_client_end(&client);
+}
+
 static void a_refusal_is_in_the_brokers_words(void)
 {
 	struct mmb_region *region;
@@ -571,6 +604,8 @@ static const struct test_case cases[] = {
 	{ "a late success is undone", a_late_success_is_undone },
 	{ "a late lease of more than can be asked for is dropped",
 	  a_late_lease_of_too_much_is_dropped },
+	{ "what was lost and not waited for is undone",
+	  what_was_lost_and_not_waited_for_is_undone },
 	{ "a refusal is in the broker's words", a_refusal_is_in_the_brokers_words },
 	{ "a broker that went gives ENOTCONN and its last words",
 	  a_broker_that_went_is_not_connected },
