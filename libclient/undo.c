@@ -3,7 +3,8 @@
  * undo - the reply to a request that nobody waits for any more
  *
  * Invariants  N1  The undoing request is sent without waiting, and its own reply is undone by
- *                 nothing: a refusal means that the daemon knows nothing of it either.
+ *                 nothing: a refusal means that the daemon knows nothing of it either. If the
+ *                 socket has no room for it, what was made stays until the session ends.
  */
 #include "undo.h"
 
@@ -105,31 +106,39 @@ static const struct undo_way *way_of(struct call *c)
 	return NULL;
 }
 
+/* C5 of call.h: the id is given, and the request sent, under one lock. The call stays pending as an
+ * orphan, for the undoing to be repeated if it is lost. */
+static bool send_undoing(struct channel *ch, struct call *c, const struct undo_way *way)
+{
+	struct wire_packet head = { .id = 0 };
+	ssize_t length = -1;
+
+	pthread_mutex_lock(&ch->lock);
+	head.id = ch->next_id;
+	if (!ch->error)
+		length = way->encode(&head, c);
+	if (length > 0 && wire_send(ch->sock, c->out, (size_t)length,
+				    (struct wire_fds){ .nr = 0 }, MSG_DONTWAIT))
+		length = -1;
+	if (length > 0) {
+		c->id = ch->next_id++;
+		c->method = head.method;
+		c->out_bytes = (size_t)length;
+		c->again = 0;
+		c->done = false;
+		c->orphan = true;
+		ch->nr_orphans++;
+		LIST_INSERT_HEAD(&ch->pending, c, link);
+	}
+	pthread_mutex_unlock(&ch->lock);
+	return length > 0;
+}
+
 void undo_late_reply(struct mmb *mmb, struct call *c)
 {
-	struct channel *ch = &mmb->channel;
 	const struct undo_way *way = way_of(c);
-	struct wire_packet head = { .id = 0 };
-	ssize_t length;
 
 	wire_discard_fds(&c->message);
-	pthread_mutex_lock(&ch->lock);
-	c->id = head.id = ch->next_id++;
-	pthread_mutex_unlock(&ch->lock);
-	length = way ? way->encode(&head, c) : -1;
-	if (length < 0) {
+	if (!way || !send_undoing(&mmb->channel, c, way))
 		call_free(mmb, c);
-		return;
-	}
-	c->method = head.method;
-	c->out_bytes = (size_t)length;
-	c->again = 0;
-	pthread_mutex_lock(&ch->lock);
-	c->done = false;
-	c->orphan = true;
-	ch->nr_orphans++;
-	LIST_INSERT_HEAD(&ch->pending, c, link);
-	pthread_mutex_unlock(&ch->lock);
-	/* If it can't be sent the connection is as good as over; the call stays with it. */
-	wire_send(ch->sock, c->out, (size_t)length, (struct wire_fds){ .nr = 0 }, MSG_DONTWAIT);
 }

@@ -488,6 +488,9 @@ static void take_request(struct peer *peer, const struct wire_message *message)
 	h.method = packet.method;
 	pthread_mutex_lock(&b->lock);
 	b->count[packet.method]++;
+	b->disorder |= packet.id && packet.id <= peer->last_id;
+	if (packet.id)
+		peer->last_id = packet.id;
 	if (b->hold[packet.method]) {
 		must(b->nr_held < HELD_MAX, "room to hold a request");
 		h.bytes = malloc(h.length);
@@ -730,6 +733,16 @@ void broker_limit_units(struct fake_broker *b, uint32_t units)
 	pthread_mutex_lock(&b->lock);
 	b->units_limit = units;
 	pthread_mutex_unlock(&b->lock);
+}
+
+bool broker_in_order(struct fake_broker *b)
+{
+	bool order;
+
+	pthread_mutex_lock(&b->lock);
+	order = !b->disorder;
+	pthread_mutex_unlock(&b->lock);
+	return order;
 }
 
 uint32_t broker_frames_out(struct fake_broker *b)

@@ -64,6 +64,8 @@ void broker_clone(struct fake_broker *b, enum broker_clone how);
 /* Where the next regions are said to belong. */
 void broker_place_regions(struct fake_broker *b, uint64_t address);
 
+/* Each connection's requests came with ids that grow. */
+bool     broker_in_order(struct fake_broker *b);
 uint32_t broker_count(struct fake_broker *b, uint32_t method);
 /* Frames granted and not freed. */
 uint32_t broker_frames_out(struct fake_broker *b);

@@ -33,6 +33,7 @@ struct peer {
 	struct fake_broker   *broker;
 	pthread_t             thread;
 	int                   sock, upcall;
+	uint64_t              last_id; /* (l) of a request */
 	struct mmb_fault_log *log;
 };
 
@@ -73,6 +74,7 @@ struct fake_broker {
 	uint32_t        frames_out, handles, units_out; /* (l) */
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
+	bool            disorder;               /* (l) ids that didn't grow */
 	uint32_t        exaggerated;            /* (l) 0: leases are what was asked for */
 	bool            swap;                   /* (l) */
 	enum broker_offer offer;                /* (l) */

@@ -376,6 +376,43 @@ static void what_was_lost_and_not_waited_for_is_undone(void)
 	fake_client_end(&client);
 }
 
+static atomic_bool enough;
+
+static void *stat_until_enough(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&enough))
+		EXPECT_EQ(stat_pool(client.pool), 1);
+	return NULL;
+}
+
+/* C5 of call.h, for what undoes too. */
+static void ids_grow_in_the_order_of_sending(void)
+{
+	Mmb__Wire__RegionOpenRequest request = MMB__WIRE__REGION_OPEN_REQUEST__INIT;
+	pthread_t threads[3];
+	struct call *c;
+	int error = 0;
+
+	fake_client_begin(&client, 0);
+	request.length = REGION_BYTES;
+	atomic_store(&enough, false);
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, stat_until_enough, NULL);
+	for (uint32_t i = 1; i <= 2000; i++) {
+		c = call_get(client.mmb, &error);
+		EXPECT_EQ(call_begin(client.mmb, c, MMB_METHOD_REGION_CREATE, &request.base), 0);
+		call_abandon(c);
+		call_put(client.mmb, c);
+		EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_CLOSE, i));
+	}
+	atomic_store(&enough, true);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	EXPECT(broker_in_order(client.broker));
+	fake_client_end(&client);
+}
+
 static void a_refusal_is_in_the_brokers_words(void)
 {
 	struct mmb_region *region;
@@ -606,6 +643,7 @@ static const struct test_case cases[] = {
 	  a_late_lease_of_too_much_is_dropped },
 	{ "what was lost and not waited for is undone",
 	  what_was_lost_and_not_waited_for_is_undone },
+	{ "ids grow in the order of sending", ids_grow_in_the_order_of_sending },
 	{ "a refusal is in the broker's words", a_refusal_is_in_the_brokers_words },
 	{ "a broker that went gives ENOTCONN and its last words",
 	  a_broker_that_went_is_not_connected },
