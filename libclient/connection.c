@@ -167,6 +167,10 @@ int connection_attach(struct mmb *mmb, uint64_t missed_by)
 		poll(&p, 1, call_left_ms(deadline));
 	if (!error || error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN)
 		return 0;
+	if (error == -EAGAIN)
+		return fail(-ETIMEDOUT, "the broker has not taken the userfaultfd for %llu ms; it "
+			    "may be stuck or overloaded: look at mmbctl status, or raise "
+			    "operation_timeout_ms", (unsigned long long)mmb->timeout_ms);
 	return fail(error, "the userfaultfd could not be sent to the broker (errno %d)", -error);
 }
 

@@ -487,6 +487,8 @@ static void take_request(struct peer *peer, const struct wire_message *message)
 	must(packet.method < BROKER_METHODS && answers[packet.method], "known method");
 	h.method = packet.method;
 	pthread_mutex_lock(&b->lock);
+	while (b->deaf)
+		pthread_cond_wait(&b->changed, &b->lock);
 	b->count[packet.method]++;
 	b->disorder |= packet.id && packet.id <= peer->last_id;
 	if (packet.id)

@@ -55,6 +55,8 @@ bool broker_wait_count(struct fake_broker *b, uint32_t method, uint32_t nr);
 void broker_refuse(struct fake_broker *b, uint32_t method, int code, const char *words);
 /* From now on there is swap. */
 void broker_swap(struct fake_broker *b);
+/* Nothing is read any more behind the next packet, until it is undone. */
+void broker_deafen(struct fake_broker *b, bool deaf);
 /* The next reply carries an id nobody asked with. */
 void broker_confuse(struct fake_broker *b);
 /* The next lease comes with so many addresses, whatever was asked for. */

@@ -109,6 +109,14 @@ void broker_log_fault(struct fake_broker *b, uint64_t address, const char *cause
 	atomic_store(&log->head, head + 1);
 }
 
+void broker_deafen(struct fake_broker *b, bool deaf)
+{
+	pthread_mutex_lock(&b->lock);
+	b->deaf = deaf;
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->lock);
+}
+
 void broker_restart(struct fake_broker *b)
 {
 	struct peer *peer = newest(b);

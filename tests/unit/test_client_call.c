@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "fake_client.h"
-#include "libclient/call.h"
+#include "libclient/connection.h"
 #include "proto/methods.h"
 #include "tests/lib/test.h"
 
@@ -242,6 +242,23 @@ static void a_lost_attach_is_sent_again(void)
 	EXPECT(broker_count(client.broker, MMB_METHOD_REGION_CREATE) >= 2);
 	EXPECT_EQ((uintptr_t)mmb_region_address(region), broker_region_address(client.broker));
 	mmb_region_close(region);
+	fake_client_end(&client);
+}
+
+/* The socket is full, as it is when the broker has been stopped for long. */
+static void an_attach_that_finds_no_room_is_a_timeout(void)
+{
+	int error;
+
+	fake_client_begin(&client, 300);
+	broker_deafen(client.broker, true);
+	do {
+		error = connection_attach(client.mmb, 0);
+	} while (!error);
+	EXPECT_EQ(error, -ETIMEDOUT);
+	EXPECT(strstr(mmb_error(), "for 300 ms"));
+	broker_deafen(client.broker, false);
+	EXPECT_EQ(stat_pool(client.pool), 1);
 	fake_client_end(&client);
 }
 
@@ -633,6 +650,8 @@ static const struct test_case cases[] = {
 	  a_refused_hello_is_said_though_attach_was_sent },
 	{ "an ATTACH that got lost is sent again, and what needs it behind it",
 	  a_lost_attach_is_sent_again },
+	{ "an ATTACH that finds no room in the socket is a timeout",
+	  an_attach_that_finds_no_room_is_a_timeout },
 	{ "a refused ATTACH surfaces at the next call",
 	  a_refused_attach_surfaces_at_the_next_call },
 	{ "a slow call delays no other thread", a_slow_call_delays_no_other_thread },
