@@ -4,8 +4,8 @@
  *
  * Purpose     Tells a SIGBUS handler why the page was poisoned.
  * Invariants  F1  Only loads, no lock, no allocation, no call into libc but memcpy, memset and the
- *                 bare mmap and munmap of faultlog_get(): it runs in signal handlers. Hence no
- *                 sentence for mmb_error() either.
+ *                 bare fstat, mmap and munmap of faultlog_get(): it runs in signal handlers. Hence
+ *                 no sentence for mmb_error() either.
  *             F2  A record is taken only if its seq was even and the same before and after (L1 of
  *                 proto/fault_log.h). The copy between is made of acquire loads, which keep the
  *                 second look at seq behind them.
@@ -21,6 +21,7 @@
 #include "export.h"
 #include "options.h"
 #include "process.h"
+#include "window.h"
 
 /* One record as its words: what is copied under the seqlock. */
 union record_copy {
@@ -87,7 +88,9 @@ struct mmb_fault_log *faultlog_get(struct process_entry *e)
 
 	if (fd < 0)
 		return log;
-	map = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	map = MAP_FAILED;
+	if (window_fits(fd, MMB_FAULT_LOG_BYTES))
+		map = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ, MAP_SHARED, fd, 0);
 	errno = error; /* of the program that a signal interrupted */
 	if (map == MAP_FAILED)
 		return NULL;

@@ -114,6 +114,8 @@ int pool_map_window_locked(struct mmb_pool *pool, const struct arena_spec *w)
 	if (!w->address || !w->length || (w->address | w->length) % CLIENT_PAGE_SIZE ||
 	    w->address + w->length < w->address)
 		return call_protocol_error(pool->mmb, "an arena window is no range of pages");
+	if (!window_fits(w->fd, w->length))
+		return call_protocol_error(pool->mmb, "an arena's file is shorter than its window");
 	error = arena_map(pool->mmb, w);
 	if (error)
 		return error;

@@ -152,6 +152,9 @@ static int map_view(struct mmb_pool *pool, const struct heap_view *of)
 	if (!runmap_covers(&pool->runs, of->base, 0) || of->length % SLAB_UNIT_BYTES ||
 	    of->base % SLAB_UNIT_BYTES)
 		return call_protocol_error(pool->mmb, "a slab map describes no arena window");
+	if (!window_fits(view.fd, bytes))
+		return call_protocol_error(pool->mmb, "a slab map's file is shorter than its "
+					   "window needs");
 	view.map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, view.fd,
 			0);
 	if (view.map == MAP_FAILED)

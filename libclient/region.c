@@ -206,6 +206,19 @@ static void close_both(const int fds[2])
 			close(fds[i]);
 }
 
+/* Its own and, of a clone, its ancestor's. */
+static int take_files(struct mmb *mmb, struct call *c, const Mmb__Wire__RegionOpenReply *reply,
+		      int fds[2])
+{
+	int error = call_take_fds(mmb, c, reply->has_base ? 2 : 1, fds);
+
+	if (error || (window_fits(fds[0], reply->length) &&
+		      (fds[1] < 0 || window_fits(fds[1], reply->length))))
+		return error;
+	close_both(fds);
+	return call_protocol_error(mmb, "a region's file is shorter than the region");
+}
+
 /* Its windows show the clone's own memory from the start: what was offered is asked for once more,
  * which says so. */
 static int decline_base(struct mmb *mmb, uint32_t handle, int *base_fd)
@@ -237,7 +250,7 @@ int region_take_reply(struct mmb *mmb, struct call *c, const Mmb__Wire__RegionOp
 	int fds[2] = { -1, -1 }, error = check_reply(mmb, reply);
 
 	if (!error)
-		error = call_take_fds(mmb, c, reply->has_base ? 2 : 1, fds);
+		error = take_files(mmb, c, reply, fds);
 	if (error)
 		return error;
 	region = calloc(1, sizeof(*region));

@@ -128,6 +128,13 @@ static int map_mirror(struct window *w, const struct window_spec *spec)
 	return fail(-errno, "madvise failed on a new window (errno %d)", errno);
 }
 
+bool window_fits(int fd, uint64_t length)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && st.st_size >= 0 && (uint64_t)st.st_size >= length;
+}
+
 int window_map(struct window *w, const struct window_spec *spec)
 {
 	struct stat st;

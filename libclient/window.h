@@ -51,6 +51,8 @@ struct window_spec {
 	bool     hugetlb;   /* both are: then fd is to stay open as long as the window is there */
 };
 
+/* The file is long enough to map so much of it: what lies behind its end would be SIGBUS, later. */
+bool window_fits(int fd, uint64_t length);
 /* Maps, without access unless it is to be open; not registered yet. w->address tells where. */
 int window_map(struct window *w, const struct window_spec *spec);
 /* Parts of clones can be mapped anew here: /proc tells what is mapped where. */

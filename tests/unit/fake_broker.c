@@ -74,6 +74,12 @@ static int memory(const char *name, size_t bytes)
 	return fd;
 }
 
+/* What is sent for a file of ours. */
+static int copy_of(const struct fake_broker *b, enum broker_short what, int fd)
+{
+	return b->shorter == what ? memory("short", 0) : dup(fd);
+}
+
 static void answer_upcalls(struct fake_broker *b, struct answer *a)
 {
 	int pair[2];
@@ -106,9 +112,9 @@ static void fill_offer(struct fake_broker *b, struct answer *a, Mmb__Wire__PoolO
 	offer->unit = b->arena_address + (b->offer == OFFER_OUTSIDE ? BROKER_ARENA_BYTES : 0);
 	if (b->offer == OFFER_NO_ARENA)
 		offer->arena = NULL;
-	a->fds[a->nr_fds++] = dup(b->arena);
+	a->fds[a->nr_fds++] = copy_of(b, SHORT_ARENA, b->arena);
 	if (b->offer != OFFER_FEW_FDS)
-		a->fds[a->nr_fds++] = dup(b->slab_map);
+		a->fds[a->nr_fds++] = copy_of(b, SHORT_SLAB_MAP, b->slab_map);
 }
 
 static void answer_hello(struct fake_broker *b, struct answer *a)
@@ -122,6 +128,7 @@ static void answer_hello(struct fake_broker *b, struct answer *a)
 	a->peer->log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
 			    a->fds[0], 0);
 	must(a->peer->log != MAP_FAILED, "fault log");
+	must(b->shorter != SHORT_FAULT_LOG || !ftruncate(a->fds[0], 0), "fault log");
 	a->nr_fds = 1;
 	reply.version = MMB_PROTOCOL_VERSION;
 	reply.session = b->nr_peers;
@@ -169,7 +176,7 @@ static void answer_arena_open(struct fake_broker *b, struct answer *a)
 		window.length = BROKER_ARENA_BYTES;
 		reply.windows = windows;
 		reply.n_windows = 1;
-		a->fds[a->nr_fds++] = dup(b->arena);
+		a->fds[a->nr_fds++] = copy_of(b, SHORT_ARENA, b->arena);
 	}
 	send_answer(a, &reply.base);
 }
@@ -241,7 +248,7 @@ static void answer_slab_map(struct fake_broker *b, struct answer *a)
 		window.length = BROKER_ARENA_BYTES;
 		reply.windows = windows;
 		reply.n_windows = 1;
-		a->fds[a->nr_fds++] = dup(b->slab_map);
+		a->fds[a->nr_fds++] = copy_of(b, SHORT_SLAB_MAP, b->slab_map);
 	}
 	send_answer(a, &reply.base);
 }
@@ -356,7 +363,7 @@ static void answer_region(struct fake_broker *b, struct answer *a)
 	reply.page_size = request->page_size ? request->page_size : REGION_PAGE;
 	reply.flags = request->flags & 4;
 	reply.evictable = b->swap;
-	a->fds[a->nr_fds++] = memory("region", request->length);
+	a->fds[a->nr_fds++] = memory("region", b->shorter == SHORT_REGION ? 0 : request->length);
 	send_answer(a, &reply.base);
 }
 

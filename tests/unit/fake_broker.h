@@ -37,6 +37,15 @@ enum broker_clone {
 	CLONE_NO_FD,
 };
 
+/* What comes with a descriptor of an empty file instead of its own. */
+enum broker_short {
+	SHORT_NOTHING,
+	SHORT_FAULT_LOG,
+	SHORT_ARENA,
+	SHORT_SLAB_MAP,
+	SHORT_REGION,
+};
+
 struct fake_broker *broker_start(void);
 /* Ends every connection and joins every thread. */
 void                broker_stop(struct fake_broker *b);
@@ -63,6 +72,7 @@ void broker_confuse(struct fake_broker *b);
 void broker_exaggerate(struct fake_broker *b, uint32_t nr);
 void broker_offer(struct fake_broker *b, enum broker_offer how);
 void broker_clone(struct fake_broker *b, enum broker_clone how);
+void broker_shorten(struct fake_broker *b, enum broker_short what);
 /* Where the next regions are said to belong. */
 void broker_place_regions(struct fake_broker *b, uint64_t address);
 

@@ -80,6 +80,7 @@ struct fake_broker {
 	bool            swap;                   /* (l) */
 	enum broker_offer offer;                /* (l) */
 	enum broker_clone clone;                /* (l) */
+	enum broker_short shorter;              /* (l) */
 };
 
 /* For what a test's own broker can't do without. */

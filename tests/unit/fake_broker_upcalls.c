@@ -117,6 +117,13 @@ void broker_deafen(struct fake_broker *b, bool deaf)
 	pthread_mutex_unlock(&b->lock);
 }
 
+void broker_shorten(struct fake_broker *b, enum broker_short what)
+{
+	pthread_mutex_lock(&b->lock);
+	b->shorter = what;
+	pthread_mutex_unlock(&b->lock);
+}
+
 void broker_restart(struct fake_broker *b)
 {
 	struct peer *peer = newest(b);
