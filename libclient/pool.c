@@ -116,18 +116,19 @@ int pool_map_window_locked(struct mmb_pool *pool, const struct arena_spec *w)
 		return call_protocol_error(pool->mmb, "an arena window is no range of pages");
 	if (!window_fits(w->fd, w->length))
 		return call_protocol_error(pool->mmb, "an arena's file is shorter than its window");
+	if (pool->nr_windows == RUNMAP_WINDOWS)
+		return fail(-EPROTO, "the pool has more than %d arena windows", RUNMAP_WINDOWS);
 	error = arena_map(pool->mmb, w);
 	if (error)
 		return error;
-	/* What may fail again and again before what can't be undone. */
 	error = pool_heap_add_window(pool, w->address, w->length);
-	if (!error)
-		error = runmap_add(&pool->runs, w->address, w->length);
-	if (error)
+	if (error) {
 		arena_unuse(pool->mmb, w->address);
-	else
-		pool->nr_windows++;
-	return error;
+		return error;
+	}
+	runmap_add(&pool->runs, w->address, w->length);
+	pool->nr_windows++;
+	return 0;
 }
 
 int pool_ask_arena_locked(struct mmb_pool *pool, struct call *c)

@@ -22,18 +22,15 @@ enum {
 };
 static_assert((int)MMB_ORDER_MAX <= (int)RUN_ORDER_MASK, "an order fits beside the kind");
 
-int runmap_add(struct runmap *map, uint64_t base, uint64_t length)
+void runmap_add(struct runmap *map, uint64_t base, uint64_t length)
 {
 	uint32_t nr = atomic_load_explicit(&map->nr, memory_order_relaxed);
 	struct runmap_window *w = &map->windows[nr];
 
-	if (nr == RUNMAP_WINDOWS)
-		return fail(-EPROTO, "the pool has more than %d arena windows", RUNMAP_WINDOWS);
 	w->base = base;
 	w->nr_pages = length >> CLIENT_PAGE_SHIFT;
 	atomic_store_explicit(&w->states, NULL, memory_order_relaxed);
 	atomic_store_explicit(&map->nr, nr + 1, memory_order_release);
-	return 0;
 }
 
 static int open_window(struct runmap_window *w)

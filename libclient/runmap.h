@@ -52,7 +52,8 @@ struct run_fault {
 	unsigned int     order; /* and its order */
 };
 
-int runmap_add(struct runmap *map, uint64_t base, uint64_t length);
+/* There must be room: one of at most RUNMAP_WINDOWS. */
+void runmap_add(struct runmap *map, uint64_t base, uint64_t length);
 /* R4: before runs are asked for; a negative errno with its sentence. */
 int runmap_open(struct runmap *map);
 void runmap_fini(struct runmap *map);

@@ -170,10 +170,10 @@ static void answer_arena_open(struct fake_broker *b, struct answer *a)
 	Mmb__Wire__ArenaWindow window = MMB__WIRE__ARENA_WINDOW__INIT;
 	Mmb__Wire__ArenaWindow *windows[] = { &window };
 
-	reply.total = 1;
-	if (request->first == 0) {
-		window.address = b->arena_address;
-		window.length = BROKER_ARENA_BYTES;
+	reply.total = b->scattered ? b->scattered : 1;
+	if (request->first < reply.total) {
+		window.length = BROKER_ARENA_BYTES / reply.total;
+		window.address = b->arena_address + request->first * window.length;
 		reply.windows = windows;
 		reply.n_windows = 1;
 		a->fds[a->nr_fds++] = copy_of(b, SHORT_ARENA, b->arena);

@@ -73,6 +73,8 @@ void broker_exaggerate(struct fake_broker *b, uint32_t nr);
 void broker_offer(struct fake_broker *b, enum broker_offer how);
 void broker_clone(struct fake_broker *b, enum broker_clone how);
 void broker_shorten(struct fake_broker *b, enum broker_short what);
+/* The arena is said to consist of so many windows. */
+void broker_scatter(struct fake_broker *b, uint32_t windows);
 /* Where the next regions are said to belong. */
 void broker_place_regions(struct fake_broker *b, uint64_t address);
 

@@ -74,6 +74,7 @@ struct fake_broker {
 	uint32_t        frames_out, handles, units_out; /* (l) */
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
+	uint32_t        scattered;              /* (l) windows of the arena; 0: one */
 	bool            deaf;                   /* (l) */
 	bool            disorder;               /* (l) ids that didn't grow */
 	uint32_t        exaggerated;            /* (l) 0: leases are what was asked for */

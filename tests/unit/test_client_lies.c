@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "fake_client.h"
+#include "libclient/pool_heap.h"
+#include "libclient/runmap.h"
 #include "proto/methods.h"
 #include "tests/lib/test.h"
 
@@ -79,12 +81,34 @@ static void a_region_is_as_long_as_it_says(void)
 	broker_stop(client.broker);
 }
 
+/* Nothing of the window that is one too many stays: there may be another pool's one day. */
+static void an_arena_of_too_many_windows_leaves_none(void)
+{
+	uint64_t one_more;
+
+	client.broker = broker_start();
+	one_more = broker_arena_address(client.broker) +
+		   RUNMAP_WINDOWS * (uint64_t)(BROKER_ARENA_BYTES / (2 * RUNMAP_WINDOWS));
+	broker_scatter(client.broker, 2 * RUNMAP_WINDOWS);
+	EXPECT_EQ(mmb_open(broker_path(client.broker), NULL, &client.mmb), 0);
+	EXPECT_EQ(mmb_pool_open(client.mmb, "p", MMB_POOL_PRIVATE, NULL, &client.pool), 0);
+	EXPECT(!mmb_malloc(client.pool, 64) && errno == EPROTO);
+	EXPECT(strstr(mmb_error(), "more than 64 arena windows"));
+	EXPECT(pool_heap_find(one_more - 1) == client.pool);
+	EXPECT(!pool_heap_find(one_more));
+	mmb_pool_close(client.pool);
+	mmb_close(client.mmb);
+	broker_stop(client.broker);
+}
+
 static const struct test_case cases[] = {
 	{ "a fault log without its page is none", a_fault_log_without_its_page_is_none },
 	{ "an arena's file is as long as its window", an_arena_is_as_long_as_its_window },
 	{ "a slab map's file is as long as its window needs",
 	  a_slab_map_is_as_long_as_its_window_needs },
 	{ "an offer's arena is as long as it says", an_offer_is_as_long_as_it_says },
+	{ "an arena of too many windows leaves none of them",
+	  an_arena_of_too_many_windows_leaves_none },
 	{ "a region's file is as long as it says", a_region_is_as_long_as_it_says },
 };
 TEST_MAIN(cases)
