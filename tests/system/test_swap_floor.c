@@ -408,6 +408,30 @@ static void what_was_paged_out_makes_way(void)
 	PLAY(ROLE(use_beside_what_was_paged_out));
 }
 
+/* A swap_max is used to its last slots, however many pages would go together. */
+static void use_a_small_swap_max(struct actor *a)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options), .max = 4 * MIB,
+						  .swap_max = scene.max };
+	size_t bytes = 4 * MIB + scene.max;
+	struct mmb_region *region = NULL;
+	struct mmb_pool *limited;
+
+	open_pool(a);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, NULL, MMB_POOL_PRIVATE, &options, &limited), 0);
+	while (mmb_region_create(limited, bytes, NULL, &region))
+		bytes -= PAGE;
+	CLIENT_EXPECT(bytes > 4 * MIB);
+	touch_all(act_at(region), bytes);
+}
+
+static void a_small_swap_max_can_all_be_used(void)
+{
+	scene.page_size = PAGE;
+	for (scene.max = MIB / 2; scene.max <= 8 * MIB; scene.max *= 2)
+		PLAY(ROLE(use_a_small_swap_max));
+}
+
 static const struct test_case cases[] = {
 	{ "page runs leave frames for a region that is promised more than there is",
 	  the_stock_leaves_frames },
@@ -426,6 +450,8 @@ static const struct test_case cases[] = {
 	  a_pools_max_leaves_slots_to_huge_pages },
 	{ "who was paged out without need makes way for who needs the slots",
 	  what_was_paged_out_makes_way },
+	{ "what a small swap_max grants can be used, to its last slots",
+	  a_small_swap_max_can_all_be_used },
 	STAGE_STOPS,
 };
 

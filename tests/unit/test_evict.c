@@ -531,7 +531,7 @@ static void a_pools_swap_max_holds(void)
 	start(NR);
 	memcg_set_limit(region->memcg, MEMCG_SWAP_MAX, NR / 4);
 	evict(0, NR);
-	EXPECT(space_slots_used() <= NR / 4);
+	EXPECT_EQ(space_slots_used(), NR / 4);
 	memcg_set_limit(region->memcg, MEMCG_SWAP_MAX, MEMCG_NO_LIMIT);
 	EXPECT_EQ(memcg_read(region->memcg, MEMCG_SWAP), space_slots_used());
 	stop();

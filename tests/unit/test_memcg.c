@@ -57,6 +57,20 @@ static void each_kind_is_counted_and_checked(void)
 	memcg_fini(&a);
 }
 
+static void slots_are_charged_as_far_as_there_is_room(void)
+{
+	begin();
+	memcg_set_limit(&a, MEMCG_SWAP_MAX, 10);
+	EXPECT_EQ(memcg_charge_slots(&a, 4, 1), 4);
+	EXPECT_EQ(atomic_load(&a.events[MEMCG_EVENT_SWAP_MAX]), 0);
+	EXPECT_EQ(memcg_charge_slots(&a, 4, 2), 3);
+	EXPECT_EQ(memcg_charge_slots(&a, 1, 1), 0);
+	EXPECT_EQ(atomic_load(&a.events[MEMCG_EVENT_SWAP_MAX]), 2);
+	expect_counts((uint64_t[NR_MEMCG_KINDS]){ [MEMCG_SWAP] = 10 });
+	memcg_uncharge(&a, MEMCG_SWAP, 10);
+	memcg_fini(&a);
+}
+
 static void a_refused_charge_changes_nothing(void)
 {
 	begin();
@@ -288,6 +302,8 @@ static void stalls_count_for_the_pool_and_the_session(void)
 
 static const struct test_case cases[] = {
 	{ "each kind is counted and has its limit (C1)", each_kind_is_counted_and_checked },
+	{ "slots are charged as far as swap_max has room",
+	  slots_are_charged_as_far_as_there_is_room },
 	{ "a refused charge changes nothing (C3)", a_refused_charge_changes_nothing },
 	{ "a lowered limit stops growth and takes nothing (C3)",
 	  a_lowered_limit_stops_growth_only },

@@ -181,6 +181,21 @@ static int charge_swap(struct memcg *m, uint64_t frames)
 	return -ENOSPC;
 }
 
+static uint64_t swap_margin(const struct memcg *m)
+{
+	uint64_t used = memcg_read(m, MEMCG_SWAP);
+	uint64_t max = memcg_limit(m, MEMCG_SWAP_MAX);
+
+	return used < max ? max - used : 0;
+}
+
+uint32_t memcg_charge_slots(struct memcg *m, uint32_t nr, uint64_t slots)
+{
+	while (nr && charge_swap(m, nr * slots))
+		nr = (uint32_t)min_t(uint64_t, nr - 1, swap_margin(m) / slots);
+	return nr;
+}
+
 void memcg_charge_shared_swap(struct memcg *m, uint64_t frames)
 {
 	atomic_fetch_add(&m->count[MEMCG_SWAP], frames);

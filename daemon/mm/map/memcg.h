@@ -101,6 +101,8 @@ struct memcg *memcg_root(void);
 
 /* 0, or -ENOMEM (max), for SWAP -ENOSPC (swap_max). */
 int memcg_charge(struct memcg *m, enum memcg_kind kind, uint64_t frames);
+/* SWAP of nr pages with so many slots each, or of as many as swap_max has room for: how many. */
+uint32_t memcg_charge_slots(struct memcg *m, uint32_t nr, uint64_t slots);
 /* Slots whose first user is charged already, to whomever: swap_max refuses none of these, or a pool
  * could keep another's pages in memory by inheriting them. */
 void memcg_charge_shared_swap(struct memcg *m, uint64_t frames);

@@ -360,7 +360,8 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 	*got = 1;
 	if (!s->needed && slots_are_scarce())
 		return SLOT_NONE;
-	if (memcg_charge(region->memcg, MEMCG_SWAP, nr * frames))
+	nr = memcg_charge_slots(region->memcg, nr, frames);
+	if (!nr)
 		return SLOT_NONE;
 	slot = frames > 1 ? swap_alloc_huge(&s->cursor)
 			  : swap_alloc(&s->cursor, nr, slot_hint(s, region, first), got);
