@@ -12,6 +12,7 @@
 #include "lib/space_fixture.h"
 #include "lib/test.h"
 #include "mm/map/swap.h"
+#include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "mm/space/swapin.h"
@@ -86,6 +87,53 @@ static void a_page_that_cant_be_punched_keeps_its_slot(void)
 	stop();
 }
 
+static const struct os_ops *os_before;
+
+/* A lane reads the page while another one ends the protection of what it was. */
+static void come_back(uint64_t page)
+{
+	const struct mm_target target = { .region = region, .end = NR, .base = BASE };
+	const uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)] = { page + 1 };
+	struct swap_claim claim;
+	struct swap_page io;
+	uint64_t done;
+
+	EXPECT_EQ(region_swap_claim(region, page, &claim, &io), 0);
+	EXPECT_EQ(region_swap_settle(&claim, bytes, 0, false), 0);
+	EXPECT_EQ(map_run(mm, &target, (struct page_range){ page, 1 }, &done), 0);
+}
+
+static int unprotect_late(int fd, uint64_t address, uint64_t length)
+{
+	come_back(1);
+	return os_before->uffd_unprotect(fd, address, length);
+}
+
+/* Only of what is there: what comes while the kernel is asked may be clean. */
+static void protection_ends_of_no_page_that_has_gone(void)
+{
+	const struct mm_target target = { .region = region, .end = NR, .base = BASE };
+	struct os_ops late;
+
+	start();
+	for (uint64_t i = 0; i < 2; i++)
+		EXPECT(region_dirty_page(region, i));
+	atomic_store(&region_lru(region, 0)->nr_evicted, 1); /* its shadow looks like no mark */
+	EXPECT_EQ(reclaim_range(region, (struct page_range){ 1, 1 }), 1);
+	os_before = os;
+	late = *os;
+	late.uffd_unprotect = unprotect_late;
+	os = &late;
+	map_unprotect(mm, &target, (struct page_range){ 0, 2 });
+	os = os_before;
+	if (space_state(region, 1) == PAGE_SWAPPED)
+		come_back(1);
+	EXPECT(word_load(region_word(region, 1)) & WORD_CLEAN);
+	EXPECT(fake_uffd_protected(mm->uffd, BASE + PAGE_SIZE));
+	EXPECT_EQ(region_drop(region, all), 0);
+	stop();
+}
+
 enum { NR_HUGE = 12, CLAIMED_HUGE = 8, HUGE_SWAP_MIB = 64 };
 
 /* Who wants one of them waits until all have been read. */
@@ -122,6 +170,8 @@ static const struct test_case cases[] = {
 	  a_page_that_is_touched_keeps_its_slot },
 	{ "an unwanted page that can't be punched keeps its slot",
 	  a_page_that_cant_be_punched_keeps_its_slot },
+	{ "protection ends of no page that has gone, and may come back",
+	  protection_ends_of_no_page_that_has_gone },
 	{ "few large pages are held at once while they are read",
 	  a_claim_of_large_pages_is_short },
 };

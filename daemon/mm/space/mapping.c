@@ -286,11 +286,6 @@ static enum map_mode mode_of(struct region *region, uint64_t page)
 	return word & WORD_PROTECTED ? MAP_PROTECTED : MAP_PLAIN;
 }
 
-static bool is_protected(struct region *region, uint64_t page)
-{
-	return word_load(&region->words[page]) & WORD_PROTECTED;
-}
-
 bool region_dirty_page(struct region *region, uint64_t page)
 {
 	_Atomic uint64_t *word = &region->words[page];
@@ -391,8 +386,9 @@ int map_unprotect(struct mm *mm, const struct mm_target *target, struct page_ran
 	unsigned int turn = region_map_enter(region);
 	int error = atomic_load(&region->frozen) ? -EBUSY : 0;
 
+	/* What isn't there may come back clean, and be mapped, while the kernel is asked. */
 	for (uint64_t i = run.first; i < run.first + run.nr && !error; i++)
-		if (is_protected(region, i))
+		if (mode_of(region, i) != MAP_PLAIN)
 			error = -EAGAIN;
 	if (!error)
 		error = os->uffd_unprotect(mm->uffd,

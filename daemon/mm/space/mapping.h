@@ -82,7 +82,7 @@ bool map_can_protect(void);
 /* As map_run for the least part around an address that can be mapped. */
 int map_least(struct mm *mm, const struct mm_target *target, uint64_t address, uint64_t *done);
 /* A write hit a page of the target that needs no protection any more. -EBUSY as above; -EAGAIN:
- * it is to stay protected. */
+ * one is to stay protected, is busy, or isn't there any more. */
 int map_unprotect(struct mm *mm, const struct mm_target *target, struct page_range run);
 
 #endif
