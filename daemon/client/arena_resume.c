@@ -94,7 +94,9 @@ static void sort_page(struct page *page, void *arg)
 		ph = walk->find_share(owner);
 		kept = ph && ph->pool == walk->pool;
 	}
-	if (!kept) {
+	if (!kept && pg_state(page) == PG_CLAIMED) {
+		free_claimed_page(page);
+	} else if (!kept) {
 		page_clear_owner(page);
 		free_pages(page, pg_order(page));
 	} else if (ph) {

@@ -123,6 +123,11 @@ int leases_resume_unit(struct pool *pool, struct page *page)
 
 	if (!map || page_session(page) != leases->owner || pg_order(page) != UNIT_ORDER)
 		return -EUCLEAN;
+	if (pg_state(page) == PG_CLAIMED) {
+		if (!pool->is_private)
+			slab_map_stamp(map, page_to_pfn(page), 1, 0);
+		return -EUCLEAN;
+	}
 	mutex_lock(&leases->lock);
 	r = slab_map_resume_unit(map, page_to_pfn(page));
 	if (!r) {
@@ -289,7 +294,10 @@ static bool claim_unit(uint64_t address, void *arg)
 
 	ret->bad = address;
 	ret->fault = FREE_FOREIGN;
-	return is_aligned(address, SLAB_UNIT_BYTES) && !page_claim(&want, &page, &ret->fault);
+	if (!is_aligned(address, SLAB_UNIT_BYTES) || page_claim(&want, &page, &ret->fault))
+		return false;
+	INJECT_TURN(RETURN_HALF);
+	return true;
 }
 
 static struct page *page_at(struct pool *pool, uint64_t address)
@@ -314,7 +322,7 @@ static bool unlist_unit(uint64_t address, void *arg)
 }
 
 /* Who takes over what a dead member had must not find its name there: a client that returns what it
- * got too late to use has written nothing. */
+ * got too late to use has written nothing. What a dead daemon has claimed: leases_resume_unit(). */
 static void unstamp_units(struct pool *pool, const struct slab_return_args *args)
 {
 	for (uint32_t i = 0; i < args->nr && !pool->is_private; i++) {

@@ -12,7 +12,8 @@
  *                 another owner, so that nobody can return what is on its way back already.
  * Crash       a unit is leased when its owner is set, with the request in its struct page: the next
  *             daemon gives a repeated request the runs that are whole, and frees the halves. What
- *             is returned loses its owner unit by unit, and the rest is returned by the repetition.
+ *             is returned loses its owner unit by unit, and the rest is returned by the repetition;
+ *             what was claimed for it has gone by then, and the name in its header before that.
  * Locking     leases.lock (RANK_LEASES); a handle's lock, outside it, for what the handle leased.
  * Not here    Slab maps (slab_map.h), verbs (verbs_leases.c).
  */
@@ -45,7 +46,7 @@ void leases_fini(struct leases *leases);
 /* What is behind PAGE_UNIT in the owner of its units. */
 uint64_t leases_owner(const struct leases *leases);
 /* The same as a predecessor's pool had; its maps; a unit of its, -EUCLEAN: that isn't one of the
- * pool's, and shall be freed; -ENOMEM; and all of them have been seen. */
+ * pool's any more, and shall be freed; -ENOMEM; and all of them have been seen. */
 void leases_resume(struct leases *leases, uint64_t owner);
 int leases_resume_map(struct pool *pool, struct section *section);
 int leases_resume_unit(struct pool *pool, struct page *page);

@@ -355,6 +355,19 @@ struct mmb_region *act_clone(struct mmb_region *region, const char *name, uint32
 	return clone;
 }
 
+static void read_adopted(void *adopted, const char *text)
+{
+	sscanf(text, "adopted slabs %lu", (unsigned long *)adopted);
+}
+
+unsigned long act_adopted(struct mmb_pool *pool)
+{
+	unsigned long adopted = 0;
+
+	mmb_stats_print(pool, read_adopted, &adopted);
+	return adopted;
+}
+
 struct mmb_region_stat act_stat(struct mmb_region *region)
 {
 	struct mmb_region_stat stat = { .size = sizeof(stat) };

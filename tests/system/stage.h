@@ -138,6 +138,8 @@ struct mmb_region *act_region(struct actor *a, size_t bytes, uint32_t flags);
 /* Named, in the actor's pool, made if it isn't there; for everybody. */
 struct mmb_region *act_named(struct actor *a, const char *name, size_t bytes);
 struct mmb_region *act_clone(struct mmb_region *region, const char *name, uint32_t flags);
+/* Slabs that its heap has taken over from others. */
+unsigned long act_adopted(struct mmb_pool *pool);
 struct mmb_region_stat act_stat(struct mmb_region *region);
 char *act_at(struct mmb_region *region);
 void act_on_cpu(int cpu);

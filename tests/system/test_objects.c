@@ -707,17 +707,9 @@ static void make_a_million(struct actor *a)
 	pause();
 }
 
-static unsigned long adopted;
-
-static void read_adopted(void *arg, const char *text)
-{
-	sscanf(text, "adopted slabs %lu", &adopted);
-}
-
 static bool has_adopted(void *pool)
 {
-	mmb_stats_print(pool, read_adopted, NULL);
-	return adopted >= (unsigned long)MILLION * OBJECT / 65536 * 9 / 10;
+	return act_adopted(pool) >= (unsigned long)MILLION * OBJECT / 65536 * 9 / 10;
 }
 
 static void adopt_a_million(struct actor *a)
@@ -733,7 +725,7 @@ static void adopt_a_million(struct actor *a)
 	await(3);
 	before = now_ms();
 	CLIENT_EXPECT(test_wait(has_adopted, a->pool, WAIT_SECONDS));
-	printf("  %lu slabs adopted after %llu ms\n", adopted,
+	printf("  %lu slabs adopted after %llu ms\n", act_adopted(a->pool),
 	       (unsigned long long)(now_ms() - before));
 	list = (void **)(uintptr_t)atomic_load(&board->number[0]);
 	while (list) {

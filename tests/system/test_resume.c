@@ -100,7 +100,7 @@ static void deadline_ends_the_wait(void)
 
 /* What was granted or given back is done, wholly or by half, and the answer isn't sent. */
 #define GRANT_POINTS(X) \
-	X(PAGES_DONE) X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_DONE)
+	X(PAGES_DONE) X(FREE_DONE) X(LEASE_HALF) X(LEASE_DONE) X(RETURN_HALF) X(RETURN_DONE)
 
 /* A region made by name: it is made, but for its handle; nobody knows it yet. */
 #define NAME_POINTS(X) X(WINDOW_ADD) X(REGION_NEW)
@@ -284,6 +284,73 @@ static void grants_are_neither_lost_nor_doubled(void)
 {
 	die_at_each(&(struct kill_points){ grant_points, ARRAY_SIZE(grant_points), STEP_OVER },
 		    keep_nothing);
+}
+
+/* ---- the daemon dies while it takes units back, and then the client leaves ---- */
+
+enum { GIVEN = 8, GIVEN_BYTES = 300000, GIVEN_UNITS = 40, SMALL = 100, ADOPT_SECONDS = 60,
+       STEP_GIVING = STEP_OVER + 5, STEP_LEFT };
+
+/* A small object stays, so that who takes over finds a slab. */
+static void give_back_and_leave(struct actor *a)
+{
+	void *objects[GIVEN];
+
+	act_open(a);
+	act_common_pool(a);
+	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
+	for (size_t i = 0; i < GIVEN; i++) {
+		objects[i] = mmb_malloc(a->pool, GIVEN_BYTES);
+		CLIENT_EXPECT(objects[i]);
+	}
+	cue(STEP_STARTED);
+	await(STEP_GIVING);
+	for (size_t i = 0; i < GIVEN; i++)
+		mmb_free(objects[i]);
+	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
+}
+
+static bool has_adopted(void *pool)
+{
+	return act_adopted(pool) > 0;
+}
+
+/* What it takes over and can't give back ends it. */
+static void take_over(struct actor *a)
+{
+	act_open(a);
+	act_common_pool(a);
+	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
+	await(STEP_LEFT);
+	CLIENT_EXPECT(test_wait(has_adopted, a->pool, ADOPT_SECONDS));
+	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
+}
+
+static void die_while_returning(unsigned int nth)
+{
+	union sigval value = { .sival_int = inject_order(INJECT_RETURN_HALF, nth) };
+	struct fixture *f;
+	pid_t worker;
+
+	stage_set(&setting);
+	f = stage_begin();
+	CAST(ROLE(give_back_and_leave), ROLE(take_over));
+	EXPECT(cue_comes(STEP_STARTED));
+	worker = worker_of(f->pid);
+	EXPECT(worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value));
+	cue(STEP_GIVING);
+	EXPECT(worker_dies(f->pid, worker));
+	EXPECT(stage_ended(0));
+	cue(STEP_LEFT);
+	EXPECT(stage_ended(1));
+	fixture_reconnect(f);
+	stage_end();
+}
+
+static void half_a_return_is_no_trap(void)
+{
+	for (unsigned int nth = 1; nth <= GIVEN_UNITS; nth += GIVEN_UNITS / 2 - 1)
+		die_while_returning(nth);
 }
 
 /* ---- the daemon dies while it makes an arena and its slab maps ---- */
@@ -540,6 +607,8 @@ static const struct test_case cases[] = {
 	{ "a region that is made exclusively by name is made once", names_are_made_once },
 	{ "grants and returns whose answer is lost are made once",
 	  grants_are_neither_lost_nor_doubled },
+	{ "who takes over from a client whose return a death has cut finds only what is leased",
+	  half_a_return_is_no_trap },
 	{ "an arena and its slab maps that are half made are completed", arenas_are_made_once },
 	{ "arenas that are made ahead are nobody's after a death",
 	  arenas_made_ahead_outlive_nobody },

@@ -7,7 +7,8 @@
  *             and charges are made anew.
  * Invariants  U1  a block is granted if its head is PG_ALLOCATED with an owner: the owner is set
  *                 after the grant, and cleared before the free (F4 of page.h). PG_CLAIMED is freed:
- *                 its client has asked for that.
+ *                 its client has asked for that. But a unit that is claimed counts as granted:
+ *                 who frees it has its header to clear (client/leases.h).
  *             U2  pageblocks without BLOCK_PRESENT have no memory, and no vmemmap.
  * Locking     none: nobody else knows the zone yet, but the buddy wants its lock held.
  */
@@ -72,11 +73,19 @@ static int adopt_frames(struct zone *zone, uint64_t frames)
 	return r;
 }
 
+static bool has_owner(const struct page *page)
+{
+	uint64_t owner = page_session(page);
+
+	return pg_state(page) == PG_CLAIMED ? owner & PAGE_UNIT
+					    : pg_state(page) == PG_ALLOCATED && owner;
+}
+
 static bool is_granted(const struct zone *zone, const struct page *page)
 {
 	uint32_t pfn = page_to_pfn(page), order = pg_order(page);
 
-	return pg_state(page) == PG_ALLOCATED && page_session(page) && order <= MAX_ORDER &&
+	return has_owner(page) && order <= MAX_ORDER &&
 	       is_aligned(pfn, 1u << order) && pfn + (1u << order) <= zone->end_pfn &&
 	       block_is_present(pfn_to_block(pfn + (1u << order) - 1));
 }
@@ -166,7 +175,7 @@ void zone_for_each_granted(struct zone *zone, void (*fn)(struct page *page, void
 		if (!block_is_present(pfn_to_block(pfn)))
 			continue;
 		step = pg_state(page) == PG_TAIL ? 1 : 1u << pg_order(page);
-		if (pg_state(page) == PG_ALLOCATED && page_session(page))
+		if (has_owner(page))
 			fn(page, arg);
 	}
 }
