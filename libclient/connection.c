@@ -30,6 +30,7 @@
 #include "options.h"
 #include "pool_heap.h"
 #include "procmap.h"
+#include "proto/printable.h"
 #include "socket.h"
 
 enum { OPERATION_TIMEOUT_MS = 30000, ATTACH_BYTES = 128, OPEN_TRIES = 10 };
@@ -174,13 +175,31 @@ int connection_attach(struct mmb *mmb, uint64_t missed_by)
 	return fail(error, "the userfaultfd could not be sent to the broker (errno %d)", -error);
 }
 
+/* The program's, as much of it as there is room for, with ? for what isn't printable. */
+static void write_name(char out[MMB_NAME_MAX + 1])
+{
+	const char *at = program_invocation_short_name;
+	size_t used = 0;
+
+	while (*at) {
+		size_t nr = printable_length(at), takes = nr ? nr : 1;
+
+		if (used + takes > MMB_NAME_MAX)
+			break;
+		memcpy(out + used, nr ? at : "?", takes);
+		used += takes;
+		at += takes;
+	}
+	out[used] = 0;
+}
+
 static int say_hello(struct mmb *mmb, struct call *c)
 {
 	Mmb__Wire__HelloRequest request = MMB__WIRE__HELLO_REQUEST__INIT;
 	char name[MMB_NAME_MAX + 1];
 	int error, sent = 0;
 
-	stpncpy(name, program_invocation_short_name, sizeof(name) - 1)[0] = 0;
+	write_name(name);
 	request.version_min = MMB_PROTOCOL_VERSION;
 	request.version_max = MMB_PROTOCOL_VERSION;
 	/* Not the upcall socket: pager_start() asks for it, if ever. */

@@ -17,6 +17,7 @@
 #include "mm/obj/slab.h"
 #include "mmbroker.h"
 #include "os/os.h"
+#include "proto/printable.h"
 
 /* Where a method runs. A verb that may populate, punch or walk everything isn't for a worker. One
  * that goes on for as long as what it is asked for is big, or as a pool or a disk has it wait, is
@@ -138,36 +139,9 @@ static void reply_refusal(struct request *r, int code)
 
 /* ---- checks ---- */
 
-/* Length of the character at s, or 0 when it isn't printable UTF-8. */
-static size_t printable_length(const unsigned char *s)
-{
-	static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
-	uint32_t              code;
-	size_t                nr;
-
-	if (s[0] < 0x80)
-		nr = 1, code = s[0];
-	else if (s[0] >> 5 == 6)
-		nr = 2, code = s[0] & 0x1f;
-	else if (s[0] >> 4 == 14)
-		nr = 3, code = s[0] & 0x0f;
-	else if (s[0] >> 3 == 30)
-		nr = 4, code = s[0] & 0x07;
-	else
-		return 0;
-	for (size_t i = 1; i < nr; i++) {
-		if (s[i] >> 6 != 2)
-			return 0;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	if (code < least[nr] || code == 0x7f || code > 0x10ffff || code >> 11 == 0x1b)
-		return 0;
-	return nr;
-}
-
 int check_name(struct request *r, const char *what, const char *s)
 {
-	const unsigned char *at = (const unsigned char *)s;
+	const char *at = s;
 
 	if (strlen(s) > MMB_NAME_MAX)
 		return refuse(&r->why, -EINVAL, "the %s is %zu bytes long; at most %d are allowed",
@@ -178,7 +152,7 @@ int check_name(struct request *r, const char *what, const char *s)
 		if (!nr)
 			return refuse(&r->why, -EINVAL,
 				      "the %s has a byte 0x%02x at %td that is not printable UTF-8",
-				      what, *at, (const char *)at - s);
+				      what, (unsigned char)*at, at - s);
 		at += nr;
 	}
 	return 0;

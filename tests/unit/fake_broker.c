@@ -22,6 +22,7 @@
 
 #include "fake_broker_state.h"
 #include "proto/fault_log.h"
+#include "proto/printable.h"
 #include "proto/slab_map.h"
 #include "proto/wire.h"
 
@@ -117,6 +118,13 @@ static void fill_offer(struct fake_broker *b, struct answer *a, Mmb__Wire__PoolO
 		a->fds[a->nr_fds++] = copy_of(b, SHORT_SLAB_MAP, b->slab_map);
 }
 
+static bool is_printable(const char *name)
+{
+	while (printable_length(name))
+		name += printable_length(name);
+	return !*name;
+}
+
 static void answer_hello(struct fake_broker *b, struct answer *a)
 {
 	const Mmb__Wire__HelloRequest *request = (const void *)a->request;
@@ -124,6 +132,11 @@ static void answer_hello(struct fake_broker *b, struct answer *a)
 	Mmb__Wire__PoolOffer offer = MMB__WIRE__POOL_OFFER__INIT;
 	Mmb__Wire__ArenaWindow arena = MMB__WIRE__ARENA_WINDOW__INIT;
 
+	if (!is_printable(request->name)) {
+		refuse(a, -EINVAL, "a name that can't be printed");
+		return;
+	}
+	snprintf(b->client, sizeof(b->client), "%s", request->name);
 	a->fds[0] = memory("fault-log", MMB_FAULT_LOG_BYTES);
 	a->peer->log = mmap(NULL, MMB_FAULT_LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
 			    a->fds[0], 0);

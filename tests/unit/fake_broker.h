@@ -87,6 +87,8 @@ uint32_t broker_frames_out(struct fake_broker *b);
 uint32_t broker_units_out(struct fake_broker *b);
 /* At most so many are leased; 0: no limit but the arena. */
 void broker_limit_units(struct fake_broker *b, uint32_t units);
+/* What the last client called itself. */
+void     broker_client_name(struct fake_broker *b, char name[64]);
 /* The address in the last WINDOW request; 0: none yet. */
 uint64_t broker_last_window(struct fake_broker *b);
 

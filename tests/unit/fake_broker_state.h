@@ -72,6 +72,7 @@ struct fake_broker {
 	struct fake_cache caches[CACHES_MAX];   /* (l) */
 	uint32_t        nr_caches;              /* (l) */
 	uint32_t        frames_out, handles, units_out; /* (l) */
+	char            client[64];             /* (l) the last one's name */
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
 	uint32_t        scattered;              /* (l) windows of the arena; 0: one */

@@ -131,6 +131,13 @@ void broker_scatter(struct fake_broker *b, uint32_t windows)
 	pthread_mutex_unlock(&b->lock);
 }
 
+void broker_client_name(struct fake_broker *b, char name[64])
+{
+	pthread_mutex_lock(&b->lock);
+	strcpy(name, b->client);
+	pthread_mutex_unlock(&b->lock);
+}
+
 void broker_restart(struct fake_broker *b)
 {
 	struct peer *peer = newest(b);

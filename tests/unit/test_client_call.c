@@ -83,6 +83,34 @@ static void upcalls_come_when_pages_can_be_evicted(void)
 	fake_client_end(&client);
 }
 
+/* A program may be called anything; the broker takes 63 bytes that can be printed. */
+static void a_program_may_be_called_anything(void)
+{
+	static const struct {
+		const char *own, *told;
+	} names[] = {
+		{ "plain", "plain" },
+		{ "gr\xc3\xb6\xc3\x9f\x65", "gr\xc3\xb6\xc3\x9f\x65" },
+		{ "latin1 \xff\xe9.", "latin1 ??." },
+		{ "new\nline\033[31m", "new?line?[31m" },
+		{ "62 bytes, and then a letter of two bytes .....................\xc3\xb6",
+		  "62 bytes, and then a letter of two bytes ....................." },
+		{ "63 bytes, and then a byte that is no letter ...................\xff",
+		  "63 bytes, and then a byte that is no letter ..................." },
+		{ "", "" },
+	};
+	char *own = program_invocation_short_name, told[64];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		program_invocation_short_name = (char *)(uintptr_t)names[i].own;
+		fake_client_begin(&client, 0);
+		broker_client_name(client.broker, told);
+		EXPECT(!strcmp(told, names[i].told));
+		fake_client_end(&client);
+	}
+	program_invocation_short_name = own;
+}
+
 static void a_refused_upcall_socket_is_said(void)
 {
 	struct mmb_region *region;
@@ -645,6 +673,7 @@ static const struct test_case cases[] = {
 	{ "the upcall socket comes when others can change memory",
 	  upcalls_come_when_others_can_change_memory },
 	{ "and when pages can be evicted", upcalls_come_when_pages_can_be_evicted },
+	{ "a program may be called anything", a_program_may_be_called_anything },
 	{ "a refused upcall socket is said", a_refused_upcall_socket_is_said },
 	{ "a refused HELLO is said though ATTACH was sent",
 	  a_refused_hello_is_said_though_attach_was_sent },
