@@ -223,13 +223,19 @@ static int send_request(struct rpc *r, uint32_t method, const ProtobufCMessage *
 		if (code != CTL_DONE)
 			return code;
 	}
-	if (error)
+	/* A broker that hung up may have said why: whoever receives learns it. */
+	if (error && error != -EPIPE && error != -ECONNRESET)
 		return give_up(r, -error, "%s: %s", r->path, strerror(-error));
 	return CTL_DONE;
 }
 
-/* One packet with the id that was sent last, undecoded errors sorted out. */
-static int receive_reply(struct rpc *r, struct wire_packet *head, uint64_t deadline)
+static int not_a_broker(struct rpc *r)
+{
+	return give_up(r, EPROTO, "what listens at %s doesn't speak mmbroker's protocol", r->path);
+}
+
+/* One packet, or why there is none. */
+static int receive_packet(struct rpc *r, struct wire_packet *head, uint64_t deadline)
 {
 	struct wire_message message = { .bytes = r->packet, .capacity = sizeof(r->packet) };
 	ssize_t             length;
@@ -240,16 +246,31 @@ static int receive_reply(struct rpc *r, struct wire_packet *head, uint64_t deadl
 		if (code != CTL_DONE)
 			return code;
 	}
+	/* Closed with requests unread. What it had said before is still there. */
+	if (length == -ECONNRESET)
+		length = wire_recv(r->fd, &message, 0);
 	wire_discard_fds(&message);
-	if (length == 0 || length == -ECONNRESET)
+	if (length == 0 || length == -ECONNRESET || length == -EAGAIN)
 		return give_up(r, ECONNRESET,
 			       "the broker at %s ended the session; its log says why", r->path);
 	if (length < 0)
 		return give_up(r, (int)-length, "%s: %s", r->path, strerror((int)-length));
-	if (wire_decode(r->packet, (size_t)length, head) != 0 || head->id != r->last_id)
-		return give_up(r, EPROTO, "what listens at %s doesn't speak mmbroker's protocol",
-			       r->path);
-	return CTL_DONE;
+	return wire_decode(r->packet, (size_t)length, head) ? not_a_broker(r) : CTL_DONE;
+}
+
+/* The answer to what was sent last. An id of 0 is of what nobody asked for: that this connection
+ * isn't wanted, or that there is another daemon now. */
+static int receive_reply(struct rpc *r, struct wire_packet *head, uint64_t deadline)
+{
+	int code = receive_packet(r, head, deadline);
+
+	if (code != CTL_DONE || head->id == r->last_id || (head->id == 0 && head->code < 0))
+		return code;
+	if (head->id == 0 && head->method == MMB_UPCALL_RESUMED)
+		return give_up(r, ECONNRESET,
+			       "the broker at %s was restarted before it answered, and may have "
+			       "done it or not: look, and ask again", r->path);
+	return not_a_broker(r);
 }
 
 int rpc_call(struct rpc *r, uint32_t method, const ProtobufCMessage *request,

@@ -10,6 +10,7 @@ Usage       test_mistakes.py [BUILD]; default $MMB_BUILD, then build. Exit statu
 import os
 import re
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -94,6 +95,80 @@ def search(broker, folder, user=None):
                           check=False, env=env, **more)
 
 
+# ---- what isn't the broker that was expected ----
+
+HELLO, RESUMED, MINUS_EUSERS = 1, 68, (1 << 64) - 87
+
+
+def varint(value):
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def unasked(method, code=0, words=b""):
+    """A packet with id 0."""
+    return (b"\x08" + varint(method) + (b"\x18" + varint(code) if code else b"") +
+            (b"\x22" + varint(len(words)) + words if words else b""))
+
+
+def ask_another(broker, behave, *words):
+    """mmbctl's exit status and words, with behave(connection) as the broker that it asks."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(path)
+            listener.listen(1)
+            asks = subprocess.Popen([broker.ctl_path, "--socket", path, *words],
+                                    stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            connection = listener.accept()[0]
+            behave(connection)
+            connection.close()
+            _, told = asks.communicate(timeout=60)
+            return asks.returncode, told
+
+
+def why_a_connection_isnt_wanted_is_told(broker):
+    """the reason with which a connection is turned away is told, whoever is quicker"""
+    turned_away = unasked(HELLO, MINUS_EUSERS, b"all seats are taken")
+
+    def before_it_asks(connection):
+        connection.send(turned_away)
+
+    def with_its_request_unread(connection):
+        select.select([connection], [], [], 60)
+        connection.send(turned_away)
+
+    for behave in (before_it_asks, with_its_request_unread):
+        code, told = ask_another(broker, behave, "status")
+        expect(code == 1 and "all seats are taken (EUSERS)" in told, f"{behave}: {code} {told}")
+
+
+def a_restart_meanwhile_is_told(broker):
+    """a broker that was restarted before it answered is no stranger"""
+    code, told = ask_another(broker, lambda connection: connection.send(unasked(RESUMED)),
+                             "status")
+    expect(code == 1 and "was restarted" in told, f"{code} {told}")
+
+
+def a_broker_that_hangs_up_is_told(broker):
+    """a broker that hangs up, with or without having read what it was asked"""
+    for behave in (lambda connection: None, lambda connection: connection.recv(1000),
+                   lambda connection: select.select([connection], [], [], 60)):
+        code, told = ask_another(broker, behave, "status")
+        expect(code == 1 and "ended the session" in told, f"{code} {told}")
+
+
+def a_stranger_is_told(broker):
+    """what answers something else, or to nothing, isn't taken for a broker"""
+    for answer in (b"HTTP/1.1 400 Bad Request", unasked(RESUMED + 1), unasked(HELLO)):
+        code, told = ask_another(broker, lambda connection, answer=answer: connection.send(answer),
+                                 "status")
+        expect(code == 1 and "doesn't speak mmbroker's protocol" in told, f"{code} {told}")
+
+
 def both_places_are_looked_at(broker):
     """the socket of a user's broker that died doesn't hide the system's"""
     if os.path.exists(SYSTEM):
@@ -132,8 +207,9 @@ def a_closed_folder_is_told(broker):
 
 
 CASES = (words_for_pools_are_told, help_tells_what_a_refusal_refers_to, manual_has_each_timeout,
-         a_limit_of_address_space_is_told, both_places_are_looked_at, a_users_own_broker_is_found,
-         a_closed_folder_is_told)
+         a_limit_of_address_space_is_told, why_a_connection_isnt_wanted_is_told,
+         a_restart_meanwhile_is_told, a_broker_that_hangs_up_is_told, a_stranger_is_told,
+         both_places_are_looked_at, a_users_own_broker_is_found, a_closed_folder_is_told)
 
 
 def cases_for(broker):
