@@ -59,6 +59,8 @@ static int parse_options(int argc, char **argv, struct invocation *in)
 
 	build_getopt(rows, letters);
 	while (code == CTL_DONE && (c = getopt_long(argc, argv, letters, rows, NULL)) != -1) {
+		if (optarg && optarg[0] == '\0' && strchr("sp", c))
+			return usage("--socket and --pool want a name, not", optarg);
 		switch (c) {
 		case 'j':
 			in->json = true;

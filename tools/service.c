@@ -62,22 +62,35 @@ static int parse_seconds(const struct invocation *in, uint64_t *ms)
 	return CTL_DONE;
 }
 
-/* --timeout is for an answer that doesn't come; the drain's own time is added to it. */
+/* --timeout is for an answer that doesn't come; once a broker has greeted, the drain's own time is
+ * added to it. */
+static int ask_drain(struct rpc *r, const struct invocation *in, uint64_t ms,
+		     const ProtobufCMessage **reply)
+{
+	Mmb__Wire__DrainRequest request = MMB__WIRE__DRAIN_REQUEST__INIT;
+	int                     code = rpc_open(r, in);
+
+	request.timeout_ms = ms;
+	r->timeout_ms += (unsigned int)ms + DRAIN_GRACE_MS;
+	if (code == CTL_DONE)
+		code = rpc_call(r, MMB_METHOD_DRAIN, &request.base, reply);
+	if (code != CTL_DONE)
+		rpc_fail(r, in, code);
+	rpc_close(r);
+	return code;
+}
+
 int run_drain(const struct invocation *in)
 {
-	Mmb__Wire__DrainRequest      request = MMB__WIRE__DRAIN_REQUEST__INIT;
 	const Mmb__Wire__DrainReply *d;
 	const ProtobufCMessage      *reply;
-	struct invocation            longer = *in;
 	struct rpc                   r;
 	uint64_t                     ms;
 	int                          code = parse_seconds(in, &ms);
 
 	if (code != CTL_DONE)
 		return code;
-	request.timeout_ms = ms;
-	longer.timeout_ms += (unsigned int)ms + DRAIN_GRACE_MS;
-	code = rpc_ask(&r, &longer, &request.base, &reply);
+	code = ask_drain(&r, in, ms, &reply);
 	if (code != CTL_DONE)
 		return code;
 	d = (const Mmb__Wire__DrainReply *)reply;

@@ -124,6 +124,7 @@ def ask_another(broker, behave, *words):
             asks = subprocess.Popen([broker.ctl_path, "--socket", path, *words],
                                     stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             connection = listener.accept()[0]
+            connection.settimeout(60)
             behave(connection)
             connection.close()
             _, told = asks.communicate(timeout=60)
@@ -159,6 +160,23 @@ def a_broker_that_hangs_up_is_told(broker):
                    lambda connection: select.select([connection], [], [], 60)):
         code, told = ask_another(broker, behave, "status")
         expect(code == 1 and "ended the session" in told, f"{code} {told}")
+
+
+def a_drain_waits_for_a_broker_that_listens_only(broker):
+    """how long a drain may take is no time to wait for a broker that doesn't greet"""
+    def reads_to_the_end(connection):
+        while connection.recv(1000):
+            pass
+
+    code, told = ask_another(broker, reads_to_the_end, "--timeout", "0.2", "drain",
+                             "3600")
+    expect(code == 5 and "within 200 ms" in told, f"{code} {told}")
+
+
+def what_is_empty_is_no_name(broker):
+    """an empty socket or pool, as of a variable that isn't set, doesn't mean the default ones"""
+    for option in ("--socket", "--pool"):
+        refused(broker, [option, "", "regions"], option)
 
 
 def a_stranger_is_told(broker):
@@ -209,6 +227,7 @@ def a_closed_folder_is_told(broker):
 CASES = (words_for_pools_are_told, help_tells_what_a_refusal_refers_to, manual_has_each_timeout,
          a_limit_of_address_space_is_told, why_a_connection_isnt_wanted_is_told,
          a_restart_meanwhile_is_told, a_broker_that_hangs_up_is_told, a_stranger_is_told,
+         a_drain_waits_for_a_broker_that_listens_only, what_is_empty_is_no_name,
          both_places_are_looked_at, a_users_own_broker_is_found, a_closed_folder_is_told)
 
 
