@@ -168,6 +168,43 @@ static void an_error_that_passes_costs_no_page(void)
 	stop();
 }
 
+static const struct os_ops *os_before;
+
+static int fail_write(int fd, uint64_t offset, const void *bytes, uint64_t length)
+{
+	return fd == region->section->fd ? -ENOMEM : os_before->write(fd, offset, bytes, length);
+}
+
+static int fail_populate(int fd, uint64_t offset, uint64_t length, int node)
+{
+	(void)fd, (void)offset, (void)length, (void)node;
+	return -ENOMEM;
+}
+
+/* It is read once by the thread, and has its deadline like any other. */
+static void a_page_without_a_frame_is_left_to_others(void)
+{
+	struct os_ops full;
+
+	start();
+	os_before = os;
+	full = *os;
+	full.write = fail_write;
+	full.populate = fail_populate;
+	os = &full;
+	space_fault(mm, where(7), 0);
+	await(1);
+	EXPECT_EQ(atomic_load(&mm->nr_waiting), 0);
+	EXPECT_EQ(atomic_load(&mm->nr_parked), 1);
+	os = os_before;
+	EXPECT_EQ(space_state(region, 7), PAGE_SWAPPED);
+	fault_retry_parked(UINT64_MAX);
+	await_all();
+	EXPECT(fake_uffd_mapped(mm->uffd, where(7)));
+	EXPECT(holds(7));
+	stop();
+}
+
 static void ending_waits_for_what_is_under_way(void)
 {
 	start();
@@ -331,6 +368,7 @@ static const struct test_case cases[] = {
 	{ "who touches a page that is being read is woken with it", who_comes_second_is_woken },
 	{ "a page that can't be read is poisoned alone", a_lost_page_is_poisoned_alone },
 	{ "an error that passes costs no page", an_error_that_passes_costs_no_page },
+	{ "a page that gets no frame is left to others", a_page_without_a_frame_is_left_to_others },
 	{ "the end waits for what is under way (A2)", ending_waits_for_what_is_under_way },
 	{ "neighbours come where a place has many faults", neighbours_come_where_many_faults_are },
 	{ "what comes with a write stays unmapped, and its touch is won (D3)",

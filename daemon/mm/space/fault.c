@@ -603,10 +603,10 @@ static uint64_t throttle_ns(const struct waiting_fault *f)
 }
 
 /* r is what came of trying. *waits: somebody else goes on with it, and has the reference to the
- * region. */
+ * region. Whose page has been read, and still isn't there, needs more than the disk. */
 static int resolve_target(struct waiting_fault *f, int r, bool *waits)
 {
-	*waits = (r == -ENODATA && reader_add(f)) ||
+	*waits = (r == -ENODATA && !f->major && reader_add(f)) ||
 		 ((r == -ENODATA || r == -ENOMEM) && waiters_add(f));
 	if (*waits)
 		return 0;
