@@ -198,9 +198,33 @@ def hugepages_are_asked_for_by_node(tree):
     expect(60 <= numbers[0] <= 62 and numbers[1] == 30, f"{numbers}")
 
 
+def clients_are_drained_at_a_stop_only(tree):
+    """A stop drains; a restart doesn't, nor does a broker that has ended by itself"""
+    folder = tempfile.mkdtemp(dir=tree.dest)
+    drained, jobs = folder + "/drained", folder + "/jobs"
+    for name, text in (("mmbctl", f'echo "$*" >>{drained}'), ("systemctl", f"cat {jobs}")):
+        with open(f"{folder}/{name}", "w", encoding="utf-8") as out:
+            out.write(f"#!/bin/sh\n{text}\n")
+        os.chmod(f"{folder}/{name}", 0o755)
+    with open(tree.find("drain-at-stop"), encoding="utf-8") as text:
+        text = text.read().replace(f"{tree.prefix}/bin", folder)
+    with open(folder + "/stop", "w", encoding="utf-8") as out:
+        out.write(text)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    for job, main, drains in (("restart", "4711", False), ("start", None, False),
+                              ("restart", None, False), ("stop", "4711", True)):
+        with open(jobs, "w", encoding="utf-8") as out:
+            out.write(f"12 other.service start waiting\n13 mmbrokerd.service {job} running\n")
+        run("sh", folder + "/stop", "/run/s", env=env | ({"MAINPID": main} if main else {}))
+        expect(os.path.exists(drained) == drains, f"{job}, MAINPID {main}: drained or not")
+    with open(drained, encoding="utf-8") as text:
+        expect(text.read() == "--socket /run/s drain 30\n", "drained otherwise")
+
+
 CASES = (everything_is_there, nothing_is_left_to_fill_in, programs_can_be_built, exposure_is_low,
          units_are_understood, user_is_made, catalogue_explains_the_ids,
-         hugepages_are_asked_for_by_node, administrators_file_stays)
+         hugepages_are_asked_for_by_node, clients_are_drained_at_a_stop_only,
+         administrators_file_stays)
 
 
 def main(build):
