@@ -257,7 +257,33 @@ def protocol_limits(docs):
                 yield f"{page} doesn't have {name}, {value}"
 
 
+def protocol_errors(docs):
+    """docs/protocol.md explains each code with which the daemon refuses a request."""
+    codes = set()
+    for folder in ("daemon/client", "daemon/ipc"):
+        for name in sorted(os.listdir(docs.path(folder))):
+            if name.endswith(".c"):
+                codes |= set(re.findall(r"\brefuse\([^,;]+,\s*-(E[A-Z]+)",
+                                        docs.text(f"{folder}/{name}")))
+    page = docs.text("docs/protocol.md")
+    told = re.findall(r"`-(E[A-Z]+)`", page[page.index("## Errors"):])
+    if len(codes) < 10:
+        yield f"found {codes} only"
+    for code in sorted(codes - set(told)):
+        yield f"docs/protocol.md doesn't tell what {code} means"
+
+
 # ---- the pages themselves ----
+
+def pages_name_keys(docs):
+    """A key that a page names exists."""
+    keys = table_keys(docs)
+    sections = "|".join(sorted({key.split(".")[0] for key in keys}))
+    for page in ["README.md"] + ["docs/" + name for name in sorted(os.listdir(docs.path("docs")))
+                                 if name.endswith(".md")]:
+        for name in re.findall(rf"(?<![\w./-])(?:{sections})\.[a-z_]+\b(?!\()", docs.text(page)):
+            if name not in keys and not name.endswith((".c", ".h", ".md")):
+                yield f"{page} names {name}, which is no key"
 
 def pages_installed(docs):
     """docs/meson.build installs every page."""
@@ -289,7 +315,8 @@ def pages_lint(docs):
 
 CHECKS = (manual_verbs, manual_options, manual_exit_codes, help_output, completions, manual_keys,
           manual_daemon_options, manual_functions, manual_constants, symbol_map, protocol_methods,
-          protocol_limits, pages_installed, pages_refer, pages_lint)
+          protocol_limits, protocol_errors, pages_name_keys, pages_installed, pages_refer,
+          pages_lint)
 
 
 def main(root, build=None):
