@@ -40,6 +40,20 @@ static bool runs_as_unit(pid_t pid)
 	return doctor_read(path, line, sizeof(line)) && strstr(line, "/mmbrokerd.service");
 }
 
+/* The broker's parent is a broker as well: its supervisor. */
+static bool runs_supervised(pid_t pid)
+{
+	char path[32], stat[512], own[32], other[32];
+	int  parent;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (!doctor_read(path, stat, sizeof(stat)) ||
+	    sscanf(stat, "%*d (%31[^)]) %*c %d", own, &parent) != 2)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/comm", parent);
+	return doctor_read(path, other, sizeof(other)) && strcmp(own, other) == 0;
+}
+
 static void manager(struct doctor *d)
 {
 	if (!doctor_has_systemd()) {
@@ -48,6 +62,9 @@ static void manager(struct doctor *d)
 			    "again.");
 	} else if (d->pid && runs_as_unit(d->pid)) {
 		finding_add(d, "service", FINDING_OK, "systemd runs the broker, and watches it.");
+	} else if (d->pid && runs_supervised(d->pid)) {
+		finding_add(d, "service", FINDING_OK,
+			    "The broker has a supervisor of its own, which starts it again.");
 	} else if (d->pid) {
 		finding_add(d, "service", FINDING_WARN,
 			    "The broker isn't run by systemd: nobody starts it again when it "

@@ -338,6 +338,23 @@ def open_to(pid):
     return 1 + max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
 
 
+def doctor_knows_who_starts_it_again(build):
+    """On a host with systemd doctor sees whether a broker has a supervisor of its own"""
+    host = ["unshare", "-m", "sh", "-c",
+            'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@"', "sh"]
+    can = subprocess.run([*host, "true"], capture_output=True, check=False).returncode == 0
+    for kind, says in ((Supervised, "a supervisor of its own"), (Daemon, "nobody starts it again")):
+        daemon = kind(build, INJECT)
+        try:
+            done = subprocess.run([*(host if can else []), os.path.join(build, "tools/mmbctl"),
+                                   "--socket", daemon.socket, "doctor"], capture_output=True,
+                                  text=True, timeout=DEADLINE, check=False)
+            expect(says in done.stdout or not can and "no systemd" in done.stdout,
+                   f"{says}: {done.stdout}{done.stderr}")
+        finally:
+            daemon.end()
+
+
 def supervisor_waits_for_descriptors(build):
     """A supervisor that can't start the next daemon now does so later"""
     daemon = Supervised(build, INJECT)
@@ -429,7 +446,8 @@ if __name__ == "__main__":
     sys.exit(run_cases((every_hang_is_ended, stopped_supervisor_judges_nobody,
                         closed_outputs_cost_nothing, release_that_refuses_changes_nothing,
                         death_loop_slows_down, mistake_costs_nobody_memory,
-                        start_that_fails_is_tried_again, name_that_has_gone_is_given_again,
+                        start_that_fails_is_tried_again, doctor_knows_who_starts_it_again,
+                        name_that_has_gone_is_given_again,
                         supervisor_waits_for_descriptors, shortage_of_descriptors_is_waited_for,
                         manager_that_does_not_read),
                        sys.argv[1]))
