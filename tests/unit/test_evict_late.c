@@ -134,6 +134,48 @@ static void protection_ends_of_no_page_that_has_gone(void)
 	stop();
 }
 
+static int write_nothing(int fd, uint64_t offset, const void *bytes, uint64_t length)
+{
+	(void)fd, (void)offset, (void)bytes, (void)length;
+	return -ENOMEM;
+}
+
+/* The host is short of something: what is on the disk is no worse for that. */
+static void a_page_that_cant_come_now_is_not_lost(void)
+{
+	struct swap_in_request want = { .range = { 0, 2 } };
+	struct swap_claim claim;
+	struct page_range run;
+	struct swap_page io;
+	struct swapper *s;
+	struct os_ops full;
+
+	start();
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(region_dirty_page(region, i));
+	EXPECT_EQ(reclaim_range(region, all), NR);
+	want.region = region;
+	s = swapper_get(SWAPPER_READER);
+	os_before = os;
+	full = *os;
+	full.write = write_nothing;
+	os = &full;
+	EXPECT_EQ(region_swap_in(s, &want, &run), -ENOMEM);
+	os = os_before;
+	EXPECT_EQ(space_state(region, 0), PAGE_SWAPPED);
+	EXPECT_EQ(space_state(region, 1), PAGE_SWAPPED);
+	EXPECT_EQ(region_swap_claim(region, 2, &claim, &io), 0);
+	EXPECT_EQ(region_swap_settle(&claim, NULL, -EAGAIN, false), -ENOMEM);
+	EXPECT_EQ(space_state(region, 2), PAGE_SWAPPED);
+	space_expect_valid(region, mm);
+	EXPECT_EQ(space_present(0, STOCK_BASE), 0);
+	EXPECT_EQ(region_swap_in(s, &want, &run), 0);
+	swapper_put(s);
+	EXPECT_EQ(space_state(region, 1), PAGE_PRESENT);
+	EXPECT_EQ(region_drop(region, all), 0);
+	stop();
+}
+
 enum { NR_HUGE = 12, CLAIMED_HUGE = 8, HUGE_SWAP_MIB = 64 };
 
 /* Who wants one of them waits until all have been read. */
@@ -172,6 +214,7 @@ static const struct test_case cases[] = {
 	  a_page_that_cant_be_punched_keeps_its_slot },
 	{ "protection ends of no page that has gone, and may come back",
 	  protection_ends_of_no_page_that_has_gone },
+	{ "a page that can't come now isn't lost", a_page_that_cant_come_now_is_not_lost },
 	{ "few large pages are held at once while they are read",
 	  a_claim_of_large_pages_is_short },
 };

@@ -13,6 +13,7 @@
 #include "mm/space/mapping.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
+#include "os/disk.h"
 #include "os/os.h"
 
 enum { CLAIM_BYTES_MAX = 16 << 20 }; /* so that who waits for one of them doesn't wait long */
@@ -114,15 +115,19 @@ static void read_slots(struct swapper *s, struct region *region)
 	reclaim_count(&reclaim_stats.pswpin, nr_io * region_frames_per_page(region));
 }
 
+static void take_frame(struct region *region, const struct swap_item *item, int node)
+{
+	region_punch(region, (struct page_range){ item->page, 1 });
+	region_uncharge(region, node, 1);
+	atomic_fetch_add(&region->quota[node], 1);
+}
+
 /* I1. The slot stays in the word: what is on the disk may be of use to somebody. */
 static void poison(struct region *region, const struct swap_item *item, int node, int error)
 {
-	struct page_range one = { item->page, 1 };
 	uint32_t slot = item->fate == FATE_COPIED ? item->value : 0;
 
-	region_punch(region, one);
-	region_uncharge(region, node, 1);
-	atomic_fetch_add(&region->quota[node], 1);
+	take_frame(region, item, node);
 	region_count_state(region, word_state(item->word), -1);
 	atomic_fetch_add(&region->nr_poisoned, 1);
 	atomic_store(&region->poison_cause, swap_error_text(error));
@@ -131,7 +136,19 @@ static void poison(struct region *region, const struct swap_item *item, int node
 			 (unsigned long long)(item->page << region->page_shift),
 			 swap_error_text(error));
 	if (word_end_busy(region_word(region, item->page), word_with_high(PAGE_POISONED, slot)))
-		region_wake(region, one);
+		region_wake(region, (struct page_range){ item->page, 1 });
+}
+
+/* It is out as before, if that is only for now. What is returned for it. */
+static int fail(struct region *region, const struct swap_item *item, int node, int error)
+{
+	if (!disk_is_passing(error)) {
+		poison(region, item, node, error);
+		return -EIO;
+	}
+	take_frame(region, item, node);
+	let_go(region, item);
+	return -ENOMEM;
 }
 
 /* The word of a page that has come back. */
@@ -181,11 +198,11 @@ static int finish(struct swapper *s, const struct swap_in_request *request, int 
 							    : fill(s, region, &s->w->items[i]);
 
 		if (error)
-			poison(region, &s->w->items[i], node, error);
+			error = fail(region, &s->w->items[i], node, error);
 		else
 			waiters |= publish(region, &s->w->items[i], node, request->write);
 		if (i == 0)
-			first_error = error ? -EIO : 0;
+			first_error = error;
 	}
 	if (waiters)
 		region_wake(region, (struct page_range){ s->w->items[0].page, s->w->nr });
@@ -275,15 +292,11 @@ int region_swap_settle(const struct swap_claim *claim, const void *bytes, int er
 	int r;
 
 	reclaim_count(&reclaim_stats.pswpin, 1);
-	if (error) {
-		poison(region, item, claim->node, error);
-		return -EIO;
-	}
+	if (error)
+		return fail(region, item, claim->node, error);
 	r = bring_in(claim, bytes);
 	if (r) {
-		region_punch(region, (struct page_range){ item->page, 1 });
-		region_uncharge(region, claim->node, 1);
-		atomic_fetch_add(&region->quota[claim->node], 1);
+		take_frame(region, item, claim->node);
 		let_go(region, item);
 		return r;
 	}

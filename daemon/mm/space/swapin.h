@@ -6,6 +6,7 @@
  *             its neighbours with it where the caller wants them.
  * Invariants  I1  the page is checked against its checksum before its word says PRESENT; a page
  *                 that can't be read or fails the check is POISONED, alone, and keeps its slot.
+ *                 What the host is too short to read, or to write to its frame, stays out.
  *             I2  what was only read keeps its slot and is CLEAN.
  *             I3  between claiming a page and making its frame, operations on mappings that were
  *                 begun before are waited for: one that saw the page as it was before it was
@@ -26,7 +27,7 @@ struct swap_in_request {
 };
 /* 0, with the pages that came in *run; -EAGAIN: the first isn't swapped, or
  * was just being mapped: look again; -ENOMEM: no
- * frame; -EIO: it is lost, and poisoned. */
+ * frame, or nothing to read it with; -EIO: it is lost, and poisoned. */
 int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 		   struct page_range *run);
 
@@ -41,7 +42,7 @@ struct swap_claim {
 int region_swap_claim(struct region *region, uint64_t page, struct swap_claim *claim,
 		      struct swap_page *io);
 /* Ends the claim with what was read, or the error for which it wasn't: -EIO then, and the page is
- * poisoned. -ENOMEM, -EAGAIN: no frame now, and it is swapped as before. */
+ * poisoned. -ENOMEM, -EAGAIN: not now, and it is swapped as before. */
 int region_swap_settle(const struct swap_claim *claim, const void *bytes, int error, bool write);
 
 #endif
