@@ -252,6 +252,43 @@ static void what_is_evictable_keeps_a_floor(void)
 	end();
 }
 
+/* So many of them can be taken. */
+static uint64_t takeable(int (*take)(int, enum stock_kind, uint64_t))
+{
+	uint64_t nr = 0;
+
+	while (!take(0, STOCK_BASE, 1))
+		nr++;
+	stock_put(0, STOCK_BASE, nr);
+	return nr;
+}
+
+static bool nothing_is_promised_beyond(void *unused)
+{
+	return stock_promised_beyond() == 0;
+}
+
+static void what_is_fixed_leaves_the_daemon_its_frames(void)
+{
+	uint64_t all, fixed;
+
+	start();
+	all = takeable(stock_take);
+	fixed = takeable(stock_take_fixed);
+	EXPECT(fixed > 0 && fixed + PAGEBLOCK_PAGES < all);
+	EXPECT_EQ(stock_lacking(0, STOCK_BASE, fixed), 0);
+	EXPECT_EQ(stock_lacking(0, STOCK_BASE, fixed + 7), 7);
+	/* Without what must go to swap it is as it was promised. */
+	space_drop_region(region);
+	region = space_region(1, PAGE_SHIFT);
+	space_close_mm(mm);
+	mm = space_mm();
+	space_window(mm, region, BASE, 1);
+	EXPECT(test_wait(nothing_is_promised_beyond, NULL, 60));
+	EXPECT_EQ(takeable(stock_take_fixed), takeable(stock_take));
+	stop();
+}
+
 static void twice_the_memory_keeps_what_it_holds(void)
 {
 	start();
@@ -628,6 +665,8 @@ static const struct test_case cases[] = {
 	  a_pools_max_takes_its_part_of_swap },
 	{ "what is evictable keeps frames that nothing fixed may take",
 	  what_is_evictable_keeps_a_floor },
+	{ "what is fixed leaves the daemon what it needs to evict",
+	  what_is_fixed_leaves_the_daemon_its_frames },
 	{ "a region bigger than memory keeps what it holds", twice_the_memory_keeps_what_it_holds },
 	{ "locks stay within memory", locking_stays_within_memory },
 	{ "pages in use stay", what_is_used_stays },

@@ -22,6 +22,7 @@
 
 enum {
 	RETRIES_DEFAULT = 1,  /* while draining gives something */
+	RETRIES_RECLAIM = 16, /* while pages of regions go; each is one walk for what is missing */
 	RETRIES_MAYFAIL = 16, /* MAX_RECLAIM_RETRIES */
 	GROW_STEPS_MAX = 64,  /* to get above a mark; each step moves the mark by 1/256 of itself */
 	WAIT_NS_MIN = 250000, /* doubled up to 16 ms */
@@ -35,7 +36,7 @@ struct alloc_context {
 	bool                        may_wait; /* grow, drain, sleep */
 	uint32_t                    nr_zones;
 	struct zone                *zones[MAX_NUMNODES]; /* nearest first */
-	enum grow_failure           why; /* of the last growth that failed */
+	enum grow_failure           why[MAX_NUMNODES]; /* of each zone's last growth */
 };
 
 static _Atomic(balance_low_fn) low_hook;
@@ -97,7 +98,7 @@ static enum alloc_failure_kind prepare(const struct alloc_request *request,
 		return ALLOC_FAILED_REQUEST;
 	ac->request = request;
 	ac->nr_zones = 0;
-	ac->why = GROW_OK;
+	memset(ac->why, 0, sizeof(ac->why)); /* GROW_OK */
 	ac->type = MIGRATE_UNMOVABLE;
 	ac->flags = 0;
 	if (request->gfp & GFP_MOVABLE) {
@@ -125,18 +126,15 @@ static void count_numa(const struct alloc_context *ac, struct zone *zone)
 		atomic_fetch_add(&wanted->numa_foreign, 1);
 }
 
-/* Grows until a block can be taken above the mark; false when it can't be had. */
-static bool grow_until_ok(struct alloc_context *ac, struct zone *zone, enum zone_watermark mark)
+/* Grows the nth zone until a block can be taken above the mark; false when it can't be had. */
+static bool grow_until_ok(struct alloc_context *ac, uint32_t n, enum zone_watermark mark)
 {
 	unsigned int order = ac->request->order;
+	struct zone *zone = ac->zones[n];
 
 	for (int i = 0; i < GROW_STEPS_MAX; i++) {
-		enum grow_failure why;
-
-		if (zone_grow_to(zone, order, mark, &why)) {
-			ac->why = why;
+		if (zone_grow_to(zone, order, mark, &ac->why[n]))
 			return false;
-		}
 		if (zone_watermark_ok(zone, order, ac->flags | (unsigned int)mark))
 			return true;
 	}
@@ -154,7 +152,7 @@ static struct page *get_page_from_freelist(struct alloc_context *ac, enum zone_w
 		struct page *page;
 
 		if (!zone_watermark_ok(zone, order, ac->flags | (unsigned int)mark) &&
-		    !(grow && grow_until_ok(ac, zone, mark)))
+		    !(grow && grow_until_ok(ac, i, mark)))
 			continue;
 		page = rmqueue(zone, order, ac->type, ac->flags);
 		if (page) {
@@ -202,7 +200,8 @@ static bool wait_for_frees(const struct alloc_request *request, unsigned int att
 	return true;
 }
 
-static bool should_retry(struct alloc_context *ac, unsigned int attempt, bool progress)
+/* retries: so many are worth it where the flags say nothing else */
+static bool should_retry(struct alloc_context *ac, unsigned int attempt, unsigned int retries)
 {
 	uint32_t gfp = ac->request->gfp;
 
@@ -212,7 +211,7 @@ static bool should_retry(struct alloc_context *ac, unsigned int attempt, bool pr
 		return wait_for_frees(ac->request, attempt);
 	if (gfp & GFP_RETRY_MAYFAIL)
 		return attempt < RETRIES_MAYFAIL && wait_for_frees(ac->request, attempt / 4);
-	return progress && attempt < RETRIES_DEFAULT;
+	return attempt < retries;
 }
 
 void balance_set_reclaim_hook(balance_reclaim_fn hook)
@@ -220,20 +219,46 @@ void balance_set_reclaim_hook(balance_reclaim_fn hook)
 	atomic_store(&reclaim_hook, hook);
 }
 
-/* The stock has promised the frames, and it or the pool is full of pages that can be evicted. */
-static uint64_t reclaim(struct alloc_context *ac)
+/* Helps where the stock has promised the frames, but is full of pages that can be evicted. */
+static uint64_t reclaim_stock(int node, enum stock_kind kind, uint64_t frames)
 {
 	balance_reclaim_fn hook = atomic_load(&reclaim_hook);
-	struct zone *zone = ac->nr_zones ? ac->zones[0] : NULL;
-	/* The zone grows by pageblocks, and past its mark. */
-	uint64_t frames = max_t(uint64_t, 1ull << ac->request->order, PAGEBLOCK_PAGES) +
-			  PAGEBLOCK_PAGES;
 
-	if (zone && ac->why == GROW_POOL && zone->charge && zone->charge->reclaim)
-		return zone->charge->reclaim(zone->charge_arg, frames);
-	if (!hook || !zone || !zone->pool || ac->why != GROW_COMMIT)
+	if (!hook || node < 0 || stock_available(node, kind) < frames)
 		return 0;
-	return hook(zone->node, zone->section->kind, PAGEBLOCK_PAGES);
+	return hook(node, kind, frames);
+}
+
+/* Room for the next growth. The struct pages come from a stock of their own, or from the same one,
+ * which must then have room for both at a time. */
+static uint64_t reclaim_for_growth(struct zone *zone, unsigned int order, enum grow_failure why)
+{
+	enum stock_kind kind = zone->section->kind;
+	uint64_t        frames = max_t(uint64_t, 1ull << order, PAGEBLOCK_PAGES);
+	uint64_t        meta = frames * sizeof(struct page) / PAGE_SIZE;
+	int             meta_node = stock_metadata_node();
+	bool            one_stock = kind == STOCK_BASE && zone->node == meta_node;
+
+	/* It may have to grow past its mark, too. */
+	if (why == GROW_POOL && zone->charge && zone->charge->reclaim)
+		return zone->charge->reclaim(zone->charge_arg, frames + PAGEBLOCK_PAGES);
+	if (!zone->pool)
+		return 0;
+	if (one_stock && (why == GROW_COMMIT || why == GROW_META))
+		return reclaim_stock(meta_node, STOCK_BASE, frames + meta);
+	if (why == GROW_COMMIT)
+		return reclaim_stock(zone->node, kind, frames);
+	return why == GROW_META ? reclaim_stock(meta_node, STOCK_BASE, meta) : 0;
+}
+
+/* For the nearest zone that this helps. */
+static uint64_t reclaim(struct alloc_context *ac)
+{
+	uint64_t frames = 0;
+
+	for (uint32_t i = 0; i < ac->nr_zones && !frames; i++)
+		frames = reclaim_for_growth(ac->zones[i], ac->request->order, ac->why[i]);
+	return frames;
 }
 
 static struct page *alloc_slow(struct alloc_context *ac)
@@ -246,10 +271,12 @@ static struct page *alloc_slow(struct alloc_context *ac)
 	if (page || !ac->may_wait)
 		return page;
 	for (unsigned int attempt = 0;; attempt++) {
-		bool progress = drain(ac) + reclaim(ac) > 0;
+		unsigned int retries = drain(ac) ? RETRIES_DEFAULT : 0;
 
+		if (reclaim(ac))
+			retries = RETRIES_RECLAIM;
 		page = get_page_from_freelist(ac, WMARK_MIN, true);
-		if (page || !should_retry(ac, attempt, progress))
+		if (page || !should_retry(ac, attempt, retries))
 			return page;
 	}
 }
@@ -319,7 +346,7 @@ static int alloc_one(struct alloc_context *ac, bool slow, struct page **out)
 	if (!page && slow)
 		page = alloc_slow(ac);
 	if (!page)
-		return fail(ac, alloc_failure_of(ac->may_wait, ac->why));
+		return fail(ac, alloc_failure_of(ac->may_wait, ac->why[ac->nr_zones - 1]));
 	if (finish(ac, page))
 		return fail(ac, ALLOC_FAILED_HOST);
 	*out = page;

@@ -30,6 +30,8 @@ enum {
 	CREDIT_DIVISOR_MIN = 8,
 	CREDIT_FRAMES_MIN = 2 * PAGEBLOCK_PAGES,
 	CREDIT_FRAMES_MAX = 16 * PAGEBLOCK_PAGES,
+	/* A pageblock for the daemon's own zone, its struct pages, and some for buffers. */
+	OWN_FRAMES = PAGEBLOCK_PAGES + PAGEBLOCK_PAGES / 8,
 	SPARE_PAUSE_NS = 1000 * 1000 * 1000,
 };
 
@@ -349,17 +351,39 @@ int stock_take(int node, enum stock_kind kind, uint64_t nr)
 	return s->reserve ? take_slow(s, nr) : -ENOMEM;
 }
 
+static uint64_t present_now(const struct stock *s)
+{
+	/* In this order: what moves from held to present meanwhile is seen in both. */
+	uint64_t used = s->used, held = s->held;
+
+	return left_of(used, held);
+}
+
+static bool is_promised_beyond(const struct stock *s)
+{
+	return atomic_load_explicit(&s->committed, memory_order_relaxed) > s->limit;
+}
+
+uint64_t stock_lacking(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+	uint64_t      own = kind == STOCK_BASE ? OWN_FRAMES : 0;
+
+	return is_promised_beyond(s) ? left_of(present_now(s) + nr + own, s->reserve) : 0;
+}
+
+int stock_take_fixed(int node, enum stock_kind kind, uint64_t nr)
+{
+	return stock_lacking(node, kind, nr) ? -ENOMEM : stock_take(node, kind, nr);
+}
+
 uint64_t stock_free_evictable(int node, enum stock_kind kind)
 {
 	struct stock *s = stock_of(node, kind);
-	uint64_t      held, present;
 
-	if (atomic_load_explicit(&s->committed, memory_order_relaxed) <= s->limit)
+	if (!is_promised_beyond(s))
 		return UINT64_MAX;
-	/* In this order: what moves from held to present meanwhile is seen in both. */
-	present = s->used;
-	held = s->held;
-	return left_of(s->limit, left_of(present, held));
+	return left_of(s->limit, present_now(s));
 }
 
 uint64_t stock_limit(int node, enum stock_kind kind)
@@ -583,6 +607,11 @@ void stock_uncharge_buffers(uint64_t frames)
 uint64_t stock_buffer_frames(void)
 {
 	return atomic_load(&buffers);
+}
+
+int stock_metadata_node(void)
+{
+	return metadata_node;
 }
 
 int stock_charge_metadata(int node)

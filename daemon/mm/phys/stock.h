@@ -144,6 +144,11 @@ void stock_refix(int node, enum stock_kind kind, uint64_t nr);
 int stock_take(int node, enum stock_kind kind, uint64_t nr);
 /* The same for evictable frames, which leave the margin to others. */
 int stock_take_evictable(int node, enum stock_kind kind, uint64_t nr);
+/* The same for frames of clients that can't be evicted: while some must go to swap for them, what
+ * the daemon needs to do that is left to it. */
+int stock_take_fixed(int node, enum stock_kind kind, uint64_t nr);
+/* Frames that must go before stock_take_fixed() can take nr; 0: it can. */
+uint64_t stock_lacking(int node, enum stock_kind kind, uint64_t nr);
 /* Frames that stock_take_evictable() could still take; UINT64_MAX while nothing is promised beyond
  * the limit: nobody can run short. */
 uint64_t stock_free_evictable(int node, enum stock_kind kind);
@@ -211,6 +216,8 @@ void stock_keep_credit(void);
 
 /* Charges metadata to node's base stock from now on, what exists included; -1: to nobody again. */
 int stock_charge_metadata(int node);
+/* Whose base stock that is, or -1. */
+int stock_metadata_node(void);
 /* The daemon's own buffers, to the same stock. False: there is no room, or nobody is charged; who
  * makes room for others goes on with an uncharged one. */
 bool stock_charge_buffers(uint64_t frames);

@@ -52,7 +52,7 @@ static int charge_frames(struct zone *zone, uint64_t frames, enum grow_failure *
 	r = (zone->pool ? stock_commit : stock_commit_own)(zone->node, kind, frames);
 	if (r)
 		goto out_charge;
-	r = stock_take(zone->node, kind, frames);
+	r = (zone->pool ? stock_take_fixed : stock_take)(zone->node, kind, frames);
 	if (!r)
 		return 0;
 	stock_uncommit(zone->node, kind, frames);
@@ -200,7 +200,7 @@ int zone_block_ahead(struct section *section, bool huge)
 
 	if (r)
 		return r;
-	r = stock_take(section->node, section->kind, PAGEBLOCK_PAGES);
+	r = stock_take_fixed(section->node, section->kind, PAGEBLOCK_PAGES);
 	if (r) {
 		stock_uncommit(section->node, section->kind, PAGEBLOCK_PAGES);
 		return r;

@@ -585,12 +585,21 @@ void kswapd_stop(void)
 			stop_one(&kswapds[node][duty]);
 }
 
-/* For frames that can't be evicted. */
+/* For frames that can't be evicted. What another thread takes out counts, when it has gone. */
 static uint64_t reclaim_stock(int node, enum stock_kind kind, uint64_t frames)
 {
-	struct scan scan = { .node = node, .kind = (int)kind, .wanted = frames, .needed = true };
+	struct scan scan = { .node = node, .kind = (int)kind, .needed = true,
+			     .wanted = stock_lacking(node, kind, frames) };
 
-	return swap_capacity() ? shrink_direct(&scan) : 0;
+	if (!scan.wanted)
+		return 1; /* it has come back meanwhile */
+	if (!swap_capacity())
+		return 0;
+	shrink_direct(&scan);
+	for (int i = 0; i < OTHER_PAUSES && scan.met_other && stock_lacking(node, kind, frames);
+	     i++)
+		nanosleep(&busy_pause, NULL);
+	return scan.freed + scan.met_other;
 }
 
 static uint64_t promisable(void)
