@@ -190,6 +190,52 @@ static void the_commit_limit_is_named(void)
 	end();
 }
 
+/* All but so many frames of a node's stock are committed; returns how many. */
+static uint64_t commit_but(int node, uint64_t left)
+{
+	uint64_t nr = stock_available(node, STOCK_BASE) - left;
+
+	EXPECT_EQ(stock_commit(node, STOCK_BASE, nr), 0);
+	return nr;
+}
+
+static void reason_and_figures_are_of_one_node(void)
+{
+	struct alloc_request request = request_of(GFP_KERNEL, 9);
+	struct page         *pages[32];
+	unsigned int         nr = 0;
+	uint64_t             committed;
+	char                 text[256];
+
+	begin(2, 32, 8);
+	committed = commit_but(0, 500);
+	while (nr < 32 && alloc_pages(&request, &pages[nr]) == 0)
+		EXPECT_EQ(page_zone(pages[nr++])->node, 1);
+	EXPECT(nr > 0 && nr < 32);
+	/* Node 1's arena is full, and node 0's can't be filled. */
+	EXPECT_EQ(failure.kind, ALLOC_FAILED_COMMIT);
+	EXPECT_EQ(failure.node, 0);
+	EXPECT(failure.commit_left < 500);
+	free_pages(pages[--nr], 9);
+	pcp_drain_all(pool.normal[1]);
+	EXPECT_EQ(zone_shrink(pool.normal[1], 0, 64), 1);
+	/* What describes node 1's frames is node 0's. */
+	committed += commit_but(0, 0);
+	request.node = 1;
+	request.gfp |= GFP_THISNODE;
+	EXPECT_EQ(alloc_pages(&request, &pages[nr]), -ENOMEM);
+	EXPECT_EQ(failure.kind, ALLOC_FAILED_META);
+	EXPECT_EQ(failure.node, 1);
+	EXPECT_EQ(failure.commit_left, 0);
+	alloc_failure_format(&failure, text, sizeof(text));
+	EXPECT(strstr(text, "on node 1: node 0 has no memory left to describe"));
+	EXPECT(strstr(text, "committable there 0 KiB"));
+	while (nr)
+		free_pages(pages[--nr], 9);
+	stock_uncommit(0, STOCK_BASE, committed);
+	end();
+}
+
 static void the_nearest_node_comes_first(void)
 {
 	struct alloc_request request = request_of(GFP_KERNEL, 9);
@@ -586,6 +632,7 @@ static const struct test_case cases[] = {
 	{ "the pool grows until its address range is full",
 	  the_pool_grows_until_its_address_range_is_full },
 	{ "the commit limit is named", the_commit_limit_is_named },
+	{ "a refusal's reason and figures are of one node", reason_and_figures_are_of_one_node },
 	{ "the nearest node comes first", the_nearest_node_comes_first },
 	{ "THISNODE and masks bind", thisnode_and_masks_bind },
 	{ "ATOMIC may use the reserve", atomic_may_use_the_reserve },

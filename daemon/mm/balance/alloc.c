@@ -325,13 +325,30 @@ static struct page *try_pageset(const struct alloc_context *ac)
 	return ac->flags & ALLOC_HIGHATOMIC ? NULL : pcp_alloc_hit(&want);
 }
 
-static int fail(const struct alloc_context *ac, enum alloc_failure_kind kind)
+static int fail_in(const struct alloc_context *ac, const struct zone *zone,
+		   enum alloc_failure_kind kind)
 {
 	atomic_fetch_add(&counters.nr_failed, 1);
 	if (ac->request->failure)
-		alloc_failure_fill(ac->request->failure, ac->request,
-				   ac->nr_zones ? ac->zones[0] : NULL, kind);
+		alloc_failure_fill(ac->request->failure, ac->request, zone, kind);
 	return kind == ALLOC_FAILED_REQUEST ? -EINVAL : -ENOMEM;
+}
+
+static int fail(const struct alloc_context *ac, enum alloc_failure_kind kind)
+{
+	return fail_in(ac, ac->nr_zones ? ac->zones[0] : NULL, kind);
+}
+
+/* The nearest zone that couldn't grow says why, with its own figures. */
+static int fail_to_grow(const struct alloc_context *ac)
+{
+	uint32_t n = 0;
+
+	while (n + 1 < ac->nr_zones && ac->why[n] == GROW_OK)
+		n++;
+	if (ac->why[n] == GROW_OK)
+		n = 0;
+	return fail_in(ac, ac->zones[n], alloc_failure_of(ac->may_wait, ac->why[n]));
 }
 
 static int alloc_one(struct alloc_context *ac, bool slow, struct page **out)
@@ -346,7 +363,7 @@ static int alloc_one(struct alloc_context *ac, bool slow, struct page **out)
 	if (!page && slow)
 		page = alloc_slow(ac);
 	if (!page)
-		return fail(ac, alloc_failure_of(ac->may_wait, ac->why[ac->nr_zones - 1]));
+		return fail_to_grow(ac);
 	if (finish(ac, page))
 		return fail(ac, ALLOC_FAILED_HOST);
 	*out = page;

@@ -41,11 +41,12 @@ enum alloc_failure_kind {
 	NR_ALLOC_FAILURES
 };
 
-/* Why, with the figures of the preferred zone at that moment (frames). */
+/* Why, with the figures of the zone that it holds for at that moment (frames). META: what is
+ * committable where struct pages are charged. */
 struct alloc_failure {
 	enum alloc_failure_kind kind;
 	uint32_t                order, gfp;
-	int                     node;
+	int                     node, commit_node;
 	uint64_t                nr_free, min, managed, commit_left;
 	bool                    huge; /* the arena is made of the huge-page reserve */
 };

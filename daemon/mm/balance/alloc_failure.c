@@ -44,8 +44,13 @@ void alloc_failure_fill(struct alloc_failure *out, const struct alloc_request *r
 	out->nr_free = zone_free_pages_nr(zone);
 	out->min = zone_wmark(zone, WMARK_MIN);
 	out->managed = zone->managed;
-	out->commit_left = stock_available(zone->node, zone->section->kind);
 	out->huge = zone->section->kind == STOCK_HUGE;
+	out->commit_node = zone->node;
+	if (kind == ALLOC_FAILED_META && stock_metadata_node() >= 0) {
+		out->commit_node = stock_metadata_node();
+		out->huge = false;
+	}
+	out->commit_left = stock_available(out->commit_node, out->huge ? STOCK_HUGE : STOCK_BASE);
 	if (kind != ALLOC_FAILED_INJECTED && kind != ALLOC_FAILED_HOST && is_fragmented(out))
 		out->kind = ALLOC_FAILED_FRAGMENTED;
 }
@@ -66,23 +71,28 @@ void alloc_failure_format(const struct alloc_failure *f, char *out, size_t bytes
 		[ALLOC_FAILED_POOL] = "the pool is at its limit (max)",
 		[ALLOC_FAILED_COMMIT] = "the broker's reserve is committed; free memory or raise "
 					"memory.reserve",
-		[ALLOC_FAILED_META] = "there is no memory left to describe new frames with; free "
-				      "memory or raise memory.reserve",
 		[ALLOC_FAILED_HOST] = "the host does not give the memory that was reserved; use "
 				      "reserve_mode = hold",
 		[ALLOC_FAILED_INJECTED] = "a test asked for it",
 	};
 
 	const char *cause = f->kind < NR_ALLOC_FAILURES ? causes[f->kind] : "unknown";
+	const char *where = f->commit_node == f->node ? "" : " there";
+	char        meta[128];
 
+	snprintf(meta, sizeof(meta),
+		 "node %d has no memory left to describe new frames with; free memory or raise "
+		 "memory.reserve", f->commit_node);
+	if (f->kind == ALLOC_FAILED_META)
+		cause = meta;
 	if (f->kind == ALLOC_FAILED_COMMIT && f->huge)
 		cause = "the reserve of huge pages, which arenas are made of, is committed; free "
 			"memory or raise memory.reserve_huge";
 	snprintf(out, bytes,
 		 "no run of order %" PRIu32 " on node %d: %s (free %" PRIu64
-		 " KiB, min mark %" PRIu64 " KiB, managed %" PRIu64 " KiB, committable %" PRIu64
+		 " KiB, min mark %" PRIu64 " KiB, managed %" PRIu64 " KiB, committable%s %" PRIu64
 		 " KiB)",
 		 f->order, f->node, cause,
 		 f->nr_free << (PAGE_SHIFT - 10), f->min << (PAGE_SHIFT - 10),
-		 f->managed << (PAGE_SHIFT - 10), f->commit_left << (PAGE_SHIFT - 10));
+		 f->managed << (PAGE_SHIFT - 10), where, f->commit_left << (PAGE_SHIFT - 10));
 }

@@ -9,7 +9,7 @@
 
 /* What a failed growth means to the one who asked. */
 enum alloc_failure_kind alloc_failure_of(bool may_wait, enum grow_failure why);
-/* zone: the preferred one, NULL if there was none. A kind that the zone's figures make more
+/* zone: the one that it holds for, NULL if there was none. A kind that the zone's figures make more
  * precise (fragmentation) is replaced. */
 void alloc_failure_fill(struct alloc_failure *out, const struct alloc_request *request,
 			const struct zone *zone, enum alloc_failure_kind kind);
