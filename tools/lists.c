@@ -51,8 +51,8 @@ static void json_owner(struct json *j, uint32_t uid, uint32_t gid, uint32_t mode
 }
 
 static const char *const pool_titles[] = {
-	"ID",    "<NAME",  "<OWNER", "MODE", "COMMITTED", "RESIDENT", "ARENA",
-	"LEASED", "LOCKED", "SWAPPED", "MIN", "LOW", "HIGH", "MAX", "SWAP MAX",
+	"ID",    "<NAME",  "<OWNER", "MODE", "COMMITTED", "RESIDENT", "PEAK",
+	"ARENA", "LEASED", "LOCKED", "SWAPPED", "MIN", "LOW", "HIGH", "MAX", "SWAP MAX",
 	"SESSIONS", "REGIONS", "REFUSED",
 };
 
@@ -79,6 +79,7 @@ static void pool_rows(const Mmb__Wire__ListReply *reply, struct table *t)
 		table_mode(t, p->mode);
 		table_size(t, s->committed);
 		table_size(t, s->resident);
+		table_size(t, s->peak);
 		table_size(t, s->arena);
 		table_size(t, s->leased);
 		table_size(t, s->locked);
@@ -110,6 +111,7 @@ static void pool_lines(const Mmb__Wire__ListReply *reply)
 		json_owner(&j, p->uid, p->gid, p->mode);
 		json_number(&j, "committed", s->committed);
 		json_number(&j, "resident", s->resident);
+		json_number(&j, "peak", s->peak);
 		json_number(&j, "arena", s->arena);
 		json_number(&j, "leased", s->leased);
 		json_number(&j, "locked", s->locked);

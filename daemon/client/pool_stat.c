@@ -50,6 +50,7 @@ void pool_stat_take(struct pool *pool, struct pool_stat *out)
 		.committed = atomic_load(&pool->committed),
 		.sessions = pool->nr_handles,
 		.refused = atomic_load(&pool->nr_refused),
+		.peak = atomic_load(&pool->memcg.peak) << PAGE_SHIFT,
 		.leased = leases_bytes(&pool->leases),
 		.some_stall_us = stalls.total_us[PSI_SOME],
 		.full_stall_us = stalls.total_us[PSI_FULL],

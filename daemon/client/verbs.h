@@ -136,6 +136,7 @@ int verb_pool_close(struct session *s, uint32_t handle, struct refusal *why);
 
 struct pool_stat {
 	uint64_t committed, resident, arena, locked, swapped, leased; /* bytes */
+	uint64_t peak; /* most that was charged against max at a time, since the daemon began */
 	uint64_t sessions, regions, refused;
 	uint64_t some_stall_us, full_stall_us;
 	struct pool_limits limits; /* as they were set */

@@ -39,6 +39,7 @@ void pool_stat_reply_fill(Mmb__Wire__PoolStatReply *reply, const struct pool_sta
 	reply->swap_max = stat->limits.swap_max;
 	reply->some_stall_us = stat->some_stall_us;
 	reply->full_stall_us = stat->full_stall_us;
+	reply->peak = stat->peak;
 	reply->sessions = stat->sessions;
 	reply->regions = stat->regions;
 	reply->refused = stat->refused;

@@ -111,6 +111,18 @@ def pages_are_resident_or_swapped(broker):
     expect(area["used"] == used, f"{area} {memory}")
 
 
+def a_peak_is_told(broker):
+    """what a pool had in memory at most is within its max, and not less than what it has"""
+    pool = of_pool(broker, "figures")
+    expect(pool["resident"] <= pool["peak"] <= LIMIT < 2 * pool["peak"], f"{pool}")
+    rows = broker.ctl("pools").splitlines()
+    column = rows[0].index("PEAK") + len("PEAK")
+    [row] = [row for row in rows if " figures " in row]
+    number, unit = row[:column].split()[-2:]
+    scale = {"KiB": 1 << 10, "MiB": 1 << 20}[unit]
+    expect(abs(float(number) * scale - pool["peak"]) <= scale / 10, f"{rows} {pool}")
+
+
 def commit_has_swap_in_it(broker):
     """nobody has committed more than may be"""
     for words in ((), ("--pool", "figures")):
@@ -173,8 +185,9 @@ def a_swap_max_of_nothing_is_0(broker):
         expect(row and row[1] == limit, rows)
 
 
-CASES = (pages_are_resident_or_swapped, commit_has_swap_in_it, faults_have_a_latency_each,
-         lists_of_ages_agree, a_closed_origin_is_not_forgotten, a_swap_max_of_nothing_is_0)
+CASES = (pages_are_resident_or_swapped, a_peak_is_told, commit_has_swap_in_it,
+         faults_have_a_latency_each, lists_of_ages_agree, a_closed_origin_is_not_forgotten,
+         a_swap_max_of_nothing_is_0)
 
 
 def main(build):
