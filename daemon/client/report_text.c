@@ -64,6 +64,8 @@ static void prepare(struct text_snapshot *s)
 	for (int node = 0; node < nr_nodes; node++) {
 		s->nodes[node].id = (uint32_t)node;
 		normal_zone(s, node)->node = movable_zone(s, node)->node = (uint32_t)node;
+		normal_zone(s, node)->unreclaimable = movable_zone(s, node)->unreclaimable =
+			kswapd_gave_up(node);
 		normal_zone(s, node)->name = "Normal";
 		movable_zone(s, node)->name = "Movable";
 	}
@@ -113,6 +115,8 @@ static void add_zone(struct gather *g, struct zone *zone)
 	if (z->present == 0 || from.start_pfn < z->start_pfn)
 		z->start_pfn = from.start_pfn;
 	z->nr_free += from.nr_free;
+	z->nr_free_cma += from.nr_free_cma;
+	z->cma += from.pageblocks[MIGRATE_CMA] << PAGEBLOCK_ORDER;
 	z->boost += from.boost;
 	z->min += from.min;
 	z->low += from.low;

@@ -192,7 +192,7 @@ static void zoneinfo_pagesets(FILE *out, const struct text_zone *z)
 static void zoneinfo_zone(FILE *out, const struct text_zone *z)
 {
 	const struct text_row rows[] = {
-		{ "nr_free_pages", z->nr_free },     { "nr_free_cma", 0 },
+		{ "nr_free_pages", z->nr_free },     { "nr_free_cma", z->nr_free_cma },
 		{ "numa_hit", z->numa_hit },         { "numa_miss", z->numa_miss },
 		{ "numa_foreign", z->numa_foreign },
 	};
@@ -201,8 +201,8 @@ static void zoneinfo_zone(FILE *out, const struct text_zone *z)
 	if (z->present != 0) {
 		zoneinfo_rows(out, rows, ARRAY_SIZE(rows));
 		zoneinfo_pagesets(out, z);
-		fprintf(out, "\n  node_unreclaimable:  0\n  start_pfn:           %" PRIu64,
-			z->start_pfn);
+		fprintf(out, "\n  node_unreclaimable:  %d\n  start_pfn:           %" PRIu64,
+			z->unreclaimable, z->start_pfn);
 	}
 	fputc('\n', out);
 }

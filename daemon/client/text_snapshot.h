@@ -37,9 +37,10 @@ struct text_pageset {
 struct text_zone {
 	uint32_t node;
 	const char *name; /* "Normal" or "Movable" */
-	uint64_t nr_free, boost, min, low, high, promo;
+	uint64_t nr_free, nr_free_cma, boost, min, low, high, promo;
 	uint64_t spanned, present, managed, cma, start_pfn;
 	uint64_t numa_hit, numa_miss, numa_foreign;
+	bool     unreclaimable; /* its node: memory is short, and kswapd found nothing last time */
 	uint64_t free[TEXT_MIGRATETYPES][NR_ORDERS];
 	uint64_t pageblocks[TEXT_MIGRATETYPES];
 	uint32_t nr_pagesets;

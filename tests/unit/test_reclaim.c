@@ -361,6 +361,29 @@ static void kswapd_makes_room_before_it_is_needed(void)
 	stop();
 }
 
+static bool says_of_kswapd(void *gave_up)
+{
+	reclaim_poke(region, 0);
+	return kswapd_gave_up(0) == *(bool *)gave_up;
+}
+
+static void kswapd_tells_that_it_found_nothing(void)
+{
+	bool yes = true, no = false;
+
+	start();
+	for (uint64_t i = 0; stock_free_evictable(0, STOCK_BASE) > 64; i++)
+		put(i);
+	swap_area_accept(0, false);
+	EXPECT(!kswapd_gave_up(0));
+	EXPECT_EQ(kswapd_start(), 0);
+	EXPECT(test_wait(says_of_kswapd, &yes, 60));
+	swap_area_accept(0, true);
+	EXPECT(test_wait(says_of_kswapd, &no, 60));
+	kswapd_stop();
+	stop();
+}
+
 static void *page_all_out(void *freed)
 {
 	cpu_slot_register(0);
@@ -671,6 +694,8 @@ static const struct test_case cases[] = {
 	{ "locks stay within memory", locking_stays_within_memory },
 	{ "pages in use stay", what_is_used_stays },
 	{ "kswapd makes room before it is needed", kswapd_makes_room_before_it_is_needed },
+	{ "kswapd tells that it found nothing while memory is short",
+	  kswapd_tells_that_it_found_nothing },
 	{ "threads share a range, and each page goes once (E3, P1)", threads_share_a_range },
 	{ "a pool gives up its own pages", a_pool_gives_up_its_own_pages },
 	{ "cold pages go first", cold_pages_go_first },

@@ -164,6 +164,9 @@ static void zoneinfo_populated(void)
 	s->nodes[0].unevictable = 20;
 	s->nr_zones = 1;
 	z->nr_free = 3840;
+	z->nr_free_cma = 300;
+	z->cma = 512;
+	z->unreclaimable = true;
 	z->min = 55;
 	z->low = 68;
 	z->high = 81;
@@ -183,12 +186,12 @@ static void zoneinfo_populated(void)
 	EXPECT(strstr(text, "\n  pages free     3840\n        boost    0\n        min      55\n"
 			    "        low      68\n        high     81\n        promo    0\n"
 			    "        spanned  4095\n        present  3998\n        managed  3840\n"
-			    "        cma      0\n        protection: (0, 0)\n"
-			    "      nr_free_pages 3840\n      nr_free_cma  0\n"));
+			    "        cma      512\n        protection: (0, 0)\n"
+			    "      nr_free_pages 3840\n      nr_free_cma  300\n"));
 	EXPECT(strstr(text, "\n  pagesets\n    cpu: 2\n              count:    7\n"
 			    "              high:     34\n              batch:    1\n"
 			    "              high_min: 34\n              high_max: 240\n"
-			    "  vm stats threshold: 0\n  node_unreclaimable:  0\n"
+			    "  vm stats threshold: 0\n  node_unreclaimable:  1\n"
 			    "  start_pfn:           1\n"));
 	free(text);
 	free(s);

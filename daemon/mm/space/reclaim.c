@@ -408,6 +408,14 @@ void reclaim_poke(struct region *region, int node)
 	}
 }
 
+bool kswapd_gave_up(int node)
+{
+	const struct kswapd *k = &kswapds[node][FOR_STOCKS];
+
+	return k->running && atomic_load(&k->rest_ns) &&
+	       (stock_missing(node, STOCK_BASE, 1) || stock_missing(node, STOCK_HUGE, 1));
+}
+
 static uint64_t kswapd_shrink(struct kswapd *k, struct scan *scan)
 {
 	scan->wanted = min_t(uint64_t, scan->wanted, KSWAPD_BATCH);

@@ -50,6 +50,8 @@ bool reclaim_ask(struct mm *mm, const struct mapped_range *ranges, uint32_t nr);
 void reclaim_fini(void);
 int kswapd_start(void);
 void kswapd_stop(void);
+/* Frames of the node are short, and when kswapd looked last it found none to free. */
+bool kswapd_gave_up(int node);
 /* Looks whether the node's stock of the region's kind has few free frames left, or the pool is near
  * its limit, and then wakes the node's thread for that. Cheap, and never waits. */
 void reclaim_poke(struct region *region, int node);
