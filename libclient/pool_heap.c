@@ -149,7 +149,7 @@ static int map_view(struct mmb_pool *pool, const struct heap_view *of)
 	size_t bytes = of->length >> SLAB_UNIT_SHIFT << SLAB_HEADER_SHIFT;
 	int error;
 
-	if (!runmap_covers(&pool->runs, of->base, 0) || of->length % SLAB_UNIT_BYTES ||
+	if (!runmap_has(&pool->runs, of->base, of->length) || of->length % SLAB_UNIT_BYTES ||
 	    of->base % SLAB_UNIT_BYTES)
 		return call_protocol_error(pool->mmb, "a slab map describes no arena window");
 	if (!window_fits(view.fd, bytes))

@@ -103,6 +103,13 @@ static bool aligned(uint64_t address, unsigned int order)
 	return !(address & (((uint64_t)CLIENT_PAGE_SIZE << order) - 1));
 }
 
+bool runmap_has(const struct runmap *map, uint64_t base, uint64_t length)
+{
+	const struct runmap_window *w = window_of(map, base);
+
+	return w && w->base == base && w->nr_pages == length >> CLIENT_PAGE_SHIFT;
+}
+
 bool runmap_covers(const struct runmap *map, uint64_t address, unsigned int order)
 {
 	const struct runmap_window *w = window_of(map, address);

@@ -57,6 +57,8 @@ void runmap_add(struct runmap *map, uint64_t base, uint64_t length);
 /* R4: before runs are asked for; a negative errno with its sentence. */
 int runmap_open(struct runmap *map);
 void runmap_fini(struct runmap *map);
+/* Whether exactly that is a window. */
+bool runmap_has(const struct runmap *map, uint64_t base, uint64_t length);
 /* Whether the whole run lies in one window. */
 bool runmap_covers(const struct runmap *map, uint64_t address, unsigned int order);
 

@@ -255,14 +255,17 @@ static void answer_slab_map(struct fake_broker *b, struct answer *a)
 	Mmb__Wire__SlabMapWindow window = MMB__WIRE__SLAB_MAP_WINDOW__INIT;
 	Mmb__Wire__SlabMapWindow *windows[] = { &window };
 
-	reply.total = 1;
-	if (request->first == 0) {
-		window.address = b->arena_address;
-		window.length = BROKER_ARENA_BYTES;
+	reply.total = b->scattered ? b->scattered : 1;
+	if (request->first < reply.total) {
+		window.length = BROKER_ARENA_BYTES / reply.total;
+		window.address = b->arena_address + request->first * window.length;
+		if (b->stretched)
+			window.length = b->stretched;
 		reply.windows = windows;
 		reply.n_windows = 1;
 		a->fds[a->nr_fds++] = copy_of(b, SHORT_SLAB_MAP, b->slab_map);
 	}
+	must(!b->stretched || !ftruncate(b->slab_map, (off_t)b->stretched), "slab map");
 	send_answer(a, &reply.base);
 }
 

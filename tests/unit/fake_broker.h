@@ -73,6 +73,8 @@ void broker_exaggerate(struct fake_broker *b, uint32_t nr);
 void broker_offer(struct fake_broker *b, enum broker_offer how);
 void broker_clone(struct fake_broker *b, enum broker_clone how);
 void broker_shorten(struct fake_broker *b, enum broker_short what);
+/* Slab maps are said to be of so many bytes, and are as long as that takes; 0: of the arena. */
+void broker_stretch(struct fake_broker *b, uint64_t bytes);
 /* The arena is said to consist of so many windows. */
 void broker_scatter(struct fake_broker *b, uint32_t windows);
 /* Where the next regions are said to belong. */

@@ -75,6 +75,7 @@ struct fake_broker {
 	char            client[64];             /* (l) the last one's name */
 	uint64_t        window;                 /* (l) */
 	bool            confused;               /* (l) */
+	uint64_t        stretched;              /* (l) bytes a slab map is said to be of; 0 */
 	uint32_t        scattered;              /* (l) windows of the arena; 0: one */
 	bool            deaf;                   /* (l) */
 	bool            disorder;               /* (l) ids that didn't grow */

@@ -124,6 +124,13 @@ void broker_shorten(struct fake_broker *b, enum broker_short what)
 	pthread_mutex_unlock(&b->lock);
 }
 
+void broker_stretch(struct fake_broker *b, uint64_t bytes)
+{
+	pthread_mutex_lock(&b->lock);
+	b->stretched = bytes;
+	pthread_mutex_unlock(&b->lock);
+}
+
 void broker_scatter(struct fake_broker *b, uint32_t windows)
 {
 	pthread_mutex_lock(&b->lock);

@@ -81,6 +81,22 @@ static void a_region_is_as_long_as_it_says(void)
 	broker_stop(client.broker);
 }
 
+/* Objects would be looked for where there is no arena. */
+static void a_slab_map_is_of_a_whole_window(void)
+{
+	static const uint64_t lies[] = { 2 * BROKER_ARENA_BYTES, BROKER_ARENA_BYTES / 2 };
+
+	for (int i = 0; i < 2; i++) {
+		fake_client_begin(&client, 0);
+		broker_stretch(client.broker, lies[i]);
+		EXPECT(!mmb_malloc(client.pool, 64) && errno == EPROTO);
+		EXPECT(strstr(mmb_error(), "a slab map describes no arena window"));
+		mmb_pool_close(client.pool);
+		mmb_close(client.mmb);
+		broker_stop(client.broker);
+	}
+}
+
 /* Nothing of the window that is one too many stays: there may be another pool's one day. */
 static void an_arena_of_too_many_windows_leaves_none(void)
 {
@@ -107,6 +123,7 @@ static const struct test_case cases[] = {
 	{ "a slab map's file is as long as its window needs",
 	  a_slab_map_is_as_long_as_its_window_needs },
 	{ "an offer's arena is as long as it says", an_offer_is_as_long_as_it_says },
+	{ "a slab map is of a whole window", a_slab_map_is_of_a_whole_window },
 	{ "an arena of too many windows leaves none of them",
 	  an_arena_of_too_many_windows_leaves_none },
 	{ "a region's file is as long as it says", a_region_is_as_long_as_it_says },
