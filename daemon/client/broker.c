@@ -521,6 +521,23 @@ static bool is_swap_area(const char *path)
 	return false;
 }
 
+/* As --check-config finds, no other time would help. */
+static bool is_wrong_path(int error)
+{
+	switch (-error) {
+	case ENOENT:
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case EEXIST:
+	case ENAMETOOLONG:
+	case ENOSPC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int start_swap(const struct broker_config *config, struct refusal *why)
 {
 	struct swap_on_request request = { .path = config->swap_path,
@@ -532,6 +549,8 @@ static int start_swap(const struct broker_config *config, struct refusal *why)
 	if (!config->swap_path || is_swap_area(config->swap_path))
 		return 0;
 	r = swap_on(&request, sentence);
+	if (!broker.resumes && is_wrong_path(r))
+		r = -EINVAL;
 	return r ? refuse(why, r, "swap.path: %s", sentence) : 0;
 }
 

@@ -206,9 +206,14 @@ def configured_at_the_start(b):
     b.start(f"--swap.path={path}")  # as large as it is
     expect(b.areas()[0]["size"] == 8 * MIB - 4096, b.areas())
     b.stop()
-    done = subprocess.run(b.flags("--swap.path=/", "--swap.size=8M"), stderr=subprocess.PIPE,
-                          text=True, timeout=60, check=False)
-    expect(done.returncode == EX_CONFIG and "swap.path: / is a directory" in done.stderr, done)
+    open_file = b.path("open-to-all")
+    with open(open_file, "wb"):
+        os.chmod(open_file, 0o644)
+    for path, says in (("/", "is a directory"), (b.path("none/swap"), "its folder doesn't exist"),
+                       (open_file, "can be read by others")):
+        done = subprocess.run(b.flags(f"--swap.path={path}", "--swap.size=8M"), text=True,
+                              stderr=subprocess.PIPE, timeout=60, check=False)
+        expect(done.returncode == EX_CONFIG and says in done.stderr, done)
     b.start()
 
 
