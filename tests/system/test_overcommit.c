@@ -54,6 +54,34 @@ static void a_touch_fails_without_the_policy(void)
 	PLAY(ROLE(touch_too_much));
 }
 
+/* Others can have what is given back at once. */
+static void give_back_and_touch(struct actor *a, int advice)
+{
+	struct mmb_region *first, *second;
+
+	open_overcommitting(a, 0);
+	first = act_region(a, 12 * MIB, 0);
+	for (size_t i = 0; i < 12 * MIB; i += PAGE)
+		stamp(act_at(first) + i, PAGE, i);
+	CLIENT_EXPECT_EQ(mmb_region_advise(first, 0, 12 * MIB, advice), 0);
+	second = act_region(a, 12 * MIB, 0);
+	for (size_t i = 0; i < 12 * MIB; i += PAGE)
+		stamp(act_at(second) + i, PAGE, ~i);
+	for (size_t i = 0; i < 12 * MIB; i += PAGE)
+		CLIENT_EXPECT(is_stamped(act_at(second) + i, PAGE, ~i));
+	mmb_region_close(first);
+}
+
+static void drop_and_touch(struct actor *a)
+{
+	give_back_and_touch(a, MMB_ADVISE_DONTNEED);
+}
+
+static void what_is_dropped_is_had_at_once(void)
+{
+	PLAY(ROLE(drop_and_touch));
+}
+
 static void be_the_biggest(struct actor *a)
 {
 	open_overcommitting(a, MMB_POOL_OOM_KILL);
@@ -294,6 +322,7 @@ static void a_pool_above_high_is_slowed_down(void)
 static const struct test_case cases[] = {
 	{ "a page that a pool promised in vain raises SIGBUS, and says why",
 	  a_touch_fails_without_the_policy },
+	{ "what a client drops others can have at once", what_is_dropped_is_had_at_once },
 	{ "with MMB_POOL_OOM_KILL the biggest session ends, and only it",
 	  the_biggest_session_ends },
 	{ "what a session has on the disk counts like what it has in memory",

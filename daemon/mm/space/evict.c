@@ -358,9 +358,7 @@ static uint32_t slots_for(struct swapper *s, struct region *region, uint32_t fir
 	uint32_t slot;
 
 	*got = 1;
-	if (!s->needed && slots_are_scarce())
-		return SLOT_NONE;
-	nr = memcg_charge_slots(region->memcg, nr, frames);
+	nr = s->needed || !slots_are_scarce() ? memcg_charge_slots(region->memcg, nr, frames) : 0;
 	if (!nr)
 		return SLOT_NONE;
 	slot = frames > 1 ? swap_alloc_huge(&s->cursor)
@@ -624,6 +622,7 @@ static uint64_t finish_run(struct region *region, struct swap_item *items, uint3
 		return 0;
 	region_uncharge(region, node, nr);
 	atomic_fetch_add(&region->quota[node], (int64_t)nr);
+	region_return_promises(region);
 	atomic_fetch_add(&region_lru(region, node)->nr_evicted, frames);
 	return frames;
 }

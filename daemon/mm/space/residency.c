@@ -534,6 +534,7 @@ static void uncharge(struct region *region, uint64_t value, uint64_t nr)
 		return;
 	region_uncharge(region, node, nr);
 	atomic_fetch_add(&region->quota[node], (int64_t)nr);
+	region_return_promises(region);
 }
 
 /* The page's slot and its place among the active ones go with its contents. */
@@ -578,7 +579,6 @@ int region_drop_locked(struct region *region, struct page_range range)
 
 	if (result)
 		return result;
-
 	while (at < end) {
 		uint64_t value = 0;
 		uint64_t nr = claim_present(region, at, end, &value);
