@@ -54,7 +54,7 @@ static void a_touch_fails_without_the_policy(void)
 	PLAY(ROLE(touch_too_much));
 }
 
-/* Others can have what is given back at once. */
+/* Others can have what is given back at once, and without swap. */
 static void give_back_and_touch(struct actor *a, int advice)
 {
 	struct mmb_region *first, *second;
@@ -77,9 +77,19 @@ static void drop_and_touch(struct actor *a)
 	give_back_and_touch(a, MMB_ADVISE_DONTNEED);
 }
 
+static void free_and_touch(struct actor *a)
+{
+	give_back_and_touch(a, MMB_ADVISE_FREE);
+}
+
 static void what_is_dropped_is_had_at_once(void)
 {
 	PLAY(ROLE(drop_and_touch));
+}
+
+static void what_is_freed_makes_room_without_swap(void)
+{
+	PLAY(ROLE(free_and_touch));
 }
 
 static void be_the_biggest(struct actor *a)
@@ -323,6 +333,8 @@ static const struct test_case cases[] = {
 	{ "a page that a pool promised in vain raises SIGBUS, and says why",
 	  a_touch_fails_without_the_policy },
 	{ "what a client drops others can have at once", what_is_dropped_is_had_at_once },
+	{ "what clients have freed makes room without swap, too",
+	  what_is_freed_makes_room_without_swap },
 	{ "with MMB_POOL_OOM_KILL the biggest session ends, and only it",
 	  the_biggest_session_ends },
 	{ "what a session has on the disk counts like what it has in memory",

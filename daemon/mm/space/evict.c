@@ -25,7 +25,8 @@ enum { BETWEEN_MAX = 32 /* pages; holding them takes less than another punch */ 
 
 static bool may_be_evicted(uint64_t word, const struct evict_filter *filter)
 {
-	if (word_state(word) != PAGE_PRESENT || word & (WORD_BUSY | WORD_LOCKED))
+	if (word_state(word) != PAGE_PRESENT || word & (WORD_BUSY | WORD_LOCKED) ||
+	    (filter->unwanted && !(word & WORD_LAZYFREE)))
 		return false;
 	return filter->node < 0 || word_node(word) == filter->node;
 }

@@ -39,6 +39,7 @@ static inline uint64_t evict_block_pages(const struct region *region)
 struct evict_filter {
 	int node;     /* frames of this one; -1: of any */
 	bool all_ages; /* young and active ones, too */
+	bool unwanted; /* only what clients have freed lazily: it needs no slot */
 	unsigned int old; /* generations after which an inactive page goes */
 	bool hard;     /* nothing inactive is left: active ones don't wait to be asked */
 	uint64_t most; /* frames; of a block no more are begun; 0: all of it */

@@ -285,8 +285,7 @@ bool reclaim_for(struct region *region)
 			     .wanted = max_t(uint64_t, DIRECT_FRAMES, page),
 			     .may_break_min = true, .needed = true };
 
-	if (!swap_capacity())
-		return false;
+	scan.filter.unwanted = !swap_capacity();
 	if (memcg_margin(region->memcg) < page) {
 		scan.memcg = region->memcg;
 		scan.kind = -1;
