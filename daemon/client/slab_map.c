@@ -206,7 +206,7 @@ static int adopt_page(struct slab_map *map, uint32_t i)
 	int r = block ? stock_recommit(map->node, STOCK_BASE, 1) : -ENOMEM;
 
 	if (!r)
-		r = stock_take(map->node, STOCK_BASE, 1);
+		r = stock_retake(map->node, STOCK_BASE, 1);
 	if (r)
 		return r;
 	block->populated = true;

@@ -169,6 +169,32 @@ static void all_that_was_committed_can_be_taken(void)
 	phys_stop();
 }
 
+/* As after a restart, when regions find in their place what was put by before them. */
+static void what_was_present_fits_again(void)
+{
+	struct stock_snapshot s;
+	uint64_t taken;
+
+	phys_start(&(struct phys_setup){ .huge_mib = 64, .base_mib = 64 });
+	s = look(STOCK_HUGE);
+	EXPECT_EQ(stock_keep_spare(0), 0);
+	taken = s.reserve - PAGEBLOCK_PAGES;
+	EXPECT_EQ(stock_retake(0, STOCK_HUGE, taken), 0);
+	EXPECT_EQ(stock_take(0, STOCK_HUGE, PAGEBLOCK_PAGES), -ENOMEM);
+	EXPECT_EQ(stock_retake(0, STOCK_HUGE, PAGEBLOCK_PAGES), 0);
+	taken += PAGEBLOCK_PAGES;
+	/* Of a larger reserve. */
+	EXPECT_EQ(stock_retake(0, STOCK_HUGE, s.margin), -ENOMEM);
+	EXPECT_EQ(stock_take(0, STOCK_HUGE, 1), -ENOMEM);
+	stock_put(0, STOCK_HUGE, taken);
+	stock_leave_spare(0);
+	EXPECT_EQ(stock_take(0, STOCK_HUGE, s.reserve), 0);
+	EXPECT_EQ(stock_take(0, STOCK_HUGE, 1), -ENOMEM);
+	stock_put(0, STOCK_HUGE, s.reserve);
+	EXPECT_EQ(stock_retake(1, STOCK_HUGE, 1), -ENOMEM);
+	phys_stop();
+}
+
 static void a_full_host_gives_way_to_what_is_held(void)
 {
 	struct section *r;
@@ -417,6 +443,8 @@ static const struct test_case cases[] = {
 	  taking_makes_held_memory_go_and_putting_brings_it_back },
 	{ "small takes come out of the slack", small_takes_come_out_of_the_slack },
 	{ "all that was committed can be taken", all_that_was_committed_can_be_taken },
+	{ "after a restart what was present fits beside what has come by then",
+	  what_was_present_fits_again },
 	{ "a full host gives way to what is held", a_full_host_gives_way_to_what_is_held },
 	{ "huge pages come through the direct map, populated ones are cleared",
 	  each_kind_is_populated_its_own_way },

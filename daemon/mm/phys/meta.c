@@ -307,7 +307,7 @@ int meta_adopt(enum meta_window window, uint64_t first, uint64_t nr)
 		mutex_unlock(&meta_mutex);
 	}
 	atomic_fetch_add(&w->populated, bytes);
-	return charge(bytes);
+	return has_charger && bytes ? charger.recharge(bytes >> PAGE_SHIFT) : 0;
 }
 
 bool meta_next_present(enum meta_window window, uint64_t *entry)

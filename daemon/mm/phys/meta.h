@@ -155,6 +155,7 @@ uint64_t meta_window_bytes(enum meta_window window);
 struct meta_charger {
 	int (*charge)(uint64_t frames);
 	void (*uncharge)(uint64_t frames);
+	int (*recharge)(uint64_t frames); /* what a predecessor had: -ENOMEM: a smaller reserve */
 	bool (*relieve)(void); /* the host has no page left: true if trying again makes sense */
 	int os_node;           /* where metadata is bound to */
 };

@@ -377,6 +377,18 @@ int stock_take_fixed(int node, enum stock_kind kind, uint64_t nr)
 	return stock_lacking(node, kind, nr) ? -ENOMEM : stock_take(node, kind, nr);
 }
 
+int stock_retake(int node, enum stock_kind kind, uint64_t nr)
+{
+	struct stock *s = stock_of(node, kind);
+
+	if (!stock_take(node, kind, nr))
+		return 0;
+	if (!s->reserve || !add_up_to(&s->used, nr, s->reserve + margin_of(s->reserve)))
+		return -ENOMEM;
+	s->beyond = max_t(uint64_t, s->beyond, s->used - s->reserve);
+	return 0;
+}
+
 uint64_t stock_free_evictable(int node, enum stock_kind kind)
 {
 	struct stock *s = stock_of(node, kind);
@@ -579,6 +591,13 @@ static int charge_metadata(uint64_t frames)
 	return charge_by(stock_commit_own, frames);
 }
 
+static int recharge_metadata(uint64_t frames)
+{
+	int r = stock_recommit(metadata_node, STOCK_BASE, frames);
+
+	return r ? r : stock_retake(metadata_node, STOCK_BASE, frames);
+}
+
 static void uncharge_metadata(uint64_t frames)
 {
 	stock_put(metadata_node, STOCK_BASE, frames);
@@ -616,7 +635,8 @@ int stock_metadata_node(void)
 
 int stock_charge_metadata(int node)
 {
-	struct meta_charger charger = { charge_metadata, uncharge_metadata, relieve_metadata, 0 };
+	struct meta_charger charger = { charge_metadata, uncharge_metadata, recharge_metadata,
+					relieve_metadata, 0 };
 	int                 r;
 
 	if (node < 0) {
@@ -647,9 +667,10 @@ static void add_section(struct section *section, void *arg)
 static void validate_stock(struct stock *s, struct validation *v)
 {
 	const char *name = s->kind == STOCK_HUGE ? "huge" : "base";
+	uint64_t    spare = s->has_spare ? PAGEBLOCK_PAGES : 0;
 
-	validation_expect(v, s->used <= s->reserve, "node %d %s: held + present within the reserve",
-			  s->node, name);
+	validation_expect(v, s->used <= s->reserve + s->beyond + spare,
+			  "node %d %s: held + present within the reserve", s->node, name);
 	validation_expect(v, s->evictable <= s->committed, "node %d %s: evictable is committed",
 			  s->node, name);
 	validation_expect(v, fixed_now(s) <= s->limit, "node %d %s: fixed within the limit",

@@ -15,7 +15,8 @@
  * Credit      The base stock that metadata is charged to keeps a 32nd of its limit (4 to 32 MiB, an
  *             eighth at most) committed to nobody: the broker must bring pages in when all else
  *             has been promised, and that takes memory.
- * Invariants  K1  held + present <= reserve, at every moment.
+ * Invariants  K1  held + present <= reserve, at every moment, but for the page of K6; after a
+ *                 restart what was present before is so again, whatever else has come by then.
  *             K2  committed is what is fixed and what is evictable; spoken = fixed + min(evictable,
  *                 floor) <= limit = reserve - margin when it is promised, and present <= committed;
  *                 what doesn't fit into memory has slots of swap (promise.h). Without swap taking
@@ -70,6 +71,7 @@ struct stock {
 	_Atomic uint64_t credit;    /* (a) of committed and spoken: for emergencies */
 	_Atomic uint64_t used;      /* (a) K1: held + present */
 	_Atomic uint64_t held;      /* (l) changes; readable any time */
+	uint64_t         beyond;    /* (c) from a resume on: most used beyond the reserve */
 	struct mutex     lock;
 	struct section  *section;   /* (c) the reserve's, NULL in account mode */
 	uint8_t         *blocks;    /* (l) enum stock_block of each pageblock of section */
@@ -137,6 +139,9 @@ void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
 int stock_recommit(int node, enum stock_kind kind, uint64_t nr);
 int stock_recommit_evictable(const struct stock_place *place, uint64_t nr);
 void stock_refix(int node, enum stock_kind kind, uint64_t nr);
+/* And what was present stays so, where the next daemon's own memory, or the page for what must be
+ * (K6), is in its place by now: up to the margin beyond the reserve. -ENOMEM: a smaller reserve. */
+int stock_retake(int node, enum stock_kind kind, uint64_t nr);
 
 /* nr committed frames are about to be populated. Always 0 without swap; -ENOMEM then is a caller
  * that takes what it did not commit. With swap: present memory must be evicted first. May punch

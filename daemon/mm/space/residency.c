@@ -170,7 +170,7 @@ int region_charge(struct region *region, int node, uint64_t nr)
 
 int region_recharge(struct region *region, int node, uint64_t nr)
 {
-	return charge_by(stock_take, region, node, nr);
+	return charge_by(stock_retake, region, node, nr);
 }
 
 void region_uncharge(struct region *region, int node, uint64_t nr)
