@@ -288,26 +288,38 @@ static void grants_are_neither_lost_nor_doubled(void)
 
 /* ---- the daemon dies while it takes units back, and then the client leaves ---- */
 
-enum { GIVEN = 8, GIVEN_BYTES = 300000, GIVEN_UNITS = 40, SMALL = 100, ADOPT_SECONDS = 60,
+enum { GIVEN = 8, GIVEN_BYTES = 300000, GIVEN_UNITS = 40, /* in them */
+       SMALL = 100, ADOPT_SECONDS = 60,
        STEP_GIVING = STEP_OVER + 5, STEP_LEFT };
 
-/* A small object stays, so that who takes over finds a slab. */
-static void give_back_and_leave(struct actor *a)
+static void take_and_return(struct actor *a)
 {
 	void *objects[GIVEN];
 
-	act_open(a);
-	act_common_pool(a);
-	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
 	for (size_t i = 0; i < GIVEN; i++) {
 		objects[i] = mmb_malloc(a->pool, GIVEN_BYTES);
 		CLIENT_EXPECT(objects[i]);
 	}
-	cue(STEP_STARTED);
-	await(STEP_GIVING);
 	for (size_t i = 0; i < GIVEN; i++)
 		mmb_free(objects[i]);
 	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
+}
+
+/* Until the daemon dies in it. A small object stays, so that who takes over finds a slab. */
+static void give_back_and_leave(struct actor *a)
+{
+	pid_t supervisor, worker;
+
+	act_open(a);
+	act_common_pool(a);
+	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
+	cue(STEP_STARTED);
+	await(STEP_GIVING);
+	supervisor = (pid_t)atomic_load(&board->number[0]);
+	worker = (pid_t)atomic_load(&board->number[1]);
+	do
+		take_and_return(a);
+	while (worker_of(supervisor) == worker);
 }
 
 static bool has_adopted(void *pool)
@@ -338,6 +350,8 @@ static void die_while_returning(unsigned int nth)
 	EXPECT(cue_comes(STEP_STARTED));
 	worker = worker_of(f->pid);
 	EXPECT(worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value));
+	atomic_store(&board->number[0], (uint64_t)f->pid);
+	atomic_store(&board->number[1], (uint64_t)worker);
 	cue(STEP_GIVING);
 	EXPECT(worker_dies(f->pid, worker));
 	EXPECT(stage_ended(0));
