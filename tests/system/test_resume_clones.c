@@ -16,6 +16,7 @@
 #include "base/types.h"
 #include "system/kill_scene.h"
 #include "system/stage.h"
+#include "system/swap_scene.h"
 
 enum {
 	REGION_BYTES = 16 * MIB,
@@ -331,6 +332,96 @@ static void the_spare_page_outlives_the_daemon(void)
 	EXPECT(stage_ended(0));
 	stage_end();
 }
+
+/* ---- and a stock without room for it ---- */
+
+/* Of 8 pages 2 are the margin, and 2 can be fixed. */
+enum { FULL_RESERVE_MIB = 64, FULL_HUGE_MIB = 16, FULL_SWAP_MIB = 64, FULL_HUGE = 6,
+       FULL_RUNS = 2, FULL_STOCK = 9, HUGE_ORDER = 9,
+       STEP_TOUCHED = STEP_OVER + 1, STEP_HUNG, STEP_FULL, STEP_SERVED };
+
+static char *huge_at(struct mmb_region *region, uint64_t page)
+{
+	return act_at(region) + page * HUGE_PAGE;
+}
+
+static void expect_stamped(struct mmb_region *region)
+{
+	for (uint64_t page = 0; page < FULL_HUGE; page++)
+		CLIENT_EXPECT(is_stamped(huge_at(region, page), PAGE, page));
+}
+
+static void fill_the_stock(struct actor *a)
+{
+	const struct mmb_region_options options = { .size = sizeof(options),
+						    .page_size = HUGE_PAGE };
+	struct mmb_region *region, *clone;
+	char *runs[FULL_RUNS];
+
+	act_open(a);
+	act_pool(a, 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(a->pool, FULL_HUGE * HUGE_PAGE, &options, &region), 0);
+	for (uint64_t page = 0; page < FULL_HUGE; page++)
+		stamp(huge_at(region, page), PAGE, page);
+	cue(STEP_TOUCHED);
+	await(STEP_HUNG);
+	for (uint64_t i = 0; i < FULL_RUNS; i++) {
+		runs[i] = mmb_alloc_pages(a->pool, HUGE_ORDER, 0);
+		CLIENT_EXPECT(runs[i]);
+		stamp(runs[i], PAGE, 100 + i);
+	}
+	clone = act_clone(region, NULL, 0);
+	expect_stamped(clone);
+	cue(STEP_FULL);
+	await(STEP_SERVED);
+	expect_stamped(region);
+	expect_stamped(clone);
+	for (uint64_t i = 0; i < FULL_RUNS; i++) {
+		CLIENT_EXPECT(is_stamped(runs[i], PAGE, 100 + i));
+		mmb_free_pages(a->pool, runs[i], HUGE_ORDER);
+	}
+	stamp(huge_at(clone, 0), PAGE, 7);
+	expect_stamped(region);
+	mmb_region_close(clone);
+	mmb_region_close(region);
+}
+
+/* With the page that is put by. */
+static int64_t huge_used(const struct fixture *f)
+{
+	const char *status = mmbctl(f->socket, "status --json");
+
+	return json_number(status, "\"stock\":\"huge\"", "held") +
+	       json_number(status, "\"stock\":\"huge\"", "present");
+}
+
+/* Who would evict hangs, so that the stock stays as it is until the death. */
+static void a_full_stock_is_taken_over(void)
+{
+	static const char *const more[] = { "--supervise", "--memory.reserve_huge=16M", NULL };
+	struct fixture *f;
+	pid_t worker;
+
+	if (!hugepages_get(FULL_STOCK))
+		SKIP("no 18 MiB of free huge pages: vm.nr_hugepages is too low");
+	setenv("MMB_INJECT", "KSWAPD_TURN:1:hang", 1);
+	swap_scene_set(FULL_RESERVE_MIB, FULL_SWAP_MIB, more);
+	f = stage_begin();
+	CAST(ROLE(fill_the_stock));
+	EXPECT(cue_comes(STEP_TOUCHED));
+	worker = worker_of(f->pid);
+	EXPECT(worker > 0 && !kill(worker, SIGRTMIN + 1));
+	cue(STEP_HUNG);
+	EXPECT(cue_comes(STEP_FULL));
+	EXPECT(huge_used(f) > FULL_HUGE_MIB * MIB);
+	EXPECT(!kill(worker, SIGKILL) && worker_dies(f->pid, worker));
+	fixture_reconnect(f);
+	cue(STEP_SERVED);
+	EXPECT(stage_ended(0));
+	stage_end();
+	unsetenv("MMB_INJECT");
+}
+
 static const struct test_case cases[] = {
 	{ "clones stay what they are, also of a region that has been closed",
 	  clones_stay_what_they_are },
@@ -342,6 +433,8 @@ static const struct test_case cases[] = {
 	  pages_of_2_mib_are_put_back },
 	{ "the page put by for what is out outlives the daemon",
 	  the_spare_page_outlives_the_daemon },
+	{ "a stock that is full, with a page put by beside, is taken over",
+	  a_full_stock_is_taken_over },
 	STAGE_STOPS,
 };
 TEST_MAIN(cases)
