@@ -31,6 +31,7 @@ enum {
 	LIMITED_MIB = 4,
 	NAMED_MIB = 2,
 	SECOND_AREA_MIB = 8,
+	OFF_SECONDS = 60,
 	NEVER_GRANTED = 20 * MIB,
 	STRAY_PAGES = 1024, /* each is poisoned once */
 };
@@ -191,6 +192,19 @@ static void second_area(struct actor *a)
 	operate(a, arguments);
 }
 
+/* A death may have cost the answer to either command. */
+static bool second_area_is_off(void *a)
+{
+	const char *areas = mmbctl(((struct actor *)a)->socket, "swaps --json");
+	char arguments[256];
+
+	if (areas && !strstr(areas, ".second"))
+		return true;
+	snprintf(arguments, sizeof(arguments), "swapoff %s.second", swap_scene_path());
+	operate(a, arguments);
+	return false;
+}
+
 static void operator(struct actor *a)
 {
 	struct mmb_pool_options options = { .size = sizeof(options), .max = 8 * MIB };
@@ -215,6 +229,7 @@ static void operator(struct actor *a)
 	}
 	mmb_region_unlink(a->pool, "book");
 	operate(a, "-p operated region rm shot");
+	CLIENT_EXPECT(test_wait(second_area_is_off, a, OFF_SECONDS));
 	snprintf(second, sizeof(second), "%s.second", swap_scene_path());
 	unlink(second);
 }
