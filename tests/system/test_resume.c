@@ -333,6 +333,7 @@ static void take_over(struct actor *a)
 	act_open(a);
 	act_common_pool(a);
 	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
+	atomic_store(&board->number[2], 1); /* it hears of who leaves from now on */
 	await(STEP_LEFT);
 	CLIENT_EXPECT(test_wait(has_adopted, a->pool, ADOPT_SECONDS));
 	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
@@ -348,6 +349,7 @@ static void die_while_returning(unsigned int nth)
 	f = stage_begin();
 	CAST(ROLE(give_back_and_leave), ROLE(take_over));
 	EXPECT(cue_comes(STEP_STARTED));
+	wait_for_number(2, 1);
 	worker = worker_of(f->pid);
 	EXPECT(worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value));
 	atomic_store(&board->number[0], (uint64_t)f->pid);
