@@ -203,10 +203,8 @@ int slab_map_lease(struct slab_map *map, uint32_t pfn, uint32_t units)
 static int adopt_page(struct slab_map *map, uint32_t i)
 {
 	struct slab_block *block = make_block(map, i);
-	int r = block ? stock_recommit(map->node, STOCK_BASE, 1) : -ENOMEM;
+	int r = block ? stock_readopt(map->node, STOCK_BASE, 1) : -ENOMEM;
 
-	if (!r)
-		r = stock_retake(map->node, STOCK_BASE, 1);
 	if (r)
 		return r;
 	block->populated = true;

@@ -389,6 +389,18 @@ int stock_retake(int node, enum stock_kind kind, uint64_t nr)
 	return 0;
 }
 
+int stock_readopt(int node, enum stock_kind kind, uint64_t nr)
+{
+	int r = stock_recommit(node, kind, nr);
+
+	if (r)
+		return r;
+	r = stock_retake(node, kind, nr);
+	if (r)
+		stock_uncommit(node, kind, nr);
+	return r;
+}
+
 uint64_t stock_free_evictable(int node, enum stock_kind kind)
 {
 	struct stock *s = stock_of(node, kind);
@@ -593,9 +605,7 @@ static int charge_metadata(uint64_t frames)
 
 static int recharge_metadata(uint64_t frames)
 {
-	int r = stock_recommit(metadata_node, STOCK_BASE, frames);
-
-	return r ? r : stock_retake(metadata_node, STOCK_BASE, frames);
+	return stock_readopt(metadata_node, STOCK_BASE, frames);
 }
 
 static void uncharge_metadata(uint64_t frames)

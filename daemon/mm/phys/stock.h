@@ -142,6 +142,8 @@ void stock_refix(int node, enum stock_kind kind, uint64_t nr);
 /* And what was present stays so, where the next daemon's own memory, or the page for what must be
  * (K6), is in its place by now: up to the margin beyond the reserve. -ENOMEM: a smaller reserve. */
 int stock_retake(int node, enum stock_kind kind, uint64_t nr);
+/* Both, of what is fixed: promised and present as before, or neither. */
+int stock_readopt(int node, enum stock_kind kind, uint64_t nr);
 
 /* nr committed frames are about to be populated. Always 0 without swap; -ENOMEM then is a caller
  * that takes what it did not commit. With swap: present memory must be evicted first. May punch

@@ -65,9 +65,7 @@ static int adopt_frames(struct zone *zone, uint64_t frames)
 		if (block_is_present(block))
 			r = meta_adopt(META_VMEMMAP, block_to_pfn(block), PAGEBLOCK_PAGES);
 	if (!r)
-		r = stock_recommit(zone->node, kind, frames);
-	if (!r)
-		r = stock_retake(zone->node, kind, frames);
+		r = stock_readopt(zone->node, kind, frames);
 	if (!r && zone->charge)
 		r = zone->charge->charge(zone->charge_arg, frames);
 	return r;
