@@ -65,6 +65,7 @@ struct scan {
 	bool min_too;        /* nothing else can go: within min, too */
 	bool met_other;      /* another thread evicts where this one would */
 	struct evict_filter filter;
+	int nr_pauses;       /* for it */
 	uint64_t wanted, freed, scanned;
 };
 
@@ -234,6 +235,16 @@ static uint64_t shrink_direct(struct scan *scan)
 	return scan->freed;
 }
 
+/* For a moment, for what another thread takes out; false: nobody does, or it takes too long. */
+static bool wait_for_other(struct scan *scan)
+{
+	if (!scan->met_other || scan->nr_pauses == OTHER_PAUSES)
+		return false;
+	scan->nr_pauses++;
+	nanosleep(&busy_pause, NULL);
+	return true;
+}
+
 uint64_t reclaim_memcg(struct memcg *memcg, uint64_t frames)
 {
 	struct scan scan = { .memcg = memcg, .node = -1, .kind = -1, .wanted = frames };
@@ -250,8 +261,8 @@ uint64_t reclaim_margin(struct memcg *memcg, uint64_t frames)
 		return 0;
 	scan.wanted = frames - margin;
 	shrink_direct(&scan);
-	for (int i = 0; i < OTHER_PAUSES && scan.met_other && memcg_margin(memcg) < frames; i++)
-		nanosleep(&busy_pause, NULL);
+	while (memcg_margin(memcg) < frames && wait_for_other(&scan))
+		;
 	return scan.freed + scan.met_other;
 }
 
@@ -292,8 +303,8 @@ bool reclaim_for(struct region *region)
 	}
 	if (shrink_direct(&scan))
 		return true;
-	for (int i = 0; i < OTHER_PAUSES && scan.met_other && !region_has_room(region, page); i++)
-		nanosleep(&busy_pause, NULL);
+	while (!region_has_room(region, page) && wait_for_other(&scan))
+		;
 	return scan.met_other && !is_at_its_end(region);
 }
 
@@ -603,9 +614,8 @@ static uint64_t reclaim_stock(int node, enum stock_kind kind, uint64_t frames)
 	if (!swap_capacity())
 		return 0;
 	shrink_direct(&scan);
-	for (int i = 0; i < OTHER_PAUSES && scan.met_other && stock_lacking(node, kind, frames);
-	     i++)
-		nanosleep(&busy_pause, NULL);
+	while (stock_lacking(node, kind, frames) && wait_for_other(&scan))
+		;
 	return scan.freed + scan.met_other;
 }
 
