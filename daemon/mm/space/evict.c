@@ -621,9 +621,7 @@ static uint64_t finish_run(struct region *region, struct swap_item *items, uint3
 		region_wake(region, run);
 	if (r)
 		return 0;
-	region_uncharge(region, node, nr);
-	atomic_fetch_add(&region->quota[node], (int64_t)nr);
-	region_return_promises(region);
+	region_give_back(region, node, nr);
 	atomic_fetch_add(&region_lru(region, node)->nr_evicted, frames);
 	return frames;
 }

@@ -212,6 +212,13 @@ void region_return_promises(struct region *region)
 	}
 }
 
+void region_give_back(struct region *region, int node, uint64_t nr)
+{
+	region_uncharge(region, node, nr);
+	atomic_fetch_add(&region->quota[node], (int64_t)nr);
+	region_return_promises(region);
+}
+
 uint64_t region_return_commit(struct region *region)
 {
 	uint64_t keep = atomic_load(&region->nr_swapped) + atomic_load(&region->nr_same_filled);

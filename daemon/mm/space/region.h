@@ -218,6 +218,9 @@ void region_return_promises(struct region *region);
 /* The same after a restart, of what is there: nobody asks whether it fits. -ENOMEM: the node has no
  * such stock. */
 int region_promise_again(struct region *region, int node, uint64_t pages);
+/* So many present pages of the node have gone for good, or to the disk: their places, and where the
+ * region overcommits their promises, are others'. */
+void region_give_back(struct region *region, int node, uint64_t nr);
 /* Of a closed region: keeps what its words need, and returns how many pages that are. */
 uint64_t region_return_commit(struct region *region);
 /* On the thread that frees regions: lineage_settle(). */

@@ -532,9 +532,7 @@ static void uncharge(struct region *region, uint64_t value, uint64_t nr)
 	region_count_state(region, word_state(value), -(int64_t)nr);
 	if (word_state(value) != PAGE_PRESENT)
 		return;
-	region_uncharge(region, node, nr);
-	atomic_fetch_add(&region->quota[node], (int64_t)nr);
-	region_return_promises(region);
+	region_give_back(region, node, nr);
 }
 
 /* The page's slot and its place among the active ones go with its contents. */

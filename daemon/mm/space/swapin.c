@@ -74,11 +74,12 @@ static int charge(struct swapper *s, struct region *region)
 	return node;
 }
 
-static void undo(struct swapper *s, struct region *region, int node)
+/* Undoes charge() for the frames of a run, whatever is in them. */
+static void take_frames(struct region *region, uint64_t first, uint32_t nr, int node)
 {
-	region_punch(region, (struct page_range){ s->w->items[0].page, s->w->nr });
-	region_uncharge(region, node, s->w->nr);
-	atomic_fetch_add(&region->quota[node], s->w->nr);
+	region_punch(region, (struct page_range){ first, nr });
+	region_uncharge(region, node, nr);
+	atomic_fetch_add(&region->quota[node], nr);
 }
 
 /* ---- contents ---- */
@@ -115,19 +116,12 @@ static void read_slots(struct swapper *s, struct region *region)
 	reclaim_count(&reclaim_stats.pswpin, nr_io * region_frames_per_page(region));
 }
 
-static void take_frame(struct region *region, const struct swap_item *item, int node)
-{
-	region_punch(region, (struct page_range){ item->page, 1 });
-	region_uncharge(region, node, 1);
-	atomic_fetch_add(&region->quota[node], 1);
-}
-
 /* I1. The slot stays in the word: what is on the disk may be of use to somebody. */
 static void poison(struct region *region, const struct swap_item *item, int node, int error)
 {
 	uint32_t slot = item->fate == FATE_COPIED ? item->value : 0;
 
-	take_frame(region, item, node);
+	take_frames(region, item->page, 1, node);
 	region_count_state(region, word_state(item->word), -1);
 	atomic_fetch_add(&region->nr_poisoned, 1);
 	atomic_store(&region->poison_cause, swap_error_text(error));
@@ -146,7 +140,7 @@ static int fail(struct region *region, const struct swap_item *item, int node, i
 		poison(region, item, node, error);
 		return -EIO;
 	}
-	take_frame(region, item, node);
+	take_frames(region, item->page, 1, node);
 	let_go(region, item);
 	return -ENOMEM;
 }
@@ -230,7 +224,7 @@ int region_swap_in(struct swapper *s, const struct swap_in_request *request,
 	*run = (struct page_range){ s->w->items[0].page, s->w->nr };
 	r = region_populate_file(region, *run, node, FOR_A_FAULT); /* nobody needs it cleared */
 	if (r) {
-		undo(s, region, node);
+		take_frames(region, s->w->items[0].page, s->w->nr, node);
 		release(s, region, 0);
 		return r;
 	}
@@ -296,7 +290,7 @@ int region_swap_settle(const struct swap_claim *claim, const void *bytes, int er
 		return fail(region, item, claim->node, error);
 	r = bring_in(claim, bytes);
 	if (r) {
-		take_frame(region, item, claim->node);
+		take_frames(region, item->page, 1, claim->node);
 		let_go(region, item);
 		return r;
 	}
