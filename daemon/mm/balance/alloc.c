@@ -344,10 +344,9 @@ static int fail_to_grow(const struct alloc_context *ac)
 {
 	uint32_t n = 0;
 
-	while (n + 1 < ac->nr_zones && ac->why[n] == GROW_OK)
+	while (n < ac->nr_zones && ac->why[n] == GROW_OK)
 		n++;
-	if (ac->why[n] == GROW_OK)
-		n = 0;
+	n = n < ac->nr_zones ? n : 0;
 	return fail_in(ac, ac->zones[n], alloc_failure_of(ac->may_wait, ac->why[n]));
 }
 

@@ -148,8 +148,8 @@ void alloc_failure_format(const struct alloc_failure *failure, char *out, size_t
 typedef void (*balance_low_fn)(struct zone *zone);
 void balance_set_low_hook(balance_low_fn hook);
 
-/* The other one: evicts pages of regions, so that so many frames of that stock can be taken; 0 if
- * none goes, and none is missing. Called with no lock held, for pools of clients only, by who may
+/* The other one: evicts pages of regions, so that so many frames of that stock can be taken; 0:
+ * some are missing, and none goes. Called with no lock held, for pools of clients only, by who may
  * wait. */
 typedef uint64_t (*balance_reclaim_fn)(int node, enum stock_kind kind, uint64_t frames);
 void balance_set_reclaim_hook(balance_reclaim_fn hook);
