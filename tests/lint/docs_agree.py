@@ -285,6 +285,7 @@ def pages_name_keys(docs):
             if name not in keys and not name.endswith((".c", ".h", ".md")):
                 yield f"{page} names {name}, which is no key"
 
+
 def pages_installed(docs):
     """docs/meson.build installs every page."""
     yield from differences(docs.man_pages(),
