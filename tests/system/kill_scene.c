@@ -205,6 +205,13 @@ void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 
 /* ---- at named points ---- */
 
+bool arm_worker(pid_t worker, enum inject_point point, unsigned int nth)
+{
+	union sigval value = { .sival_int = inject_order(point, nth) };
+
+	return worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value);
+}
+
 /* How often it died there. */
 static unsigned int die_at(const struct kill_point *point, act_fn act, uint32_t over)
 {

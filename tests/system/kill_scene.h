@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "bench/lib/worker.h"
+#include "system/inject_order.h"
 #include "system/stage.h"
 
 enum { KILL_CLIENTS = 12, KILLS_MAX = 4096 };
@@ -37,6 +38,9 @@ void waited(unsigned int place, const char *what, uint64_t began_ns);
 /* Prints the 99th percentile and the longest of all waits, and each that was long, with what it was
  * for; *p99 and *worst in microseconds. */
 void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst);
+
+/* It dies at that pass of the point; false: there is none that could be told. */
+bool arm_worker(pid_t worker, enum inject_point point, unsigned int nth);
 
 /* A stage whose $MMB_INJECT names the point. */
 struct kill_point {

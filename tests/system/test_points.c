@@ -18,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "system/inject_order.h"
 #include "system/kill_load.h"
 #include "system/kill_scene.h"
 #include "system/swap_scene.h"
@@ -181,6 +180,14 @@ static void snapshot(struct actor *a)
 	operate(a, "-p operated region rm shot");
 }
 
+static void end_second_area(const struct actor *a)
+{
+	char arguments[256];
+
+	snprintf(arguments, sizeof(arguments), "swapoff %s.second", swap_scene_path());
+	operate(a, arguments);
+}
+
 static void second_area(struct actor *a)
 {
 	char arguments[256];
@@ -188,20 +195,17 @@ static void second_area(struct actor *a)
 	snprintf(arguments, sizeof(arguments), "swapon %s.second %uM", swap_scene_path(),
 		 SECOND_AREA_MIB);
 	operate(a, arguments);
-	snprintf(arguments, sizeof(arguments), "swapoff %s.second", swap_scene_path());
-	operate(a, arguments);
+	end_second_area(a);
 }
 
 /* A death may have cost the answer to either command. */
 static bool second_area_is_off(void *a)
 {
 	const char *areas = mmbctl(((struct actor *)a)->socket, "swaps --json");
-	char arguments[256];
 
 	if (areas && !strstr(areas, ".second"))
 		return true;
-	snprintf(arguments, sizeof(arguments), "swapoff %s.second", swap_scene_path());
-	operate(a, arguments);
+	end_second_area(a);
 	return false;
 }
 
@@ -239,9 +243,8 @@ static void operator(struct actor *a)
 static bool dies_at(const struct fixture *f, enum inject_point point, unsigned int nth)
 {
 	pid_t worker = worker_of(f->pid);
-	union sigval value = { .sival_int = inject_order(point, nth) };
 
-	return worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value) && worker_dies(f->pid, worker);
+	return arm_worker(worker, point, nth) && worker_dies(f->pid, worker);
 }
 
 static void die_everywhere(struct fixture *f)

@@ -22,7 +22,6 @@
 #include "base/types.h"
 #include "lib/raw_client.h"
 #include "proto/methods.h"
-#include "system/inject_order.h"
 #include "system/kill_scene.h"
 #include "system/stage.h"
 
@@ -341,7 +340,6 @@ static void take_over(struct actor *a)
 
 static void die_while_returning(unsigned int nth)
 {
-	union sigval value = { .sival_int = inject_order(INJECT_RETURN_HALF, nth) };
 	struct fixture *f;
 	pid_t worker;
 
@@ -351,7 +349,7 @@ static void die_while_returning(unsigned int nth)
 	EXPECT(cue_comes(STEP_STARTED));
 	wait_for_number(2, 1);
 	worker = worker_of(f->pid);
-	EXPECT(worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value));
+	EXPECT(arm_worker(worker, INJECT_RETURN_HALF, nth));
 	atomic_store(&board->number[0], (uint64_t)f->pid);
 	atomic_store(&board->number[1], (uint64_t)worker);
 	cue(STEP_GIVING);
@@ -430,7 +428,6 @@ static void use_arenas(struct actor *a)
 /* The second death shows which maps the daemon goes on with. */
 static void die_at_section(unsigned int nth)
 {
-	union sigval value = { .sival_int = inject_order(INJECT_SECTION_ADD, nth) };
 	struct fixture *f;
 	pid_t worker;
 
@@ -439,7 +436,7 @@ static void die_at_section(unsigned int nth)
 	CAST(ROLE(use_arenas));
 	EXPECT(cue_comes(STEP_STARTED));
 	worker = worker_of(f->pid);
-	EXPECT(worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value));
+	EXPECT(arm_worker(worker, INJECT_SECTION_ADD, nth));
 	EXPECT(worker_dies(f->pid, worker));
 	cue(STEP_OVER);
 	EXPECT(cue_comes(STEP_LEASED));
