@@ -20,7 +20,7 @@ KEYWORDS = HEADED | {"else", "do", "return", "goto", "break", "continue", "case"
 
 def blank(text):
     """The same layout with nothing in it."""
-    return re.sub(r"[^\n]", " ", text)
+    return "\n".join(" " * len(line) for line in text.split("\n"))
 
 
 @dataclass
@@ -45,7 +45,8 @@ class CSource:
         self.comments = []        # (line, text)
         self.code = LEX.sub(self._take_out, text)
         self.includes = [(text.count("\n", 0, m.start()) + 1, m.group(1), m.group(2))
-                         for m in INCLUDE.finditer(self._without_comments(text))]
+                         for m in INCLUDE.finditer(text)
+                         if "#" in self.code[m.start():m.end()]]  # not in a comment
         self.plain = self._without_directives(self.code)
         self.functions = list(self._functions())
 
@@ -56,10 +57,6 @@ class CSource:
             self.comments.append((line, piece))
             return blank(piece)
         return piece[0] + blank(piece[1:-1]) + piece[-1]
-
-    @staticmethod
-    def _without_comments(text):
-        return LEX.sub(lambda m: blank(m.group(0)) if m.group(0)[0] == "/" else m.group(0), text)
 
     @staticmethod
     def _without_directives(code):

@@ -41,7 +41,8 @@ def tested(tree):
         header = path[len("daemon/"):-2] + ".h"
         in_name = re.compile(r"(^|_)" + re.escape(stem) + r"($|_)")
         if not any(in_name.search(os.path.basename(p).rsplit(".", 1)[0])
-                   or f'"{header}"' in text or re.search(rf"\b{re.escape(stem)}\.c\b", text)
+                   or f'"{header}"' in text
+                   or f"{stem}.c" in text and re.search(rf"\b{re.escape(stem)}\.c\b", text)
                    for p, text in tests.items()):
             yield Problem(path, 1, f"no test names {stem}.c or includes {header}")
 
