@@ -219,8 +219,8 @@ def configured_at_the_start(b):
 
 def looked_at_before_the_start(b):
     """--check-config says what a start would, and makes nothing."""
-    free = os.statvfs(b.folder)
-    plenty = free.f_bfree * free.f_frsize // MIB + 64
+    whole = os.statvfs(b.folder)
+    plenty = whole.f_blocks * whole.f_frsize // MIB + 64  # others may give room back meanwhile
     good, open_file = b.path("looked-at"), b.path("look-open")
     with open(open_file, "wb") as f:
         os.chmod(open_file, 0o644)
