@@ -7,6 +7,7 @@
 #include "base/inject.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -85,9 +86,15 @@ static int strike(void)
 		nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500 * 1000 * 1000 }, NULL);
 		return 0;
 	}
-	while (action != INJECT_FAIL)
+	while (action == INJECT_HANG)
 		pause();
 	return atomic_load(&order.error);
+}
+
+static bool is_chosen(uint64_t pass, uint64_t nth)
+{
+	return pass == nth || (pass < nth && pass && nth != INJECT_COUNT_ONLY &&
+			       atomic_load(&order.action) == INJECT_FAIL_UNTIL);
 }
 
 int inject_pass(enum inject_point point)
@@ -99,6 +106,6 @@ int inject_pass(enum inject_point point)
 	if ((int)point < INJECT_FIRST_TURN)
 		all = atomic_fetch_add(&order.passes[NR_INJECT_POINTS], 1) + 1;
 	if (armed == NR_INJECT_POINTS)
-		return all == nth ? strike() : 0;
-	return armed == (int)point && here == nth ? strike() : 0;
+		return is_chosen(all, nth) ? strike() : 0;
+	return armed == (int)point && is_chosen(here, nth) ? strike() : 0;
 }

@@ -48,6 +48,7 @@ enum inject_action {
 	INJECT_KILL, /* SIGKILL to the process */
 	INJECT_ABORT, /* the thread ends it, as by a broken invariant */
 	INJECT_REST, /* the pass lasts for 1.5 s, and fails nothing */
+	INJECT_FAIL_UNTIL, /* it and those before it return the error */
 };
 
 extern _Atomic int inject_armed;

@@ -176,6 +176,30 @@ static void a_page_that_cant_come_now_is_not_lost(void)
 	stop();
 }
 
+/* Nor does it cost a slot, or the area anything, that a page can't be written for a while. */
+static void a_page_that_cant_go_now_goes_later(void)
+{
+	struct swap_area_stat stat;
+
+	start();
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(region_dirty_page(region, i));
+	inject_act(INJECT_FAIL_UNTIL);
+	inject_arm(INJECT_DISK_WRITE, 1 << 20, -EAGAIN);
+	EXPECT_EQ(reclaim_range(region, all), 0);
+	inject_act(INJECT_FAIL);
+	inject_arm(INJECT_DISK_WRITE, 0, 0);
+	EXPECT_EQ(space_present(0, STOCK_BASE), NR);
+	EXPECT_EQ(space_slots_used(), 0);
+	EXPECT_EQ(memcg_read(region->memcg, MEMCG_SWAP), 0);
+	EXPECT(swap_area_stat(0, &stat));
+	EXPECT_EQ(stat.nr_bad, 0);
+	EXPECT_EQ(reclaim_range(region, all), NR);
+	EXPECT_EQ(space_slots_used(), NR);
+	EXPECT_EQ(region_drop(region, all), 0);
+	stop();
+}
+
 enum { NR_HUGE = 12, CLAIMED_HUGE = 8, HUGE_SWAP_MIB = 64 };
 
 /* Who wants one of them waits until all have been read. */
@@ -215,6 +239,8 @@ static const struct test_case cases[] = {
 	{ "protection ends of no page that has gone, and may come back",
 	  protection_ends_of_no_page_that_has_gone },
 	{ "a page that can't come now isn't lost", a_page_that_cant_come_now_is_not_lost },
+	{ "a page that can't go now goes later, and its slot is as good as before",
+	  a_page_that_cant_go_now_goes_later },
 	{ "few large pages are held at once while they are read",
 	  a_claim_of_large_pages_is_short },
 };

@@ -18,7 +18,12 @@
 #include "lib/test.h"
 #include "os/os.h"
 
-enum { MANY = 700 };
+enum {
+	MANY = 700,
+	/* For the first blocks of a huge page, and not for all of it: eight requests, and one
+	 * block for as long as it is tried, with each engine. */
+	PASSES = 9 * 21 + 12,
+};
 
 static struct swap_cursor cursor;
 static struct swap_page   pages[MANY];
@@ -371,6 +376,95 @@ static void what_the_host_is_short_of_passes(void)
 	stop();
 }
 
+static void expect_no_fault(void)
+{
+	struct swap_report report;
+
+	EXPECT(swap_area_report(0, &report));
+	EXPECT_EQ(report.state, SWAP_ON);
+	EXPECT_EQ(report.read_errors + report.write_errors + report.bad, 0);
+}
+
+/* It lasts longer than anybody tries: all is as it was, and can be done later. */
+static void what_does_not_pass_soon_costs_no_slot(void)
+{
+	const uint32_t nr = 100;
+
+	start();
+	take_pages(0, 1, nr);
+	for (uint32_t i = 0; i < nr; i++)
+		swap_fill(i, 1);
+	inject_act(INJECT_FAIL_UNTIL);
+	inject_arm(INJECT_DISK_WRITE, 1 << 20, -ENOMEM);
+	EXPECT_EQ(swap_write(swap_test_queue, pages, nr), 0);
+	EXPECT(inject_passes(INJECT_DISK_WRITE) < 4 * nr); /* not each is tried for long */
+	inject_arm(INJECT_DISK_WRITE, 0, 0);
+	for (uint32_t i = 0; i < nr; i++) {
+		EXPECT_EQ(pages[i].error, -ENOMEM);
+		EXPECT(!swap_is_retired(&pages[i]));
+		EXPECT_EQ(swap_count(pages[i].slot), 1);
+	}
+	expect_no_fault();
+	write_out(nr, 1);
+	inject_arm(INJECT_DISK_READ, 1 << 20, -EAGAIN);
+	EXPECT_EQ(swap_read(swap_test_queue, pages, nr), 0);
+	EXPECT_EQ(pages[nr - 1].error, -EAGAIN);
+	inject_act(INJECT_FAIL);
+	inject_arm(INJECT_DISK_READ, 0, 0);
+	expect_no_fault();
+	EXPECT_EQ(swap_read(swap_test_queue, pages, nr), nr);
+	free_pages(nr);
+	stop();
+}
+
+/* A block of the page can't be written, and another not now: the first is what counts. */
+static void what_is_broken_counts_more_than_what_passes(void)
+{
+	struct rlimit    before, low;
+	struct swap_page page;
+
+	cursor = (struct swap_cursor){ 0 };
+	swap_start(engine, true);
+	page = swap_page_of(0, swap_alloc_huge(&cursor), 512);
+	for (uint32_t i = 0; i < 512; i++)
+		swap_fill(i, 1);
+	signal(SIGXFSZ, SIG_IGN);
+	EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+	low = before;
+	low.rlim_cur = disk_offset(&page) + ((uint64_t)511 << PAGE_SHIFT);
+	EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+	inject_act(INJECT_FAIL_UNTIL);
+	inject_arm(INJECT_DISK_WRITE, PASSES, -ENOMEM);
+	EXPECT_EQ(swap_write(swap_test_queue, &page, 1), 0);
+	EXPECT(inject_passes(INJECT_DISK_WRITE) > PASSES);
+	inject_act(INJECT_FAIL);
+	inject_arm(INJECT_DISK_WRITE, 0, 0);
+	EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+	EXPECT_EQ(page.error, -EFBIG);
+	EXPECT(swap_is_retired(&page));
+	EXPECT_EQ(swap_count(page.slot), 0);
+	stop();
+}
+
+/* A thread that reads one page by itself serves others: it never sleeps for what passes. */
+static void who_reads_one_page_does_not_wait_for_what_passes(void)
+{
+	char bytes[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+	struct disk_io io;
+
+	start();
+	take_pages(0, 1, 1);
+	write_out(1, 1);
+	swap_prepare_read(&pages[0], bytes, &io);
+	io.result = -EAGAIN;
+	inject_arm(INJECT_DISK_READ, INJECT_COUNT_ONLY, 0);
+	EXPECT_EQ(swap_end_read(&pages[0], &io, os->now_ns()), -EAGAIN);
+	EXPECT_EQ(inject_passes(INJECT_DISK_READ), 0);
+	expect_no_fault();
+	free_pages(1);
+	stop();
+}
+
 static void an_injected_error_is_one_pages(void)
 {
 	struct swap_report report;
@@ -559,6 +653,12 @@ static const struct test_case cases[] = {
 	  pages_of_one_value_are_not_written },
 	{ "one word that differs is seen", one_word_that_differs_is_seen },
 	{ "an error that passes costs nothing", what_the_host_is_short_of_passes },
+	{ "one that lasts for a while costs no slot, and no more time for many pages",
+	  what_does_not_pass_soon_costs_no_slot },
+	{ "a block that can't be written counts more than one that can't be now",
+	  what_is_broken_counts_more_than_what_passes },
+	{ "who reads one page by itself waits for no error to pass",
+	  who_reads_one_page_does_not_wait_for_what_passes },
 	{ "an injected error is one page's", an_injected_error_is_one_pages },
 	{ "a device that goes gives no slots", a_device_that_goes_gives_no_slots },
 	{ "a frame that has gone isn't written", a_frame_that_has_gone_is_not_written },

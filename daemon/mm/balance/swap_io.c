@@ -7,7 +7,7 @@
  *             in which they were taken, whenever they finish.
  * Errors      A request that fails, or falls short, is made again slot by slot, so that what is
  *             wrong is known exactly. What fails because the host is short of something is tried
- *             for some milliseconds.
+ *             for some milliseconds, but for a page that a thread reads by itself.
  */
 #include "mm/balance/swap_io.h"
 
@@ -232,9 +232,10 @@ static bool next_run(const struct swap_batch *batch, struct span *rest, struct s
 	return true;
 }
 
+/* The first; but what passes says nothing where something else is wrong, too. */
 static void set_error(struct swap_page *page, int error)
 {
-	if (!page->error)
+	if (!page->error || (disk_is_passing(page->error) && !disk_is_passing(error)))
 		page->error = error;
 }
 
@@ -453,12 +454,13 @@ static void fail_slot(struct swap_page *page, bool write, int error)
 			error);
 }
 
-/* Slot by slot, after the whole has failed. */
-static void repeat_piece(const struct piece *piece, bool write)
+/* Slot by slot, after the whole has failed; not where the host is short of something, for which
+ * another has been tried for a while. Returns that error, or 0. */
+static int repeat_piece(const struct piece *piece, bool write, int passing)
 {
 	uint32_t area = slot_area(piece->page->slot);
 
-	for (uint32_t i = 0; i < piece->nr; i++) {
+	for (uint32_t i = 0; i < piece->nr && !passing; i++) {
 		struct disk_io io = {
 			.fd = swap_area_fd(area),
 			.write = write,
@@ -470,26 +472,26 @@ static void repeat_piece(const struct piece *piece, bool write)
 
 		disk_run(&io);
 		r = result_of(&io);
-		if (r)
+		if (disk_is_passing(r))
+			passing = r;
+		else if (r)
 			fail_slot(piece->page, write, r);
 	}
-}
-
-static void repeat_write(const struct piece *piece)
-{
-	repeat_piece(piece, true);
-}
-
-static void repeat_read(const struct piece *piece)
-{
-	repeat_piece(piece, false);
+	if (passing)
+		set_error(piece->page, passing);
+	return passing;
 }
 
 static void repeat(const struct swap_batch *batch, const struct chunk *chunk, int error)
 {
+	struct span  rest = chunk->span;
+	struct piece piece;
+	int          passing = 0;
+
 	swap_area_repeat(slot_area(batch->pages[chunk->span.page].slot), batch->write,
 			 chunk->bytes, error);
-	for_each_piece(batch, chunk->span, batch->write ? repeat_write : repeat_read);
+	while (next_piece(batch, &rest, &piece))
+		passing = repeat_piece(&piece, batch->write, passing);
 }
 
 static void count_request(uint64_t begun_ns, uint32_t nr, bool write)
@@ -591,7 +593,7 @@ uint32_t swap_write_end(struct swap_queue *queue, struct swap_batch *batch)
 	for (uint32_t i = 0; i < batch->nr; i++) {
 		const struct swap_page *page = &batch->pages[i];
 
-		if (page->error && page->error != -EFAULT)
+		if (swap_is_retired(page))
 			swap_retire(page->slot, page->nr);
 	}
 	return good;
@@ -628,14 +630,8 @@ int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t beg
 	struct piece piece = { .page = page, .nr = 1, .memory = io->memory };
 	int          error = result_of(io);
 
-	page->error = 0;
-	if (disk_is_passing(error)) {
-		struct disk_io again = *io;
-
-		disk_run(&again);
-		error = result_of(&again);
-	}
-	if (error)
+	page->error = disk_is_passing(error) ? error : 0;
+	if (error && !page->error)
 		fail_slot(page, false, error);
 	count_request(begun_ns, 1, false);
 	compare_sums(&piece);

@@ -12,7 +12,8 @@
  *             failed its checksum ever reaches a frame.
  * Invariants  I1  a page has error 0 only if all of it was written, or read and verified.
  *             I2  a checksum that doesn't match is an error of that page and of nothing else.
- *             I3  a slot that can't be written is retired by the writer itself.
+ *             I3  a slot that can't be written is retired by the writer itself; what passes is no
+ *                 fault of the disk's, and counts as none.
  * Locking     a queue belongs to one thread; the caller holds BUSY of what is read, and sees to it
  *             that what is written doesn't change without its knowing.
  * Not here    Which pages, their words and frames (space), areas (swap_area.h).
@@ -20,6 +21,7 @@
 #ifndef MMB_BALANCE_SWAP_IO_H
 #define MMB_BALANCE_SWAP_IO_H
 
+#include <errno.h>
 #include <stdint.h>
 
 #include "base/histogram.h"
@@ -62,10 +64,17 @@ enum disk_engine swap_io_engine(void);
 int swap_queue_new(uint64_t bytes, struct swap_queue **out);
 void swap_queue_free(struct swap_queue *queue);
 
-/* Each page's error: 0; -EFAULT: the frame had gone, the slot is as before; anything else: the disk
- * failed, the slot is retired and the caller's no more. A page that repeats one value isn't
- * written: its slot is as before, too. Returns the number of pages without error. */
+/* Each page's error: 0; -EFAULT: the frame had gone; one that passes: the host was short of
+ * something; anything else: the disk failed, the slot is retired and the caller's no more. Else it
+ * is as before, also of a page that repeats one value, which isn't written. Returns the number of
+ * pages without error. */
 uint32_t swap_write(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
+/* Of what was to be written: its slot is the caller's no more. */
+static inline bool swap_is_retired(const struct swap_page *page)
+{
+	return page->error && page->error != -EFAULT && !disk_is_passing(page->error);
+}
+
 /* The same in two steps: all has been copied when the first returns, and the second waits for the
  * disk. One more batch may be begun between them. */
 void swap_write_begin(struct swap_queue *queue, struct swap_batch *batch, struct swap_page *pages,
@@ -75,7 +84,8 @@ uint32_t swap_write_end(struct swap_queue *queue, struct swap_batch *batch);
  * others: the disk failed, or the frame couldn't be written. Returns the number of pages read. */
 uint32_t swap_read(struct swap_queue *queue, struct swap_page *pages, uint32_t nr);
 /* For a caller who reads one page of 4 KiB by itself, into PAGE_SIZE bytes of aligned memory of its
- * own: the request; and what became of it, when it is done: the page's error as for swap_read().
+ * own: the request; and what became of it, when it is done: the page's error as for swap_read(). It
+ * never sleeps: an error that passes is left to who can wait.
  * Bringing the bytes into the frame is the caller's, too. */
 void swap_prepare_read(const struct swap_page *page, void *memory, struct disk_io *io);
 int swap_end_read(struct swap_page *page, const struct disk_io *io, uint64_t begun_ns);

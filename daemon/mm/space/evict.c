@@ -416,8 +416,7 @@ static void note_written(struct region *region, struct swap_item *item, const st
 		reclaim_count(&reclaim_stats.pswpout, frames);
 		return;
 	}
-	/* After another error than -EFAULT swap_write() has retired the slot. */
-	region_drop_slot(region, item->value, !io->same && io->error != -EFAULT);
+	region_drop_slot(region, item->value, swap_is_retired(io));
 	item->fate = io->same ? FATE_SAME : FATE_DIRTY;
 	item->value = io->value;
 	if (!io->same)
