@@ -186,19 +186,19 @@ void pool_limits_get(const struct pool *pool, struct pool_limits *out)
 	}
 }
 
-/* In frames; without a max there is none. */
-static uint64_t commit_limit_of(uint64_t max, uint64_t swap_max)
+/* In bytes; without a max there is none. Pages of 2 MiB can use less of it. */
+static uint64_t commit_limit_of(const struct pool *pool, uint64_t max, uint64_t swap_max)
 {
-	uint64_t limit = max + swap_promisable(min_t(uint64_t, swap_max, swap_capacity()));
+	uint64_t frames = memcg_promisable(max, swap_max, atomic_load(&pool->memcg.promised_huge));
 
-	return max == MEMCG_NO_LIMIT ? UINT64_MAX : limit << PAGE_SHIFT;
+	return frames == MEMCG_NO_LIMIT ? UINT64_MAX : frames << PAGE_SHIFT;
 }
 
 uint64_t pool_commit_limit(const struct pool *pool)
 {
 	if (atomic_load_explicit(&pool->memcg.overcommit, memory_order_relaxed))
 		return UINT64_MAX;
-	return commit_limit_of(memcg_limit(&pool->memcg, MEMCG_MAX),
+	return commit_limit_of(pool, memcg_limit(&pool->memcg, MEMCG_MAX),
 			       memcg_limit(&pool->memcg, MEMCG_SWAP_MAX));
 }
 
@@ -227,7 +227,7 @@ static int check_room(const struct pool *pool, const struct pool_limits *limits,
 	uint64_t committed = atomic_load(&pool->committed);
 	uint64_t pinned = atomic_load(&pool->memcg.pinned);
 	uint64_t kept = memcg_kept(&pool->memcg, max);
-	uint64_t limit = commit_limit_of(max, frames_of(limits->swap_max));
+	uint64_t limit = commit_limit_of(pool, max, frames_of(limits->swap_max));
 
 	if (committed > limit && limit < pool_commit_limit(pool) && !pool->memcg.overcommit)
 		return refuse(why, -EBUSY,
@@ -248,10 +248,19 @@ static int check_room(const struct pool *pool, const struct pool_limits *limits,
 }
 
 /* L4 */
-static int keep_below_locked(struct pool *pool, const struct pool_limits *limits,
-			     struct refusal *why)
+static int keep_within_locked(struct pool *pool, const struct pool_limits *limits,
+			      struct refusal *why)
 {
-	if (!memcg_keep_below(&pool->memcg, frames_of(limits->max)))
+	int r = memcg_keep_within(&pool->memcg, frames_of(limits->max),
+				  frames_of(limits->swap_max));
+
+	if (r == -ENOSPC)
+		return refuse(why, -EBUSY,
+			      "a swap_max of %llu bytes would keep more of pool '%s' in memory "
+			      "than there is beside what others were promised; its clients must "
+			      "close regions first",
+			      (unsigned long long)limits->swap_max, pool->name);
+	if (!r)
 		return 0;
 	return refuse(why, -EBUSY,
 		      "a max of %llu bytes would keep more of pool '%s' on the disk than swap has "
@@ -281,7 +290,8 @@ static int set_if_room(struct pool *pool, const struct pool_limits *limits, stru
 static int change_locked(struct pool *pool, const struct pool_limits *limits, uint64_t can_have,
 			 const struct peer *by, struct refusal *why)
 {
-	uint64_t before = memcg_limit(&pool->memcg, MEMCG_MAX);
+	uint64_t max = memcg_limit(&pool->memcg, MEMCG_MAX);
+	uint64_t swap_max = memcg_limit(&pool->memcg, MEMCG_SWAP_MAX);
 	int r = check_owner(pool, by, why);
 
 	if (!r)
@@ -289,12 +299,13 @@ static int change_locked(struct pool *pool, const struct pool_limits *limits, ui
 	if (!r)
 		r = check_room(pool, limits, why);
 	if (!r)
-		r = keep_below_locked(pool, limits, why);
+		r = keep_within_locked(pool, limits, why);
 	if (r)
 		return r;
 	r = guarantee_locked(pool, limits->min, can_have, why);
 	if (r) {
-		memcg_set_limit(&pool->memcg, MEMCG_MAX, before);
+		memcg_set_limit(&pool->memcg, MEMCG_MAX, max);
+		memcg_set_limit(&pool->memcg, MEMCG_SWAP_MAX, swap_max);
 		return r;
 	}
 	r = set_if_room(pool, limits, why);

@@ -9,7 +9,8 @@
  *             L2  max is never lowered below what the pool may still fill: what is committed, less
  *                 what may be swapped out; nor below what can't be reclaimed.
  *             L3  once an operator has set limits of a pool, its owner changes them no more.
- *             L4  nor to where swap has no slots for what it keeps out of memory (phys/promise.h).
+ *             L4  nor to where swap has no slots for what it keeps out of memory, nor swap_max to
+ *                 where there is no memory for what it keeps from going (phys/promise.h).
  * Crash       see pool_record_limits(): a change that nobody was told of is in force wholly, in
  *             part, or not at all, and L2 holds for each mixture.
  * Locking     one mutex (RANK_TABLE) for L1 to L4; readers need none.

@@ -306,20 +306,23 @@ static void commit_record(struct pool_region *pr)
 static int promise(struct pool *pool, const struct region_open_args *args, struct refusal *why)
 {
 	const struct memcg *memcg = &pool->memcg;
+	uint64_t frames = args->length >> PAGE_SHIFT;
 	bool huge = page_size_of(args) > PAGE_SIZE;
-	int r = pool_charge(pool, args->length);
+	/* First: what may be committed depends on it. */
+	int r = memcg_promise(&pool->memcg, frames, huge);
 
-	if (r)
-		return refuse(why, r,
-			      "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
-			      "asked for",
-			      pool->name, (unsigned long long)pool_commit_limit(pool),
-			      (unsigned long long)atomic_load(&pool->committed),
-			      (unsigned long long)args->length);
-	r = memcg_promise(&pool->memcg, args->length >> PAGE_SHIFT, huge);
+	if (!r && pool_charge(pool, args->length)) {
+		r = refuse(why, -ENOMEM,
+			   "pool '%s' may commit %llu bytes and %llu are taken; %llu more are "
+			   "asked for",
+			   pool->name, (unsigned long long)pool_commit_limit(pool),
+			   (unsigned long long)atomic_load(&pool->committed),
+			   (unsigned long long)args->length);
+		memcg_unpromise(&pool->memcg, frames, huge);
+		return r;
+	}
 	if (!r)
 		return 0;
-	pool_uncharge(pool, args->length);
 	atomic_fetch_add(&pool->nr_refused, 1);
 	return refuse(why, r,
 		      "%llu of the %llu bytes that pool '%s' may have in memory are objects, page "

@@ -154,7 +154,8 @@ static void swap_lets_more_be_promised(void)
  * doesn't fit into the stock it is a part. */
 static void a_pools_max_takes_its_part_of_swap(void)
 {
-	struct promise_share share = { .max = 1000 };
+	struct promise_share share = { .max = 1000, .goes = PROMISE_NO_MAX,
+				       .goes_beside_whole = PROMISE_NO_MAX };
 	struct stock_place limited = { .kind = STOCK_BASE, .share = &share };
 	uint64_t limit, swap, rest;
 
@@ -192,15 +193,55 @@ static void a_pools_max_takes_its_part_of_swap(void)
 	end();
 }
 
+/* What a pool's swap_max doesn't let go has frames like what is fixed, once, also where it is
+ * locked; and it isn't promised at all where there are none. */
+static void what_may_not_go_has_frames(void)
+{
+	struct promise_share share = { .max = PROMISE_NO_MAX };
+	struct stock_place limited = { .kind = STOCK_BASE, .share = &share };
+	uint64_t free, fits, goes;
+
+	begin(true);
+	goes = stock_limit(0, STOCK_BASE) / 2;
+	free = stock_available(0, STOCK_BASE);
+	EXPECT_EQ(stock_available_evictable(&limited), free);
+	EXPECT_EQ(promise_goes(&share, goes, goes), 0);
+	fits = stock_available_evictable(&limited);
+	EXPECT(fits > goes && fits < free + goes);
+	EXPECT_EQ(stock_commit_evictable(&limited, fits + 1), -ENOMEM);
+	EXPECT_EQ(stock_commit_evictable(&limited, fits), 0);
+	EXPECT_EQ(stock_available_evictable(&limited), 0);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	EXPECT_EQ(promise_goes(&share, goes - 1, goes - 1), -ENOMEM);
+	EXPECT_EQ(promise_goes(&share, goes + 1, goes + 1), 0);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 1);
+	EXPECT_EQ(stock_commit_evictable(&limited, 1), 0);
+	EXPECT_EQ(promise_goes(&share, goes, goes), -ENOMEM);
+	EXPECT_EQ(stock_fix(&limited, fits - goes), 0);
+	EXPECT_EQ(stock_fix(&limited, 1), -ENOMEM);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	phys_expect_valid();
+	stock_unfix(&limited, fits - goes);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	/* A restart refuses nothing of it. */
+	promise_goes_again(&share, 0, 0);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	stock_uncommit_evictable(&limited, goes + 1);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), free - (fits - goes));
+	stock_uncommit_evictable(&limited, fits - goes);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), free);
+	end();
+}
+
 /* The most that may be fixed while everything else is promised as evictable. */
 static uint64_t stock_fixed_room(uint64_t limit)
 {
 	uint64_t fixed = 0;
 
 	for (uint64_t step = limit; step; step /= 2)
-		while (!stock_fix(0, STOCK_BASE, step))
+		while (!stock_fix(&base, step))
 			fixed += step;
-	stock_unfix(0, STOCK_BASE, fixed);
+	stock_unfix(&base, fixed);
 	return fixed;
 }
 
@@ -224,7 +265,7 @@ static void what_is_evictable_keeps_a_floor(void)
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
 	stock_uncommit_evictable(&base, 1); /* swap has room again, the floor is kept */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
-	EXPECT_EQ(stock_fix(0, STOCK_BASE, 1), -ENOMEM);
+	EXPECT_EQ(stock_fix(&base, 1), -ENOMEM);
 	stock_uncommit_evictable(&base, all - fits - 1);
 
 	/* One more, and evictable memory may only be what there is. */
@@ -232,21 +273,21 @@ static void what_is_evictable_keeps_a_floor(void)
 	EXPECT_EQ(stock_available_evictable(&base), limit - fits - 1);
 	EXPECT_EQ(stock_commit_evictable(&base, limit - fits), -ENOMEM);
 	EXPECT_EQ(stock_commit_evictable(&base, limit - fits - 1), 0);
-	EXPECT_EQ(stock_fix(0, STOCK_BASE, limit - fits - 1), 0); /* all of it: needs no floor */
+	EXPECT_EQ(stock_fix(&base, limit - fits - 1), 0); /* all of it: needs no floor */
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
-	stock_unfix(0, STOCK_BASE, limit - fits - 1);
+	stock_unfix(&base, limit - fits - 1);
 	stock_uncommit_evictable(&base, limit - fits - 1);
 	stock_uncommit(0, STOCK_BASE, fits + 1);
 
 	/* A restart refuses nothing of it, even where metadata has grown. */
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, fits + 1), 0);
 	EXPECT_EQ(stock_recommit_evictable(&base, all - fits - 1), 0);
-	stock_refix(0, STOCK_BASE, 1);
+	stock_refix(&base, 1);
 	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
 	EXPECT_EQ(stock_commit(0, STOCK_BASE, 1), -ENOMEM);
 	EXPECT_EQ(stock_recommit(0, STOCK_BASE, 3), 0);
 	stock_uncommit(0, STOCK_BASE, 3);
-	stock_unfix(0, STOCK_BASE, 1);
+	stock_unfix(&base, 1);
 	stock_uncommit_evictable(&base, all - fits - 1);
 	stock_uncommit(0, STOCK_BASE, fits + 1);
 	end();
@@ -686,6 +727,7 @@ static const struct test_case cases[] = {
 	{ "swap lets more be promised, and no more than it holds", swap_lets_more_be_promised },
 	{ "what a pool's max keeps out of memory is promised slots (P1 to P3 of promise.h)",
 	  a_pools_max_takes_its_part_of_swap },
+	{ "what a pool's swap_max doesn't let go has frames (P4)", what_may_not_go_has_frames },
 	{ "what is evictable keeps frames that nothing fixed may take",
 	  what_is_evictable_keeps_a_floor },
 	{ "what is fixed leaves the daemon what it needs to evict",

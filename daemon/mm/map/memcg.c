@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "mm/map/swap.h"
 #include "os/os.h"
 
 enum {
@@ -31,7 +32,12 @@ static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 
 static void fill(struct memcg *m, uint64_t id)
 {
-	*m = (struct memcg){ .id = id, .share.max = PROMISE_NO_MAX };
+	*m = (struct memcg){
+		.id = id,
+		.share = { .max = PROMISE_NO_MAX,
+			   .goes = PROMISE_NO_MAX,
+			   .goes_beside_whole = PROMISE_NO_MAX },
+	};
 	for (int i = MEMCG_HIGH; i < NR_MEMCG_LIMITS; i++)
 		atomic_store(&m->limit[i], MEMCG_NO_LIMIT);
 	psi_init(&m->psi, os->now_ns());
@@ -339,9 +345,36 @@ void memcg_uncharge(struct memcg *m, enum memcg_kind kind, uint64_t frames)
 
 /* ---- limits ---- */
 
-int memcg_keep_below(struct memcg *m, uint64_t max)
+static uint64_t share_max(uint64_t max)
 {
-	return promise_max(&m->share, max == MEMCG_NO_LIMIT ? PROMISE_NO_MAX : max);
+	return max == MEMCG_NO_LIMIT ? PROMISE_NO_MAX : max;
+}
+
+/* Of so many slots. */
+static uint64_t goes(uint64_t swap_max, bool huge)
+{
+	if (swap_max == MEMCG_NO_LIMIT)
+		return PROMISE_NO_MAX;
+	return huge ? swap_promisable_beside_huge(swap_max) : swap_promisable(swap_max);
+}
+
+int memcg_keep_within(struct memcg *m, uint64_t max, uint64_t swap_max)
+{
+	uint64_t before = memcg_limit(m, MEMCG_MAX);
+
+	if (promise_max(&m->share, share_max(max)))
+		return -ENOMEM;
+	if (!promise_goes(&m->share, goes(swap_max, false), goes(swap_max, true)))
+		return 0;
+	promise_max_again(&m->share, share_max(before));
+	return -ENOSPC;
+}
+
+uint64_t memcg_promisable(uint64_t max, uint64_t swap_max, bool huge)
+{
+	uint64_t slots = min_t(uint64_t, swap_max, swap_capacity());
+
+	return max == MEMCG_NO_LIMIT ? MEMCG_NO_LIMIT : max + goes(slots, huge);
 }
 
 void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames)
@@ -351,7 +384,9 @@ void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames)
 	frames = min_t(uint64_t, frames, MEMCG_NO_LIMIT);
 	atomic_store(&m->limit[which], frames);
 	if (which == MEMCG_MAX)
-		promise_max_again(&m->share, frames == MEMCG_NO_LIMIT ? PROMISE_NO_MAX : frames);
+		promise_max_again(&m->share, share_max(frames));
+	if (which == MEMCG_SWAP_MAX)
+		promise_goes_again(&m->share, goes(frames, false), goes(frames, true));
 }
 
 uint64_t memcg_excess(const struct memcg *m)

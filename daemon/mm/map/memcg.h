@@ -133,11 +133,15 @@ static inline uint64_t memcg_limit(const struct memcg *m, enum memcg_limit which
 }
 
 /* MEMCG_NO_LIMIT: none; of min and low that is 0. What is charged already stays (C3). Whether swap
- * has room for what a max keeps on the disk, memcg_keep_below() has asked before. */
+ * has room for what a max keeps on the disk, and memory for what a swap_max keeps from it,
+ * memcg_keep_within() has asked before. */
 void memcg_set_limit(struct memcg *m, enum memcg_limit which, uint64_t frames);
-/* The max shall be this: slots are promised for what the pool has beyond it. -ENOMEM: there aren't
- * so many. */
-int memcg_keep_below(struct memcg *m, uint64_t max);
+/* The max and swap_max shall be these: slots are promised for what the pool has beyond the one, and
+ * frames for what it has beyond the other. -ENOMEM: there aren't so many slots; -ENOSPC: frames. */
+int memcg_keep_within(struct memcg *m, uint64_t max, uint64_t swap_max);
+/* What a pool with these limits may be promised, in frames; huge: also in pages of 2 MiB. Without a
+ * max the stocks decide. */
+uint64_t memcg_promisable(uint64_t max, uint64_t swap_max, bool huge);
 /* Frames above high, and frames that may still be charged below max. */
 uint64_t memcg_excess(const struct memcg *m);
 uint64_t memcg_margin(const struct memcg *m);

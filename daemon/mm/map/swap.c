@@ -701,7 +701,16 @@ uint64_t swap_promisable(uint64_t slots)
 {
 	uint64_t kept = max_t(uint64_t, slots / EXCHANGE_SHARE, EXCHANGE_SLOTS_MIN);
 
-	return slots - min_t(uint64_t, kept, slots / 4);
+	return slots - min_t(uint64_t, kept, (slots + 3) / 4);
+}
+
+/* Where no page of 2 MiB can go any more fewer than 512 slots are free and no small page is left,
+ * and where none can come in fewer than 512 frames are: 1,022 of both at most. */
+uint64_t swap_promisable_beside_huge(uint64_t slots)
+{
+	uint64_t left = slots - min_t(uint64_t, slots, 2 * CLUSTER_SLOTS - 1);
+
+	return min_t(uint64_t, swap_promisable(slots), left);
 }
 
 uint64_t swap_promisable_huge(void)

@@ -125,8 +125,11 @@ uint64_t swap_capacity(void);
 uint64_t swap_free_slots(void);
 /* How many of `slots` may be promised. When every frame and every slot is in use, no page can come
  * in: it needs a frame, whose page needs a slot. A 32nd is kept for that, and 8 MiB at least where
- * that isn't more than a quarter. */
+ * that isn't more than a quarter, which is rounded up. */
 uint64_t swap_promisable(uint64_t slots);
+/* The same to a pool that may use so many and has pages of 2 MiB: one is exchanged, and neither
+ * what they leave over of the slots nor of its memory is of use to another. */
+uint64_t swap_promisable_beside_huge(uint64_t slots);
 /* The same for pages of 2 MiB: in clusters that are empty, or theirs already. So many of them are
  * kept from small pages as stocks have promised. */
 uint64_t swap_promisable_huge(void);

@@ -83,10 +83,20 @@ static void count_demand(struct stock *s)
 	atomic_fetch_add(&total_whole, s->whole_demand - whole_before);
 }
 
+/* Of its max, what pages of 2 MiB leave nobody, at worst, is no room. */
+static uint64_t usable_max(const struct promise_share *share)
+{
+	if (!share->whole || share->max == PROMISE_NO_MAX)
+		return share->max;
+	if (share->whole == share->all)
+		return round_down(share->max, PAGEBLOCK_PAGES);
+	return left_of(share->max, PAGEBLOCK_PAGES - 1);
+}
+
 /* P1 */
 static void count_out(struct promise_share *share)
 {
-	uint64_t excess = left_of(share->all, share->max);
+	uint64_t excess = left_of(share->all, usable_max(share));
 
 	for (int node = 0; node < nr_nodes; node++)
 		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
@@ -101,6 +111,48 @@ static void count_out(struct promise_share *share)
 		}
 }
 
+/* P4 */
+static uint64_t stays_of(const struct promise_share *share, int node, int kind)
+{
+	uint64_t goes = share->whole ? share->goes_beside_whole : share->goes;
+	uint64_t stays = min_t(uint64_t, share->evictable[node][kind],
+			       left_of(share->paged, goes));
+
+	return left_of(stays, share->locked[node][kind]);
+}
+
+/* False: one of the stocks has no frames for it, and the caller undoes what made it so. */
+static bool fix_what_stays(struct promise_share *share, bool again)
+{
+	for (int node = 0; node < nr_nodes; node++)
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
+			struct stock *s = stock_of(node, (enum stock_kind)kind);
+			uint64_t      stays = stays_of(share, node, kind);
+			int64_t       more = (int64_t)(stays - share->stays[node][kind]);
+
+			if (more && !stock_shift(s, -more, more, again ? UINT64_MAX : s->limit))
+				return false;
+			share->stays[node][kind] = stays;
+		}
+	return true;
+}
+
+/* The same as a question, while nr more of `here` are counted in the share, but not yet there. */
+static bool could_stay(const struct promise_share *share, const struct stock *here, uint64_t nr)
+{
+	for (int node = 0; node < nr_nodes; node++)
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
+			const struct stock *s = stock_of(node, (enum stock_kind)kind);
+			int64_t more = (int64_t)(stays_of(share, node, kind) -
+						 share->stays[node][kind]);
+			int64_t come = s == here ? (int64_t)nr : 0;
+
+			if ((more || come) && !stock_could_shift(s, come - more, more))
+				return false;
+		}
+	return true;
+}
+
 /* By how much something changes; s NULL: no stock. */
 struct change {
 	struct stock         *s;
@@ -109,6 +161,17 @@ struct change {
 	uint64_t              max; /* the share's from now on */
 };
 
+static void apply_to_share(const struct change *c)
+{
+	if (c->s)
+		c->share->evictable[c->s->node][c->s->kind] += (uint64_t)c->evictable;
+	c->share->paged += (uint64_t)c->evictable;
+	c->share->whole += (uint64_t)c->whole;
+	c->share->all += (uint64_t)c->all;
+	c->share->max = c->max;
+	count_out(c->share);
+}
+
 static void apply(const struct change *c)
 {
 	if (c->s) {
@@ -116,13 +179,8 @@ static void apply(const struct change *c)
 		c->s->whole += (uint64_t)c->whole;
 		count_demand(c->s);
 	}
-	if (!c->share)
-		return;
-	if (c->s)
-		c->share->evictable[c->s->node][c->s->kind] += (uint64_t)c->evictable;
-	c->share->all += (uint64_t)c->all;
-	c->share->max = c->max;
-	count_out(c->share);
+	if (c->share)
+		apply_to_share(c);
 }
 
 static struct change opposite(const struct change *c, uint64_t max)
@@ -132,16 +190,24 @@ static struct change opposite(const struct change *c, uint64_t max)
 }
 
 /* Who raises no demand is never refused: P3. */
-static bool try_apply(const struct change *c, bool again)
+static bool apply_within(const struct change *c, bool again)
 {
-	uint64_t      before = total, whole_before = total_whole;
-	struct change undo = opposite(c, c->share ? c->share->max : 0);
+	uint64_t before = total, whole_before = total_whole;
 
 	apply(c);
-	if (again || ((total <= before || total <= swap_now()) &&
-		      (total_whole <= whole_before || total_whole <= whole_swap_now())))
+	return again || ((total <= before || total <= swap_now()) &&
+			 (total_whole <= whole_before || total_whole <= whole_swap_now()));
+}
+
+static bool try_apply(const struct change *c, bool again)
+{
+	struct change undo = opposite(c, c->share ? c->share->max : 0);
+
+	if (apply_within(c, again) && (!c->share || fix_what_stays(c->share, again)))
 		return true;
 	apply(&undo);
+	if (c->share)
+		fix_what_stays(c->share, true);
 	return false;
 }
 
@@ -184,6 +250,8 @@ static void take_away(struct stock *s, const struct stock_place *place, uint64_t
 	c = more(s, place, nr);
 	less = opposite(&c, c.max);
 	apply(&less);
+	if (less.share)
+		fix_what_stays(less.share, true);
 	mutex_unlock(&lock);
 }
 
@@ -220,11 +288,15 @@ static uint64_t most(const struct stock *s, bool whole)
 static bool would_fit(struct stock *s, const struct stock_place *place, uint64_t nr)
 {
 	struct change c = more(s, place, nr), undo = opposite(&c, c.max);
+	bool          fits = apply_within(&c, false) && could_stay(c.share, s, nr);
 
-	if (!try_apply(&c, false))
-		return false;
 	apply(&undo);
-	return true;
+	return fits;
+}
+
+static bool is_limited(const struct promise_share *share, uint64_t nr)
+{
+	return nr > left_of(share->max, share->all) || share->goes != PROMISE_NO_MAX;
 }
 
 uint64_t promise_room(struct stock *s, const struct stock_place *place)
@@ -235,7 +307,7 @@ uint64_t promise_room(struct stock *s, const struct stock_place *place)
 	lock_promises();
 	if (s->reserve)
 		fits = most(s, place && place->whole);
-	if (share && fits > left_of(share->max, share->all)) {
+	if (share && is_limited(share, fits)) {
 		/* fits..end: not known yet. */
 		end = fits;
 		fits = 0;
@@ -250,6 +322,45 @@ uint64_t promise_room(struct stock *s, const struct stock_place *place)
 	}
 	mutex_unlock(&lock);
 	return fits;
+}
+
+/* ---- what is locked ---- */
+
+/* As many frames more are fixed as stay for another reason from now on. */
+bool promise_locked(struct stock *s, const struct stock_place *place, uint64_t nr, bool again)
+{
+	struct promise_share *share = place->share;
+	uint64_t              stays = 0;
+	int64_t               more = (int64_t)nr;
+	bool                  fits;
+
+	lock_promises();
+	if (share) {
+		share->locked[s->node][s->kind] += nr;
+		stays = stays_of(share, s->node, s->kind);
+		more -= (int64_t)(share->stays[s->node][s->kind] - stays);
+	}
+	fits = stock_shift(s, -more, more, again ? UINT64_MAX : s->limit);
+	if (share && fits)
+		share->stays[s->node][s->kind] = stays;
+	else if (share)
+		share->locked[s->node][s->kind] -= nr;
+	mutex_unlock(&lock);
+	return fits;
+}
+
+void unpromise_locked(struct stock *s, const struct stock_place *place, uint64_t nr)
+{
+	struct promise_share *share = place->share;
+
+	lock_promises();
+	stock_shift(s, (int64_t)nr, -(int64_t)nr, s->limit);
+	if (share) {
+		CHECK(share->locked[s->node][s->kind] >= nr);
+		share->locked[s->node][s->kind] -= nr;
+		fix_what_stays(share, true);
+	}
+	mutex_unlock(&lock);
 }
 
 /* ---- what changes a pool's excess ---- */
@@ -295,6 +406,37 @@ int promise_max(struct promise_share *share, uint64_t max)
 void promise_max_again(struct promise_share *share, uint64_t max)
 {
 	change_share(&(struct change){ .share = share, .max = max }, true);
+}
+
+static int change_goes(struct promise_share *share, uint64_t goes, uint64_t beside_whole,
+		       bool again)
+{
+	uint64_t before, before_whole;
+	bool     fits;
+
+	lock_promises();
+	before = share->goes;
+	before_whole = share->goes_beside_whole;
+	share->goes = goes;
+	share->goes_beside_whole = beside_whole;
+	fits = fix_what_stays(share, again);
+	if (!fits) {
+		share->goes = before;
+		share->goes_beside_whole = before_whole;
+		fix_what_stays(share, true);
+	}
+	mutex_unlock(&lock);
+	return fits ? 0 : -ENOMEM;
+}
+
+int promise_goes(struct promise_share *share, uint64_t goes, uint64_t beside_whole)
+{
+	return change_goes(share, goes, beside_whole, false);
+}
+
+void promise_goes_again(struct promise_share *share, uint64_t goes, uint64_t beside_whole)
+{
+	change_goes(share, goes, beside_whole, true);
 }
 
 /* ---- validation ---- */

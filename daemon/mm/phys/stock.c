@@ -130,9 +130,7 @@ static uint64_t kept(const struct stock *s, uint64_t evictable)
 	return min_t(uint64_t, evictable, s->floor);
 }
 
-/* So many more frames are evictable, and fixed; fewer, where negative. False: what they need beside
- * the floor isn't to be had up to `limit`. Who needs no more is never refused. */
-static bool shift(struct stock *s, int64_t evictable, int64_t fixed, uint64_t limit)
+bool stock_shift(struct stock *s, int64_t evictable, int64_t fixed, uint64_t limit)
 {
 	uint64_t old = atomic_load_explicit(&s->evictable, memory_order_relaxed), now;
 	int64_t  more;
@@ -153,14 +151,23 @@ static bool shift(struct stock *s, int64_t evictable, int64_t fixed, uint64_t li
 	return true;
 }
 
+bool stock_could_shift(const struct stock *s, int64_t evictable, int64_t fixed)
+{
+	uint64_t old = s->evictable, now = old + (uint64_t)evictable;
+	int64_t  more = fixed + (int64_t)kept(s, now) - (int64_t)kept(s, old);
+
+	return more <= 0 || (uint64_t)more <= left_of(s->limit, s->spoken);
+}
+
+/* It is there before any of it can be told to stay. */
 static int commit_evictable(const struct stock_place *place, uint64_t nr, bool again)
 {
 	struct stock *s = stock_of(place->node, place->kind);
 
-	if (promise_evictable(s, place, nr, again)) {
-		if (shift(s, (int64_t)nr, 0, again ? UINT64_MAX : s->limit))
+	if (nr <= INT64_MAX && stock_shift(s, (int64_t)nr, 0, again ? UINT64_MAX : s->limit)) {
+		if (promise_evictable(s, place, nr, again))
 			return 0;
-		unpromise_evictable(s, place, nr);
+		stock_shift(s, -(int64_t)nr, 0, s->limit);
 	}
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
@@ -192,30 +199,28 @@ void stock_uncommit_evictable(const struct stock_place *place, uint64_t nr)
 {
 	struct stock *s = stock_of(place->node, place->kind);
 
-	shift(s, -(int64_t)nr, 0, s->limit);
 	unpromise_evictable(s, place, nr);
+	stock_shift(s, -(int64_t)nr, 0, s->limit);
 }
 
-int stock_fix(int node, enum stock_kind kind, uint64_t nr)
+int stock_fix(const struct stock_place *place, uint64_t nr)
 {
-	struct stock *s = stock_of(node, kind);
+	struct stock *s = stock_of(place->node, place->kind);
 
-	if (shift(s, -(int64_t)nr, (int64_t)nr, s->limit))
+	if (promise_locked(s, place, nr, false))
 		return 0;
 	atomic_fetch_add(&s->nr_refused, 1);
 	return -ENOMEM;
 }
 
-void stock_refix(int node, enum stock_kind kind, uint64_t nr)
+void stock_refix(const struct stock_place *place, uint64_t nr)
 {
-	shift(stock_of(node, kind), -(int64_t)nr, (int64_t)nr, UINT64_MAX);
+	promise_locked(stock_of(place->node, place->kind), place, nr, true);
 }
 
-void stock_unfix(int node, enum stock_kind kind, uint64_t nr)
+void stock_unfix(const struct stock_place *place, uint64_t nr)
 {
-	struct stock *s = stock_of(node, kind);
-
-	shift(s, (int64_t)nr, -(int64_t)nr, s->limit);
+	unpromise_locked(stock_of(place->node, place->kind), place, nr);
 }
 
 static bool commit(struct stock *s, uint64_t nr)

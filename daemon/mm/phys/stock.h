@@ -17,7 +17,8 @@
  *             has been promised, and that takes memory.
  * Invariants  K1  held + present <= reserve, at every moment, but for the page of K6; after a
  *                 restart what was present before is so again, whatever else has come by then.
- *             K2  committed is what is fixed and what is evictable; spoken = fixed + min(evictable,
+ *             K2  committed is what is fixed (also because its pool's swap_max doesn't let it go:
+ *                 promise.h) and what is evictable; spoken = fixed + min(evictable,
  *                 floor) <= limit = reserve - margin when it is promised, and present <= committed;
  *                 what doesn't fit into memory has slots of swap (promise.h). Without swap taking
  *                 what was committed never fails.
@@ -132,13 +133,13 @@ int stock_commit_evictable(const struct stock_place *place, uint64_t nr);
 void stock_uncommit_evictable(const struct stock_place *place, uint64_t nr);
 uint64_t stock_available_evictable(const struct stock_place *place);
 /* nr frames committed as evictable are fixed from now on. -ENOMEM: no more can be. */
-int stock_fix(int node, enum stock_kind kind, uint64_t nr);
-void stock_unfix(int node, enum stock_kind kind, uint64_t nr);
+int stock_fix(const struct stock_place *place, uint64_t nr);
+void stock_unfix(const struct stock_place *place, uint64_t nr);
 /* After a restart: what was granted before stays so, though metadata may have taken the floor, and
  * slots that were retired are fewer. */
 int stock_recommit(int node, enum stock_kind kind, uint64_t nr);
 int stock_recommit_evictable(const struct stock_place *place, uint64_t nr);
-void stock_refix(int node, enum stock_kind kind, uint64_t nr);
+void stock_refix(const struct stock_place *place, uint64_t nr);
 /* And what was present stays so, where the next daemon's own memory, or the page for what must be
  * (K6), is in its place by now: up to the margin beyond the reserve. -ENOMEM: a smaller reserve. */
 int stock_retake(int node, enum stock_kind kind, uint64_t nr);

@@ -18,6 +18,12 @@ static inline uint64_t left_of(uint64_t of, uint64_t taken)
 	return taken < of ? of - taken : 0;
 }
 
+/* So many more frames are evictable, and fixed; fewer, where negative. False: what they need beside
+ * the floor isn't to be had up to `limit`. Who needs no more is never refused. */
+bool stock_shift(struct stock *s, int64_t evictable, int64_t fixed, uint64_t limit);
+/* Whether that would be had up to its limit. */
+bool stock_could_shift(const struct stock *s, int64_t evictable, int64_t fixed);
+
 int stock_hold_init(struct stock *s, uint64_t reserve);
 void stock_hold_fini(struct stock *s);
 /* One pageblock back to the host; false if none is held (or the host refused). */

@@ -77,7 +77,7 @@ static int first_node(const struct region_request *request)
 	return __builtin_ctzll(request->node_mask);
 }
 
-static struct stock_place place_on(const struct region *region, int node)
+struct stock_place region_place(const struct region *region, int node)
 {
 	return (struct stock_place){
 		.node = node,
@@ -89,7 +89,7 @@ static struct stock_place place_on(const struct region *region, int node)
 
 static void uncommit_on(struct region *region, int node, uint64_t pages)
 {
-	struct stock_place place = place_on(region, node);
+	struct stock_place place = region_place(region, node);
 
 	if (pages)
 		stock_uncommit_evictable(&place, pages * region_frames_per_page(region));
@@ -103,7 +103,7 @@ static void uncommit_all(struct region *region)
 
 static uint64_t commit_on(struct region *region, int node, uint64_t pages)
 {
-	struct stock_place place = place_on(region, node);
+	struct stock_place place = region_place(region, node);
 	uint64_t per_page = region_frames_per_page(region);
 	uint64_t fits;
 
@@ -153,7 +153,7 @@ static int check_room(struct region *region, const struct region_request *reques
 	uint64_t pages = 0;
 
 	for (int node = 0; node < nr_nodes; node++) {
-		struct stock_place place = place_on(region, node);
+		struct stock_place place = region_place(region, node);
 
 		if (node_allowed(request, node))
 			pages += stock_available_evictable(&place) / region_frames_per_page(region);
@@ -192,7 +192,7 @@ bool region_promise(struct region *region, int node, uint64_t pages)
 
 int region_promise_again(struct region *region, int node, uint64_t pages)
 {
-	struct stock_place place = place_on(region, node);
+	struct stock_place place = region_place(region, node);
 	int r = stock_recommit_evictable(&place, pages * region_frames_per_page(region));
 
 	if (r)
@@ -509,11 +509,13 @@ static void put_frames_back(struct region *region)
 		uint64_t committed = atomic_load(&region->committed[node]);
 		int64_t quota = atomic_load(&region->quota[node]);
 		uint64_t locked = atomic_load(&region->locked_on[node]);
+		struct stock_place place = region_place(region, node);
 
 		CHECK(quota >= 0 && (uint64_t)quota <= committed);
 		if (committed > (uint64_t)quota)
 			region_uncharge(region, node, committed - (uint64_t)quota);
-		stock_unfix(node, region->kind, locked * frames);
+		if (locked)
+			stock_unfix(&place, locked * frames);
 	}
 	memcg_uncharge(region->memcg, MEMCG_LOCKED, atomic_load(&region->nr_locked) * frames);
 }

@@ -211,6 +211,8 @@ struct region *region_seek(struct memcg *memcg, uint64_t serial);
 struct region *region_next(struct memcg *memcg, struct region *previous);
 /* Regions that walks have looked at since start, also on their way to where they begin. */
 uint64_t region_walk_steps(void);
+/* Where its frames of a node come from. */
+struct stock_place region_place(const struct region *region, int node);
 /* One that overcommits: charges up to so many pages of the node now, false if there are none to be
  * had; and gives back what it doesn't use any more. */
 bool region_promise(struct region *region, int node, uint64_t pages);

@@ -615,10 +615,11 @@ int region_drop(struct region *region, struct page_range range)
 static void uncharge_locked(struct region *region, int node)
 {
 	uint64_t frames = region_frames_per_page(region);
+	struct stock_place place = region_place(region, node);
 
 	atomic_fetch_sub(&region->nr_locked, 1);
 	atomic_fetch_sub(&region->locked_on[node], 1);
-	stock_unfix(node, region->kind, frames);
+	stock_unfix(&place, frames);
 	memcg_uncharge(region->memcg, MEMCG_LOCKED, frames);
 }
 
@@ -626,11 +627,12 @@ static void uncharge_locked(struct region *region, int node)
 static int charge_locked(struct region *region, int node)
 {
 	uint64_t frames = region_frames_per_page(region);
+	struct stock_place place = region_place(region, node);
 	int r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
 
 	if (r)
 		return r;
-	r = stock_fix(node, region->kind, frames);
+	r = stock_fix(&place, frames);
 	if (r) {
 		memcg_uncharge(region->memcg, MEMCG_LOCKED, frames);
 		return r;

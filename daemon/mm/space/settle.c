@@ -135,6 +135,7 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 {
 	uint64_t pages = t->present[node], locked = t->locked[node];
 	uint64_t frames = locked * region_frames_per_page(region);
+	struct stock_place place = region_place(region, node);
 	int r = pages && region->overcommit ? region_promise_again(region, node, pages) : 0;
 
 	if (r)
@@ -148,7 +149,7 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 	if (!locked)
 		return 0;
 	r = memcg_charge(region->memcg, MEMCG_LOCKED, frames);
-	stock_refix(node, region->kind, frames);
+	stock_refix(&place, frames);
 	atomic_fetch_add(&region->nr_locked, locked);
 	atomic_fetch_add(&region->locked_on[node], locked);
 	return r;
