@@ -373,6 +373,24 @@ static void a_cursor_that_goes_on_lets_go(void)
 	stop();
 }
 
+/* Though it looks into the full one first each time. */
+static void a_cursor_stays_beside_an_area_that_is_full(void)
+{
+	uint32_t full, first, got, nr = 0;
+
+	start();
+	full = start_area(CLUSTER_SLOTS, 5);
+	start_area(SLOTS, 0);
+	do
+		first = swap_alloc(&cursor, 1, SLOT_NONE, &got);
+	while (slot_area(first) == full);
+	while (++nr < 20)
+		EXPECT_EQ(swap_alloc(&cursor, 1, SLOT_NONE, &got), first + nr);
+	swap_free(first, nr);
+	swap_free(slot_make(full, 1), CLUSTER_SLOTS - 1);
+	stop();
+}
+
 static void claims_restore_counts(void)
 {
 	uint32_t area;
@@ -486,6 +504,8 @@ static const struct test_case cases[] = {
 	  an_area_that_does_not_accept_gives_no_slots },
 	{ "a cursor survives its area", a_cursor_survives_its_area },
 	{ "a cursor that goes on to another area lets go", a_cursor_that_goes_on_lets_go },
+	{ "a cursor stays where it is beside an area that is full",
+	  a_cursor_stays_beside_an_area_that_is_full },
 	{ "claims restore counts", claims_restore_counts },
 	{ "an area that can't be leaves nothing", an_area_that_can_not_be_leaves_nothing },
 };

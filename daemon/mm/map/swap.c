@@ -296,17 +296,19 @@ static uint32_t copy_order(uint32_t copy[SWAP_AREAS_MAX])
 	return nr;
 }
 
-/* A cursor that goes on to another area lets go of what it had in the last one. */
-static void leave_other_area(struct swap_cursor *cursor, uint32_t number)
+/* A cursor that has gone on to another area lets go of what it had in the last one; not before:
+ * it comes by those that are full each time. */
+static void leave_last_area(struct swap_cursor before, const struct swap_cursor *cursor)
 {
-	if (cursor->holds && cursor->area != number)
-		swap_cursor_put(cursor);
+	if (before.area != cursor->area)
+		swap_cursor_put(&before);
 }
 
 uint32_t swap_alloc(struct swap_cursor *cursor, uint32_t nr, uint32_t hint, uint32_t *got)
 {
 	uint32_t in_order[SWAP_AREAS_MAX];
 	uint32_t nr_areas = copy_order(in_order);
+	struct swap_cursor before = *cursor;
 	uint32_t slot = SLOT_NONE;
 
 	*got = 0;
@@ -320,7 +322,6 @@ uint32_t swap_alloc(struct swap_cursor *cursor, uint32_t nr, uint32_t hint, uint
 
 		if (!atomic_load(&area->accepting))
 			continue;
-		leave_other_area(cursor, in_order[i]);
 		mutex_lock(&area->lock);
 		if (area->exists && area->accepting)
 			cluster = advance(area, cursor);
@@ -331,6 +332,7 @@ uint32_t swap_alloc(struct swap_cursor *cursor, uint32_t nr, uint32_t hint, uint
 		}
 		mutex_unlock(&area->lock);
 	}
+	leave_last_area(before, cursor);
 	return slot;
 }
 
