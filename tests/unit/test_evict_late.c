@@ -200,6 +200,42 @@ static void a_page_that_cant_go_now_goes_later(void)
 	stop();
 }
 
+enum { SELDOM = 41 };
+static uint32_t nr_populated;
+
+static int populate_seldom(int fd, uint64_t offset, uint64_t length, int node)
+{
+	if (++nr_populated % SELDOM)
+		return -ENOMEM;
+	return os_before->populate(fd, offset, length, node);
+}
+
+/* Others take what was freed for it, again and again, but never for long. */
+static void a_swapoff_is_patient_with_each_page(void)
+{
+	struct os_ops full;
+
+	start();
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(region_dirty_page(region, i));
+	EXPECT_EQ(reclaim_range(region, all), NR);
+	for (uint64_t i = 1; i < NR; i += 2)
+		EXPECT_EQ(region_drop(region, (struct page_range){ i, 1 }), 0);
+	os_before = os;
+	full = *os;
+	full.populate = populate_seldom;
+	os = &full;
+	EXPECT_EQ(space_swap_off(), 0);
+	os = os_before;
+	EXPECT_EQ(nr_populated, NR / 2 * SELDOM);
+	EXPECT_EQ(space_present(0, STOCK_BASE), NR / 2);
+	space_expect_valid(region, mm);
+	space_close_mm(mm);
+	space_drop_region(region);
+	swapper_keep(false);
+	space_end();
+}
+
 enum { NR_HUGE = 12, CLAIMED_HUGE = 8, HUGE_SWAP_MIB = 64 };
 
 /* Who wants one of them waits until all have been read. */
@@ -241,6 +277,7 @@ static const struct test_case cases[] = {
 	{ "a page that can't come now isn't lost", a_page_that_cant_come_now_is_not_lost },
 	{ "a page that can't go now goes later, and its slot is as good as before",
 	  a_page_that_cant_go_now_goes_later },
+	{ "a swapoff is patient with each page", a_swapoff_is_patient_with_each_page },
 	{ "few large pages are held at once while they are read",
 	  a_claim_of_large_pages_is_short },
 };

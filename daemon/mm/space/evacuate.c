@@ -24,7 +24,7 @@ struct evacuation {
 	uint32_t area;
 	struct swapper *swapper;
 	uint64_t end; /* of what this walk has brought back of the region */
-	uint32_t nr_short; /* how often nothing could be freed for a page */
+	uint32_t nr_short; /* how often nothing could be freed, since a page came back last */
 	int error;
 };
 
@@ -52,8 +52,10 @@ static int bring_back(struct evacuation *e, struct region *region, uint64_t page
 	if (rejoin_run(region, want.range))
 		return 0;
 	r = region_swap_in(e->swapper, &want, &run);
-	if (!r)
+	if (!r) {
 		e->end = run.first + run.nr;
+		e->nr_short = 0;
+	}
 	if (r == -ENOMEM && reclaim_for(region)) {
 		r = -EAGAIN;
 	} else if (r == -ENOMEM && e->nr_short++ < SHORT_TRIES) {
