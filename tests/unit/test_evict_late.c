@@ -200,6 +200,29 @@ static void a_page_that_cant_go_now_goes_later(void)
 	stop();
 }
 
+/* Without swap nothing else can go: who finds no frame looks at all pages once, not each time. */
+static void what_nobody_has_freed_is_not_looked_through(void)
+{
+	uint64_t hand;
+
+	start();
+	swap_area_accept(0, false);
+	for (uint64_t i = 0; i < NR; i++)
+		EXPECT(region_dirty_page(region, i));
+	EXPECT(!reclaim_for(region));
+	hand = atomic_load(&region->hand);
+	EXPECT(!reclaim_for(region));
+	EXPECT_EQ(atomic_load(&region->hand), hand);
+	evict_lazily(region, (struct page_range){ 3, 1 });
+	EXPECT(reclaim_for(region));
+	EXPECT(atomic_load(&region->hand) != hand);
+	EXPECT_EQ(space_state(region, 3), PAGE_NONE);
+	EXPECT_EQ(space_present(0, STOCK_BASE), NR - 1);
+	swap_area_accept(0, true);
+	EXPECT_EQ(region_drop(region, all), 0);
+	stop();
+}
+
 enum { SELDOM = 41 };
 static uint32_t nr_populated;
 
@@ -277,6 +300,8 @@ static const struct test_case cases[] = {
 	{ "a page that can't come now isn't lost", a_page_that_cant_come_now_is_not_lost },
 	{ "a page that can't go now goes later, and its slot is as good as before",
 	  a_page_that_cant_go_now_goes_later },
+	{ "without swap pages that nobody has freed aren't looked through again and again",
+	  what_nobody_has_freed_is_not_looked_through },
 	{ "a swapoff is patient with each page", a_swapoff_is_patient_with_each_page },
 	{ "few large pages are held at once while they are read",
 	  a_claim_of_large_pages_is_short },

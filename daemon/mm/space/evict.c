@@ -790,6 +790,7 @@ void evict_lazily(struct region *region, struct page_range range)
 {
 	reclaim_count(&reclaim_stats.pglazyfree,
 		      mark_lazy(region, range) * region_frames_per_page(region));
+	atomic_store(&region->may_be_unwanted, true);
 	if (protect_for_good(region, range))
 		return;
 	for (uint64_t i = range.first; i < range.first + range.nr; i++)

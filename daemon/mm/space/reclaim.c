@@ -75,6 +75,8 @@ static bool spared(const struct scan *scan, const struct region *region)
 
 	if (!resident || (scan->kind >= 0 && (int)region->kind != scan->kind))
 		return true;
+	if (scan->filter.unwanted && !atomic_load(&region->may_be_unwanted))
+		return true;
 	if (scan->memcg)
 		return false;
 	return !scan->min_too && !memcg_scan_share(region->memcg, resident, scan->low_too);
@@ -163,11 +165,17 @@ static void scan_region(struct scan *scan, struct region *region)
 {
 	uint64_t pages = evict_block_pages(region);
 	uint64_t blocks = (region->nr_pages + pages - 1) / pages;
+	uint64_t before = scan->scanned;
 
 	if (spared(scan, region))
 		return;
+	if (scan->filter.unwanted)
+		atomic_store(&region->may_be_unwanted, false);
 	for (uint64_t nr = 1; nr && blocks && scan->freed < scan->wanted; blocks -= nr)
 		nr = scan_blocks(scan, region, blocks);
+	/* One walk that has found none does for all, until a client says so again. */
+	if (scan->filter.unwanted && (blocks || scan->scanned != before))
+		atomic_store(&region->may_be_unwanted, true);
 }
 
 static _Atomic uint64_t all_swept; /* like memcg->swept, of all regions */

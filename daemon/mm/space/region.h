@@ -102,6 +102,7 @@ struct region {
 	struct crowd_marks crowd;                 /* crowd.h */
 	_Atomic uint64_t hand;                    /* (a) blocks that reclaim has passed */
 	_Atomic bool evicting;                    /* (a) by one thread at a time, and its helper */
+	_Atomic bool may_be_unwanted;             /* (a) false: no page is LAZYFREE */
 	_Atomic uint64_t nr_moves;                /* (a) windows that clients moved elsewhere */
 	uint64_t family;                          /* (c) in the identity of slots */
 	_Atomic uint64_t nr_poisoned;             /* (a) ever; and faults given up */
