@@ -153,6 +153,7 @@ int runs_alloc(struct session *s, struct pool_handle *ph, const struct pages_arg
 		.deadline_ns = os->now_ns() + nofail_part_ns,
 		.at_once = args->at_once,
 		.to_min = args->to_min,
+		.others_wait = gate_closes,
 		.failure = &failure,
 	};
 	int r;

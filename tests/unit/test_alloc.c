@@ -379,6 +379,60 @@ static void nofail_gets_what_is_freed_meanwhile(void)
 	end();
 }
 
+static unsigned int nr_reclaims;
+static bool somebody_waits;
+
+static int refuse_all(void *arg, uint64_t frames)
+{
+	(void)arg, (void)frames;
+	return -EDQUOT;
+}
+
+static void take_back_nothing(void *arg, uint64_t frames)
+{
+	(void)arg, (void)frames;
+}
+
+static uint64_t reclaim_in_vain(void *arg, uint64_t frames)
+{
+	(void)arg, (void)frames;
+	nr_reclaims++;
+	return 1;
+}
+
+static bool others_wait(void)
+{
+	return somebody_waits;
+}
+
+/* Each try may last for a tenth of a second: who keeps others out meanwhile leaves after one. */
+static void who_holds_up_others_leaves(void)
+{
+	static const struct zone_charge stingy = { refuse_all, take_back_nothing,
+						   reclaim_in_vain };
+	struct alloc_request request = request_of(GFP_KERNEL, MAX_ORDER);
+	struct section_request section = { .name = "arena", .nr_frames = 8192,
+					   .type = SECTION_ARENA, .map = true };
+	struct zone_request want = { .charge = &stingy };
+	struct page *page;
+
+	phys_start(&(struct phys_setup){ .base_mib = 64 });
+	EXPECT_EQ(section_add(&section, &want.section), 0);
+	pool = (struct pool_zones){ { NULL } };
+	EXPECT_EQ(zone_new(&want, &pool.normal[0]), 0);
+	request.others_wait = others_wait;
+	EXPECT_EQ(alloc_pages(&request, &page), -ENOMEM);
+	EXPECT(nr_reclaims > 1);
+	nr_reclaims = 0;
+	somebody_waits = true;
+	EXPECT_EQ(alloc_pages(&request, &page), -EAGAIN);
+	EXPECT_EQ(nr_reclaims, 1);
+	zone_free(pool.normal[0]);
+	section_remove(want.section);
+	phys_expect_valid();
+	phys_stop();
+}
+
 static void bulk_gives_what_there_is(void)
 {
 	struct alloc_request request = request_of(GFP_KERNEL, 0);
@@ -641,6 +695,7 @@ static const struct test_case cases[] = {
 	{ "fragmentation is named", fragmentation_is_named },
 	{ "NOFAIL waits until the deadline", nofail_waits_until_the_deadline },
 	{ "NOFAIL gets what is freed meanwhile", nofail_gets_what_is_freed_meanwhile },
+	{ "who holds up others leaves after a try", who_holds_up_others_leaves },
 	{ "bulk gives what there is", bulk_gives_what_there_is },
 	{ "lies about frees are told apart", lies_about_frees_are_told_apart },
 	{ "a freed run has no owner", a_freed_run_has_no_owner },

@@ -34,6 +34,7 @@ struct alloc_context {
 	enum migratetype            type;
 	unsigned int                flags;    /* ALLOC_*, without a mark */
 	bool                        may_wait; /* grow, drain, sleep */
+	bool                        leaves;   /* others wait for the caller */
 	uint32_t                    nr_zones;
 	struct zone                *zones[MAX_NUMNODES]; /* nearest first */
 	enum grow_failure           why[MAX_NUMNODES]; /* of each zone's last growth */
@@ -101,6 +102,7 @@ static enum alloc_failure_kind prepare(const struct alloc_request *request,
 	memset(ac->why, 0, sizeof(ac->why)); /* GROW_OK */
 	ac->type = MIGRATE_UNMOVABLE;
 	ac->flags = 0;
+	ac->leaves = false;
 	if (request->gfp & GFP_MOVABLE) {
 		ac->type = MIGRATE_MOVABLE;
 		ac->flags |= ALLOC_CMA;
@@ -278,6 +280,9 @@ static struct page *alloc_slow(struct alloc_context *ac)
 		page = get_page_from_freelist(ac, WMARK_MIN, true);
 		if (page || !should_retry(ac, attempt, retries))
 			return page;
+		ac->leaves = ac->request->others_wait && ac->request->others_wait();
+		if (ac->leaves)
+			return NULL;
 	}
 }
 
@@ -361,6 +366,8 @@ static int alloc_one(struct alloc_context *ac, bool slow, struct page **out)
 		return -EAGAIN;
 	if (!page && slow)
 		page = alloc_slow(ac);
+	if (!page && ac->leaves)
+		return -EAGAIN;
 	if (!page)
 		return fail_to_grow(ac);
 	if (finish(ac, page))

@@ -62,6 +62,7 @@ struct alloc_request {
 	uint64_t                 deadline_ns; /* os->now_ns(): NOFAIL waits until then */
 	bool                     at_once; /* what is free above the mark, or -EAGAIN */
 	bool                     to_min;  /* a zone grows when it is at its min mark, not at low */
+	bool (*others_wait)(void); /* true: for the caller, who leaves with -EAGAIN; may be NULL */
 	struct alloc_failure    *failure;     /* filled on failure; may be NULL */
 	struct pcp_want          hit;         /* alloc_prepare() */
 };
