@@ -297,16 +297,32 @@ static bool is_at_its_end(const struct region *region)
 		swap_free_slots() < page);
 }
 
+/* Where its pages may have frames: of others' nodes they would be of no use. -1: on several. */
+static int only_node(const struct region *region)
+{
+	int found = -1;
+
+	for (int node = 0; node < nr_nodes; node++) {
+		if (atomic_load(&region->quota[node]) <= 0)
+			continue;
+		if (found >= 0)
+			return -1;
+		found = node;
+	}
+	return found;
+}
+
 bool reclaim_for(struct region *region)
 {
 	uint64_t page = region_frames_per_page(region);
-	struct scan scan = { .node = -1, .kind = (int)region->kind,
+	struct scan scan = { .node = only_node(region), .kind = (int)region->kind,
 			     .wanted = max_t(uint64_t, DIRECT_FRAMES, page),
 			     .may_break_min = true, .needed = true };
 
 	scan.filter.unwanted = !swap_capacity();
 	if (memcg_margin(region->memcg) < page) {
 		scan.memcg = region->memcg;
+		scan.node = -1;
 		scan.kind = -1;
 	}
 	if (shrink_direct(&scan))
