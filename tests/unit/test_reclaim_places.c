@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_reclaim_places - whose frames go where several nodes have some: reclaim.c
+ * test_reclaim_places - whose frames go where several nodes and several pools have some: reclaim.c
  */
 #include "mm/space/reclaim.h"
 
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
+#include "mm/map/memcg.h"
 #include "mm/space/residency.h"
 
-enum { NR = 1024, SWAP_MIB = 16 };
+enum { NR = 1024, NR_FULL = 8, SWAP_MIB = 16 };
 
 static struct region *new_region(const struct region_request *want)
 {
@@ -46,7 +47,79 @@ static void what_is_short_on_a_node_is_made_there(void)
 	space_end_swap();
 }
 
+static struct memcg full;
+static uint64_t frozen_ns;
+
+/* At its max, and without a slot. */
+static struct region *full_region(void)
+{
+	struct region_request want = { .name = "", .page_shift = PAGE_SHIFT,
+				       .nr_pages = NR_FULL, .memcg = &full };
+	struct region *region;
+
+	memcg_init(&full, 3);
+	region = new_region(&want);
+	EXPECT_EQ(region_populate(region, (struct page_range){ 0, NR_FULL }), 0);
+	for (uint64_t i = 0; i < NR_FULL; i++) {
+		uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)] = { i + 1 };
+
+		EXPECT_EQ(os->write(region->section->fd, i << PAGE_SHIFT, bytes, PAGE_SIZE), 0);
+	}
+	memcg_set_limit(&full, MEMCG_SWAP_MAX, 0);
+	memcg_set_limit(&full, MEMCG_MAX, NR_FULL);
+	return region;
+}
+
+static uint64_t stands_still(void)
+{
+	return frozen_ns;
+}
+
+static bool has_run(void *rounds)
+{
+	return atomic_load(&reclaim_stats.pageoutrun) != *(uint64_t *)rounds;
+}
+
+static bool gets_room(void *other)
+{
+	reclaim_poke(other, 0);
+	return memcg_margin(memcg_root()) > 0;
+}
+
+/* Nothing of it can go, and for a while nobody tries. */
+static void a_pool_at_its_end_keeps_no_other_waiting(void)
+{
+	uint64_t rounds = atomic_load(&reclaim_stats.pageoutrun);
+	struct region *hopeless, *other;
+	const struct os_ops *before;
+	struct os_ops still;
+
+	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
+	hopeless = full_region();
+	other = space_region(NR, PAGE_SHIFT);
+	EXPECT_EQ(region_populate(other, (struct page_range){ 0, NR }), 0);
+	before = os;
+	still = *os;
+	frozen_ns = os->now_ns();
+	still.now_ns = stands_still;
+	os = &still;
+	EXPECT_EQ(kswapd_start(), 0);
+	reclaim_poke(hopeless, 0);
+	EXPECT(test_wait(has_run, &rounds, 60));
+	memcg_set_limit(memcg_root(), MEMCG_MAX, NR);
+	EXPECT(test_wait(gets_room, other, 20));
+	EXPECT_EQ(memcg_margin(&full), 0);
+	memcg_set_limit(memcg_root(), MEMCG_MAX, MEMCG_NO_LIMIT);
+	kswapd_stop();
+	os = before;
+	space_drop_region(other);
+	space_drop_region(hopeless);
+	memcg_fini(&full);
+	space_end_swap();
+}
+
 static const struct test_case cases[] = {
 	{ "who is short on a node gets frames of that one", what_is_short_on_a_node_is_made_there },
+	{ "a pool at its end keeps no other waiting", a_pool_at_its_end_keeps_no_other_waiting },
 };
 TEST_MAIN(cases)

@@ -43,6 +43,7 @@ struct lruvec {
 	_Atomic uint64_t nr_evicted;  /* (a) frames ever: the clock of the shadows */
 	_Atomic uint64_t nr_scanned;  /* (a) frames looked at in this generation */
 	_Atomic uint64_t began_at;    /* (a) nr_evicted when the generation began */
+	_Atomic uint64_t rest_ns;     /* (a) nothing could go for its pool: left alone until then */
 };
 
 /* The age that a page touched now gets. */

@@ -406,17 +406,30 @@ struct kswapd {
 	bool running;        /* (c) */
 	_Atomic bool stopping;   /* (a) */
 	_Atomic bool called;     /* (a) changes to true under no lock, to false by the thread */
-	_Atomic uint64_t rest_ns; /* (a) nothing could be freed: not before that time again */
+	_Atomic uint64_t rest_ns; /* (a) of stocks: nothing could be freed, not before that time */
 };
 
 static struct kswapd kswapds[MAX_NUMNODES][NR_DUTIES];
 
+static bool rests(const _Atomic uint64_t *rest_ns)
+{
+	uint64_t until = atomic_load_explicit(rest_ns, memory_order_relaxed);
+
+	return until && os->now_ns() < until;
+}
+
 static bool may_call(const struct kswapd *k)
 {
-	uint64_t rest_ns = atomic_load_explicit(&k->rest_ns, memory_order_relaxed);
-
 	return k->running && !atomic_load_explicit(&k->called, memory_order_relaxed) &&
-	       (!rest_ns || os->now_ns() >= rest_ns);
+	       !rests(&k->rest_ns);
+}
+
+/* Of the pool's frames on the node. One that rests keeps no other pool waiting. */
+static uint64_t memcg_missing_on(const struct memcg *memcg, int node, unsigned int times)
+{
+	uint64_t missing = memcg_missing(memcg, times);
+
+	return missing && !rests(&memcg->lruvec[node].rest_ns) ? missing : 0;
 }
 
 static void call(struct kswapd *k)
@@ -435,7 +448,7 @@ void reclaim_poke(struct region *region, int node)
 
 	if (may_call(for_stocks) && stock_missing(node, region->kind, 1))
 		call(for_stocks);
-	if (may_call(for_pools) && memcg_missing(region->memcg, 1)) {
+	if (may_call(for_pools) && memcg_missing_on(region->memcg, node, 1)) {
 		atomic_store_explicit(&region->memcg->short_on_cpu, sched_getcpu(),
 				      memory_order_relaxed);
 		call(for_pools);
@@ -457,7 +470,8 @@ static uint64_t kswapd_shrink(struct kswapd *k, struct scan *scan)
 	reclaim_count(&reclaim_stats.pageoutrun, 1);
 	reclaim_count(&reclaim_stats.pgscan_kswapd, scan->scanned);
 	reclaim_count(&reclaim_stats.pgsteal_kswapd, scan->freed);
-	atomic_store(&k->rest_ns, scan->freed ? 0 : os->now_ns() + REST_NS);
+	atomic_store(scan->memcg ? &scan->memcg->lruvec[k->node].rest_ns : &k->rest_ns,
+		     scan->freed ? 0 : os->now_ns() + REST_NS);
 	return scan->freed;
 }
 
@@ -510,7 +524,7 @@ static bool balance_memcgs(struct kswapd *k)
 
 	while ((m = memcg_walk_next(m))) {
 		struct scan scan = { .memcg = m, .node = k->node, .kind = -1,
-				     .wanted = memcg_missing(m, 2) };
+				     .wanted = memcg_missing_on(m, k->node, 2) };
 
 		if (!scan.wanted)
 			continue;
@@ -518,7 +532,7 @@ static bool balance_memcgs(struct kswapd *k)
 		if (k->stopping)
 			continue;
 		move_to(atomic_load_explicit(&m->short_on_cpu, memory_order_relaxed));
-		more |= kswapd_shrink(k, &scan) && memcg_missing(m, 2);
+		more |= kswapd_shrink(k, &scan) && memcg_missing_on(m, k->node, 2);
 	}
 	return more;
 }
