@@ -61,6 +61,7 @@ void channel_init(struct channel *ch, int sock)
 	ch->nr_soon = CHANNEL_SOON;
 	pthread_mutex_init(&ch->lock, NULL);
 	LIST_INIT(&ch->pending);
+	LIST_INIT(&ch->unsent);
 	LIST_INIT(&ch->free);
 }
 
@@ -145,6 +146,7 @@ void channel_trim(struct channel *ch)
 void channel_fini(struct channel *ch)
 {
 	free_calls(&ch->pending);
+	free_calls(&ch->unsent);
 	free_calls(&ch->free);
 	pthread_mutex_destroy(&ch->lock);
 }
@@ -304,6 +306,41 @@ static int send_locked(struct channel *ch, struct call *c, const ProtobufCMessag
 			 MSG_DONTWAIT);
 }
 
+/* C8. 0: none is left. */
+static int send_unsent_locked(struct channel *ch)
+{
+	struct wire_packet old;
+	struct call *c;
+	int error;
+
+	while (!ch->error && (c = LIST_FIRST(&ch->unsent))) {
+		wire_decode(c->out, c->out_bytes, &old); /* our own: can't fail */
+		error = send_locked(ch, c, NULL, &old);
+		if (error)
+			return error;
+		LIST_REMOVE(c, link);
+		LIST_INSERT_HEAD(&ch->pending, c, link);
+	}
+	return 0;
+}
+
+void call_send_unsent_locked(struct channel *ch)
+{
+	send_unsent_locked(ch);
+}
+
+void call_send_orphan(struct mmb *mmb, struct call *c)
+{
+	struct channel *ch = &mmb->channel;
+
+	c->orphan = true;
+	pthread_mutex_lock(&ch->lock);
+	ch->nr_orphans++;
+	LIST_INSERT_HEAD(&ch->unsent, c, link);
+	send_unsent_locked(ch);
+	pthread_mutex_unlock(&ch->lock);
+}
+
 /* On 0 the call is pending. */
 static int transmit(struct mmb *mmb, struct call *c, const ProtobufCMessage *request,
 		    const struct wire_packet *old)
@@ -316,7 +353,9 @@ static int transmit(struct mmb *mmb, struct call *c, const ProtobufCMessage *req
 
 	for (;;) {
 		pthread_mutex_lock(&ch->lock);
-		error = check_locked(ch, c);
+		error = send_unsent_locked(ch);
+		if (!error)
+			error = check_locked(ch, c);
 		if (!error)
 			error = send_locked(ch, c, request, old);
 		if (!error)
@@ -439,23 +478,13 @@ static struct call *mark_lost_locked(struct channel *ch, uint64_t first)
 /* What it has made is still to be undone. Without waiting: the reader is here. */
 static void repeat_orphan(struct mmb *mmb, struct call *c)
 {
-	struct channel *ch = &mmb->channel;
-	struct wire_packet old;
-	bool sent;
-
 	c->lost = false;
 	if (!c->again)
 		c->again = c->id;
-	sent = !counts_as_done(c->method) && !wire_decode(c->out, c->out_bytes, &old);
-	pthread_mutex_lock(&ch->lock);
-	sent = sent && !check_locked(ch, c) && !send_locked(ch, c, NULL, &old);
-	if (sent) {
-		ch->nr_orphans++;
-		LIST_INSERT_HEAD(&ch->pending, c, link);
-	}
-	pthread_mutex_unlock(&ch->lock);
-	if (!sent)
+	if (counts_as_done(c->method))
 		call_free(mmb, c);
+	else
+		call_send_orphan(mmb, c);
 }
 
 /* Nobody waits for it any more. False: the reply came between call_wait() giving up and now. */

@@ -21,6 +21,8 @@
  *             C7  ATTACH has no reply, so that its loss shows in a refusal of what needs it. Then
  *                 it is sent once more, unless it has been since that request, and the request
  *                 behind it.
+ *             C8  An orphan's request for which the socket has no room is kept, and goes before
+ *                 any other request. It counts as an orphan meanwhile.
  * Locking     channel.lock, innermost. Nothing blocks under it.
  */
 #ifndef MMB_LIBCLIENT_CALL_H
@@ -42,7 +44,7 @@ enum { CALL_SCRATCH_BYTES = 16 * 1024, CALL_ORPHANS_MAX = 64 };
 
 /* o: the caller that holds it   l: channel.lock */
 struct call {
-	LIST_ENTRY(call)        link;       /* (l) pending or free list */
+	LIST_ENTRY(call)        link;       /* (l) pending, unsent or free list */
 	pthread_cond_t          wake;       /* (l) reply in, connection over, or time to read */
 	bool                    done;       /* (l) the reply is in bytes[] */
 	bool                    waiting;    /* (l) a thread sleeps on wake */
@@ -77,6 +79,7 @@ struct channel {
 	bool             bounded;    /* (c) a receive gives up after CHANNEL_RECEIVE_MS */
 	pthread_mutex_t  lock;
 	struct call_list pending;    /* (l) */
+	struct call_list unsent;     /* (l) C8 */
 	struct call_list free;       /* (l) */
 	uint64_t         next_id;    /* (l) */
 	uint64_t         attach_id;  /* (l) ATTACH was sent last before the request with this id */
@@ -141,6 +144,11 @@ void call_ask_lost(struct mmb *mmb);
 void call_hear_lost(struct mmb *mmb, const struct wire_packet *packet);
 /* A lost call, not pending: 0 when it is on its way again, 1 when it counts as done. */
 int call_repeat(struct mmb *mmb, struct call *call);
+/* The request in c->out is sent, as soon as there is room, and nobody waits for its reply. The call
+ * is on no list, and isn't the caller's any more. */
+void call_send_orphan(struct mmb *mmb, struct call *call);
+/* C8, for whoever has read something. The channel's lock is held. */
+void call_send_unsent_locked(struct channel *ch);
 /* Back to the free list, out of any other. */
 void call_free(struct mmb *mmb, struct call *call);
 /* The peer broke the protocol: ends the connection, returns -EPROTO. */

@@ -170,6 +170,7 @@ static void read_one(struct mmb *mmb, struct call *me, uint64_t deadline)
 	}
 	pthread_mutex_lock(&ch->lock);
 	answered = deliver_locked(ch, me, packet.id);
+	call_send_unsent_locked(ch);
 	if (answered && !answered->orphan)
 		return;
 	pthread_mutex_unlock(&ch->lock);

@@ -4,7 +4,8 @@
  *
  * Invariants  N1  The undoing request is sent without waiting, and its own reply is undone by
  *                 nothing: a refusal means that the daemon knows nothing of it either. If the
- *                 socket has no room for it, what was made stays until the session ends.
+ *                 socket has no room for it, it goes before the next request, or when a reply has
+ *                 come (C8 of call.h).
  */
 #include "undo.h"
 
@@ -106,32 +107,19 @@ static const struct undo_way *way_of(struct call *c)
 	return NULL;
 }
 
-/* C5 of call.h: the id is given, and the request sent, under one lock. The call stays pending as an
- * orphan, for the undoing to be repeated if it is lost. */
-static bool send_undoing(struct channel *ch, struct call *c, const struct undo_way *way)
+/* It has no id yet: it gets one when it is sent. */
+static bool encode_undoing(struct call *c, const struct undo_way *way)
 {
 	struct wire_packet head = { .id = 0 };
-	ssize_t length = -1;
+	ssize_t length = way->encode(&head, c);
 
-	pthread_mutex_lock(&ch->lock);
-	head.id = ch->next_id;
-	if (!ch->error)
-		length = way->encode(&head, c);
-	if (length > 0 && wire_send(ch->sock, c->out, (size_t)length,
-				    (struct wire_fds){ .nr = 0 }, MSG_DONTWAIT))
-		length = -1;
-	if (length > 0) {
-		c->id = ch->next_id++;
-		c->method = head.method;
-		c->out_bytes = (size_t)length;
-		c->again = 0;
-		c->done = false;
-		c->orphan = true;
-		ch->nr_orphans++;
-		LIST_INSERT_HEAD(&ch->pending, c, link);
-	}
-	pthread_mutex_unlock(&ch->lock);
-	return length > 0;
+	if (length <= 0)
+		return false;
+	c->method = head.method;
+	c->out_bytes = (size_t)length;
+	c->again = 0;
+	c->done = false;
+	return true;
 }
 
 void undo_late_reply(struct mmb *mmb, struct call *c)
@@ -139,6 +127,8 @@ void undo_late_reply(struct mmb *mmb, struct call *c)
 	const struct undo_way *way = way_of(c);
 
 	wire_discard_fds(&c->message);
-	if (!way || !send_undoing(&mmb->channel, c, way))
+	if (way && encode_undoing(c, way))
+		call_send_orphan(mmb, c);
+	else
 		call_free(mmb, c);
 }

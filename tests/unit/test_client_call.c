@@ -375,6 +375,43 @@ static void a_late_success_is_undone(void)
 	fake_client_end(&client);
 }
 
+/* The socket is full when the late reply is read. */
+static void a_late_success_is_undone_when_there_is_room(void)
+{
+	Mmb__Wire__RegionOpenRequest create = MMB__WIRE__REGION_OPEN_REQUEST__INIT;
+	Mmb__Wire__PoolRequest stat = MMB__WIRE__POOL_REQUEST__INIT;
+	struct call *late, *other;
+	int error = 0;
+
+	fake_client_begin(&client, 300);
+	broker_hold(client.broker, MMB_METHOD_REGION_CREATE);
+	broker_hold(client.broker, MMB_METHOD_POOL_STAT);
+	late = call_get(client.mmb, &error);
+	other = call_get(client.mmb, &error);
+	create.length = REGION_BYTES;
+	stat.pool = client.pool->handle;
+	EXPECT_EQ(call_begin(client.mmb, late, MMB_METHOD_REGION_CREATE, &create.base), 0);
+	EXPECT_EQ(call_begin(client.mmb, other, MMB_METHOD_POOL_STAT, &stat.base), 0);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_POOL_STAT, 1));
+	call_abandon(late);
+	call_put(client.mmb, late);
+	broker_deafen(client.broker, true);
+	do {
+		error = connection_attach(client.mmb, 0);
+	} while (!error);
+	EXPECT_EQ(error, -ETIMEDOUT);
+	broker_release(client.broker, MMB_METHOD_REGION_CREATE);
+	broker_release(client.broker, MMB_METHOD_POOL_STAT);
+	EXPECT_EQ(call_wait(client.mmb, other), 0);
+	call_put(client.mmb, other);
+	EXPECT_EQ(broker_count(client.broker, MMB_METHOD_REGION_CLOSE), 0);
+	broker_deafen(client.broker, false);
+	EXPECT_EQ(stat_pool(client.pool), 1);
+	EXPECT(broker_wait_count(client.broker, MMB_METHOD_REGION_CLOSE, 1));
+	EXPECT(broker_in_order(client.broker));
+	fake_client_end(&client);
+}
+
 /* Nothing can be made good of it, nor may it lead anywhere. */
 static void a_late_lease_of_too_much_is_dropped(void)
 {
@@ -687,6 +724,8 @@ static const struct test_case cases[] = {
 	{ "every thread gets its own reply", every_thread_gets_its_own_reply },
 	{ "a late reply is a timeout with a sentence", a_late_reply_is_a_timeout_with_a_sentence },
 	{ "a late success is undone", a_late_success_is_undone },
+	{ "a late success is undone, too, if the socket is full when it is read",
+	  a_late_success_is_undone_when_there_is_room },
 	{ "a late lease of more than can be asked for is dropped",
 	  a_late_lease_of_too_much_is_dropped },
 	{ "what was lost and not waited for is undone",
