@@ -7,7 +7,8 @@
  *             i. The headers of a pageblock fill one page of the map.
  * Invariants  M1  The map is the clients' memory: any of them can write anything there. The
  *                 daemon reads it for reports, a checked copy at a time, and to learn whether a
- *                 unit that came with HELLO is wanted (docs/protocol.md). It writes there the
+ *                 unit that came with HELLO is wanted (docs/protocol.md), or that another client
+ *                 leased was being returned when a daemon died. It writes there the
  *                 headers of units that it leases, so that survivors find those whose lease a
  *                 dead client never saw, and whether it still offers such a unit.
  *             M2  Addresses in it are arena addresses, equal in every client.
@@ -67,7 +68,8 @@ struct slab_header {
 	uint32_t         first;   /* (c) the object that is handed out first, by index */
 	_Atomic uint32_t offered; /* (a) the unit came with HELLO and the offer stands */
 	_Atomic uint32_t claimed; /* (a) the client has said that it uses it */
-	uint32_t         reserved1[3];
+	_Atomic uint32_t given;   /* (a) in a shared pool: the owner that has begun to return it */
+	uint32_t         reserved1[2];
 
 	uint64_t         free;    /* (o) first free object or an end; the next is encoded there */
 	uint32_t         left;    /* (o) frees until the owner has more to do; with slow_at, how

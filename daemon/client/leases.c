@@ -275,9 +275,19 @@ static uint32_t for_units(const struct slab_return_args *args, uint32_t nr,
 struct returning {
 	struct pool *pool;
 	uint64_t before, handle; /* of struct free_request */
+	uint64_t not_of;         /* with a giver: this handle's own are looked at otherwise */
+	uint32_t giver;          /* 0, or the member whose name is to stand in the header */
 	uint64_t bad; /* address of the unit that can't be returned */
 	enum free_fault fault;
 };
+
+/* Claimed, so that nobody else returns it now, and nobody leases it. */
+static bool is_for_giver(const struct returning *ret, const struct page *page)
+{
+	return !ret->giver ||
+	       (page[1].grant.request != ret->not_of &&
+		slab_map_is_given(map_of(&ret->pool->leases, page), page_to_pfn(page), ret->giver));
+}
 
 static bool claim_unit(uint64_t address, void *arg)
 {
@@ -296,6 +306,11 @@ static bool claim_unit(uint64_t address, void *arg)
 	ret->fault = FREE_FOREIGN;
 	if (!is_aligned(address, SLAB_UNIT_BYTES) || page_claim(&want, &page, &ret->fault))
 		return false;
+	if (!is_for_giver(ret, page)) {
+		page_unclaim(page);
+		ret->fault = FREE_FOREIGN;
+		return false;
+	}
 	INJECT_TURN(RETURN_HALF);
 	return true;
 }
@@ -353,12 +368,15 @@ static const char *fault_text(enum free_fault fault)
 }
 
 static int return_locked(struct pool_handle *ph, const struct slab_return_args *args,
-			 uint32_t total, struct refusal *why)
+			 uint32_t total, uint32_t giver, struct refusal *why)
 {
 	struct pool *pool = ph->pool;
+	bool own = args->past.again && !giver;
 	struct returning ret = { .pool = pool,
-				 .before = args->past.again ? args->past.id : 0,
-				 .handle = args->past.again ? ph->id : 0 };
+				 .before = own ? args->past.id : 0,
+				 .handle = own ? ph->id : 0,
+				 .not_of = ph->id,
+				 .giver = giver };
 	uint32_t claimed = for_units(args, total, claim_unit, &ret);
 
 	if (claimed < total) {
@@ -372,7 +390,8 @@ static int return_locked(struct pool_handle *ph, const struct slab_return_args *
 	return 0;
 }
 
-int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why)
+int leases_return(struct pool_handle *ph, const struct slab_return_args *args, uint32_t giver,
+		  struct refusal *why)
 {
 	struct returning ret = { .pool = ph->pool };
 	uint32_t total = 0;
@@ -385,7 +404,7 @@ int leases_return(struct pool_handle *ph, const struct slab_return_args *args, s
 	if (ph->closed)
 		r = refuse(why, -ENOTCONN, "the pool handle has been closed");
 	else
-		r = return_locked(ph, args, total, why);
+		r = return_locked(ph, args, total, giver, why);
 	if (!r)
 		ph->nr_leased -= total;
 	mutex_unlock(&ph->pool->leases.lock);

@@ -71,8 +71,11 @@ int leases_add(struct pool_handle *ph, const struct leases_granted *granted);
  * the runs, up to granted->nr; how many. A run that was half leased goes back. Behind the gate. */
 uint32_t leases_find_again(struct pool_handle *ph, const struct leases_granted *granted,
 			   struct page **runs);
-/* All are given back, or none: -EINVAL. Behind the gate. */
-int leases_return(struct pool_handle *ph, const struct slab_return_args *args, struct refusal *why);
+/* All are given back, or none: -EINVAL. Again: if this handle has leased them before the request;
+ * with a giver, if another one has, and their headers say that this member was returning them: who
+ * takes a unit, or leases it, wipes that. Behind the gate. */
+int leases_return(struct pool_handle *ph, const struct slab_return_args *args, uint32_t giver,
+		  struct refusal *why);
 
 /* The last handle has gone: true if leases_free_ended() has something to do. */
 bool leases_end(struct leases *leases);

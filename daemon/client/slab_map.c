@@ -231,6 +231,17 @@ void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, ui
 		  units * sizeof(headers[0]));
 }
 
+bool slab_map_is_given(const struct slab_map *map, uint32_t pfn, uint32_t member)
+{
+	uint32_t owner = member << SLAB_MEMBER_SHIFT;
+	struct slab_header header;
+
+	return member &&
+	       !os->read(map->section->fd, (uint64_t)unit_of(map, pfn) * SLAB_HEADER_BYTES,
+			 &header, sizeof(header)) &&
+	       header.given == owner && header.shared >> 32 == owner;
+}
+
 void slab_map_return(struct slab_map *map, uint32_t pfn)
 {
 	uint32_t unit = unit_of(map, pfn);

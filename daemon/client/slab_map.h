@@ -67,6 +67,8 @@ int slab_map_lease(struct slab_map *map, uint32_t pfn, uint32_t units);
 /* Says in their headers that they are in the stock of that member; 0: of none. A hint for clients:
  * what they make of it is their business, so a failure is nobody's. */
 void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, uint32_t member);
+/* The header says that this member has begun to return the unit. A lie harms its pool only. */
+bool slab_map_is_given(const struct slab_map *map, uint32_t pfn, uint32_t member);
 /* One leased unit. */
 void slab_map_return(struct slab_map *map, uint32_t pfn);
 

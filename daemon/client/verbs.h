@@ -243,7 +243,8 @@ struct slab_return_args {
 	const uint32_t *units; /* contiguous ones from each address */
 	struct request_past past;
 };
-/* All or none. slow if many. Again: those that this handle has leased and not returned before. */
+/* All or none. slow if many. Again: those that this handle has leased, or has taken over and begun
+ * to return, and that haven't been returned before. */
 int verb_slab_return(struct session *s, const struct slab_return_args *args, struct refusal *why);
 
 struct cache_open_args {

@@ -235,12 +235,12 @@ void verb_slab_leased(struct session *s, uint32_t handle)
 	pool_handle_put(ph);
 }
 
-/* Each unit by itself: some may have been returned before the daemon died. One that another handle
- * has leased stays: it may have been returned and leased since. */
+/* Each unit by itself: some may have been returned before the daemon died. Of one that another
+ * handle has leased only its header tells whether it was returned, and perhaps leased, since. */
 static int return_again(struct pool_handle *ph, const struct slab_return_args *args)
 {
+	uint32_t unit = 1, giver = ph->pool->is_private ? 0 : member_number(ph, args->pool);
 	struct refusal unused;
-	uint32_t unit = 1;
 	uint64_t address;
 	struct slab_return_args one = *args;
 
@@ -250,7 +250,8 @@ static int return_again(struct pool_handle *ph, const struct slab_return_args *a
 	for (uint32_t i = 0; i < args->nr; i++) {
 		for (uint32_t j = 0; j < args->units[i]; j++) {
 			address = args->addresses[i] + j * UNIT_PAGES * PAGE_SIZE;
-			leases_return(ph, &one, &unused);
+			if (leases_return(ph, &one, 0, &unused) && giver)
+				leases_return(ph, &one, giver, &unused);
 		}
 	}
 	return 0;
@@ -269,7 +270,7 @@ int verb_slab_return(struct session *s, const struct slab_return_args *args, str
 	if (!ph)
 		return -EBADF;
 	gate_enter();
-	r = args->past.again ? return_again(ph, args) : leases_return(ph, args, why);
+	r = args->past.again ? return_again(ph, args) : leases_return(ph, args, 0, why);
 	gate_leave();
 	INJECT_TURN(RETURN_DONE);
 	pool_handle_put(ph);

@@ -62,6 +62,17 @@ static void mark_units(struct stock *stock, uint64_t address, uint32_t units, ui
 	}
 }
 
+/* Of what others have leased it tells a broker that takes over from one that died meanwhile: these
+ * haven't been taken back, since who takes them wipes it. */
+static void mark_given(struct stock *stock, uint64_t address, uint32_t units)
+{
+	struct slab_header *s = heap_header(heap_view_of(stock->pool, address), address);
+
+	for (uint32_t i = 0; i < units; i++)
+		atomic_store_explicit(&s[i].given, heap_shelf_id(stock->pool),
+				      memory_order_release);
+}
+
 static void own(struct stock *stock, int64_t units)
 {
 	pthread_mutex_lock(&stock->lock);
@@ -79,6 +90,8 @@ static void give(struct stock *stock, const struct stock_span *spans, uint32_t n
 		 * leaves them to others. */
 		if (stock->pool->is_private)
 			mark_units(stock, spans[i].address, spans[i].units, SLAB_NO_OWNER);
+		else
+			mark_given(stock, spans[i].address, spans[i].units);
 		PROBE(return, spans[i].units, 1);
 	}
 	atomic_fetch_add_explicit(&stock->nr_gives, 1, memory_order_relaxed);

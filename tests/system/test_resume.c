@@ -367,6 +367,85 @@ static void half_a_return_is_no_trap(void)
 		die_while_returning(nth);
 }
 
+/* ---- the daemon dies while it takes back what its client has taken over ---- */
+
+enum { LEFT = 24, LEFT_BYTES = 300000, LEFT_LEASED = 24 * 5 * (64 << 10),
+       STEP_LEFT_BEHIND = STEP_OVER + 20, STEP_RETURNED, STEP_COUNTED };
+
+/* What it leaves is a list, which goes on in the first word of each. */
+static void leave_behind(struct actor *a)
+{
+	void **list = NULL;
+
+	act_open(a);
+	act_common_pool(a);
+	for (size_t i = 0; i < LEFT; i++) {
+		void **object = mmb_malloc(a->pool, LEFT_BYTES);
+
+		CLIENT_EXPECT(object);
+		*object = list;
+		list = object;
+	}
+	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL)); /* for who waits to take over */
+	atomic_store(&board->number[3], (uint64_t)(uintptr_t)list);
+	await(STEP_LEFT_BEHIND);
+}
+
+/* Freed, they are its own, and go back in one request in which the daemon dies. */
+static void return_what_was_left(struct actor *a)
+{
+	void **list;
+
+	act_open(a);
+	act_common_pool(a);
+	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
+	atomic_store(&board->number[2], 1);
+	await(STEP_GIVING);
+	CLIENT_EXPECT(test_wait(has_adopted, a->pool, ADOPT_SECONDS));
+	list = (void **)(uintptr_t)atomic_load(&board->number[3]);
+	while (list) {
+		void **next = *list;
+
+		mmb_free(list);
+		list = next;
+	}
+	CLIENT_EXPECT_EQ(mmb_trim(a->pool), 0);
+	cue(STEP_RETURNED);
+	await(STEP_COUNTED);
+}
+
+static bool little_is_leased(void *socket)
+{
+	const char *pools = mmbctl(socket, "pools --json");
+
+	return pools && json_number(pools, "\"name\":\"common\"", "leased") <
+				LEFT_LEASED / 2;
+}
+
+static void a_return_of_what_was_taken_over_isnt_lost(void)
+{
+	struct fixture *f;
+	pid_t worker;
+
+	stage_set(&setting);
+	f = stage_begin();
+	CAST(ROLE(leave_behind), ROLE(return_what_was_left));
+	wait_for_number(2, 1);
+	wait_for_number(3, 1);
+	cue(STEP_LEFT_BEHIND);
+	EXPECT(stage_ended(0));
+	worker = worker_of(f->pid);
+	EXPECT(arm_worker(worker, INJECT_RETURN_HALF, 2));
+	cue(STEP_GIVING);
+	EXPECT(worker_dies(f->pid, worker));
+	EXPECT(cue_comes(STEP_RETURNED));
+	fixture_reconnect(f);
+	EXPECT(test_wait(little_is_leased, f->socket, ADOPT_SECONDS));
+	cue(STEP_COUNTED);
+	EXPECT(stage_ended(1));
+	stage_end();
+}
+
 /* ---- the daemon dies while it makes an arena and its slab maps ---- */
 
 /* Two nodes: two sections of an arena, and two slab maps. */
@@ -622,6 +701,8 @@ static const struct test_case cases[] = {
 	  grants_are_neither_lost_nor_doubled },
 	{ "who takes over from a client whose return a death has cut finds only what is leased",
 	  half_a_return_is_no_trap },
+	{ "what was taken over from another and is returned when the daemon dies goes back",
+	  a_return_of_what_was_taken_over_isnt_lost },
 	{ "an arena and its slab maps that are half made are completed", arenas_are_made_once },
 	{ "arenas that are made ahead are nobody's after a death",
 	  arenas_made_ahead_outlive_nobody },
