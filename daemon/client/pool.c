@@ -134,12 +134,17 @@ static void end_if_unused(struct pool *pool)
 	queue_end(&pool->free_work);
 }
 
+bool pool_has_name(const struct pool *pool, const char *name)
+{
+	return !pool->is_private && !strcmp(pool->name, name);
+}
+
 static struct pool *find_name(const char *name)
 {
 	struct pool *pool;
 
 	list_for_each_entry(pool, &pools, link)
-		if (!pool->is_private && !strcmp(pool->name, name))
+		if (pool_has_name(pool, name))
 			return pool;
 	return NULL;
 }

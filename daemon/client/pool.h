@@ -89,6 +89,8 @@ void pools_flush(void);
 int pool_new(const struct pool_request *request, struct pool **out, struct refusal *why);
 /* NULL: no pool of that name. */
 struct pool *pool_open(const char *name);
+/* Names are those of shared pools: a private one is its session's alone, whatever it calls it. */
+bool pool_has_name(const struct pool *pool, const char *name);
 /* One more handle of a pool that has some. */
 void pool_reopen(struct pool *pool);
 void pool_close(struct pool *pool);

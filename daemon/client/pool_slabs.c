@@ -144,7 +144,7 @@ int pool_slabs_for_each(const char *name, void (*fn)(const struct pool_slabs_row
 		return -ENOMEM;
 	while ((pool = pool_walk_next(pool))) {
 		w->pool = pool;
-		if (name[0] && strcmp(name, pool->name))
+		if (name[0] && !pool_has_name(pool, name))
 			continue;
 		found = true;
 		walk_pool(w, fn, arg);

@@ -64,7 +64,7 @@ static void take_pool(struct pool *pool, void *arg)
 {
 	struct wanted *w = arg;
 
-	if (pool->is_private || strcmp(pool->name, w->pool) != 0)
+	if (!pool_has_name(pool, w->pool))
 		return;
 	psi_snapshot(&pool->memcg.psi, os->now_ns(), &w->s);
 	w->found = true;

@@ -220,7 +220,7 @@ static void list_pool_regions(struct pool *pool, void *arg)
 	struct region_list *l = arg;
 	struct pool_region *pr;
 
-	if (l->pool[0] && strcmp(l->pool, pool->name))
+	if (l->pool[0] && !pool_has_name(pool, l->pool))
 		return;
 	mutex_lock(&pool->lock);
 	list_for_each_entry(pr, &pool->regions, link) {
@@ -277,7 +277,7 @@ static void compare_name(struct pool *pool, void *arg)
 {
 	struct pool_wanted *wanted = arg;
 
-	wanted->found |= !strcmp(pool->name, wanted->name);
+	wanted->found |= pool_has_name(pool, wanted->name);
 }
 
 int report_no_pool(const char *pool, struct refusal *why)

@@ -228,7 +228,7 @@ static void add_pool(struct pool *pool, void *arg)
 	struct gather *g = arg;
 	struct pool_region *pr;
 
-	if (g->pool[0] != '\0' && (pool->is_private || strcmp(pool->name, g->pool) != 0))
+	if (g->pool[0] != '\0' && !pool_has_name(pool, g->pool))
 		return;
 	g->found = true;
 	g->max = memcg_limit(&pool->memcg, MEMCG_MAX);

@@ -107,6 +107,28 @@ static void regions_are_listed_whatever_the_page(void)
 	client_end_two(a, b, &before);
 }
 
+/* A private pool may be called as anybody's. */
+static void a_name_is_that_of_a_shared_pool(void)
+{
+	static struct region_report list[LIST_MAX];
+	uint32_t alone, same;
+	char *text;
+
+	begin();
+	alone = client_pool(b, "alone", MMB_POOL_PRIVATE);
+	same = client_pool(b, "p", MMB_POOL_PRIVATE);
+	client_region(b, alone, "", MIB, 0);
+	client_region(b, same, "", MIB, 0);
+	client_region(a, pool_a, "", MIB, 0);
+	EXPECT_EQ(report_regions(0, "alone", list, LIST_MAX, &(uint64_t){ 0 }), 0);
+	EXPECT_EQ(report_regions(0, "p", list, LIST_MAX, &(uint64_t){ 0 }), 1);
+	EXPECT_EQ(list[0].uid, UID);
+	EXPECT_REFUSED(report_check_pool("alone", &client_why), -ENOENT, "'alone'");
+	EXPECT_REFUSED(report_slabinfo("alone", false, &text, &client_why), -ENOENT, "'alone'");
+	EXPECT_REFUSED(report_text(TEXT_MEMINFO, "alone", &text, &client_why), -ENOENT, "'alone'");
+	client_end_two(a, b, &before);
+}
+
 static void sessions_are_listed_with_what_they_have(void)
 {
 	struct pages_args args = {
@@ -429,6 +451,8 @@ static void verify_holds_under_load(void)
 static const struct test_case cases[] = {
 	{ "pools are listed once, whatever the page", pools_are_listed_whatever_the_page },
 	{ "regions are listed once, whatever the page", regions_are_listed_whatever_the_page },
+	{ "a pool's name is that of a shared pool, for every report",
+	  a_name_is_that_of_a_shared_pool },
 	{ "sessions are listed with what they have", sessions_are_listed_with_what_they_have },
 	{ "an empty list ends at once", an_empty_list_ends_at_once },
 	{ "status sums up", status_sums_up },
