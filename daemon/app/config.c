@@ -302,8 +302,13 @@ static void settle_group(struct config_sink *sink, int key, const char *name, in
 static void settle_socket(struct config_sink *sink)
 {
 	struct config *config = sink->config;
+	const char    *place = config->places[CONFIG_KEY_socket_mode];
 	char          *path;
 
+	if (!(config->socket_mode & 0222))
+		config_mistake(sink, place ? place : "socket.mode",
+			       "socket.mode %04o lets nobody connect; expected a bit for writing, "
+			       "as in 0660", config->socket_mode);
 	if (config->socket_path[0])
 		return;
 	path = config_default_socket();

@@ -20,6 +20,7 @@
 
 #include "app/activation.h"
 #include "app/config.h"
+#include "app/config_check.h"
 #include "app/config_kept.h"
 #include "app/config_value.h"
 #include "app/crash.h"
@@ -34,7 +35,6 @@
 #include "client/resume.h"
 #include "ipc/adopt.h"
 #include "ipc/server.h"
-#include "mm/balance/swap_area.h"
 #include "mm/phys/zone.h"
 #include "os/holdup.h"
 #include "os/keep.h"
@@ -269,19 +269,6 @@ static int run(struct reload *reload, int status)
 	return r;
 }
 
-/* Beyond what config_load() has found. */
-static int check(const struct config *config)
-{
-	struct swap_on_request swap = { .path = config->swap_path, .bytes = config->swap_size };
-	char place[CONFIG_PLACE_BYTES], why[SWAP_WHY_BYTES];
-
-	if (!config->swap_path[0] || !swap_look(&swap, why))
-		return EX_OK;
-	config_place_of(config, "swap.path", place);
-	fprintf(stderr, "mmbrokerd: %sswap.path: %s\n", place, why);
-	return EX_CONFIG;
-}
-
 /* Sizes in bytes, for scripts. */
 static void show(const struct config *config)
 {
@@ -312,7 +299,7 @@ int main(int argc, char **argv)
 	else if (r == EX_OK && config.action == CONFIG_RUN)
 		r = supervisor_run(argc, argv);
 	else if (r == EX_OK && config.action == CONFIG_CHECK)
-		r = check(&config);
+		r = config_check(&config);
 	else if (r == EX_OK && config.action == CONFIG_SHOW)
 		show(&config);
 	config_fini(&config);

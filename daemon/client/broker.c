@@ -73,6 +73,25 @@ static struct pool_zones own_zones;
 static struct section *own_sections[MAX_NUMNODES];
 static struct own_root *own_root;
 
+/* ---- nodes ---- */
+
+static int discover_nodes(struct refusal *why)
+{
+	int r = topology_discover(&broker.topology);
+
+	if (r == -EINVAL)
+		return refuse(why, r,
+			      "hwloc makes no topology of '%s'; expected in HWLOC_SYNTHETIC levels "
+			      "like \"node:2 core:2 pu:1\", in HWLOC_XMLFILE a file of lstopo's",
+			      broker.topology.source);
+	if (!r)
+		r = nodes_init(&broker.topology);
+	return r ? refuse(why, r,
+			  "hwloc finds no NUMA node with memory (HWLOC_SYNTHETIC, HWLOC_XMLFILE: "
+			  "%s)", strerror(-r))
+		 : 0;
+}
+
 /* ---- stocks ---- */
 
 /* A node's part of a total: by its memory, in whole pageblocks. */
@@ -89,7 +108,8 @@ static uint64_t node_share(uint64_t bytes, int node)
 	       PAGE_SHIFT;
 }
 
-static uint64_t host_frames(int node, enum stock_kind kind)
+/* What the host could give to that stock: now, or if nobody else used any of it. */
+static uint64_t host_frames(int node, enum stock_kind kind, bool now)
 {
 	/* A lone node is the whole host, whose own figures count all its memory. */
 	bool binds = broker.topology.binds && nr_nodes > 1;
@@ -98,8 +118,10 @@ static uint64_t host_frames(int node, enum stock_kind kind)
 	struct host_memory memory;
 
 	if (kind == STOCK_HUGE)
-		return hugepages_read(os_node, &huge) ? 0 : huge.free * PAGEBLOCK_PAGES;
-	return host_memory_read(os_node, &memory) ? 0 : memory.available >> PAGE_SHIFT;
+		return hugepages_read(os_node, &huge)
+			       ? 0 : (now ? huge.free : huge.total) * PAGEBLOCK_PAGES;
+	return host_memory_read(os_node, &memory)
+		       ? 0 : (now ? memory.available : memory.total) >> PAGE_SHIFT;
 }
 
 /* Whether memory that is advised to huge pages gets them. */
@@ -111,6 +133,31 @@ static bool host_has_huge_shmem(void)
 	       mode == SHMEM_HUGE_ADVISE || mode == SHMEM_HUGE_FORCE;
 }
 
+static int refuse_stock(int r, const struct stock_request *want, bool now, struct refusal *why)
+{
+	const char *key = want->kind == STOCK_HUGE ? "memory.reserve_huge" : "memory.reserve";
+
+	if (r == -ENOMEM && want->kind == STOCK_HUGE)
+		return refuse(why, r,
+			      "%s wants %llu hugepages of 2 MiB on node %d and the host has %llu "
+			      "%s; 'sysctl vm.nr_hugepages=N' makes more, or lower the key",
+			      key, (unsigned long long)(want->reserve / PAGEBLOCK_PAGES),
+			      want->node,
+			      (unsigned long long)(want->available / PAGEBLOCK_PAGES),
+			      now ? "free" : "in all");
+	if (r == -ENOMEM)
+		return refuse(why, r,
+			      "%s wants %llu MiB on node %d and the host has %llu MiB %s; lower "
+			      "the key%s",
+			      key, (unsigned long long)(want->reserve >> 8), want->node,
+			      (unsigned long long)(want->available >> 8),
+			      now ? "available" : "in all", now ? " or free memory" : "");
+	if (r)
+		return refuse(why, r, "%s gives node %d %llu MiB; it needs at least 8 MiB", key,
+			      want->node, (unsigned long long)(want->reserve >> 8));
+	return 0;
+}
+
 static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct refusal *why)
 {
 	struct stock_request want = {
@@ -120,28 +167,11 @@ static int init_stock(int node, enum stock_kind kind, uint64_t bytes, struct ref
 		.mode = broker.hold ? STOCK_HOLD : STOCK_ACCOUNT,
 		.reserve = node_share(bytes, node),
 		/* After a restart what there is isn't available, and the broker's all the same. */
-		.available = broker.resumes ? UINT64_MAX : host_frames(node, kind),
+		.available = broker.resumes ? UINT64_MAX : host_frames(node, kind, true),
 		.quick = !host_has_huge_shmem(),
 	};
-	const char *key = kind == STOCK_HUGE ? "memory.reserve_huge" : "memory.reserve";
-	int r = stock_init(&want);
 
-	if (r == -ENOMEM && kind == STOCK_HUGE)
-		return refuse(why, r,
-			      "%s wants %llu hugepages of 2 MiB on node %d and the host has %llu "
-			      "free; 'sysctl vm.nr_hugepages=N' makes more, or lower the key",
-			      key, (unsigned long long)(want.reserve / PAGEBLOCK_PAGES), node,
-			      (unsigned long long)(want.available / PAGEBLOCK_PAGES));
-	if (r == -ENOMEM)
-		return refuse(why, r,
-			      "%s wants %llu MiB on node %d and the host has %llu MiB available; "
-			      "lower the key or free memory",
-			      key, (unsigned long long)(want.reserve >> 8), node,
-			      (unsigned long long)(want.available >> 8));
-	if (r)
-		return refuse(why, r, "%s gives node %d %llu MiB; it needs at least 8 MiB", key,
-			      node, (unsigned long long)(want.reserve >> 8));
-	return 0;
+	return refuse_stock(stock_init(&want), &want, true, why);
 }
 
 /* Beyond it the kernel would end the daemon while the reserve is filled, without a word. */
@@ -166,6 +196,25 @@ static int init_stocks(const struct broker_config *config, struct refusal *why)
 		r = init_stock(node, STOCK_BASE, config->reserve, why);
 		if (!r && config->reserve_huge)
 			r = init_stock(node, STOCK_HUGE, config->reserve_huge, why);
+	}
+	return r;
+}
+
+int broker_check_reserve(const struct broker_config *config, enum stock_kind kind, bool now,
+			 struct refusal *why)
+{
+	uint64_t bytes = kind == STOCK_HUGE ? config->reserve_huge : config->reserve;
+	int r = discover_nodes(why);
+
+	if (!r && now && kind == STOCK_BASE)
+		r = check_limit(config, why);
+	for (int node = 0; node < nr_nodes && !r; node++) {
+		struct stock_request want = { .node = node, .kind = kind,
+					      .reserve = node_share(bytes, node),
+					      .available = host_frames(node, kind, now) };
+
+		if (bytes || kind == STOCK_BASE)
+			r = refuse_stock(stock_check(&want), &want, now, why);
 	}
 	return r;
 }
@@ -328,19 +377,9 @@ static int probe_host(struct refusal *why)
 			      "this kernel's userfaultfd lacks: %s; full service "
 			      "needs Linux 6.6 (mmbctl doctor says more)",
 			      r ? "everything" : missing);
-	r = topology_discover(&broker.topology);
-	if (r == -EINVAL)
-		return refuse(why, r,
-			      "hwloc makes no topology of '%s'; expected in HWLOC_SYNTHETIC levels "
-			      "like \"node:2 core:2 pu:1\", in HWLOC_XMLFILE a file of lstopo's",
-			      broker.topology.source);
-	if (!r)
-		r = nodes_init(&broker.topology);
+	r = discover_nodes(why);
 	if (r)
-		return refuse(why, r,
-			      "hwloc finds no NUMA node with memory (HWLOC_SYNTHETIC, "
-			      "HWLOC_XMLFILE: %s)",
-			      strerror(-r));
+		return r;
 	os_bind_nodes(&broker.topology);
 	uffd_use_features(&broker.features);
 	process_set_cpu_nodes(broker.topology.cpu_node, ARRAY_SIZE(broker.topology.cpu_node));

@@ -12,6 +12,7 @@
 
 #include "client/account.h"
 #include "client/verbs.h"
+#include "mm/phys/stock.h"
 #include "os/topology.h"
 #include "os/uffd_features.h"
 
@@ -38,6 +39,11 @@ struct broker {
 };
 extern struct broker broker;
 
+/* What a first start would find wrong with the reserves, without taking anything: of what the host
+ * has at all, or also of what is free at this moment. One thing at a time: kind STOCK_BASE is
+ * memory.reserve, STOCK_HUGE memory.reserve_huge. 0, or a negative errno with the sentence. */
+int broker_check_reserve(const struct broker_config *config, enum stock_kind kind, bool now,
+			 struct refusal *why);
 /* 0, or a negative errno with what to do about it. */
 int broker_start(const struct broker_config *config, struct refusal *why);
 /* Before the socket is closed: sessions that end from now on end for good. */

@@ -92,6 +92,49 @@ int server_probe(const char *path, char error[SERVER_ERROR_BYTES])
 	return code;
 }
 
+static int check_kind(const char *path, const struct stat *st, char error[SERVER_ERROR_BYTES])
+{
+	return S_ISSOCK(st->st_mode)
+		       ? 0 : fail(error, -EEXIST,
+				  "%s exists and is not a socket: remove it, or choose another "
+				  "socket.path", path);
+}
+
+/* Makes it the path of its folder. */
+static void go_up(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash)
+		strcpy(path, ".");
+	else
+		slash[slash == path] = '\0';
+}
+
+/* make_folder() would make one level. */
+int server_look(const char *path, char error[SERVER_ERROR_BYTES])
+{
+	char        folder[sizeof(((struct listener *)0)->path)];
+	struct stat st;
+	int         code = 0;
+
+	if (!lstat(path, &st) && check_kind(path, &st, error))
+		return -EEXIST;
+	snprintf(folder, sizeof(folder), "%s", path);
+	go_up(folder);
+	if (stat(folder, &st) && errno == ENOENT)
+		go_up(folder);
+	if (stat(folder, &st))
+		code = -errno;
+	else if (!S_ISDIR(st.st_mode))
+		code = -ENOTDIR;
+	else if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS))
+		code = -errno;
+	return code ? fail(error, code, "%s can't be made in %s: %s", path, folder,
+			   strerror(-code))
+		    : 0;
+}
+
 static int take_lock(struct listener *l, char error[SERVER_ERROR_BYTES])
 {
 	char path[sizeof(l->path) + sizeof(suffix_lock)];
@@ -137,10 +180,8 @@ static int check_leftover(const struct listener *l, char error[SERVER_ERROR_BYTE
 		return 0;
 	if (lstat(l->path, &st))
 		return fail(error, -errno, "%s: %s", l->path, strerror(errno));
-	if (!S_ISSOCK(st.st_mode))
-		return fail(error, -EEXIST,
-			    "%s exists and is not a socket: remove it, or choose another "
-			    "socket.path", l->path);
+	if (check_kind(l->path, &st, error))
+		return -EEXIST;
 	probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (probe < 0)
 		return fail(error, -errno, "can't make a socket: %s", strerror(errno));

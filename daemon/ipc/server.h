@@ -74,6 +74,9 @@ enum { SERVER_ERROR_BYTES = 512 };
 /* Whether another daemon serves this path: to be asked before a reserve is taken that has no use
  * then. 0, or -EADDRINUSE with a sentence. */
 int server_probe(const char *path, char error[SERVER_ERROR_BYTES]);
+/* Whether a socket can be made there; -EACCES: not by this user. Makes nothing, and one that is
+ * served is none of its business. 0, or a negative errno with a sentence. */
+int server_look(const char *path, char error[SERVER_ERROR_BYTES]);
 /* Serves from when it returns 0. On failure `error` says what to do about it:
  * -EADDRINUSE another daemon serves this path, -EEXIST the path is something else, ... */
 int server_start(const struct server_options *options, struct server **out,

@@ -381,6 +381,11 @@ static void two_daemons(void)
 	EXPECT(strstr(second.output, broker.socket));
 	EXPECT(strstr(second.output, "another daemon (process "));
 	EXPECT(!strstr(second.output, "stock: ")); /* and has taken no reserve for that */
+	/* Whoever looks at the configuration of a broker that runs hears nothing of it. */
+	fixture_run_daemon((const char *const[]){ "--socket", broker.socket, "--check-config",
+						  "--memory.reserve=64M", NULL }, &second);
+	EXPECT_EQ(second.status, 0);
+	EXPECT(!second.output[0]);
 	EXPECT(fixture_alive(&broker));
 	end();
 }
@@ -455,11 +460,17 @@ static const struct mistake mistakes[] = {
 	{ { "--memory.reserve=101%" }, 0, "memory.reserve" },
 	{ { "--memory.reserve=64Q" }, 0, "memory.reserve" },
 	{ { "--memory.reserve=16T" }, 0, "memory.reserve" },
-	{ { "--memory.reserve=1M" }, 0, "memory.reserve" },
+	{ { "--memory.reserve=1M" }, 0, "memory.reserve gives node 0" },
+	{ { "--memory.reserve=0" }, 0, "memory.reserve gives node 0" },
+	{ { "--memory.reserve=0%" }, 0, "memory.reserve gives node 0" },
+	{ { "--memory.reserve=99T" }, 0, "memory.reserve wants" },
+	{ { "--memory.reserve=99T", "--memory.reserve_mode=hold" }, 0, "memory.reserve wants" },
+	{ { "--memory.reserve_huge=1M" }, 0, "memory.reserve_huge gives node 0" },
 	{ { "--memory.reserve_huge=8T" }, 0, "memory.reserve_huge" },
 	{ { "--memory.reserve_mode=maybe" }, 0, "memory.reserve_mode" },
 	{ { "--memory.fault_deadline=1h" }, 0, "memory.fault_deadline" },
 	{ { "--socket.mode=0999" }, 0, "socket.mode" },
+	{ { "--socket.mode=0440" }, 0, "socket.mode 0440 lets nobody connect" },
 	{ { "--socket.group=nobody-has-this-group" }, 0, "socket.group" },
 	{ { "--log.level=loud" }, 0, "log.level" },
 	{ { "--limits.sessions=0" }, 0, "limits.sessions" },
@@ -467,7 +478,30 @@ static const struct mistake mistakes[] = {
 	{ { "--control.workers=two" }, 0, "control.workers" },
 	{ { "--config", "/nonexistent/mmbrokerd.conf" }, 0, "/nonexistent/mmbrokerd.conf" },
 	{ { "--socket", "/nonexistent/folder/of/a/socket" }, 0, "/nonexistent/folder" },
+	{ { "--socket", "/dev/null" }, 0, "/dev/null exists and is not a socket" },
+	{ { "--socket", "/dev/null/socket" }, 0, "/dev/null" },
 };
+
+/* What a start says --check-config says, too. */
+static void expect_mistake(const struct mistake *m, const char *path, const char *more)
+{
+	const char        *flags[8] = { "--socket", path };
+	struct daemon_exit out;
+	unsigned int       nr = 2;
+
+	for (size_t i = 0; i < sizeof(m->flags) / sizeof(m->flags[0]) && m->flags[i]; i++)
+		flags[nr++] = m->flags[i];
+	flags[nr] = more;
+	fixture_run_daemon(flags, &out);
+	if (out.status <= 0 || (m->status && out.status != m->status) ||
+	    !strstr(out.output, m->says))
+		printf("  %s %s %s: status %d, output: %s\n", m->flags[0],
+		       m->flags[1] ? m->flags[1] : "", more ? more : "", out.status, out.output);
+	EXPECT(out.status >= EX__BASE && out.status <= EX__MAX);
+	EXPECT(!m->status || out.status == m->status);
+	EXPECT(strstr(out.output, m->says));
+	EXPECT(access(path, F_OK));
+}
 
 static void wrong_flags(void)
 {
@@ -475,20 +509,8 @@ static void wrong_flags(void)
 
 	snprintf(path, sizeof(path), "/tmp/mmb-limits-%d.sock", getpid());
 	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
-		const struct mistake *m = &mistakes[i];
-		const char           *flags[6] = { "--socket", path };
-		struct daemon_exit    out;
-
-		memcpy(&flags[2], m->flags, sizeof(m->flags));
-		fixture_run_daemon(flags, &out);
-		if (out.status <= 0 || (m->status && out.status != m->status) ||
-		    !strstr(out.output, m->says))
-			printf("  %s %s: status %d, output: %s\n", m->flags[0],
-			       m->flags[1] ? m->flags[1] : "", out.status, out.output);
-		EXPECT(out.status >= EX__BASE && out.status <= EX__MAX);
-		EXPECT(!m->status || out.status == m->status);
-		EXPECT(strstr(out.output, m->says));
-		EXPECT(access(path, F_OK));
+		expect_mistake(&mistakes[i], path, NULL);
+		expect_mistake(&mistakes[i], path, "--check-config");
 	}
 }
 

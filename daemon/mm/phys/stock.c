@@ -63,16 +63,23 @@ static uint64_t floor_of(uint64_t limit, enum stock_kind kind)
 	return min_t(uint64_t, min_t(uint64_t, floor, FLOOR_FRAMES_MAX), limit);
 }
 
+int stock_check(const struct stock_request *request)
+{
+	uint64_t reserve = round_down(request->reserve, PAGEBLOCK_PAGES);
+
+	if (reserve < RESERVE_FRAMES_MIN)
+		return -EINVAL;
+	return reserve > request->available ? -ENOMEM : 0;
+}
+
 int stock_init(const struct stock_request *request)
 {
 	struct stock *s = stock_of(request->node, request->kind);
 	uint64_t      reserve = round_down(request->reserve, PAGEBLOCK_PAGES);
-	int           r = 0;
+	int           r = stock_check(request);
 
-	if (reserve < RESERVE_FRAMES_MIN)
-		return -EINVAL;
-	if (reserve > request->available)
-		return -ENOMEM;
+	if (r)
+		return r;
 	*s = (struct stock){
 		.limit = reserve - margin_of(reserve),
 		.mode = request->mode,

@@ -100,8 +100,10 @@ struct stock_request {
 	bool            quick;
 };
 
-/* -EINVAL: smaller than four pageblocks; -ENOMEM: more than the host has, or the errno of making
- * the reserve's section. A hold stock is empty until stock_hold_populate(). */
+/* -EINVAL: smaller than four pageblocks; -ENOMEM: more than what is available; nothing is made. */
+int stock_check(const struct stock_request *request);
+/* As stock_check() says; or the errno of making the reserve's section. A hold stock is empty until
+ * stock_hold_populate(). */
 int stock_init(const struct stock_request *request);
 /* Gives back what is held. present and committed must be 0. */
 void stock_fini(int node, enum stock_kind kind);
