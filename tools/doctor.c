@@ -77,7 +77,7 @@ static void broker_version(struct doctor *d, const Mmb__Wire__StatusReply *s)
 	finding_add(d, "broker", FINDING_WARN,
 		    "mmbrokerd %s runs as process %" PRIu64 ", this mmbctl is %s.", s->version,
 		    s->pid, MMB_VERSION);
-	if (doctor_has_systemd())
+	if (doctor_asks_systemd(d))
 		finding_fix(d, "systemctl restart mmbrokerd");
 	else
 		finding_fix(d, "kill -USR2 %" PRIu64 " # with --supervise the next one goes on",
@@ -91,8 +91,9 @@ static void broker_state(struct doctor *d, const Mmb__Wire__StatusReply *s)
 			    "%" PRIu64 " pages were poisoned since the broker started; its log has "
 			    "the causes.",
 			    s->poisoned);
-		finding_fix(d, "%s", doctor_has_systemd() ? "journalctl -u mmbrokerd -p warning"
-							  : "mmbctl log-level debug");
+		finding_fix(d, "%s", doctor_asks_systemd(d)
+					     ? "journalctl -u mmbrokerd -p warning"
+					     : "mmbctl log-level debug");
 	}
 	if (s->unread_descriptors > s->unread_descriptors_max / 4) {
 		finding_add(d, "unread", FINDING_WARN,

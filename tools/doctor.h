@@ -42,8 +42,10 @@ void doctor_memory(struct doctor *d);
 void doctor_limits(struct doctor *d);
 void doctor_service(struct doctor *d);
 
-/* Without it a cure must not be a command of its. */
+/* Without it a cure must not be a command of its; */
 bool doctor_has_systemd(void);
+/* nor where a broker runs that it hasn't started. */
+bool doctor_asks_systemd(const struct doctor *d);
 /* The first line of a file, without its end; false if it can't be read. */
 bool doctor_read(const char *path, char *line, unsigned int capacity);
 bool doctor_read_number(const char *path, uint64_t *value);

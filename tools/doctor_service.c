@@ -40,6 +40,11 @@ static bool runs_as_unit(pid_t pid)
 	return doctor_read(path, line, sizeof(line)) && strstr(line, "/mmbrokerd.service");
 }
 
+bool doctor_asks_systemd(const struct doctor *d)
+{
+	return doctor_has_systemd() && (!d->pid || runs_as_unit(d->pid));
+}
+
 /* The broker's parent is a broker as well: its supervisor. */
 static bool runs_supervised(pid_t pid)
 {
@@ -100,7 +105,7 @@ static void user(struct doctor *d)
 				"there is no border."
 			      : "The broker runs as root: it needs three capabilities and a user "
 				"of its own.");
-	if (!doctor_has_systemd())
+	if (!doctor_has_systemd() || runs_supervised(d->pid))
 		finding_fix(d, "useradd --system mmbroker; kill %d; runuser -u mmbroker -- "
 			       "mmbrokerd --supervise --socket %s", (int)d->pid, d->socket);
 	else

@@ -351,6 +351,8 @@ def doctor_knows_who_starts_it_again(build):
                                   text=True, timeout=DEADLINE, check=False)
             expect(says in done.stdout or not can and "no systemd" in done.stdout,
                    f"{says}: {done.stdout}{done.stderr}")
+            # One that systemd doesn't run isn't cured by it, unless it is to run it from now on.
+            expect(kind is Daemon or "systemctl" not in done.stdout, done.stdout)
         finally:
             daemon.end()
 
