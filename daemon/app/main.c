@@ -41,6 +41,7 @@
 #include "os/process.h"
 #include "proto/methods.h"
 
+enum { NOT_WANTED = -1 }; /* in place of an exit status: a signal ended the start */
 enum { DRAIN_MS = 1000, OPERATION_TIMEOUT_MS = 30000, POOLS_PER_UID = 1024 };
 
 /* What got the number of a closed standard error would be logged to: the state, or a socket. */
@@ -85,6 +86,7 @@ static int start_broker(const struct config *config, char **argv)
 		.swap_by_threads = config->swap_io == 1,
 		.fault_deadline_ms = config->memory_fault_deadline,
 		.fault_threads = config->memory_fault_threads,
+		.is_unwanted = service_is_to_end,
 		.limits = {
 			.sessions = config->limits_sessions,
 			.sessions_per_uid = config->limits_sessions_per_uid,
@@ -103,6 +105,10 @@ static int start_broker(const struct config *config, char **argv)
 	r = broker_start(&want, &why);
 	if (!r)
 		return EX_OK;
+	if (r == -EINTR && service_is_to_end()) {
+		log_emit(LOG_NOTICE, "stopping", "before the reserve was taken");
+		return NOT_WANTED;
+	}
 	config_place_of(config, why.text, place);
 	log_emit(LOG_ERR, "start_failed", "%s%s", place, why.text);
 	if (r == -EPROTONOSUPPORT)
@@ -261,6 +267,8 @@ static int run(struct reload *reload, int status)
 	started = !r;
 	if (started)
 		r = serve(reload, &signals);
+	if (r == NOT_WANTED)
+		r = EX_OK;
 	if (r && resumes)
 		leave_for_next(config, r);
 	if (started)

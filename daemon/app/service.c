@@ -27,6 +27,14 @@ void service_block_signals(sigset_t *set)
 	signal(SIGXFSZ, SIG_IGN); /* beyond ulimit -f: EFBIG, with a sentence */
 }
 
+bool service_is_to_end(void)
+{
+	sigset_t pending;
+
+	return !sigpending(&pending) &&
+	       (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT));
+}
+
 /* ---- the status line ---- */
 
 /* What the line was made of the last time. */

@@ -11,11 +11,14 @@
 #define MMB_APP_SERVICE_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 #include "app/reload.h"
 
 /* Blocks the signals that are waited for, in this and all later threads. */
 void service_block_signals(sigset_t *set);
+/* One that asks for the end has come, and waits for service_wait(). */
+bool service_is_to_end(void);
 /* Ready: the service manager hears so. Returns the signal that ends the daemon. */
 int service_wait(const sigset_t *set, struct reload *reload);
 

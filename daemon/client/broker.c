@@ -47,6 +47,7 @@
 #include "os/process.h"
 
 enum {
+	HOLD_STEP = 128, /* pageblocks that are taken before a stop is looked for: 0.1 s or so */
 	OWN_BOOT_BYTES = PAGEBLOCK_SIZE, /* a node's part of pool 0 that memblock manages */
 	AHEAD_THREADS_MAX = 8,
 };
@@ -226,16 +227,25 @@ struct hold_part {
 	int node, error;
 	enum stock_kind kind;
 	uint64_t first, nr; /* pageblocks */
+	bool (*is_unwanted)(void);
 };
 
 static void populate_part(struct work *work)
 {
 	struct hold_part *part = container_of(work, struct hold_part, work);
+	uint64_t step;
 
-	part->error = stock_hold_populate(part->node, part->kind, part->first, part->nr);
+	for (; part->nr && !part->error; part->first += step, part->nr -= step) {
+		step = min_t(uint64_t, part->nr, HOLD_STEP);
+		part->error = part->is_unwanted && part->is_unwanted()
+				      ? -EINTR
+				      : stock_hold_populate(part->node, part->kind, part->first,
+							    step);
+	}
 }
 
-static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind)
+static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind,
+		      bool (*is_unwanted)(void))
 {
 	struct hold_part parts[AHEAD_THREADS_MAX] = { 0 };
 	uint64_t blocks = stock_hold_blocks(node, kind);
@@ -248,6 +258,7 @@ static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind)
 		parts[i] = (struct hold_part){ .node = node,
 					       .kind = kind,
 					       .first = first,
+					       .is_unwanted = is_unwanted,
 					       .nr = min_t(uint64_t, share, blocks - first) };
 		work_init(&parts[i].work, populate_part);
 		if (parts[i].nr)
@@ -259,7 +270,7 @@ static int hold_stock(struct workqueue *queue, int node, enum stock_kind kind)
 	return r;
 }
 
-static int hold_reserve(struct refusal *why)
+static int hold_reserve(bool (*is_unwanted)(void), struct refusal *why)
 {
 	struct workqueue queue;
 	struct stock_snapshot unused;
@@ -271,7 +282,8 @@ static int hold_reserve(struct refusal *why)
 	for (int node = 0; node < nr_nodes && !r; node++)
 		for (int kind = 0; kind < NR_STOCK_KINDS && !r; kind++)
 			if (stock_snapshot(node, (enum stock_kind)kind, &unused))
-				r = hold_stock(&queue, node, (enum stock_kind)kind);
+				r = hold_stock(&queue, node, (enum stock_kind)kind,
+					       is_unwanted);
 	workqueue_fini(&queue);
 	return r ? refuse(why, r,
 			  "the reserve can't be populated: %s; lower memory.reserve or "
@@ -422,7 +434,7 @@ static int boot_memory_floor(const struct broker_config *config, struct refusal 
 	/* At a resume what was held still is, and clients wait: the keeper's thread fetches the
 	 * rest, and locks it. */
 	if (!r && broker.hold && !broker.resumes)
-		r = hold_reserve(why);
+		r = hold_reserve(config->is_unwanted, why);
 	if (r)
 		return r;
 	r = stock_charge_metadata(0);

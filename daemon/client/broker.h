@@ -26,6 +26,7 @@ struct broker_config {
 	const char *swap_path;  /* NULL: none */
 	uint64_t swap_bytes;
 	bool swap_by_threads; /* without io_uring */
+	bool (*is_unwanted)(void); /* asked while the reserve is taken; NULL: never */
 };
 
 /* c: fixed after broker_start */
@@ -44,7 +45,7 @@ extern struct broker broker;
  * memory.reserve, STOCK_HUGE memory.reserve_huge. 0, or a negative errno with the sentence. */
 int broker_check_reserve(const struct broker_config *config, enum stock_kind kind, bool now,
 			 struct refusal *why);
-/* 0, or a negative errno with what to do about it. */
+/* 0, or a negative errno with what to do about it; -EINTR: it isn't wanted any more. */
 int broker_start(const struct broker_config *config, struct refusal *why);
 /* Before the socket is closed: sessions that end from now on end for good. */
 void broker_stopping(void);

@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -85,6 +86,22 @@ def a_limit_of_address_space_is_told(broker):
         capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
     expect(done.returncode == EX_CONFIG and "ulimit -v" in done.stderr, f"{done}")
+
+
+def come_with_a_stop():
+    """The signal waits for the program that is executed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def a_stop_ends_the_taking_of_the_reserve(broker):
+    """a daemon that is told to end while it takes its reserve doesn't take all of it first"""
+    done = subprocess.run(
+        [broker.daemon_path, "--socket", broker.socket + "-2", "--memory.reserve=64M",
+         "--memory.reserve_mode=hold"], timeout=60, capture_output=True, text=True, check=False,
+        preexec_fn=come_with_a_stop)
+    expect(done.returncode == 0 and "notice: stopping: " in done.stderr, f"{done}")
+    expect("ready: " not in done.stderr and "stock: " not in done.stderr, f"{done}")
 
 
 def search(broker, folder, user=None):
@@ -225,7 +242,8 @@ def a_closed_folder_is_told(broker):
 
 
 CASES = (words_for_pools_are_told, help_tells_what_a_refusal_refers_to, manual_has_each_timeout,
-         a_limit_of_address_space_is_told, why_a_connection_isnt_wanted_is_told,
+         a_stop_ends_the_taking_of_the_reserve, a_limit_of_address_space_is_told,
+         why_a_connection_isnt_wanted_is_told,
          a_restart_meanwhile_is_told, a_broker_that_hangs_up_is_told, a_stranger_is_told,
          a_drain_waits_for_a_broker_that_listens_only, what_is_empty_is_no_name,
          both_places_are_looked_at, a_users_own_broker_is_found, a_closed_folder_is_told)
