@@ -460,9 +460,15 @@ void leases_free_ended(struct pool *pool)
 		;
 	/* What those clients wrote means nothing to the next ones. */
 	mutex_lock(&pool->leases.lock);
-	for (int node = 0; node < MAX_NUMNODES; node++)
-		if (pool->leases.maps[node])
-			slab_map_shrink(pool->leases.maps[node], UINT32_MAX, true);
+	for (int node = 0; node < MAX_NUMNODES; node++) {
+		struct slab_map *map = pool->leases.maps[node];
+
+		if (!map)
+			continue;
+		slab_map_shrink(map, UINT32_MAX, true);
+		if (!pool->is_private)
+			slab_map_forget(map);
+	}
 	mutex_unlock(&pool->leases.lock);
 }
 

@@ -273,6 +273,24 @@ void slab_map_shrink(struct slab_map *map, uint32_t max, bool at_once)
 	}
 }
 
+static void wipe(const struct slab_map *map, uint32_t unit)
+{
+	static const struct slab_header empty;
+
+	os->write(map->section->fd, (uint64_t)unit * SLAB_HEADER_BYTES, &empty, sizeof(empty));
+}
+
+void slab_map_forget(struct slab_map *map)
+{
+	for (uint32_t i = 0; i < map->nr_blocks; i++) {
+		uint32_t leased = slab_map_leased(map, i);
+
+		for (uint32_t unit = 0; leased && unit < UNITS_PER_BLOCK; unit++)
+			if (!(leased >> unit & 1))
+				wipe(map, i * UNITS_PER_BLOCK + unit);
+	}
+}
+
 static bool is_ours(const struct slab_map *map, uint64_t i)
 {
 	return i < map->nr_blocks && is_populated(map, (uint32_t)i);

@@ -75,6 +75,9 @@ void slab_map_return(struct slab_map *map, uint32_t pfn);
 /* Once a tick: gives back pages whose pageblocks have had no leased unit since the last one, at
  * most `max`. With `at_once`: all that have none. */
 void slab_map_shrink(struct slab_map *map, uint32_t max, bool at_once);
+/* Of pages that stay, headers of units that nobody has leased are wiped: what stands there is of
+ * clients that have gone, and would be believed of others with their numbers. */
+void slab_map_forget(struct slab_map *map);
 /* Punches pages that clients have conjured, and makes those present again that they have punched.
  * How many were conjured, or a negative errno. */
 int64_t slab_map_audit(struct slab_map *map);

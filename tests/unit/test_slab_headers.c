@@ -120,7 +120,30 @@ static void a_lost_return_of_what_was_taken_over_is_made_once(void)
 	end();
 }
 
+/* A client that comes before all is free leases beside it, so that the page of headers stays. */
+static void what_has_ended_leaves_no_header(void)
+{
+	struct pool *pool;
+	uint64_t old, fresh;
+
+	begin();
+	pool = client_pool_of(a, pool_a);
+	old = lease_unit(a, pool_a);
+	header_of(old)->kind = SLAB_OBJECTS;
+	header_of(old)->given = 1;
+	EXPECT(leases_end(&pool->leases));
+	fresh = lease_unit(b, pool_b);
+	EXPECT(owner_in(old) && fresh != old);
+	leases_free_ended(pool);
+	EXPECT(!header_of(old)->shared && !header_of(old)->kind && !header_of(old)->given);
+	EXPECT(owner_in(fresh));
+	return_unit(b, pool_b, fresh, false);
+	end();
+}
+
 static const struct test_case cases[] = {
+	{ "units that have ended leave no headers beside those that are leased since",
+	  what_has_ended_leaves_no_header },
 	{ "a lost return of what was taken over from another is made once",
 	  a_lost_return_of_what_was_taken_over_is_made_once },
 };
