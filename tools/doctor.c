@@ -144,10 +144,11 @@ static void doctor_broker(struct doctor *d, const struct invocation *in)
 		finding_add(d, "socket", FINDING_FAIL, "%s.", r.error);
 		if (code == CTL_DENIED)
 			finding_fix(d, "ls -l %s; id", r.path);
+		else if (doctor_has_systemd())
+			finding_fix(d, "journalctl -u mmbrokerd -n 50");
 		else
-			finding_fix(d, "%s", doctor_has_systemd()
-						     ? "journalctl -u mmbrokerd -n 50"
-						     : "mmbrokerd --supervise");
+			finding_fix(d, "ps -o pid,stat,wchan,cmd -p $(cat %s.lock) # T: kill -CONT",
+				    r.path);
 	}
 	rpc_close(&r);
 }

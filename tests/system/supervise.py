@@ -357,6 +357,22 @@ def doctor_knows_who_starts_it_again(build):
             daemon.end()
 
 
+def doctor_looks_at_a_broker_that_hangs(build):
+    """To start another one cures no broker that is there and doesn't answer"""
+    daemon = Daemon(build, INJECT)
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        done = subprocess.run([os.path.join(build, "tools/mmbctl"), "--socket", daemon.socket,
+                               "--timeout", "1", "doctor"], capture_output=True, text=True,
+                              timeout=DEADLINE, check=False)
+        expect("no answer" in done.stdout and "mmbrokerd --supervise" not in done.stdout and
+               ("journalctl" in done.stdout or f"{daemon.socket}.lock" in done.stdout),
+               f"{done.stdout}{done.stderr}")
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        daemon.end()
+
+
 def supervisor_waits_for_descriptors(build):
     """A supervisor that can't start the next daemon now does so later"""
     daemon = Supervised(build, INJECT)
@@ -449,6 +465,7 @@ if __name__ == "__main__":
                         closed_outputs_cost_nothing, release_that_refuses_changes_nothing,
                         death_loop_slows_down, mistake_costs_nobody_memory,
                         start_that_fails_is_tried_again, doctor_knows_who_starts_it_again,
+                        doctor_looks_at_a_broker_that_hangs,
                         name_that_has_gone_is_given_again,
                         supervisor_waits_for_descriptors, shortage_of_descriptors_is_waited_for,
                         manager_that_does_not_read),
