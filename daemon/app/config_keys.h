@@ -30,8 +30,8 @@
 	  "a page that can't be produced in this time is poisoned")                            \
 	X(memory, pass_userfaultfd, ENUM, "group", "group|all|never", LIVE,                    \
 	  "who gets /dev/userfaultfd: members of socket.group, all, nobody")                   \
-	X(memory, fault_threads, INT, "0", "0..32", RESTART,                                   \
-	  "threads that answer page faults; 0: one for each CPU")                              \
+	X(memory, fault_threads, INT, "0", "0..16", RESTART,                                   \
+	  "threads that answer page faults; 0: one for each CPU, which are the most")          \
 	X(memory, watermark_scale_factor, INT, "10", "1..3000", LIVE,                          \
 	  "least distance between a zone's watermarks, in 1/10000 of its memory")              \
 	X(memory, slub_debug, STRING, "", "", RESTART,                                         \

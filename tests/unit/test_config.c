@@ -249,6 +249,7 @@ static const struct mistake {
 	  { ":2: memory.fault_deadline can't be \"5h\"; expected a time such as 500ms",
 	    "from 100ms to 60m" } },
 	{ IN_FILE, "[memory]\nfault_deadline = 1ms\n", { "from 100ms to 60m" } },
+	{ IN_FILE, "[memory]\nfault_threads = 17\n", { "a whole number from 0 to 16" } },
 	{ IN_FILE, "[memory]\nslub_debug = FZ;xQ,session\n",
 	  { ":2: memory.slub_debug can't be \"FZ;xQ,session\"; expected letters of FZPU and" } },
 	{ IN_FILE, "[socket]\nmode = 0999\n",
