@@ -370,7 +370,7 @@ static void half_a_return_is_no_trap(void)
 /* ---- the daemon dies while it takes back what its client has taken over ---- */
 
 enum { LEFT = 24, LEFT_BYTES = 300000, LEFT_LEASED = 24 * 5 * (64 << 10),
-       STEP_LEFT_BEHIND = STEP_OVER + 20, STEP_RETURNED, STEP_COUNTED };
+       STEP_LEFT_BEHIND = STEP_OVER + 20, STEP_ARMED, STEP_RETURNED, STEP_COUNTED };
 
 /* What it leaves is a list, which goes on in the first word of each. */
 static void leave_behind(struct actor *a)
@@ -400,7 +400,7 @@ static void return_what_was_left(struct actor *a)
 	act_common_pool(a);
 	CLIENT_EXPECT(mmb_malloc(a->pool, SMALL));
 	atomic_store(&board->number[2], 1);
-	await(STEP_GIVING);
+	await(STEP_ARMED);
 	CLIENT_EXPECT(test_wait(has_adopted, a->pool, ADOPT_SECONDS));
 	list = (void **)(uintptr_t)atomic_load(&board->number[3]);
 	while (list) {
@@ -436,7 +436,7 @@ static void a_return_of_what_was_taken_over_isnt_lost(void)
 	EXPECT(stage_ended(0));
 	worker = worker_of(f->pid);
 	EXPECT(arm_worker(worker, INJECT_RETURN_HALF, 2));
-	cue(STEP_GIVING);
+	cue(STEP_ARMED);
 	EXPECT(worker_dies(f->pid, worker));
 	EXPECT(cue_comes(STEP_RETURNED));
 	fixture_reconnect(f);
