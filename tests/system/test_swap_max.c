@@ -203,7 +203,7 @@ static void use_beside(struct actor *a)
 
 	act_open(a);
 	scene.swap_max = 0;
-	g = (struct granted){ .page_size = PAGE, .bytes = 56 * MIB };
+	g = (struct granted){ .page_size = PAGE, .bytes = 48 * MIB };
 	CLIENT_EXPECT_EQ(mmb_region_create(limited_pool(a, NULL), g.bytes, NULL, &region), 0);
 	g.most = act_at(region);
 	cue(GRANTED);
@@ -218,6 +218,43 @@ static void others_keep_what_they_were_promised(void)
 	scene = (typeof(scene)){ .page_size = PAGE };
 	PLAY(ROLE(use_beside), ROLE(fill_memory));
 	EXPECT(board->number[1] > 0);
+}
+
+/* ---- beside who is promised nothing ---- */
+
+static void overfill(struct actor *a)
+{
+	const struct mmb_pool_options options = { .size = sizeof(options),
+						  .swap_max = scene.swap_max };
+	const size_t most = (RESERVE_MIB + SWAP_MIB) * 2 * (size_t)MIB;
+	struct mmb_region *region;
+	struct mmb_pool *pool;
+	size_t bytes = 0;
+	char *at;
+
+	act_open(a);
+	await(GRANTED);
+	CLIENT_EXPECT_EQ(mmb_pool_open(a->mmb, "overfull", MMB_POOL_CREATE | MMB_POOL_OVERCOMMIT,
+				       &options, &pool), 0);
+	CLIENT_EXPECT_EQ(mmb_region_create(pool, most, NULL, &region), 0);
+	at = act_at(region);
+	for (; bytes < most && !touch_write(at + bytes, 1); bytes += PAGE)
+		stamp(at + bytes, PAGE, bytes);
+	board->number[1] = bytes;
+	cue(USED);
+	await(USED + 1);
+}
+
+/* Whatever has been taken without a promise, what was promised can be used. */
+static void a_promise_is_older_than_overcommit(void)
+{
+	static const size_t some[] = { 0, 1, 16 * MIB, 48 * MIB };
+
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+		scene = (typeof(scene)){ .page_size = PAGE, .swap_max = some[i] };
+		PLAY(ROLE(use_beside), ROLE(overfill));
+		EXPECT(board->number[1] > 0);
+	}
 }
 
 /* ---- at run time ---- */
@@ -256,6 +293,8 @@ static const struct test_case cases[] = {
 	{ "a pool without swap is granted what memory has", no_swap_is_as_much_as_memory_has },
 	{ "and of huge pages, too", no_swap_for_huge_pages },
 	{ "a pool without swap takes nobody's frames", others_keep_what_they_were_promised },
+	{ "what was promised can be used, whatever overcommitting pools have taken",
+	  a_promise_is_older_than_overcommit },
 	{ "a swap_max that would take what was granted is refused",
 	  a_lowered_swap_max_takes_nothing },
 	STAGE_STOPS,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_reclaim_places - whose frames go where several nodes and several pools have some: reclaim.c
+ * test_reclaim_places - whose frames go where several nodes and several pools have some, and what
+ *                       they were promised: reclaim.c, quota.c
  */
 #include "mm/space/reclaim.h"
 
@@ -50,6 +51,16 @@ static void what_is_short_on_a_node_is_made_there(void)
 static struct memcg full;
 static uint64_t frozen_ns;
 
+static void fill(struct region *region)
+{
+	EXPECT_EQ(region_populate(region, (struct page_range){ 0, NR_FULL }), 0);
+	for (uint64_t i = 0; i < NR_FULL; i++) {
+		uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)] = { i + 1 };
+
+		EXPECT_EQ(os->write(region->section->fd, i << PAGE_SHIFT, bytes, PAGE_SIZE), 0);
+	}
+}
+
 /* At its max, and without a slot. */
 static struct region *full_region(void)
 {
@@ -59,12 +70,7 @@ static struct region *full_region(void)
 
 	memcg_init(&full, 3);
 	region = new_region(&want);
-	EXPECT_EQ(region_populate(region, (struct page_range){ 0, NR_FULL }), 0);
-	for (uint64_t i = 0; i < NR_FULL; i++) {
-		uint64_t bytes[PAGE_SIZE / sizeof(uint64_t)] = { i + 1 };
-
-		EXPECT_EQ(os->write(region->section->fd, i << PAGE_SHIFT, bytes, PAGE_SIZE), 0);
-	}
+	fill(region);
 	memcg_set_limit(&full, MEMCG_SWAP_MAX, 0);
 	memcg_set_limit(&full, MEMCG_MAX, NR_FULL);
 	return region;
@@ -118,7 +124,34 @@ static void a_pool_at_its_end_keeps_no_other_waiting(void)
 	space_end_swap();
 }
 
+/* Its slots are taken from what others can be promised. */
+static void what_is_out_keeps_its_promise(void)
+{
+	const struct page_range first = { 0, NR_FULL }, next = { NR_FULL, 1 };
+	struct region_request want = { .name = "", .page_shift = PAGE_SHIFT, .nr_pages = NR,
+				       .overcommit = true };
+	struct region *region;
+
+	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
+	region = new_region(&want);
+	EXPECT_EQ(atomic_load(&region->committed[0]), 0);
+	fill(region);
+	EXPECT_EQ(reclaim_range(region, first), NR_FULL);
+	EXPECT_EQ(atomic_load(&region->committed[0]), NR_FULL);
+	EXPECT_EQ(region_populate(region, next), 0);
+	EXPECT_EQ(atomic_load(&region->committed[0]), NR_FULL + 1);
+	EXPECT_EQ(region_populate(region, first), 0);
+	EXPECT_EQ(atomic_load(&region->committed[0]), NR_FULL + 1);
+	EXPECT_EQ(region_drop(region, first), 0);
+	region_return_promises(region);
+	EXPECT_EQ(atomic_load(&region->committed[0]), 1);
+	space_drop_region(region);
+	space_end_swap();
+}
+
 static const struct test_case cases[] = {
+	{ "what is out of a region that overcommits keeps its promise (Q2)",
+	  what_is_out_keeps_its_promise },
 	{ "who is short on a node gets frames of that one", what_is_short_on_a_node_is_made_there },
 	{ "a pool at its end keeps no other waiting", a_pool_at_its_end_keeps_no_other_waiting },
 };

@@ -202,14 +202,25 @@ int region_promise_again(struct region *region, int node, uint64_t pages)
 	return 0;
 }
 
-void region_return_promises(struct region *region)
+/* All but `keep` pages. */
+static void return_quota(struct region *region, uint64_t keep)
 {
-	for (int node = 0; node < nr_nodes && region->overcommit; node++) {
+	for (int node = 0; node < nr_nodes; node++) {
 		uint64_t pages = (uint64_t)atomic_exchange(&region->quota[node], 0);
+		uint64_t kept = min_t(uint64_t, keep, pages);
 
+		keep -= kept;
+		pages -= kept;
+		atomic_fetch_add(&region->quota[node], (int64_t)kept);
 		atomic_fetch_sub(&region->committed[node], pages);
 		uncommit_on(region, node, pages);
 	}
+}
+
+void region_return_promises(struct region *region)
+{
+	if (region->overcommit)
+		return_quota(region, atomic_load(&region->nr_swapped));
 }
 
 void region_give_back(struct region *region, int node, uint64_t nr)
@@ -224,16 +235,7 @@ uint64_t region_return_commit(struct region *region)
 	uint64_t keep = atomic_load(&region->nr_swapped) + atomic_load(&region->nr_same_filled);
 	uint64_t all = keep + atomic_load(&region->nr_resident);
 
-	for (int node = 0; node < nr_nodes; node++) {
-		uint64_t pages = (uint64_t)atomic_exchange(&region->quota[node], 0);
-		uint64_t kept = min_t(uint64_t, keep, pages);
-
-		keep -= kept;
-		pages -= kept;
-		atomic_fetch_add(&region->quota[node], (int64_t)kept);
-		atomic_fetch_sub(&region->committed[node], pages);
-		uncommit_on(region, node, pages);
-	}
+	return_quota(region, keep);
 	return all;
 }
 

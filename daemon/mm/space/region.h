@@ -222,7 +222,7 @@ void region_return_promises(struct region *region);
  * such stock. */
 int region_promise_again(struct region *region, int node, uint64_t pages);
 /* So many present pages of the node have gone for good, or to the disk: their places, and where the
- * region overcommits their promises, are others'. */
+ * region overcommits their promises, are others', but for those of pages that are out. */
 void region_give_back(struct region *region, int node, uint64_t nr);
 /* Of a closed region: keeps what its words need, and returns how many pages that are. */
 uint64_t region_return_commit(struct region *region);

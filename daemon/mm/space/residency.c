@@ -20,6 +20,7 @@
 #include "mm/space/cow.h"
 #include "mm/space/crowd.h"
 #include "mm/space/lineage.h"
+#include "mm/space/quota.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/rejoin.h"
 #include "mm/space/residency.h"
@@ -37,55 +38,6 @@ static const struct timespec busy_pause = { .tv_nsec = 50 * 1000 };
 static uint64_t run_pages_max(const struct region *region)
 {
 	return RUN_BYTES_MAX >> region->page_shift;
-}
-
-static uint64_t take_of_node(struct region *region, int node, uint64_t nr)
-{
-	int64_t have = atomic_load_explicit(&region->quota[node], memory_order_relaxed);
-
-	if (have <= 0 && region->overcommit && region_promise(region, node, nr))
-		have = atomic_load(&region->quota[node]);
-	while (have > 0) {
-		uint64_t want = min_t(uint64_t, nr, have);
-
-		if (region->policy == POLICY_INTERLEAVE && nr_nodes > 1)
-			want = 1;
-		if (atomic_compare_exchange_weak(&region->quota[node], &have,
-						 have - (int64_t)want))
-			return want;
-	}
-	return 0;
-}
-
-/* Nodes that can give frames come first: slots were promised for what all of them can't hold. */
-enum want_of_node { WITH_PLENTY, WITH_FRAMES, ANY, NR_WANTS };
-
-static bool suits(const struct region *region, int node, enum want_of_node want)
-{
-	if (want == WITH_PLENTY)
-		return !reclaim_is_short(region, node);
-	return want == ANY || stock_free_evictable(node, region->kind) >=
-				      region_frames_per_page(region);
-}
-
-int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_t *got)
-{
-	int first =
-		region->policy == POLICY_INTERLEAVE ? (int)(page % nr_nodes) : region->home_node;
-
-	for (int want = nr_nodes > 1 ? WITH_PLENTY : ANY; want < NR_WANTS; want++) {
-		for (int i = 0; i < nr_nodes; i++) {
-			int node = (first + i) % nr_nodes;
-
-			if (!suits(region, node, want))
-				continue;
-			*got = take_of_node(region, node, nr);
-			if (*got)
-				return node;
-		}
-	}
-	*got = 0;
-	return -ENOMEM;
 }
 
 /* From: not NULL for copies. */

@@ -11,8 +11,6 @@
 
 #include "mm/space/region.h"
 
-/* Takes up to `nr` pages of quota from one node, the preferred one first; *got is what it gave. */
-int region_take_quota(struct region *region, uint64_t page, uint64_t nr, uint64_t *got);
 /* Charges pages that are about to appear on the node, whose quota is taken. -ENOMEM: the pool is at
  * its limit, or the stock has no free frame; something must be evicted first. */
 int region_charge(struct region *region, int node, uint64_t nr);

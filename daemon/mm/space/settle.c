@@ -157,6 +157,16 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 	return r;
 }
 
+/* Q2 of quota.h: on whichever node. */
+static int promise_swapped(struct region *region, uint64_t pages)
+{
+	int r = pages && region->overcommit ? -ENOMEM : 0;
+
+	for (int node = 0; node < nr_nodes && r; node++)
+		r = region_promise_again(region, node, pages);
+	return r;
+}
+
 int region_resume_pages(struct region *region)
 {
 	struct tally t = { 0 };
@@ -176,6 +186,8 @@ int region_resume_pages(struct region *region)
 	}
 	for (int node = 0; node < nr_nodes && !t.error; node++)
 		t.error = charge_node(region, node, &t);
+	if (!t.error)
+		t.error = promise_swapped(region, t.swapped);
 	region_count_state(region, PAGE_SWAPPED, (int64_t)t.swapped);
 	region_count_state(region, PAGE_SAME_FILLED, (int64_t)t.same_filled);
 	atomic_store(&region->nr_poisoned, t.poisoned); /* clients have the marks still */

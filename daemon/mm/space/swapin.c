@@ -11,6 +11,7 @@
 #include "mm/balance/swap_frame.h"
 #include "mm/phys/node.h"
 #include "mm/space/mapping.h"
+#include "mm/space/quota.h"
 #include "mm/space/reclaim.h"
 #include "mm/space/residency.h"
 #include "os/disk.h"
