@@ -144,17 +144,19 @@ static void end_locked(struct pool_region *pr)
 	pr->record = NULL;
 }
 
+/* Its swap_max may be what keeps it from being promised swap. */
 static int refuse_region(const struct region_refusal *why, const struct region_open_args *args,
-			 int code, struct refusal *out)
+			 bool keeps_in_memory, int code, struct refusal *out)
 {
 	if (why->what == REFUSED_COMMIT)
 		return refuse(
 			out, -ENOMEM,
 			"%llu bytes are asked for and %llu can still be granted of the %s stock; "
-			"free memory, ask for less, or raise memory.%s",
+			"free memory, ask for less, or raise memory.%s%s",
 			(unsigned long long)args->length, (unsigned long long)why->available,
 			why->kind == STOCK_HUGE ? "huge-page" : "base",
-			why->kind == STOCK_HUGE ? "reserve_huge" : "reserve");
+			why->kind == STOCK_HUGE ? "reserve_huge" : "reserve",
+			keeps_in_memory ? ", or the pool's swap_max" : "");
 	if (why->what == REFUSED_METADATA)
 		return refuse(out, -ENOMEM,
 			      "no memory for the page table of %llu bytes; free memory "
@@ -250,8 +252,12 @@ static int make_region(struct pool_region *pr, const struct pool_region_request 
 		.overcommit = atomic_load(&request->pool->memcg.overcommit),
 	};
 	int r = region_new(&want, &pr->region, &because);
+	bool limited;
 
-	return r ? refuse_region(&because, args, r, why) : 0;
+	if (!r)
+		return 0;
+	limited = memcg_limit(want.memcg, MEMCG_SWAP_MAX) != MEMCG_NO_LIMIT;
+	return refuse_region(&because, args, limited, r, why);
 }
 
 /* The list's lock is held, or nobody knows the region yet. */
