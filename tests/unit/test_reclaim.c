@@ -193,6 +193,33 @@ static void a_pools_max_takes_its_part_of_swap(void)
 	end();
 }
 
+/* What is within a max needs no slot, however much of it is in pages of 2 MiB. */
+static void what_fits_below_a_max_needs_no_swap(void)
+{
+	struct promise_share share = { .max = 3 * PAGEBLOCK_PAGES + 100, .goes = PROMISE_NO_MAX,
+				       .goes_beside_whole = PROMISE_NO_MAX };
+	struct stock_place small = { .kind = STOCK_BASE, .share = &share };
+	struct stock_place whole = { .kind = STOCK_BASE, .share = &share, .whole = true };
+
+	begin(false);
+	EXPECT_EQ(promise_arena(&share, PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(stock_commit_evictable(&whole, PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(stock_commit_evictable(&small, PAGEBLOCK_PAGES), 0);
+	EXPECT_EQ(promise_arena(&share, 100), 0);
+	EXPECT_EQ(stock_promised_beyond(), 0);
+	/* One more, and a page of 2 MiB must make way for it. */
+	EXPECT_EQ(promise_arena(&share, 1), -ENOMEM);
+	EXPECT_EQ(stock_commit_evictable(&small, 1), -ENOMEM);
+	swap_area_accept(0, true);
+	EXPECT_EQ(promise_arena(&share, 1), 0);
+	EXPECT_EQ(stock_promised_beyond(), PAGEBLOCK_PAGES);
+	phys_expect_valid();
+	unpromise_arena(&share, PAGEBLOCK_PAGES + 101);
+	stock_uncommit_evictable(&small, PAGEBLOCK_PAGES);
+	stock_uncommit_evictable(&whole, PAGEBLOCK_PAGES);
+	end();
+}
+
 /* What a pool's swap_max doesn't let go has frames like what is fixed, once, also where it is
  * locked; and it isn't promised at all where there are none. */
 static void what_may_not_go_has_frames(void)
@@ -727,6 +754,8 @@ static const struct test_case cases[] = {
 	{ "swap lets more be promised, and no more than it holds", swap_lets_more_be_promised },
 	{ "what a pool's max keeps out of memory is promised slots (P1 to P3 of promise.h)",
 	  a_pools_max_takes_its_part_of_swap },
+	{ "what fits below a pool's max needs no swap, in pages of any size (P1)",
+	  what_fits_below_a_max_needs_no_swap },
 	{ "what a pool's swap_max doesn't let go has frames (P4)", what_may_not_go_has_frames },
 	{ "what is evictable keeps frames that nothing fixed may take",
 	  what_is_evictable_keeps_a_floor },

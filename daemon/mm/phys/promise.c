@@ -96,7 +96,8 @@ static uint64_t usable_max(const struct promise_share *share)
 /* P1 */
 static void count_out(struct promise_share *share)
 {
-	uint64_t excess = left_of(share->all, usable_max(share));
+	bool     fits = share->all <= share->max; /* nothing need go */
+	uint64_t excess = fits ? 0 : left_of(share->all, usable_max(share));
 
 	for (int node = 0; node < nr_nodes; node++)
 		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {

@@ -7,8 +7,8 @@
  *             must be there for both; for pages of 2 MiB, whole clusters. And what a pool's
  *             swap_max keeps from going must have frames.
  * Invariants  P1  a pool's excess is what it has beyond its max; of each stock as much of it may be
- *                 on the disk as the pool has evictable there: so many frames are `out`. Pages of
- *                 2 MiB may leave some of the max unused.
+ *                 on the disk as the pool has evictable there: so many frames are `out`. Where it
+ *                 has more than its max, pages of 2 MiB may leave some of that unused.
  *             P2  a stock's demand is the greater one of what it has committed beyond its limit and
  *                 what is out of it: while all memory is in use, no more of its pages need slots.
  *             P3  all demands together are within what swap may promise, when one of them is
