@@ -23,12 +23,13 @@ static const struct timespec pause_between = { .tv_nsec = 50 * 1000 * 1000 };
 
 /* Returns what it is charged for. A family is validated with its oldest member. */
 static uint64_t verify_region(struct pool_region *pr, uint64_t counted[NR_MEMCG_KINDS],
-			      struct validation *v)
+			      struct promise_share *promises, struct validation *v)
 {
 	struct kin *kin = region_kin(pr->region);
 
 	region_validate(pr->region, v);
 	region_count_charge(pr->region, counted);
+	region_count_promises(pr->region, promises);
 	counted[MEMCG_TABLES] += pr->tables;
 	if (kin && family_is_oldest(kin))
 		lineage_validate(kin->family, v);
@@ -40,6 +41,7 @@ static void verify_pool(struct pool *pool, void *arg)
 	struct validation *v = arg;
 	struct pool_region *pr;
 	uint64_t counted[NR_MEMCG_KINDS] = { 0 };
+	struct promise_share promises = { 0 };
 	uint64_t arena, bytes;
 
 	mutex_lock(&pool->lock);
@@ -47,10 +49,11 @@ static void verify_pool(struct pool *pool, void *arg)
 	bytes = arena;
 	counted[MEMCG_ARENA] = arena >> PAGE_SHIFT;
 	list_for_each_entry(pr, &pool->regions, link)
-		bytes += verify_region(pr, counted, v);
+		bytes += verify_region(pr, counted, &promises, v);
 	list_for_each_entry(pr, &pool->lingering, link)
-		bytes += verify_region(pr, counted, v);
+		bytes += verify_region(pr, counted, &promises, v);
 	memcg_validate(&pool->memcg, counted, v);
+	memcg_validate_promises(&pool->memcg, &promises, v);
 	validation_compare(v, bytes, atomic_load(&pool->committed), "pool %s: committed bytes",
 			   pool->name);
 	validation_compare(v, (bytes - arena) >> PAGE_SHIFT, atomic_load(&pool->memcg.promised),

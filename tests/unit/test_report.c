@@ -391,6 +391,47 @@ static void verify_sees_what_is_wrong(void)
 	client_end_two(a, b, &before);
 }
 
+static void expect_seen(uint64_t *count)
+{
+	static struct validation v;
+
+	++*count;
+	report_verify(&v);
+	EXPECT(v.nr_differences > 0);
+	--*count;
+	client_expect_valid();
+}
+
+/* What its pool was promised, by what it has of it, and by its limits. */
+static void verify_sees_wrong_promises(void)
+{
+	struct promise_share *share;
+	struct region_opened r;
+	struct mm_target target;
+	struct mm_hint hint;
+
+	begin();
+	r = client_region(a, pool_a, "", MIB, 0);
+	EXPECT_EQ(client_touch(a, r.address), TOUCH_MAPPED);
+	EXPECT(mm_find(a->mm, r.address, &target, &hint));
+	share = &target.region->memcg->share;
+	memcg_set_limit(target.region->memcg, MEMCG_SWAP_MAX, 0);
+	EXPECT_EQ(share->stays[0][STOCK_BASE], MIB >> PAGE_SHIFT);
+	EXPECT_EQ(region_lock_pages(target.region, (struct page_range){ 0, 1 }), 0);
+	client_expect_valid();
+	expect_seen(&share->all);
+	expect_seen(&share->paged);
+	expect_seen(&share->whole);
+	expect_seen(&share->goes);
+	expect_seen(&share->evictable[0][STOCK_BASE]);
+	expect_seen(&share->locked[0][STOCK_BASE]);
+	expect_seen(&share->out[0][STOCK_BASE]);
+	expect_seen(&share->stays[0][STOCK_BASE]);
+	region_unlock_pages(target.region, (struct page_range){ 0, 1 });
+	region_put(target.region);
+	client_end_two(a, b, &before);
+}
+
 struct load {
 	_Atomic bool stop;
 	_Atomic unsigned int rounds;
@@ -463,6 +504,7 @@ static const struct test_case cases[] = {
 	{ "figures of 2 MiB pages add up, also between texts", figures_of_large_pages_add_up },
 	{ "slabinfo has a row a cache", slabinfo_has_a_row_a_cache },
 	{ "verify sees what is wrong", verify_sees_what_is_wrong },
+	{ "verify sees what nobody was promised", verify_sees_wrong_promises },
 	{ "verify holds under load", verify_holds_under_load },
 };
 TEST_MAIN(cases)

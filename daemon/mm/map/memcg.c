@@ -526,6 +526,18 @@ static const char *const kind_names[NR_MEMCG_KINDS] = {
 	[MEMCG_TABLES] = "frames of page tables",
 };
 
+void memcg_validate_promises(const struct memcg *m, struct promise_share *counted,
+			     struct validation *v)
+{
+	uint64_t swap_max = memcg_limit(m, MEMCG_SWAP_MAX);
+
+	counted->all = counted->paged + memcg_read(m, MEMCG_ARENA);
+	counted->max = share_max(memcg_limit(m, MEMCG_MAX));
+	counted->goes = goes(swap_max, false);
+	counted->goes_beside_whole = goes(swap_max, true);
+	promise_validate_share(&m->share, counted, m->id, v);
+}
+
 void memcg_validate(const struct memcg *m, const uint64_t counted[NR_MEMCG_KINDS],
 		    struct validation *v)
 {

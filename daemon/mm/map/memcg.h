@@ -187,5 +187,8 @@ void memcg_walk_end(struct memcg *m);
 /* What a walk over the pool's words and zones has found, by kind, against the counters. */
 void memcg_validate(const struct memcg *m, const uint64_t counted[NR_MEMCG_KINDS],
 		    struct validation *v);
+/* Its part of the stocks; counted: what its regions have been promised. */
+void memcg_validate_promises(const struct memcg *m, struct promise_share *counted,
+			     struct validation *v);
 
 #endif

@@ -93,11 +93,17 @@ static uint64_t usable_max(const struct promise_share *share)
 	return left_of(share->max, PAGEBLOCK_PAGES - 1);
 }
 
+static uint64_t excess_of(const struct promise_share *share)
+{
+	bool fits = share->all <= share->max; /* nothing need go */
+
+	return fits ? 0 : left_of(share->all, usable_max(share));
+}
+
 /* P1 */
 static void count_out(struct promise_share *share)
 {
-	bool     fits = share->all <= share->max; /* nothing need go */
-	uint64_t excess = fits ? 0 : left_of(share->all, usable_max(share));
+	uint64_t excess = excess_of(share);
 
 	for (int node = 0; node < nr_nodes; node++)
 		for (int kind = 0; kind < NR_STOCK_KINDS; kind++) {
@@ -461,5 +467,44 @@ void promise_validate(struct validation *v)
 		}
 	validation_compare(v, sum, total, "frames promised beyond memory");
 	validation_compare(v, whole, total_whole, "frames of 2 MiB pages promised beyond memory");
+	mutex_unlock(&lock);
+}
+
+static void validate_place(const struct promise_share *share, const struct promise_share *counted,
+			   struct stock *s, unsigned long long pool,
+			   struct validation *v)
+{
+	const char        *name = s->kind == STOCK_HUGE ? "huge" : "base";
+	int                node = s->node, kind = s->kind;
+	uint64_t           out = min_t(uint64_t, share->evictable[node][kind], excess_of(share));
+
+	validation_compare(v, counted->evictable[node][kind], share->evictable[node][kind],
+			   "pool %llu: frames of node %d %s promised to regions", pool, node, name);
+	validation_compare(v, counted->locked[node][kind], share->locked[node][kind],
+			   "pool %llu: frames of node %d %s that are locked", pool, node, name);
+	validation_compare(v, out, share->out[node][kind],
+			   "pool %llu: frames of node %d %s beyond its max", pool, node, name);
+	validation_compare(v, stays_of(share, node, kind), share->stays[node][kind],
+			   "pool %llu: frames of node %d %s that stay", pool, node, name);
+}
+
+void promise_validate_share(const struct promise_share *share, const struct promise_share *counted,
+			    unsigned long long pool, struct validation *v)
+{
+	lock_promises();
+	validation_compare(v, counted->max, share->max, "pool %llu: max of its promises", pool);
+	validation_compare(v, counted->goes, share->goes, "pool %llu: frames that may go", pool);
+	validation_compare(v, counted->goes_beside_whole, share->goes_beside_whole,
+			   "pool %llu: frames that may go beside 2 MiB pages", pool);
+	validation_compare(v, counted->all, share->all, "pool %llu: frames promised to it", pool);
+	validation_compare(v, counted->paged, share->paged,
+			   "pool %llu: frames of its regions' promises", pool);
+	validation_compare(v, counted->whole, share->whole,
+			   "pool %llu: promised frames of 2 MiB pages", pool);
+	for (int node = 0; node < nr_nodes; node++)
+		for (int kind = 0; kind < NR_STOCK_KINDS; kind++)
+			if (stock_of(node, (enum stock_kind)kind)->reserve)
+				validate_place(share, counted,
+					       stock_of(node, (enum stock_kind)kind), pool, v);
 	mutex_unlock(&lock);
 }

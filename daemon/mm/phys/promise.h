@@ -78,5 +78,8 @@ void promise_goes_again(struct promise_share *share, uint64_t goes, uint64_t bes
 
 /* The demands of all stocks, for validation. */
 void promise_validate(struct validation *v);
+/* A pool's share, by what its regions and arena were found to have, and what follows from that. */
+void promise_validate_share(const struct promise_share *share, const struct promise_share *counted,
+			    unsigned long long pool, struct validation *v);
 
 #endif

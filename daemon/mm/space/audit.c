@@ -159,3 +159,18 @@ void region_count_charge(struct region *region, uint64_t counted[NR_MEMCG_KINDS]
 	counted[MEMCG_LOCKED] += c.locked * frames;
 	counted[MEMCG_SWAP] += (c.slots + atomic_load(&region->nr_writing)) * frames;
 }
+
+void region_count_promises(const struct region *region, struct promise_share *counted)
+{
+	uint64_t frames = region_frames_per_page(region);
+
+	for (int node = 0; node < nr_nodes; node++) {
+		uint64_t nr = atomic_load(&region->committed[node]) * frames;
+
+		counted->evictable[node][region->kind] += nr;
+		counted->locked[node][region->kind] +=
+			atomic_load(&region->locked_on[node]) * frames;
+		counted->paged += nr;
+		counted->whole += region_place(region, node).whole ? nr : 0;
+	}
+}

@@ -314,5 +314,7 @@ int64_t region_audit(struct region *region);
 void region_validate(struct region *region, struct validation *v);
 /* Adds what its words say is charged to its memcg (R4). */
 void region_count_charge(struct region *region, uint64_t counted[NR_MEMCG_KINDS]);
+/* And what it has of its pool's promises: committed, and locked of that. */
+void region_count_promises(const struct region *region, struct promise_share *counted);
 
 #endif
