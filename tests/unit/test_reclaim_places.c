@@ -5,6 +5,8 @@
  */
 #include "mm/space/reclaim.h"
 
+#include <errno.h>
+
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
 #include "lib/test.h"
@@ -149,9 +151,32 @@ static void what_is_out_keeps_its_promise(void)
 	space_end_swap();
 }
 
+/* Where its own node has nothing to promise another's frames aren't taken. */
+static void what_is_bound_and_overcommits_stays_on_its_nodes(void)
+{
+	struct region_request want = { .name = "", .page_shift = PAGE_SHIFT, .nr_pages = NR,
+				       .policy = POLICY_BIND, .node_mask = 2, .overcommit = true };
+	struct region *region;
+	uint64_t left;
+
+	space_begin(&(struct space_options){ .nr_nodes = 2 });
+	region = new_region(&want);
+	left = stock_available(1, STOCK_BASE);
+	EXPECT_EQ(stock_commit(1, STOCK_BASE, left), 0);
+	EXPECT_EQ(region_populate(region, (struct page_range){ 0, 1 }), -ENOMEM);
+	EXPECT_EQ(space_present(0, STOCK_BASE), 0);
+	stock_uncommit(1, STOCK_BASE, left);
+	EXPECT_EQ(region_populate(region, (struct page_range){ 0, 1 }), 0);
+	EXPECT_EQ(atomic_load(&region->committed[1]), 1);
+	space_drop_region(region);
+	space_end();
+}
+
 static const struct test_case cases[] = {
 	{ "what is out of a region that overcommits keeps its promise (Q2)",
 	  what_is_out_keeps_its_promise },
+	{ "what is bound and overcommits stays on its nodes",
+	  what_is_bound_and_overcommits_stays_on_its_nodes },
 	{ "who is short on a node gets frames of that one", what_is_short_on_a_node_is_made_there },
 	{ "a pool at its end keeps no other waiting", a_pool_at_its_end_keeps_no_other_waiting },
 };

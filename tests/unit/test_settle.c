@@ -121,6 +121,28 @@ static void what_words_name_is_claimed_and_counted(void)
 	space_end_swap();
 }
 
+/* What is out of a region that overcommits is promised where it may come back. */
+static void what_is_bound_comes_back_on_its_node(void)
+{
+	static const uint64_t nothing[MAX_NUMNODES];
+	struct region_resume_request want = {
+		.region = { .name = "", .nr_pages = NR_PAGES, .page_shift = PAGE_SHIFT,
+			    .policy = POLICY_BIND, .node_mask = 2, .overcommit = true },
+		.committed = nothing,
+	};
+	struct region *region = NULL;
+
+	space_begin(&(struct space_options){ .nr_nodes = 2, .swap_mib = 16 });
+	want.section = left_section();
+	left_page(want.section, 0, word_swapped(slot_make(0, 6), 3), false);
+	EXPECT_EQ(region_resume(&want, &region), 0);
+	EXPECT_EQ(atomic_load(&region->quota[0]), 0);
+	EXPECT_EQ(atomic_load(&region->quota[1]), 1);
+	space_expect_valid(region, NULL);
+	space_drop_region(region);
+	space_end_swap();
+}
+
 static void left_bytes(const struct section *section, uint32_t page, uint8_t value)
 {
 	uint8_t bytes[PAGE_SIZE] = { value };
@@ -273,6 +295,7 @@ static void a_copy_says_whom_it_is_made_of(void)
 static const struct test_case cases[] = {
 	{ "words left busy settle as they say", busy_words_settle_as_they_say },
 	{ "what words name is claimed and counted", what_words_name_is_claimed_and_counted },
+	{ "what is bound comes back on its node", what_is_bound_comes_back_on_its_node },
 	{ "pages that were out come back", pages_that_were_out_come_back },
 	{ "copies that nobody looked over are made again",
 	  copies_that_nobody_looked_over_are_made_again },

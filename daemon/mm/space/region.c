@@ -63,11 +63,21 @@ void regions_flush(void)
 
 /* ---- admission: which nodes promise how many pages ---- */
 
+static bool policy_allows(enum region_policy policy, uint64_t node_mask, int node)
+{
+	if (policy == POLICY_LOCAL || policy == POLICY_PREFERRED)
+		return true;
+	return !node_mask || node_mask >> node & 1;
+}
+
 static bool node_allowed(const struct region_request *request, int node)
 {
-	if (request->policy == POLICY_LOCAL || request->policy == POLICY_PREFERRED)
-		return true;
-	return !request->node_mask || request->node_mask >> node & 1;
+	return policy_allows(request->policy, request->node_mask, node);
+}
+
+bool region_may_use(const struct region *region, int node)
+{
+	return policy_allows(region->policy, region->node_mask, node);
 }
 
 static int first_node(const struct region_request *request)
@@ -184,7 +194,8 @@ static int commit(struct region *region, const struct region_request *request,
 
 bool region_promise(struct region *region, int node, uint64_t pages)
 {
-	uint64_t got = region->overcommit ? commit_on(region, node, pages) : 0;
+	bool may = region->overcommit && region_may_use(region, node);
+	uint64_t got = may ? commit_on(region, node, pages) : 0;
 
 	atomic_fetch_add(&region->quota[node], (int64_t)got);
 	return got;

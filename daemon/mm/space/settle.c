@@ -157,13 +157,14 @@ static int charge_node(struct region *region, int node, const struct tally *t)
 	return r;
 }
 
-/* Q2 of quota.h: on whichever node. */
+/* Q2 of quota.h: on whichever node it may use. */
 static int promise_swapped(struct region *region, uint64_t pages)
 {
 	int r = pages && region->overcommit ? -ENOMEM : 0;
 
 	for (int node = 0; node < nr_nodes && r; node++)
-		r = region_promise_again(region, node, pages);
+		if (region_may_use(region, node))
+			r = region_promise_again(region, node, pages);
 	return r;
 }
 
