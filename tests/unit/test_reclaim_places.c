@@ -6,6 +6,7 @@
 #include "mm/space/reclaim.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "lib/fake_os.h"
 #include "lib/space_fixture.h"
@@ -172,11 +173,51 @@ static void what_is_bound_and_overcommits_stays_on_its_nodes(void)
 	space_end();
 }
 
+enum { ROUNDS = 600 * 1000 };
+
+static struct promise_share all_stays = { .max = PROMISE_NO_MAX };
+static const struct stock_place staying = { .kind = STOCK_BASE, .share = &all_stays };
+static _Atomic bool done;
+
+static void *lock_and_unlock(void *arg)
+{
+	const uint64_t *nr = arg;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		EXPECT_EQ(stock_fix(&staying, *nr), 0);
+		stock_unfix(&staying, *nr);
+	}
+	atomic_store(&done, true);
+	return arg;
+}
+
+/* What is unlocked, and stays for its pool's swap_max, is nobody's for a moment either. */
+static void what_stays_is_never_to_be_had(void)
+{
+	uint64_t nr, got = 0;
+	pthread_t thread;
+
+	space_begin(&(struct space_options){ .swap_mib = SWAP_MIB });
+	nr = stock_available_evictable(&staying);
+	EXPECT_EQ(stock_commit_evictable(&staying, nr), 0);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), 0);
+	/* More than the floor, which what is evictable keeps. */
+	EXPECT_EQ(pthread_create(&thread, NULL, lock_and_unlock, &nr), 0);
+	while (!atomic_load(&done))
+		got += !stock_commit(0, STOCK_BASE, 1);
+	EXPECT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(got, 0);
+	stock_uncommit(0, STOCK_BASE, got);
+	stock_uncommit_evictable(&staying, nr);
+	space_end_swap();
+}
+
 static const struct test_case cases[] = {
 	{ "what is out of a region that overcommits keeps its promise (Q2)",
 	  what_is_out_keeps_its_promise },
 	{ "what is bound and overcommits stays on its nodes",
 	  what_is_bound_and_overcommits_stays_on_its_nodes },
+	{ "what stays is never to be had by others (P4)", what_stays_is_never_to_be_had },
 	{ "who is short on a node gets frames of that one", what_is_short_on_a_node_is_made_there },
 	{ "a pool at its end keeps no other waiting", a_pool_at_its_end_keeps_no_other_waiting },
 };

@@ -356,17 +356,22 @@ bool promise_locked(struct stock *s, const struct stock_place *place, uint64_t n
 	return fits;
 }
 
+/* In one step: what stays now is nobody's in between. */
 void unpromise_locked(struct stock *s, const struct stock_place *place, uint64_t nr)
 {
 	struct promise_share *share = place->share;
+	uint64_t              stays;
+	int64_t               less = (int64_t)nr;
 
 	lock_promises();
-	stock_shift(s, (int64_t)nr, -(int64_t)nr, s->limit);
 	if (share) {
 		CHECK(share->locked[s->node][s->kind] >= nr);
 		share->locked[s->node][s->kind] -= nr;
-		fix_what_stays(share, true);
+		stays = stays_of(share, s->node, s->kind);
+		less -= (int64_t)(stays - share->stays[s->node][s->kind]);
+		share->stays[s->node][s->kind] = stays;
 	}
+	stock_shift(s, less, -less, s->limit);
 	mutex_unlock(&lock);
 }
 
