@@ -212,12 +212,44 @@ static void what_stays_is_never_to_be_had(void)
 	space_end_swap();
 }
 
+/* One node has frames for what stays then, and the other has none. */
+static void what_is_refused_on_a_node_changes_no_other(void)
+{
+	struct promise_share share = { .max = PROMISE_NO_MAX };
+	const struct stock_place near = { .kind = STOCK_BASE, .share = &share };
+	const struct stock_place far = { .node = 1, .kind = STOCK_BASE, .share = &share };
+	uint64_t half, rest, free;
+
+	space_begin(&(struct space_options){ .nr_nodes = 2, .swap_mib = SWAP_MIB });
+	half = stock_available(1, STOCK_BASE) / 2;
+	rest = stock_available(1, STOCK_BASE) - half;
+	EXPECT_EQ(promise_goes(&share, half, half), 0);
+	EXPECT_EQ(stock_commit_evictable(&near, half), 0);
+	EXPECT_EQ(stock_commit(1, STOCK_BASE, rest), 0);
+	free = stock_available(0, STOCK_BASE);
+	EXPECT_EQ(stock_commit_evictable(&far, half + 1), -ENOMEM);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), free);
+	EXPECT_EQ(stock_available(1, STOCK_BASE), half);
+	space_expect_valid(NULL, NULL);
+	EXPECT_EQ(stock_commit_evictable(&far, half), 0);
+	EXPECT(stock_available(0, STOCK_BASE) < free);
+	EXPECT_EQ(promise_goes(&share, 0, 0), 0);
+	EXPECT_EQ(promise_goes(&share, 2 * half, 2 * half), 0);
+	EXPECT_EQ(stock_available(0, STOCK_BASE), free);
+	stock_uncommit_evictable(&far, half);
+	stock_uncommit_evictable(&near, half);
+	stock_uncommit(1, STOCK_BASE, rest);
+	space_end_swap();
+}
+
 static const struct test_case cases[] = {
 	{ "what is out of a region that overcommits keeps its promise (Q2)",
 	  what_is_out_keeps_its_promise },
 	{ "what is bound and overcommits stays on its nodes",
 	  what_is_bound_and_overcommits_stays_on_its_nodes },
 	{ "what stays is never to be had by others (P4)", what_stays_is_never_to_be_had },
+	{ "what is refused on a node changes no other",
+	  what_is_refused_on_a_node_changes_no_other },
 	{ "who is short on a node gets frames of that one", what_is_short_on_a_node_is_made_there },
 	{ "a pool at its end keeps no other waiting", a_pool_at_its_end_keeps_no_other_waiting },
 };
