@@ -119,8 +119,6 @@ static void count_word(struct region *region, struct tally *t, uint64_t word)
 	t->same_filled += word_state(word) == PAGE_SAME_FILLED;
 	t->swapped += word_state(word) == PAGE_SWAPPED;
 	t->poisoned += word_state(word) == PAGE_POISONED;
-	if (word & WORD_LAZYFREE)
-		atomic_store(&region->may_be_unwanted, true);
 	if (!t->error && word_slot(word))
 		t->error = claim_slot(region, word);
 	if (word_state(word) != PAGE_PRESENT)
