@@ -28,6 +28,15 @@ static void map_part(uint64_t page, uint64_t nr)
 			 page * PAGE_SIZE);
 }
 
+/* Who comes upon what is made ahead is woken by that, and comes again. */
+static bool is_there(void *address)
+{
+	const uint64_t *at = address;
+
+	space_fault(mm, *at, OS_FAULT_WRITE);
+	return fake_uffd_mapped(mm->uffd, *at);
+}
+
 /* It may be cut at each page of the second half's first two pieces. */
 static void begin(void)
 {
@@ -42,7 +51,7 @@ static void begin(void)
 		map_part(i, 1);
 	map_part(NR / 2 + 2 * PIECE, NR / 2 - 2 * PIECE);
 	for (uint64_t i = 0; i < NR; i++)
-		space_fault(mm, at_page(i), OS_FAULT_WRITE);
+		EXPECT(test_wait(is_there, &(uint64_t){ at_page(i) }, 10));
 }
 
 static void end(void)
