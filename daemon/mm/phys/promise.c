@@ -206,15 +206,21 @@ static bool apply_within(const struct change *c, bool again)
 			 (total_whole <= whole_before || total_whole <= whole_swap_now()));
 }
 
+/* Less than there is, or what there was. */
+static void apply_again(const struct change *c)
+{
+	apply(c);
+	if (c->share)
+		fix_what_stays(c->share, true);
+}
+
 static bool try_apply(const struct change *c, bool again)
 {
 	struct change undo = opposite(c, c->share ? c->share->max : 0);
 
 	if (apply_within(c, again) && (!c->share || fix_what_stays(c->share, again)))
 		return true;
-	apply(&undo);
-	if (c->share)
-		fix_what_stays(c->share, true);
+	apply_again(&undo);
 	return false;
 }
 
@@ -256,9 +262,7 @@ static void take_away(struct stock *s, const struct stock_place *place, uint64_t
 	CHECK(s->committed >= nr);
 	c = more(s, place, nr);
 	less = opposite(&c, c.max);
-	apply(&less);
-	if (less.share)
-		fix_what_stays(less.share, true);
+	apply_again(&less);
 	mutex_unlock(&lock);
 }
 
@@ -333,46 +337,39 @@ uint64_t promise_room(struct stock *s, const struct stock_place *place)
 
 /* ---- what is locked ---- */
 
-/* As many frames more are fixed as stay for another reason from now on. */
-bool promise_locked(struct stock *s, const struct stock_place *place, uint64_t nr, bool again)
+/* So many more are locked, and as many more frames fixed as don't stay for another reason already;
+ * fewer, where negative. In one step: what stays from now on is nobody's in between. */
+static bool change_locked(struct stock *s, struct promise_share *share, int64_t nr, uint64_t limit)
 {
-	struct promise_share *share = place->share;
-	uint64_t              stays = 0;
-	int64_t               more = (int64_t)nr;
-	bool                  fits;
+	uint64_t *locked = share ? &share->locked[s->node][s->kind] : NULL;
+	uint64_t  stays = 0;
+	int64_t   more = nr;
+	bool      fits;
 
 	lock_promises();
 	if (share) {
-		share->locked[s->node][s->kind] += nr;
+		CHECK(nr >= 0 || *locked >= (uint64_t)-nr);
+		*locked += (uint64_t)nr;
 		stays = stays_of(share, s->node, s->kind);
-		more -= (int64_t)(share->stays[s->node][s->kind] - stays);
+		more += (int64_t)(stays - share->stays[s->node][s->kind]);
 	}
-	fits = stock_shift(s, -more, more, again ? UINT64_MAX : s->limit);
+	fits = stock_shift(s, -more, more, limit);
 	if (share && fits)
 		share->stays[s->node][s->kind] = stays;
 	else if (share)
-		share->locked[s->node][s->kind] -= nr;
+		*locked -= (uint64_t)nr;
 	mutex_unlock(&lock);
 	return fits;
 }
 
-/* In one step: what stays now is nobody's in between. */
+bool promise_locked(struct stock *s, const struct stock_place *place, uint64_t nr, bool again)
+{
+	return change_locked(s, place->share, (int64_t)nr, again ? UINT64_MAX : s->limit);
+}
+
 void unpromise_locked(struct stock *s, const struct stock_place *place, uint64_t nr)
 {
-	struct promise_share *share = place->share;
-	uint64_t              stays;
-	int64_t               less = (int64_t)nr;
-
-	lock_promises();
-	if (share) {
-		CHECK(share->locked[s->node][s->kind] >= nr);
-		share->locked[s->node][s->kind] -= nr;
-		stays = stays_of(share, s->node, s->kind);
-		less -= (int64_t)(stays - share->stays[s->node][s->kind]);
-		share->stays[s->node][s->kind] = stays;
-	}
-	stock_shift(s, less, -less, s->limit);
-	mutex_unlock(&lock);
+	change_locked(s, place->share, -(int64_t)nr, s->limit);
 }
 
 /* ---- what changes a pool's excess ---- */
