@@ -63,21 +63,11 @@ void regions_flush(void)
 
 /* ---- admission: which nodes promise how many pages ---- */
 
-static bool policy_allows(enum region_policy policy, uint64_t node_mask, int node)
-{
-	if (policy == POLICY_LOCAL || policy == POLICY_PREFERRED)
-		return true;
-	return !node_mask || node_mask >> node & 1;
-}
-
-static bool node_allowed(const struct region_request *request, int node)
-{
-	return policy_allows(request->policy, request->node_mask, node);
-}
-
 bool region_may_use(const struct region *region, int node)
 {
-	return policy_allows(region->policy, region->node_mask, node);
+	if (region->policy == POLICY_LOCAL || region->policy == POLICY_PREFERRED)
+		return true;
+	return !region->node_mask || region->node_mask >> node & 1;
 }
 
 static int first_node(const struct region_request *request)
@@ -137,11 +127,11 @@ static uint64_t commit_round(struct region *region, const struct region_request 
 	uint32_t nr_allowed = 0;
 
 	for (uint32_t i = 0; i < list->nr; i++)
-		nr_allowed += node_allowed(request, list->nodes[i]);
+		nr_allowed += region_may_use(region, list->nodes[i]);
 	if (request->policy == POLICY_INTERLEAVE && nr_allowed)
 		share = (left + nr_allowed - 1) / nr_allowed;
 	for (uint32_t i = 0; i < list->nr && left; i++)
-		if (node_allowed(request, list->nodes[i]))
+		if (region_may_use(region, list->nodes[i]))
 			left -= commit_on(region, list->nodes[i], min_t(uint64_t, share, left));
 	return left;
 }
@@ -165,7 +155,7 @@ static int check_room(struct region *region, const struct region_request *reques
 	for (int node = 0; node < nr_nodes; node++) {
 		struct stock_place place = region_place(region, node);
 
-		if (node_allowed(request, node))
+		if (region_may_use(region, node))
 			pages += stock_available_evictable(&place) / region_frames_per_page(region);
 	}
 	return pages < request->nr_pages ? refuse_commit(region, request, pages, why) : 0;
@@ -341,14 +331,14 @@ static int admit(struct region *region, const struct region_request *request,
 }
 
 /* 2 MiB pages come from the huge stock where there is one. */
-static enum stock_kind kind_for(const struct region_request *request)
+static enum stock_kind kind_for(const struct region *region)
 {
 	struct stock_snapshot unused;
 
-	if (request->page_shift == PAGE_SHIFT)
+	if (!region->huge)
 		return STOCK_BASE;
 	for (int node = 0; node < nr_nodes; node++)
-		if (node_allowed(request, node) && stock_snapshot(node, STOCK_HUGE, &unused))
+		if (region_may_use(region, node) && stock_snapshot(node, STOCK_HUGE, &unused))
 			return STOCK_HUGE;
 	return STOCK_BASE;
 }
@@ -438,7 +428,7 @@ int region_new(const struct region_request *request, struct region **out,
 	region = new_object(request);
 	if (!region)
 		return -ENOMEM;
-	region->kind = kind_for(request);
+	region->kind = kind_for(region);
 	r = admit(region, request, why);
 	if (r) {
 		kmem_cache_free(region_cache, region);

@@ -214,6 +214,7 @@ struct region *region_next(struct memcg *memcg, struct region *previous);
 uint64_t region_walk_steps(void);
 /* Where its frames of a node come from. */
 struct stock_place region_place(const struct region *region, int node);
+/* Whether its policy lets its pages lie there. */
 bool region_may_use(const struct region *region, int node);
 /* One that overcommits: charges up to so many pages of the node now, false if there are none to be
  * had; and gives back what it doesn't use any more. */
