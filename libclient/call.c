@@ -306,8 +306,7 @@ static int send_locked(struct channel *ch, struct call *c, const ProtobufCMessag
 			 MSG_DONTWAIT);
 }
 
-/* C8. 0: none is left. */
-static int send_unsent_locked(struct channel *ch)
+int call_send_unsent_locked(struct channel *ch)
 {
 	struct wire_packet old;
 	struct call *c;
@@ -324,11 +323,6 @@ static int send_unsent_locked(struct channel *ch)
 	return 0;
 }
 
-void call_send_unsent_locked(struct channel *ch)
-{
-	send_unsent_locked(ch);
-}
-
 void call_send_orphan(struct mmb *mmb, struct call *c)
 {
 	struct channel *ch = &mmb->channel;
@@ -337,7 +331,7 @@ void call_send_orphan(struct mmb *mmb, struct call *c)
 	pthread_mutex_lock(&ch->lock);
 	ch->nr_orphans++;
 	LIST_INSERT_HEAD(&ch->unsent, c, link);
-	send_unsent_locked(ch);
+	call_send_unsent_locked(ch);
 	pthread_mutex_unlock(&ch->lock);
 }
 
@@ -353,7 +347,7 @@ static int transmit(struct mmb *mmb, struct call *c, const ProtobufCMessage *req
 
 	for (;;) {
 		pthread_mutex_lock(&ch->lock);
-		error = send_unsent_locked(ch);
+		error = call_send_unsent_locked(ch);
 		if (!error)
 			error = check_locked(ch, c);
 		if (!error)

@@ -147,8 +147,8 @@ int call_repeat(struct mmb *mmb, struct call *call);
 /* The request in c->out is sent, as soon as there is room, and nobody waits for its reply. The call
  * is on no list, and isn't the caller's any more. */
 void call_send_orphan(struct mmb *mmb, struct call *call);
-/* C8, for whoever has read something. The channel's lock is held. */
-void call_send_unsent_locked(struct channel *ch);
+/* C8, for whoever sends, or has read something. The channel's lock is held. 0: none is left. */
+int call_send_unsent_locked(struct channel *ch);
 /* Back to the free list, out of any other. */
 void call_free(struct mmb *mmb, struct call *call);
 /* The peer broke the protocol: ends the connection, returns -EPROTO. */
