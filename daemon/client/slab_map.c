@@ -220,15 +220,20 @@ int slab_map_resume_unit(struct slab_map *map, uint32_t pfn)
 	return r ? r : slab_map_lease(map, pfn, 1);
 }
 
-void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, uint32_t member)
+static void stamp(const struct slab_map *map, uint32_t unit, uint32_t units, uint32_t member)
 {
 	struct slab_header headers[SLAB_UNITS_MAX];
 
 	memset(headers, 0, units * sizeof(headers[0]));
 	for (uint32_t i = 0; i < units; i++)
 		headers[i].shared = (uint64_t)member << SLAB_MEMBER_SHIFT << 32;
-	os->write(map->section->fd, (uint64_t)unit_of(map, pfn) * SLAB_HEADER_BYTES, headers,
+	os->write(map->section->fd, (uint64_t)unit * SLAB_HEADER_BYTES, headers,
 		  units * sizeof(headers[0]));
+}
+
+void slab_map_stamp(const struct slab_map *map, uint32_t pfn, uint32_t units, uint32_t member)
+{
+	stamp(map, unit_of(map, pfn), units, member);
 }
 
 bool slab_map_is_given(const struct slab_map *map, uint32_t pfn, uint32_t member)
@@ -273,13 +278,6 @@ void slab_map_shrink(struct slab_map *map, uint32_t max, bool at_once)
 	}
 }
 
-static void wipe(const struct slab_map *map, uint32_t unit)
-{
-	static const struct slab_header empty;
-
-	os->write(map->section->fd, (uint64_t)unit * SLAB_HEADER_BYTES, &empty, sizeof(empty));
-}
-
 void slab_map_forget(struct slab_map *map)
 {
 	for (uint32_t i = 0; i < map->nr_blocks; i++) {
@@ -287,7 +285,7 @@ void slab_map_forget(struct slab_map *map)
 
 		for (uint32_t unit = 0; leased && unit < UNITS_PER_BLOCK; unit++)
 			if (!(leased >> unit & 1))
-				wipe(map, i * UNITS_PER_BLOCK + unit);
+				stamp(map, i * UNITS_PER_BLOCK + unit, 1, 0);
 	}
 }
 
