@@ -17,6 +17,7 @@
 #include "lib/test.h"
 #include "mm/phys/node.h"
 #include "mm/space/lane_watch.h"
+#include "mmbroker.h"
 #include "os/uffd_features.h"
 #include "proto/uffd_compat.h"
 
@@ -335,6 +336,15 @@ void client_begin_two(struct session **a, struct session **b, struct client_coun
 	client_count(before);
 	*a = client_session(1000);
 	*b = client_session(2000);
+}
+
+void client_share_pool(uid_t uid, struct session **a, uint32_t *pool_a, struct session **b,
+		       uint32_t *pool_b)
+{
+	*a = client_session(uid);
+	*b = client_session(uid);
+	*pool_a = client_pool(*a, "p", MMB_POOL_CREATE);
+	*pool_b = client_pool(*b, "p", 0);
 }
 
 struct pool *client_pool_of(struct session *s, uint32_t handle)

@@ -79,9 +79,12 @@ struct client_counts {
 };
 void client_count(struct client_counts *out);
 void client_expect_counts(const struct client_counts *expected);
-/* The end of a case with two sessions: valid, both leave, counts are `expected`, client_end(). */
 /* One node; sessions of the uids 1000 and 2000. */
 void client_begin_two(struct session **a, struct session **b, struct client_counts *before);
+/* Two sessions of that uid, and the handles that they have of a pool "p". */
+void client_share_pool(uid_t uid, struct session **a, uint32_t *pool_a, struct session **b,
+		       uint32_t *pool_b);
+/* The end of a case with two sessions: valid, both leave, counts are `expected`, client_end(). */
 void client_end_two(struct session *a, struct session *b, const struct client_counts *expected);
 /* The live verify finds no difference. */
 void client_expect_valid(void);

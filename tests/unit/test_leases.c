@@ -28,10 +28,7 @@ static void begin(void)
 {
 	client_begin(NULL);
 	client_count(&before);
-	a = client_session(UID);
-	b = client_session(UID);
-	pool_a = client_pool(a, "p", MMB_POOL_CREATE);
-	pool_b = client_pool(b, "p", 0);
+	client_share_pool(UID, &a, &pool_a, &b, &pool_b);
 }
 
 static int lease(struct session *s, uint32_t pool, uint32_t units, uint32_t nr, uint64_t *out)

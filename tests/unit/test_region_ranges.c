@@ -25,10 +25,8 @@ static void begin_page(uint32_t page_size, const struct client_options *options)
 
 	client_begin(options);
 	client_count(&before);
-	a = client_session(UID);
-	b = client_session(UID);
-	args.pool = pool_a = client_pool(a, "p", MMB_POOL_CREATE);
-	pool_b = client_pool(b, "p", 0);
+	client_share_pool(UID, &a, &pool_a, &b, &pool_b);
+	args.pool = pool_a;
 	EXPECT_EQ(verb_region_open(a, &args, &r, &client_why), 0);
 	client_map(a, &r);
 	shared = client_region(b, pool_b, "r", 0, 0);

@@ -26,10 +26,7 @@ static void begin(void)
 
 	client_begin(NULL);
 	client_count(&before);
-	a = client_session(UID);
-	b = client_session(UID);
-	pool_a = client_pool(a, "p", MMB_POOL_CREATE);
-	pool_b = client_pool(b, "p", 0);
+	client_share_pool(UID, &a, &pool_a, &b, &pool_b);
 	EXPECT_EQ(verb_slab_map(a, pool_a, 0, &mapped, &client_why), 0);
 	EXPECT_EQ(os->reserve(NULL, PAGE_SIZE, &at), 0);
 	EXPECT_EQ(os->map(at, PAGE_SIZE, mapped.windows[0].fd, 0), 0);

@@ -24,10 +24,7 @@ static void begin_with(const struct client_options *options)
 {
 	client_begin(options);
 	client_count(&before);
-	a = client_session(UID);
-	b = client_session(UID);
-	pool_a = client_pool(a, "p", MMB_POOL_CREATE);
-	pool_b = client_pool(b, "p", 0);
+	client_share_pool(UID, &a, &pool_a, &b, &pool_b);
 }
 
 static void begin(void)
