@@ -7,8 +7,9 @@
  *             abort or rest.
  *             Signal SIGRTMIN+1 arms it; $MMB_INJECT_NOW arms it at the start. With a value the
  *             signal says which pass of which point kills: the point, and in the low bits, how many
- *             INJECT_NTH_BITS says, the pass. $MMB_ORDERS names a file that can hold such a value
- *             for the next process that starts (inject_order.h).
+ *             INJECT_NTH_BITS says, the pass; SIGRTMIN+2 tells its sender that it is armed.
+ *             $MMB_ORDERS names a file that can hold such a value for the next process that starts
+ *             (inject_order.h).
  *             $MMB_HIDE=6.6 makes it do without what Linux 6.6 brought to userfaultfd: poison, and
  *             entries that are made write-protected.
  * Releases    A copy of it whose file ends with "next" is of a release whose state is of the next
@@ -44,6 +45,7 @@ static void arm(int unused, siginfo_t *info, void *context)
 
 	if (value) {
 		arm_kill(value);
+		sigqueue(info->si_pid, SIGRTMIN + 2, info->si_value);
 	} else if (point != NR_INJECT_POINTS) {
 		inject_arm(point, nth, -EIO);
 	}

@@ -17,7 +17,7 @@
 #include "bench/lib/clock.h"
 
 enum { REST_US = 20000, REST_MORE_US = 200000, NUMBER_MS = 60000, DEATH_MS = 60000,
-       EARLY_ONE_IN = 4, POINT_CLIENTS = 3, POINT_TIMES_LONG = 10,
+       ORDER_SECONDS = 60, EARLY_ONE_IN = 4, POINT_CLIENTS = 3, POINT_TIMES_LONG = 10,
        LONG_US = 400000, LONG_MAX = 40 };
 
 /* The names are literals: at one address in all who were forked. */
@@ -205,11 +205,35 @@ void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst)
 
 /* ---- at named points ---- */
 
+/* Waited for, and never handled. */
+static sigset_t taken;
+
+__attribute__((constructor)) static void hold_answers(void)
+{
+	sigemptyset(&taken);
+	sigaddset(&taken, SIGRTMIN + 2);
+	sigprocmask(SIG_BLOCK, &taken, NULL);
+}
+
+static bool is_answered(void)
+{
+	return sigtimedwait(&taken, NULL, &(struct timespec){ 0 }) > 0;
+}
+
+/* Or has been carried out, before it was answered. */
+static bool order_is_taken(void *worker)
+{
+	return is_answered() || kill(*(pid_t *)worker, 0);
+}
+
 bool arm_worker(pid_t worker, enum inject_point point, unsigned int nth)
 {
 	union sigval value = { .sival_int = inject_order(point, nth) };
 
-	return worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value);
+	while (is_answered())
+		; /* of one that died meanwhile */
+	return worker > 0 && !sigqueue(worker, SIGRTMIN + 1, value) &&
+	       test_wait(order_is_taken, &worker, ORDER_SECONDS);
 }
 
 /* How often it died there. */

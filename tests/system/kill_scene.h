@@ -39,7 +39,7 @@ void waited(unsigned int place, const char *what, uint64_t began_ns);
  * for; *p99 and *worst in microseconds. */
 void waits_print(unsigned int clients, uint64_t *p99, uint64_t *worst);
 
-/* It dies at that pass of the point; false: there is none that could be told. */
+/* It dies at that pass of the point from now on; false: there is none that could be told. */
 bool arm_worker(pid_t worker, enum inject_point point, unsigned int nth);
 
 /* A stage whose $MMB_INJECT names the point. */
